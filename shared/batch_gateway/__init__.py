@@ -1,0 +1,1 @@
+"""Batch Gateway: OpenAI-compatible batches for self-hosted inference, on Knative."""

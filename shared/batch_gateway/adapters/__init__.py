@@ -1,0 +1,1 @@
+"""Ports on real servers, unaware of each other; only ``wiring`` names them."""

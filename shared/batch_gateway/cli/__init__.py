@@ -1,0 +1,1 @@
+"""The ``batch-gateway`` command, one module per command group."""

@@ -1,0 +1,60 @@
+"""Errors whose type is the retry decision.
+
+    BatchGatewayError
+    ├── Temporary             try again later: an event is delivered again, the API answers 503
+    │   ├── Unavailable       a server that we need does not answer
+    │   └── Busy              somebody else is at it right now
+    └── Permanent             the same input fails for ever: an event is answered 400
+        ├── InvalidRequest    the client's fault; becomes OpenAI's error envelope
+        ├── NotFound          no such thing, or another tenant's
+        ├── Conflict          not allowed in the present state
+        └── Corrupt           stored bytes are not what was recorded
+
+Drivers' exceptions are translated in the adapters (``raise ... from``). Losing a race is not an
+error but a value: ``None`` or ``False``.
+"""
+
+
+class BatchGatewayError(Exception):
+    """Base of all errors of the Batch Gateway."""
+
+
+class Temporary(BatchGatewayError):
+    """Try again later."""
+
+
+class Unavailable(Temporary):
+    """A server that we need does not answer."""
+
+
+class Busy(Temporary):
+    """Somebody else is working on the same thing right now."""
+
+
+class Permanent(BatchGatewayError):
+    """Trying again would fail in the same way."""
+
+
+class InvalidRequest(Permanent):
+    """The client's request is wrong.
+
+    ``message``, ``param`` and ``code`` are those of OpenAI's error object.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class NotFound(Permanent):
+    """There is no such thing, or it belongs to another tenant."""
+
+
+class Conflict(Permanent):
+    """Not allowed in the present state."""
+
+
+class Corrupt(Permanent):
+    """Stored bytes are missing or differ from what was recorded."""

@@ -1,0 +1,41 @@
+"""Typed ids and how they are spelled.
+
+Prefixes are those that OpenAI's clients expect. A shard's id is its batch's id and its index, so
+it can be told apart without a look-up. Ids of facts derive from their cause (``core.events``).
+"""
+
+import hashlib
+from typing import NewType
+
+TenantId = NewType("TenantId", str)  # owner of files and batches
+FileId = NewType("FileId", str)  # file-...
+BatchId = NewType("BatchId", str)  # batch_...
+ShardId = NewType("ShardId", str)  # batch_....7
+ActivationId = NewType(
+    "ActivationId", str
+)  # one open work.available request; also the holder of leases
+
+
+def file_id(random: bytes) -> FileId:
+    """``file-`` and 24 hex digits, from 12 random bytes."""
+    return FileId(f"file-{random[:12].hex()}")
+
+
+def batch_id(random: bytes) -> BatchId:
+    """``batch_`` and 32 hex digits, from 16 random bytes."""
+    return BatchId(f"batch_{random[:16].hex()}")
+
+
+def shard_id(batch: BatchId, index: int) -> ShardId:
+    return ShardId(f"{batch}.{index}")
+
+
+def split_shard_id(shard: ShardId) -> tuple[BatchId, int]:
+    batch, _, index = shard.rpartition(".")
+    return BatchId(batch), int(index)
+
+
+def result_id(batch: BatchId, line: int) -> str:
+    """The ``id`` of a result line: the same however often the line is run."""
+    digest = hashlib.blake2b(f"{batch}/{line}".encode(), digest_size=16)
+    return f"batch_req_{digest.hexdigest()}"

@@ -1,0 +1,1 @@
+"""The embedded platform: the cluster's manifests run on one machine."""

@@ -1,0 +1,5 @@
+"""What the services need from the outside, as protocols.
+
+The contract of a port (atomicity, order, units, errors raised) stands in its docstring and
+nowhere else. One contract suite per port runs over all its plug-ins (``tests/contracts``).
+"""

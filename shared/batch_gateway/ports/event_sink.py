@@ -1,0 +1,17 @@
+"""Where events go."""
+
+from typing import Protocol
+
+from batch_gateway.core.events import Event
+
+
+class EventSink(Protocol):
+    async def send(self, event: Event) -> None:
+        """Hand one event to the broker, within a short time-out.
+
+        Raises Temporary when it may not have been taken (it may have been: receivers deduplicate
+        by state), Permanent when the broker refuses it for ever.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,349 @@
+"""The metadata database: the truth about files, batches and shards.
+
+Split by aggregate; each method is one transaction. All of them raise Unavailable when the
+database does not answer. Losing a race is ``None``, ``False`` or an empty result.
+
+Locks are always taken in the order batch, shards ascending, outbox. A method that returns events'
+effects writes ``events`` to the outbox in the same transaction; writing an event whose id is
+already there is no error and changes nothing.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import ActivationId, BatchId, FileId, ShardId, TenantId
+from batch_gateway.core.model import (
+    Batch,
+    BatchError,
+    BatchStatus,
+    Closed,
+    Counts,
+    File,
+    Lease,
+    LeaseRef,
+    Part,
+    Shard,
+    ShardState,
+    Tally,
+    Ticket,
+    Usage,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """One page of a listing; ``more`` tells whether another follows."""
+
+    items: Sequence[T]
+    more: bool
+
+
+class FileRows(Protocol):
+    async def add(self, file: File) -> None: ...
+
+    async def get(self, tenant: TenantId, file: FileId) -> File | None:
+        """None when there is none, or it is another tenant's."""
+        ...
+
+    async def list(
+        self,
+        tenant: TenantId,
+        *,
+        limit: int,
+        after: FileId | None = None,
+        purpose: str | None = None,
+        descending: bool = True,
+    ) -> Page[File] | None:
+        """Files by creation (ties by id). None when ``after`` names no file of the tenant."""
+        ...
+
+    async def delete(self, tenant: TenantId, file: FileId) -> File | None:
+        """Remove the row and return what it was; the blob is the caller's affair."""
+        ...
+
+    async def expired(self, now: datetime, limit: int) -> Sequence[File]:
+        """Files of all tenants whose ``expires_at`` has passed, oldest first."""
+        ...
+
+
+class BatchRows(Protocol):
+    async def create(self, batch: Batch, events: Sequence[Event]) -> None: ...
+
+    async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        """None when there is none, or it is another tenant's."""
+        ...
+
+    async def load(self, batch: BatchId) -> Batch | None:
+        """The batch of whichever tenant: for internal events, never for a client's id."""
+        ...
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: BatchId | None = None
+    ) -> Page[Batch] | None:
+        """Newest first (ties by id). None when ``after`` names no batch of the tenant."""
+        ...
+
+    async def plan(
+        self,
+        batch: BatchId,
+        shards: Sequence[Shard],
+        *,
+        total: int,
+        model: str | None,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        """validating -> in_progress with all ``shards``, unless it has an ending.
+
+        Shards may come already closed (lines that were answered while planning): they count as
+        such and their tally goes into the counts. When none is open the batch moves on to
+        finalizing at once (both timestamps set); the caller then announces it as executed.
+        ``open_shards``, ``counts.total`` and ``model`` are set. ``events`` are written only
+        when this call did it.
+        """
+        ...
+
+    async def fail(
+        self,
+        batch: BatchId,
+        errors: Sequence[BatchError],
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        """To failed from any state that allows it; closes all its shards. None otherwise."""
+        ...
+
+    async def cancel(
+        self,
+        tenant: TenantId,
+        batch: BatchId,
+        *,
+        now: datetime,
+        fence_at: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        """To cancelling with ending cancelled; closes the shards that are ready.
+
+        Leased shards stay open until their holder or the fence closes them. ``events`` are
+        written only when the state changed. None when the state does not allow it (look again:
+        it may be cancelling already) or there is no such batch of the tenant.
+        """
+        ...
+
+    async def expire(
+        self, batch: BatchId, *, now: datetime, fence_at: datetime, events: Sequence[Event]
+    ) -> Batch | None:
+        """Set ending expired on a validating or in_progress batch whose deadline has passed.
+
+        The deadline is judged by the database's own clock inside the UPDATE (it may have been
+        moved meanwhile). Ready shards are closed; when none is open after that, the batch goes
+        to finalizing (``finalizing_at`` = now). None when it is not due or has an ending already.
+        """
+        ...
+
+    async def pause(self, tenant: TenantId, batch: BatchId, paused: bool) -> Batch | None:
+        """Set or lift the pause of a batch that has not ended and has no ending."""
+        ...
+
+    async def claim_assembly(
+        self, batch: BatchId, holder: str, *, now: datetime, ttl: timedelta
+    ) -> Batch | None:
+        """Take, or renew under the same ``holder``, the right to assemble an assemblable batch.
+
+        None when it is not assemblable, or another holder's right has not run out yet.
+        """
+        ...
+
+    async def finish(
+        self,
+        batch: BatchId,
+        to: BatchStatus,
+        *,
+        holder: str,
+        files: Sequence[File],
+        output: FileId | None,
+        error: FileId | None,
+        counts: Counts,
+        usage: Usage | None,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        """To completed, expired or cancelled, with its file rows, as ``SOURCES`` allows.
+
+        Only while ``holder`` holds the assembly. The ending decides between completed and
+        expired: asking for the wrong one is refused with None, so the caller looks again.
+        """
+        ...
+
+    async def unfinished(
+        self, statuses: Sequence[BatchStatus], *, before: datetime, limit: int
+    ) -> Sequence[Batch]:
+        """Batches in one of ``statuses`` since before ``before``, oldest first (for sweeps)."""
+        ...
+
+    async def overdue(self, limit: int) -> Sequence[Batch]:
+        """validating or in_progress, without ending, deadline passed by the database's clock."""
+        ...
+
+    async def fenced(self, limit: int) -> Sequence[Batch]:
+        """With an ending, ``fence_at`` passed by the database's clock, and open shards."""
+        ...
+
+    async def stranded(self, limit: int) -> Sequence[Batch]:
+        """in_progress without open shards (a crash between two releases of this software)."""
+        ...
+
+    async def finalize(
+        self, batch: BatchId, *, now: datetime, events: Sequence[Event]
+    ) -> Batch | None:
+        """in_progress -> finalizing of a batch without open shards; None otherwise."""
+        ...
+
+    async def ended(self, *, limit: int) -> Sequence[Batch]:
+        """Terminal batches whose work objects are not deleted yet (see ``swept``)."""
+        ...
+
+    async def swept(self, batch: BatchId) -> None:
+        """Record that the work objects of a terminal batch are gone, and drop its shard rows."""
+        ...
+
+    async def count_by_status(self) -> dict[BatchStatus, int]:
+        """Batches of all tenants by status, for metrics. Statuses without a batch may be absent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a lease's heartbeat learns from the database."""
+
+    lease: LeaseRef
+    held: bool  # epoch and token are still the shard's
+    paused: bool
+    ending: bool  # the batch has an ending or is terminal: stop calls, hand back
+    deadline: datetime
+
+
+class ShardRows(Protocol):
+    async def claim(
+        self, shard: ShardId, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        """Lease a ready shard: locks the batch row, epoch + 1, records holder and token.
+
+        None unless the batch is in_progress, not paused, without ending, and the shard is ready.
+        """
+        ...
+
+    async def take_over(
+        self, observed: LeaseRef, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        """Take a leased shard from a holder that is gone: epoch + 1, new holder and token.
+
+        None when epoch or token are not the observed ones any more, the shard is closed, or the
+        batch is terminal. Unlike ``claim`` it does not mind a pause or an ending: the taker hands
+        the shard back with the parts that it found.
+        """
+        ...
+
+    async def accept(self, lease: LeaseRef, parts: Sequence[Part]) -> bool:
+        """Record the parts of earlier epochs that count. False when the lease is lost."""
+        ...
+
+    async def finish(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | None:
+        """Close a shard whose lines all have results; None when the lease is lost.
+
+        Adds the tally to the batch. The last open shard moves an in_progress batch to finalizing
+        in the same transaction (a cancelling one stays so), and only then ``events`` are written.
+        """
+        ...
+
+    async def release(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | bool:
+        """Hand a shard back with the exact list of its parts.
+
+        True: it is ready again. Closed: the batch has an ending, so the shard was closed as by
+        ``finish`` (tally added, the last one moves the batch on). False: the lease is lost.
+        ``tally`` is that of ``parts``.
+        """
+        ...
+
+    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
+        """What became of each lease and its batch, in one query; same order as asked."""
+        ...
+
+    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
+        """Ready shards of batches that may run (in_progress, not paused, no ending).
+
+        Ordered by batch id and index; ``after`` continues from the last one returned.
+        """
+        ...
+
+    async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
+        """All leases with the time they were granted, longest held first."""
+        ...
+
+    def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
+        """All shards of a batch by index."""
+        ...
+
+    async def states(self, shards: Sequence[ShardId]) -> dict[ShardId, ShardState]:
+        """States of those that exist."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    event: Event
+    created_at: datetime
+
+
+class Outbox(Protocol):
+    async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
+        """Events written before ``before`` and not yet known to be sent, oldest first."""
+        ...
+
+    async def sent(self, event_ids: Sequence[str]) -> None:
+        """Forget events that the broker has taken."""
+        ...
+
+
+class MetadataStore(Protocol):
+    """The four aggregates on one database."""
+
+    @property
+    def files(self) -> FileRows: ...
+
+    @property
+    def batches(self) -> BatchRows: ...
+
+    @property
+    def shards(self) -> ShardRows: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    async def check(self) -> None:
+        """Raise Unavailable when the database does not answer or its schema is not ours."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,39 @@
+"""Calls of the model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the endpoint said, of whatever status."""
+
+    status: int
+    body: bytes
+    request_id: str | None  # x-request-id of the answer, None when absent
+    retry_after: timedelta | None  # Retry-After of the answer, None when absent or unreadable
+
+
+class ModelClient(Protocol):
+    async def call(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: timedelta
+    ) -> Answer:
+        """POST ``body`` as it is (JSON).
+
+        Raises CallTimeout when there is no complete answer in time, CallFailed when the
+        connection cannot be made or breaks. Cancelling closes the connection, so the engine
+        stops generating.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class CallFailed(Exception):
+    """No answer: refused, reset, cut off, or not HTTP."""
+
+
+class CallTimeout(CallFailed):
+    """No complete answer in time."""

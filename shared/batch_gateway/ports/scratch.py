@@ -1,0 +1,223 @@
+"""The fast shared memory: queue, slots, control channel, live progress, activations.
+
+Everything here may vanish at any moment; ``Scratch.generation`` then is None until somebody has
+rebuilt the queue from the database and planted a new one. All times are the server's own. All
+methods raise Unavailable when the server does not answer.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from batch_gateway.core.ids import ActivationId, BatchId, ShardId
+from batch_gateway.core.limits import LimitState, Observation
+from batch_gateway.core.model import LeaseRef, Tally, Ticket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    ready: int  # shards that can be proposed
+    leased: int  # shards with a heartbeat, expired or not
+    reserved: int  # proposed and neither leased nor given back yet
+
+
+class ShardQueue(Protocol):
+    """Which shard is next. It only proposes; the database grants the lease.
+
+    Two lanes. Urgent: batches whose ``urgent_after`` has come, earliest deadline first. Fair:
+    everything else; tenants share by weighted virtual time (estimated tokens proposed), inside a
+    tenant by priority, then earliest deadline; inside a batch plan order. A tenant that comes back
+    starts at the smallest virtual time of those present.
+    """
+
+    async def push(self, tickets: Sequence[Ticket]) -> int:
+        """Make shards ready and return how many are new; known ones are left alone."""
+        ...
+
+    async def propose(
+        self,
+        *,
+        models: Sequence[str] | None = None,
+        avoid: Sequence[str] = (),
+        reserve: timedelta = timedelta(seconds=10),
+    ) -> Ticket | None:
+        """The next shard, hidden from others for ``reserve``; None when none is ready.
+
+        ``models`` limits the choice to those models (None: all); ``avoid`` leaves models out.
+        A reservation that is not followed by ``lease``, ``release`` or ``complete`` in time makes
+        the shard ready again.
+        """
+        ...
+
+    async def lease(self, ticket: Ticket, lease: LeaseRef, ttl: timedelta) -> None:
+        """Record a lease that the database granted; also registers one anew after a wipe."""
+        ...
+
+    async def renew(self, leases: Sequence[LeaseRef], ttl: timedelta) -> None:
+        """Heartbeat. A lease unknown here (a wipe) is registered; a higher epoch wins."""
+        ...
+
+    async def release(self, ticket: Ticket, *, refund: float = 0.0) -> None:
+        """Make a reserved or leased shard ready again; a ``refund`` (0..1) of its cost is given
+        back to the tenant's virtual time."""
+        ...
+
+    async def complete(self, shards: Sequence[ShardId]) -> None:
+        """Forget shards that are closed, in whatever state they are here."""
+        ...
+
+    async def withdraw(self, batch: BatchId) -> int:
+        """Forget all ready shards of a batch (paused, cancelled, expired); how many."""
+        ...
+
+    async def expired(self, limit: int) -> Sequence[LeaseRef]:
+        """Leases whose heartbeat ran out, longest first; they stay until reclaimed or renewed."""
+        ...
+
+    async def alive(self, leases: Sequence[LeaseRef]) -> Sequence[bool]:
+        """Whether each of these very leases has a heartbeat that has not run out."""
+        ...
+
+    async def depth(self) -> Depth: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Slots lent to one holder until the next sync, at most for the ``ttl`` it asked with."""
+
+    slots: int  # may be below what is in use: start nothing until it is not
+    limit: int  # of the pool, for all holders together
+    free: int  # slots of the pool that nobody wants now
+    generation: str | None  # None: the scratch server lost its memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolState:
+    pool: str
+    limit: LimitState
+    granted: int
+    holders: int
+
+
+class Slots(Protocol):
+    """One limit per pool (``endpoint/model``), moved by all executors together.
+
+    The sum of the grants never exceeds the limit, except by calls that were already running when
+    it fell. Sharing is fair among holders and leaves no wanted slot idle for longer than a sync.
+    """
+
+    async def sync(
+        self,
+        pool: str,
+        holder: ActivationId,
+        *,
+        want: int,
+        in_use: int,
+        seen: Observation,
+        ttl: timedelta,
+    ) -> Grant:
+        """Report what happened since the last sync and learn the present grant.
+
+        ``want`` is in-flight calls plus those ready to start. What all holders saw is folded into
+        the pool's limit by ``core.limits`` at most once per controller interval.
+        """
+        ...
+
+    async def leave(self, pool: str, holder: ActivationId) -> None:
+        """Give all slots back at once."""
+        ...
+
+    async def pools(self) -> Sequence[PoolState]: ...
+
+
+class Activations(Protocol):
+    """Register of open ``work.available`` requests.
+
+    Running ones (each with a heartbeat) and pending wake-ups (each expiring) together never
+    exceed the maximum.
+    """
+
+    async def enter(self, activation: ActivationId, *, maximum: int, ttl: timedelta) -> bool:
+        """Register; uses up one pending wake-up if there is any. False: the house is full."""
+        ...
+
+    async def renew(self, activation: ActivationId, ttl: timedelta) -> None: ...
+
+    async def leave(self, activation: ActivationId) -> None: ...
+
+    async def leave_unless_last(self, activation: ActivationId) -> bool:
+        """Leave, atomically, if another one is registered; False and nothing done otherwise."""
+        ...
+
+    async def invite(self, *, maximum: int, ttl: timedelta) -> bool:
+        """Note one pending wake-up, if running plus pending are below ``maximum``."""
+        ...
+
+    async def count(self) -> tuple[int, int]:
+        """(running, pending)."""
+        ...
+
+
+class Control(Protocol):
+    """Hints that a batch has changed (cancel, pause, deadline): look at the database now."""
+
+    async def publish(self, batch: BatchId) -> None: ...
+
+    def listen(self) -> AbstractAsyncContextManager[AsyncIterator[BatchId]]:
+        """Changes from now on; lost hints are made up for by heartbeats."""
+        ...
+
+
+class Progress(Protocol):
+    """Live tallies of shards that are being worked on."""
+
+    async def report(self, shard: ShardId, tally: Tally, ttl: timedelta) -> None:
+        """Set (not add) the tally of an open shard."""
+        ...
+
+    async def forget(self, shards: Sequence[ShardId]) -> None: ...
+
+    async def read(self, batches: Sequence[BatchId]) -> dict[BatchId, dict[ShardId, Tally]]: ...
+
+
+class Scratch(Protocol):
+    """All of the above on one server."""
+
+    @property
+    def queue(self) -> ShardQueue: ...
+
+    @property
+    def slots(self) -> Slots: ...
+
+    @property
+    def activations(self) -> Activations: ...
+
+    @property
+    def control(self) -> Control: ...
+
+    @property
+    def progress(self) -> Progress: ...
+
+    async def generation(self) -> tuple[str, timedelta] | None:
+        """The sentinel and its age; None when the server's memory was lost."""
+        ...
+
+    async def rebuilding(self, holder: str, ttl: timedelta) -> bool:
+        """Take the lock for one rebuild; False when another has it."""
+        ...
+
+    async def plant(self, holder: str, generation: str) -> bool:
+        """End a rebuild: plant the sentinel and give the lock back. False: the lock was lost."""
+        ...
+
+    async def once(self, name: str, ttl: timedelta) -> bool:
+        """True for the first caller within ``ttl``, False for the others (at most one sweep)."""
+        ...
+
+    async def check(self) -> None:
+        """Raise Unavailable when the server does not answer."""
+        ...
+
+    async def close(self) -> None: ...
