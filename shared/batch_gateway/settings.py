@@ -112,6 +112,8 @@ class Planning(Group):
     fairness."""
     shard_bytes: Positive = 4 * 1024 * 1024
     """About how large a shard's object may be; an executor holds it in memory."""
+    shard_tokens: Positive = 1_000_000
+    """About how many estimated tokens, prompts and answers, a shard may have."""
     max_line_bytes: Positive = 16 * 1024 * 1024
     """Longest single request line."""
     max_errors: Positive = 1000

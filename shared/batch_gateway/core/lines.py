@@ -7,11 +7,10 @@ Four forms:
 
 - input line: OpenAI's ``{"custom_id", "method", "url", "body"}``;
 - shard line: ``[line, custom_id, url, model, body]``, one per line of a shard's object;
-- part line: ``[line, ok, tokens, result]``, where ``result`` is the finished result line;
+- part line: ``[line, ok, tokens, result]``, where ``result`` is the finished result line; or a
+  note of how often a line without result was tried, so that attempts are counted across leases;
 - result line: OpenAI's ``{"id", "custom_id", "response", "error"}``.
 """
-
-from typing import NamedTuple
 
 import msgspec
 
@@ -38,16 +37,18 @@ class ShardLine(msgspec.Struct, array_like=True):
 
 class PartLine(msgspec.Struct, array_like=True):
     line: int
-    ok: bool  # True: belongs into the output file
-    tokens: tuple[int, int, int, int]  # input, cached, output, reasoning
+    ok: bool | None  # True: for the output file; False: for the error file; None: only a note
+    tokens: tuple[
+        int, int, int, int
+    ]  # input, cached, output, reasoning; a note's: attempts, 0, 0, 0
     result: msgspec.Raw
 
     @property
     def tally(self) -> Tally:
         given, cached, made, reasoning = self.tokens
         return Tally(
-            completed=int(self.ok),
-            failed=int(not self.ok),
+            completed=int(self.ok is True),
+            failed=int(self.ok is False),
             usage=Usage(
                 input_tokens=given,
                 cached_tokens=cached,
@@ -55,13 +56,6 @@ class PartLine(msgspec.Struct, array_like=True):
                 reasoning_tokens=reasoning,
             ),
         )
-
-
-class PartHead(NamedTuple):
-    """What merging needs of a part line."""
-
-    line: int
-    ok: bool
 
 
 NO_TOKENS = (0, 0, 0, 0)
@@ -171,6 +165,11 @@ def not_answered(
         error=_LineError(code=code, message=message),
     )
     return PartLine(line=line, ok=False, tokens=NO_TOKENS, result=msgspec.Raw(_encode(result)))
+
+
+def attempted(line: int, attempts: int) -> PartLine:
+    """A note that ``line`` has no result yet after ``attempts`` calls."""
+    return PartLine(line=line, ok=None, tokens=(attempts, 0, 0, 0), result=msgspec.Raw(b"null"))
 
 
 def tokens_of(body: bytes) -> tuple[int, int, int, int]:

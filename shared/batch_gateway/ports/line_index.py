@@ -2,19 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from batch_gateway.core.planning import LineRef
 
-class LineRef(NamedTuple):
-    """Where one request line is, and where it belongs in the plan."""
-
-    line: int  # 1-based line number of the input
-    offset: int  # bytes from the start of the file
-    length: int  # bytes, without the line end
-    model: str
-    prefix: bytes  # sort key: chained block hashes of the rendered prompt prefix
-    cost: int  # estimated tokens
-    custom_id_hash: bytes  # 16 bytes
+__all__ = ["LineIndex", "LineIndexes", "LineRef"]
 
 
 class LineIndex(Protocol):

@@ -1,0 +1,67 @@
+"""Where things are kept in the FileStore: keys made of ids, never of a client's words.
+
+    files/FILE                                        uploads and results
+    work/BATCH/ATTEMPT/SHARD/lines.jsonl              request lines of one shard
+    work/BATCH/ATTEMPT/SHARD/parts/EPOCH-TOKEN/SEQ-LINES-SHA.jsonl   result lines of that shard
+
+ATTEMPT is new for each planning, EPOCH and TOKEN for each lease, so nothing is ever overwritten
+and a late writer can only make objects that nobody reads. A part's key holds the number of its
+lines and the beginning of its sha256: the key alone is enough to verify it.
+"""
+
+import hashlib
+
+from batch_gateway.core.ids import BatchId, FileId
+from batch_gateway.core.model import LeaseRef, Part, Shard
+
+_DIGEST = 16  # hex digits of the sha256 in a part's key
+
+
+def file_key(file: FileId) -> str:
+    return f"files/{file}"
+
+
+def work_prefix(batch: BatchId) -> str:
+    return f"work/{batch}/"
+
+
+def attempt_prefix(batch: BatchId, attempt: str) -> str:
+    return f"{work_prefix(batch)}{attempt}/"
+
+
+def shard_key(batch: BatchId, attempt: str, index: int) -> str:
+    return f"{attempt_prefix(batch, attempt)}{index:06d}/lines.jsonl"
+
+
+def parts_prefix(shard: Shard) -> str:
+    """Under which all parts of all leases of ``shard`` are."""
+    return f"{shard.key.rpartition('/')[0]}/parts/"
+
+
+def part_key(shard: Shard, sequence: int, content: bytes, lines: int) -> str:
+    digest = hashlib.sha256(content).hexdigest()[:_DIGEST]
+    lease = f"{shard.epoch:06d}-{shard.token}"
+    return f"{parts_prefix(shard)}{lease}/{sequence:06d}-{lines}-{digest}.jsonl"
+
+
+def part_of_key(key: str) -> tuple[int, Part] | None:
+    """The epoch and the part that ``key`` names; None when it does not name one."""
+    folder, _, name = key.rpartition("/")
+    epoch, _, _ = folder.rpartition("/")[2].partition("-")
+    fields = name.removesuffix(".jsonl").split("-")
+    if len(fields) != 3 or not epoch.isdecimal() or not fields[1].isdecimal():
+        return None
+    return int(epoch), Part(key=key, lines=int(fields[1]))
+
+
+def verifies(part: Part, content: bytes) -> bool:
+    """Whether ``content`` is what the part's key says."""
+    digest = part.key.rpartition("-")[2].removesuffix(".jsonl")
+    return (
+        hashlib.sha256(content).hexdigest()[:_DIGEST] == digest
+        and content.count(b"\n") == part.lines
+    )
+
+
+def lease_ref(shard: Shard) -> LeaseRef:
+    return LeaseRef(shard=shard.id, epoch=shard.epoch, token=shard.token)

@@ -1,0 +1,205 @@
+"""What makes a request line valid, with OpenAI's codes and words.
+
+One pass per line and at most one error per line: the first that OpenAI would name. Bodies are
+looked into, never rebuilt.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+import xxhash
+
+from batch_gateway.core.lines import InputLine, decode_input
+from batch_gateway.core.model import BatchError
+from batch_gateway.core.prefix import Prompt, sort_key
+
+#: Endpoints of a batch, as OpenAI lists them.
+ENDPOINTS = (
+    "/v1/responses",
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/completions",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/videos",
+)
+
+_DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
+_BYTES_PER_TOKEN = 4
+_NAMES = {
+    "/v1/chat/completions": "Chat Completions",
+    "/v1/completions": "Completions",
+    "/v1/responses": "Responses",
+}
+
+_decode_prompt = msgspec.json.Decoder(Prompt).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_number = msgspec.json.Decoder(int).decode
+
+
+@dataclass(frozen=True, slots=True)
+class ValidLine:
+    """What planning needs of a valid line."""
+
+    custom_id: str
+    model: str
+    prefix: bytes  # sort key within the model
+    cost: int  # estimated tokens, prompt and answer
+
+    @property
+    def custom_id_hash(self) -> bytes:
+        return xxhash.xxh3_128_digest(self.custom_id.encode())
+
+
+class LineValidator:
+    """Checks the lines of one batch."""
+
+    def __init__(self, endpoint: str, *, models: frozenset[str], strict: bool) -> None:
+        """``models`` empty: any. ``strict``: an unknown model or a second one is an error."""
+        self._endpoint = endpoint
+        self._models = models
+        self._strict = strict
+        self._first_model: str | None = None
+
+    def known(self, model: str) -> bool:
+        """Whether requests to ``model`` can be routed at all."""
+        return not self._models or model in self._models
+
+    def check(self, line: int, raw: bytes) -> ValidLine | BatchError:
+        """The valid line, or what is wrong with it. ``line`` is its 1-based number."""
+        try:
+            if not raw.isascii():
+                raw.decode()  # the parser does not look into the strings that it skips
+            request = decode_input(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return _undecodable(line, error)
+        return self._check_request(line, request)
+
+    def _check_request(self, line: int, request: InputLine) -> ValidLine | BatchError:
+        for name in ("custom_id", "method", "url", "body"):
+            if getattr(request, name) in (msgspec.UNSET, None):
+                return BatchError(
+                    code="missing_required_parameter",
+                    message=f"Missing required parameter: '{name}'.",
+                    param=name,
+                    line=line,
+                )
+        if request.method != "POST":
+            return BatchError(
+                code="invalid_method",
+                message="The method of a batch request must be 'POST'.",
+                param="method",
+                line=line,
+            )
+        if request.url != self._endpoint:
+            return BatchError(
+                code="invalid_url",
+                message="The URL provided for this request does not match the batch endpoint.",
+                param="url",
+                line=line,
+            )
+        assert isinstance(request.custom_id, str)
+        assert isinstance(request.body, msgspec.Raw)
+        return self._check_body(line, request.custom_id, request.url, request.body)
+
+    def _check_body(
+        self, line: int, custom_id: str, url: str, body: msgspec.Raw
+    ) -> ValidLine | BatchError:
+        try:
+            prompt = _decode_prompt(body)
+        except msgspec.DecodeError:
+            return _wrong(line, "body", "The body of a request must be a JSON object.")
+        if _present(prompt.stream) and bytes(prompt.stream) != b"false":
+            return BatchError(
+                code="streaming_unsupported",
+                message=f"{_NAMES.get(url, url)}: Streaming is not supported in the Batch API.",
+                param="body.stream",
+                line=line,
+            )
+        model = _text(prompt.model)
+        if not model:
+            return _wrong(line, "body.model", "Model parameter is required.")
+        if url == "/v1/chat/completions" and memoryview(prompt.messages)[:1] != b"[":
+            return _wrong(line, "body.messages", "Messages parameter is required.")
+        if url == "/v1/completions" and not _present(prompt.prompt):
+            return _wrong(line, "body.prompt", "Prompt parameter is required.")
+        if url in ("/v1/embeddings", "/v1/moderations") and not _present(prompt.input):
+            return _wrong(line, "body.input", "Input parameter is required.")
+        if self._strict and (error := self._check_model(line, model)):
+            return error
+        cost = len(memoryview(body)) // _BYTES_PER_TOKEN + _output_tokens(url, prompt)
+        return ValidLine(custom_id, model, sort_key(url, prompt), cost)
+
+    def _check_model(self, line: int, model: str) -> BatchError | None:
+        if not self.known(model):
+            return BatchError(
+                code="model_not_found",
+                message=f"The provided model '{model}' is not supported by the Batch API.",
+                param="body.model",
+                line=line,
+            )
+        if self._first_model is None:
+            self._first_model = model
+        if model != self._first_model:
+            return BatchError(
+                code="mismatched_model",
+                message=f"The provided model '{model}' does not match the model of the first "
+                f"request, '{self._first_model}'. All requests of a batch must use one model.",
+                param="body.model",
+                line=line,
+            )
+        return None
+
+
+def duplicate(line: int) -> BatchError:
+    return BatchError(
+        code="duplicate_custom_id",
+        message="The custom ID for this request is a duplicate of the custom ID in another "
+        "request.",
+        param="custom_id",
+        line=line,
+    )
+
+
+def _undecodable(line: int, error: Exception) -> BatchError:
+    if isinstance(error, msgspec.ValidationError):
+        where = str(error).rpartition("`$")[2].strip("`.")
+        if where:
+            return BatchError(
+                code="invalid_type",
+                message=f"Invalid type for '{where}': expected a string.",
+                param=where,
+                line=line,
+            )
+    return BatchError(
+        code="invalid_json_line", message="This line is not parseable as valid JSON.", line=line
+    )
+
+
+def _wrong(line: int, param: str, message: str) -> BatchError:
+    return BatchError(code="invalid_request", message=message, param=param, line=line)
+
+
+def _present(raw: msgspec.Raw) -> bool:
+    return memoryview(raw) not in (b"", b"null")
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    """The string that ``raw`` holds; None for anything else."""
+    try:
+        return _decode_text(raw)
+    except msgspec.DecodeError:
+        return None
+
+
+def _output_tokens(url: str, prompt: Prompt) -> int:
+    """Tokens that the answer may have, by what the request says."""
+    if url in ("/v1/embeddings", "/v1/moderations"):
+        return 0
+    for raw in (prompt.max_completion_tokens, prompt.max_tokens, prompt.max_output_tokens):
+        try:
+            return max(0, min(_decode_number(raw), 1_000_000))
+        except msgspec.DecodeError:
+            continue
+    return _DEFAULT_OUTPUT_TOKENS

@@ -1,0 +1,98 @@
+"""Shards on their way to the store: read together from a surveyed file, one by one.
+
+Reading and encoding happen in the worker thread that surveyed the file; what crosses to the event
+loop is one finished object at a time.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from batch_gateway.core.ids import BatchId
+from batch_gateway.core.lines import (
+    ShardLine,
+    decode_input,
+    encode_part_line,
+    encode_shard_line,
+    not_answered,
+)
+from batch_gateway.core.planning import LineRef, ShardSize, cut
+from batch_gateway.ports.line_index import LineIndex
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A shard that is not stored yet."""
+
+    index: int
+    model: str
+    content: bytes
+    lines: int
+    cost: int
+    refused: bool  # its model cannot be routed: ``content`` is its error lines
+
+
+class Drafts:
+    """Reads shards together from the surveyed file, one by one, in a thread."""
+
+    def __init__(
+        self,
+        batch: BatchId,
+        path: Path,
+        index: LineIndex,
+        size: ShardSize,
+        thread: ThreadPoolExecutor,
+        *,
+        routable: frozenset[str],
+    ) -> None:
+        """``routable`` empty: any model is."""
+        self._batch = batch
+        self._thread = thread
+        self._routable = routable
+        self._file = os.open(path, os.O_RDONLY)
+        self._drafts = (
+            self._read(number, refs) for number, refs in enumerate(cut(index.ordered(), size))
+        )
+
+    async def next(self) -> Draft | None:
+        """The next shard of the plan; None after the last."""
+        return await run_in(self._thread, lambda: next(self._drafts, None))
+
+    def close(self) -> None:
+        self._drafts.close()
+        os.close(self._file)
+
+    def _read(self, number: int, refs: list[LineRef]) -> Draft:
+        model = refs[0].model
+        refused = bool(self._routable) and model not in self._routable
+        encode = self._refusal if refused else self._shard_line
+        content = b"".join(encode(ref) for ref in refs)
+        cost = sum(ref.cost for ref in refs)
+        return Draft(number, model, content, len(refs), cost, refused)
+
+    def _shard_line(self, ref: LineRef) -> bytes:
+        request = decode_input(os.pread(self._file, ref.length, ref.offset))
+        line = ShardLine(ref.line, request.custom_id, request.url, ref.model, request.body)  # type: ignore[arg-type]
+        return encode_shard_line(line)
+
+    def _refusal(self, ref: LineRef) -> bytes:
+        request = decode_input(os.pread(self._file, ref.length, ref.offset))
+        return encode_part_line(
+            not_answered(
+                self._batch,
+                ref.line,
+                request.custom_id or None,
+                code="model_not_found",
+                message=f"The model '{ref.model}' does not exist.",
+            )
+        )
+
+
+async def run_in(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(thread, work)

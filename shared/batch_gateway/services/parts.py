@@ -1,0 +1,98 @@
+"""Reading and writing the result lines of one shard.
+
+A shard is small (some hundred lines), so its results are held in memory as a whole. Of several
+results for one line the first wins, in the order of the accepted list.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from batch_gateway.core.errors import Corrupt, NotFound
+from batch_gateway.core.layout import part_key, part_of_key, parts_prefix, verifies
+from batch_gateway.core.lines import decode_part_line
+from batch_gateway.core.model import Part, Shard, Tally
+from batch_gateway.ports.files import FileStore
+
+logger = logging.getLogger(__name__)
+
+
+class Results:
+    """Encoded part lines by line number; notes of attempts beside them."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, bytes] = {}
+        self.attempts: dict[int, int] = {}  # calls made for lines without a result
+        self.tally = Tally()
+
+    def add(self, content: bytes) -> None:
+        """Take up the part lines of ``content``; those already known are left alone."""
+        for raw in content.splitlines(keepends=True):
+            line = decode_part_line(raw)
+            if line.ok is None:
+                self.attempts[line.line] = line.tokens[0]
+            elif line.line not in self.lines:
+                self.lines[line.line] = raw
+                self.tally += line.tally
+
+    def sorted(self) -> bytes:
+        """All results by line number, as the content of one part."""
+        return b"".join(raw for _, raw in sorted(self.lines.items()))
+
+
+async def write_part(files: FileStore, shard: Shard, sequence: int, lines: Iterable[bytes]) -> Part:
+    """Store encoded part lines as one part of the lease that ``shard`` is held under."""
+    encoded = list(lines)
+    content = b"".join(encoded)
+    count = content.count(b"\n")
+    key = part_key(shard, sequence, content, count)
+    await files.put(key, content)
+    return Part(key=key, lines=count)
+
+
+async def earlier_parts(files: FileStore, shard: Shard) -> list[Part]:
+    """Parts in the store that were written under earlier leases of ``shard``, in order.
+
+    To be called once, after the present epoch is committed: what an earlier holder writes later
+    must never count.
+    """
+    found = []
+    async for blob in files.list(parts_prefix(shard)):
+        named = part_of_key(blob.key)
+        if named is not None and named[0] < shard.epoch:
+            found.append(named[1])
+    return found
+
+
+async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part], Results]:
+    """Read parts that nobody has recorded yet; those that do not verify are left out."""
+    results = Results()
+    good = []
+    for part in parts:
+        content = await read_blob(files, part.key)
+        if not verifies(part, content):
+            logger.error(
+                "A part is damaged and left out", extra={"action": "part", "key": part.key}
+            )
+            continue
+        results.add(content)
+        good.append(part)
+    return good, results
+
+
+async def read_recorded(files: FileStore, parts: Sequence[Part]) -> Results:
+    """Read parts that are recorded. Raises Corrupt when one is missing or damaged."""
+    results = Results()
+    for part in parts:
+        try:
+            content = await read_blob(files, part.key)
+        except NotFound as error:
+            raise Corrupt(f"recorded part {part.key} is missing") from error
+        if not verifies(part, content):
+            raise Corrupt(f"recorded part {part.key} is damaged")
+        results.add(content)
+    return results
+
+
+async def read_blob(files: FileStore, key: str) -> bytes:
+    """A whole blob; for small ones."""
+    return b"".join([chunk async for chunk in files.read(key)])

@@ -1,0 +1,243 @@
+"""Planner: validates a batch's input and cuts it into shards.
+
+One pass over the input (a local copy of it) checks every line and notes where it is; the notes,
+not the bodies, are sorted by model and prompt prefix; then each shard is read together from its
+lines and stored as one object. Memory is bounded by one shard and the sorter's cache. The whole
+plan becomes true in one transaction, so planning twice at once is harmless: one wins, the other
+deletes its objects.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from batch_gateway.core.errors import NotFound
+from batch_gateway.core.events import Event, EventType, fact
+from batch_gateway.core.ids import BatchId
+from batch_gateway.core.layout import attempt_prefix, shard_key
+from batch_gateway.core.model import (
+    Batch,
+    BatchError,
+    BatchStatus,
+    File,
+    Shard,
+    ShardState,
+    Tally,
+    Ticket,
+)
+from batch_gateway.core.validation import LineValidator
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.line_index import LineIndexes
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.drafts import Draft, Drafts, run_in
+from batch_gateway.services.parts import write_part
+from batch_gateway.services.survey import Rules, Survey, survey_lines
+
+logger = logging.getLogger(__name__)
+
+WRITES = 4  # shard objects being stored at once
+TICKETS = 500  # pushed to the queue at a time
+
+
+class Planner:
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        indexes: LineIndexes,
+        queue: ShardQueue,
+        announcer: Announcer,
+        waker: Waker,
+        clock: Clock,
+        rules: Rules,
+        scratch: Path,
+    ) -> None:
+        self._metadata = metadata
+        self._files = files
+        self._indexes = indexes
+        self._queue = queue
+        self._announcer = announcer
+        self._waker = waker
+        self._clock = clock
+        self._rules = rules
+        self._scratch = scratch
+
+    async def plan(self, batch_id: BatchId) -> None:
+        """Plan the batch, or announce again what an earlier call has already made true."""
+        batch = await self._metadata.batches.load(batch_id)
+        if batch is None:
+            raise NotFound(f"no batch {batch_id}")
+        if batch.status is not BatchStatus.VALIDATING or batch.ending is not None:
+            await self._announce_again(batch)
+            return
+        file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
+        if file is None or file.purpose != "batch":
+            await self._fail(batch, [_no_file(batch)])
+            return
+        try:
+            await self._plan_file(batch, file)
+        except NotFound:  # deleted while we read
+            await self._fail(batch, [_no_file(batch)])
+
+    async def _plan_file(self, batch: Batch, file: File) -> None:
+        attempt = secrets.token_hex(6)
+        async with self._survey(batch, file) as (survey, drafts):
+            if survey.errors:
+                await self._fail(batch, survey.errors)
+                return
+            shards = await self._store(batch, attempt, drafts)
+        planned = await self._metadata.batches.plan(
+            batch.id,
+            shards,
+            total=survey.total,
+            model=survey.model,
+            now=self._clock.now(),
+            events=[_executed(batch)] if all(_closed(shard) for shard in shards) else [],
+        )
+        if planned is None:  # somebody else was first, or it was cancelled
+            await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
+            planned = await self._metadata.batches.load(batch.id)
+        else:
+            logger.info(
+                "Planned %d lines as %d shards",
+                survey.total,
+                len(shards),
+                extra={"action": "planned", "batch_id": batch.id, "tenant_id": batch.tenant},
+            )
+        if planned is not None:
+            await self._announce_again(planned)
+
+    @asynccontextmanager
+    async def _survey(self, batch: Batch, file: File) -> AsyncIterator[tuple[Survey, Drafts]]:
+        """Survey the input; the drafts can be read while the context is open."""
+        validator = LineValidator(
+            batch.endpoint, models=self._rules.models, strict=self._rules.strict
+        )
+        async with self._files.local_copy(file.key, self._scratch) as path:
+            with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:
+                survey = await run_in(
+                    thread, lambda: survey_lines(path, index, validator, self._rules)
+                )
+                refused = frozenset[str]() if self._rules.strict else self._rules.models
+                drafts = Drafts(
+                    batch.id, path, index, self._rules.shard_size, thread, routable=refused
+                )
+                try:
+                    yield survey, drafts
+                finally:
+                    await run_in(thread, drafts.close)
+
+    async def _store(self, batch: Batch, attempt: str, drafts: Drafts) -> list[Shard]:
+        """Store all drafts, a few at a time; shards by index."""
+        shards: list[Shard] = []
+        writing = asyncio.Semaphore(WRITES)
+
+        async def store(draft: Draft) -> None:
+            try:
+                shards.append(await self._store_one(batch, attempt, draft))
+            finally:
+                writing.release()
+
+        async with asyncio.TaskGroup() as group:
+            await writing.acquire()
+            while (draft := await drafts.next()) is not None:
+                group.create_task(store(draft))
+                await writing.acquire()
+        return sorted(shards, key=lambda shard: shard.index)
+
+    async def _store_one(self, batch: Batch, attempt: str, draft: Draft) -> Shard:
+        shard = Shard(
+            batch=batch.id,
+            index=draft.index,
+            model=draft.model,
+            key=shard_key(batch.id, attempt, draft.index),
+            lines=draft.lines,
+            cost=draft.cost,
+        )
+        if not draft.refused:
+            await self._files.put(shard.key, draft.content)
+            return shard
+        part = await write_part(self._files, shard, 0, [draft.content])
+        return replace(
+            shard,
+            key="",
+            cost=0,
+            state=ShardState.CLOSED,
+            parts=(part,),
+            tally=Tally(failed=draft.lines),
+        )
+
+    async def _fail(self, batch: Batch, errors: list[BatchError]) -> None:
+        event = fact(EventType.BATCH_FAILED, batch.id, traceparent=batch.traceparent)
+        failed = await self._metadata.batches.fail(
+            batch.id, errors, now=self._clock.now(), events=[event]
+        )
+        if failed is not None:
+            logger.info(
+                "Input refused: %s",
+                errors[0].message,
+                extra={"action": "failed", "batch_id": batch.id, "tenant_id": batch.tenant},
+            )
+            await self._announcer.announce(event)
+
+    async def _announce_again(self, batch: Batch) -> None:
+        """Say what is true of a batch that somebody else may have died after planning."""
+        if batch.status is BatchStatus.IN_PROGRESS:
+            await enqueue(batch, self._metadata, self._queue)
+            await self._waker.wake()
+        elif batch.assemblable:
+            await self._announcer.announce(_executed(batch))
+        elif batch.status is BatchStatus.FAILED:
+            await self._announcer.announce(
+                fact(EventType.BATCH_FAILED, batch.id, traceparent=batch.traceparent)
+            )
+
+
+async def enqueue(batch: Batch, metadata: MetadataStore, queue: ShardQueue) -> None:
+    """Push the batch's ready shards; those that are queued already are left alone."""
+    tickets: list[Ticket] = []
+    async for shard in metadata.shards.of_batch(batch.id):
+        if shard.state is ShardState.READY:
+            tickets.append(ticket(batch, shard))
+        if len(tickets) == TICKETS:
+            await queue.push(tickets)
+            tickets = []
+    if tickets:
+        await queue.push(tickets)
+
+
+def ticket(batch: Batch, shard: Shard) -> Ticket:
+    return Ticket(
+        shard=shard.id,
+        tenant=batch.tenant,
+        model=shard.model,
+        cost=shard.cost,
+        priority=batch.priority,
+        deadline=batch.deadline,
+    )
+
+
+def _closed(shard: Shard) -> bool:
+    return shard.state is ShardState.CLOSED
+
+
+def _executed(batch: Batch) -> Event:
+    return fact(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
+
+
+def _no_file(batch: Batch) -> BatchError:
+    return BatchError(
+        code="invalid_request",
+        message=f"Cannot find file {batch.input_file_id}, or its purpose is not 'batch', or you "
+        "do not have access to it.",
+        param="file_id",
+    )

@@ -1,0 +1,136 @@
+"""One pass over an input file: checks every line and notes where it is.
+
+Runs in a worker thread. Errors are collected over the whole file, as OpenAI does, up to the
+configured number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch_gateway.core.model import BatchError
+from batch_gateway.core.planning import LineRef, ShardSize
+from batch_gateway.core.validation import LineValidator, ValidLine, duplicate
+from batch_gateway.ports.line_index import LineIndex
+from batch_gateway.settings import Planning
+
+CHUNK = 1024 * 1024  # bytes read at a time
+REFS = 1000  # line references handed to the index at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a deployment demands of an input file."""
+
+    planning: Planning
+    max_lines: int
+    strict: bool
+    models: frozenset[str]  # empty: any
+
+    @property
+    def shard_size(self) -> ShardSize:
+        return ShardSize(
+            lines=self.planning.shard_lines,
+            bytes=self.planning.shard_bytes,
+            cost=self.planning.shard_tokens,
+        )
+
+
+@dataclass(slots=True)
+class Survey:
+    """What one pass over the input found."""
+
+    total: int
+    model: str | None  # of the first valid line
+    errors: list[BatchError]
+
+
+def survey_lines(path: Path, index: LineIndex, validator: LineValidator, rules: Rules) -> Survey:
+    """Check every line of the file and put the valid ones into ``index``.
+
+    Blank lines are passed over, a byte order mark and carriage returns are tolerated. Errors are
+    collected over the whole file up to the configured number. Runs in a thread of its own.
+    """
+    survey = Survey(total=0, model=None, errors=[])
+    most = rules.planning.max_errors
+    refs: list[LineRef] = []
+    for number, offset, raw in read_lines(path, rules.planning.max_line_bytes):
+        if raw is None:
+            survey.errors.append(_too_long(number, rules.planning.max_line_bytes))
+        elif raw:
+            survey.total += 1
+            found = validator.check(number, raw)
+            if isinstance(found, ValidLine):
+                survey.model = survey.model or found.model
+                refs.append(
+                    LineRef(
+                        line=number,
+                        offset=offset,
+                        length=len(raw),
+                        model=found.model,
+                        prefix=found.prefix,
+                        cost=found.cost,
+                        custom_id_hash=found.custom_id_hash,
+                    )
+                )
+            else:
+                survey.errors.append(found)
+        if len(refs) == REFS:
+            index.add(refs)
+            refs = []
+        if len(survey.errors) >= most or survey.total > rules.max_lines:
+            break
+    index.add(refs)
+    if survey.total > rules.max_lines:
+        survey.errors = [_too_many(rules.max_lines)]
+    elif survey.total == 0 and not survey.errors:
+        survey.errors = [_empty()]
+    else:
+        survey.errors += [duplicate(n) for n in index.duplicates(most - len(survey.errors))]
+        survey.errors.sort(key=lambda error: error.line or 0)
+    return survey
+
+
+def read_lines(path: Path, longest: int) -> Iterator[tuple[int, int, bytes | None]]:
+    """Yield (number from 1, offset, content) of each line; content is None when it is too long.
+
+    Content comes without line end; a blank line is ``b""``. The offset is that of the content.
+    """
+    offset = 0
+    with path.open("rb", buffering=CHUNK) as lines:
+        number = 0
+        while line := lines.readline(longest + 2):
+            number += 1
+            start = offset
+            offset += len(line)
+            if not line.endswith(b"\n") and len(line) > longest:
+                while not line.endswith(b"\n") and (line := lines.readline(CHUNK)):
+                    offset += len(line)
+                yield number, start, None
+                continue
+            if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+                line, start = line[3:], start + 3
+            yield number, start, line.strip(b" \t\r\n") and line.rstrip(b"\r\n")
+
+
+def _empty() -> BatchError:
+    return BatchError(
+        code="empty_file",
+        message="The input file is empty. Please ensure that the batch contains at least one "
+        "request.",
+    )
+
+
+def _too_many(most: int) -> BatchError:
+    return BatchError(
+        code="too_many_requests",
+        message=f"The input file has more than {most} requests, the most that a batch may have.",
+    )
+
+
+def _too_long(line: int, most: int) -> BatchError:
+    return BatchError(
+        code="line_too_long",
+        message=f"This line is longer than {most} bytes, the most that a request may have.",
+        line=line,
+    )
