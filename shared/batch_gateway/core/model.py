@@ -247,6 +247,7 @@ class Ticket:
     cost: int  # estimated tokens
     priority: int
     deadline: datetime
+    urgent_after: datetime | None = None  # earliest deadline first from then on; None: never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
