@@ -127,6 +127,12 @@ class Execution(Group):
     """After this an activation gives up running calls; leaves a minute to hand everything back."""
     max_activations: Positive = 8
     """Most executor requests open at once; at least the executor Service's max-scale."""
+    term_grace_s: Seconds = 20
+    """How long running calls may go on after SIGTERM; below the 30 s that clusters often give."""
+    max_calls: Positive = 256
+    """Most calls that one activation has in flight; further slots open further activations."""
+    max_leases: Positive = 16
+    """Most shards that one activation holds at once: bounds its memory and what its crash delays."""
     flush_interval_s: Seconds = 1.0
     """How much finished work, in seconds, a crash may cost."""
     flush_results: Positive = 256

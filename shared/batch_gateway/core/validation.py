@@ -120,7 +120,7 @@ class LineValidator:
         model = _text(prompt.model)
         if not model:
             return _wrong(line, "body.model", "Model parameter is required.")
-        if url == "/v1/chat/completions" and memoryview(prompt.messages)[:1] != b"[":
+        if url == "/v1/chat/completions" and bytes(memoryview(prompt.messages)[:1]) != b"[":
             return _wrong(line, "body.messages", "Messages parameter is required.")
         if url == "/v1/completions" and not _present(prompt.prompt):
             return _wrong(line, "body.prompt", "Prompt parameter is required.")
@@ -182,7 +182,7 @@ def _wrong(line: int, param: str, message: str) -> BatchError:
 
 
 def _present(raw: msgspec.Raw) -> bool:
-    return memoryview(raw) not in (b"", b"null")
+    return bytes(memoryview(raw)[:4]) not in (b"", b"null")
 
 
 def _text(raw: msgspec.Raw) -> str | None:

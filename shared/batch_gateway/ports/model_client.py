@@ -22,9 +22,9 @@ class ModelClient(Protocol):
     ) -> Answer:
         """POST ``body`` as it is (JSON).
 
-        Raises CallTimeout when there is no complete answer in time, CallFailed when the
-        connection cannot be made or breaks. Cancelling closes the connection, so the engine
-        stops generating.
+        Raises CallTimeout when there is no complete answer in time, CallRefused when the
+        connection cannot be made, CallFailed when it breaks. Cancelling closes the connection,
+        so the engine stops generating.
         """
         ...
 
@@ -37,3 +37,7 @@ class CallFailed(Exception):
 
 class CallTimeout(CallFailed):
     """No complete answer in time."""
+
+
+class CallRefused(CallFailed):
+    """The connection could not be made: the endpoint never saw the request."""

@@ -76,6 +76,11 @@ class ShardQueue(Protocol):
         """Leases whose heartbeat ran out, longest first; they stay until reclaimed or renewed."""
         ...
 
+    async def discard(self, leases: Sequence[LeaseRef]) -> None:
+        """Forget these very leases (shard, epoch and token as recorded here), and nothing else:
+        the database says that they are over."""
+        ...
+
     async def alive(self, leases: Sequence[LeaseRef]) -> Sequence[bool]:
         """Whether each of these very leases has a heartbeat that has not run out."""
         ...

@@ -1,0 +1,346 @@
+"""Assembler: merges the results of a batch into its output and error file.
+
+It begins when no shard is open any more, and reads exactly the parts that the shards' rows name.
+Lines that never ran, because the batch was cancelled or expired, get their error lines here and
+nowhere else. The right to assemble is leased; files are written under fresh ids, so of two
+assemblers the one whose transaction wins has made the files, and the other deletes his own.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from batch_gateway.core.errors import Busy, Corrupt, NotFound, Temporary
+from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.ids import BatchId, FileId, file_id
+from batch_gateway.core.layout import file_key, work_prefix
+from batch_gateway.core.lines import (
+    decode_input,
+    decode_shard_line,
+    encode_part_line,
+    not_answered,
+)
+from batch_gateway.core.model import Batch, BatchStatus, Counts, Ending, File, Shard
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.announce import Announcer
+from batch_gateway.services.merge import Merge, Product
+from batch_gateway.services.parts import Results, read_blob, read_recorded
+from batch_gateway.services.survey import read_lines
+
+logger = logging.getLogger(__name__)
+
+#: Why a line was not run, by the batch's ending: OpenAI's codes and, for expiry, its words.
+NOT_RUN = {
+    Ending.EXPIRED: (
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+    Ending.CANCELLED: (
+        "batch_cancelled",
+        "This request was not executed because the batch was cancelled.",
+    ),
+}
+
+_FACTS = {
+    BatchStatus.COMPLETED: EventType.BATCH_COMPLETED,
+    BatchStatus.EXPIRED: EventType.BATCH_EXPIRED,
+    BatchStatus.CANCELLED: EventType.BATCH_CANCELLED,
+    BatchStatus.FAILED: EventType.BATCH_FAILED,
+}
+_ENDS = {
+    None: BatchStatus.COMPLETED,
+    Ending.EXPIRED: BatchStatus.EXPIRED,
+    Ending.CANCELLED: BatchStatus.CANCELLED,
+}
+_ATTEMPTS = 3  # a cancel in the middle makes one assembly in vain
+_QUEUE = 4  # chunks of one file between the merging thread and the store
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """Files that are stored but not yet the batch's."""
+
+    output: File | None  # None: no line succeeded
+    error: File | None  # None: no line failed
+    counts: Counts
+    merge: Merge
+
+    @property
+    def files(self) -> list[File]:
+        return [file for file in (self.output, self.error) if file is not None]
+
+
+class Assembler:
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        scratch: Scratch,
+        announcer: Announcer,
+        clock: Clock,
+        scratch_dir: Path,
+        lease_ttl: timedelta,
+        default_expiry: timedelta | None,
+        longest_line: int,
+    ) -> None:
+        """``default_expiry`` of result files; None: they are kept."""
+        self._metadata = metadata
+        self._files = files
+        self._scratch = scratch
+        self._announcer = announcer
+        self._clock = clock
+        self._scratch_dir = scratch_dir
+        self._ttl = lease_ttl
+        self._default_expiry = default_expiry
+        self._longest_line = longest_line
+
+    async def assemble(self, batch_id: BatchId) -> None:
+        """Assemble the batch if it is time to, or announce again what has become of it.
+
+        Raises Busy while another assembler is at it.
+        """
+        for _ in range(_ATTEMPTS):
+            batch = await self._metadata.batches.load(batch_id)
+            if batch is None:
+                raise NotFound(f"no batch {batch_id}")
+            if batch.terminal:
+                await self._announce(batch)
+                await self._clear(batch)
+                return
+            if not batch.assemblable:  # shards are open: whoever closes the last one announces
+                return
+            async with self._leased(batch_id) as (leased, holder):
+                ended = await self._assemble(leased, holder)
+            if ended is not None:
+                await self._announce(ended)
+                await self._clear(ended)
+                return
+        raise Busy(f"{batch_id} changed under the assembler {_ATTEMPTS} times")
+
+    @asynccontextmanager
+    async def _leased(self, batch_id: BatchId) -> AsyncIterator[tuple[Batch, str]]:
+        """Hold the right to assemble, renewed as long as the context is open."""
+        holder = secrets.token_hex(8)
+        batch = await self._claim(batch_id, holder)
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(self._renew(batch_id, holder))
+            try:
+                yield batch, holder
+            finally:
+                renewing.cancel()
+
+    async def _claim(self, batch_id: BatchId, holder: str) -> Batch:
+        batch = await self._metadata.batches.claim_assembly(
+            batch_id, holder, now=self._clock.now(), ttl=self._ttl
+        )
+        if batch is None:
+            raise Busy(f"{batch_id} is being assembled by another")
+        return batch
+
+    async def _renew(self, batch_id: BatchId, holder: str) -> None:
+        while True:
+            await asyncio.sleep(self._ttl.total_seconds() / 3)
+            try:
+                await self._metadata.batches.claim_assembly(
+                    batch_id, holder, now=self._clock.now(), ttl=self._ttl
+                )
+            except Temporary as error:  # the last transaction tells whether it is still ours
+                logger.warning("An assembly is not renewed: %s", error, extra=_log(batch_id))
+
+    async def _assemble(self, batch: Batch, holder: str) -> Batch | None:
+        """Write the files and make them the batch's; None when the batch changed meanwhile."""
+        assembled = await self._write(batch)
+        to = _ENDS[batch.ending]
+        event = fact(_FACTS[to], batch.id, traceparent=batch.traceparent)
+        ended = await self._metadata.batches.finish(
+            batch.id,
+            to,
+            holder=holder,
+            files=assembled.files,
+            output=assembled.output.id if assembled.output else None,
+            error=assembled.error.id if assembled.error else None,
+            counts=assembled.counts,
+            usage=assembled.merge.usage,
+            now=self._clock.now(),
+            events=[event],
+        )
+        if ended is None:
+            await self._files.delete(*(file.key for file in assembled.files))
+            return None
+        logger.info(
+            "%s: %d succeeded, %d failed of %d",
+            to.value,
+            assembled.counts.completed,
+            assembled.counts.failed,
+            assembled.counts.total,
+            extra={"action": to.value, "tenant_id": batch.tenant, **_log(batch.id)},
+        )
+        return ended
+
+    async def _write(self, batch: Batch) -> Assembled:
+        merge = Merge(self._scratch_dir)
+        try:
+            total, not_run = await self._add_runs(batch, merge)
+            products = await self._store(merge)
+        finally:
+            await asyncio.to_thread(merge.close)
+        lines = merge.output.lines + merge.error.lines
+        if lines != total:
+            raise Corrupt(f"{batch.id} has {lines} results for {total} lines")
+        output = self._row(batch, "output", products[0], merge.output)
+        error = self._row(batch, "error", products[1], merge.error)
+        counts = Counts(
+            total=total, completed=merge.output.lines, failed=merge.error.lines - not_run
+        )
+        return Assembled(output, error, counts, merge)
+
+    async def _add_runs(self, batch: Batch, merge: Merge) -> tuple[int, int]:
+        """Add one run per shard; the number of all lines, and of those that never ran."""
+        total = not_run = shards = 0
+        async for shard in self._metadata.shards.of_batch(batch.id):
+            results = await read_recorded(self._files, shard.parts)
+            missing = shard.lines - len(results.lines)
+            if missing:
+                await self._add_not_run(batch, shard, results)
+            await asyncio.to_thread(merge.add_run, results.sorted())
+            total, not_run, shards = total + shard.lines, not_run + missing, shards + 1
+        if not shards:  # it ended before it was planned
+            total = not_run = await self._add_input(batch, merge)
+        return total, not_run
+
+    async def _add_not_run(self, batch: Batch, shard: Shard, results: Results) -> None:
+        if batch.ending is None:
+            raise Corrupt(
+                f"{shard.id} is closed without {shard.lines - len(results.lines)} results"
+            )
+        code, message = NOT_RUN[batch.ending]
+        for raw in (await read_blob(self._files, shard.key)).splitlines():
+            line = decode_shard_line(raw)
+            if line.line not in results.lines:
+                part = not_answered(batch.id, line.line, line.custom_id, code=code, message=message)
+                results.add(encode_part_line(part))
+
+    async def _add_input(self, batch: Batch, merge: Merge) -> int:
+        """Lines of an input that was never planned; none if the file is gone."""
+        file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
+        if file is None or batch.ending is None:
+            return 0
+        code, message = NOT_RUN[batch.ending]
+
+        def add(path: Path) -> int:
+            number = 0
+            lines = []
+            for line, _, raw in read_lines(path, self._longest_line):
+                if raw == b"":
+                    continue
+                number += 1
+                part = not_answered(batch.id, line, _custom_id(raw), code=code, message=message)
+                lines.append(encode_part_line(part))
+            merge.add_run(b"".join(lines))
+            return number
+
+        try:
+            async with self._files.local_copy(file.key, self._scratch_dir) as path:
+                return await asyncio.to_thread(add, path)
+        except NotFound:
+            return 0
+
+    async def _store(self, merge: Merge) -> tuple[FileId, FileId]:
+        """Stream both products to the store as they are merged; the ids of their files.
+
+        A product without a line is not stored.
+        """
+        names = (file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12)))
+        queues = {
+            id(product): _Stream(self._files, file_key(name))
+            for product, name in zip((merge.output, merge.error), names, strict=True)
+        }
+        chunks = merge.chunks()
+        async with asyncio.TaskGroup() as group:
+            while (found := await asyncio.to_thread(next, chunks, None)) is not None:
+                product, chunk = found
+                await queues[id(product)].put(chunk, group)
+            for stream in queues.values():
+                await stream.end()
+        return names
+
+    def _row(self, batch: Batch, kind: str, name: FileId, product: Product) -> File | None:
+        if not product.lines:
+            return None
+        now = self._clock.now()
+        expiry = self._default_expiry
+        if batch.output_expires_after_s is not None:
+            expiry = timedelta(seconds=batch.output_expires_after_s)
+        return File(
+            id=name,
+            tenant=batch.tenant,
+            purpose="batch_output",
+            filename=f"{batch.id}_{kind}.jsonl",
+            size=product.size,
+            lines=product.lines,
+            sha256=product.sha256.hexdigest(),
+            key=file_key(name),
+            created_at=now,
+            expires_at=None if expiry is None else now + expiry,
+        )
+
+    async def _announce(self, batch: Batch) -> None:
+        await self._announcer.announce(
+            fact(_FACTS[batch.status], batch.id, traceparent=batch.traceparent)
+        )
+
+    async def _clear(self, batch: Batch) -> None:
+        """Delete what only the work needed; what fails here the janitor does."""
+        try:
+            await self._scratch.queue.withdraw(batch.id)
+            await self._files.delete_prefix(work_prefix(batch.id))
+            await self._metadata.batches.swept(batch.id)
+        except Temporary as error:
+            logger.info("Left for the janitor: %s", error, extra=_log(batch.id))
+
+
+class _Stream:
+    """A blob that is written while it comes into being; nothing is written if nothing comes."""
+
+    def __init__(self, files: FileStore, key: str) -> None:
+        self._files = files
+        self._key = key
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUE)
+        self._begun = False
+
+    async def put(self, chunk: bytes, group: asyncio.TaskGroup) -> None:
+        if not self._begun:
+            self._begun = True
+            group.create_task(self._files.put(self._key, self._chunks()))
+        await self._queue.put(chunk)
+
+    async def end(self) -> None:
+        if self._begun:
+            await self._queue.put(None)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._queue.get()) is not None:
+            yield chunk
+
+
+def _custom_id(raw: bytes | None) -> str | None:
+    try:
+        found = decode_input(raw or b"").custom_id
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _log(batch: BatchId) -> dict[str, str]:
+    return {"action": "assembly", "batch_id": batch}

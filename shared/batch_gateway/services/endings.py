@@ -1,0 +1,139 @@
+"""Ends that come before a batch is done: its deadline, and shards that nobody gives up.
+
+Setting the ending is one transaction; executors hear of it and hand their shards back; whoever
+closes the last one announces it. What an executor holds beyond the fence is taken from it.
+"""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.ids import ActivationId, BatchId
+from batch_gateway.core.layout import lease_ref
+from batch_gateway.core.model import Closed, Lease, LeaseRef, ShardState, Ticket
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.announce import Announcer
+from batch_gateway.services.parts import earlier_parts, read_new, read_recorded
+
+logger = logging.getLogger(__name__)
+
+
+class Endings:
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        scratch: Scratch,
+        announcer: Announcer,
+        clock: Clock,
+        fence: timedelta,
+    ) -> None:
+        self._metadata = metadata
+        self._files = files
+        self._scratch = scratch
+        self._announcer = announcer
+        self._clock = clock
+        self._fence = fence
+
+    async def expire(self, batch: BatchId) -> bool:
+        """End a batch whose deadline has passed; False when it has not, or has ended otherwise."""
+        now = self._clock.now()
+        event = fact(EventType.BATCH_EXPIRING, batch)
+        expired = await self._metadata.batches.expire(
+            batch, now=now, fence_at=now + self._fence, events=[event]
+        )
+        if expired is None:
+            return False
+        logger.info(
+            "The deadline has come",
+            extra={"action": "expiring", "batch_id": batch, "tenant_id": expired.tenant},
+        )
+        await self._announcer.announce(event)
+        await self.spread(batch)
+        return True
+
+    async def spread(self, batch: BatchId) -> None:
+        """Tell executors to look, and take the batch's shards out of the queue: hints only."""
+        try:
+            await self._scratch.control.publish(batch)
+            await self._scratch.queue.withdraw(batch)
+        except Temporary as error:
+            logger.debug("Executors hear at their next heartbeat: %s", error)
+
+    async def reclaim(self, observed: Sequence[LeaseRef]) -> int:
+        """Take shards from holders that are gone; they are ready again, or closed; how many."""
+        taken = 0
+        for ref in observed:
+            taken += await self._reclaim_one(ref)
+        return taken
+
+    async def fence(self, batch: BatchId) -> int:
+        """Take the leased shards of a batch with an ending whose time to give them up is over."""
+        held = [
+            lease_ref(shard)
+            async for shard in self._metadata.shards.of_batch(batch)
+            if shard.state is ShardState.LEASED
+        ]
+        return await self.reclaim(held)
+
+    async def _reclaim_one(self, observed: LeaseRef) -> bool:
+        """Take over, find out what the old holder finished, hand back.
+
+        Dying in between leaves a lease without heartbeat, which is reclaimed in the same way.
+        """
+        lease = await self._metadata.shards.take_over(
+            observed,
+            holder=ActivationId("reclaimer"),
+            token=secrets.token_hex(6),
+            now=self._clock.now(),
+        )
+        if lease is None:  # renewed, finished or reclaimed by another: forget what was observed
+            await self._scratch.queue.discard([observed])
+            return False
+        shard = lease.shard
+        known = {part.key for part in shard.parts}
+        found = [part for part in await earlier_parts(self._files, shard) if part.key not in known]
+        good, new = await read_new(self._files, found)
+        results = await read_recorded(self._files, shard.parts)
+        for raw in new.lines.values():
+            results.add(raw)
+        event = fact(EventType.BATCH_EXECUTED, shard.batch, traceparent=lease.traceparent)
+        released = await self._metadata.shards.release(
+            lease.ref,
+            [*shard.parts, *good],
+            results.tally,
+            now=self._clock.now(),
+            events=[event],
+        )
+        logger.warning(
+            "Took %s from a holder that is gone; %d of %d lines are finished",
+            shard.id,
+            len(results.lines),
+            shard.lines,
+            extra={"action": "reclaimed", "batch_id": shard.batch, "shard_id": shard.id},
+        )
+        if released is True:
+            await self._scratch.queue.release(_ticket(lease))
+        elif isinstance(released, Closed):
+            await self._scratch.queue.complete([shard.id])
+            if released.last:
+                await self._announcer.announce(event)
+        return True
+
+
+def _ticket(lease: Lease) -> Ticket:
+    return Ticket(
+        shard=lease.shard.id,
+        tenant=lease.tenant,
+        model=lease.shard.model,
+        cost=lease.shard.cost,
+        priority=lease.priority,
+        deadline=lease.deadline,
+    )

@@ -1,0 +1,214 @@
+"""Calls in flight to one endpoint and model, under the slots granted to it.
+
+A *runner* is a task that takes one line after the other; there are never more of them than slots
+granted, so a running call and a used slot are the same thing. A line that waits to be tried again
+has no runner. When the grant falls, runners end after their present call; when it rises, ``fill``
+starts more. While the endpoint refuses everything, the pool as a whole pauses, so that a dead
+endpoint is not asked once per waiting line.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from batch_gateway.core.limits import Observation
+from batch_gateway.core.retry import Outcome, pause
+from batch_gateway.ports.scratch import Grant
+from batch_gateway.services.execute.attempt import Attempts, Ended
+from batch_gateway.services.execute.holding import Holding, Work
+from batch_gateway.services.routing import Route
+
+_FIRST_PAUSE = timedelta(seconds=0.25)
+_LONGEST_PAUSE = timedelta(seconds=15)
+
+
+class Pool:
+    def __init__(
+        self,
+        route: Route,
+        attempts: Attempts,
+        group: asyncio.TaskGroup,
+        *,
+        most: int,
+        stop_calls_at: float,
+        advanced: Callable[[Holding], None],
+    ) -> None:
+        """``most``: calls in flight at most; ``stop_calls_at``: the activation's hard budget as
+        ``loop.time()``; ``advanced`` hears of each change of a holding."""
+        self.route = route
+        self.holdings: list[Holding] = []
+        self.grant = 0
+        self.closed = False
+        self._attempts = attempts
+        self._group = group
+        self._most = most
+        self._stop_calls_at = stop_calls_at
+        self._advanced = advanced
+        self._runners: dict[asyncio.Task[None], Work | None] = {}
+        self._successes = self._dropped = self._ignored = 0
+        self._refusals = 0  # drops in a row
+        self._paused_until = 0.0  # loop.time()
+
+    @property
+    def in_use(self) -> int:
+        return len(self._runners)
+
+    @property
+    def left(self) -> int:
+        """Lines of all holdings that are not running and have no result."""
+        return sum(holding.left for holding in self.holdings)
+
+    @property
+    def full(self) -> bool:
+        """All calls that this activation may make are running or could be: help is welcome."""
+        return self.in_use + self.left >= self._most
+
+    @property
+    def hungry(self) -> bool:
+        """Less than one round of lines is left for the slots granted."""
+        return self.left < max(1, min(self.grant, self._most))
+
+    @property
+    def starved(self) -> bool:
+        """Has lines, and neither a call running nor a slot to start one."""
+        return self.grant == 0 and not self._runners and self.left > 0
+
+    def want(self) -> int:
+        """Slots that could be used now."""
+        if self.closed:
+            return self.in_use
+        now = asyncio.get_running_loop().time()
+        startable = 0 if now < self._paused_until else sum(h.startable(now) for h in self.holdings)
+        if not self.in_use and not startable and self.left:
+            startable = 1  # keeps the pool known while all its lines wait
+        return min(self._most, self.in_use + startable)
+
+    def seen(self) -> Observation:
+        """What happened since the last call of this method."""
+        seen = Observation(
+            successes=self._successes,
+            dropped=self._dropped,
+            ignored=self._ignored,
+            in_flight=self.in_use,
+        )
+        self._successes = self._dropped = self._ignored = 0
+        return seen
+
+    def unseen(self, seen: Observation) -> None:
+        """Undo ``seen``: it could not be reported."""
+        self._successes += seen.successes
+        self._dropped += seen.dropped
+        self._ignored += seen.ignored
+
+    def granted(self, grant: Grant) -> None:
+        self.grant = grant.slots
+        self.fill()
+
+    def fill(self) -> None:
+        """Start runners while there are slots and lines for them."""
+        while len(self._runners) < min(self.grant, self._most):
+            work = self._next()
+            if work is None:
+                return
+            runner = self._group.create_task(self._run(work))
+            self._runners[runner] = work
+            runner.add_done_callback(self._gone)
+
+    def abort(self, holding: Holding | None = None) -> list[asyncio.Task[None]]:
+        """Cancel running calls (of one holding); their lines go back unharmed."""
+        tasks = [
+            task
+            for task, work in self._runners.items()
+            if work is not None and (holding is None or work.holding is holding)
+        ]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    def runners(self) -> list[asyncio.Task[None]]:
+        return list(self._runners)
+
+    def _gone(self, runner: asyncio.Task[None]) -> None:
+        self._runners.pop(runner, None)
+
+    def _next(self) -> Work | None:
+        now = asyncio.get_running_loop().time()
+        if self.closed or now < self._paused_until:
+            return None
+        for holding in self.holdings:
+            if (work := holding.take(now)) is not None:
+                return work
+        return None
+
+    async def _run(self, work: Work | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        while work is not None:
+            self._runners[task] = work
+            await self._call(work)
+            self._runners[task] = None
+            work = self._next() if len(self._runners) <= self.grant else None
+
+    async def _call(self, work: Work) -> None:
+        holding = work.holding
+        timeout, cut = self._time_for(holding)
+        if not timeout:
+            self._out_of_time(work)
+            return
+        try:
+            ended = await self._attempts.attempt(work, self.route, timeout)
+        except BaseException:
+            holding.give_back(work)
+            self._advanced(holding)
+            raise
+        if cut and ended.verdict.outcome is Outcome.DROPPED and not self._time_for(holding)[0]:
+            self._out_of_time(work)
+            return
+        self._settle(work, ended)
+
+    def _out_of_time(self, work: Work) -> None:
+        """The budget or the deadline ended a call, not the endpoint: its line goes back."""
+        work.holding.give_back(work)
+        work.holding.stopped = True
+        self._advanced(work.holding)
+
+    def _settle(self, work: Work, ended: Ended) -> None:
+        holding = work.holding
+        self._count(ended)
+        if ended.result is not None:
+            holding.record(ended.result)
+        else:
+            now = asyncio.get_running_loop().time()
+            holding.wait(work, now + ended.pause.total_seconds())
+        self._advanced(holding)
+
+    def _count(self, ended: Ended) -> None:
+        """Report the outcome; pause the pool when every slot has been refused in a row."""
+        match ended.verdict.outcome:
+            case Outcome.SUCCESS:
+                self._successes += 1
+                self._refusals = 0
+            case Outcome.IGNORED:
+                self._ignored += 1
+                self._refusals = 0
+            case Outcome.DROPPED:
+                self._dropped += 1
+                self._refusals += 1
+        rounds = self._refusals // max(1, self.grant)
+        if rounds:
+            waiting = pause(
+                rounds,
+                first=_FIRST_PAUSE,
+                longest=_LONGEST_PAUSE,
+                retry_after=ended.retry_after,
+                jitter=0.0,
+            )
+            now = asyncio.get_running_loop().time()
+            self._paused_until = max(self._paused_until, now + waiting.total_seconds())
+
+    def _time_for(self, holding: Holding) -> tuple[timedelta, bool]:
+        """How long a call may take now, and whether that is less than its route allows."""
+        now = asyncio.get_running_loop().time()
+        allowed = self.route.timeout.total_seconds()
+        seconds = max(0.0, min(self._stop_calls_at - now, holding.stop_at - now, allowed))
+        return timedelta(seconds=seconds), seconds < allowed

@@ -1,0 +1,14 @@
+"""Waiting for a signal or a while, whichever comes first."""
+
+import asyncio
+
+
+async def signal_or(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until ``event`` is set (then it is cleared) or ``seconds`` have passed (False)."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    event.clear()
+    return True

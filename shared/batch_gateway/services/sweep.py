@@ -1,0 +1,170 @@
+"""Janitor: one sweep repairs whatever crashes and lost events have left behind.
+
+Each step is idempotent, safe to run twice at once, and independent of the others: one that fails
+does not keep the rest from running. The database says what is to be done; the queue and the
+events are only made to agree with it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from batch_gateway.core.errors import BatchGatewayError, Temporary
+from batch_gateway.core.events import Event, EventType, fact
+from batch_gateway.core.layout import work_prefix
+from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.endings import Endings
+from batch_gateway.services.rebuild import ensure_generation, refill
+
+logger = logging.getLogger(__name__)
+
+_LIMIT = 200  # things of a kind that one sweep repairs; the next one goes on
+_UNSENT = timedelta(seconds=10)  # an event that is still in the outbox after this was not sent
+_STUCK = timedelta(seconds=60)  # a state that lasts longer than this has lost its event
+_LEFTOVERS = timedelta(hours=24)  # unfinished writes older than this have no writer any more
+_RARELY = timedelta(hours=1)
+
+
+class Janitor:
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        scratch: Scratch,
+        announcer: Announcer,
+        waker: Waker,
+        endings: Endings,
+        clock: Clock,
+        lease_ttl: timedelta,
+        at_most_every: timedelta,
+    ) -> None:
+        """``at_most_every``: ticks are not signed, so more of them do no more work."""
+        self._metadata = metadata
+        self._files = files
+        self._scratch = scratch
+        self._announcer = announcer
+        self._waker = waker
+        self._endings = endings
+        self._clock = clock
+        self._ttl = lease_ttl
+        self._at_most_every = at_most_every
+
+    async def sweep(self) -> None:
+        """Run every step once. Raises Temporary at the end when a step could not be done."""
+        if not await self._first():
+            return
+        steps: tuple[Callable[[], Awaitable[None]], ...] = (
+            self._send_outbox,
+            self._expire_batches,
+            self._rebuild_queue,
+            self._reclaim_leases,
+            self._break_fences,
+            self._finalize_stranded,
+            self._announce_stuck,
+            self._wake,
+            self._delete_files,
+            self._delete_work,
+            self._delete_leftovers,
+        )
+        failed = [step.__name__ for step in steps if not await self._run(step)]
+        if failed:
+            raise Temporary(f"sweep could not {', '.join(failed)}")
+
+    async def _first(self) -> bool:
+        """Whether no other sweep ran just now. Without the scratch server: yes."""
+        try:
+            return await self._scratch.once("sweep", self._at_most_every)
+        except Temporary:
+            return True
+
+    async def _run(self, step: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await step()
+        except BatchGatewayError:
+            logger.exception("A step of the sweep failed", extra={"action": step.__name__})
+            return False
+        return True
+
+    async def _send_outbox(self) -> None:
+        before = self._clock.now() - _UNSENT
+        unsent = await self._metadata.outbox.unsent(before=before, limit=_LIMIT)
+        await self._announcer.announce(*(row.event for row in unsent))
+
+    async def _expire_batches(self) -> None:
+        for batch in await self._metadata.batches.overdue(_LIMIT):
+            await self._endings.expire(batch.id)
+
+    async def _rebuild_queue(self) -> None:
+        """Every ready shard is queued: a planner may have died between commit and push."""
+        if await ensure_generation(self._metadata, self._scratch) is not None:
+            await refill(self._metadata, self._scratch)
+
+    async def _reclaim_leases(self) -> None:
+        """Leases in the database that have no heartbeat, unless memory was lost just now."""
+        generation = await self._scratch.generation()
+        if generation is None or generation[1] <= self._ttl:
+            return
+        old = self._clock.now() - self._ttl
+        leased = [
+            ref for ref, since in await self._metadata.shards.leased(limit=_LIMIT) if since < old
+        ]
+        alive = await self._scratch.queue.alive(leased)
+        await self._endings.reclaim(
+            [ref for ref, lives in zip(leased, alive, strict=True) if not lives]
+        )
+
+    async def _break_fences(self) -> None:
+        """Close the shards of ended batches whose holders do not give them up."""
+        for batch in await self._metadata.batches.fenced(_LIMIT):
+            await self._endings.fence(batch.id)
+
+    async def _finalize_stranded(self) -> None:
+        for batch in await self._metadata.batches.stranded(_LIMIT):
+            event = fact(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
+            await self._metadata.batches.finalize(batch.id, now=self._clock.now(), events=[event])
+
+    async def _announce_stuck(self) -> None:
+        """Batches that wait for an event that nobody seems to have heard."""
+        stuck = await self._metadata.batches.unfinished(
+            [BatchStatus.VALIDATING, BatchStatus.FINALIZING, BatchStatus.CANCELLING],
+            before=self._clock.now() - _STUCK,
+            limit=_LIMIT,
+        )
+        await self._announcer.announce(*(_reminder(batch) for batch in stuck))
+
+    async def _wake(self) -> None:
+        """Backlog without an activation."""
+        depth = await self._scratch.queue.depth()
+        running, _ = await self._scratch.activations.count()
+        if (depth.ready or depth.leased) and not running:
+            await self._waker.wake()
+
+    async def _delete_files(self) -> None:
+        for file in await self._metadata.files.expired(self._clock.now(), _LIMIT):
+            await self._metadata.files.delete(file.tenant, file.id)
+            await self._files.delete(file.key)
+
+    async def _delete_work(self) -> None:
+        for batch in await self._metadata.batches.ended(limit=_LIMIT):
+            await self._files.delete_prefix(work_prefix(batch.id))
+            await self._metadata.batches.swept(batch.id)
+
+    async def _delete_leftovers(self) -> None:
+        if await self._scratch.once("leftovers", _RARELY):
+            await self._files.sweep(self._clock.now() - _LEFTOVERS)
+
+
+def _reminder(batch: Batch) -> Event:
+    """The event that moves a batch on from its state."""
+    kind = {
+        BatchStatus.VALIDATING: EventType.BATCH_CREATED,
+        BatchStatus.FINALIZING: EventType.BATCH_EXECUTED,
+        BatchStatus.CANCELLING: EventType.BATCH_CANCELLING,
+    }[batch.status]
+    return fact(kind, batch.id, traceparent=batch.traceparent)
