@@ -1,0 +1,235 @@
+"""BatchRows: each change is one script; the indexes follow in the same one."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from batch_gateway.adapters.redis_metadata.codec import (
+    Row,
+    amounts,
+    from_batch,
+    from_events,
+    from_file,
+    from_results,
+    json_text,
+    micros,
+    row,
+    to_batch,
+)
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, unavailable_on_error
+from batch_gateway.adapters.redis_metadata.staging import stage
+from batch_gateway.core.errors import Conflict
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import BatchId, FileId, TenantId
+from batch_gateway.core.model import (
+    SOURCES,
+    Batch,
+    BatchError,
+    BatchStatus,
+    Counts,
+    Ending,
+    File,
+    Shard,
+    ShardState,
+    Tally,
+    Usage,
+)
+from batch_gateway.ports.metadata import Page
+
+#: The ending that a batch must have to go to a terminal status; no entry: none.
+_ENDINGS = {BatchStatus.EXPIRED: Ending.EXPIRED, BatchStatus.CANCELLED: Ending.CANCELLED}
+
+
+class RedisBatches:
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def create(self, batch: Batch, events: Sequence[Event]) -> None:
+        if not await self._scripts.run(
+            "create", batch=from_batch(batch), events=from_events(events)
+        ):
+            raise Conflict(f"there is a batch {batch.id} already")
+
+    async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        found = await self.load(batch)
+        return found if found is not None and found.tenant == tenant else None
+
+    async def load(self, batch: BatchId) -> Batch | None:
+        found = await self._scripts.row(self._scripts.keys.batch(batch))
+        return to_batch(found) if found else None
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: BatchId | None = None
+    ) -> Page[Batch] | None:
+        rows = await self._scripts.run(
+            "page", kind="batch", tenant=tenant, after=after, descending=True, limit=limit + 1
+        )
+        if rows is None:
+            return None
+        return Page(items=[to_batch(row(found)) for found in rows[:limit]], more=len(rows) > limit)
+
+    async def plan(
+        self,
+        batch: BatchId,
+        shards: Sequence[Shard],
+        *,
+        total: int,
+        model: str | None,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        closed = [shard for shard in shards if shard.state == ShardState.CLOSED]
+        return await self._change(
+            "plan",
+            batch=batch,
+            staging=await stage(self._scripts, shards),
+            sources=_sources(BatchStatus.IN_PROGRESS),
+            open=len(shards) - len(closed),
+            total=total,
+            model=model,
+            tally=amounts(sum((shard.tally for shard in closed), Tally())),
+            now=now,
+            events=from_events(events),
+        )
+
+    async def fail(
+        self,
+        batch: BatchId,
+        errors: Sequence[BatchError],
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        return await self._change(
+            "fail",
+            batch=batch,
+            sources=_sources(BatchStatus.FAILED),
+            errors=json_text(errors),
+            now=now,
+            events=from_events(events),
+        )
+
+    async def cancel(
+        self,
+        tenant: TenantId,
+        batch: BatchId,
+        *,
+        now: datetime,
+        fence_at: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        return await self._change(
+            "cancel",
+            tenant=tenant,
+            batch=batch,
+            sources=_sources(BatchStatus.CANCELLING),
+            now=now,
+            fence_at=fence_at,
+            events=from_events(events),
+        )
+
+    async def expire(
+        self, batch: BatchId, *, now: datetime, fence_at: datetime, events: Sequence[Event]
+    ) -> Batch | None:
+        return await self._change(
+            "expire", batch=batch, now=now, fence_at=fence_at, events=from_events(events)
+        )
+
+    async def pause(self, tenant: TenantId, batch: BatchId, paused: bool) -> Batch | None:
+        return await self._change(
+            "pause", tenant=tenant, batch=batch, paused="1" if paused else "0"
+        )
+
+    async def claim_assembly(
+        self, batch: BatchId, holder: str, *, now: datetime, ttl: timedelta
+    ) -> Batch | None:
+        return await self._change(
+            "claim_assembly", batch=batch, holder=holder, now=now, until=now + ttl
+        )
+
+    async def finish(
+        self,
+        batch: BatchId,
+        to: BatchStatus,
+        *,
+        holder: str,
+        files: Sequence[File],
+        output: FileId | None,
+        error: FileId | None,
+        counts: Counts,
+        usage: Usage | None,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        results = {"output_file_id": output, "error_file_id": error}
+        return await self._change(
+            "finish_batch",
+            batch=batch,
+            to=to,
+            sources=_sources(to),
+            ending=_ENDINGS.get(to),
+            holder=holder,
+            files=[from_file(file) for file in files],
+            changes={
+                **from_results(counts, usage),
+                **{name: file for name, file in results.items() if file is not None},
+            },
+            now=now,
+            events=from_events(events),
+        )
+
+    async def finalize(
+        self, batch: BatchId, *, now: datetime, events: Sequence[Event]
+    ) -> Batch | None:
+        return await self._change("finalize", batch=batch, now=now, events=from_events(events))
+
+    async def swept(self, batch: BatchId) -> None:
+        await self._scripts.run("swept", batch=batch)
+
+    async def unfinished(
+        self, statuses: Sequence[BatchStatus], *, before: datetime, limit: int
+    ) -> Sequence[Batch]:
+        rows = await self._due(
+            *(f"batches-by-status:{status}" for status in statuses),
+            until=f"({micros(before)}",
+            limit=limit,
+        )
+        oldest = sorted(rows, key=lambda found: (int(found["status_since"]), found["id"]))
+        return [to_batch(found) for found in oldest[:limit]]
+
+    async def overdue(self, limit: int) -> Sequence[Batch]:
+        return [to_batch(found) for found in await self._due("batches-by-deadline", limit=limit)]
+
+    async def fenced(self, limit: int) -> Sequence[Batch]:
+        return [to_batch(found) for found in await self._due("batches-by-fence", limit=limit)]
+
+    async def stranded(self, limit: int) -> Sequence[Batch]:
+        rows = await self._due("batches-stranded", until="+inf", limit=limit)
+        return [to_batch(found) for found in rows]
+
+    async def ended(self, *, limit: int) -> Sequence[Batch]:
+        rows = await self._due("batches-ended", until="+inf", limit=limit)
+        return [to_batch(found) for found in rows]
+
+    async def count_by_status(self) -> dict[BatchStatus, int]:
+        with unavailable_on_error():
+            async with self._scripts.redis.pipeline(transaction=True) as transaction:
+                for status in BatchStatus:
+                    transaction.zcard(self._scripts.keys.batches_by_status(status))
+                counted = await transaction.execute()
+        return dict(zip(BatchStatus, counted, strict=True))
+
+    async def _change(self, script: str, **args: Any) -> Batch | None:
+        """Run a script that answers with the changed batch, or with nothing."""
+        changed = await self._scripts.run(script, **args)
+        return None if changed is None else to_batch(row(changed))
+
+    async def _due(self, *indexes: str, limit: int, until: str | None = None) -> Sequence[Row]:
+        rows = await self._scripts.run(
+            "due", kind="batch", indexes=indexes, until=until, limit=limit
+        )
+        return [row(found) for found in rows]
+
+
+def _sources(to: BatchStatus) -> Sequence[BatchStatus]:
+    return sorted(SOURCES.get(to, ()))

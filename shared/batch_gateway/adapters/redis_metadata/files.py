@@ -1,0 +1,56 @@
+"""FileRows: file rows, a tenant's listings, and the index by expiry."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from batch_gateway.adapters.redis_metadata.codec import from_file, row, to_file
+from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.core.errors import Conflict
+from batch_gateway.core.ids import FileId, TenantId
+from batch_gateway.core.model import File
+from batch_gateway.ports.metadata import Page
+
+
+class RedisFiles:
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def add(self, file: File) -> None:
+        if not await self._scripts.run("add_file", file=from_file(file)):
+            raise Conflict(f"there is a file {file.id} already")
+
+    async def get(self, tenant: TenantId, file: FileId) -> File | None:
+        found = await self._scripts.row(self._scripts.keys.file(file))
+        return to_file(found) if found.get("tenant") == tenant else None
+
+    async def list(
+        self,
+        tenant: TenantId,
+        *,
+        limit: int,
+        after: FileId | None = None,
+        purpose: str | None = None,
+        descending: bool = True,
+    ) -> Page[File] | None:
+        rows = await self._scripts.run(
+            "page",
+            kind="file",
+            tenant=tenant,
+            purpose=purpose,
+            after=after,
+            descending=descending,
+            limit=limit + 1,
+        )
+        if rows is None:
+            return None
+        return Page(items=[to_file(row(found)) for found in rows[:limit]], more=len(rows) > limit)
+
+    async def delete(self, tenant: TenantId, file: FileId) -> File | None:
+        found = await self._scripts.run("delete_file", tenant=tenant, file=file)
+        return None if found is None else to_file(row(found))
+
+    async def expired(self, now: datetime, limit: int) -> Sequence[File]:
+        rows = await self._scripts.run(
+            "due", kind="file", indexes=["files-by-expiry"], until=now, limit=limit
+        )
+        return [to_file(row(found)) for found in rows]

@@ -1,0 +1,74 @@
+"""The layout of the keys.
+
+All names begin with the root, whose hash tag puts them on one node, so that a script may reach any
+of them. The scripts make the names themselves (``key()`` in ``lua/_prelude.lua``).
+
+Rows (hashes of simple fields; a missing field is None):
+
+    file:<id>                         one file
+    batch:<id>                        one batch; also status_since, assembler, assembler_until,
+                                      swept
+    shards:<batch>                    all shards of a batch, in fields such as ``7.epoch``
+    outbox                            event id -> event
+
+Where a shard stands is said by membership alone, so closing twenty thousand of them is one step:
+a shard that is in neither is closed.
+
+    ready:<batch>                     zset of indexes
+    leases                            zset of shard ids by the time of the grant
+    leased:<batch>                    set of indexes: the batch's part of ``leases``
+
+A tenant's listings (zsets ordered by bytes, ``<creation, 20 digits>:<id>``; ``<n>`` is the length
+of the tenant's name):
+
+    files-of:<n>:<tenant>             all files
+    files-of:<n>:<tenant>:<purpose>   those of one purpose
+    batches-of:<n>:<tenant>
+
+Indexes of the sweeps (zsets of ids; the score is the instant that the name speaks of):
+
+    files-by-expiry
+    batches-by-status:<status>        by the time they entered it
+    batches-by-deadline               validating or in_progress without an ending
+    batches-by-fence                  with an ending and open shards
+    batches-stranded                  in_progress without open shards
+    batches-ended                     terminal, work objects not deleted yet
+    batches-runnable                  with ready shards that may be claimed; ordered by id
+    outbox-unsent                     events by the time they were written
+
+Others:
+
+    schema                            version of this layout
+    staged-shards:<attempt>           a plan that is being written; expires by itself
+    staged-ready:<attempt>
+"""
+
+from batch_gateway.core.ids import BatchId, FileId
+from batch_gateway.core.model import BatchStatus
+
+SCHEMA = "1"
+
+
+class Keys:
+    """The names that Python needs: those of single rows."""
+
+    def __init__(self, prefix: str) -> None:
+        if "{" in prefix:
+            raise ValueError("the key prefix must not contain '{': that would begin a hash tag")
+        self.root = f"{prefix}:{{metadata}}"
+        self.schema = f"{self.root}:schema"
+
+    def file(self, file: FileId) -> str:
+        return f"{self.root}:file:{file}"
+
+    def batch(self, batch: BatchId) -> str:
+        return f"{self.root}:batch:{batch}"
+
+    def batches_by_status(self, status: BatchStatus) -> str:
+        return f"{self.root}:batches-by-status:{status}"
+
+    def staged_shards(self, attempt: str) -> str:
+        return f"{self.root}:staged-shards:{attempt}"
+
+    def staged_ready(self, attempt: str) -> str:
+        return f"{self.root}:staged-ready:{attempt}"

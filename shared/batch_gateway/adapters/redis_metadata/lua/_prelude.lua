@@ -1,0 +1,246 @@
+-- What every script of this package starts with: Python puts it in front of them.
+--
+-- KEYS[1]  root of all keys; its hash tag keeps them on one node. key() makes the other names.
+-- ARGV[1]  JSON object with what the script's header lists under ARGS. Numbers and instants come
+--          as decimal strings and stored JSON as opaque strings, so neither Lua's doubles nor
+--          cjson ever change one. What is None is left out.
+--
+-- Instants are whole microseconds since the epoch. A double holds them exactly until 2255.
+-- Python also puts the table TERMINAL (status -> true) in front of this.
+
+local ROOT = KEYS[1]
+local args = cjson.decode(ARGV[1])
+
+local function key(...)
+  return table.concat({ROOT, ...}, ':')
+end
+
+-- The length keeps tenants apart whatever their names contain.
+local function tenant_key(kind, tenant, ...)
+  return key(kind, #tenant, tenant, ...)
+end
+
+local function database_time()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local function keep(index, member, score, belongs)
+  if belongs then
+    redis.call('ZADD', index, score, member)
+  else
+    redis.call('ZREM', index, member)
+  end
+end
+
+-- Hashes ------------------------------------------------------------------------------------------
+
+local function load_row(kind, id)
+  local flat = redis.call('HGETALL', key(kind, id))
+  if #flat == 0 then return nil end
+  local row = {}
+  for i = 1, #flat, 2 do row[flat[i]] = flat[i + 1] end
+  return row
+end
+
+local function store(kind, row)
+  local flat = {}
+  for field, value in pairs(row) do
+    flat[#flat + 1] = field
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', key(kind, row.id), unpack(flat))
+end
+
+local function update(batch, changes)
+  for field, value in pairs(changes) do batch[field] = value end
+  changes.id = batch.id
+  store('batch', changes)
+end
+
+local function clear(batch, ...)
+  for _, field in ipairs({...}) do batch[field] = nil end
+  redis.call('HDEL', key('batch', batch.id), ...)
+end
+
+local function row_of(batch)
+  return redis.call('HGETALL', key('batch', batch.id))
+end
+
+-- Files -------------------------------------------------------------------------------------------
+
+-- Listings are ordered by bytes, so the creation time goes in front with a fixed width.
+local function listed(row)
+  return string.rep('0', 20 - #row.created_at) .. row.created_at .. ':' .. row.id
+end
+
+local function file_listings(file)
+  return tenant_key('files-of', file.tenant), tenant_key('files-of', file.tenant, file.purpose)
+end
+
+local function add_file(file)
+  store('file', file)
+  for _, listing in ipairs({file_listings(file)}) do
+    redis.call('ZADD', listing, 0, listed(file))
+  end
+  if file.expires_at then redis.call('ZADD', key('files-by-expiry'), file.expires_at, file.id) end
+end
+
+-- Batches -----------------------------------------------------------------------------------------
+
+local function is(batch, statuses)
+  for _, status in ipairs(statuses) do
+    if batch.status == status then return true end
+  end
+  return false
+end
+
+local function open_shards(batch)
+  return tonumber(batch.open_shards)
+end
+
+local function assemblable(batch)
+  return open_shards(batch) == 0 and is(batch, {'finalizing', 'cancelling'})
+end
+
+-- Put a batch into the sweeps' indexes that its present fields call for, and out of the others.
+-- Every script that changes a batch, or which of its shards are ready, calls it once at its end.
+local function reindex(batch)
+  local id = batch.id
+  local running = batch.status == 'in_progress'
+  local runnable = running and batch.paused == '0' and not batch.ending
+  keep(key('batches-by-deadline'), id, batch.deadline,
+    (running or batch.status == 'validating') and not batch.ending)
+  keep(key('batches-by-fence'), id, batch.fence_at or 0,
+    batch.fence_at and open_shards(batch) > 0)
+  keep(key('batches-stranded'), id, batch.status_since, running and open_shards(batch) == 0)
+  keep(key('batches-ended'), id, batch.status_since, TERMINAL[batch.status] and not batch.swept)
+  keep(key('batches-runnable'), id, 0,
+    runnable and redis.call('EXISTS', key('ready', id)) == 1)
+end
+
+-- Change the status. The caller has checked that the present one allows it.
+local function move(batch, to, now)
+  redis.call('ZREM', key('batches-by-status', batch.status), batch.id)
+  redis.call('ZADD', key('batches-by-status', to), now, batch.id)
+  update(batch, {status = to, status_since = now, [to .. '_at'] = now})
+end
+
+-- Record that `count` open shards were closed, which moves a running batch on when none is left.
+-- Returns whether none is left.
+local function shards_closed(batch, count, now)
+  batch.open_shards = tostring(
+    redis.call('HINCRBY', key('batch', batch.id), 'open_shards', -count))
+  local none_left = open_shards(batch) == 0
+  if none_left and batch.status == 'in_progress' then move(batch, 'finalizing', now) end
+  return none_left
+end
+
+-- Close the ready shards. That is all there is to it: a shard that is neither ready nor leased is
+-- closed. Returns how many there were.
+local function close_ready(batch)
+  local ready = key('ready', batch.id)
+  local count = redis.call('ZCARD', ready)
+  redis.call('UNLINK', ready)
+  return count
+end
+
+-- Tally: {completed, failed, input_tokens, ...}. Integers of 64 bits, added by the server.
+local function add_tally(batch, tally)
+  for field, amount in pairs(tally) do
+    redis.call('HINCRBY', key('batch', batch.id), field, amount)
+  end
+end
+
+-- Shards: all of a batch's in one hash with fields such as `7.epoch` ---------------------------------
+
+local SHARD_FIELDS = {'plan', 'epoch', 'token', 'holder', 'leased_at', 'parts', 'tally'}
+
+local function shard_id(batch_id, index)
+  return batch_id .. '.' .. index
+end
+
+local function shard_get(batch_id, index, field)
+  return redis.call('HGET', key('shards', batch_id), index .. '.' .. field)
+end
+
+local function shard_set(batch_id, index, changes)
+  local flat = {}
+  for field, value in pairs(changes) do
+    flat[#flat + 1] = index .. '.' .. field
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', key('shards', batch_id), unpack(flat))
+end
+
+local function is_ready(batch_id, index)
+  return redis.call('ZSCORE', key('ready', batch_id), index) ~= false
+end
+
+local function is_leased(batch_id, index)
+  return redis.call('ZSCORE', key('leases'), shard_id(batch_id, index)) ~= false
+end
+
+local function shard_state(batch_id, index)
+  if is_ready(batch_id, index) then return 'ready' end
+  if is_leased(batch_id, index) then return 'leased' end
+  return 'closed'
+end
+
+-- Index, state and SHARD_FIELDS of a shard; nil when there is no such shard.
+local function shard_row(batch_id, index)
+  local names = {}
+  for i, field in ipairs(SHARD_FIELDS) do names[i] = index .. '.' .. field end
+  local fields = redis.call('HMGET', key('shards', batch_id), unpack(names))
+  if not fields[1] then return nil end
+  return {index, shard_state(batch_id, index), unpack(fields)}
+end
+
+-- Whether `lease` {batch, index, epoch, token} is still the shard's.
+local function holds(lease)
+  return is_leased(lease.batch, lease.index)
+    and shard_get(lease.batch, lease.index, 'epoch') == lease.epoch
+    and shard_get(lease.batch, lease.index, 'token') == lease.token
+end
+
+-- Lease a shard to args.holder under the next epoch and args.token.
+-- Returns {the shard's row, the batch's row}.
+local function grant(batch, index)
+  redis.call('HINCRBY', key('shards', batch.id), index .. '.epoch', 1)
+  shard_set(batch.id, index, {token = args.token, holder = args.holder, leased_at = args.now})
+  redis.call('ZREM', key('ready', batch.id), index)
+  redis.call('SADD', key('leased', batch.id), index)
+  redis.call('ZADD', key('leases'), args.now, shard_id(batch.id, index))
+  reindex(batch)
+  return {shard_row(batch.id, index), row_of(batch)}
+end
+
+local function end_lease(batch_id, index)
+  redis.call('HDEL', key('shards', batch_id), index .. '.holder', index .. '.leased_at')
+  redis.call('SREM', key('leased', batch_id), index)
+  redis.call('ZREM', key('leases'), shard_id(batch_id, index))
+end
+
+-- Outbox ------------------------------------------------------------------------------------------
+
+-- Write args.events; one whose id is already there stays as it is.
+local function write_events(now)
+  for _, event in ipairs(args.events) do
+    if redis.call('HSETNX', key('outbox'), event.id, event.body) == 1 then
+      redis.call('ZADD', key('outbox-unsent'), now, event.id)
+    end
+  end
+end
+
+-- Close the shard of the lease args.lease with args.parts and args.tally, and write args.events
+-- when it was the last. Returns {'1' if it was the last else '0', the batch's row}.
+local function close_leased(batch)
+  local lease = args.lease
+  end_lease(lease.batch, lease.index)
+  shard_set(lease.batch, lease.index, {parts = args.parts, tally = args.tally_json})
+  add_tally(batch, args.tally)
+  local last = shards_closed(batch, 1, args.now)
+  if last then write_events(args.now) end
+  reindex(batch)
+  return {last and '1' or '0', row_of(batch)}
+end

@@ -1,0 +1,19 @@
+-- To failed, from any state that allows it, with all shards closed.
+-- KEYS     the root
+-- ARGS     batch, sources (statuses that may become failed), errors (JSON), now,
+--          events [{id, body}]
+-- Returns  the batch's row; nil when its state does not allow it
+
+local batch = load_row('batch', args.batch)
+if not batch or not is(batch, args.sources) then return false end
+
+close_ready(batch)
+for _, index in ipairs(redis.call('SMEMBERS', key('leased', batch.id))) do
+  end_lease(batch.id, index)
+end
+move(batch, 'failed', args.now)
+update(batch, {open_shards = '0', errors = args.errors})
+clear(batch, 'assembler', 'assembler_until')
+write_events(args.now)
+reindex(batch)
+return row_of(batch)

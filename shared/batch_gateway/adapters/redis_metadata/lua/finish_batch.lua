@@ -1,0 +1,22 @@
+-- To completed, expired or cancelled, with the file rows of the results.
+-- KEYS     the root
+-- ARGS     batch, to, sources (statuses that may become it), holder, files [{field: value}],
+--          changes {field: value} (counts, usage, file ids), ending (the one that `to` needs;
+--          absent: none), now, events [{id, body}]
+-- Returns  the batch's row; nil when its state or ending calls for something else, or `holder`
+--          does not hold the assembly
+
+local batch = load_row('batch', args.batch)
+if not batch or not is(batch, args.sources) or open_shards(batch) > 0
+  or batch.ending ~= args.ending or batch.assembler ~= args.holder then
+  return false
+end
+
+for _, file in ipairs(args.files) do add_file(file) end
+clear(batch, 'assembler', 'assembler_until',
+  'input_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens')
+update(batch, args.changes)
+move(batch, args.to, args.now)
+write_events(args.now)
+reindex(batch)
+return row_of(batch)

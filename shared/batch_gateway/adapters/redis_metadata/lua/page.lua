@@ -1,0 +1,29 @@
+-- One page of a tenant's files or batches, by creation and then id.
+-- KEYS     the root
+-- ARGS     kind ('file' or 'batch'), tenant, purpose (only these files; absent: all),
+--          after (id; absent: from the beginning), descending, limit (rows)
+-- Returns  the rows; nil when `after` names none of the tenant's
+
+local ID_AT = 22  -- behind 20 digits and a colon
+local LISTINGS = {file = 'files-of', batch = 'batches-of'}
+
+local first
+if args.after then
+  local last_seen = load_row(args.kind, args.after)
+  if not last_seen or last_seen.tenant ~= args.tenant then return false end
+  first = '(' .. listed(last_seen)
+end
+
+local listing = tenant_key(LISTINGS[args.kind], args.tenant, args.purpose)
+local members
+if args.descending then
+  members = redis.call('ZREVRANGEBYLEX', listing, first or '+', '-', 'LIMIT', 0, args.limit)
+else
+  members = redis.call('ZRANGEBYLEX', listing, first or '-', '+', 'LIMIT', 0, args.limit)
+end
+
+local rows = {}
+for i, member in ipairs(members) do
+  rows[i] = redis.call('HGETALL', key(args.kind, member:sub(ID_AT)))
+end
+return rows

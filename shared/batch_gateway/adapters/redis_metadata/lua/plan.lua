@@ -1,0 +1,30 @@
+-- validating -> in_progress: adopt a staged plan. Renaming keeps this short however many shards
+-- there are; a plan that comes too late is dropped.
+-- KEYS     the root
+-- ARGS     batch, staging (name of the attempt), sources (statuses that may become in_progress),
+--          open (number of shards), total (lines), model (absent: None), tally (of the closed
+--          shards), now, events [{id, body}]
+-- Returns  the batch's row; nil when it may not be planned (any more)
+
+local function adopt(kind)
+  local staged = key('staged-' .. kind, args.staging)
+  if redis.call('EXISTS', staged) == 0 then return end
+  redis.call('PERSIST', staged)
+  redis.call('RENAME', staged, key(kind, args.batch))
+end
+
+local batch = load_row('batch', args.batch)
+if not batch or not is(batch, args.sources) or batch.ending then
+  redis.call('UNLINK', key('staged-shards', args.staging), key('staged-ready', args.staging))
+  return false
+end
+
+adopt('shards')
+adopt('ready')
+update(batch, {open_shards = args.open, total = args.total, model = args.model})
+add_tally(batch, args.tally)
+move(batch, 'in_progress', args.now)
+if open_shards(batch) == 0 then move(batch, 'finalizing', args.now) end
+write_events(args.now)
+reindex(batch)
+return row_of(batch)

@@ -1,0 +1,68 @@
+"""Runs the Lua scripts, and turns what can go wrong at the server into Unavailable."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from batch_gateway.adapters.redis_metadata.codec import Row, micros
+from batch_gateway.adapters.redis_metadata.keys import Keys
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.model import TERMINAL
+
+_LUA = files(__package__) / "lua"
+_PRELUDE = "_prelude.lua"
+
+
+@contextmanager
+def unavailable_on_error() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"the metadata Redis: {error}") from error
+
+
+class Scripts:
+    """All scripts of this package by their file's name, on one server and root."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self.redis = redis
+        self.keys = keys
+        terminal = ", ".join(f"{status} = true" for status in sorted(TERMINAL))
+        start = f"local TERMINAL = {{{terminal}}}\n{(_LUA / _PRELUDE).read_text()}\n"
+        self._scripts = {
+            script.name.removesuffix(".lua"): redis.register_script(start + script.read_text())
+            for script in _LUA.iterdir()
+            if script.name != _PRELUDE
+        }
+
+    async def run(self, name: str, **args: Any) -> Any:
+        """What the script ``name`` returns.
+
+        None is left out of ``args``; numbers and instants become text, but only at the top level:
+        what is inside must have passed ``codec``.
+        """
+        given = {name: _argument(value) for name, value in args.items() if value is not None}
+        with unavailable_on_error():
+            return await self._scripts[name](
+                keys=[self.keys.root], args=[msgspec.json.encode(given)]
+            )
+
+    async def row(self, key: str) -> Row:
+        """The fields of the hash ``key``; empty when there is none."""
+        with unavailable_on_error():
+            found = await self.redis.hgetall(key)
+        return cast(Row, found)  # the client decodes
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return micros(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value

@@ -1,0 +1,187 @@
+"""ShardRows: leases and what became of them; each change is one script."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from batch_gateway.adapters.redis_metadata.codec import (
+    amounts,
+    from_events,
+    from_lease,
+    from_parts,
+    from_tally,
+    instant,
+    plan_model_and_cost,
+    row,
+    to_batch,
+    to_lease,
+    to_shard,
+)
+from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import (
+    ActivationId,
+    BatchId,
+    ShardId,
+    TenantId,
+    shard_id,
+    split_shard_id,
+)
+from batch_gateway.core.model import (
+    TERMINAL,
+    Closed,
+    Lease,
+    LeaseRef,
+    Part,
+    Shard,
+    ShardState,
+    Tally,
+    Ticket,
+)
+from batch_gateway.ports.metadata import Standing
+
+CHUNK = 500  # shards per round trip of a walk over a batch
+
+
+class RedisShards:
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def claim(
+        self, shard: ShardId, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        batch, index = split_shard_id(shard)
+        granted = await self._scripts.run(
+            "claim", batch=batch, index=index, holder=holder, token=token, now=now
+        )
+        return None if granted is None else to_lease(granted)
+
+    async def take_over(
+        self, observed: LeaseRef, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        granted = await self._scripts.run(
+            "take_over", lease=from_lease(observed), holder=holder, token=token, now=now
+        )
+        return None if granted is None else to_lease(granted)
+
+    async def accept(self, lease: LeaseRef, parts: Sequence[Part]) -> bool:
+        return bool(
+            await self._scripts.run("accept", lease=from_lease(lease), parts=from_parts(parts))
+        )
+
+    async def finish(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | None:
+        closed = await self._give_back("finish_shard", lease, parts, tally, now, events)
+        return None if closed is None else _closed(closed)
+
+    async def release(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | bool:
+        outcome = await self._give_back("release", lease, parts, tally, now, events)
+        return _closed(outcome) if isinstance(outcome, list) else outcome is not None
+
+    async def _give_back(
+        self,
+        script: str,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Any:
+        return await self._scripts.run(
+            script,
+            lease=from_lease(lease),
+            parts=from_parts(parts),
+            tally=amounts(tally),
+            tally_json=from_tally(tally),
+            now=now,
+            events=from_events(events),
+        )
+
+    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
+        found = await self._scripts.run("standings", leases=[from_lease(lease) for lease in leases])
+        return [
+            Standing(
+                lease=lease,
+                held=held == 1,
+                paused=paused == "1",
+                ending=ending is not None or status in TERMINAL,
+                deadline=instant(deadline),
+            )
+            for lease, (held, paused, ending, status, deadline) in zip(leases, found, strict=True)
+        ]
+
+    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
+        last_seen = None
+        if after is not None:
+            batch, index = split_shard_id(after)
+            last_seen = {"batch": batch, "index": str(index)}
+        found = await self._scripts.run("ready", after=last_seen, limit=limit)
+        return [
+            ticket
+            for batch, tenant, priority, deadline, plans in found
+            for ticket in _tickets(batch, tenant, int(priority), instant(deadline), plans)
+        ]
+
+    async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
+        found = await self._scripts.run("leased", limit=limit)
+        return [
+            (LeaseRef(shard=ShardId(shard), epoch=int(epoch), token=token), instant(granted))
+            for shard, epoch, token, granted in found
+        ]
+
+    async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
+        first = 0
+        while rows := await self._scripts.run("shards", batch=batch, first=first, count=CHUNK):
+            for fields in rows:
+                yield to_shard(batch, fields)
+            first += CHUNK
+
+    async def states(self, shards: Sequence[ShardId]) -> dict[ShardId, ShardState]:
+        split = [split_shard_id(shard) for shard in shards]
+        asked = [{"batch": batch, "index": str(index)} for batch, index in split]
+        found = await self._scripts.run("states", shards=asked)
+        return {
+            shard: ShardState(state)
+            for shard, state in zip(shards, found, strict=True)
+            if state is not None
+        }
+
+
+def _closed(outcome: Sequence[Any]) -> Closed:
+    last, batch = outcome
+    return Closed(batch=to_batch(row(batch)), last=last == "1")
+
+
+def _tickets(
+    batch: BatchId, tenant: TenantId, priority: int, deadline: datetime, plans: Sequence[str]
+) -> Sequence[Ticket]:
+    """Tickets of one batch from ``plans``: index, plan, index, plan, ..."""
+    tickets = []
+    for index, plan in row(plans).items():
+        model, cost = plan_model_and_cost(plan)
+        tickets.append(
+            Ticket(
+                shard=shard_id(batch, int(index)),
+                tenant=tenant,
+                model=model,
+                cost=cost,
+                priority=priority,
+                deadline=deadline,
+            )
+        )
+    return tickets

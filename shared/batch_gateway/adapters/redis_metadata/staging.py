@@ -1,0 +1,41 @@
+"""Writes a plan aside, in pieces, so that one short script can adopt it.
+
+A plan may have tens of thousands of shards: as arguments of one script they would stall the server
+and everybody with it. So they are written under the fresh name of this attempt first, some hundreds
+at a time; the script that moves the batch on then only renames two keys. An attempt that never gets
+there is dropped by its expiry.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+from batch_gateway.adapters.redis_metadata.codec import from_planned
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, unavailable_on_error
+from batch_gateway.core.model import Shard, ShardState
+
+CHUNK = 500  # shards per round trip: about 100 KB
+LEFTOVERS_EXPIRE = timedelta(hours=1)  # far longer than writing any plan takes
+
+
+async def stage(scripts: Scripts, shards: Sequence[Shard]) -> str:
+    """Write ``shards`` where nobody looks yet; return the attempt's name for ``plan.lua``."""
+    attempt = uuid4().hex
+    for start in range(0, len(shards), CHUNK):
+        await _stage_chunk(scripts, attempt, shards[start : start + CHUNK])
+    return attempt
+
+
+async def _stage_chunk(scripts: Scripts, attempt: str, shards: Sequence[Shard]) -> None:
+    staged_shards = scripts.keys.staged_shards(attempt)
+    staged_ready = scripts.keys.staged_ready(attempt)
+    items = [text for shard in shards for field in from_planned(shard).items() for text in field]
+    ready = {str(shard.index): shard.index for shard in shards if shard.state == ShardState.READY}
+    with unavailable_on_error():
+        async with scripts.redis.pipeline(transaction=True) as transaction:
+            transaction.hset(staged_shards, items=items)
+            transaction.expire(staged_shards, LEFTOVERS_EXPIRE)
+            if ready:
+                transaction.zadd(staged_ready, ready)
+                transaction.expire(staged_ready, LEFTOVERS_EXPIRE)
+            await transaction.execute()

@@ -1,0 +1,109 @@
+"""The store as a whole: its aggregates, its connection, and whether the server may be trusted."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from batch_gateway.adapters.redis_metadata.batches import RedisBatches
+from batch_gateway.adapters.redis_metadata.files import RedisFiles
+from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
+from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, unavailable_on_error
+from batch_gateway.adapters.redis_metadata.shards import RedisShards
+from batch_gateway.core.errors import Unavailable
+
+CONNECT_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 10.0  # an fsync on a busy disk can take seconds
+CONNECTIONS = 32  # per process; more callers at once wait for one another
+
+_PERSISTENT = (
+    "appendonly yes, appendfsync always and maxmemory-policy noeviction "
+    "(in its configuration file, or by CONFIG SET followed by CONFIG REWRITE)"
+)
+
+
+class RedisMetadata:
+    """MetadataStore on a client whose answers are decoded to text."""
+
+    def __init__(self, redis: Redis, *, prefix: str) -> None:
+        self._redis = redis
+        self._keys = Keys(prefix)
+        scripts = Scripts(redis, self._keys)
+        self.files = RedisFiles(scripts)
+        self.batches = RedisBatches(scripts)
+        self.shards = RedisShards(scripts)
+        self.outbox = RedisOutbox(scripts)
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the server answers, keeps what it was told, and has our layout.
+
+        Writing the layout's version where there is none also shows that writing is possible.
+        """
+        with unavailable_on_error():
+            _demand_durability(await self._configuration())
+            await self._redis.set(self._keys.schema, SCHEMA, nx=True)
+            schema = await self._redis.get(self._keys.schema)
+        if schema != SCHEMA:
+            raise Unavailable(
+                f"the metadata Redis holds layout {schema!r} under {self._keys.root}, this release "
+                f"needs {SCHEMA}: use another prefix or the release that wrote it"
+            )
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def _configuration(self) -> Mapping[str, str]:
+        """The settings that decide whether data can get lost.
+
+        Managed services forbid CONFIG; INFO then tells all but how often the log reaches the disk.
+        """
+        with suppress(ResponseError):
+            found: dict[Any, Any] = await self._redis.config_get("append*")
+            found |= await self._redis.config_get("maxmemory-policy")
+            if found:
+                return found
+        persistence = await self._redis.info("persistence")
+        memory = await self._redis.info("memory")
+        return {
+            "appendonly": "yes" if persistence["aof_enabled"] else "no",
+            "maxmemory-policy": memory["maxmemory_policy"],
+        }
+
+
+def _demand_durability(found: Mapping[str, str]) -> None:
+    wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+    wrong = {
+        name: found[name]
+        for name, value in wanted.items()
+        if name in found and found[name] != value
+    }
+    if wrong:
+        has = ", ".join(f"{name} {value}" for name, value in wrong.items())
+        raise Unavailable(
+            f"the metadata Redis could lose data: it has {has}. Set {_PERSISTENT}, or name "
+            "another server; the scratch Redis must not be used for metadata"
+        )
+
+
+def open_redis_metadata(url: str, *, prefix: str = "batch-gateway") -> RedisMetadata:
+    """The store at ``redis://``, ``rediss://``, ``valkey://`` or ``valkeys://``; connects on use.
+
+    Nothing is sent twice by the client: a script that got no answer may have run, and its caller
+    must look again rather than lose a race against itself.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+        decode_responses=True,
+        protocol=2,  # with 3, the client would not look whether an idle connection was closed
+        max_connections=CONNECTIONS,
+        timeout=ANSWER_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return RedisMetadata(Redis.from_pool(pool), prefix=prefix)
