@@ -1,0 +1,175 @@
+"""Functions: a CloudEvent becomes a use case, its outcome becomes a status.
+
+The status is the retry policy. Brokers deliver again on 5xx, 404, 408, 409 and 429, so a fault
+that would come back for ever is always 400. Bodies are always empty: brokers take any other body
+for a reply event and count it as a failed delivery when it is none.
+
+A function is declared for functions-framework as a plain HTTP function that returns an ASGI
+application. What that application needs (connections, clients) is opened once per process: in the
+server's lifespan under ``web.serve``, by the first request under the stock command, which has no
+lifespan.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from batch_gateway import log
+from batch_gateway.core.errors import Busy, Permanent, Temporary
+from batch_gateway.core.events import Event
+from batch_gateway.web import body, metrics, tracing
+from batch_gateway.web.cloudevents import Received, Undecodable, decode, verify
+from batch_gateway.web.probes import Ready, with_probes
+
+logger = logging.getLogger(__name__)
+
+#: Our events are a few hundred bytes; brokers take 64 KiB at least, some a megabyte.
+MAX_EVENT_BYTES = 1024 * 1024
+
+Handle = Callable[[Event], Awaitable[None]]
+Build = Callable[[], AbstractAsyncContextManager[ASGIApp]]
+
+#: status -> (what it is called in metrics, how bad it is: the worst event of a batch decides).
+_OUTCOMES = {202: "done", 400: "refused", 409: "busy", 503: "unavailable", 500: "crashed"}
+_BADNESS = list(_OUTCOMES)
+
+
+def event_app(name: str, handle: Handle, *, keys: Sequence[bytes], ready: Ready) -> ASGIApp:
+    """The application of one event function, with its probes.
+
+    ``keys`` are the secrets that internal events may be signed with; empty: signatures are not
+    looked at. ``handle`` is one use case; it may be called with the same event many times.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            response = Response(status_code=405, headers={"Allow": "POST"})
+        else:
+            status = await _answer(name, handle, keys, Headers(scope=scope), receive)
+            response = Response(status_code=status)
+        await response(scope, receive, send)
+
+    return with_probes(app, ready)
+
+
+async def _answer(
+    name: str, handle: Handle, keys: Sequence[bytes], headers: Headers, receive: Receive
+) -> int:
+    """Handle the events of one request; the worst outcome is the answer.
+
+    The events of a batch run side by side, because each may take as long as a request may.
+    """
+    try:
+        events = decode(headers, await body.read(receive, MAX_EVENT_BYTES))
+    except body.ClientGone:
+        return 400  # nobody hears it; the broker delivers again
+    except body.TooSlow:
+        return 408
+    except (Undecodable, body.TooLarge) as error:
+        metrics.EVENTS.labels(name, "unknown", "refused").inc()
+        logger.warning("Refused a request: %s", error or "too large", extra={"action": "refuse"})
+        return 400
+    outcomes = await asyncio.gather(*(_outcome(name, handle, keys, event) for event in events))
+    return max(outcomes, key=_BADNESS.index, default=202)
+
+
+async def _outcome(name: str, handle: Handle, keys: Sequence[bytes], received: Received) -> int:
+    """Run the use case for one event and count how it went. Never raises."""
+    event = received.event
+    started = time.perf_counter()
+    with log.bound(
+        event_id=event.id,
+        event_type=str(event.type),
+        batch_id=event.data.get("batch_id"),
+        trace_id=tracing.trace_id(event.traceparent),
+    ):
+        status = await _status(handle, keys, received)
+    metrics.EVENTS.labels(name, str(event.type), _OUTCOMES[status]).inc()
+    metrics.EVENT_SECONDS.labels(name, str(event.type)).observe(time.perf_counter() - started)
+    return status
+
+
+async def _status(handle: Handle, keys: Sequence[bytes], received: Received) -> int:
+    try:
+        verify(received, keys)
+        await handle(received.event)
+    except Permanent as error:
+        logger.error("Refused for ever: %s", error, extra={"action": "refuse"})
+        return 400
+    except Busy as error:
+        logger.info("Somebody else is at it: %s", error, extra={"action": "busy"})
+        return 409
+    except Temporary as error:
+        logger.warning("To be delivered again: %s", error, extra={"action": "retry"})
+        return 503
+    except Exception:
+        logger.exception("A use case crashed", extra={"action": "crash"})
+        return 500
+    return 202
+
+
+class Hosted:
+    """A function's application, and how long its resources live."""
+
+    def __init__(self, build: Build) -> None:
+        self._build = build
+        self._app: ASGIApp | None = None
+        self._opening = asyncio.Lock()
+        self._resources = AsyncExitStack()
+
+    @asynccontextmanager
+    async def lifespan(self, _server: object) -> AsyncIterator[None]:
+        """Build the application when the server starts, take it down when it stops."""
+        async with self._build() as app:
+            self._app = app
+            try:
+                yield
+            finally:
+                self._app = None
+
+    async def app(self) -> ASGIApp:
+        """The application; built now if no lifespan has done it.
+
+        Its resources then live as long as the process: the stock command tells nobody when it
+        ends.
+        """
+        if self._app is None:
+            async with self._opening:
+                if self._app is None:
+                    self._app = await self._resources.enter_async_context(self._build())
+        return self._app
+
+
+#: Functions of this process by name; ``web.serve`` finds here what the framework has loaded.
+hosted: dict[str, Hosted] = {}
+
+
+def http_function(name: str, build: Build) -> Callable[[Request], Awaitable[ASGIApp]]:
+    """A function for ``functions_framework.aio.http``.
+
+    ``build`` opens whatever the function needs and yields its application.
+    """
+    host = hosted[name] = Hosted(build)
+
+    async def function(_request: Request) -> ASGIApp:
+        return _inside_framework(await host.app())
+
+    function.__name__ = function.__qualname__ = name  # the framework registers it by this
+    return function
+
+
+def _inside_framework(app: ASGIApp) -> ASGIApp:
+    """``app`` without a trace of the framework's own router, whose routes are not its own."""
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        outer = ("app", "router", "route", "endpoint", "path_params")
+        await app({key: scope[key] for key in scope if key not in outer}, receive, send)
+
+    return inner
