@@ -16,9 +16,8 @@ from batch_gateway.adapters.redis_metadata.codec import (
     row,
     to_batch,
 )
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, unavailable_on_error
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.staging import stage
-from batch_gateway.core.errors import Conflict
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
@@ -36,7 +35,7 @@ from batch_gateway.core.model import (
 )
 from batch_gateway.ports.metadata import Page
 
-#: The ending that a batch must have to go to a terminal status; no entry: none.
+#: The ending that a batch must have to end in that status; no entry: it must have none.
 _ENDINGS = {BatchStatus.EXPIRED: Ending.EXPIRED, BatchStatus.CANCELLED: Ending.CANCELLED}
 
 
@@ -45,10 +44,7 @@ class RedisBatches:
         self._scripts = scripts
 
     async def create(self, batch: Batch, events: Sequence[Event]) -> None:
-        if not await self._scripts.run(
-            "create", batch=from_batch(batch), events=from_events(events)
-        ):
-            raise Conflict(f"there is a batch {batch.id} already")
+        await self._scripts.run("create", batch=from_batch(batch), events=from_events(events))
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         found = await self.load(batch)
@@ -212,7 +208,7 @@ class RedisBatches:
         return [to_batch(found) for found in rows]
 
     async def count_by_status(self) -> dict[BatchStatus, int]:
-        with unavailable_on_error():
+        with translated():
             async with self._scripts.redis.pipeline(transaction=True) as transaction:
                 for status in BatchStatus:
                     transaction.zcard(self._scripts.keys.batches_by_status(status))

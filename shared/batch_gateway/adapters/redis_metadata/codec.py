@@ -147,11 +147,14 @@ def to_file(row: Row) -> File:
 
 
 def from_batch(batch: Batch) -> Row:
-    """``status_since`` of a new batch is its creation; the scripts change it with the status."""
+    """``status_since`` is for the index by status; the scripts change it with the status."""
+    since = batch.created_at
+    if batch.status is not BatchStatus.VALIDATING:
+        since = getattr(batch, f"{batch.status}_at")
     return {
         **_write(batch, _BATCH),
         **from_results(batch.counts, batch.usage),
-        "status_since": micros(batch.created_at),
+        "status_since": micros(since),
     }
 
 

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from batch_gateway.adapters.redis_metadata.codec import from_file, row, to_file
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
-from batch_gateway.core.errors import Conflict
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.model import File
 from batch_gateway.ports.metadata import Page
@@ -16,8 +15,7 @@ class RedisFiles:
         self._scripts = scripts
 
     async def add(self, file: File) -> None:
-        if not await self._scripts.run("add_file", file=from_file(file)):
-            raise Conflict(f"there is a file {file.id} already")
+        await self._scripts.run("add_file", file=from_file(file))
 
     async def get(self, tenant: TenantId, file: FileId) -> File | None:
         found = await self._scripts.row(self._scripts.keys.file(file))

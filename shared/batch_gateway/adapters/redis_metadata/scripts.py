@@ -1,4 +1,4 @@
-"""Runs the Lua scripts, and turns what can go wrong at the server into Unavailable."""
+"""Runs the Lua scripts, and translates the errors of the server: nowhere else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from batch_gateway.adapters.redis_metadata.codec import Row, micros
 from batch_gateway.adapters.redis_metadata.keys import Keys
-from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.errors import Conflict, Unavailable
 from batch_gateway.core.model import TERMINAL
 
 _LUA = files(__package__) / "lua"
@@ -20,11 +20,16 @@ _PRELUDE = "_prelude.lua"
 
 
 @contextmanager
-def unavailable_on_error() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """An id that is taken becomes Conflict, everything else Unavailable."""
     try:
         yield
+    except ResponseError as error:
+        if str(error).startswith("CONFLICT "):  # our scripts' own
+            raise Conflict(str(error).removeprefix("CONFLICT ")) from error
+        raise Unavailable(f"the metadata Redis refuses: {error}") from error
     except (RedisError, OSError) as error:
-        raise Unavailable(f"the metadata Redis: {error}") from error
+        raise Unavailable(f"the metadata Redis does not answer: {error}") from error
 
 
 class Scripts:
@@ -48,14 +53,14 @@ class Scripts:
         what is inside must have passed ``codec``.
         """
         given = {name: _argument(value) for name, value in args.items() if value is not None}
-        with unavailable_on_error():
+        with translated():
             return await self._scripts[name](
                 keys=[self.keys.root], args=[msgspec.json.encode(given)]
             )
 
     async def row(self, key: str) -> Row:
         """The fields of the hash ``key``; empty when there is none."""
-        with unavailable_on_error():
+        with translated():
             found = await self.redis.hgetall(key)
         return cast(Row, found)  # the client decodes
 

@@ -114,16 +114,7 @@ class RedisShards:
 
     async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
         found = await self._scripts.run("standings", leases=[from_lease(lease) for lease in leases])
-        return [
-            Standing(
-                lease=lease,
-                held=held == 1,
-                paused=paused == "1",
-                ending=ending is not None or status in TERMINAL,
-                deadline=instant(deadline),
-            )
-            for lease, (held, paused, ending, status, deadline) in zip(leases, found, strict=True)
-        ]
+        return [_standing(lease, *fields) for lease, fields in zip(leases, found, strict=True)]
 
     async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
         last_seen = None
@@ -160,6 +151,24 @@ class RedisShards:
             for shard, state in zip(shards, found, strict=True)
             if state is not None
         }
+
+
+def _standing(
+    lease: LeaseRef,
+    held: str,
+    paused: str | None,
+    ending: str | None,
+    status: str | None,
+    deadline: str | None,
+) -> Standing:
+    """Of a batch that does not exist, nothing is held and all is over."""
+    return Standing(
+        lease=lease,
+        held=held == "1",
+        paused=paused == "1",
+        ending=status is None or ending is not None or status in TERMINAL,
+        deadline=instant(deadline or "0"),
+    )
 
 
 def _closed(outcome: Sequence[Any]) -> Closed:

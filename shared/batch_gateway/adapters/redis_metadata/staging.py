@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from batch_gateway.adapters.redis_metadata.codec import from_planned
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, unavailable_on_error
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.core.model import Shard, ShardState
 
 CHUNK = 500  # shards per round trip: about 100 KB
@@ -31,7 +31,7 @@ async def _stage_chunk(scripts: Scripts, attempt: str, shards: Sequence[Shard]) 
     staged_ready = scripts.keys.staged_ready(attempt)
     items = [text for shard in shards for field in from_planned(shard).items() for text in field]
     ready = {str(shard.index): shard.index for shard in shards if shard.state == ShardState.READY}
-    with unavailable_on_error():
+    with translated():
         async with scripts.redis.pipeline(transaction=True) as transaction:
             transaction.hset(staged_shards, items=items)
             transaction.expire(staged_shards, LEFTOVERS_EXPIRE)

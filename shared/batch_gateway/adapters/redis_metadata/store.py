@@ -13,7 +13,7 @@ from batch_gateway.adapters.redis_metadata.batches import RedisBatches
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
 from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, unavailable_on_error
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.core.errors import Unavailable
 
@@ -44,7 +44,7 @@ class RedisMetadata:
 
         Writing the layout's version where there is none also shows that writing is possible.
         """
-        with unavailable_on_error():
+        with translated():
             _demand_durability(await self._configuration())
             await self._redis.set(self._keys.schema, SCHEMA, nx=True)
             schema = await self._redis.get(self._keys.schema)

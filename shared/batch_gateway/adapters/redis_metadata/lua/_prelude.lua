@@ -67,6 +67,12 @@ local function row_of(batch)
   return redis.call('HGETALL', key('batch', batch.id))
 end
 
+-- The error that Python raises as Conflict; nil while the id is free.
+local function taken(kind, id)
+  if redis.call('EXISTS', key(kind, id)) == 0 then return nil end
+  return redis.error_reply('CONFLICT there is a ' .. kind .. ' ' .. id .. ' already')
+end
+
 -- Files -------------------------------------------------------------------------------------------
 
 -- Listings are ordered by bytes, so the creation time goes in front with a fixed width.

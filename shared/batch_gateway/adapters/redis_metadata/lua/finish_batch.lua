@@ -4,12 +4,17 @@
 --          changes {field: value} (counts, usage, file ids), ending (the one that `to` needs;
 --          absent: none), now, events [{id, body}]
 -- Returns  the batch's row; nil when its state or ending calls for something else, or `holder`
---          does not hold the assembly
+--          does not hold the assembly; CONFLICT when a file's id is taken
 
 local batch = load_row('batch', args.batch)
 if not batch or not is(batch, args.sources) or open_shards(batch) > 0
   or batch.ending ~= args.ending or batch.assembler ~= args.holder then
   return false
+end
+
+for _, file in ipairs(args.files) do
+  local conflict = taken('file', file.id)
+  if conflict then return conflict end
 end
 
 for _, file in ipairs(args.files) do add_file(file) end
