@@ -63,6 +63,8 @@ class Events(Group):
     """URL of the broker; None: the platform's K_SINK."""
     timeout_s: Seconds = 3.0
     """How long a POST to the broker may take. Short: a lost event is sent again by the janitor."""
+    sweep_interval_s: Seconds = 3.0
+    """The janitor's ticks cannot be signed, so more of them than one in this time do nothing."""
     signing_keys: SecretStr = SecretStr("")
     """Comma-separated secrets of the internal events' signature; the first signs, all verify, so
     keys can be rotated. Empty is only allowed on the loopback interface."""

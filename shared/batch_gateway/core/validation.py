@@ -164,12 +164,13 @@ def duplicate(line: int) -> BatchError:
 
 def _undecodable(line: int, error: Exception) -> BatchError:
     if isinstance(error, msgspec.ValidationError):
-        where = str(error).rpartition("`$")[2].strip("`.")
-        if where:
+        _, found, where = str(error).partition("`$.")
+        if found:
+            name = where.strip("`")
             return BatchError(
                 code="invalid_type",
-                message=f"Invalid type for '{where}': expected a string.",
-                param=where,
+                message=f"Invalid type for '{name}': expected a string.",
+                param=name,
                 line=line,
             )
     return BatchError(

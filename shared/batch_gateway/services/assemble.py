@@ -34,6 +34,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.merge import Merge, Product
+from batch_gateway.services.groups import tasks
 from batch_gateway.services.parts import Results, read_blob, read_recorded
 from batch_gateway.services.survey import read_lines
 
@@ -133,7 +134,7 @@ class Assembler:
         """Hold the right to assemble, renewed as long as the context is open."""
         holder = secrets.token_hex(8)
         batch = await self._claim(batch_id, holder)
-        async with asyncio.TaskGroup() as group:
+        async with tasks() as group:
             renewing = group.create_task(self._renew(batch_id, holder))
             try:
                 yield batch, holder
@@ -267,7 +268,7 @@ class Assembler:
             for product, name in zip((merge.output, merge.error), names, strict=True)
         }
         chunks = merge.chunks()
-        async with asyncio.TaskGroup() as group:
+        async with tasks() as group:
             while (found := await asyncio.to_thread(next, chunks, None)) is not None:
                 product, chunk = found
                 await queues[id(product)].put(chunk, group)

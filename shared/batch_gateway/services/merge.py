@@ -50,7 +50,7 @@ class Product:
 
 
 class Merge:
-    """Add runs, then read ``chunks`` to the end; then ``output``, ``error`` and ``usage`` are complete."""
+    """Add runs, then read ``chunks`` to the end; then ``output``, ``error`` and ``usage`` hold."""
 
     def __init__(self, scratch: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  (closed by close)

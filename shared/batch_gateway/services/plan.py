@@ -38,6 +38,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ShardQueue
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.drafts import Draft, Drafts, run_in
+from batch_gateway.services.groups import tasks
 from batch_gateway.services.parts import write_part
 from batch_gateway.services.survey import Rules, Survey, survey_lines
 
@@ -147,7 +148,7 @@ class Planner:
             finally:
                 writing.release()
 
-        async with asyncio.TaskGroup() as group:
+        async with tasks() as group:
             await writing.acquire()
             while (draft := await drafts.next()) is not None:
                 group.create_task(store(draft))

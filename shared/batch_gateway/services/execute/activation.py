@@ -29,6 +29,7 @@ from batch_gateway.services.execute.heartbeat import Heartbeat
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.execute.pools import Pools
 from batch_gateway.services.execute.waiting import signal_or
+from batch_gateway.services.groups import tasks
 from batch_gateway.services.rebuild import ensure_generation
 from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Execution
@@ -102,7 +103,7 @@ class Activation:
     async def run(self) -> None:
         """Work until there is nothing to do, no slot, or no time; then leave in good order."""
         try:
-            async with asyncio.TaskGroup() as self._group:
+            async with tasks() as self._group:
                 loops = [
                     self._group.create_task(loop)
                     for loop in (

@@ -1,0 +1,45 @@
+# Two commands are all a user needs: `make demo` and `make test`. Both install what they use.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test lint bench constraints clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.local: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.x")'
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the Batch Gateway into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.local
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(VENV)/.local ## Run two real batches through all functions, with the OpenAI SDK
+	@$(BIN)/python examples/demo.py
+
+lint: $(VENV)/.test ## Formatting, lint, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint ## The quick checks: lint and the fast tests
+	$(BIN)/python -m pytest -q -m "not slow and not e2e and not chaos and not postgres and not s3"
+
+test: lint ## Everything: lint and all tests, on real servers
+	$(BIN)/python -m pytest -q
+
+constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --extra test --no-emit-package batch-gateway -o constraints.txt pyproject.toml
+
+clean: ## Remove what was installed and measured
+	rm -rf $(VENV) .demo benchmarks/results

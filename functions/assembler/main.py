@@ -1,0 +1,11 @@
+"""Assembler: merges a batch's results into its output and error file.
+
+Hears ``batch.executed``, ``batch.cancelling`` and ``batch.expiring``; begins when no shard is
+open any more.
+"""
+
+import functions_framework.aio
+
+from batch_gateway.wiring import assembler_function
+
+assembler = functions_framework.aio.http(assembler_function())

@@ -1,0 +1,10 @@
+"""Executor: works on shards while its request is open.
+
+Hears ``work.available``, which carries no work: shards are leased by priority from the queue.
+"""
+
+import functions_framework.aio
+
+from batch_gateway.wiring import executor_function
+
+executor = functions_framework.aio.http(executor_function())

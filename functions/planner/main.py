@@ -1,0 +1,11 @@
+"""Planner: validates one batch and cuts it into shards.
+
+Hears ``batch.created``; a redelivered event plans again to the same shards, or announces again
+what has become of the batch.
+"""
+
+import functions_framework.aio
+
+from batch_gateway.wiring import planner_function
+
+planner = functions_framework.aio.http(planner_function())

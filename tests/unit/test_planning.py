@@ -1,0 +1,51 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_gateway.core.planning import LineRef, ShardSize, cut
+
+BIG = 10**9
+
+
+def ref(line, *, model="m", prefix=b"", length=100, cost=10):
+    return LineRef(
+        line=line,
+        offset=0,
+        length=length,
+        model=model,
+        prefix=prefix,
+        cost=cost,
+        custom_id_hash=b"",
+    )
+
+
+refs = st.lists(
+    st.builds(
+        ref,
+        st.integers(1, 10**6),
+        model=st.sampled_from("ab"),
+        prefix=st.sampled_from([b"", b"aaaabbbb", b"aaaacccc", b"dddd"]),
+        length=st.integers(1, 500),
+        cost=st.integers(0, 500),
+    )
+)
+
+
+@given(refs=refs, lines=st.integers(1, 20), size=st.integers(1, 2000), cost=st.integers(1, 2000))
+def test_shards_are_the_references_in_order_and_keep_their_bounds(refs, lines, size, cost):
+    shards = list(cut(refs, ShardSize(lines=lines, bytes=size, cost=cost)))
+
+    assert [ref for shard in shards for ref in shard] == refs
+    for shard in shards:
+        assert 1 <= len(shard) <= lines
+        assert len({ref.model for ref in shard}) == 1
+        assert len(shard) == 1 or sum(ref.length for ref in shard) <= size
+        assert len(shard) == 1 or sum(ref.cost for ref in shard) <= cost
+
+
+def test_a_shard_that_is_nearly_full_ends_where_the_prefix_changes():
+    size = ShardSize(lines=8, bytes=BIG, cost=BIG)
+    early = [ref(n, prefix=b"aaaa" if n <= 3 else b"bbbb") for n in range(1, 9)]
+    late = [ref(n, prefix=b"aaaa" if n <= 7 else b"bbbb") for n in range(1, 9)]
+
+    assert [len(shard) for shard in cut(early, size)] == [8]
+    assert [len(shard) for shard in cut(late, size)] == [7, 1]

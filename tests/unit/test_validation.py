@@ -1,0 +1,137 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_gateway.core.model import BatchError
+from batch_gateway.core.validation import LineValidator, ValidLine
+
+CHAT = "/v1/chat/completions"
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def check(line, *, endpoint=CHAT, models=(), strict=False):
+    raw = line if isinstance(line, bytes) else json.dumps(line).encode()
+    return LineValidator(endpoint, models=frozenset(models), strict=strict).check(7, raw)
+
+
+def request(**changes):
+    return {"custom_id": "a", "method": "POST", "url": CHAT, "body": BODY} | changes
+
+
+def body(**changes):
+    return request(body=BODY | changes)
+
+
+def without(mapping, key):
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def test_a_good_line_is_valid():
+    found = check(request())
+
+    assert isinstance(found, ValidLine)
+    assert (found.custom_id, found.model) == ("a", "m")
+
+
+@pytest.mark.parametrize("name", ["custom_id", "method", "url", "body"])
+def test_each_missing_parameter_is_named(name):
+    error = check(without(request(), name))
+
+    assert error == BatchError(
+        code="missing_required_parameter",
+        message=f"Missing required parameter: '{name}'.",
+        param=name,
+        line=7,
+    )
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"{", b"nonsense", b'{"custom_id": "a"} x', b'"text"', b'\xff{"a": 1}', b"[" * 100_000],
+    ids=["cut", "text", "trailing", "string", "utf8", "deep"],
+)
+def test_a_line_that_is_not_a_json_object_is_named(raw):
+    assert check(raw).code == "invalid_json_line"
+    assert check(raw).line == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "param"),
+    [
+        (request(url="/v1/embeddings"), "invalid_url", "url"),
+        (request(url="http://elsewhere/v1/chat/completions"), "invalid_url", "url"),
+        (request(method="GET"), "invalid_method", "method"),
+        (request(custom_id=7), "invalid_type", "custom_id"),
+        (request(body=[]), "invalid_request", "body"),
+        (body(stream=True), "streaming_unsupported", "body.stream"),
+        (request(body=without(BODY, "model")), "invalid_request", "body.model"),
+        (body(model=7), "invalid_request", "body.model"),
+        (body(model=""), "invalid_request", "body.model"),
+        (request(body=without(BODY, "messages")), "invalid_request", "body.messages"),
+        (body(messages="hi"), "invalid_request", "body.messages"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_named_with_its_parameter(line, code, param):
+    error = check(line)
+
+    assert (error.code, error.param, error.line) == (code, param, 7)
+
+
+def test_stream_false_is_fine():
+    assert isinstance(check(body(stream=False)), ValidLine)
+
+
+def test_content_may_be_an_array_of_parts():
+    parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "x"}}]
+
+    assert isinstance(check(body(messages=[{"role": "user", "content": parts}])), ValidLine)
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/embeddings", "/v1/moderations"])
+def test_other_endpoints_need_their_input(endpoint):
+    good = request(url=endpoint, body={"model": "m", "input": ["x"]})
+    bad = request(url=endpoint, body={"model": "m"})
+
+    assert isinstance(check(good, endpoint=endpoint), ValidLine)
+    assert check(bad, endpoint=endpoint).param == "body.input"
+
+
+def test_unknown_models_are_errors_in_strict_mode_only():
+    assert check(request(), models=["other"], strict=True).code == "model_not_found"
+    assert isinstance(check(request(), models=["other"]), ValidLine)
+
+
+def test_a_second_model_is_an_error_in_strict_mode():
+    validator = LineValidator(CHAT, models=frozenset(), strict=True)
+    validator.check(1, json.dumps(request()).encode())
+
+    error = validator.check(2, json.dumps(body(model="n")).encode())
+
+    assert (error.code, error.param, error.line) == ("mismatched_model", "body.model", 2)
+
+
+def test_the_cost_counts_prompt_and_answer():
+    short = check(body(max_tokens=10))
+    long = check(body(max_tokens=1000))
+
+    assert long.cost - short.cost == pytest.approx(990, abs=2)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(
+    st.binary()
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | st.dictionaries(st.sampled_from(["custom_id", "method", "url", "body"]), json_values).map(
+        lambda value: json.dumps(value).encode()
+    )
+)
+def test_no_line_however_strange_is_anything_but_valid_or_an_error(raw):
+    assert isinstance(check(raw), ValidLine | BatchError)
