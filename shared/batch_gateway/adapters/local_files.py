@@ -1,0 +1,283 @@
+"""FileStore on a folder: one machine, or a volume that all pods share.
+
+A blob is written under a random name in ``.unfinished`` below the root, forced to disk, renamed
+to its key, and every folder on its path is forced to disk too: before the rename nobody sees it,
+afterwards no power cut takes it away. A folder may vanish between its making and the rename,
+because deleting the last blob removes it; then it is made again. What a killed process left in
+``.unfinished`` is swept by age.
+
+All calls of the operating system run in threads, so a slow network volume stops only its caller.
+"""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from uuid import uuid4
+
+from batch_gateway.adapters.streams import CHUNK, blocks, to_end
+from batch_gateway.core.errors import NotFound, Unavailable
+from batch_gateway.core.keys import checked_key, checked_prefix
+from batch_gateway.ports.files import BlobStat
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_UNFINISHED = ".unfinished"
+_PAGE = 500  # entries listed per thread call
+_RENAMES = 100  # attempts against deleters of the same folder
+
+
+class LocalFiles:
+    """``root`` is made when it is missing. Its filesystem must rename atomically."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    async def put(self, key: str, chunks: AsyncIterable[bytes] | bytes) -> int:
+        draft = _Draft(self._root, self._path(key))
+        try:
+            await self._call(draft.open)
+            async with aclosing(blocks(chunks, CHUNK)) as gathered:
+                async for block in gathered:
+                    await self._call(draft.write, block)
+            await self._call(draft.publish)
+        finally:
+            await self._call(draft.close)
+        return draft.size
+
+    async def read(
+        self, key: str, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        blob = _Blob(self._path(key), key)
+        try:
+            await self._call(blob.open)
+            while end is None or start < end:
+                length = CHUNK if end is None else min(CHUNK, end - start)
+                chunk = await self._call(blob.read, length, start)
+                if not chunk:
+                    return
+                start += len(chunk)
+                yield chunk
+        finally:
+            await self._call(blob.close)
+
+    async def size(self, key: str) -> int:
+        return (await self._call(_stat, self._path(key), key)).st_size
+
+    @asynccontextmanager
+    async def local_copy(self, key: str, scratch: Path) -> AsyncIterator[Path]:  # noqa: ARG002
+        path = self._path(key)
+        await self._call(_stat, path, key)
+        yield path
+
+    async def delete(self, *keys: str) -> None:
+        for path in [self._path(key) for key in keys]:
+            await self._call(self._remove, path)
+
+    async def delete_prefix(self, prefix: str) -> int:
+        removed = 0
+        async for blob in self.list(prefix):
+            removed += await self._call(self._remove, self._path(blob.key))
+        return removed
+
+    async def list(self, prefix: str) -> AsyncIterator[BlobStat]:
+        blobs = self._walk(checked_prefix(prefix))
+        while page := await self._call(lambda: [*islice(blobs, _PAGE)]):
+            for blob in page:
+                yield blob
+
+    async def sweep(self, before: datetime) -> int:
+        return await self._call(_sweep, self._root / _UNFINISHED, before.timestamp())
+
+    async def check(self) -> None:
+        await self._call(_probe, _Draft(self._root, self._root / "probe"))
+
+    async def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked_key(key)
+
+    async def _call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work`` in a thread, to its end; whatever the system refuses is Unavailable."""
+        try:
+            return await to_end(asyncio.to_thread(work, *args, **kwargs))
+        except OSError as error:
+            raise Unavailable(f"file store {self._root}: {error}") from error
+
+    def _remove(self, path: Path) -> bool:
+        """Whether ``path`` was there. Folders that are empty now go too."""
+        if not _unlink(path):
+            return False
+        for folder in path.parents:
+            if folder == self._root:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break  # another blob lives there, or somebody else was faster
+        return True
+
+    def _walk(self, prefix: str) -> Iterator[BlobStat]:
+        """Blobs below ``prefix``, ascending by whole key: ``a-b`` comes before ``a/b``."""
+        names: list[str] = []
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self._root / prefix) as entries,
+        ):
+            names += (
+                f"{entry.name}/" if entry.is_dir() else entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+            )
+        for name in sorted(names):
+            key = f"{prefix}{name}"
+            if name.endswith("/"):
+                yield from self._walk(key)
+                continue
+            with suppress(FileNotFoundError):  # deleted since
+                status = (self._root / key).stat()
+                modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield BlobStat(key=key, size=status.st_size, modified_at=modified_at)
+
+
+class _Blob:
+    """A blob that is being read. Every call may come from another thread."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._key = key
+        self._fd: int | None = None
+
+    def open(self) -> None:
+        _stat(self._path, self._key)
+        try:
+            self._fd = os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise NotFound(f"no blob {self._key}") from None
+
+    def read(self, length: int, offset: int) -> bytes:
+        assert self._fd is not None, "read before open"
+        return os.pread(self._fd, length, offset)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+class _Draft:
+    """A blob that is being written: unseen until published, gone when closed before that.
+
+    Every call may come from another thread.
+    """
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self.size = 0  # bytes written
+        self._root = root
+        self._path = path
+        self._unfinished = root / _UNFINISHED / uuid4().hex
+        self._fd: int | None = None
+
+    def open(self) -> None:
+        _make_folder(self._unfinished.parent)
+        self._fd = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+
+    def write(self, block: bytes | bytearray) -> None:
+        assert self._fd is not None, "write before open"
+        rest = memoryview(block)
+        while rest:
+            written = os.write(self._fd, rest)
+            rest = rest[written:]
+            self.size += written
+
+    def sync(self) -> None:
+        assert self._fd is not None, "sync before open"
+        os.fsync(self._fd)
+
+    def publish(self) -> None:
+        """Give the file its name, and make both durable up to the root."""
+        self.sync()
+        for attempt in range(_RENAMES):
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._unfinished.replace(self._path)
+                break
+            except FileNotFoundError:
+                if attempt == _RENAMES - 1 or not self._unfinished.exists():
+                    raise
+        for folder in self._path.parents:
+            with suppress(FileNotFoundError):  # the blob is deleted already
+                _sync_folder(folder)
+            if folder == self._root:
+                break
+
+    def close(self) -> None:
+        if self._fd is None:
+            return
+        try:
+            os.close(self._fd)
+        finally:
+            _unlink(self._unfinished)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make ``folder`` and what is missing above it, durably."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _stat(path: Path, key: str) -> os.stat_result:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no blob {key}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise NotFound(f"no blob {key}")
+    return status
+
+
+def _unlink(path: Path) -> bool:
+    """Whether there was a file to remove."""
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+    return True
+
+
+def _sweep(folder: Path, before: float) -> int:
+    """Remove files that nobody has written to since ``before`` (unix seconds)."""
+    removed = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # finished or swept since
+                if entry.stat().st_mtime < before:
+                    removed += _unlink(Path(entry.path))
+    return removed
+
+
+def _probe(draft: _Draft) -> None:
+    """Write and remove a file. Raises OSError."""
+    try:
+        draft.open()
+        draft.write(b"\n")
+        draft.sync()
+    finally:
+        draft.close()

@@ -1,0 +1,197 @@
+"""The store itself: asyncio on top of blocking calls.
+
+An object appears whole or not at all, so a blob that fits one part is a single PUT. A larger one
+is an upload in parts, a few of them in flight, aborted when anything goes wrong; what a killed
+process left is swept by age. boto3 blocks: its calls run in a pool of threads of this store.
+"""
+
+import asyncio
+import functools
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from uuid import uuid4
+
+from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, Bucket
+from batch_gateway.adapters.s3_files.download import Download
+from batch_gateway.adapters.s3_files.upload import PART, Upload
+from batch_gateway.adapters.streams import blocks, to_end
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.keys import checked_key, checked_prefix
+from batch_gateway.ports.files import BlobStat
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 16  # boto3 calls at once
+_IN_FLIGHT = 4  # parts of one blob that are under way at once, each in memory
+
+
+class S3Files:
+    """Made by ``open_s3``."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+
+    async def put(self, key: str, chunks: AsyncIterable[bytes] | bytes) -> int:
+        checked_key(key)
+        async with aclosing(blocks(chunks, PART)) as parts:
+            first = await anext(parts, bytearray())
+            if len(first) == PART:
+                return await self._put_parts(key, first, parts)
+        await self._call(self._bucket.put, key, first)
+        return len(first)
+
+    async def read(
+        self, key: str, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        checked_key(key)
+        if end is not None and end <= start:
+            await self.size(key)  # NotFound must be raised for an empty range too
+            return
+        download = Download(self._bucket, key, start, end)
+        try:
+            while chunk := await self._call(download.read):
+                yield chunk
+        finally:
+            await self._call(download.close)
+
+    async def size(self, key: str) -> int:
+        return (await self._call(self._bucket.head, checked_key(key))).size
+
+    @asynccontextmanager
+    async def local_copy(self, key: str, scratch: Path) -> AsyncIterator[Path]:
+        checked_key(key)
+        copy = scratch / f"batch-gateway-{uuid4().hex}"
+        try:
+            try:
+                await self._fetch(key, copy)
+            except OSError as error:
+                raise Unavailable(f"scratch folder {scratch}: {error}") from error
+            yield copy
+        finally:
+            await self._call(copy.unlink, missing_ok=True)
+
+    async def delete(self, *keys: str) -> None:
+        names = [checked_key(key) for key in keys]
+        for first in range(0, len(names), DELETED_AT_ONCE):
+            await self._call(self._bucket.delete, names[first : first + DELETED_AT_ONCE])
+
+    async def delete_prefix(self, prefix: str) -> int:
+        pages = self._bucket.pages(checked_prefix(prefix))
+        removed = 0
+        while (page := await self._call(next, pages, None)) is not None:
+            await self.delete(*(blob.key for blob in page))
+            removed += len(page)
+        return removed
+
+    async def list(self, prefix: str) -> AsyncIterator[BlobStat]:
+        pages = self._bucket.pages(checked_prefix(prefix))
+        while (page := await self._call(next, pages, None)) is not None:
+            for blob in page:
+                yield blob
+
+    async def sweep(self, before: datetime) -> int:
+        return await self._call(self._bucket.sweep, before)
+
+    async def check(self) -> None:
+        await self._call(self._bucket.probe)
+
+    async def close(self) -> None:
+        await to_end(asyncio.to_thread(self._threads.shutdown))
+        self._bucket.close()
+
+    async def _put_parts(self, key: str, first: bytearray, rest: AsyncGenerator[bytearray]) -> int:
+        upload = self._bucket.upload(key)
+        running: deque[asyncio.Future[None]] = deque()
+        part: bytearray | None = first
+        size = number = 0
+        try:
+            await self._call(upload.begin)
+            while part is not None:
+                if len(running) == _IN_FLIGHT:
+                    await to_end(running[0])
+                    running.popleft()
+                number += 1
+                size += len(part)
+                running.append(self._start(upload.put, number, part))
+                part = await anext(rest, None)
+            while running:
+                await to_end(running[0])
+                running.popleft()
+            await self._call(upload.complete)
+        except BaseException:
+            await to_end(self._give_up(upload, running))
+            raise
+        return size
+
+    async def _give_up(self, upload: Upload, running: deque[asyncio.Future[None]]) -> None:
+        """Abort ``upload``. Parts that arrive after that would stay for ever: wait for them."""
+        await asyncio.gather(*running, return_exceptions=True)
+        try:
+            await self._call(upload.abort)
+        except Unavailable as error:
+            logger.warning(
+                "an upload could not be aborted and waits to be swept: %s",
+                error,
+                extra={"action": "upload_not_aborted"},
+            )
+
+    async def _fetch(self, key: str, copy: Path) -> None:
+        """Copy a blob into the new file ``copy``, in several ranges at once."""
+        head = await self._call(self._bucket.head, key)
+        await self._call(_allocate, copy, head.size)
+        step = max(PART, -(-head.size // _IN_FLIGHT))
+        stop = threading.Event()
+        running = [
+            self._start(
+                _save,
+                Download(self._bucket, key, start, min(start + step, head.size), etag=head.etag),
+                copy,
+                start,
+                stop,
+            )
+            for start in range(0, head.size, step)
+        ]
+        if not running:
+            return
+        try:
+            await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            stop.set()
+            await to_end(asyncio.gather(*running, return_exceptions=True))
+        for part in running:
+            part.result()
+
+    def _start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        call = functools.partial(work, *args, **kwargs)
+        return asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def _call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await to_end(self._start(work, *args, **kwargs))
+
+
+def _allocate(copy: Path, size: int) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with copy.open("xb") as file:
+        file.truncate(size)
+
+
+def _save(download: Download, copy: Path, offset: int, stop: threading.Event) -> None:
+    """Write ``download`` into ``copy`` at ``offset``; give up when ``stop`` is set."""
+    try:
+        with copy.open("r+b") as file:
+            file.seek(offset)
+            while not stop.is_set() and (chunk := download.read()):
+                file.write(chunk)
+    finally:
+        download.close()

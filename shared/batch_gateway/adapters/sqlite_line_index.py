@@ -1,0 +1,85 @@
+"""LineIndex in a scratch SQLite database: an external sort that somebody else maintains.
+
+The database lives in one file that is unlinked as soon as it is open, so it is gone even when the
+process is killed. It needs neither journal nor durability: nobody ever reads it again. Memory is
+bounded by SQLite's page cache; larger sorts spill into the folder for temporary files (TMPDIR).
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.planning import LineRef
+
+_CACHE_KIB = 16 * 1024  # memory of the page cache, and again of a sort
+
+_TABLE = """
+CREATE TABLE refs (
+    line INTEGER PRIMARY KEY,
+    "offset" INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    prefix BLOB NOT NULL,
+    cost INTEGER NOT NULL,
+    custom_id_hash BLOB NOT NULL
+)
+"""
+_DUPLICATES = """
+SELECT line FROM (
+    SELECT line, row_number() OVER (PARTITION BY custom_id_hash ORDER BY line) AS nth FROM refs
+) WHERE nth > 1 ORDER BY line LIMIT ?
+"""
+
+
+class SqliteLineIndex:
+    """Made by ``SqliteLineIndexes.open``. Used by one thread at a time."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def add(self, refs: Iterable[LineRef]) -> None:
+        self._database.executemany("INSERT INTO refs VALUES (?, ?, ?, ?, ?, ?, ?)", refs)
+
+    def duplicates(self, limit: int) -> list[int]:
+        return [line for (line,) in self._database.execute(_DUPLICATES, (limit,))]
+
+    def ordered(self) -> Iterator[LineRef]:
+        rows = self._database.execute("SELECT * FROM refs ORDER BY model, prefix, line")
+        return map(LineRef._make, rows)
+
+
+class SqliteLineIndexes:
+    def __init__(self, scratch: Path) -> None:
+        """``scratch`` is a folder on local disk, made when it is missing."""
+        self._scratch = scratch
+
+    @contextmanager
+    def open(self) -> Iterator[SqliteLineIndex]:
+        try:
+            with closing(self._database()) as database:
+                yield SqliteLineIndex(database)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"line index in {self._scratch}: {error}") from error
+
+    def _database(self) -> sqlite3.Connection:
+        """An empty database in a file without a name."""
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".db") as file:
+                database = sqlite3.connect(file.name, isolation_level=None, check_same_thread=False)
+        except OSError as error:
+            raise Unavailable(f"line index in {self._scratch}: {error}") from error
+        database.executescript(
+            f"""
+            PRAGMA journal_mode = OFF;
+            PRAGMA synchronous = OFF;
+            PRAGMA locking_mode = EXCLUSIVE;
+            PRAGMA cache_size = -{_CACHE_KIB};
+            {_TABLE};
+            BEGIN;
+            """
+        )
+        return database

@@ -1,0 +1,56 @@
+"""How the file stores move bytes between the event loop and threads.
+
+Crossing into a thread costs about as much as writing 64 KiB, so streams are gathered into larger
+blocks first. A thread cannot be stopped; whoever is cancelled while one works for him waits for
+its end, or the thread would go on with a file that is closed or an upload that is aborted.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+CHUNK = 1024 * 1024  # bytes; the most that FileStore.read yields at once
+
+
+async def to_end(work: Awaitable[T]) -> T:
+    """The outcome of ``work``, which runs to its end even if the caller is cancelled meanwhile.
+
+    The cancellation is raised once ``work`` has ended; its own outcome is dropped then.
+    """
+    future = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return future.result()
+    if not future.cancelled():
+        future.exception()  # marks it as seen: the cancellation takes its place
+    raise cancelled
+
+
+async def blocks(chunks: AsyncIterable[bytes] | bytes, size: int) -> AsyncGenerator[bytearray]:
+    """The bytes of ``chunks`` in blocks of exactly ``size`` bytes; only the last may be shorter.
+
+    No bytes give no block. Whoever takes a block owns it.
+    """
+    block = bytearray()
+    async for chunk in _once(chunks) if isinstance(chunks, bytes) else chunks:
+        rest = memoryview(chunk)
+        while rest:
+            taken = rest[: size - len(block)]
+            rest = rest[len(taken) :]
+            block += taken
+            if len(block) == size:
+                yield block
+                block = bytearray()
+    if block:
+        yield block
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

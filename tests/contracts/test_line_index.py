@@ -1,0 +1,135 @@
+"""What every LineIndex promises."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.planning import LineRef
+from batch_gateway.ports.line_index import LineIndexes
+
+
+@pytest.fixture
+def indexes(tmp_path: Path) -> LineIndexes:
+    return SqliteLineIndexes(tmp_path / "scratch")
+
+
+def ref(
+    line: int, *, model: str = "m", prefix: bytes = b"", custom_id: int | None = None
+) -> LineRef:
+    """A reference whose custom_id is its line number unless another is given."""
+    return LineRef(
+        line=line,
+        offset=line * 1000,
+        length=999,
+        model=model,
+        prefix=prefix,
+        cost=10,
+        custom_id_hash=(line if custom_id is None else custom_id).to_bytes(16, "big"),
+    )
+
+
+def order(one: LineRef) -> tuple[str, bytes, int]:
+    return (one.model, one.prefix, one.line)
+
+
+def test_an_empty_index_has_nothing(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([])
+
+        assert [*index.ordered()] == []
+        assert index.duplicates(10) == []
+
+
+def test_references_come_back_as_they_were_added(indexes: LineIndexes):
+    huge = ref(2**40)._replace(offset=2**50, length=2**34, cost=2**40, prefix=bytes(range(256)))
+
+    with indexes.open() as index:
+        index.add([huge])
+
+        assert [*index.ordered()] == [huge]
+        assert isinstance(next(index.ordered()), LineRef)
+
+
+def test_references_are_ordered_by_model_prefix_and_line(indexes: LineIndexes):
+    refs = [
+        ref(1, model="b", prefix=b"\x02"),
+        ref(2, model="a", prefix=b"\xff"),
+        ref(3, model="a", prefix=b"\x01\x01"),
+        ref(4, model="a", prefix=b"\x01"),
+        ref(5, model="a", prefix=b""),
+        ref(6, model="é", prefix=b""),
+        ref(7, model="B", prefix=b"\x00"),
+        ref(8, model="a", prefix=b"\x01"),
+        ref(9, model="a b", prefix=b"\x00\x00"),
+    ]
+
+    with indexes.open() as index:
+        index.add(refs)
+        ordered = [one.line for one in index.ordered()]
+
+    assert ordered == [7, 5, 4, 8, 3, 2, 9, 1, 6]
+    assert ordered == [one.line for one in sorted(refs, key=order)]
+
+
+def test_many_references_added_in_steps_come_out_as_one_order(indexes: LineIndexes):
+    chance = random.Random(3)
+    refs = [
+        ref(n, model=f"m{chance.randrange(3)}", prefix=chance.randbytes(chance.randrange(4)))
+        for n in range(1, 20_001)
+    ]
+
+    with indexes.open() as index:
+        for start in range(0, len(refs), 3000):
+            index.add(iter(refs[start : start + 3000]))
+        ordered = [*index.ordered()]
+
+    assert ordered == sorted(refs, key=order)
+
+
+def test_later_lines_of_a_custom_id_are_duplicates(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add(ref(n, custom_id=n % 5) for n in range(100, 112))
+
+        assert index.duplicates(100) == [105, 106, 107, 108, 109, 110, 111]
+
+
+def test_the_first_duplicates_are_reported_up_to_the_limit(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add(ref(n, custom_id=n // 2) for n in range(2, 2000))
+
+        assert index.duplicates(3) == [3, 5, 7]
+
+
+def test_indexes_that_are_open_together_do_not_mix(indexes: LineIndexes):
+    with indexes.open() as one, indexes.open() as other:
+        one.add([ref(1)])
+        other.add([ref(1), ref(2)])
+
+        assert [*one.ordered()] == [ref(1)]
+        assert [*other.ordered()] == [ref(1), ref(2)]
+
+
+def test_an_open_index_has_no_file_that_could_be_left_behind(tmp_path: Path):
+    with SqliteLineIndexes(tmp_path).open() as index:
+        index.add(ref(n, prefix=bytes(200)) for n in range(1, 100_000))
+
+        assert [*tmp_path.iterdir()] == []
+        assert sum(1 for _ in index.ordered()) == 99_999
+
+
+def test_a_scratch_folder_that_cannot_be_used_is_unavailable(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+
+    with (
+        pytest.raises(Unavailable, match="line index in"),
+        SqliteLineIndexes(tmp_path / "file").open(),
+    ):
+        pytest.fail("there is no folder")
+
+
+def test_an_error_of_the_user_passes_through(indexes: LineIndexes):
+    with pytest.raises(ZeroDivisionError), indexes.open():
+        raise ZeroDivisionError
