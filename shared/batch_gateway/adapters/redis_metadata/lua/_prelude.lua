@@ -5,6 +5,8 @@
 --          as decimal strings and stored JSON as opaque strings, so neither Lua's doubles nor
 --          cjson ever change one. What is None is left out.
 --
+-- Redis does not undo a script that fails half-way: each one checks first and then only writes.
+--
 -- Instants are whole microseconds since the epoch. A double holds them exactly until 2255.
 -- Python also puts the table TERMINAL (status -> true) in front of this.
 
@@ -135,8 +137,9 @@ end
 -- Record that `count` open shards were closed, which moves a running batch on when none is left.
 -- Returns whether none is left.
 local function shards_closed(batch, count, now)
+  local fewer = string.format('%d', -count)  -- Lua's own text for minus nothing is "-0"
   batch.open_shards = tostring(
-    redis.call('HINCRBY', key('batch', batch.id), 'open_shards', -count))
+    redis.call('HINCRBY', key('batch', batch.id), 'open_shards', fewer))
   local none_left = open_shards(batch) == 0
   if none_left and batch.status == 'in_progress' then move(batch, 'finalizing', now) end
   return none_left
