@@ -1,0 +1,211 @@
+"""The simulator's OpenAI face, and the doors through which tests look inside and change it.
+
+POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations
+GET  /v1/models, /health, /metrics
+GET  /_sim/requests?since=N   what arrived after request number N, oldest first
+GET  /_sim/stats              totals since the start or the last reset
+POST /_sim/config             changes fields of the config, answers the whole of it
+POST /_sim/reset              forgets all that happened and restores the first config
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from batch_gateway.simulator import answers, calls, metrics
+from batch_gateway.simulator.calls import Call, Refused
+from batch_gateway.simulator.config import Config, Fault
+from batch_gateway.simulator.engine import Clock, Engine
+from batch_gateway.simulator.faults import Faults
+from batch_gateway.simulator.http import Exchange
+from batch_gateway.simulator.journal import Journal
+from batch_gateway.simulator.request import Request
+
+
+class Simulator:
+    """Engines by model, and what all of them share."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._first_config = config
+        self._clock = clock
+        self.config = config
+        self.engines = {model: Engine(config, clock) for model in config.models}
+        self.journal = Journal()
+        self._faults = Faults(config)
+        moderation = partial(calls.moderation, default_model=config.models[0])
+        self._inference: dict[str, tuple[Callable[[bytes], Call], answers.Answer, bool]] = {
+            "/v1/chat/completions": (calls.chat, answers.chat, True),
+            "/v1/completions": (calls.completion, answers.completion, True),
+            "/v1/responses": (calls.response, answers.response, True),
+            "/v1/embeddings": (calls.embedding, answers.embedding, False),
+            "/v1/moderations": (moderation, answers.moderation, False),
+        }
+        self._others: dict[tuple[str, str], Callable[[Exchange], None]] = {
+            ("GET", "/v1/models"): self._list_models,
+            ("GET", "/health"): lambda exchange: exchange.reply(200, b"{}"),
+            ("GET", "/metrics"): self._show_metrics,
+            ("GET", "/_sim/requests"): self._show_requests,
+            ("GET", "/_sim/stats"): lambda exchange: exchange.reply(200, _encode(self.stats())),
+            ("POST", "/_sim/config"): self._change_config,
+            ("POST", "/_sim/reset"): self._reset,
+        }
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer one HTTP request, at once or when its engine is done."""
+        inference = self._inference.get(exchange.path)
+        if inference is not None and exchange.method == "POST":
+            self._infer(exchange, *inference)
+            return
+        handler = self._others.get((exchange.method, exchange.path))
+        if handler is not None:
+            handler(exchange)
+            return
+        unknown = Refused(404, f"Invalid URL ({exchange.method} {exchange.path})")
+        exchange.reply(404, answers.refusal(unknown))
+
+    def configure(self, **fields: Any) -> Config:
+        """Change fields of the config at once. Raises ValueError that names the wrong one."""
+        config = self.config.changed(fields)
+        if config.models != self.config.models:
+            raise ValueError("models are fixed once the simulator runs - at `$.models`")
+        self._adopt(config)
+        return config
+
+    def reset(self) -> None:
+        """Forget all that happened; requests that are still open end uncounted."""
+        self._adopt(self._first_config)
+        self.journal = Journal()
+        for engine in self.engines.values():
+            engine.reset()
+
+    def stats(self) -> dict[str, Any]:
+        journal = self.journal
+        return {
+            "requests": journal.requests,
+            "in_flight": journal.open,
+            "max_in_flight": journal.most_open,
+            "by_status": {str(status): count for status, count in journal.by_status.items()},
+            "faults": journal.faults,
+            "aborted": journal.aborted,
+            "running": sum(engine.running for engine in self.engines.values()),
+            "waiting": sum(engine.waiting for engine in self.engines.values()),
+            "models": {model: _engine_stats(engine) for model, engine in self.engines.items()},
+        }
+
+    def _infer(
+        self,
+        exchange: Exchange,
+        read: Callable[[bytes], Call],
+        answer: answers.Answer,
+        generates: bool,
+    ) -> None:
+        body = exchange.body
+        digest = hashlib.sha256(body).hexdigest()
+        entry = self.journal.arrived(
+            path=exchange.path,
+            headers={n: value for n, value in exchange.headers.items() if n.startswith("x-")},
+            digest=digest,
+            now=time.time(),
+        )
+        request = Request(exchange, entry, self.journal)
+        try:
+            call = read(body)
+            entry.model = call.model
+            engine = self.engines.get(call.model)
+            if engine is None:
+                raise Refused(
+                    404,
+                    f"The model `{call.model}` does not exist.",
+                    param="model",
+                    code="model_not_found",
+                )
+            fault = entry.fault = self._faults.draw(body, digest)
+            if fault is not None and self._refused_by(fault, request):
+                return
+            said = answers.Said(call, digest, self.config, generates=generates)
+            if not request.submit(engine, said, answer):
+                raise self._overloaded(self.config.refuse_status)
+        except Refused as refused:
+            request.refuse(refused, self._retry_after(refused.status))
+
+    def _refused_by(self, fault: Fault, request: Request) -> bool:
+        """Let a fault act that needs no engine; False: this one does, or there is none."""
+        match fault:
+            case "429" | "503":
+                raise self._overloaded(int(fault))
+            case "500":
+                raise Refused(500, "The engine failed (injected).", code="internal_error")
+            case "disconnect":
+                request.drop()
+                return True
+            case "timeout":
+                return True  # open until the client gives up
+            case "cut" | "malformed":
+                return False
+
+    def _overloaded(self, status: int) -> Refused:
+        if status == 429:
+            return Refused(429, "Too many requests.", code="rate_limit_exceeded")
+        return Refused(503, "The engine is overloaded.", code="service_unavailable")
+
+    def _retry_after(self, status: int) -> int | None:
+        """Whole seconds, as HTTP wants them."""
+        pause = self.config.retry_after_s
+        return math.ceil(pause) if pause is not None and status in {429, 503} else None
+
+    def _adopt(self, config: Config) -> None:
+        self.config = config
+        self._faults = Faults(config)
+        for engine in self.engines.values():
+            engine.configure(config)
+
+    def _list_models(self, exchange: Exchange) -> None:
+        models = [
+            {"id": model, "object": "model", "created": answers.CREATED, "owned_by": "simulator"}
+            for model in self.engines
+        ]
+        exchange.reply(200, _encode({"object": "list", "data": models}))
+
+    def _show_metrics(self, exchange: Exchange) -> None:
+        text = metrics.exposition(self.engines)
+        exchange.reply(200, text, content_type=metrics.CONTENT_TYPE)
+
+    def _show_requests(self, exchange: Exchange) -> None:
+        since = exchange.parameter("since", "0")
+        if not since.isascii() or not since.isdigit():
+            exchange.reply(400, answers.refusal(Refused(400, "not a number", param="since")))
+            return
+        exchange.reply(200, _encode(self.journal.since(int(since))))
+
+    def _change_config(self, exchange: Exchange) -> None:
+        try:
+            config = self.configure(**msgspec.json.decode(exchange.body, type=dict[str, Any]))
+        except ValueError as error:  # msgspec's errors are ValueErrors
+            exchange.reply(400, answers.refusal(Refused(400, str(error))))
+            return
+        exchange.reply(200, _encode(config))
+
+    def _reset(self, exchange: Exchange) -> None:
+        self.reset()
+        exchange.reply(200, b"{}")
+
+
+def _engine_stats(engine: Engine) -> dict[str, int]:
+    return {
+        "running": engine.running,
+        "waiting": engine.waiting,
+        "finished": engine.totals.finished.total(),
+        "aborted": engine.totals.aborted,
+        "prompt_tokens": engine.totals.prompt_tokens,
+        "output_tokens": engine.totals.output_tokens,
+        "queried_tokens": engine.cache.queried_tokens,
+        "cached_tokens": engine.cache.hit_tokens,
+    }
+
+
+_encode = msgspec.json.Encoder().encode

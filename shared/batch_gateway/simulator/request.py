@@ -1,0 +1,126 @@
+"""One model request on its way: from the connection through an engine back to the connection."""
+
+import time
+from collections.abc import Iterator
+
+from batch_gateway.simulator import answers
+from batch_gateway.simulator.answers import Answer, Said
+from batch_gateway.simulator.calls import Refused
+from batch_gateway.simulator.engine import Engine, Generation
+from batch_gateway.simulator.http import Exchange
+from batch_gateway.simulator.journal import Entry, Journal
+from batch_gateway.simulator.prefix_cache import block_hashes
+
+
+class Request:
+    """Ends in exactly one of: answered, refused, dropped by the simulator, aborted by the client.
+
+    Keeps the journal that it began in, so that a reset does not count its end.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_chunks",
+        "_engine",
+        "_entry",
+        "_exchange",
+        "_generation",
+        "_journal",
+        "_said",
+    )
+
+    _said: Said
+    _answer: Answer
+    _engine: Engine
+    _generation: Generation | None
+    _chunks: Iterator[bytes]
+
+    def __init__(self, exchange: Exchange, entry: Entry, journal: Journal) -> None:
+        self._exchange = exchange
+        self._entry = entry
+        self._journal = journal
+        self._generation = None
+        exchange.disconnected = self._abort
+
+    def submit(self, engine: Engine, said: Said, answer: Answer) -> bool:
+        """Give the request to an engine; False when it is full."""
+        call = said.call
+        self._engine, self._said, self._answer = engine, said, answer
+        generation = self._generation = Generation(
+            prompt_tokens=said.prompt_tokens,
+            blocks=block_hashes(b"".join(call.prompts)),
+            output_tokens=said.output_tokens,
+            choices=call.choices * len(call.prompts),
+            finish_reason=said.finish_reason,
+            priority=call.priority,
+            started=self._started,
+            token=self._send_token if call.stream else None,
+            done=self._end_stream if call.stream else self._reply,
+        )
+        if call.stream:
+            self._chunks = answers.chat_chunks(said)
+        return engine.submit(generation)
+
+    def refuse(self, refused: Refused, retry_after: int | None) -> None:
+        """Answer with an error; ``retry_after`` in seconds, None: without that header."""
+        headers = () if retry_after is None else (("retry-after", str(retry_after)),)
+        self._close(refused.status)
+        self._exchange.reply(refused.status, answers.refusal(refused), (*self._headers(), *headers))
+
+    def drop(self) -> None:
+        """Close the connection without an answer."""
+        self._close(None)
+        self._exchange.drop()
+
+    def _headers(self) -> tuple[tuple[str, str], ...]:
+        return (("x-request-id", f"req_{self._entry.digest[:24]}"),)
+
+    def _started(self) -> None:
+        self._entry.started_at = time.time()
+        if self._said.call.stream:
+            self._exchange.begin_stream(self._headers())
+
+    def _reply(self) -> None:
+        body = self._answer(self._said, self._cached_tokens)
+        match self._entry.fault:
+            case "cut":
+                self._close(None)
+                self._exchange.reply_half(200, body, self._headers())
+            case "malformed":
+                self._close(200)
+                self._exchange.reply(200, body[: len(body) // 2], self._headers())
+            case _:
+                self._close(200)
+                self._exchange.reply(200, body, self._headers())
+
+    def _send_token(self) -> None:
+        chunk = next(self._chunks)
+        match self._entry.fault:
+            case "cut":
+                self._exchange.send(chunk)
+                self._abandon()
+                self.drop()
+            case "malformed":
+                self._exchange.send(chunk[: len(chunk) // 2] + b"\n\n")
+            case _:
+                self._exchange.send(chunk)
+
+    def _end_stream(self) -> None:
+        self._close(200)
+        self._exchange.send(answers.chat_stream_end(self._said, self._cached_tokens))
+        self._exchange.end_stream()
+
+    @property
+    def _cached_tokens(self) -> int:
+        return self._generation.cached_tokens if self._generation is not None else 0
+
+    def _abort(self) -> None:
+        self._abandon()
+        self._close(None, aborted=True)
+
+    def _abandon(self) -> None:
+        if self._generation is not None:
+            self._engine.abort(self._generation)
+
+    def _close(self, status: int | None, *, aborted: bool = False) -> None:
+        self._journal.ended(self._entry, status=status, aborted=aborted, now=time.time())

@@ -1,0 +1,353 @@
+"""The model client against the simulator, and against servers that break on purpose."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fixtures.simulator import until
+
+from batch_gateway.adapters import model_http
+from batch_gateway.adapters.model_http import HttpModelClient, parse_retry_after
+from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelClient
+
+PATH = "/v1/chat/completions"
+BODY = b'{"model": "sim-large", "max_tokens": 4, "messages": [{"role": "user", "content": "hi"}]}'
+LONG = timedelta(seconds=30)
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ModelClient]:
+    client = HttpModelClient()
+    yield client
+    await client.close()
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """One whole request with a content-length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    size = next(
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length")
+    )
+    return head + await reader.readexactly(size)
+
+
+def answer(body: bytes = b"{}", head: bytes = b"", *, size: int | None = None) -> bytes:
+    length = len(body) if size is None else size
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n%b\r\n%b" % (length, head, body)
+
+
+@pytest.fixture
+async def listen() -> AsyncIterator[Callable[[Serve], Awaitable[str]]]:
+    """Start servers that treat each connection as told; gives the URL of the endpoint."""
+    async with AsyncExitStack() as stack:
+
+        @asynccontextmanager
+        async def listening(serve: Serve) -> AsyncIterator[str]:
+            async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                try:
+                    await serve(reader, writer)
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    pass  # the client has gone: these servers do not mind
+                finally:
+                    writer.close()
+
+            server = await asyncio.start_server(handle, "127.0.0.1", 0)
+            try:
+                yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{PATH}"
+            finally:
+                server.close()
+                await server.wait_closed()
+
+        yield lambda serve: stack.enter_async_context(listening(serve))
+
+
+async def test_an_answer_has_status_body_and_request_id(client, start_simulator):
+    here = await start_simulator()
+
+    answer = await client.call(here.url + PATH, BODY, {"x-request-id": "mine"}, LONG)
+
+    assert answer.status == 200
+    assert json.loads(answer.body)["usage"]["completion_tokens"] == 4
+    assert answer.request_id == f"req_{here.simulator.journal.since(0)[0].digest[:24]}"
+    assert answer.retry_after is None
+
+
+async def test_the_body_and_the_headers_arrive_as_given_and_nothing_else(client, listen):
+    seen: list[bytes] = []
+
+    async def serve(reader, writer):
+        seen.append(await read_request(reader))
+        writer.write(answer(head=b"set-cookie: a=b\r\n"))
+        seen.append(await read_request(reader))
+        writer.write(answer())
+
+    url = await listen(serve)
+    body = b'{"big": 12345678901234567890, "model":"m"}'
+    for _ in range(2):
+        await client.call(url, body, {"authorization": "Bearer x", "x-a": "1"}, LONG)
+
+    head, _, sent = seen[0].partition(b"\r\n\r\n")
+    names = sorted(line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:])
+    assert sent == body
+    assert names == [b"authorization", b"content-length", b"content-type", b"host", b"x-a"]
+    assert b"cookie" not in seen[1].lower()
+
+
+@pytest.mark.parametrize("kind", ["429", "503"])
+async def test_a_refusal_is_an_answer_with_its_pause(client, start_simulator, kind):
+    here = await start_simulator(fault_rate=1, fault_kinds=[kind], retry_after_s=7)
+
+    refused = await client.call(here.url + PATH, BODY, {}, LONG)
+
+    assert refused.status == int(kind)
+    assert refused.retry_after == timedelta(seconds=7)
+
+
+async def test_a_malformed_answer_is_handed_on_as_it_is(client, start_simulator):
+    here = await start_simulator(fault_rate=1, fault_kinds=["malformed"])
+
+    broken = await client.call(here.url + PATH, BODY, {}, LONG)
+
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(broken.body)
+
+
+@pytest.mark.parametrize("kind", ["disconnect", "cut"])
+async def test_a_broken_connection_is_a_failed_call(client, start_simulator, kind):
+    here = await start_simulator(fault_rate=1, fault_kinds=[kind])
+
+    with pytest.raises(CallFailed) as failure:
+        await client.call(here.url + PATH, BODY, {}, LONG)
+
+    assert not isinstance(failure.value, CallTimeout | CallRefused)
+    assert here.simulator.stats()["requests"] == 1  # a fresh connection: not sent again
+
+
+async def test_no_listener_is_a_refused_call(client, unused_port):
+    with pytest.raises(CallRefused):
+        await client.call(f"http://127.0.0.1:{unused_port}{PATH}", BODY, {}, LONG)
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+async def test_what_is_not_http_is_a_failed_call(client, listen):
+    async def serve(reader, writer):
+        await read_request(reader)
+        writer.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
+
+    url = await listen(serve)
+
+    with pytest.raises(CallFailed):
+        await client.call(url, BODY, {}, LONG)
+
+
+async def test_a_silent_endpoint_is_a_time_out_that_frees_the_engine(client, start_simulator):
+    here = await start_simulator(ttft_ms=60_000, slots=1)
+
+    with pytest.raises(CallTimeout):
+        await client.call(here.url + PATH, BODY, {}, timedelta(milliseconds=100))
+
+    await until(lambda: here.simulator.stats()["aborted"] == 1)
+    assert here.simulator.stats()["running"] == 0
+
+
+async def test_an_answer_that_stalls_in_its_body_is_a_time_out(client, listen):
+    stalled = asyncio.Event()
+
+    async def serve(reader, writer):
+        await read_request(reader)
+        writer.write(answer(b"{", size=10))
+        await stalled.wait()
+
+    url = await listen(serve)
+
+    with pytest.raises(CallTimeout):
+        await client.call(url, BODY, {}, timedelta(milliseconds=100))
+    stalled.set()
+
+
+@pytest.mark.parametrize("timeout", [timedelta(), timedelta(seconds=-1)])
+async def test_without_time_no_call_is_made(client, start_simulator, timeout):
+    here = await start_simulator()
+
+    with pytest.raises(CallTimeout):
+        await client.call(here.url + PATH, BODY, {}, timeout)
+
+    assert here.simulator.stats()["requests"] == 0
+
+
+async def test_cancelling_closes_the_connection_so_that_the_engine_stops(client, start_simulator):
+    here = await start_simulator(ttft_ms=60_000, slots=1)
+    call = asyncio.create_task(client.call(here.url + PATH, BODY, {}, LONG))
+    await until(lambda: here.simulator.stats()["running"] == 1)
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    await until(lambda: here.simulator.stats()["running"] == 0)
+    assert here.simulator.journal.since(0)[0].aborted
+
+
+async def test_closing_the_client_stops_running_calls(start_simulator):
+    here = await start_simulator(ttft_ms=60_000)
+    client = HttpModelClient()
+    call = asyncio.create_task(client.call(here.url + PATH, BODY, {}, LONG))
+    await until(lambda: here.simulator.stats()["running"] == 1)
+
+    await client.close()
+
+    with pytest.raises(CallFailed):
+        await call
+
+
+async def test_calls_share_kept_alive_connections(client, listen):
+    connections = 0
+
+    async def serve(reader, writer):
+        nonlocal connections
+        connections += 1
+        while True:
+            await read_request(reader)
+            writer.write(answer())
+
+    url = await listen(serve)
+    for _ in range(20):
+        await client.call(url, BODY, {}, LONG)
+
+    assert connections == 1
+
+
+async def test_a_thousand_calls_run_at_once(client, start_simulator):
+    here = await start_simulator(ttft_ms=60_000, slots=1000)
+
+    async with asyncio.TaskGroup() as group:
+        calls = [
+            group.create_task(client.call(here.url + PATH, BODY, {}, LONG)) for _ in range(1000)
+        ]
+        await until(lambda: here.simulator.stats()["running"] == 1000)
+        here.simulator.configure(ttft_ms=0)
+        for call in calls:
+            call.cancel()
+
+    assert here.simulator.stats()["max_in_flight"] == 1000
+
+
+def leaves_after_one(seen: list[bytes]) -> Serve:
+    """A server that answers one request per connection and closes when the next one comes."""
+
+    async def serve(reader, writer):
+        seen.append(await read_request(reader))
+        writer.write(answer(b'{"n": %d}' % len(seen)))
+        await read_request(reader)  # the close meets a request on its way
+
+    return serve
+
+
+async def test_a_stale_connection_costs_one_more_attempt_and_nobody_sees_it(client, listen):
+    seen: list[bytes] = []
+    url = await listen(leaves_after_one(seen))
+
+    bodies = [(await client.call(url, BODY, {}, LONG)).body for _ in range(4)]
+
+    assert bodies == [b'{"n": 1}', b'{"n": 2}', b'{"n": 3}', b'{"n": 4}']
+
+
+async def test_a_connection_that_breaks_late_is_not_stale(client, listen, monkeypatch):
+    monkeypatch.setattr(model_http, "STALE_WITHIN_S", -1.0)
+    url = await listen(leaves_after_one([]))
+    await client.call(url, BODY, {}, LONG)
+
+    with pytest.raises(CallFailed):
+        await client.call(url, BODY, {}, LONG)
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["with length", "chunked"])
+async def test_a_too_long_answer_fails_the_call_and_closes_the_connection(listen, declared):
+    closed = asyncio.Event()
+
+    async def serve(reader, writer):
+        await read_request(reader)
+        if declared:
+            writer.write(answer(b"x" * 5000, size=10**9))
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            writer.write(b"1388\r\n%b\r\n" % (b"x" * 5000))
+        await writer.drain()
+        await reader.read()
+        closed.set()
+
+    url = await listen(serve)
+    client = HttpModelClient(max_answer_bytes=1000)
+
+    with pytest.raises(CallFailed, match="longer than 1000 bytes"):
+        await client.call(url, BODY, {}, LONG)
+
+    await asyncio.wait_for(closed.wait(), 10)
+    await client.close()
+
+
+async def test_a_compressed_answer_is_unpacked_and_bounded_unpacked(client, listen):
+    packed = gzip.compress(b"x" * 1_000_000)
+
+    async def serve(reader, writer):
+        while True:
+            await read_request(reader)
+            writer.write(answer(packed, b"content-encoding: gzip\r\n"))
+
+    url = await listen(serve)
+    small = HttpModelClient(max_answer_bytes=500_000)
+
+    whole = await client.call(url, BODY, {}, LONG)
+    with pytest.raises(CallFailed, match="longer"):
+        await small.call(url, BODY, {}, LONG)
+
+    assert whole.body == b"x" * 1_000_000
+    await small.close()
+
+
+async def test_a_redirect_is_an_answer_and_is_not_followed(client, listen):
+    async def serve(reader, writer):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n")
+
+    url = await listen(serve)
+
+    assert (await client.call(url, BODY, {}, LONG)).status == 307
+
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "pause"),
+    [
+        (None, None),
+        ("7", timedelta(seconds=7)),
+        (" 0.5 ", timedelta(seconds=0.5)),
+        ("-3", timedelta()),
+        ("Fri, 02 Jan 2026 03:04:35 GMT", timedelta(seconds=30)),
+        ("Fri, 02 Jan 2026 03:00:00 GMT", timedelta()),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("9" * 400, None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(value, pause):
+    assert parse_retry_after(value, now=NOW) == pause
