@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -79,7 +79,7 @@ class S3Files:
                 raise Unavailable(f"scratch folder {scratch}: {error}") from error
             yield copy
         finally:
-            await self._call(copy.unlink, missing_ok=True)
+            await self._call(_discard, copy)
 
     async def delete(self, *keys: str) -> None:
         names = [checked_key(key) for key in keys]
@@ -195,3 +195,8 @@ def _save(download: Download, copy: Path, offset: int, stop: threading.Event) ->
                 file.write(chunk)
     finally:
         download.close()
+
+
+def _discard(copy: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):  # it was never made
+        copy.unlink()
