@@ -24,7 +24,7 @@ class Group(BaseModel):
 
 
 class Metadata(Group):
-    url: str = "sqlite+aiosqlite:///batch-gateway.db"
+    url: SecretStr = SecretStr("sqlite+aiosqlite:///batch-gateway.db")
     """Database: sqlite+aiosqlite:///PATH, postgresql+asyncpg://..., redis://... or valkey://...
     A Redis must be persistent (appendfsync always) and not the scratch one."""
     pool_size: Positive = 5

@@ -99,7 +99,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
 
 async def open_metadata(settings: Settings) -> MetadataStore:
     """The metadata store that ``metadata.url`` names, by its scheme."""
-    url = settings.metadata.url
+    url = settings.metadata.url.get_secret_value()
     if urlsplit(url).scheme.startswith(("redis", "valkey", "rediss")):
         from batch_gateway.adapters.redis_metadata import open_redis_metadata
 

@@ -1,0 +1,56 @@
+"""``batch-gateway settings``: every setting with its default and its reason, as a Markdown table.
+
+The README's table is this command's output; a test holds them together.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import SecretStr
+
+from batch_gateway.settings import Settings
+
+
+class Row(NamedTuple):
+    variable: str
+    default: str
+    meaning: str
+
+
+def rows() -> list[Row]:
+    """All settings in the order of their declaration."""
+    found = []
+    for group_name, group_field in Settings.model_fields.items():
+        group = group_field.default
+        for name, field in type(group).model_fields.items():
+            variable = f"BATCH_GATEWAY_{group_name}__{name}".upper()
+            meaning = " ".join((field.description or "").split())
+            found.append(Row(variable, _spelled(getattr(group, name)), meaning))
+    return found
+
+
+def table() -> str:
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{row.variable}` | {row.default} | {row.meaning} |" for row in rows()]
+    return "\n".join(lines)
+
+
+def _spelled(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case SecretStr():
+            value = value.get_secret_value()
+        case Path() if value == Path(tempfile.gettempdir()):
+            value = "the system's folder for temporary files"
+        case bool():
+            value = str(value).lower()
+        case tuple():
+            value = ",".join(map(str, value))
+    return f"`{value}`" if value != "" else "empty"
+
+
+def settings() -> None:
+    """Print every setting with its default and its reason."""
+    print(table())

@@ -1,0 +1,235 @@
+"""The planner on real stores: what becomes of an input."""
+
+import asyncio
+import itertools
+import json
+
+import pytest
+from fixtures.world import CHAT, chat_lines
+
+from batch_gateway.core.events import EventType
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.lines import decode_shard_line
+from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.services.parts import read_blob
+from batch_gateway.settings import Planning
+
+pytestmark = pytest.mark.redis
+
+
+async def shards_of(world, batch):
+    return [shard async for shard in world.metadata.shards.of_batch(batch.id)]
+
+
+def encoded(*lines):
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+async def failed(world, content, **options):
+    batch = await world.submit(content, **options)
+    await world.planner.plan(batch.id)
+    batch = await world.reload(batch)
+    assert batch.status is BatchStatus.FAILED
+    return batch
+
+
+async def test_a_good_input_becomes_shards_in_the_queue_and_a_wake_up(make_world):
+    world = make_world(planning=Planning(shard_lines=10))
+    batch = await world.submit(chat_lines(25))
+
+    await world.planner.plan(batch.id)
+
+    batch = await world.reload(batch)
+    assert batch.status is BatchStatus.IN_PROGRESS
+    assert (batch.counts.total, batch.open_shards, batch.model) == (25, 3, "sim-large")
+    assert (await world.scratch.queue.depth()).ready == 3
+    assert EventType.WORK_AVAILABLE in world.sink.types()
+
+
+async def test_bodies_reach_the_shards_byte_for_byte(world):
+    body = b'{"model": "m",  "messages":[], "seed":12345678901234567890123, "x":1.0}'
+    line = b'{"custom_id":"a","method":"POST","url":"' + CHAT.encode() + b'","body":' + body + b"}"
+    batch = await world.submit(line)
+
+    await world.planner.plan(batch.id)
+
+    (shard,) = await shards_of(world, batch)
+    stored = decode_shard_line(await read_blob(world.files, shard.key))
+    assert bytes(stored.body) == body
+
+
+async def test_lines_that_share_a_prompt_are_neighbours(make_world):
+    world = make_world()
+    batch = await world.submit(chat_lines(30))
+
+    await world.planner.plan(batch.id)
+
+    (shard,) = await shards_of(world, batch)
+    lines = [
+        decode_shard_line(raw) for raw in (await read_blob(world.files, shard.key)).splitlines()
+    ]
+    prompts = [line.line % 3 for line in lines]
+    changes = sum(1 for one, other in itertools.pairwise(prompts) if one != other)
+    assert changes == 2
+
+
+async def test_planning_twice_changes_nothing_and_wakes_again(make_world):
+    world = make_world(planning=Planning(shard_lines=10))
+    batch = await world.submit(chat_lines(25))
+    await world.planner.plan(batch.id)
+    before = await shards_of(world, batch)
+    world.sink.take()
+
+    await world.planner.plan(batch.id)
+
+    assert await shards_of(world, batch) == before
+    assert (await world.scratch.queue.depth()).ready == 3
+
+
+async def test_two_planners_at_once_make_one_plan_and_leave_no_other_objects(make_world):
+    world = make_world(planning=Planning(shard_lines=10))
+    batch = await world.submit(chat_lines(25))
+
+    await asyncio.gather(world.planner.plan(batch.id), make_world().planner.plan(batch.id))
+
+    kept = {shard.key for shard in await shards_of(world, batch)}
+    assert {blob.key async for blob in world.files.list(f"work/{batch.id}/")} == kept
+
+
+async def test_planning_again_gives_byte_identical_shards(make_world):
+    world = make_world(planning=Planning(shard_lines=10))
+    content = encoded(*chat_lines(25))
+    contents = []
+    for _ in range(2):
+        batch = await world.submit(content)
+        await world.planner.plan(batch.id)
+        shards = await shards_of(world, batch)
+        contents.append([await read_blob(world.files, shard.key) for shard in shards])
+
+    assert contents[0] == contents[1]
+
+
+async def test_every_bad_line_is_named_and_nothing_runs(world):
+    good, *_ = chat_lines(1)
+    content = encoded(
+        good,
+        {"custom_id": "b"},
+        {**good, "custom_id": "c", "url": "/v1/embeddings"},
+    )
+    content += b"not json\n" + encoded({**good, "custom_id": "line-1"})
+
+    batch = await failed(world, content)
+
+    assert [(error.line, error.code, error.param) for error in batch.errors] == [
+        (2, "missing_required_parameter", "method"),
+        (3, "invalid_url", "url"),
+        (4, "invalid_json_line", None),
+        (5, "duplicate_custom_id", "custom_id"),
+    ]
+    assert batch.counts.total == 0
+    assert batch.failed_at is not None
+    assert EventType.BATCH_FAILED in world.sink.types()
+    assert (await world.scratch.queue.depth()).ready == 0
+
+
+async def test_blank_lines_carriage_returns_and_a_byte_order_mark_are_tolerated(world):
+    one, two = (json.dumps(line).encode() for line in chat_lines(2))
+    batch = await world.submit(b"\xef\xbb\xbf" + one + b"\r\n\r\n  \n" + two)
+
+    await world.planner.plan(batch.id)
+
+    assert (await world.reload(batch)).counts.total == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
+async def test_an_input_without_requests_fails(world, content):
+    batch = await failed(world, content)
+
+    assert [error.code for error in batch.errors] == ["empty_file"]
+
+
+async def test_too_many_lines_fail(make_world):
+    batch = await failed(make_world(max_lines=10), encoded(*chat_lines(11)))
+
+    assert [error.code for error in batch.errors] == ["too_many_requests"]
+
+
+async def test_a_line_that_is_too_long_is_named_and_the_next_one_read(make_world):
+    world = make_world(planning=Planning(max_line_bytes=3000))
+    long, short = chat_lines(2)
+    long["body"]["messages"][0]["content"] = "x" * 5_000_000
+
+    batch = await failed(world, encoded(long, short, {"custom_id": "z"}))
+
+    assert [(error.line, error.code) for error in batch.errors] == [
+        (1, "line_too_long"),
+        (3, "missing_required_parameter"),
+    ]
+
+
+async def test_the_list_of_errors_is_bounded(make_world):
+    world = make_world(planning=Planning(max_errors=5))
+
+    batch = await failed(world, b"bad\n" * 100)
+
+    assert len(batch.errors) == 5
+
+
+async def test_a_missing_input_file_fails_the_batch(world):
+    batch = await world.submit(chat_lines(1))
+    await world.metadata.files.delete(batch.tenant, batch.input_file_id)
+
+    await world.planner.plan(batch.id)
+
+    batch = await world.reload(batch)
+    assert batch.status is BatchStatus.FAILED
+    assert [(error.code, error.param) for error in batch.errors] == [("invalid_request", "file_id")]
+
+
+async def test_another_tenants_input_file_is_no_file(world):
+    mine = await world.submit(chat_lines(1))
+    theirs = await world.submit(chat_lines(1), tenant=TenantId("other"))
+    stolen = theirs.evolve(id=f"{theirs.id[:-4]}beef", input_file_id=mine.input_file_id)
+    await world.metadata.batches.create(stolen, [])
+
+    await world.planner.plan(stolen.id)
+
+    assert (await world.reload(stolen)).status is BatchStatus.FAILED
+
+
+async def test_unknown_models_are_answered_while_planning(make_world):
+    world = make_world(models=frozenset({"sim-large"}))
+    lines = chat_lines(6)
+    for line in lines[:2]:
+        line["body"]["model"] = "nobody"
+
+    batch = await world.submit(lines)
+    await world.planner.plan(batch.id)
+
+    batch = await world.reload(batch)
+    shards = await shards_of(world, batch)
+    assert batch.status is BatchStatus.IN_PROGRESS
+    assert (batch.counts.total, batch.counts.failed, batch.open_shards) == (6, 2, 1)
+    assert sorted(shard.state for shard in shards) == [ShardState.CLOSED, ShardState.READY]
+
+
+async def test_a_batch_of_unknown_models_only_goes_straight_to_the_assembler(make_world):
+    world = make_world(models=frozenset({"other"}))
+    batch = await world.submit(chat_lines(3))
+
+    await world.planner.plan(batch.id)
+
+    assert (await world.reload(batch)).status is BatchStatus.FINALIZING
+    assert EventType.BATCH_EXECUTED in world.sink.types()
+
+
+async def test_a_cancelled_batch_is_not_planned(world):
+    batch = await world.submit(chat_lines(3))
+    now = world.clock.now()
+    await world.metadata.batches.cancel(batch.tenant, batch.id, now=now, fence_at=now, events=[])
+
+    await world.planner.plan(batch.id)
+
+    batch = await world.reload(batch)
+    assert batch.status is BatchStatus.CANCELLING
+    assert [blob async for blob in world.files.list(f"work/{batch.id}/")] == []
