@@ -1,0 +1,251 @@
+"""Batch rows: how they are made, change and end. What sweeps look for is in ``sweeps``."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.dialects import DatabaseNow
+from batch_gateway.adapters.sql.paging import page
+from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
+from batch_gateway.adapters.sql.schema import batches
+from batch_gateway.adapters.sql.schema import files as file_table
+from batch_gateway.adapters.sql.schema import shards as shard_table
+from batch_gateway.adapters.sql.steps import close_shards, lock, save, write_events
+from batch_gateway.adapters.sql.sweeps import BatchSweeps
+from batch_gateway.adapters.sql.transitions import counted, moved, shards_closed
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import BatchId, FileId, TenantId
+from batch_gateway.core.model import (
+    Batch,
+    BatchError,
+    BatchStatus,
+    Counts,
+    Ending,
+    File,
+    Shard,
+    ShardState,
+    Tally,
+    Usage,
+)
+from batch_gateway.ports.metadata import Page
+
+#: The ending that a batch must have to end in that status.
+_ENDING_OF = {
+    BatchStatus.COMPLETED: None,
+    BatchStatus.EXPIRED: Ending.EXPIRED,
+    BatchStatus.CANCELLED: Ending.CANCELLED,
+}
+
+
+class SqlBatches(BatchSweeps):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._database = database
+
+    async def create(self, batch: Batch, events: Sequence[Event]) -> None:
+        async with self._database.writing() as connection:
+            row = {**batch_columns(batch), "swept": False}
+            await connection.execute(sa.insert(batches).values(row))
+            await write_events(connection, events, batch.created_at)
+
+    async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        return await self._one(batches.c.id == batch, batches.c.tenant == tenant)
+
+    async def load(self, batch: BatchId) -> Batch | None:
+        return await self._one(batches.c.id == batch)
+
+    async def _one(self, *conditions: sa.ColumnElement[bool]) -> Batch | None:
+        async with self._database.reading() as connection:
+            row = (await connection.execute(sa.select(batches).where(*conditions))).one_or_none()
+        return None if row is None else to_batch(row)
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: BatchId | None = None
+    ) -> Page[Batch] | None:
+        async with self._database.reading() as connection:
+            rows = await page(
+                connection, batches, tenant, after=after, descending=True, limit=limit
+            )
+        if rows is None:
+            return None
+        return Page(items=[to_batch(row) for row in rows[:limit]], more=len(rows) > limit)
+
+    async def plan(
+        self,
+        batch: BatchId,
+        shards: Sequence[Shard],
+        *,
+        total: int,
+        model: str | None,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        async with self._database.writing() as connection:
+            before = await lock(connection, batch, batches.c.ending.is_(None))
+            running = before and moved(before, BatchStatus.IN_PROGRESS, now)
+            if before is None or running is None:
+                return None
+            closed = [shard for shard in shards if shard.state is ShardState.CLOSED]
+            tally = sum((shard.tally for shard in closed), Tally())
+            after = shards_closed(
+                counted(
+                    running.evolve(
+                        model=model, open_shards=len(shards), counts=Counts(total=total)
+                    ),
+                    tally,
+                ),
+                len(closed),
+                now,
+            )
+            if shards:
+                await connection.execute(
+                    sa.insert(shard_table), [shard_columns(shard) for shard in shards]
+                )
+            await save(connection, before, after)
+            await write_events(connection, events, now)
+        return after
+
+    async def fail(
+        self,
+        batch: BatchId,
+        errors: Sequence[BatchError],
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        async with self._database.writing() as connection:
+            before = await lock(connection, batch)
+            failed = before and moved(before, BatchStatus.FAILED, now)
+            if before is None or failed is None:
+                return None
+            await close_shards(connection, batch, [ShardState.READY, ShardState.LEASED])
+            after = failed.evolve(errors=tuple(errors), open_shards=0)
+            await save(connection, before, after)
+            await write_events(connection, events, now)
+        return after
+
+    async def cancel(
+        self,
+        tenant: TenantId,
+        batch: BatchId,
+        *,
+        now: datetime,
+        fence_at: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        async with self._database.writing() as connection:
+            before = await lock(connection, batch, batches.c.tenant == tenant)
+            cancelling = before and moved(before, BatchStatus.CANCELLING, now)
+            if before is None or cancelling is None:
+                return None
+            closed = await close_shards(connection, batch, [ShardState.READY])
+            ending = cancelling.evolve(ending=Ending.CANCELLED, fence_at=fence_at)
+            after = shards_closed(ending, closed, now)
+            await save(connection, before, after)
+            await write_events(connection, events, now)
+        return after
+
+    async def expire(
+        self, batch: BatchId, *, now: datetime, fence_at: datetime, events: Sequence[Event]
+    ) -> Batch | None:
+        due = batches.c.deadline <= DatabaseNow()
+        async with self._database.writing() as connection:
+            before = await lock(connection, batch, batches.c.ending.is_(None), due)
+            if before is None or moved(before, BatchStatus.FINALIZING, now) is None:
+                return None
+            closed = await close_shards(connection, batch, [ShardState.READY])
+            after = before.evolve(
+                ending=Ending.EXPIRED, fence_at=fence_at, open_shards=before.open_shards - closed
+            )
+            if not after.open_shards:
+                after = moved(after, BatchStatus.FINALIZING, now) or after
+            await save(connection, before, after)
+            await write_events(connection, events, now)
+        return after
+
+    async def pause(self, tenant: TenantId, batch: BatchId, paused: bool) -> Batch | None:
+        async with self._database.writing() as connection:
+            before = await lock(
+                connection, batch, batches.c.tenant == tenant, batches.c.ending.is_(None)
+            )
+            if before is None or before.terminal:
+                return None
+            after = before.evolve(paused=paused)
+            await save(connection, before, after)
+        return after
+
+    async def claim_assembly(
+        self, batch: BatchId, holder: str, *, now: datetime, ttl: timedelta
+    ) -> Batch | None:
+        async with self._database.writing() as connection:
+            free = sa.or_(
+                batches.c.assembler.is_(None),
+                batches.c.assembler == holder,
+                batches.c.assembler_until <= now,
+            )
+            found = await lock(connection, batch, free)
+            if found is None or not found.assemblable:
+                return None
+            await save(
+                connection, found, found, {"assembler": holder, "assembler_until": now + ttl}
+            )
+        return found
+
+    async def finish(
+        self,
+        batch: BatchId,
+        to: BatchStatus,
+        *,
+        holder: str,
+        files: Sequence[File],
+        output: FileId | None,
+        error: FileId | None,
+        counts: Counts,
+        usage: Usage | None,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Batch | None:
+        async with self._database.writing() as connection:
+            before = await lock(connection, batch, batches.c.assembler == holder)
+            ended = before and moved(before, to, now)
+            if before is None or ended is None or not before.assemblable:
+                return None
+            if before.ending is not _ENDING_OF[to]:
+                return None
+            after = ended.evolve(
+                output_file_id=output, error_file_id=error, counts=counts, usage=usage
+            )
+            if files:
+                await connection.execute(
+                    sa.insert(file_table), [file_columns(file) for file in files]
+                )
+            await save(connection, before, after)
+            await write_events(connection, events, now)
+        return after
+
+    async def finalize(
+        self, batch: BatchId, *, now: datetime, events: Sequence[Event]
+    ) -> Batch | None:
+        async with self._database.writing() as connection:
+            before = await lock(
+                connection,
+                batch,
+                batches.c.status == BatchStatus.IN_PROGRESS,
+                batches.c.open_shards == 0,
+            )
+            if before is None:
+                return None
+            after = shards_closed(before, 0, now)
+            await save(connection, before, after)
+            await write_events(connection, events, now)
+        return after
+
+    async def swept(self, batch: BatchId) -> None:
+        async with self._database.writing() as connection:
+            found = await lock(connection, batch)
+            if found is None or not found.terminal:
+                return
+            await connection.execute(sa.delete(shard_table).where(shard_table.c.batch_id == batch))
+            await save(connection, found, found, {"swept": True})

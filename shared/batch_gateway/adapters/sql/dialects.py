@@ -1,0 +1,140 @@
+"""All that differs between SQLite and PostgreSQL.
+
+SQLite locks the file, not rows: a writing transaction begins with BEGIN IMMEDIATE, so it waits for
+its turn before it reads, and what it has read cannot change until it commits. (Begun otherwise it
+would fail when another wrote in between.) The write-ahead log lets readers go on meanwhile, and
+``synchronous=FULL`` puts each commit on the disk. PostgreSQL locks the batch's row with SELECT FOR
+UPDATE, which SQLAlchemy leaves out for SQLite.
+
+Reads are single statements and run without a transaction on both.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+
+from batch_gateway.adapters.sql.schema import Instant
+
+#: How long a SQLite writer waits for the others, unless the URL says otherwise (``?timeout=``).
+SQLITE_TIMEOUT_S = 20.0
+
+POSTGRES_CONNECT_TIMEOUT_S = 10.0
+
+#: The key of the advisory lock that one migrating process holds: the product's name in ASCII.
+MIGRATION_LOCK = int.from_bytes(b"batchgw", "big")
+
+_SQLITE_READING = "sqlite_reading"
+
+
+class DatabaseNow(sa.ColumnElement[datetime]):
+    """The database's own clock, in the representation of ``Instant``."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(DatabaseNow, "postgresql")
+def _postgres_now(*_: Any, **__: Any) -> str:
+    # Not now(): that is when the transaction began, before it waited for a lock.
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+@compiles(DatabaseNow, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    # Milliseconds are what SQLite's clock has; %f is SS.SSS.
+    return (
+        "(CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
+        " + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER) * 1000)"
+    )
+
+
+def create_engine(url: str, pool_size: int) -> AsyncEngine:
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        return _sqlite(url)
+    return create_async_engine(
+        url,
+        isolation_level="READ COMMITTED",  # each statement sees what was committed before it
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_use_lifo=True,
+        pool_pre_ping=True,
+        connect_args={"timeout": POSTGRES_CONNECT_TIMEOUT_S},
+    )
+
+
+def _sqlite(url: str) -> AsyncEngine:
+    waits = {} if "timeout" in sa.make_url(url).query else {"timeout": SQLITE_TIMEOUT_S}
+    engine = create_async_engine(url, connect_args=waits)
+    sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins no transactions by itself
+    cursor = connection.cursor()
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    if not connection.get_execution_options().get(_SQLITE_READING):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def reading(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine, for single SELECTs without a transaction."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(**{_SQLITE_READING: True})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def insert_new(dialect: sa.Dialect, table: sa.Table, rows: Sequence[dict[str, Any]]) -> sa.Insert:
+    """INSERT of ``rows``, without those whose primary key is there already."""
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table).values(rows).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table).values(rows).on_conflict_do_nothing()
+
+
+def prepare_migration(connection: sa.Connection) -> None:
+    """Keep other migrating processes out until the transaction ends; BEGIN did so on SQLite."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+
+
+def unavailable(error: sa.exc.DBAPIError) -> bool:
+    """Whether a driver's error means that the database cannot serve us now.
+
+    PostgreSQL says so by the class of its SQLSTATE, SQLite by the type of the exception (locked,
+    disk full, not readable).
+    """
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state[:2] in _POSTGRES_UNAVAILABLE or state == "55P03"  # lock not available
+    return isinstance(error.orig, sqlite3.OperationalError)
+
+
+_POSTGRES_UNAVAILABLE = frozenset(
+    {
+        "08",  # connection
+        "25",  # transaction state, such as a standby that only reads
+        "28",  # authorization
+        "3D",  # there is no such database
+        "40",  # rolled back: serialization, deadlock
+        "53",  # resources: connections, disk, memory
+        "57",  # intervention: shutting down, starting up, cancelled
+        "58",  # I/O
+    }
+)

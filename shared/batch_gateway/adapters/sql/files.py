@@ -1,0 +1,71 @@
+"""File rows."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.paging import page
+from batch_gateway.adapters.sql.rows import file_columns, to_file
+from batch_gateway.adapters.sql.schema import EXPIRES, files
+from batch_gateway.core.ids import FileId, TenantId
+from batch_gateway.core.model import File
+from batch_gateway.ports.metadata import Page
+
+
+class SqlFiles:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, file: File) -> None:
+        async with self._database.writing() as connection:
+            await connection.execute(sa.insert(files).values(file_columns(file)))
+
+    async def get(self, tenant: TenantId, file: FileId) -> File | None:
+        query = sa.select(files).where(files.c.id == file, files.c.tenant == tenant)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else to_file(row)
+
+    async def list(
+        self,
+        tenant: TenantId,
+        *,
+        limit: int,
+        after: FileId | None = None,
+        purpose: str | None = None,
+        descending: bool = True,
+    ) -> Page[File] | None:
+        of_purpose = [] if purpose is None else [files.c.purpose == purpose]
+        async with self._database.reading() as connection:
+            rows = await page(
+                connection,
+                files,
+                tenant,
+                *of_purpose,
+                after=after,
+                descending=descending,
+                limit=limit,
+            )
+        if rows is None:
+            return None
+        return Page(items=[to_file(row) for row in rows[:limit]], more=len(rows) > limit)
+
+    async def delete(self, tenant: TenantId, file: FileId) -> File | None:
+        change = (
+            sa.delete(files).where(files.c.id == file, files.c.tenant == tenant).returning(files)
+        )
+        async with self._database.writing() as connection:
+            row = (await connection.execute(change)).one_or_none()
+        return None if row is None else to_file(row)
+
+    async def expired(self, now: datetime, limit: int) -> Sequence[File]:
+        query = (
+            sa.select(files)
+            .where(EXPIRES, files.c.expires_at <= now)
+            .order_by(files.c.expires_at, files.c.id)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [to_file(row) for row in await connection.execute(query)]

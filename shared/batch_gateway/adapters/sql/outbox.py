@@ -1,0 +1,33 @@
+"""Events that wait to be sent."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.rows import to_event
+from batch_gateway.adapters.sql.schema import outbox
+from batch_gateway.ports.metadata import Unsent
+
+
+class SqlOutbox:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
+        query = (
+            sa.select(outbox)
+            .where(outbox.c.created_at < before)
+            .order_by(outbox.c.created_at, outbox.c.id)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query)
+            return [Unsent(event=to_event(row), created_at=row.created_at) for row in rows]
+
+    async def sent(self, event_ids: Sequence[str]) -> None:
+        if not event_ids:
+            return
+        async with self._database.writing() as connection:
+            await connection.execute(sa.delete(outbox).where(outbox.c.id.in_(event_ids)))

@@ -1,0 +1,188 @@
+"""How values become rows and rows values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_gateway.adapters.sql.schema import shards
+from batch_gateway.core.events import Event, EventType
+from batch_gateway.core.ids import (
+    ActivationId,
+    BatchId,
+    FileId,
+    ShardId,
+    TenantId,
+    split_shard_id,
+)
+from batch_gateway.core.model import (
+    Batch,
+    BatchError,
+    BatchStatus,
+    Counts,
+    Ending,
+    File,
+    Part,
+    Shard,
+    ShardState,
+    Tally,
+    Usage,
+)
+
+Row = sa.Row[Any]
+Columns = dict[str, Any]
+
+_SAME_IN_BATCH = [
+    "id",
+    "tenant",
+    "status",
+    "endpoint",
+    "input_file_id",
+    "completion_window",
+    "deadline",
+    "created_at",
+    "output_expires_after_s",
+    "priority",
+    "paused",
+    "model",
+    "ending",
+    "fence_at",
+    "open_shards",
+    "output_file_id",
+    "error_file_id",
+    "traceparent",
+    "in_progress_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+]
+_SAME_IN_SHARD = ["model", "key", "lines", "cost", "state", "epoch", "token", "holder", "leased_at"]
+_USAGE = ["input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
+
+
+def file_columns(file: File) -> Columns:
+    return asdict(file)
+
+
+def to_file(row: Row) -> File:
+    fields = dict(row._mapping)
+    return File(**fields | {"id": FileId(row.id), "tenant": TenantId(row.tenant)})
+
+
+def status_since(batch: Batch) -> Any:
+    """When the batch entered its present status."""
+    if batch.status is BatchStatus.VALIDATING:
+        return batch.created_at
+    return getattr(batch, f"{batch.status}_at")
+
+
+def batch_columns(batch: Batch) -> Columns:
+    usage = [None] * len(_USAGE) if batch.usage is None else _usage_values(batch.usage)
+    return {
+        **{name: getattr(batch, name) for name in _SAME_IN_BATCH},
+        "status_since": status_since(batch),
+        "metadata": None if batch.metadata is None else dict(batch.metadata),
+        "total": batch.counts.total,
+        "completed": batch.counts.completed,
+        "failed": batch.counts.failed,
+        **dict(zip(_USAGE, usage, strict=True)),
+        "errors": [asdict(error) for error in batch.errors],
+        "options": dict(batch.options),
+    }
+
+
+def to_batch(row: Row) -> Batch:
+    mapping = row._mapping
+    same = {name: mapping[name] for name in _SAME_IN_BATCH}
+    return Batch(
+        **same
+        | {
+            "status": BatchStatus(row.status),
+            "ending": None if row.ending is None else Ending(row.ending),
+            "metadata": mapping["metadata"],
+            "counts": Counts(total=row.total, completed=row.completed, failed=row.failed),
+            "usage": None if row.input_tokens is None else _to_usage(row),
+            "errors": tuple(BatchError(**error) for error in row.errors),
+            "options": row.options,
+        }
+    )
+
+
+def shard_columns(shard: Shard) -> Columns:
+    return {
+        "batch_id": shard.batch,
+        "position": shard.index,
+        **{name: getattr(shard, name) for name in _SAME_IN_SHARD},
+        **result_columns(shard.parts, shard.tally),
+    }
+
+
+def result_columns(parts: Sequence[Part], tally: Tally) -> Columns:
+    """What a shard has to show: its parts and what they add up to."""
+    return {
+        "parts": part_list(parts),
+        "completed": tally.completed,
+        "failed": tally.failed,
+        **dict(zip(_USAGE, _usage_values(tally.usage), strict=True)),
+    }
+
+
+def shard_is(shard: ShardId) -> sa.ColumnElement[bool]:
+    batch, index = split_shard_id(shard)
+    return sa.and_(shards.c.batch_id == batch, shards.c.position == index)
+
+
+def part_list(parts: Sequence[Part]) -> list[Columns]:
+    return [asdict(part) for part in parts]
+
+
+def to_shard(row: Row) -> Shard:
+    mapping = row._mapping
+    same = {name: mapping[name] for name in _SAME_IN_SHARD}
+    return Shard(
+        **same
+        | {
+            "batch": BatchId(row.batch_id),
+            "index": row.position,
+            "state": ShardState(row.state),
+            "holder": None if row.holder is None else ActivationId(row.holder),
+            "parts": tuple(Part(**part) for part in row.parts),
+            "tally": Tally(completed=row.completed, failed=row.failed, usage=_to_usage(row)),
+        }
+    )
+
+
+def event_columns(event: Event) -> Columns:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "subject": event.subject,
+        "data": dict(event.data),
+        "traceparent": event.traceparent,
+    }
+
+
+def to_event(row: Row) -> Event:
+    return Event(
+        id=row.id,
+        type=EventType(row.type),
+        subject=row.subject,
+        data=row.data,
+        traceparent=row.traceparent,
+    )
+
+
+def changed(before: Columns, after: Columns) -> Mapping[str, Any]:
+    return {name: value for name, value in after.items() if value != before[name]}
+
+
+def _usage_values(usage: Usage) -> list[int]:
+    return [getattr(usage, name) for name in _USAGE]
+
+
+def _to_usage(row: Row) -> Usage:
+    return Usage(**{name: row._mapping[name] for name in _USAGE})

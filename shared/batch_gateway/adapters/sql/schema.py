@@ -1,0 +1,163 @@
+"""The tables, and for each index the question that it answers.
+
+Instants are whole microseconds since 1970 in a BIGINT: integers compare alike on both databases,
+where SQLite's own dates are text and PostgreSQL's carry a zone.
+
+The migrations make the tables; a test holds them equal to what is described here. Partial indexes
+and the queries that they serve share one predicate, written as literal SQL, because a database only
+uses such an index for a query that visibly implies it (a bound parameter does not).
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+#: The newest migration: what ``check`` expects to find.
+REVISION = "0001"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime as whole microseconds since 1970."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: sa.Dialect) -> int | None:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, _: sa.Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+def _column(name: str, type_: Any, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, type_, nullable=False, **options)
+
+
+def _optional(name: str, type_: Any) -> sa.Column[Any]:
+    return sa.Column(name, type_, nullable=True)
+
+
+def _index(name: str, *columns: str, where: sa.TextClause | None = None) -> sa.Index:
+    return sa.Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
+
+# Predicates of sweeps
+DEADLINE_RUNS = sa.text("ending IS NULL AND status IN ('validating', 'in_progress')")
+WAITS_FOR_FENCE = sa.text("ending IS NOT NULL AND open_shards > 0")
+STRANDED = sa.text("status = 'in_progress' AND open_shards = 0")
+UNSWEPT = sa.text("NOT swept AND status IN ('completed', 'failed', 'expired', 'cancelled')")
+EXPIRES = sa.text("expires_at IS NOT NULL")
+READY = sa.text("state = 'ready'")
+LEASED = sa.text("state = 'leased'")
+
+metadata = sa.MetaData()
+
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("tenant", sa.Text),
+    _column("purpose", sa.Text),
+    _column("filename", sa.Text),
+    _column("size", sa.BigInteger),
+    _optional("lines", sa.BigInteger),
+    _column("sha256", sa.Text),
+    _column("key", sa.Text),
+    _column("created_at", Instant),
+    _optional("expires_at", Instant),
+    _index("files_of_tenant", "tenant", "created_at", "id"),
+    _index("files_of_purpose", "tenant", "purpose", "created_at", "id"),
+    _index("files_by_expiry", "expires_at", "id", where=EXPIRES),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("tenant", sa.Text),
+    _column("status", sa.Text),
+    _column("status_since", Instant),
+    _column("endpoint", sa.Text),
+    _column("input_file_id", sa.Text),
+    _column("completion_window", sa.Text),
+    _column("deadline", Instant),
+    _column("created_at", Instant),
+    _optional("metadata", sa.JSON(none_as_null=True)),
+    _optional("output_expires_after_s", sa.BigInteger),
+    _column("priority", sa.Integer),
+    _column("paused", sa.Boolean),
+    _optional("model", sa.Text),
+    _optional("ending", sa.Text),
+    _optional("fence_at", Instant),
+    _column("open_shards", sa.Integer),
+    _column("total", sa.BigInteger),
+    _column("completed", sa.BigInteger),
+    _column("failed", sa.BigInteger),
+    _optional("input_tokens", sa.BigInteger),  # all four are null: no line was answered yet
+    _optional("cached_tokens", sa.BigInteger),
+    _optional("output_tokens", sa.BigInteger),
+    _optional("reasoning_tokens", sa.BigInteger),
+    _column("errors", sa.JSON),
+    _optional("output_file_id", sa.Text),
+    _optional("error_file_id", sa.Text),
+    _optional("traceparent", sa.Text),
+    _column("options", sa.JSON),
+    _optional("in_progress_at", Instant),
+    _optional("finalizing_at", Instant),
+    _optional("completed_at", Instant),
+    _optional("failed_at", Instant),
+    _optional("expired_at", Instant),
+    _optional("cancelling_at", Instant),
+    _optional("cancelled_at", Instant),
+    _optional("assembler", sa.Text),  # who may assemble it, and until when nobody else may
+    _optional("assembler_until", Instant),
+    _column("swept", sa.Boolean),  # its work objects are deleted
+    _index("batches_of_tenant", "tenant", "created_at", "id"),
+    _index("batches_by_status", "status", "status_since", "id"),
+    _index("batches_by_deadline", "deadline", "id", where=DEADLINE_RUNS),
+    _index("batches_by_fence", "fence_at", "id", where=WAITS_FOR_FENCE),
+    _index("batches_stranded", "status_since", "id", where=STRANDED),
+    _index("batches_unswept", "status_since", "id", where=UNSWEPT),
+)
+
+shards = sa.Table(
+    "shards",
+    metadata,
+    sa.Column("batch_id", sa.Text, sa.ForeignKey("batches.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _column("model", sa.Text),
+    _column("key", sa.Text),
+    _column("lines", sa.Integer),
+    _column("cost", sa.BigInteger),
+    _column("state", sa.Text),
+    _column("epoch", sa.Integer),
+    _column("token", sa.Text),
+    _optional("holder", sa.Text),
+    _optional("leased_at", Instant),
+    _column("parts", sa.JSON),
+    _column("completed", sa.BigInteger),
+    _column("failed", sa.BigInteger),
+    _column("input_tokens", sa.BigInteger),
+    _column("cached_tokens", sa.BigInteger),
+    _column("output_tokens", sa.BigInteger),
+    _column("reasoning_tokens", sa.BigInteger),
+    _index("shards_ready", "batch_id", "position", where=READY),
+    _index("shards_leased", "leased_at", "batch_id", "position", where=LEASED),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("type", sa.Text),
+    _column("subject", sa.Text),
+    _column("data", sa.JSON),
+    _optional("traceparent", sa.Text),
+    _column("created_at", Instant),
+    _index("outbox_by_age", "created_at", "id"),
+)

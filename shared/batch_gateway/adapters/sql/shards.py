@@ -1,0 +1,309 @@
+"""Shard rows: leases and what was done under them."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.rows import Row, part_list, result_columns, shard_is, to_shard
+from batch_gateway.adapters.sql.schema import (
+    LEASED,
+    READY,
+    batches,
+    shards,
+)
+from batch_gateway.adapters.sql.steps import change_leased, held_by, lock, save, write_events
+from batch_gateway.adapters.sql.transitions import counted, shards_closed
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import (
+    ActivationId,
+    BatchId,
+    ShardId,
+    TenantId,
+    shard_id,
+    split_shard_id,
+)
+from batch_gateway.core.model import (
+    TERMINAL,
+    Batch,
+    BatchStatus,
+    Closed,
+    Lease,
+    LeaseRef,
+    Part,
+    Shard,
+    ShardState,
+    Tally,
+    Ticket,
+)
+from batch_gateway.ports.metadata import Standing
+
+#: Shards of a batch that are read at once.
+_PAGE = 500
+
+#: Shard ids that go into one statement; SQLite takes at most 32,766 parameters.
+_CHUNK = 10_000
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SqlShards:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(
+        self, shard: ShardId, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        batch_id, _ = split_shard_id(shard)
+        async with self._database.writing() as connection:
+            batch = await lock(
+                connection,
+                batch_id,
+                batches.c.status == BatchStatus.IN_PROGRESS,
+                batches.c.paused.is_(False),
+                batches.c.ending.is_(None),
+            )
+            if batch is None:
+                return None
+            is_ready = sa.and_(shard_is(shard), shards.c.state == ShardState.READY)
+            return await _grant(connection, batch, is_ready, holder, token, now)
+
+    async def take_over(
+        self, observed: LeaseRef, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        batch_id, _ = split_shard_id(observed.shard)
+        async with self._database.writing() as connection:
+            batch = await lock(connection, batch_id, batches.c.status.not_in(TERMINAL))
+            if batch is None:
+                return None
+            return await _grant(connection, batch, held_by(observed), holder, token, now)
+
+    async def accept(self, lease: LeaseRef, parts: Sequence[Part]) -> bool:
+        async with self._database.writing() as connection:
+            return await change_leased(connection, lease, {"parts": part_list(parts)})
+
+    async def finish(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | None:
+        batch_id, _ = split_shard_id(lease.shard)
+        async with self._database.writing() as connection:
+            batch = await lock(connection, batch_id)
+            if batch is None:
+                return None
+            return await _close(connection, batch, lease, parts, tally, now, events)
+
+    async def release(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | bool:
+        batch_id, _ = split_shard_id(lease.shard)
+        async with self._database.writing() as connection:
+            batch = await lock(connection, batch_id)
+            if batch is None:
+                return False
+            if batch.ending:
+                return await _close(connection, batch, lease, parts, tally, now, events) or False
+            return await _hand_back(connection, lease, ShardState.READY, parts, tally)
+
+    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
+        if not leases:
+            return []
+        named = _named(lease.shard for lease in leases)
+        owners = {split_shard_id(lease.shard)[0] for lease in leases}
+        query = (
+            sa.select(*batches.c["id", "paused", "ending", "status", "deadline"])
+            .add_columns(*shards.c["position", "epoch", "token", "state"])
+            .outerjoin_from(batches, shards, sa.and_(shards.c.batch_id == batches.c.id, named))
+            .where(batches.c.id.in_(owners))
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        of_batch = {row.id: row for row in rows}
+        of_shard = {(row.id, row.position): row for row in rows}
+        return [_standing(lease, of_batch, of_shard) for lease in leases]
+
+    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
+        place = sa.tuple_(shards.c.batch_id, shards.c.position)
+        query = (
+            sa.select(*shards.c["batch_id", "position", "model", "cost"])
+            .add_columns(*batches.c["tenant", "priority", "deadline"])
+            .join_from(shards, batches)
+            .where(
+                READY,
+                batches.c.status == BatchStatus.IN_PROGRESS,
+                batches.c.paused.is_(False),
+                batches.c.ending.is_(None),
+            )
+            .order_by(shards.c.batch_id, shards.c.position)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(place > sa.tuple_(*map(sa.literal, split_shard_id(after))))
+        async with self._database.reading() as connection:
+            return [_ticket(row) for row in await connection.execute(query)]
+
+    async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
+        query = (
+            sa.select(*shards.c["batch_id", "position", "epoch", "token", "leased_at"])
+            .where(LEASED)
+            .order_by(shards.c.leased_at, shards.c.batch_id, shards.c.position)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query)
+            return [(_lease_ref(row), row.leased_at) for row in rows]
+
+    async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
+        query = sa.select(shards).where(shards.c.batch_id == batch).order_by(shards.c.position)
+        position = -1
+        while True:
+            behind = query.where(shards.c.position > position).limit(_PAGE)
+            async with self._database.reading() as connection:
+                rows = (await connection.execute(behind)).all()
+            for row in rows:
+                yield to_shard(row)
+            if len(rows) < _PAGE:
+                return
+            position = rows[-1].position
+
+    async def states(self, shards_: Sequence[ShardId]) -> dict[ShardId, ShardState]:
+        found: dict[ShardId, ShardState] = {}
+        async with self._database.reading() as connection:
+            for start in range(0, len(shards_), _CHUNK):
+                query = sa.select(*shards.c["batch_id", "position", "state"]).where(
+                    _named(shards_[start : start + _CHUNK])
+                )
+                for row in await connection.execute(query):
+                    found[shard_id(row.batch_id, row.position)] = ShardState(row.state)
+        return found
+
+
+async def _grant(
+    connection: AsyncConnection,
+    batch: Batch,
+    condition: sa.ColumnElement[bool],
+    holder: ActivationId,
+    token: str,
+    now: datetime,
+) -> Lease | None:
+    """Lease the one shard of ``batch`` that ``condition`` names, if there is one."""
+    change = (
+        sa.update(shards)
+        .where(condition)
+        .values(
+            state=ShardState.LEASED,
+            epoch=shards.c.epoch + 1,
+            token=token,
+            holder=holder,
+            leased_at=now,
+        )
+        .returning(shards)
+    )
+    row = (await connection.execute(change)).one_or_none()
+    if row is None:
+        return None
+    return Lease(
+        shard=to_shard(row),
+        tenant=batch.tenant,
+        endpoint=batch.endpoint,
+        deadline=batch.deadline,
+        priority=batch.priority,
+        options=batch.options,
+        traceparent=batch.traceparent,
+    )
+
+
+async def _close(
+    connection: AsyncConnection,
+    batch: Batch,
+    lease: LeaseRef,
+    parts: Sequence[Part],
+    tally: Tally,
+    now: datetime,
+    events: Sequence[Event],
+) -> Closed | None:
+    """Close a leased shard of the locked ``batch``; the last one writes ``events``."""
+    if not await _hand_back(connection, lease, ShardState.CLOSED, parts, tally):
+        return None
+    after = shards_closed(counted(batch, tally), 1, now)
+    await save(connection, batch, after)
+    last = after.open_shards == 0
+    if last:
+        await write_events(connection, events, now)
+    return Closed(batch=after, last=last)
+
+
+async def _hand_back(
+    connection: AsyncConnection,
+    lease: LeaseRef,
+    state: ShardState,
+    parts: Sequence[Part],
+    tally: Tally,
+) -> bool:
+    """End the lease with its results recorded; False when it is lost."""
+    values = {"state": state, "holder": None, "leased_at": None, **result_columns(parts, tally)}
+    return await change_leased(connection, lease, values)
+
+
+def _named(shard_ids: Iterable[ShardId]) -> sa.ColumnElement[bool]:
+    """The shards with these ids: one index look-up for each batch."""
+    places = sorted(split_shard_id(shard) for shard in shard_ids)
+    return sa.or_(
+        sa.false(),
+        *(
+            sa.and_(shards.c.batch_id == batch, shards.c.position.in_([at for _, at in of_batch]))
+            for batch, of_batch in groupby(places, key=lambda place: place[0])
+        ),
+    )
+
+
+def _standing(
+    lease: LeaseRef,
+    of_batch: Mapping[str, Row],
+    of_shard: Mapping[tuple[str, int], Row],
+) -> Standing:
+    place = split_shard_id(lease.shard)
+    batch, shard = of_batch.get(place[0]), of_shard.get(place)
+    if batch is None:
+        return Standing(lease=lease, held=False, paused=False, ending=True, deadline=_NEVER)
+    held = (
+        shard is not None
+        and shard.state == ShardState.LEASED
+        and (shard.epoch, shard.token) == (lease.epoch, lease.token)
+    )
+    return Standing(
+        lease=lease,
+        held=held,
+        paused=batch.paused,
+        ending=batch.ending is not None or batch.status in TERMINAL,
+        deadline=batch.deadline,
+    )
+
+
+def _lease_ref(row: Row) -> LeaseRef:
+    return LeaseRef(shard=shard_id(row.batch_id, row.position), epoch=row.epoch, token=row.token)
+
+
+def _ticket(row: Row) -> Ticket:
+    return Ticket(
+        shard=shard_id(row.batch_id, row.position),
+        tenant=TenantId(row.tenant),
+        model=row.model,
+        cost=row.cost,
+        priority=row.priority,
+        deadline=row.deadline,
+    )

@@ -1,0 +1,42 @@
+"""The four aggregates on one engine."""
+
+from batch_gateway.adapters.sql.batches import SqlBatches
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.dialects import create_engine
+from batch_gateway.adapters.sql.files import SqlFiles
+from batch_gateway.adapters.sql.outbox import SqlOutbox
+from batch_gateway.adapters.sql.shards import SqlShards
+
+
+class SqlMetadata:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.files = SqlFiles(database)
+        self.batches = SqlBatches(database)
+        self.shards = SqlShards(database)
+        self.outbox = SqlOutbox(database)
+
+    async def check(self) -> None:
+        await self._database.check()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+async def open_sql(url: str, *, pool_size: int, migrate: bool) -> SqlMetadata:
+    """Open the database at ``url`` (``sqlite+aiosqlite:///PATH`` or ``postgresql+asyncpg://...``).
+
+    It is not touched unless ``migrate`` is set, which brings its schema up to date first and
+    raises Unavailable when it does not answer. ``pool_size`` is the most connections of this
+    process to PostgreSQL.
+    """
+    engine = create_engine(url, pool_size)
+    if migrate:
+        from batch_gateway.adapters.sql.migrate import upgrade
+
+        try:
+            await upgrade(engine)
+        except BaseException:
+            await engine.dispose()
+            raise
+    return SqlMetadata(Database(engine))

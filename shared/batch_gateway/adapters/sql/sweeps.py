@@ -1,0 +1,61 @@
+"""What the sweeps ask of the batches: each question has an index of its own (``schema``)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.dialects import DatabaseNow
+from batch_gateway.adapters.sql.rows import to_batch
+from batch_gateway.adapters.sql.schema import (
+    DEADLINE_RUNS,
+    STRANDED,
+    UNSWEPT,
+    WAITS_FOR_FENCE,
+    batches,
+)
+from batch_gateway.core.model import Batch, BatchStatus
+
+
+class BatchSweeps:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def unfinished(
+        self, statuses: Sequence[BatchStatus], *, before: datetime, limit: int
+    ) -> Sequence[Batch]:
+        since = batches.c.status_since
+        return await self._oldest(
+            since, batches.c.status.in_(statuses), since < before, limit=limit
+        )
+
+    async def overdue(self, limit: int) -> Sequence[Batch]:
+        deadline = batches.c.deadline
+        return await self._oldest(deadline, DEADLINE_RUNS, deadline <= DatabaseNow(), limit=limit)
+
+    async def fenced(self, limit: int) -> Sequence[Batch]:
+        fence_at = batches.c.fence_at
+        return await self._oldest(fence_at, WAITS_FOR_FENCE, fence_at <= DatabaseNow(), limit=limit)
+
+    async def stranded(self, limit: int) -> Sequence[Batch]:
+        return await self._oldest(batches.c.status_since, STRANDED, limit=limit)
+
+    async def ended(self, *, limit: int) -> Sequence[Batch]:
+        return await self._oldest(batches.c.status_since, UNSWEPT, limit=limit)
+
+    async def count_by_status(self) -> dict[BatchStatus, int]:
+        query = sa.select(batches.c.status, sa.func.count()).group_by(batches.c.status)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query)
+            return {BatchStatus(status): count for status, count in rows}
+
+    async def _oldest(
+        self,
+        instant: sa.Column[datetime],
+        *conditions: sa.ColumnElement[bool] | sa.TextClause,
+        limit: int,
+    ) -> Sequence[Batch]:
+        query = sa.select(batches).where(*conditions).order_by(instant, batches.c.id).limit(limit)
+        async with self._database.reading() as connection:
+            return [to_batch(row) for row in await connection.execute(query)]

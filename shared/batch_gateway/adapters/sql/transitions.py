@@ -1,0 +1,37 @@
+"""What a change makes of a batch: pure, from the locked row's value to the one to write.
+
+None means that the present state does not allow it.
+"""
+
+from datetime import datetime
+
+from batch_gateway.core.model import SOURCES, Batch, BatchStatus, Counts, Tally, Usage
+
+
+def moved(batch: Batch, to: BatchStatus, now: datetime) -> Batch | None:
+    """``batch`` in ``to``, entered at ``now``."""
+    if batch.status not in SOURCES[to]:
+        return None
+    return batch.evolve(status=to, **{f"{to}_at": now})
+
+
+def counted(batch: Batch, tally: Tally) -> Batch:
+    """With ``tally`` added; usage stays None as long as no line was answered."""
+    if not tally.completed and not tally.failed:
+        return batch
+    return batch.evolve(
+        counts=Counts(
+            total=batch.counts.total,
+            completed=batch.counts.completed + tally.completed,
+            failed=batch.counts.failed + tally.failed,
+        ),
+        usage=(batch.usage or Usage()) + tally.usage,
+    )
+
+
+def shards_closed(batch: Batch, count: int, now: datetime) -> Batch:
+    """With ``count`` open shards fewer; a running batch without any goes to finalizing."""
+    fewer = batch.evolve(open_shards=batch.open_shards - count)
+    if fewer.open_shards or fewer.status is not BatchStatus.IN_PROGRESS:
+        return fewer
+    return moved(fewer, BatchStatus.FINALIZING, now) or fewer
