@@ -7,12 +7,12 @@ once and repeatedly, never by half. The limit grows only while it is used, so an
 not run away. What was learned is kept between batches.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What one or several holders saw since the last fold. Add them up with ``+``."""
+    """What one or several holders saw in the same interval. Add them up with ``+``."""
 
     successes: int = 0
     dropped: int = 0
@@ -40,6 +40,14 @@ class LimitRules:
     cut: float = 0.9  # factor per fold with trouble
     step: float = 1.0  # slots added per round trip once slow start is over
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.floor <= self.ceiling:
+            raise ValueError("a pool's floor must be at least 1 and not above its ceiling")
+        if not 0 < self.cut < 1:
+            raise ValueError("the cut must be a factor between 0 and 1")
+        if not self.step > 0:
+            raise ValueError("the step must be above 0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitState:
@@ -51,7 +59,7 @@ class LimitState:
 
 
 def initial(rules: LimitRules) -> LimitState:
-    return LimitState(limit=float(min(max(rules.start, rules.floor), rules.ceiling)))
+    return LimitState(limit=_bounded(rules.start, rules))
 
 
 def slots(state: LimitState) -> int:
@@ -60,22 +68,28 @@ def slots(state: LimitState) -> int:
 
 
 def fold(state: LimitState, seen: Observation, rules: LimitRules) -> LimitState:
-    """The state after ``seen``.
+    """The state after ``seen``, within the bounds even if they have moved.
 
-    Additive growth is spread over the successes of one round trip (limit successes add one
-    step), so it does not depend on how often it is folded.
+    Growth is spread over the successes of one round trip (as many as the limit), so it does not
+    depend on how often it is folded. One fold adds at most one round trip's growth, however many
+    short calls it saw: all of them ran under the old limit and prove nothing about a higher one.
     """
     if seen.dropped or seen.brake:
-        return replace(
-            state,
-            limit=max(float(rules.floor), min(state.limit * rules.cut, state.limit - 1.0)),
+        return LimitState(
+            limit=_bounded(min(state.limit * rules.cut, state.limit - 1.0), rules),
             slow_start=False,
             last_brake=seen.brake or "dropped",
         )
-    used = seen.in_flight + seen.successes >= state.limit / 2
-    if not seen.successes or not used:
-        return replace(state, limit=min(state.limit, float(rules.ceiling)))
-    growth = (
-        float(seen.successes) if state.slow_start else rules.step * seen.successes / state.limit
+    growth = 0.0
+    if 2 * seen.in_flight >= slots(state):
+        step = state.limit if state.slow_start else rules.step
+        growth = step * min(1.0, seen.successes / state.limit)
+    return LimitState(
+        limit=_bounded(state.limit + growth, rules),
+        slow_start=state.slow_start,
+        last_brake=state.last_brake,
     )
-    return replace(state, limit=min(float(rules.ceiling), state.limit + growth))
+
+
+def _bounded(limit: float, rules: LimitRules) -> float:
+    return min(max(float(limit), float(rules.floor)), float(rules.ceiling))

@@ -27,13 +27,19 @@ class ShardQueue(Protocol):
     """Which shard is next. It only proposes; the database grants the lease.
 
     Two lanes. Urgent: batches whose ``urgent_after`` has come, earliest deadline first. Fair:
-    everything else; tenants share by weighted virtual time (estimated tokens proposed), inside a
-    tenant by priority, then earliest deadline; inside a batch plan order. A tenant that comes back
-    starts at the smallest virtual time of those present.
+    all; tenants share by weighted virtual time (estimated tokens proposed), inside a tenant by
+    priority, then earliest deadline; inside a batch plan order. A tenant that comes back starts
+    at the smallest virtual time of those that it competes with. After three urgent proposals in a
+    row comes a fair one, so urgent work takes at most three quarters while other work waits.
     """
 
     async def push(self, tickets: Sequence[Ticket]) -> int:
-        """Make shards ready and return how many are new; known ones are left alone."""
+        """Make shards ready and return how many are new.
+
+        Known ones are left alone, whether ready, reserved or leased (also by a lease that ran
+        out and was not reclaimed yet). But the newest push decides the priority, deadline and
+        urgency of a batch with ready shards.
+        """
         ...
 
     async def propose(
@@ -126,7 +132,9 @@ class Slots(Protocol):
         """Report what happened since the last sync and learn the present grant.
 
         ``want`` is in-flight calls plus those ready to start. What all holders saw is folded into
-        the pool's limit by ``core.limits`` at most once per controller interval.
+        the pool's limit by ``core.limits`` at most once per controller interval; the calls in
+        flight are the ``in_use`` of all holders, not what ``seen`` says. While the generation is
+        missing or younger than ``ttl``, the grant is what is in use.
         """
         ...
 
@@ -210,11 +218,18 @@ class Scratch(Protocol):
         ...
 
     async def rebuilding(self, holder: str, ttl: timedelta) -> bool:
-        """Take the lock for one rebuild; False when another has it."""
+        """Take the lock for one rebuild, or renew it for the same ``holder``.
+
+        False when another has it, or a generation is planted already.
+        """
         ...
 
-    async def plant(self, holder: str, generation: str) -> bool:
-        """End a rebuild: plant the sentinel and give the lock back. False: the lock was lost."""
+    async def plant(self, holder: str, generation: str, *, settled: bool = False) -> bool:
+        """End a rebuild: plant the sentinel and give the lock back. False: the lock was lost.
+
+        For one lifetime of a grant after it, slots are granted only for calls already in flight.
+        ``settled`` skips that: the database shows no lease, so there can be no such calls.
+        """
         ...
 
     async def once(self, name: str, ttl: timedelta) -> bool:

@@ -1,0 +1,101 @@
+"""The Scratch port on Redis or Valkey, 6.2 or newer; also on a cluster, where it is one node's.
+
+Whatever must be atomic is one Lua script under the server's own clock. All state either expires
+or can be rebuilt from the database, so the server needs no persistence; it must not evict keys
+(``maxmemory-policy noeviction``).
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+
+from redis.asyncio import Redis
+
+from batch_gateway.adapters.scratch.activations import RedisActivations
+from batch_gateway.adapters.scratch.control import RedisControl
+from batch_gateway.adapters.scratch.keys import Keys
+from batch_gateway.adapters.scratch.progress import RedisProgress
+from batch_gateway.adapters.scratch.queue import RedisQueue
+from batch_gateway.adapters.scratch.server import Scripts, connect, milliseconds, translated
+from batch_gateway.adapters.scratch.slots import RedisSlots
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.limits import LimitRules
+
+__all__ = ["RedisScratch", "open_scratch"]
+
+_NO_WEIGHTS: Mapping[TenantId, float] = MappingProxyType({})
+
+
+class RedisScratch:
+    """All parts on one client; ``url`` again for the subscriptions' own connections."""
+
+    def __init__(
+        self,
+        client: "Redis",
+        url: str,
+        *,
+        keys: Keys,
+        rules: LimitRules,
+        interval: timedelta,
+        weights: Mapping[TenantId, float],
+    ) -> None:
+        scripts = Scripts(client)
+        self._client = client
+        self._keys = keys
+        self._generation = scripts.load("generation")
+        self._rebuild_begin = scripts.load("rebuild_begin")
+        self._rebuild_end = scripts.load("rebuild_end")
+        self.queue = RedisQueue(scripts, keys.queue, weights)
+        self.slots = RedisSlots(client, scripts, keys, rules, interval)
+        self.activations = RedisActivations(client, scripts, keys)
+        self.control = RedisControl(client, url, keys.control)
+        self.progress = RedisProgress(client, scripts, keys.progress)
+
+    async def generation(self) -> tuple[str, timedelta] | None:
+        found = await self._generation([self._keys.generation])
+        return None if found is None else (found[0], timedelta(milliseconds=found[1]))
+
+    async def rebuilding(self, holder: str, ttl: timedelta) -> bool:
+        keys = [self._keys.rebuild, self._keys.generation]
+        return bool(await self._rebuild_begin(keys, [holder, milliseconds(ttl)]))
+
+    async def plant(self, holder: str, generation: str, *, settled: bool = False) -> bool:
+        keys = [self._keys.rebuild, self._keys.generation]
+        return bool(await self._rebuild_end(keys, [holder, generation, int(settled)]))
+
+    async def once(self, name: str, ttl: timedelta) -> bool:
+        with translated():
+            taken = await self._client.set(
+                f"{self._keys.once}:{name}", "1", nx=True, px=max(1, milliseconds(ttl))
+            )
+        return bool(taken)
+
+    async def check(self) -> None:
+        with translated():
+            await self._client.ping()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def open_scratch(
+    url: str,
+    *,
+    prefix: str,
+    rules: LimitRules,
+    interval: timedelta,
+    weights: Mapping[TenantId, float] = _NO_WEIGHTS,
+) -> RedisScratch:
+    """The scratch server at ``url`` (redis://, rediss:// or unix://); connects on first use.
+
+    ``interval``: how often a pool's limit is reconsidered. ``weights``: shares of the fair lane
+    by tenant, 1 where nothing is said.
+    """
+    return RedisScratch(
+        connect(url),
+        url,
+        keys=Keys(prefix),
+        rules=rules,
+        interval=interval,
+        weights=weights,
+    )

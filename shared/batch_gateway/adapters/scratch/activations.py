@@ -1,0 +1,47 @@
+"""Activations on Redis: two sorted sets by expiry, one of those running, one of those invited.
+
+What has run out is dropped before anything is counted, so a dead activation or a lost wake-up
+frees its place by itself.
+"""
+
+import secrets
+from datetime import timedelta
+
+from redis.asyncio import Redis
+
+from batch_gateway.adapters.scratch.keys import Keys
+from batch_gateway.adapters.scratch.server import Scripts, milliseconds, translated
+from batch_gateway.core.ids import ActivationId
+
+
+class RedisActivations:
+    def __init__(self, client: "Redis", scripts: Scripts, keys: Keys) -> None:
+        self._client = client
+        self._running = keys.running
+        self._keys = [keys.running, keys.pending]
+        self._enter = scripts.load("activations", "activations_enter")
+        self._renew = scripts.load("activations", "activations_renew")
+        self._leave_unless_last = scripts.load("activations", "activations_leave_unless_last")
+        self._invite = scripts.load("activations", "activations_invite")
+        self._count = scripts.load("activations", "activations_count")
+
+    async def enter(self, activation: ActivationId, *, maximum: int, ttl: timedelta) -> bool:
+        return bool(await self._enter(self._keys, [activation, maximum, milliseconds(ttl)]))
+
+    async def renew(self, activation: ActivationId, ttl: timedelta) -> None:
+        await self._renew(self._keys, [activation, milliseconds(ttl)])
+
+    async def leave(self, activation: ActivationId) -> None:
+        with translated():
+            await self._client.zrem(self._running, activation)
+
+    async def leave_unless_last(self, activation: ActivationId) -> bool:
+        return bool(await self._leave_unless_last(self._keys, [activation]))
+
+    async def invite(self, *, maximum: int, ttl: timedelta) -> bool:
+        name = secrets.token_hex(8)
+        return bool(await self._invite(self._keys, [name, maximum, milliseconds(ttl)]))
+
+    async def count(self) -> tuple[int, int]:
+        running, pending = await self._count(self._keys)
+        return running, pending

@@ -1,0 +1,26 @@
+"""Names of all keys of the scratch server.
+
+Every key begins with the hash tag ``{prefix}``, so on a cluster all of them live on one node and
+one script may touch any of them. Scripts derive the keys of single batches, tenants, models and
+pools from the root that they are given.
+"""
+
+
+class Keys:
+    """The roots of one deployment's keys."""
+
+    def __init__(self, prefix: str) -> None:
+        if not prefix or "{" in prefix or "}" in prefix:
+            raise ValueError(
+                "the prefix of the scratch server's keys must be a word without braces"
+            )
+        tag = f"{{{prefix}}}"
+        self.queue = f"{tag}:queue"
+        self.slots = f"{tag}:slots"
+        self.running = f"{tag}:activations:running"
+        self.pending = f"{tag}:activations:pending"
+        self.control = f"{tag}:control"
+        self.progress = f"{tag}:progress"
+        self.generation = f"{tag}:generation"
+        self.rebuild = f"{tag}:rebuild"
+        self.once = f"{tag}:once"

@@ -1,0 +1,4 @@
+-- Count the register.
+-- KEYS  1 running, 2 pending
+-- Returns {running, pending}.
+return { count() }

@@ -1,0 +1,204 @@
+-- The index of ready shards: what all queue scripts share, put before each of them.
+--
+-- KEYS  1 the queue's root; all other keys are derived from it (one hash tag: one cluster node)
+--
+-- tickets               hash  shard -> ticket as JSON, for every shard that is known here
+-- reserved, leased      zset  shard by the instant in ms when its reservation or lease runs out
+-- leases                hash  shard -> "epoch:token", the token left out once that lease is over
+-- stream:BATCH:MODEL    zset  ready shard by index
+-- batch:BATCH           hash  tenant, rank, deadline, urgent_after, urgent (0 or 1)
+-- batch-models:BATCH    set   models with a stream
+-- rank:TENANT:MODEL     zset  batch by priority, then deadline
+-- tenant-models:TENANT  set   models with a rank
+-- present:MODEL         zset  tenant with a rank by virtual time
+-- urgent:MODEL          zset  batch by deadline
+-- models                set   with anything ready
+-- soon                  zset  batch by the instant in ms when it becomes urgent
+-- active, dormant       zset  tenant with and without ready shards by virtual time
+-- weights               hash  tenant -> weight, where it is not 1
+-- state                 hash  ready (count), clock (virtual time when the last tenant left),
+--                             urgent_run (urgent proposals since the last fair one)
+--
+-- The first element of present:MODEL is the tenant whose turn it is, the first of his
+-- rank:TENANT:MODEL his best batch, the first of its stream the shard. So a choice costs a few
+-- look-ups per model, however long the queue is. A key exists only while it has elements.
+
+local root = KEYS[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local MOST = 32 -- overdue elements that one call cleans up
+
+-- The length keeps ('a:b', 'c') and ('a', 'b:c') apart.
+local function key(name, a, b)
+  if b then return root .. ':' .. name .. ':' .. #a .. ':' .. a .. ':' .. b end
+  if a then return root .. ':' .. name .. ':' .. a end
+  return root .. ':' .. name
+end
+
+local function exists(name)
+  return redis.call('EXISTS', name) == 1
+end
+
+-- The lowest score of a sorted set as a number; nil when it is empty.
+local function lowest(name)
+  return tonumber(redis.call('ZRANGE', name, 0, 0, 'WITHSCORES')[2])
+end
+
+-- Microseconds (tickets) to milliseconds (scores).
+local function ms(us)
+  return math.floor(us / 1000)
+end
+
+-- Virtual time -------------------------------------------------------------------------------
+
+-- Move a tenant's virtual time by the cost of a shard; what is negative is a refund.
+local function charge(tenant, cost, share)
+  local weight = tonumber(redis.call('HGET', key('weights'), tenant) or 1)
+  local amount = share * math.max(cost, 1) / weight
+  if redis.call('ZSCORE', key('active'), tenant) then
+    local time = redis.call('ZINCRBY', key('active'), amount, tenant)
+    for _, model in ipairs(redis.call('SMEMBERS', key('tenant-models', tenant))) do
+      redis.call('ZADD', key('present', model), time, tenant)
+    end
+  elseif redis.call('ZSCORE', key('dormant'), tenant) then
+    redis.call('ZINCRBY', key('dormant'), amount, tenant)
+  end
+end
+
+-- A tenant has his first ready shard of a model. If he had none at all he starts at the smallest
+-- virtual time of those he competes with, unless he is further along himself.
+local function enter(tenant, model)
+  local time = redis.call('ZSCORE', key('active'), tenant)
+  if not time then
+    local clock = tonumber(redis.call('HGET', key('state'), 'clock') or 0)
+    local start = lowest(key('present', model)) or lowest(key('active')) or clock
+    local own = tonumber(redis.call('ZSCORE', key('dormant'), tenant) or start)
+    time = math.max(own, start)
+    redis.call('ZREM', key('dormant'), tenant)
+    redis.call('ZADD', key('active'), time, tenant)
+  end
+  redis.call('ZADD', key('present', model), time, tenant)
+  redis.call('SADD', key('models'), model)
+end
+
+local function leave(tenant, model)
+  redis.call('ZREM', key('present', model), tenant)
+  if not exists(key('present', model)) then redis.call('SREM', key('models'), model) end
+  redis.call('SREM', key('tenant-models', tenant), model)
+  if exists(key('tenant-models', tenant)) then return end
+  local time = redis.call('ZSCORE', key('active'), tenant)
+  redis.call('ZREM', key('active'), tenant)
+  redis.call('ZADD', key('dormant'), time, tenant)
+  -- Who is not ahead of everybody present would start there anyway: no need to remember him.
+  local floor = lowest(key('active'))
+  if not floor then
+    local clock = tonumber(redis.call('HGET', key('state'), 'clock') or 0)
+    floor = math.max(clock, tonumber(time))
+    redis.call('HSET', key('state'), 'clock', string.format('%.17g', floor))
+  end
+  redis.call('ZREMRANGEBYSCORE', key('dormant'), '-inf', floor)
+end
+
+-- Batches ------------------------------------------------------------------------------------
+
+-- Put a batch's stream of one model where the batch stands.
+local function place(batch, model)
+  local record = redis.call('HMGET', key('batch', batch), 'tenant', 'rank', 'deadline', 'urgent')
+  redis.call('ZADD', key('rank', record[1], model), record[2], batch)
+  if record[4] == '1' then
+    redis.call('ZADD', key('urgent', model), record[3], batch)
+  else
+    redis.call('ZREM', key('urgent', model), batch)
+  end
+end
+
+local function place_all(batch)
+  for _, model in ipairs(redis.call('SMEMBERS', key('batch-models', batch))) do
+    place(batch, model)
+  end
+end
+
+-- Note what a batch's place depends on, and move it if that has changed.
+local function describe(ticket)
+  local record = key('batch', ticket.batch)
+  local deadline = ms(ticket.deadline)
+  local rank = ticket.priority * 1e13 + deadline
+  local urgent_after = ticket.urgent_after and ms(ticket.urgent_after) or -1
+  local old = redis.call('HMGET', record, 'rank', 'urgent_after')
+  if tonumber(old[1]) == rank and tonumber(old[2]) == urgent_after then return end
+  local urgent = urgent_after >= 0 and urgent_after <= now
+  redis.call('HSET', record,
+    'tenant', ticket.tenant,
+    'rank', string.format('%.0f', rank),
+    'deadline', string.format('%.0f', deadline),
+    'urgent_after', string.format('%.0f', urgent_after),
+    'urgent', urgent and 1 or 0)
+  if urgent_after >= 0 and not urgent then
+    redis.call('ZADD', key('soon'), urgent_after, ticket.batch)
+  else
+    redis.call('ZREM', key('soon'), ticket.batch)
+  end
+  place_all(ticket.batch)
+end
+
+-- Let batches whose time has come into the urgent lane.
+local function promote()
+  local due = redis.call('ZRANGEBYSCORE', key('soon'), '-inf', now, 'LIMIT', 0, MOST)
+  for _, batch in ipairs(due) do
+    redis.call('ZREM', key('soon'), batch)
+    redis.call('HSET', key('batch', batch), 'urgent', 1)
+    place_all(batch)
+  end
+end
+
+-- Shards -------------------------------------------------------------------------------------
+
+-- A ticket as a table; what is null in it is left out.
+local function read(text)
+  local ticket = cjson.decode(text)
+  if ticket.urgent_after == cjson.null then ticket.urgent_after = nil end
+  return ticket
+end
+
+-- Make a shard ready that is not.
+local function insert(shard, text, ticket)
+  redis.call('HSET', key('tickets'), shard, text)
+  redis.call('HINCRBY', key('state'), 'ready', 1)
+  redis.call('ZADD', key('stream', ticket.batch, ticket.model), ticket.index, shard)
+  if not exists(key('batch', ticket.batch)) then describe(ticket) end
+  if redis.call('SADD', key('batch-models', ticket.batch), ticket.model) == 0 then return end
+  place(ticket.batch, ticket.model)
+  if redis.call('SADD', key('tenant-models', ticket.tenant), ticket.model) == 1 then
+    enter(ticket.tenant, ticket.model)
+  end
+end
+
+-- Take a shard out of the ready ones; false when it is not among them.
+local function remove(shard, ticket)
+  local batch, tenant, model = ticket.batch, ticket.tenant, ticket.model
+  local stream, rank = key('stream', batch, model), key('rank', tenant, model)
+  if redis.call('ZREM', stream, shard) == 0 then return false end
+  redis.call('HINCRBY', key('state'), 'ready', -1)
+  if exists(stream) then return true end
+  redis.call('SREM', key('batch-models', batch), model)
+  redis.call('ZREM', key('urgent', model), batch)
+  redis.call('ZREM', rank, batch)
+  if not exists(key('batch-models', batch)) then
+    redis.call('DEL', key('batch', batch))
+    redis.call('ZREM', key('soon'), batch)
+  end
+  if not exists(rank) then leave(tenant, model) end
+  return true
+end
+
+-- Make shards ready again whose reservation ran out; nothing of them was served.
+local function recover()
+  local over = redis.call('ZRANGEBYSCORE', key('reserved'), '-inf', now, 'LIMIT', 0, MOST)
+  for _, shard in ipairs(over) do
+    redis.call('ZREM', key('reserved'), shard)
+    local text = redis.call('HGET', key('tickets'), shard)
+    local ticket = read(text)
+    charge(ticket.tenant, ticket.cost, -1)
+    insert(shard, text, ticket)
+  end
+end

@@ -1,0 +1,22 @@
+-- Make shards ready; known ones are left alone, but their batch moves if its order has changed.
+-- KEYS  1 the queue's root
+-- ARGV  for each shard: shard, ticket as JSON, weight of its tenant
+-- Returns how many are new.
+local new = 0
+for i = 1, #ARGV, 3 do
+  local shard, text, weight = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local ticket = read(text)
+  if tonumber(weight) == 1 then
+    redis.call('HDEL', key('weights'), ticket.tenant)
+  else
+    redis.call('HSET', key('weights'), ticket.tenant, weight)
+  end
+  local known = redis.call('HEXISTS', key('tickets'), shard) == 1
+    or redis.call('ZSCORE', key('leased'), shard)
+  if not known then
+    insert(shard, text, ticket)
+    new = new + 1
+  end
+  if exists(key('batch', ticket.batch)) then describe(ticket) end
+end
+return new

@@ -1,0 +1,51 @@
+"""Live progress on Redis: a hash per batch, an entry per open shard.
+
+Each entry carries its own expiry, so the tally of a holder that died vanishes although others of
+the same batch are reported.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+from redis.asyncio import Redis
+
+from batch_gateway.adapters.scratch.server import Scripts, milliseconds, translated
+from batch_gateway.core.ids import BatchId, ShardId, shard_id, split_shard_id
+from batch_gateway.core.model import Tally
+
+_decode = msgspec.json.Decoder(Tally).decode
+
+
+class RedisProgress:
+    def __init__(self, client: "Redis", scripts: Scripts, root: str) -> None:
+        self._client = client
+        self._root = root
+        self._report = scripts.load("progress_report")
+        self._read = scripts.load("progress_read")
+
+    async def report(self, shard: ShardId, tally: Tally, ttl: timedelta) -> None:
+        batch, index = split_shard_id(shard)
+        text = msgspec.json.encode(tally).decode()
+        await self._report([self._key(batch)], [index, text, milliseconds(ttl)])
+
+    async def forget(self, shards: Sequence[ShardId]) -> None:
+        with translated():
+            async with self._client.pipeline(transaction=False) as commands:
+                for shard in shards:
+                    batch, index = split_shard_id(shard)
+                    commands.hdel(self._key(batch), str(index))
+                await commands.execute()
+
+    async def read(self, batches: Sequence[BatchId]) -> dict[BatchId, dict[ShardId, Tally]]:
+        answers = await self._read([self._key(batch) for batch in batches]) if batches else []
+        return {
+            batch: {
+                shard_id(batch, int(index)): _decode(text)
+                for index, text in zip(entries[::2], entries[1::2], strict=True)
+            }
+            for batch, entries in zip(batches, answers, strict=True)
+        }
+
+    def _key(self, batch: BatchId) -> str:
+        return f"{self._root}:{batch}"

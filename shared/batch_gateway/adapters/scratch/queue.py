@@ -1,0 +1,189 @@
+"""ShardQueue on Redis: an index whose first elements are the answer.
+
+``lua/queue_index.lua`` describes the keys. Per model the tenants stand by virtual time, per tenant
+and model his batches by priority and deadline, per batch and model the shards by index; so the
+next shard is found by looking at a few first elements, and a model that is left out hides nobody
+else's work. Urgent batches stand in a second index by deadline. They stay in the first one too:
+after three urgent proposals in a row the turn goes by virtual time, so that tight deadlines
+cannot starve the others.
+
+A shard that is known is in one of three states: ready (in the index), reserved or leased.
+Reservations that ran out are put back by the next proposal. Expired leases stay until somebody
+has asked the database about them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TypeVar
+
+import msgspec
+
+from batch_gateway.adapters.scratch.server import Scripts, milliseconds
+from batch_gateway.core.ids import BatchId, ShardId, TenantId, shard_id, split_shard_id
+from batch_gateway.core.model import LeaseRef, Ticket
+from batch_gateway.ports.scratch import Depth
+
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_AT_ONCE = 200  # shards per call: a script blocks the server while it runs
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket as the scripts read it; instants are microseconds since 1970."""
+
+    batch: str
+    index: int
+    tenant: str
+    model: str
+    cost: int
+    priority: int
+    deadline: int
+    urgent_after: int | None
+
+
+_decode = msgspec.json.Decoder(_Stored).decode
+
+
+class RedisQueue:
+    """``weights``: how much of the fair lane a tenant gets, 1 where nothing is said."""
+
+    def __init__(self, scripts: Scripts, root: str, weights: Mapping[TenantId, float]) -> None:
+        if any(weight <= 0 for weight in weights.values()):
+            raise ValueError("a tenant's weight must be above 0")
+        self._keys = [root]
+        self._weights = weights
+        self._push = scripts.load("queue_index", "queue_push")
+        self._propose = scripts.load("queue_index", "queue_propose")
+        self._hold = scripts.load("queue_index", "queue_hold")
+        self._release = scripts.load("queue_index", "queue_release")
+        self._complete = scripts.load("queue_index", "queue_complete")
+        self._withdraw = scripts.load("queue_index", "queue_withdraw")
+        self._expired = scripts.load("queue_index", "queue_expired")
+        self._discard = scripts.load("queue_index", "queue_discard")
+        self._alive = scripts.load("queue_index", "queue_alive")
+        self._depth = scripts.load("queue_index", "queue_depth")
+
+    async def push(self, tickets: Sequence[Ticket]) -> int:
+        new = 0
+        for some in _slices(tickets):
+            args = chain.from_iterable(
+                (ticket.shard, _encode(ticket), self._weight(ticket)) for ticket in some
+            )
+            new += int(await self._push(self._keys, list(args)))
+        return new
+
+    async def propose(
+        self,
+        *,
+        models: Sequence[str] | None = None,
+        avoid: Sequence[str] = (),
+        reserve: timedelta = timedelta(seconds=10),
+    ) -> Ticket | None:
+        allowed = "" if models is None else _json(list(models))
+        text = await self._propose(self._keys, [milliseconds(reserve), allowed, _json(list(avoid))])
+        return None if text is None else _ticket(text)
+
+    async def lease(self, ticket: Ticket, lease: LeaseRef, ttl: timedelta) -> None:
+        await self._hold(self._keys, [milliseconds(ttl), *_fields(lease), _encode(ticket)])
+
+    async def renew(self, leases: Sequence[LeaseRef], ttl: timedelta) -> None:
+        for some in _slices(leases):
+            args = chain.from_iterable((*_fields(lease), "") for lease in some)
+            await self._hold(self._keys, [milliseconds(ttl), *args])
+
+    async def release(self, ticket: Ticket, *, refund: float = 0.0) -> None:
+        await self._release(
+            self._keys, [ticket.shard, _encode(ticket), refund, self._weight(ticket)]
+        )
+
+    async def complete(self, shards: Sequence[ShardId]) -> None:
+        for some in _slices(shards):
+            await self._complete(self._keys, some)
+
+    async def withdraw(self, batch: BatchId) -> int:
+        """In steps; what is proposed between two of them is refused by the database."""
+        total = 0
+        while forgotten := int(await self._withdraw(self._keys, [batch, _AT_ONCE])):
+            total += forgotten
+        return total
+
+    async def expired(self, limit: int) -> Sequence[LeaseRef]:
+        return [
+            _lease(shard, recorded) for shard, recorded in await self._expired(self._keys, [limit])
+        ]
+
+    async def discard(self, leases: Sequence[LeaseRef]) -> None:
+        for some in _slices(leases):
+            await self._discard(self._keys, list(chain.from_iterable(map(_recorded, some))))
+
+    async def alive(self, leases: Sequence[LeaseRef]) -> Sequence[bool]:
+        answers: list[bool] = []
+        for some in _slices(leases):
+            found = await self._alive(self._keys, list(chain.from_iterable(map(_recorded, some))))
+            answers.extend(bool(one) for one in found)
+        return answers
+
+    async def depth(self) -> Depth:
+        ready, leased, reserved = await self._depth(self._keys)
+        return Depth(ready=ready, leased=leased, reserved=reserved)
+
+    def _weight(self, ticket: Ticket) -> float:
+        return self._weights.get(ticket.tenant, 1.0)
+
+
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _encode(ticket: Ticket) -> str:
+    batch, index = split_shard_id(ticket.shard)
+    urgent_after = ticket.urgent_after
+    return _json(
+        _Stored(
+            batch=batch,
+            index=index,
+            tenant=ticket.tenant,
+            model=ticket.model,
+            cost=ticket.cost,
+            priority=ticket.priority,
+            deadline=(ticket.deadline - _EPOCH) // _MICROSECOND,
+            urgent_after=None if urgent_after is None else (urgent_after - _EPOCH) // _MICROSECOND,
+        )
+    )
+
+
+def _ticket(text: str) -> Ticket:
+    stored = _decode(text)
+    return Ticket(
+        shard=shard_id(BatchId(stored.batch), stored.index),
+        tenant=TenantId(stored.tenant),
+        model=stored.model,
+        cost=stored.cost,
+        priority=stored.priority,
+        deadline=_instant(stored.deadline),
+        urgent_after=None if stored.urgent_after is None else _instant(stored.urgent_after),
+    )
+
+
+def _instant(microseconds: int) -> datetime:
+    return _EPOCH + microseconds * _MICROSECOND
+
+
+def _fields(lease: LeaseRef) -> tuple[str, int, str]:
+    return lease.shard, lease.epoch, lease.token
+
+
+def _recorded(lease: LeaseRef) -> tuple[str, str]:
+    return lease.shard, f"{lease.epoch}:{lease.token}"
+
+
+def _lease(shard: str, recorded: str) -> LeaseRef:
+    epoch, _, token = recorded.partition(":")
+    return LeaseRef(shard=ShardId(shard), epoch=int(epoch), token=token)
