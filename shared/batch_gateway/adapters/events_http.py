@@ -1,0 +1,84 @@
+"""EventSink over HTTP: each event is one POST to the broker, in CloudEvents' binary mode.
+
+The status is the broker's verdict. What brokers themselves send again (404, 408, 409, 429 and all
+5xx) is Temporary here too, and so is a redirect, which a sink must not answer; any other 4xx
+refuses the event for ever.
+
+Events are few, so each has a connection of its own: one kept open would be closed by an idle
+broker just when it is needed, and a POST that dies on it cannot be told from a lost answer.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cloudevents.conversion import to_binary
+from cloudevents.http import CloudEvent
+
+from batch_gateway.core.errors import Permanent, Temporary, Unavailable
+from batch_gateway.core.events import SOURCE, Event, signature
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_RETRIED = frozenset({404, 408, 409, 429})  # 4xx that may be different next time
+_SHOWN = 200  # bytes of a refusal that go into the error's message
+
+
+class HttpSink:
+    def __init__(self, url: str, *, keys: Sequence[bytes], timeout: timedelta) -> None:
+        """``url`` takes events within ``timeout``. The first of ``keys`` signs; none: unsigned."""
+        self._url = url
+        self._key = keys[0] if keys else None
+        self._timeout = timeout
+        self._session: ClientSession | None = None
+
+    async def send(self, event: Event) -> None:
+        import aiohttp  # slow to import: only those who send pay for it
+
+        headers, body = to_binary(self._cloud_event(event))
+        try:
+            async with self._opened().post(
+                self._url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                refusal = b"" if answer.ok else await answer.content.read(_SHOWN)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise Unavailable(f"event sink {self._url}: {reason}") from error
+        if 200 <= answer.status < 300:
+            return
+        said = f"event sink {self._url} answers {answer.status}: {refusal.decode(errors='replace')}"
+        if 400 <= answer.status < 500 and answer.status not in _RETRIED:
+            raise Permanent(said)
+        raise Temporary(said)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _cloud_event(self, event: Event) -> CloudEvent:
+        """``event`` as the SDK's value, which adds the present time."""
+        attributes = {
+            "id": event.id,
+            "source": SOURCE,
+            "type": str(event.type),
+            "subject": event.subject,
+            "datacontenttype": "application/json",
+        }
+        if event.traceparent is not None:
+            attributes["traceparent"] = event.traceparent
+        if self._key is not None:
+            attributes["gwsignature"] = signature(self._key, event)
+        return CloudEvent(attributes, dict(event.data))
+
+    def _opened(self) -> "ClientSession":
+        """The session, which must be made inside the running loop."""
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True),
+                timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds()),
+            )
+        return self._session
