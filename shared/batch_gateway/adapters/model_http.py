@@ -151,8 +151,7 @@ class HttpModelClient:
             self._session = aiohttp.ClientSession(
                 connector=_Connector(limit=self._connections, ssl_context=self._ssl),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Content-Type": "application/json"},
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+                headers={"Content-Type": "application/json", "User-Agent": "batch-gateway"},
             )
         return self._session
 
