@@ -1,0 +1,206 @@
+"""Batches as their users see them: created, watched, listed, cancelled.
+
+Creating and cancelling are one transaction each, with the event in the outbox; everything after
+that is a hint that may be lost. The counts of a running batch are those of its closed shards in the
+database, plus what executors report of the open ones.
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
+from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.ids import BatchId, FileId, ShardId, TenantId, batch_id
+from batch_gateway.core.model import Batch, BatchStatus, Counts, ShardState, Tally
+from batch_gateway.core.window import parse_window
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import MetadataStore, Page
+from batch_gateway.ports.scratch import Progress
+from batch_gateway.services.announce import Announcer
+from batch_gateway.services.endings import Endings
+from batch_gateway.services.files import BATCH
+from batch_gateway.services.refusals import invalid_value
+
+logger = logging.getLogger(__name__)
+
+#: Paths that a batch's requests may go to, in the order of OpenAI's messages.
+ENDPOINTS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/videos",
+)
+
+_GOING_ON = frozenset({BatchStatus.CANCELLING, BatchStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """What a client asks for; lengths and types are checked already."""
+
+    input_file_id: FileId
+    endpoint: str
+    completion_window: str
+    metadata: Mapping[str, str] | None = None
+    output_expires_after_s: int | None = None  # None: the deployment's default
+
+
+class BatchService:
+    """A tenant's batches. ``None`` says: there is no such batch of that tenant."""
+
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        progress: Progress,
+        announcer: Announcer,
+        endings: Endings,
+        clock: Clock,
+        fence: timedelta,
+        strict: bool,
+    ) -> None:
+        self._metadata = metadata
+        self._progress = progress
+        self._announcer = announcer
+        self._endings = endings
+        self._clock = clock
+        self._fence = fence
+        self._strict = strict
+
+    async def create(self, tenant: TenantId, new: NewBatch, *, traceparent: str | None) -> Batch:
+        """Accept a batch: from the commit on it will end, whatever happens to its events.
+
+        An input file that is not there (or another tenant's) is no fault of the request: OpenAI
+        accepts the batch, and it fails in planning. Raises InvalidRequest.
+        """
+        window = self._window(new)
+        await self._check_purpose(tenant, new.input_file_id)
+        now = self._clock.now()
+        batch = Batch(
+            id=batch_id(secrets.token_bytes(16)),
+            tenant=tenant,
+            status=BatchStatus.VALIDATING,
+            endpoint=new.endpoint,
+            input_file_id=new.input_file_id,
+            completion_window=new.completion_window,
+            deadline=now + window,
+            created_at=now,
+            metadata=new.metadata,
+            output_expires_after_s=new.output_expires_after_s,
+            traceparent=traceparent,
+        )
+        event = fact(EventType.BATCH_CREATED, batch.id, traceparent=traceparent)
+        await self._metadata.batches.create(batch, [event])
+        logger.info("Created", extra={"action": "created", "batch_id": batch.id})
+        await self._announcer.announce(event)
+        return batch
+
+    async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        """The batch with its live counts.
+
+        A shard that closes between the reads would be missing from both its row's counts and the
+        live ones, and a progress bar would go backwards: then it is read again.
+        """
+        for _ in range(3):
+            found = await self._metadata.batches.get(tenant, batch)
+            if found is None:
+                return None
+            [live], torn = await self._with_progress([found])
+            if not torn:
+                break
+        return live
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: BatchId | None
+    ) -> Page[Batch] | None:
+        """Newest first, with live counts. None when ``after`` names no batch of the tenant.
+
+        A page of none still tells whether there is something to list.
+        """
+        page = await self._metadata.batches.list(tenant, limit=max(limit, 1), after=after)
+        if page is None:
+            return None
+        if limit == 0:
+            return Page(items=(), more=bool(page.items))
+        live, _ = await self._with_progress(page.items)
+        return replace(page, items=live)
+
+    async def cancel(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        """Ask a batch to stop; asking again changes nothing. Raises Conflict when it has ended.
+
+        The event is announced again too: whoever asked first may have died before it was sent.
+        """
+        now = self._clock.now()
+        event = fact(EventType.BATCH_CANCELLING, batch)
+        found = await self._metadata.batches.cancel(
+            tenant, batch, now=now, fence_at=now + self._fence, events=[event]
+        )
+        if found is None:
+            found = await self._metadata.batches.get(tenant, batch)
+            if found is None:
+                return None
+            if found.status not in _GOING_ON:
+                raise Conflict(f"Cannot cancel a batch with status '{found.status}'.")
+        if found.status is BatchStatus.CANCELLING:
+            logger.info("Cancelling", extra={"action": "cancelling", "batch_id": batch})
+            await self._announcer.announce(replace(event, traceparent=found.traceparent))
+            await self._endings.spread(batch)
+        return found
+
+    def _window(self, new: NewBatch) -> timedelta:
+        if new.endpoint not in ENDPOINTS:
+            raise invalid_value(new.endpoint, ENDPOINTS, param="endpoint")
+        if self._strict and new.completion_window != "24h":
+            raise invalid_value(new.completion_window, ["24h"], param="completion_window")
+        return parse_window(new.completion_window)
+
+    async def _check_purpose(self, tenant: TenantId, file: FileId) -> None:
+        found = await self._metadata.files.get(tenant, file)
+        if found is not None and found.purpose != BATCH:
+            raise InvalidRequest(
+                f"Invalid 'input_file_id': expected a file with purpose '{BATCH}', but "
+                f"'{file}' has purpose '{found.purpose}'.",
+                param="input_file_id",
+                code="invalid_value",
+            )
+
+    async def _with_progress(self, batches: Sequence[Batch]) -> tuple[Sequence[Batch], bool]:
+        """``batches`` with what executors report of shards that are open in the database too.
+
+        Also whether a reported shard was closed by then. Without the scratch server the database's
+        own counts must do.
+        """
+        running = [batch.id for batch in batches if batch.open_shards]
+        if not running:
+            return batches, False
+        try:
+            reported = await self._progress.read(running)
+        except Temporary as error:
+            logger.warning("No live counts: %s", error, extra={"action": "no_progress"})
+            return batches, False
+        shards = [shard for tallies in reported.values() for shard in tallies]
+        states = await self._metadata.shards.states(shards) if shards else {}
+        is_open = {shard for shard, state in states.items() if state is not ShardState.CLOSED}
+        live = [_live(batch, reported.get(batch.id, {}), is_open) for batch in batches]
+        return live, len(is_open) < len(shards)
+
+
+def _live(batch: Batch, reported: Mapping[ShardId, Tally], is_open: set[ShardId]) -> Batch:
+    """The batch with the tallies of its open shards added, never beyond its total."""
+    tally = sum((reported[shard] for shard in reported if shard in is_open), Tally())
+    if tally == Tally():
+        return batch
+    counts = batch.counts
+    completed = min(counts.completed + tally.completed, counts.total)
+    failed = min(counts.failed + tally.failed, counts.total - completed)
+    usage = tally.usage if batch.usage is None else batch.usage + tally.usage
+    return batch.evolve(
+        counts=Counts(total=counts.total, completed=completed, failed=failed), usage=usage
+    )

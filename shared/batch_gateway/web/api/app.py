@@ -1,0 +1,38 @@
+"""The API as one ASGI application."""
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from batch_gateway.services.batches import BatchService
+from batch_gateway.services.files import FileService
+from batch_gateway.settings import Api
+from batch_gateway.web import body
+from batch_gateway.web.api.batches import BatchRoutes
+from batch_gateway.web.api.exchange import exchanging
+from batch_gateway.web.api.files import FileRoutes
+from batch_gateway.web.api.routing import Resource, unknown_url
+from batch_gateway.web.auth import Authenticator
+from batch_gateway.web.probes import Ready, with_probes
+
+
+def api_app(
+    *,
+    files: FileService,
+    batches: BatchService,
+    auth: Authenticator,
+    settings: Api,
+    ready: Ready,
+    idle_s: float = body.IDLE_S,
+) -> ASGIApp:
+    """All routes, with probes. ``idle_s`` is how long a client may stop in the midst of a body."""
+    table = {
+        **FileRoutes(files, idle_s=idle_s).routes,
+        **BatchRoutes(batches, max_bytes=settings.max_json_bytes, idle_s=idle_s).routes,
+    }
+    resources = [Resource(path, methods, auth) for path, methods in table.items()]
+    router = Router(
+        [Route(resource.path, resource) for resource in resources],
+        redirect_slashes=False,
+        default=unknown_url,
+    )
+    return with_probes(exchanging(router), ready)

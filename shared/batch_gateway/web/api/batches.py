@@ -1,0 +1,84 @@
+"""``/v1/batches``."""
+
+from starlette.responses import Response
+
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.ids import BatchId
+from batch_gateway.services.batches import BatchService
+from batch_gateway.web import body
+from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.openai import BatchObject, CreateBatch, ListObject
+from batch_gateway.web.parsing import integer, parse, plain_id
+
+PAGE, LONGEST_PAGE = 20, 100
+
+
+class BatchRoutes:
+    def __init__(self, batches: BatchService, *, max_bytes: int, idle_s: float) -> None:
+        self._batches = batches
+        self._max_bytes = max_bytes
+        self._idle_s = idle_s
+
+    @property
+    def routes(self) -> Routes:
+        return {
+            "/v1/batches": {"GET": self.list, "POST": self.create},
+            "/v1/batches/{batch_id}": {"GET": self.get},
+            "/v1/batches/{batch_id}/cancel": {"POST": self.cancel},
+        }
+
+    async def create(self, call: Call) -> Response:
+        raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
+        asked = parse(CreateBatch, raw)
+        batch = await self._batches.create(
+            call.tenant, asked.new_batch(), traceparent=call.traceparent
+        )
+        return answer(BatchObject.of(batch))
+
+    async def list(self, call: Call) -> Response:
+        query = call.request.query_params
+        limit = integer(query, "limit", default=PAGE, minimum=0, maximum=LONGEST_PAGE)
+        after = query.get("after")
+        if after is not None and not plain_id(after):
+            raise unknown_cursor(after)
+        page = await self._batches.list(
+            call.tenant, limit=limit, after=None if after is None else BatchId(after)
+        )
+        if page is None:
+            raise unknown_cursor(after or "")
+        return answer(
+            ListObject.of([BatchObject.of(batch) for batch in page.items], more=page.more)
+        )
+
+    async def get(self, call: Call) -> Response:
+        batch_id = _batch_id(call)
+        batch = await self._batches.get(call.tenant, batch_id)
+        if batch is None:
+            raise no_such_batch(batch_id)
+        return answer(BatchObject.of(batch))
+
+    async def cancel(self, call: Call) -> Response:
+        """The body is not looked at: clients send none, but announce JSON."""
+        batch_id = _batch_id(call)
+        batch = await self._batches.cancel(call.tenant, batch_id)
+        if batch is None:
+            raise no_such_batch(batch_id)
+        return answer(BatchObject.of(batch))
+
+
+def _batch_id(call: Call) -> BatchId:
+    given = call.request.path_params["batch_id"]
+    if not plain_id(given):
+        raise no_such_batch(given)
+    return BatchId(given)
+
+
+def no_such_batch(given: str) -> ApiError:
+    return ApiError(404, f"No batch found with id '{given}'.")
+
+
+def unknown_cursor(given: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid 'after': no batch found with id '{given}'.", param="after", code="invalid_value"
+    )

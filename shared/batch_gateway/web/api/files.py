@@ -1,0 +1,151 @@
+"""``/v1/files``: uploads stream in, contents stream out."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from starlette.responses import Response, StreamingResponse
+
+from batch_gateway.core.errors import InvalidRequest, NotFound
+from batch_gateway.core.ids import FileId
+from batch_gateway.core.model import File
+from batch_gateway.services.files import NOT_DOWNLOADABLE, FileService
+from batch_gateway.web import body, metrics
+from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.upload import receive_upload
+from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.multipart import Form
+from batch_gateway.web.openai import FileDeleted, FileObject, ListObject
+from batch_gateway.web.parsing import choice, integer, plain_id
+from batch_gateway.web.ranges import Span, requested
+
+LONGEST_PAGE = 10_000
+
+
+class FileRoutes:
+    def __init__(self, files: FileService, *, idle_s: float) -> None:
+        self._files = files
+        self._idle_s = idle_s
+
+    @property
+    def routes(self) -> Routes:
+        return {
+            "/v1/files": {"GET": self.list, "POST": self.create},
+            "/v1/files/{file_id}": {"GET": self.get, "DELETE": self.delete},
+            "/v1/files/{file_id}/content": {"GET": self.content},
+        }
+
+    async def create(self, call: Call) -> Response:
+        request = call.request
+        chunks = body.chunks(request.receive, idle_s=self._idle_s)
+        form = Form(request.headers.get("content-type", ""), chunks)
+        async with self._files.upload(call.tenant) as upload:
+            file = await receive_upload(form, upload)
+        metrics.UPLOADED_BYTES.inc(file.size)
+        return answer(FileObject.of(file))
+
+    async def list(self, call: Call) -> Response:
+        query = call.request.query_params
+        limit = integer(query, "limit", default=LONGEST_PAGE, minimum=1, maximum=LONGEST_PAGE)
+        order = choice(query, "order", ["asc", "desc"], default="desc")
+        after, purpose = query.get("after"), query.get("purpose")
+        if after is not None and not plain_id(after):
+            raise unknown_cursor(after)
+        if purpose is not None and not plain_id(purpose):
+            return answer(ListObject.of([], more=False))  # no file has such a purpose
+        page = await self._files.list(
+            call.tenant,
+            limit=limit,
+            after=None if after is None else FileId(after),
+            purpose=purpose,
+            descending=order == "desc",
+        )
+        if page is None:
+            raise unknown_cursor(after or "")
+        return answer(ListObject.of([FileObject.of(file) for file in page.items], more=page.more))
+
+    async def get(self, call: Call) -> Response:
+        return answer(FileObject.of(await self._find(call)))
+
+    async def delete(self, call: Call) -> Response:
+        file_id = _file_id(call)
+        if not await self._files.delete(call.tenant, file_id):
+            raise no_such_file(file_id)
+        return answer(FileDeleted(id=file_id))
+
+    async def content(self, call: Call) -> Response:
+        """The bytes, or the one range of them that is asked for (RFC 9110, 14)."""
+        file = await self._find(call)
+        if file.purpose in NOT_DOWNLOADABLE:
+            raise InvalidRequest(f"Not allowed to download files of purpose: {file.purpose}")
+        request = call.request
+        span = requested(request.headers, size=file.size, etag=_etag(file))
+        headers = _content_headers(file, span)
+        status = 200 if span.whole else 206
+        if request.method == "HEAD":
+            return Response(None, status, headers)
+        return StreamingResponse(await self._opened(file, span), status, headers)
+
+    async def _opened(self, file: File, span: Span) -> AsyncIterator[bytes]:
+        """The bytes of ``span``, the first of them read already.
+
+        So a blob that is gone is a 404, not an answer that breaks off.
+        """
+        stream = self._files.read(file, start=span.start, end=span.end)
+        try:
+            first = await anext(stream, b"")
+        except NotFound:
+            raise no_such_file(file.id) from None
+
+        async def rest() -> AsyncIterator[bytes]:
+            yield first
+            async for chunk in stream:
+                yield chunk
+
+        return rest()
+
+    async def _find(self, call: Call) -> File:
+        file_id = _file_id(call)
+        file = await self._files.get(call.tenant, file_id)
+        if file is None:
+            raise no_such_file(file_id)
+        return file
+
+
+def _content_headers(file: File, span: Span) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str(span.end - span.start),
+        "Content-Disposition": _attachment(file.filename),
+        "Accept-Ranges": "bytes",
+        "ETag": _etag(file),
+    }
+    if not span.whole:
+        headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.size}"
+    return headers
+
+
+def _attachment(filename: str) -> str:
+    """Content-Disposition with the name in both of RFC 6266's spellings."""
+    plain = "".join(c if c.isascii() and c not in '"\\' else "_" for c in filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _etag(file: File) -> str:
+    return f'"{file.sha256}"'
+
+
+def _file_id(call: Call) -> FileId:
+    given = call.request.path_params["file_id"]
+    if not plain_id(given):
+        raise no_such_file(given)
+    return FileId(given)
+
+
+def no_such_file(given: str) -> ApiError:
+    return ApiError(404, f"No such File object: {given}", param="id")
+
+
+def unknown_cursor(given: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid 'after': no such File object: {given}", param="after", code="invalid_value"
+    )

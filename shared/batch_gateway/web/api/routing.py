@@ -1,0 +1,69 @@
+"""How a request finds its handler: one resource per path, one handler per method."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from batch_gateway import log
+from batch_gateway.core.ids import TenantId
+from batch_gateway.web.auth import Authenticator
+from batch_gateway.web.envelope import ApiError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request and for whom it is made."""
+
+    request: Request
+    tenant: TenantId
+    traceparent: str  # of the request, or one begun for it
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+#: path -> method -> handler
+Routes = Mapping[str, Mapping[str, Handler]]
+
+
+class Resource:
+    """All methods of one path, as an ASGI application behind the authenticator."""
+
+    def __init__(self, path: str, methods: Mapping[str, Handler], auth: Authenticator) -> None:
+        self.path = path
+        self._methods = dict(methods)
+        if "GET" in methods:
+            self._methods.setdefault("HEAD", methods["GET"])
+        self._auth = auth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        handler = self._methods.get(request.method)
+        if handler is None:
+            raise self._not_allowed(request)
+        tenant = await self._auth.tenant(request.headers)
+        call = Call(request=request, tenant=tenant, traceparent=scope["traceparent"])
+        with log.bound(tenant_id=tenant):
+            response = await handler(call)
+            await response(scope, receive, send)
+
+    def _not_allowed(self, request: Request) -> ApiError:
+        return ApiError(
+            405,
+            f"Not allowed to {request.method} on {request.url.path} (HINT: Perhaps you meant to "
+            "use a different HTTP method?)",
+            code="method_not_supported",
+            headers={"Allow": ", ".join(sorted(self._methods))},
+        )
+
+
+async def unknown_url(scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise ApiError(404, f"Invalid URL ({scope['method']} {scope['path']})")
+
+
+def answer(body: BaseModel) -> Response:
+    """200 with ``body`` as JSON."""
+    return Response(body.model_dump_json(), media_type="application/json")

@@ -1,0 +1,83 @@
+"""The one form that every error of the API has: OpenAI's ``{"error": {...}}``.
+
+Here stands which error gives which status; an unforeseen one is logged and tells the client
+nothing.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
+from batch_gateway.web.body import TooLarge, TooSlow
+
+logger = logging.getLogger(__name__)
+
+#: When to come back after a 503, in seconds. OpenAI's clients give up when told more than 120.
+RETRY_AFTER_S = 5
+
+
+class ApiError(Exception):
+    """An answer that is an error."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type_: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = type_
+        self.param = param
+        self.code = code
+        self.headers = headers
+
+    def response(self) -> Response:
+        error = {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+        content = json.dumps({"error": error}).encode()
+        return Response(content, self.status, self.headers, "application/json")
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """The answer that ``error`` stands for; logs what is not the client's affair."""
+    match error:
+        case ApiError():
+            return error
+        case InvalidRequest():
+            return ApiError(400, error.message, param=error.param, code=error.code)
+        case Conflict():
+            # Asking again would give the same, but clients repeat a 409 unless told not to.
+            return ApiError(409, str(error), headers={"x-should-retry": "false"})
+        case TooLarge():
+            return ApiError(413, "The request body is too large.")
+        case TooSlow():
+            return ApiError(
+                408,
+                "The request body did not arrive in time.",
+                headers={"Connection": "close"},
+            )
+        case Temporary():
+            logger.warning("Unavailable: %s", error, extra={"action": "unavailable"})
+            return ApiError(
+                503,
+                "The service is temporarily unavailable. Please try again.",
+                type_="server_error",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
+    logger.error("A request crashed", exc_info=error, extra={"action": "crash"})
+    return ApiError(
+        500, "The server had an error while processing your request.", type_="server_error"
+    )

@@ -1,0 +1,119 @@
+"""Bodies and query parameters checked, with OpenAI's words for what is wrong with them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.services import refusals
+
+M = TypeVar("M", bound=BaseModel)
+
+_ID = re.compile(r"[!-~]{1,256}", re.ASCII)
+_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+#: pydantic's name of an error -> what was expected.
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "bool_type": "a boolean",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "list_type": "an array",
+}
+
+
+def parse(kind: type[M], body: bytes | Mapping[str, object]) -> M:
+    """``body`` as a ``kind``. Raises InvalidRequest for the first thing that is wrong with it.
+
+    Unknown keys come before all else: when one is misspelt, that is the better hint than the
+    right one's absence.
+    """
+    try:
+        if isinstance(body, bytes):
+            return kind.model_validate_json(body)
+        return kind.model_validate(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        unknown = (each for each in found if each["type"] == "extra_forbidden")
+        raise refusal(next(unknown, found[0])) from None
+
+
+def refusal(error: ErrorDetails) -> InvalidRequest:
+    """OpenAI's words for pydantic's finding."""
+    param = ".".join(str(step) for step in error["loc"] if step != "[key]")
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "json_invalid":
+        return InvalidRequest("We could not parse the JSON body of your request.")
+    if kind == "missing":
+        return refusals.missing(param)
+    if kind == "extra_forbidden":
+        return refusals.unrecognized(param)
+    if kind in _EXPECTED:
+        return refusals.invalid_type(param or "body", _EXPECTED[kind], _json_type(given))
+    if kind == "literal_error":
+        return InvalidRequest(
+            f"Invalid value: '{given}'. Supported values are: {context['expected']}.",
+            param=param,
+            code="invalid_value",
+        )
+    if kind == "greater_than_equal":
+        return refusals.below_minimum(param, context["ge"], given)
+    if kind == "less_than_equal":
+        return refusals.above_maximum(param, context["le"], given)
+    if kind == "string_too_long":
+        return refusals.too_long(param, context["max_length"], len(given))
+    if kind == "too_long":
+        return refusals.too_many_properties(param, context["max_length"], len(given))
+    return InvalidRequest(f"Invalid '{param}': {error['msg']}.", param=param, code="invalid_value")
+
+
+def plain_id(text: str) -> str | None:
+    """``text`` if it could be an id of ours; None otherwise, so nothing odd reaches a database."""
+    return text if _ID.fullmatch(text) else None
+
+
+def integer(
+    query: Mapping[str, str], name: str, *, default: int, minimum: int, maximum: int
+) -> int:
+    """A query parameter within its bounds. Raises InvalidRequest."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not _INTEGER.fullmatch(text):
+        raise refusals.invalid_type(name, "an integer", "a string")
+    value = int(text)
+    if value < minimum:
+        raise refusals.below_minimum(name, minimum, value)
+    if value > maximum:
+        raise refusals.above_maximum(name, maximum, value)
+    return value
+
+
+def choice(query: Mapping[str, str], name: str, values: Sequence[str], *, default: str) -> str:
+    """A query parameter that is one of ``values``. Raises InvalidRequest."""
+    value = query.get(name, default)
+    if value not in values:
+        raise refusals.invalid_value(value, values, param=name)
+    return value
+
+
+def _json_type(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int():
+            return "an integer"
+        case float():
+            return "a decimal"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+    return "an object"
