@@ -3,12 +3,13 @@
 All names begin with the root, whose hash tag puts them on one node, so that a script may reach any
 of them. The scripts make the names themselves (``key()`` in ``lua/_prelude.lua``).
 
-Rows (hashes of simple fields; a missing field is None):
+Rows (hashes of simple fields; a missing field is None), and the plan's order:
 
     file:<id>                         one file
     batch:<id>                        one batch; also status_since, assembler, assembler_until,
                                       swept
     shards:<batch>                    all shards of a batch, in fields such as ``7.epoch``
+    planned:<batch>                   zset of the indexes of those shards
     outbox                            event id -> event
 
 Where a shard stands is said by membership alone, so closing twenty thousand of them is one step:
@@ -40,6 +41,7 @@ Others:
 
     schema                            version of this layout
     staged-shards:<attempt>           a plan that is being written; expires by itself
+    staged-planned:<attempt>
     staged-ready:<attempt>
 """
 
@@ -67,8 +69,6 @@ class Keys:
     def batches_by_status(self, status: BatchStatus) -> str:
         return f"{self.root}:batches-by-status:{status}"
 
-    def staged_shards(self, attempt: str) -> str:
-        return f"{self.root}:staged-shards:{attempt}"
-
-    def staged_ready(self, attempt: str) -> str:
-        return f"{self.root}:staged-ready:{attempt}"
+    def staged(self, kind: str, attempt: str) -> str:
+        """Where a plan's ``kind`` (shards, planned or ready) is written before it is adopted."""
+        return f"{self.root}:staged-{kind}:{attempt}"

@@ -137,7 +137,9 @@ class RedisShards:
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         first = 0
-        while rows := await self._scripts.run("shards", batch=batch, first=first, count=CHUNK):
+        while rows := await self._scripts.run(
+            "shards", batch=batch, first=first, last=first + CHUNK - 1
+        ):
             for fields in rows:
                 yield to_shard(batch, fields)
             first += CHUNK

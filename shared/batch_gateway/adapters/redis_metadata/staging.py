@@ -2,8 +2,8 @@
 
 A plan may have tens of thousands of shards: as arguments of one script they would stall the server
 and everybody with it. So they are written under the fresh name of this attempt first, some hundreds
-at a time; the script that moves the batch on then only renames two keys. An attempt that never gets
-there is dropped by its expiry.
+at a time; the script that moves the batch on then only renames three keys. An attempt that does not
+get there is dropped by its expiry.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from batch_gateway.adapters.redis_metadata.codec import from_planned
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.core.model import Shard, ShardState
 
+KINDS = ("shards", "planned", "ready")  # what a plan consists of
 CHUNK = 500  # shards per round trip: about 100 KB
 LEFTOVERS_EXPIRE = timedelta(hours=1)  # far longer than writing any plan takes
 
@@ -27,15 +28,15 @@ async def stage(scripts: Scripts, shards: Sequence[Shard]) -> str:
 
 
 async def _stage_chunk(scripts: Scripts, attempt: str, shards: Sequence[Shard]) -> None:
-    staged_shards = scripts.keys.staged_shards(attempt)
-    staged_ready = scripts.keys.staged_ready(attempt)
-    items = [text for shard in shards for field in from_planned(shard).items() for text in field]
+    fields = [text for shard in shards for field in from_planned(shard).items() for text in field]
+    planned = {str(shard.index): shard.index for shard in shards}
     ready = {str(shard.index): shard.index for shard in shards if shard.state == ShardState.READY}
     with translated():
         async with scripts.redis.pipeline(transaction=True) as transaction:
-            transaction.hset(staged_shards, items=items)
-            transaction.expire(staged_shards, LEFTOVERS_EXPIRE)
+            transaction.hset(scripts.keys.staged("shards", attempt), items=fields)
+            transaction.zadd(scripts.keys.staged("planned", attempt), planned)
             if ready:
-                transaction.zadd(staged_ready, ready)
-                transaction.expire(staged_ready, LEFTOVERS_EXPIRE)
+                transaction.zadd(scripts.keys.staged("ready", attempt), ready)
+            for kind in KINDS:
+                transaction.expire(scripts.keys.staged(kind, attempt), LEFTOVERS_EXPIRE)
             await transaction.execute()

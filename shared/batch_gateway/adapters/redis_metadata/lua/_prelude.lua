@@ -196,12 +196,11 @@ local function shard_state(batch_id, index)
   return 'closed'
 end
 
--- Index, state and SHARD_FIELDS of a shard; nil when there is no such shard.
+-- Index, state and SHARD_FIELDS of a shard that exists.
 local function shard_row(batch_id, index)
   local names = {}
   for i, field in ipairs(SHARD_FIELDS) do names[i] = index .. '.' .. field end
   local fields = redis.call('HMGET', key('shards', batch_id), unpack(names))
-  if not fields[1] then return nil end
   return {index, shard_state(batch_id, index), unpack(fields)}
 end
 

@@ -6,21 +6,21 @@
 --          shards), now, events [{id, body}]
 -- Returns  the batch's row; nil when it may not be planned (any more)
 
-local function adopt(kind)
-  local staged = key('staged-' .. kind, args.staging)
-  if redis.call('EXISTS', staged) == 0 then return end
-  redis.call('PERSIST', staged)
-  redis.call('RENAME', staged, key(kind, args.batch))
-end
+local KINDS = {'shards', 'planned', 'ready'}
 
 local batch = load_row('batch', args.batch)
 if not batch or not is(batch, args.sources) or batch.ending then
-  redis.call('UNLINK', key('staged-shards', args.staging), key('staged-ready', args.staging))
+  for _, kind in ipairs(KINDS) do redis.call('UNLINK', key('staged-' .. kind, args.staging)) end
   return false
 end
 
-adopt('shards')
-adopt('ready')
+for _, kind in ipairs(KINDS) do
+  local staged = key('staged-' .. kind, args.staging)
+  if redis.call('EXISTS', staged) == 1 then
+    redis.call('PERSIST', staged)
+    redis.call('RENAME', staged, key(kind, args.batch))
+  end
+end
 update(batch, {open_shards = args.open, total = args.total, model = args.model})
 add_tally(batch, args.tally)
 move(batch, 'in_progress', args.now)

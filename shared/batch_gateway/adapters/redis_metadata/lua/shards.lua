@@ -1,12 +1,9 @@
 -- A stretch of a batch's shards, by index.
 -- KEYS     the root
--- ARGS     batch, first (index), count
--- Returns  their rows; fewer than `count` at the end of the plan
+-- ARGS     batch, first, last (ranks in the plan, from 0)
+-- Returns  their rows; none behind the end of the plan
 
+local indexes = redis.call('ZRANGE', key('planned', args.batch), args.first, args.last)
 local rows = {}
-for offset = 0, args.count - 1 do
-  local row = shard_row(args.batch, string.format('%d', args.first + offset))
-  if not row then break end
-  rows[#rows + 1] = row
-end
+for i, index in ipairs(indexes) do rows[i] = shard_row(args.batch, index) end
 return rows

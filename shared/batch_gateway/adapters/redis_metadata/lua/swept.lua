@@ -6,7 +6,7 @@
 local batch = load_row('batch', args.batch)
 if not batch or not TERMINAL[batch.status] then return false end
 
-redis.call('UNLINK', key('shards', batch.id))
+redis.call('UNLINK', key('shards', batch.id), key('planned', batch.id))
 update(batch, {swept = '1'})
 reindex(batch)
 return false
