@@ -134,7 +134,7 @@ class Slots(Protocol):
         ``want`` is in-flight calls plus those ready to start. What all holders saw is folded into
         the pool's limit by ``core.limits`` at most once per controller interval; the calls in
         flight are the ``in_use`` of all holders, not what ``seen`` says. While the generation is
-        missing or younger than ``ttl``, the grant is what is in use.
+        missing or younger than ``ttl``, the grant is at most what is in use.
         """
         ...
 

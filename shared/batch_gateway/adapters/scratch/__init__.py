@@ -42,6 +42,7 @@ class RedisScratch:
         scripts = Scripts(client)
         self._client = client
         self._keys = keys
+        self.prefix = keys.prefix
         self._generation = scripts.load("generation")
         self._rebuild_begin = scripts.load("rebuild_begin")
         self._rebuild_end = scripts.load("rebuild_end")

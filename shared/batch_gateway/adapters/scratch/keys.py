@@ -14,6 +14,7 @@ class Keys:
             raise ValueError(
                 "the prefix of the scratch server's keys must be a word without braces"
             )
+        self.prefix = prefix
         tag = f"{{{prefix}}}"
         self.queue = f"{tag}:queue"
         self.slots = f"{tag}:slots"

@@ -10,7 +10,7 @@ away, folds it (``core.limits``) and sets the new limit by compare-and-set; if s
 set it meanwhile, his view was as good, and this one is dropped.
 
 After a wipe the server does not know which calls are running. Until a generation is planted, and
-for one lifetime of a grant after it, holders are granted just what they report as in use; when
+for one lifetime of a grant after it, holders are granted at most what they report as in use; when
 that time is over, whoever has not reported has no calls any more. The limit begins anew.
 A pool that nobody syncs is remembered for an hour, then it starts like an unknown one.
 """

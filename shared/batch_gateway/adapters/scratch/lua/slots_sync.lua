@@ -60,13 +60,11 @@ local whole = math.max(1, math.floor(tonumber(limit))) -- as core.limits.slots
 local generation = redis.call('HMGET', KEYS[2], 'id', 'planted_ms', 'settled')
 
 -- After a wipe calls may be running that nobody has told of yet. For the lifetime of a grant
--- holders only say what they have; then whoever has said nothing has no calls any more.
+-- holders get no more than what they say is running; then whoever is silent has no calls.
 local settled = generation[1]
   and (generation[3] == '1' or tonumber(generation[2]) + ttl <= now)
-local grant = in_use
-if settled then
-  grant = math.max(0, math.min(fair_share(whole, all), whole - others))
-end
+local share = settled and fair_share(whole, all) or in_use
+local grant = math.max(0, math.min(share, whole - others))
 redis.call('HSET', holders, me, string.format('%.0f:%.0f:%.0f:%.0f',
   now + ttl, math.max(grant, in_use), mine.want, in_use))
 

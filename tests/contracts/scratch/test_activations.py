@@ -1,0 +1,94 @@
+"""The register of activations: never more than the maximum, never none while one would stay."""
+
+import asyncio
+
+import pytest
+from fixtures.scratch import MINUTE, NO_TIME
+
+from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.core.ids import ActivationId
+
+pytestmark = pytest.mark.redis
+
+A, B = ActivationId("a"), ActivationId("b")
+
+
+async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisScratch) -> None:
+    names = [ActivationId(f"a{n}") for n in range(12)]
+
+    entered = await asyncio.gather(
+        *(scratch.activations.enter(name, maximum=5, ttl=MINUTE) for name in names)
+    )
+
+    assert sum(entered) == 5
+    assert await scratch.activations.count() == (5, 0)
+
+
+async def test_running_and_invited_together_never_exceed_the_maximum(
+    scratch: RedisScratch,
+) -> None:
+    await scratch.activations.enter(A, maximum=3, ttl=MINUTE)
+
+    invited = await asyncio.gather(
+        *(scratch.activations.invite(maximum=3, ttl=MINUTE) for _ in range(9))
+    )
+
+    assert sum(invited) == 2
+    assert await scratch.activations.count() == (1, 2)
+
+
+async def test_entering_uses_up_a_pending_wake_up(scratch: RedisScratch) -> None:
+    await scratch.activations.invite(maximum=1, ttl=MINUTE)
+
+    assert await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
+    assert await scratch.activations.count() == (1, 0)
+
+
+async def test_entering_again_keeps_the_place(scratch: RedisScratch) -> None:
+    await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
+    assert not await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
+
+    assert await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
+    assert await scratch.activations.count() == (1, 0)
+
+
+async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisScratch) -> None:
+    await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
+    await scratch.activations.invite(maximum=2, ttl=NO_TIME)
+
+    assert await scratch.activations.count() == (0, 0)
+    assert await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
+
+
+async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisScratch) -> None:
+    await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
+
+    await scratch.activations.renew(A, MINUTE)
+
+    assert await scratch.activations.count() == (1, 0)
+
+
+async def test_leaving_makes_room(scratch: RedisScratch) -> None:
+    await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
+
+    await scratch.activations.leave(A)
+
+    assert await scratch.activations.invite(maximum=1, ttl=MINUTE)
+
+
+async def test_of_several_that_want_to_leave_exactly_one_stays(scratch: RedisScratch) -> None:
+    names = [ActivationId(f"a{n}") for n in range(6)]
+    for name in names:
+        await scratch.activations.enter(name, maximum=6, ttl=MINUTE)
+
+    left = await asyncio.gather(*map(scratch.activations.leave_unless_last, names))
+
+    assert sum(left) == 5
+    assert await scratch.activations.count() == (1, 0)
+
+
+async def test_a_dead_activation_does_not_let_the_last_one_go(scratch: RedisScratch) -> None:
+    await scratch.activations.enter(A, maximum=2, ttl=MINUTE)
+    await scratch.activations.enter(B, maximum=2, ttl=NO_TIME)
+
+    assert not await scratch.activations.leave_unless_last(A)

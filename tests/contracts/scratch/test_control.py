@@ -1,0 +1,87 @@
+"""The control channel: nothing published while listening is lost without a word."""
+
+import asyncio
+
+import pytest
+from fixtures.redis import valkey_server
+from fixtures.scratch import open_own
+
+from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.ids import BatchId
+
+pytestmark = pytest.mark.redis
+
+A, B = BatchId("batch_a"), BatchId("batch_b")
+
+
+async def test_what_is_published_after_entering_is_heard_by_every_listener(
+    scratch: RedisScratch,
+) -> None:
+    async with scratch.control.listen() as one, scratch.control.listen() as two:
+        await scratch.control.publish(A)
+        await scratch.control.publish(B)
+
+        assert [await anext(one), await anext(one)] == [A, B]
+        assert [await anext(two), await anext(two)] == [A, B]
+
+
+async def test_deployments_do_not_hear_each_other(scratch: RedisScratch, redis_url: str) -> None:
+    other = open_own(redis_url)
+    async with scratch.control.listen() as changes:
+        await other.control.publish(A)
+        await scratch.control.publish(B)
+
+        assert await anext(changes) == B
+    await other.close()
+
+
+async def test_a_silent_channel_stays_open(scratch: RedisScratch, monkeypatch) -> None:
+    monkeypatch.setattr("batch_gateway.adapters.scratch.control._PATIENCE_S", 0.01)
+    async with scratch.control.listen() as changes, asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(anext(changes))
+        done, _ = await asyncio.wait([first], timeout=0.2)
+        assert not done
+
+        await scratch.control.publish(A)
+        assert await first == A
+
+
+async def test_a_lost_connection_is_told_and_one_can_listen_again(scratch: RedisScratch) -> None:
+    async with scratch.control.listen() as changes:
+        await scratch._client.client_kill_filter(_type="pubsub")
+
+        with pytest.raises(Unavailable):
+            await anext(changes)
+
+    async with scratch.control.listen() as changes:
+        await scratch.control.publish(A)
+        assert await anext(changes) == A
+
+
+async def test_listening_to_a_server_that_is_gone_is_told(tmp_path) -> None:
+    with valkey_server(tmp_path) as url:
+        scratch = open_own(url)
+        async with scratch.control.listen():
+            await scratch.check()
+
+    with pytest.raises(Unavailable):
+        async with scratch.control.listen():
+            pass
+    await scratch.close()
+
+
+async def test_a_listener_can_be_cancelled(scratch: RedisScratch) -> None:
+    async def listen() -> None:
+        async with scratch.control.listen() as changes:
+            listening.set()
+            await anext(changes)
+
+    listening = asyncio.Event()
+    task = asyncio.create_task(listen())
+    await listening.wait()
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task

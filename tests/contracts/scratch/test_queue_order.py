@@ -1,0 +1,217 @@
+"""Which shard is next."""
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from fixtures.scratch import (
+    ALICE,
+    BOB,
+    HOUR,
+    MINUTE,
+    NO_TIME,
+    PAST,
+    T0,
+    a_lease,
+    a_ticket,
+    drain,
+    open_own,
+)
+
+from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.core.ids import TenantId
+
+pytestmark = pytest.mark.redis
+
+
+async def test_a_batch_is_proposed_in_plan_order(scratch: RedisScratch) -> None:
+    tickets = [a_ticket(index=index) for index in range(12)]
+    await scratch.queue.push(tickets[::-1])
+
+    assert await drain(scratch) == tickets
+
+
+async def test_plan_order_holds_across_the_models_of_a_batch(scratch: RedisScratch) -> None:
+    tickets = [a_ticket(index=index, model="zephyr" if index < 3 else "aya") for index in range(6)]
+    await scratch.queue.push(tickets[::-1])
+
+    assert await drain(scratch) == tickets
+
+
+async def test_in_a_tenant_priority_comes_before_the_deadline(scratch: RedisScratch) -> None:
+    late_but_first = a_ticket("batch_a", priority=0, deadline=T0 + 9 * HOUR)
+    sooner = a_ticket("batch_b", priority=5, deadline=T0 + HOUR)
+    later = a_ticket("batch_c", priority=5, deadline=T0 + 2 * HOUR)
+    await scratch.queue.push([later, sooner, late_but_first])
+
+    assert await drain(scratch) == [late_but_first, sooner, later]
+
+
+async def test_a_later_push_moves_a_batch_whose_deadline_has_changed(
+    scratch: RedisScratch,
+) -> None:
+    await scratch.queue.push([a_ticket("batch_a", deadline=T0 + HOUR)])
+    await scratch.queue.push([a_ticket("batch_b", deadline=T0 + 2 * HOUR)])
+
+    await scratch.queue.push([a_ticket("batch_b", deadline=T0)])
+
+    assert [ticket.shard for ticket in await drain(scratch)] == ["batch_b.0", "batch_a.0"]
+
+
+async def test_only_allowed_models_are_proposed(scratch: RedisScratch) -> None:
+    llama, qwen, aya = (a_ticket(f"batch_{m}", model=m) for m in ("llama", "qwen", "aya"))
+    await scratch.queue.push([llama, qwen, aya])
+
+    assert await scratch.queue.propose(models=[]) is None
+    assert await scratch.queue.propose(models=["other"]) is None
+    assert await scratch.queue.propose(models=["qwen", "other"]) == qwen
+    assert await scratch.queue.propose(models=["llama", "aya"], avoid=["aya"]) == llama
+    assert await scratch.queue.propose(avoid=["aya"]) is None
+    assert await scratch.queue.propose() == aya
+
+
+async def test_a_saturated_model_hides_nobody_elses_work(scratch: RedisScratch) -> None:
+    await scratch.queue.push(
+        [
+            a_ticket(f"batch_{n}", tenant=TenantId(f"t{n % 7}"), priority=0, urgent_after=PAST)
+            for n in range(200)
+        ]
+    )
+    other = a_ticket("batch_z", model="qwen", priority=9)
+    await scratch.queue.push([other])
+
+    assert await scratch.queue.propose(avoid=["llama"]) == other
+
+
+async def test_a_small_job_does_not_wait_behind_a_huge_one_of_another_tenant(
+    scratch: RedisScratch,
+) -> None:
+    await scratch.queue.push([a_ticket("batch_huge", n, deadline=T0) for n in range(300)])
+    for _ in range(20):
+        await scratch.queue.propose()
+    small = a_ticket("batch_small", tenant=BOB, deadline=T0 + 24 * HOUR)
+    await scratch.queue.push([small])
+
+    assert small in [await scratch.queue.propose() for _ in range(2)]
+
+
+async def test_tenants_share_by_their_weights(redis_url: str) -> None:
+    scratch = open_own(redis_url, weights={ALICE: 3.0})
+    for tenant, cost in ((ALICE, 100), (BOB, 50)):
+        await scratch.queue.push(
+            [a_ticket(f"batch_{tenant}", n, tenant=tenant, cost=cost) for n in range(200)]
+        )
+
+    served = Counter[str]()
+    for _ in range(100):
+        ticket = await scratch.queue.propose(reserve=HOUR)
+        assert ticket is not None
+        served[ticket.tenant] += ticket.cost
+
+    assert served[ALICE] == pytest.approx(3 * served[BOB], rel=0.1)
+    await scratch.close()
+
+
+async def test_a_returning_tenant_neither_waits_nor_makes_up_for_its_absence(
+    scratch: RedisScratch,
+) -> None:
+    await scratch.queue.push([a_ticket("batch_a", n) for n in range(100)])
+    for _ in range(30):
+        await scratch.queue.propose(reserve=HOUR)
+    await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(100)])
+
+    tenants = [
+        ticket.tenant for _ in range(20) if (ticket := await scratch.queue.propose(reserve=HOUR))
+    ]
+
+    assert Counter(tenants) == {ALICE: 10, BOB: 10}
+
+
+async def test_leaving_for_a_moment_does_not_wipe_out_a_debt(scratch: RedisScratch) -> None:
+    await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(10)])
+    await scratch.queue.push([a_ticket("batch_a", cost=500)])
+    first_two = {(await scratch.queue.propose(reserve=HOUR)).tenant for _ in range(2)}  # type: ignore[union-attr]
+    assert first_two == {ALICE, BOB}
+
+    await scratch.queue.push([a_ticket("batch_c", cost=500)])
+
+    tenants = [t.tenant for _ in range(4) if (t := await scratch.queue.propose(reserve=HOUR))]
+    assert tenants == [BOB] * 4
+
+
+async def test_what_was_not_served_is_given_back(scratch: RedisScratch) -> None:
+    await scratch.queue.push([a_ticket("batch_a", n) for n in range(50)])
+    await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(50)])
+    for _ in range(40):
+        ticket = await scratch.queue.propose(reserve=HOUR)
+        assert ticket is not None
+        if ticket.tenant == ALICE:
+            await scratch.queue.lease(ticket, a_lease(ticket), MINUTE)
+            await scratch.queue.release(ticket, refund=0.5)
+
+    served = Counter([t.tenant for _ in range(30) if (t := await scratch.queue.propose())])
+
+    assert served[ALICE] == pytest.approx(served[BOB], abs=2)
+    state = await scratch._client.zrange(f"{scratch._keys.queue}:active", 0, -1, withscores=True)
+    assert abs(state[0][1] - state[1][1]) <= 100
+
+
+async def test_a_reservation_that_runs_out_costs_its_tenant_nothing(scratch: RedisScratch) -> None:
+    await scratch.queue.push([a_ticket("batch_a", deadline=T0)])
+    await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(9)])
+    for _ in range(5):
+        found = await scratch.queue.propose(models=["llama"], reserve=NO_TIME)
+        assert found is not None
+        assert found.tenant == ALICE
+
+
+async def test_urgent_batches_come_first_by_deadline(scratch: RedisScratch) -> None:
+    fair = a_ticket("batch_a", tenant=BOB, priority=0, deadline=T0)
+    later = a_ticket("batch_b", deadline=T0 + 2 * HOUR, urgent_after=PAST)
+    sooner = a_ticket("batch_c", priority=9, deadline=T0 + HOUR, urgent_after=PAST)
+    not_yet = a_ticket("batch_d", priority=1, deadline=T0 - HOUR, urgent_after=T0)
+    await scratch.queue.push([fair, later, sooner, not_yet])
+
+    assert (await drain(scratch))[:2] == [sooner, later]
+
+
+async def test_a_batch_becomes_urgent_when_its_time_comes(scratch: RedisScratch) -> None:
+    ticket = a_ticket("batch_b", priority=9, deadline=T0 + HOUR, urgent_after=T0)
+    await scratch.queue.push([a_ticket("batch_a", priority=0), ticket])
+    # The server's clock cannot be moved, so the instant is.
+    await scratch._client.zadd(f"{scratch._keys.queue}:soon", {"batch_b": 1})
+
+    assert await scratch.queue.propose() == ticket
+
+
+async def test_a_push_takes_a_batch_out_of_the_urgent_lane_when_its_window_was_extended(
+    scratch: RedisScratch,
+) -> None:
+    first = a_ticket("batch_a", priority=1)
+    await scratch.queue.push([first, a_ticket("batch_b", urgent_after=PAST)])
+
+    await scratch.queue.push([a_ticket("batch_b", urgent_after=T0, deadline=T0 + HOUR)])
+
+    assert await scratch.queue.propose() == first
+
+
+async def test_urgent_work_leaves_every_fourth_turn_to_the_others(scratch: RedisScratch) -> None:
+    await scratch.queue.push([a_ticket("batch_a", n, urgent_after=PAST) for n in range(40)])
+    await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(40)])
+
+    tenants = [
+        ticket.tenant for _ in range(40) if (ticket := await scratch.queue.propose(reserve=HOUR))
+    ]
+
+    assert Counter(tenants) == {ALICE: 30, BOB: 10}
+    assert tenants[:3] == [ALICE] * 3
+
+
+async def test_urgent_work_alone_gets_every_turn(scratch: RedisScratch) -> None:
+    tickets = [
+        a_ticket(f"batch_{n}", deadline=T0 + timedelta(minutes=n), urgent_after=PAST)
+        for n in range(9)
+    ]
+    await scratch.queue.push(tickets)
+
+    assert await drain(scratch) == tickets

@@ -1,0 +1,199 @@
+"""Memory loss and rebuild, and a server that is in trouble."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from fixtures.redis import free_port, valkey_server
+from fixtures.scratch import HOUR, MINUTE, NO_TIME, a_lease, a_ticket, drain, open_own, sync
+from redis.asyncio import Redis
+
+from batch_gateway.adapters.scratch import RedisScratch, open_scratch
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.ids import ActivationId, BatchId
+from batch_gateway.core.limits import LimitRules
+from batch_gateway.core.model import Tally
+
+pytestmark = pytest.mark.redis
+
+
+async def test_a_new_server_has_no_generation_until_one_is_planted(scratch: RedisScratch) -> None:
+    assert await scratch.generation() is None
+
+    assert await scratch.rebuilding("me", MINUTE)
+    assert await scratch.plant("me", "g1")
+
+    found = await scratch.generation()
+    assert found is not None
+    assert found[0] == "g1"
+    assert NO_TIME <= found[1] < MINUTE
+
+
+async def test_one_at_a_time_rebuilds(scratch: RedisScratch) -> None:
+    took = await asyncio.gather(*(scratch.rebuilding(f"h{n}", MINUTE) for n in range(8)))
+
+    assert sum(took) == 1
+    holder = f"h{took.index(True)}"
+    assert await scratch.rebuilding(holder, MINUTE)
+    assert not await scratch.plant("somebody else", "g")
+    assert await scratch.plant(holder, "g")
+
+
+async def test_nobody_rebuilds_what_has_been_rebuilt(scratch: RedisScratch) -> None:
+    assert await scratch.rebuilding("one", MINUTE)
+    assert await scratch.plant("one", "g")
+
+    assert not await scratch.rebuilding("two", MINUTE)
+
+
+async def test_a_lost_lock_plants_nothing(scratch: RedisScratch) -> None:
+    assert await scratch.rebuilding("slow", NO_TIME)
+    await _until_free(scratch, "quick")
+
+    assert not await scratch.plant("slow", "old")
+    assert await scratch.plant("quick", "new")
+
+
+async def _until_free(scratch: RedisScratch, holder: str) -> None:
+    async with asyncio.timeout(5):
+        while not await scratch.rebuilding(holder, MINUTE):
+            await asyncio.sleep(0)
+
+
+async def test_something_is_done_once_in_a_while(scratch: RedisScratch) -> None:
+    firsts = await asyncio.gather(*(scratch.once("sweep", HOUR) for _ in range(8)))
+
+    assert sum(firsts) == 1
+    assert await scratch.once("another", HOUR)
+
+
+async def test_everything_works_again_after_a_wipe(scratch: RedisScratch) -> None:
+    tickets = [a_ticket(index=index) for index in range(5)]
+    await scratch.queue.push(tickets)
+    held = await scratch.queue.propose(reserve=HOUR)
+    assert held is not None
+    await scratch.queue.lease(held, a_lease(held), MINUTE)
+    await scratch.rebuilding("me", MINUTE)
+    await scratch.plant("me", "before")
+
+    await scratch._client.flushall()
+    await scratch._client.script_flush()
+
+    grant = await sync(scratch, "a", want=5, in_use=2)
+    assert (grant.generation, grant.slots) == (None, 2)
+    await scratch.queue.renew([a_lease(held)], MINUTE)
+    assert await scratch.rebuilding("me", MINUTE)
+    assert await scratch.queue.push(tickets) == 4
+    assert await scratch.plant("me", "after")
+    assert await scratch.queue.alive([a_lease(held)]) == [True]
+    assert await drain(scratch) == tickets[1:]
+
+
+async def test_a_hand_back_after_a_wipe_queues_the_shard(scratch: RedisScratch) -> None:
+    ticket = a_ticket()
+
+    await scratch.queue.release(ticket, refund=1.0)
+
+    assert await scratch.queue.propose() == ticket
+
+
+async def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    with valkey_server(tmp_path) as url:
+        scratch = open_own(url)
+        await scratch.check()
+
+    calls = [
+        scratch.check(),
+        scratch.generation(),
+        scratch.once("x", MINUTE),
+        scratch.queue.propose(),
+        scratch.queue.push([a_ticket()]),
+        sync(scratch, "a", want=1),
+        scratch.slots.leave("pool", ActivationId("a")),
+        scratch.slots.pools(),
+        scratch.activations.count(),
+        scratch.activations.leave(ActivationId("a")),
+        scratch.control.publish(BatchId("batch_a")),
+        scratch.progress.report(a_ticket().shard, Tally(), MINUTE),
+        scratch.progress.forget([a_ticket().shard]),
+    ]
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(error) for error in errors] == [Unavailable] * len(calls)
+    await scratch.close()
+
+
+async def test_a_restarted_server_costs_no_error(tmp_path: Path) -> None:
+    port = free_port()
+    with valkey_server(tmp_path, port=port) as url:
+        scratch = open_own(url)
+        await scratch.queue.push([a_ticket()])
+
+    with valkey_server(tmp_path, port=port):
+        assert await scratch.queue.propose() is None
+        assert await scratch.generation() is None
+        await scratch.progress.forget([a_ticket().shard])
+    await scratch.close()
+
+
+async def test_a_full_server_is_unavailable(tmp_path: Path) -> None:
+    with valkey_server(tmp_path) as url:
+        scratch = open_own(url)
+        await scratch._client.config_set("maxmemory", "1")
+
+        for call in (sync(scratch, "a", want=1), scratch.once("x", MINUTE)):
+            with pytest.raises(Unavailable):
+                await call
+        await scratch.close()
+
+
+async def test_a_read_only_server_is_unavailable(tmp_path: Path) -> None:
+    with valkey_server(tmp_path / "primary") as primary, valkey_server(tmp_path / "copy") as url:
+        scratch = open_own(url)
+        port = int(primary.rsplit(":", 1)[1].partition("/")[0])
+        await scratch._client.execute_command("REPLICAOF", "127.0.0.1", port)
+
+        for call in (
+            scratch.queue.push([a_ticket()]),
+            scratch.slots.leave("pool", ActivationId("a")),
+        ):
+            with pytest.raises(Unavailable):
+                await call
+        await scratch.close()
+
+
+async def test_all_keys_live_on_one_node_of_a_cluster(tmp_path: Path) -> None:
+    with valkey_server(tmp_path, cluster=True) as url:
+        scratch = open_own(url)
+        await scratch.queue.push([a_ticket(index=index) for index in range(3)])
+        ticket = await scratch.queue.propose()
+        assert ticket is not None
+        await scratch.queue.lease(ticket, a_lease(ticket), MINUTE)
+        await scratch.queue.release(ticket, refund=1.0)
+        await scratch.queue.withdraw(BatchId("batch_a"))
+        await sync(scratch, "a", want=1)
+        await scratch.slots.pools()
+        await scratch.activations.invite(maximum=1, ttl=MINUTE)
+        await scratch.activations.enter(ActivationId("a"), maximum=1, ttl=MINUTE)
+        await scratch.progress.report(ticket.shard, Tally(), MINUTE)
+        await scratch.progress.read([BatchId("batch_a"), BatchId("batch_b")])
+        await scratch.rebuilding("me", MINUTE)
+        await scratch.plant("me", "g")
+
+        async with Redis.from_url(url, decode_responses=True) as client:
+            slots = {await client.cluster("KEYSLOT", key) async for key in client.scan_iter()}
+        assert len(slots) == 1
+        await scratch.close()
+
+
+def test_a_prefix_with_braces_is_refused() -> None:
+    with pytest.raises(ValueError, match="braces"):
+        open_scratch("redis://127.0.0.1", prefix="a{b}", rules=LimitRules(), interval=MINUTE)
+
+
+async def test_a_valkey_url_means_the_same(valkey_url: str) -> None:
+    scratch = open_own(valkey_url.replace("redis://", "valkey://"))
+
+    await scratch.check()
+
+    await scratch.close()

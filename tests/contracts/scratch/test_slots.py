@@ -1,0 +1,256 @@
+"""Slots: sharing, cuts, dead holders, the controller behind them, and the time after a wipe."""
+
+import asyncio
+
+import pytest
+from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_own, settle, sync
+
+from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.core.ids import ActivationId
+from batch_gateway.core.limits import LimitRules, LimitState, Observation
+from batch_gateway.ports.scratch import Grant
+
+pytestmark = pytest.mark.redis
+
+START = LimitRules().start
+DROP = Observation(dropped=1)
+
+
+@pytest.fixture
+async def moving(redis_url):
+    """A server whose limits move at every sync."""
+    scratch = open_own(redis_url, interval=NO_TIME)
+    await settle(scratch)
+    yield scratch
+    await scratch.close()
+
+
+async def test_one_holder_gets_what_he_wants_up_to_the_limit(scratch: RedisScratch) -> None:
+    await settle(scratch, "g1")
+
+    modest = await sync(scratch, "a", want=3)
+    greedy = await sync(scratch, "a", want=300)
+
+    assert modest == Grant(slots=3, limit=START, free=START - 3, generation="g1")
+    assert greedy == Grant(slots=START, limit=START, free=0, generation="g1")
+
+
+async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisScratch) -> None:
+    await settle(scratch)
+    await sync(scratch, "a", want=50)
+
+    newcomer = await sync(scratch, "b", want=50)
+    running = await sync(scratch, "a", want=50, in_use=START)
+    still_full = await sync(scratch, "b", want=50)
+    ended = await sync(scratch, "a", want=50, in_use=4)
+    at_last = await sync(scratch, "b", want=50)
+
+    assert newcomer.slots == still_full.slots == 0
+    assert running.slots == ended.slots == 4  # below what is in use: start nothing
+    assert at_last.slots == 4
+
+
+async def test_what_the_modest_leave_is_for_the_others(scratch: RedisScratch) -> None:
+    await settle(scratch)
+    await sync(scratch, "a", want=1)
+    await sync(scratch, "b", want=0)
+
+    assert (await sync(scratch, "c", want=100)).slots == START - 1
+
+
+async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisScratch) -> None:
+    await settle(scratch)
+    wants = {"a": 9, "b": 9, "c": 9}
+    for _ in range(3):
+        shares = {name: (await sync(scratch, name, want)).slots for name, want in wants.items()}
+    again = {name: (await sync(scratch, name, want)).slots for name, want in wants.items()}
+
+    assert sorted(shares.values()) == [2, 3, 3]
+    assert again == shares
+
+
+async def test_a_silent_holder_loses_his_grant(scratch: RedisScratch) -> None:
+    await settle(scratch)
+    await sync(scratch, "a", want=8, ttl=NO_TIME)
+
+    assert (await sync(scratch, "b", want=8)).slots == 8
+    assert (await sync(scratch, "a", want=8)).slots == 0
+
+
+async def test_leaving_gives_everything_back_at_once(scratch: RedisScratch) -> None:
+    await settle(scratch)
+    await sync(scratch, "a", want=8)
+
+    await scratch.slots.leave(POOL, ActivationId("a"))
+
+    assert (await sync(scratch, "b", want=8)).slots == 8
+
+
+async def test_pools_do_not_share(scratch: RedisScratch) -> None:
+    await settle(scratch)
+
+    one = await sync(scratch, "a", want=99, pool="one")
+    other = await sync(scratch, "a", want=99, pool="other")
+
+    assert one.slots == other.slots == START
+
+
+async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=3, in_use=2, seen=Observation(dropped=1))
+    await sync(moving, "b", want=2)
+    await sync(moving, "dead", want=2, ttl=NO_TIME)
+
+    (state,) = await moving.slots.pools()
+
+    assert (state.pool, state.granted, state.holders) == (POOL, 5, 2)
+    assert state.limit == LimitState(limit=7.0, slow_start=False, last_brake="dropped")
+
+
+async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisScratch) -> None:
+    assert await scratch.slots.pools() == []
+
+
+async def test_a_drop_cuts_the_limit_at_once(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=50)
+
+    cut = await sync(moving, "a", want=50, in_use=8, seen=DROP)
+
+    assert (cut.limit, cut.slots) == (7, 7)
+
+
+async def test_after_a_cut_grants_only_fall(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=4)
+    await sync(moving, "b", want=4)
+    for _ in range(3):
+        cut = await sync(moving, "a", want=4, in_use=4, seen=DROP)
+
+    other = await sync(moving, "b", want=9, in_use=0)
+    mine = await sync(moving, "a", want=4, in_use=4)
+
+    assert cut.limit == 5
+    assert other.slots == 1  # the limit less the four that run at the other holder
+    assert mine.slots == 2  # his share: two of his calls must end before he starts another
+
+
+async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=50)
+
+    grown = await sync(moving, "a", want=50, in_use=8, seen=Observation(successes=8))
+
+    assert grown.limit == 16
+    assert (await sync(moving, "a", want=50, in_use=8)).slots == 16
+
+
+async def test_an_unused_limit_does_not_grow(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=2)
+
+    grant = await sync(moving, "a", want=2, in_use=2, seen=Observation(successes=500))
+
+    assert grant.limit == START
+
+
+async def test_all_holders_calls_count_as_use(moving: RedisScratch) -> None:
+    for name in "abcd":
+        await sync(moving, name, want=2)
+    for name in "abc":
+        await sync(moving, name, want=2, in_use=2)
+
+    grant = await sync(moving, "d", want=2, in_use=0, seen=Observation(successes=4))
+
+    assert grant.limit == 12
+
+
+async def test_a_brake_is_reported_by_name(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=8, in_use=8, seen=Observation(successes=9, brake="engine queue"))
+
+    (state,) = await moving.slots.pools()
+
+    assert state.limit == LimitState(limit=7.0, slow_start=False, last_brake="engine queue")
+
+
+async def test_what_is_seen_between_two_folds_is_added_up(redis_url: str) -> None:
+    waiting = open_own(redis_url)
+    folding = another_process(waiting, redis_url, interval=NO_TIME)
+    await settle(waiting)
+    await sync(waiting, "a", want=8)  # the first sync of all folds
+    for name in "ab":
+        grant = await sync(waiting, name, want=4, in_use=4, seen=Observation(successes=2))
+        assert grant.limit == START
+
+    folded = await sync(folding, "a", want=4, in_use=4, seen=Observation(successes=1))
+    again = await sync(folding, "a", want=4, in_use=4)
+
+    assert folded.limit == again.limit == START + 5
+    await waiting.close()
+    await folding.close()
+
+
+async def test_another_process_goes_on_from_the_learned_limit(redis_url: str) -> None:
+    first = open_own(redis_url, interval=NO_TIME)
+    await settle(first)
+    await sync(first, "a", want=50)
+    await sync(first, "a", want=50, in_use=8, seen=Observation(successes=8))
+    await first.slots.leave(POOL, ActivationId("a"))
+    second = another_process(first, redis_url, interval=HOUR)
+
+    assert (await sync(second, "b", want=50)).slots == 16
+    await first.close()
+    await second.close()
+
+
+async def test_an_idle_pool_is_forgotten_after_an_hour(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=8)
+
+    lifetimes = [
+        await moving._client.pttl(f"{moving._keys.slots}:{kind}:{POOL}")
+        for kind in ("limit", "holders")
+    ]
+
+    assert all(0 < lifetime <= 3_600_000 for lifetime in lifetimes)
+
+
+async def test_without_a_generation_only_running_calls_are_granted(scratch: RedisScratch) -> None:
+    silent = await sync(scratch, "a", want=5)
+    busy = await sync(scratch, "b", want=50, in_use=5)
+    too_busy = await sync(scratch, "c", want=50, in_use=9)
+
+    assert (silent.slots, silent.generation) == (0, None)
+    assert (busy.slots, busy.generation) == (5, None)
+    assert (too_busy.slots, too_busy.generation) == (START - 5, None)
+
+
+async def test_for_one_grace_period_after_planting_only_running_calls_are_granted(
+    scratch: RedisScratch,
+) -> None:
+    assert await scratch.rebuilding("me", MINUTE)
+    assert await scratch.plant("me", "g2")
+
+    early = await sync(scratch, "a", want=8, in_use=2, ttl=HOUR)
+    late = await sync(scratch, "a", want=8, in_use=2, ttl=NO_TIME)
+
+    assert early == Grant(slots=2, limit=START, free=0, generation="g2")
+    assert late.slots == 8
+
+
+async def test_calls_that_outlived_a_wipe_count_against_the_limit_afterwards(
+    scratch: RedisScratch,
+) -> None:
+    await sync(scratch, "a", want=6, in_use=6)
+    await settle(scratch)
+
+    assert (await sync(scratch, "b", want=8)).slots == 2
+
+
+async def test_concurrent_folds_are_not_lost_but_never_applied_twice(redis_url: str) -> None:
+    scratch = open_own(redis_url, interval=NO_TIME, rules=LimitRules(start=200))
+    await settle(scratch)
+    grown = Observation(successes=1)
+
+    await asyncio.gather(
+        *(sync(scratch, f"h{n}", want=20, in_use=20, seen=grown) for n in range(10))
+    )
+
+    (pool,) = await scratch.slots.pools()
+    assert 201 <= pool.limit.limit <= 210
+    assert pool.limit.limit == int(pool.limit.limit)
+    await scratch.close()
