@@ -5,7 +5,8 @@ database does not answer. Losing a race is ``None``, ``False`` or an empty resul
 
 Locks are always taken in the order batch, shards ascending, outbox. A method that returns events'
 effects writes ``events`` to the outbox in the same transaction; writing an event whose id is
-already there is no error and changes nothing.
+already there is no error and changes nothing. An event's age counts from the ``now`` of the call
+that wrote it (``create``: from the batch's creation).
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -44,7 +45,9 @@ class Page(Generic[T]):
 
 
 class FileRows(Protocol):
-    async def add(self, file: File) -> None: ...
+    async def add(self, file: File) -> None:
+        """Raises Conflict when the id is taken."""
+        ...
 
     async def get(self, tenant: TenantId, file: FileId) -> File | None:
         """None when there is none, or it is another tenant's."""
@@ -67,12 +70,14 @@ class FileRows(Protocol):
         ...
 
     async def expired(self, now: datetime, limit: int) -> Sequence[File]:
-        """Files of all tenants whose ``expires_at`` has passed, oldest first."""
+        """Files of all tenants whose ``expires_at`` has passed, the first to expire first."""
         ...
 
 
 class BatchRows(Protocol):
-    async def create(self, batch: Batch, events: Sequence[Event]) -> None: ...
+    async def create(self, batch: Batch, events: Sequence[Event]) -> None:
+        """Raises Conflict when the id is taken."""
+        ...
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         """None when there is none, or it is another tenant's."""
@@ -100,11 +105,11 @@ class BatchRows(Protocol):
     ) -> Batch | None:
         """validating -> in_progress with all ``shards``, unless it has an ending.
 
-        Shards may come already closed (lines that were answered while planning): they count as
-        such and their tally goes into the counts. When none is open the batch moves on to
-        finalizing at once (both timestamps set); the caller then announces it as executed.
-        ``open_shards``, ``counts.total`` and ``model`` are set. ``events`` are written only
-        when this call did it.
+        The indexes of ``shards`` are 0, 1, 2 and so on. They may come already closed (lines that
+        were answered while planning): they count as such and their tally goes into the counts.
+        When none is open the batch moves on to finalizing at once (both timestamps set); the
+        caller then announces it as executed. ``open_shards``, ``counts.total`` and ``model`` are
+        set. ``events`` are written only when this call did it.
         """
         ...
 
@@ -116,7 +121,10 @@ class BatchRows(Protocol):
         now: datetime,
         events: Sequence[Event],
     ) -> Batch | None:
-        """To failed from any state that allows it; closes all its shards. None otherwise."""
+        """To failed from any state that allows it; closes all its shards. None otherwise.
+
+        Counts and usage stay as they are.
+        """
         ...
 
     async def cancel(
@@ -130,7 +138,9 @@ class BatchRows(Protocol):
     ) -> Batch | None:
         """To cancelling with ending cancelled; closes the shards that are ready.
 
-        Leased shards stay open until their holder or the fence closes them. ``events`` are
+        Leased shards stay open until their holder or the fence closes them. What the closed ones
+        had finished (released earlier) stays in their rows and is left out of the counts until
+        assembly has counted exactly. An ending expired is replaced. ``events`` are
         written only when the state changed. None when the state does not allow it (look again:
         it may be cancelling already) or there is no such batch of the tenant.
         """
@@ -142,8 +152,9 @@ class BatchRows(Protocol):
         """Set ending expired on a validating or in_progress batch whose deadline has passed.
 
         The deadline is judged by the database's own clock inside the UPDATE (it may have been
-        moved meanwhile). Ready shards are closed; when none is open after that, the batch goes
-        to finalizing (``finalizing_at`` = now). None when it is not due or has an ending already.
+        moved meanwhile). Ready shards are closed, as by ``cancel``; when none is open after that,
+        the batch goes to finalizing (``finalizing_at`` = now). None when it is not due or has an
+        ending already.
         """
         ...
 
@@ -156,7 +167,8 @@ class BatchRows(Protocol):
     ) -> Batch | None:
         """Take, or renew under the same ``holder``, the right to assemble an assemblable batch.
 
-        None when it is not assemblable, or another holder's right has not run out yet.
+        None when it is not assemblable, or another holder's right has not run out yet: it ends at
+        that holder's ``now`` + ``ttl``.
         """
         ...
 
@@ -176,15 +188,16 @@ class BatchRows(Protocol):
     ) -> Batch | None:
         """To completed, expired or cancelled, with its file rows, as ``SOURCES`` allows.
 
-        Only while ``holder`` holds the assembly. The ending decides between completed and
-        expired: asking for the wrong one is refused with None, so the caller looks again.
+        Only while ``holder`` holds the assembly; a right that ran out counts until another holder
+        takes it. The ending decides between completed and expired: asking for the wrong one is
+        refused with None, so the caller looks again.
         """
         ...
 
     async def unfinished(
         self, statuses: Sequence[BatchStatus], *, before: datetime, limit: int
     ) -> Sequence[Batch]:
-        """Batches in one of ``statuses`` since before ``before``, oldest first (for sweeps)."""
+        """Batches in one of ``statuses`` since before ``before``, longest first (for sweeps)."""
         ...
 
     async def overdue(self, limit: int) -> Sequence[Batch]:
@@ -288,7 +301,10 @@ class ShardRows(Protocol):
         ...
 
     async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
-        """What became of each lease and its batch, in one query; same order as asked."""
+        """What became of each lease and its batch, in one query; same order as asked.
+
+        Of an unknown batch: not held, and ending.
+        """
         ...
 
     async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:

@@ -23,7 +23,10 @@ from batch_gateway.adapters.sql.schema import Instant
 #: How long a SQLite writer waits for the others, unless the URL says otherwise (``?timeout=``).
 SQLITE_TIMEOUT_S = 20.0
 
+#: A server that has not answered after this is taken for gone. The longest statement, writing the
+#: shards of a plan, takes a few seconds.
 POSTGRES_CONNECT_TIMEOUT_S = 10.0
+POSTGRES_STATEMENT_TIMEOUT_S = 60.0
 
 #: The key of the advisory lock that one migrating process holds: the product's name in ASCII.
 MIGRATION_LOCK = int.from_bytes(b"batchgw", "big")
@@ -63,7 +66,10 @@ def create_engine(url: str, pool_size: int) -> AsyncEngine:
         max_overflow=0,
         pool_use_lifo=True,
         pool_pre_ping=True,
-        connect_args={"timeout": POSTGRES_CONNECT_TIMEOUT_S},
+        connect_args={
+            "timeout": POSTGRES_CONNECT_TIMEOUT_S,
+            "command_timeout": POSTGRES_STATEMENT_TIMEOUT_S,
+        },
     )
 
 
@@ -116,14 +122,14 @@ def unavailable(error: sa.exc.DBAPIError) -> bool:
     """Whether a driver's error means that the database cannot serve us now.
 
     PostgreSQL says so by the class of its SQLSTATE, SQLite by the type of the exception (locked,
-    disk full, not readable).
+    disk full, not readable: operational; not a database file: nothing more special).
     """
     if error.connection_invalidated:
         return True
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return state[:2] in _POSTGRES_UNAVAILABLE or state == "55P03"  # lock not available
-    return isinstance(error.orig, sqlite3.OperationalError)
+    return type(error.orig) in (sqlite3.OperationalError, sqlite3.DatabaseError)
 
 
 _POSTGRES_UNAVAILABLE = frozenset(

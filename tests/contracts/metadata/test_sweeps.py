@@ -1,0 +1,137 @@
+"""BatchRows: what sweeps find, and what they do with it."""
+
+from fixtures.metadata import (
+    ALICE,
+    FAR_AHEAD,
+    LONG_AGO,
+    SECOND,
+    T0,
+    a_batch,
+    a_tally,
+    an_event,
+    claimed,
+    finalizing,
+    planned,
+    unsent_ids,
+)
+
+from batch_gateway.core.model import BatchStatus, ShardState
+
+S = BatchStatus
+LATER = T0 + 60 * SECOND
+AGES_AGO = LONG_AGO - SECOND
+
+
+def _ids(batches):
+    return [batch.id for batch in batches]
+
+
+async def test_unfinished_batches_come_by_the_time_in_their_present_status(metadata):
+    fresh = a_batch(created_at=T0 + 5 * SECOND)
+    await metadata.batches.create(fresh, [])
+    running = await planned(metadata)  # since T0 + 1
+    merged = await finalizing(metadata)  # since T0 + 2
+    stopping = await planned(metadata)
+    await metadata.batches.cancel(ALICE, stopping.id, now=LATER, fence_at=LATER, events=[])
+
+    async def found(*statuses, before, limit=10):
+        return _ids(await metadata.batches.unfinished(statuses, before=before, limit=limit))
+
+    four = (S.VALIDATING, S.IN_PROGRESS, S.FINALIZING, S.CANCELLING)
+    by_age = [running.id, merged.id, fresh.id, stopping.id]
+    assert await found(*four, before=FAR_AHEAD) == by_age
+    assert await found(*four, before=FAR_AHEAD, limit=2) == by_age[:2]
+    assert await found(*four, before=LATER) == by_age[:3]
+    assert await found(S.CANCELLING, S.VALIDATING, before=FAR_AHEAD) == by_age[2:]
+
+
+async def test_overdue_batches_are_judged_by_the_databases_clock(metadata):
+    unplanned = a_batch(deadline=LONG_AGO)
+    await metadata.batches.create(unplanned, [])
+    running = await planned(metadata, deadline=AGES_AGO)
+    await planned(metadata, deadline=FAR_AHEAD)
+    await finalizing(metadata, deadline=LONG_AGO)
+    expiring = await planned(metadata, deadline=LONG_AGO)
+    await claimed(metadata, expiring, 0)
+    await metadata.batches.expire(expiring.id, now=T0, fence_at=FAR_AHEAD, events=[])
+
+    assert _ids(await metadata.batches.overdue(10)) == [running.id, unplanned.id]
+    assert _ids(await metadata.batches.overdue(1)) == [running.id]
+
+
+async def test_fenced_batches_are_judged_by_the_databases_clock(metadata):
+    async def ended(fence_at, held=True):
+        batch = await planned(metadata)
+        lease = await claimed(metadata, batch, 0) if held else None
+        await metadata.batches.cancel(ALICE, batch.id, now=T0, fence_at=fence_at, events=[])
+        return batch, lease
+
+    passed, lease = await ended(LONG_AGO)
+    earlier, _ = await ended(AGES_AGO)
+    await ended(FAR_AHEAD)
+    await ended(LONG_AGO, held=False)
+
+    assert _ids(await metadata.batches.fenced(10)) == [earlier.id, passed.id]
+    assert _ids(await metadata.batches.fenced(1)) == [earlier.id]
+    await metadata.shards.release(lease.ref, [], a_tally(0), now=LATER, events=[])
+    assert _ids(await metadata.batches.fenced(10)) == [earlier.id]
+
+
+async def test_a_batch_that_was_stranded_is_found_and_finalized(metadata):
+    await planned(metadata)
+    stranded = a_batch(status=S.IN_PROGRESS, in_progress_at=T0)
+    await metadata.batches.create(stranded, [])
+
+    assert _ids(await metadata.batches.stranded(10)) == [stranded.id]
+    result = await metadata.batches.finalize(stranded.id, now=LATER, events=[an_event(stranded)])
+
+    assert result == stranded.evolve(status=S.FINALIZING, finalizing_at=LATER)
+    assert await metadata.batches.load(stranded.id) == result
+    assert await metadata.batches.stranded(10) == []
+    assert await unsent_ids(metadata) == [an_event(stranded).id]
+
+
+async def test_a_batch_with_open_shards_is_not_finalized(metadata):
+    running = await planned(metadata)
+    fresh = a_batch()
+    await metadata.batches.create(fresh, [])
+
+    for batch in (running, fresh):
+        event = an_event(batch)
+        assert await metadata.batches.finalize(batch.id, now=LATER, events=[event]) is None
+        assert await metadata.batches.load(batch.id) == batch
+    assert await unsent_ids(metadata) == []
+
+
+async def test_ended_batches_are_found_until_they_are_swept(metadata):
+    running = await planned(metadata)
+    batches = [await planned(metadata) for _ in range(2)]
+    for number, batch in enumerate(reversed(batches)):
+        await metadata.batches.fail(batch.id, [], now=LATER + number * SECOND, events=[])
+    second, first = [await metadata.batches.load(batch.id) for batch in batches]
+
+    assert list(await metadata.batches.ended(limit=10)) == [first, second]
+    assert list(await metadata.batches.ended(limit=1)) == [first]
+    await metadata.batches.swept(first.id)
+    await metadata.batches.swept(first.id)
+    await metadata.batches.swept(running.id)
+
+    assert list(await metadata.batches.ended(limit=10)) == [second]
+    assert await metadata.batches.load(first.id) == first
+    assert [shard async for shard in metadata.shards.of_batch(first.id)] == []
+    kept = [shard.state async for shard in metadata.shards.of_batch(running.id)]
+    assert kept == [ShardState.READY] * 2
+
+
+async def test_batches_are_counted_by_status(metadata):
+    assert sum((await metadata.batches.count_by_status()).values()) == 0
+    for _ in range(3):
+        await planned(metadata)
+    await finalizing(metadata)
+
+    counts = await metadata.batches.count_by_status()
+
+    assert {status: count for status, count in counts.items() if count} == {
+        S.IN_PROGRESS: 3,
+        S.FINALIZING: 1,
+    }
