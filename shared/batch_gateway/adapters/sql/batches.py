@@ -46,8 +46,7 @@ class SqlBatches(BatchSweeps):
 
     async def create(self, batch: Batch, events: Sequence[Event]) -> None:
         async with self._database.writing() as connection:
-            row = {**batch_columns(batch), "swept": False}
-            await connection.execute(sa.insert(batches).values(row))
+            await connection.execute(sa.insert(batches).values(batch_columns(batch)))
             await write_events(connection, events, batch.created_at)
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
@@ -248,4 +247,4 @@ class SqlBatches(BatchSweeps):
             if found is None or not found.terminal:
                 return
             await connection.execute(sa.delete(shard_table).where(shard_table.c.batch_id == batch))
-            await save(connection, found, found, {"swept": True})
+            await save(connection, found, found, {"unswept": False})

@@ -17,6 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from batch_gateway.adapters.sql.schema import Instant
 
@@ -54,6 +56,25 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
         "(CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
         " + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER) * 1000)"
     )
+
+
+class Unindexed(FunctionElement[Any]):
+    """A column, told to SQLite in a way that keeps it from choosing that column's indexes.
+
+    SQLite's planner guesses without statistics. PostgreSQL's knows better.
+    """
+
+    inherit_cache = True
+
+
+@compiles(Unindexed)
+def _as_it_is(element: Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(Unindexed, "sqlite")
+def _with_a_plus(element: Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return "+" + compiler.process(element.clauses, **options)
 
 
 def create_engine(url: str, pool_size: int) -> AsyncEngine:

@@ -85,6 +85,7 @@ def batch_columns(batch: Batch) -> Columns:
     return {
         **{name: getattr(batch, name) for name in _SAME_IN_BATCH},
         "status_since": status_since(batch),
+        "unswept": batch.terminal,  # until ``swept``: a terminal row is never written again
         "metadata": None if batch.metadata is None else dict(batch.metadata),
         "total": batch.counts.total,
         "completed": batch.counts.completed,

@@ -50,7 +50,7 @@ def _index(name: str, *columns: str, where: sa.TextClause | None = None) -> sa.I
 DEADLINE_RUNS = sa.text("ending IS NULL AND status IN ('validating', 'in_progress')")
 WAITS_FOR_FENCE = sa.text("ending IS NOT NULL AND open_shards > 0")
 STRANDED = sa.text("status = 'in_progress' AND open_shards = 0")
-UNSWEPT = sa.text("NOT swept AND status IN ('completed', 'failed', 'expired', 'cancelled')")
+UNSWEPT = sa.text("unswept")
 EXPIRES = sa.text("expires_at IS NOT NULL")
 READY = sa.text("state = 'ready'")
 LEASED = sa.text("state = 'leased'")
@@ -116,7 +116,7 @@ batches = sa.Table(
     _optional("cancelled_at", Instant),
     _optional("assembler", sa.Text),  # who may assemble it, and until when nobody else may
     _optional("assembler_until", Instant),
-    _column("swept", sa.Boolean),  # its work objects are deleted
+    _column("unswept", sa.Boolean),  # ended, but its work objects are not deleted yet
     _index("batches_of_tenant", "tenant", "created_at", "id"),
     _index("batches_by_status", "status", "status_since", "id"),
     _index("batches_by_deadline", "deadline", "id", where=DEADLINE_RUNS),

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.dialects import Unindexed
 from batch_gateway.adapters.sql.rows import Row, part_list, result_columns, shard_is, to_shard
 from batch_gateway.adapters.sql.schema import (
     LEASED,
@@ -144,7 +145,7 @@ class SqlShards:
             .join_from(shards, batches)
             .where(
                 READY,
-                batches.c.status == BatchStatus.IN_PROGRESS,
+                Unindexed(batches.c.status) == BatchStatus.IN_PROGRESS,
                 batches.c.paused.is_(False),
                 batches.c.ending.is_(None),
             )

@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("cancelled_at", sa.BigInteger(), nullable=True),
         sa.Column("assembler", sa.Text(), nullable=True),
         sa.Column("assembler_until", sa.BigInteger(), nullable=True),
-        sa.Column("swept", sa.Boolean(), nullable=False),
+        sa.Column("unswept", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
@@ -78,12 +78,8 @@ def upgrade() -> None:
         "batches_unswept",
         "batches",
         ["status_since", "id"],
-        postgresql_where=sa.text(
-            "NOT swept AND status IN ('completed', 'failed', 'expired', 'cancelled')"
-        ),
-        sqlite_where=sa.text(
-            "NOT swept AND status IN ('completed', 'failed', 'expired', 'cancelled')"
-        ),
+        postgresql_where=sa.text("unswept"),
+        sqlite_where=sa.text("unswept"),
     )
 
     op.create_table(

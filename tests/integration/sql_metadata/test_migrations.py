@@ -1,0 +1,133 @@
+"""The migrations make the tables that ``schema`` describes, once, whoever starts first."""
+
+import asyncio
+import subprocess
+import sys
+from importlib.resources import files
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from batch_gateway.adapters.sql import open_sql
+from batch_gateway.adapters.sql.dialects import create_engine
+from batch_gateway.adapters.sql.schema import REVISION, metadata
+from batch_gateway.core.errors import Unavailable
+
+
+async def _run(url, work):
+    """Run ``work`` with a synchronous connection."""
+    engine = create_engine(url, 1)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+def _differences(connection):
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return compare_metadata(context, metadata)
+
+
+def _indexes(connection):
+    """Names and, as far as they have one, whether there is a predicate."""
+    inspector = sa.inspect(connection)
+    return {
+        (index["name"], any(key.endswith("_where") for key in index["dialect_options"]))
+        for table in metadata.tables
+        for index in inspector.get_indexes(table)
+    }
+
+
+async def test_the_migrations_make_the_tables_that_are_described(empty_url):
+    store = await open_sql(empty_url, pool_size=1, migrate=True)
+    await store.close()
+
+    assert await _run(empty_url, _differences) == []
+    assert await _run(empty_url, _indexes) == {
+        (index.name, index.dialect_options["sqlite"]["where"] is not None)
+        for table in metadata.tables.values()
+        for index in table.indexes
+    }
+
+
+def test_the_expected_revision_is_the_newest_migration():
+    config = Config()
+    config.set_main_option(
+        "script_location", str(files("batch_gateway.adapters.sql") / "migrations")
+    )
+
+    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+
+
+async def test_a_migrated_database_is_ready_and_migrating_again_changes_nothing(empty_url):
+    for _ in range(2):
+        store = await open_sql(empty_url, pool_size=1, migrate=True)
+        await store.check()
+        await store.close()
+
+
+async def test_opening_without_migrating_makes_no_tables_and_the_check_says_so(empty_url):
+    store = await open_sql(empty_url, pool_size=1, migrate=False)
+
+    with pytest.raises(Unavailable, match=r"schema version none, but this release needs"):
+        await store.check()
+
+    assert await _run(empty_url, lambda connection: sa.inspect(connection).get_table_names()) == []
+    await store.close()
+
+
+async def test_the_schema_of_another_release_is_refused(empty_url):
+    store = await open_sql(empty_url, pool_size=1, migrate=True)
+    other = sa.text("UPDATE alembic_version SET version_num = '9999'")
+    await _run(empty_url, lambda connection: connection.execute(other))
+
+    with pytest.raises(Unavailable, match=f"version 9999, but this release needs {REVISION}"):
+        await store.check()
+
+    await store.close()
+
+
+async def test_processes_that_start_at_once_migrate_once(empty_url):
+    program = (
+        "import asyncio, sys\n"
+        "from batch_gateway.adapters.sql import open_sql\n"
+        "async def main():\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    store = await open_sql(sys.argv[1], pool_size=1, migrate=True)\n"
+        "    await store.check()\n"
+        "    await store.close()\n"
+        "asyncio.run(main())\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty_url, **pipes)
+        for _ in range(4)
+    ]
+    for process in processes:
+        await process.stdout.readline()
+
+    results = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+
+    assert [
+        (process.returncode, errors)
+        for process, (_, errors) in zip(processes, results, strict=True)
+    ] == [(0, b"")] * len(processes)
+
+
+def test_only_migrating_imports_alembic_and_only_the_dialect_in_use_is_imported():
+    program = (
+        "import asyncio, sys\n"
+        "from batch_gateway.adapters.sql import open_sql\n"
+        "store = asyncio.run(open_sql('sqlite+aiosqlite:///x.db', pool_size=1, migrate=False))\n"
+        "print(*sorted({'alembic', 'asyncpg', 'mako'} & set(sys.modules)))\n"
+    )
+
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert result.stdout.split() == []
