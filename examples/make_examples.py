@@ -53,8 +53,8 @@ waterproof without the height of its water column, and never advise on medical q
 
 PRODUCTS = (
     *("the Alder tent", "my Ridge 45 pack", "the Larch rain jacket", "a Kestrel helmet"),
-    *("the Birch sleeping bag", "my Tarn boots", "the Ember stove", "a Willow bicycle"),
-    *("the Sorrel trousers", "my Heron poles", "the Moss mat", "a Finch head torch"),
+    *("the Birch sleeping bag", "my pair of Tarn boots", "the Ember stove", "a Willow bicycle"),
+    *("a pair of Sorrel trousers", "my pair of Heron poles", "the Moss mat", "a Finch head torch"),
 )
 SITUATIONS = (
     *("arrived with a torn seam", "has not come yet", "is the wrong size", "was charged twice"),
@@ -67,7 +67,14 @@ WISHES = (
     *("I still have the box.", "I cannot find the invoice.", "It was a present."),
 )
 PRAISE = ("light", "warm", "tough", "easy to pack", "quiet", "well made", "worth its price")
-BLAME = ("heavy", "too thin", "stiff at first", "noisy in the wind", "dear", "short in the arms")
+BLAME = (
+    "slow to dry",
+    "too thin",
+    "stiff at first",
+    "noisy in the wind",
+    "dear",
+    "short in the arms",
+)
 
 TICKETS = 1200
 REVIEWS = 60
