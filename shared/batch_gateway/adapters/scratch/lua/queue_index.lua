@@ -121,8 +121,8 @@ end
 -- Note what a batch's place depends on, and move it if that has changed.
 local function describe(ticket)
   local record = key('batch', ticket.batch)
-  local deadline = ms(ticket.deadline)
-  local rank = ticket.priority * 1e13 + deadline
+  local deadline = math.min(ms(ticket.deadline), 1e13 - 1)
+  local rank = ticket.priority * 1e13 + deadline -- exact: far below 2^53
   local urgent_after = ticket.urgent_after and ms(ticket.urgent_after) or -1
   local old = redis.call('HMGET', record, 'rank', 'urgent_after')
   if tonumber(old[1]) == rank and tonumber(old[2]) == urgent_after then return end

@@ -1,0 +1,132 @@
+"""Whatever holders do: no call is started above the limit, and no wanted slot stays idle."""
+
+from dataclasses import dataclass
+
+import pytest
+from fixtures.scratch import MINUTE, NO_TIME, POOL, open_own, settle, sync
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.core.ids import ActivationId
+from batch_gateway.core.limits import LimitRules, Observation
+
+pytestmark = pytest.mark.redis
+
+RULES = LimitRules(start=10, ceiling=30)
+NAMES = [f"h{n}" for n in range(6)]
+
+
+@dataclass
+class Holder:
+    """An executor: starts calls up to his grant, never more."""
+
+    running: int = 0
+    grant: int = 0
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(NAMES),
+        st.sampled_from(["sync", "sync", "sync", "end", "drop", "crash", "leave"]),
+        st.integers(0, 30),
+    ),
+    max_size=60,
+)
+examples = settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+async def total(scratch: RedisScratch) -> tuple[int, int]:
+    """(limit, slots on record) of the pool."""
+    for pool in await scratch.slots.pools():
+        return int(pool.limit.limit), pool.granted
+    return RULES.start, 0
+
+
+async def step(scratch: RedisScratch, holder: Holder, name: str, verb: str, n: int) -> None:
+    match verb:
+        case "sync":
+            holder.running = max(holder.running, min(holder.grant, n))
+            limit, before = await total(scratch)
+            seen = Observation(successes=n)
+            grant = await sync(scratch, name, max(n, holder.running), holder.running, seen=seen)
+            holder.grant = grant.slots
+            _, after = await total(scratch)
+            assert after <= max(limit, before)
+            assert grant.slots <= max(n, holder.running)
+        case "end":
+            holder.running = max(0, holder.running - n)
+        case "drop":
+            limit, _ = await total(scratch)
+            drop = Observation(dropped=1)
+            grant = await sync(scratch, name, holder.running, holder.running, seen=drop)
+            holder.grant = grant.slots
+            assert grant.limit == 1 or limit // 2 < grant.limit < limit
+        case "crash":  # gone without a word; his calls are broken off before his grant expires
+            await sync(scratch, name, holder.running, holder.running, ttl=NO_TIME)
+            holder.running = holder.grant = 0
+        case "leave":
+            await scratch.slots.leave(POOL, ActivationId(name))
+            holder.running = holder.grant = 0
+
+
+@examples
+@given(steps=steps)
+async def test_records_rise_only_within_the_limit(
+    redis_url: str, steps: list[tuple[str, str, int]]
+) -> None:
+    scratch = open_own(redis_url, rules=RULES, interval=NO_TIME)
+    await settle(scratch)
+    holders = {name: Holder() for name in NAMES}
+
+    for name, verb, n in steps:
+        await step(scratch, holders[name], name, verb, n)
+
+    await scratch.close()
+
+
+@examples
+@given(wants=st.lists(st.integers(0, 20), min_size=1, max_size=6), before=steps)
+async def test_after_two_rounds_all_that_is_wanted_and_allowed_is_granted_fairly(
+    valkey_url: str, wants: list[int], before: list[tuple[str, str, int]]
+) -> None:
+    scratch = open_own(valkey_url, rules=RULES)
+    await settle(scratch)
+    holders = {name: Holder() for name in NAMES}
+    for name, verb, n in before:
+        if verb != "drop":
+            await step(scratch, holders[name], name, verb, n)
+    for name in NAMES:
+        await scratch.slots.leave(POOL, ActivationId(name))
+    for name in NAMES[: len(wants)]:
+        await sync(scratch, name, want=20)
+
+    for _ in range(2):
+        grants = [
+            (await sync(scratch, name, want)).slots
+            for name, want in zip(NAMES, wants, strict=False)
+        ]
+
+    assert sum(grants) == min(RULES.start, sum(wants))
+    short = [grant for grant, want in zip(grants, wants, strict=True) if grant < want]
+    assert all(grant >= max(grants) - 1 for grant in short)
+    await scratch.close()
+
+
+@examples
+@given(running=st.lists(st.integers(0, 12), min_size=1, max_size=5))
+async def test_after_a_wipe_the_calls_that_still_run_are_all_accounted_for(
+    valkey_url: str, running: list[int]
+) -> None:
+    scratch = open_own(valkey_url, rules=RULES)
+    for name, calls in zip(NAMES, running, strict=False):
+        grant = await sync(scratch, name, want=30, in_use=calls, ttl=MINUTE)
+        assert grant.slots <= calls
+    await settle(scratch)
+
+    newcomer = await sync(scratch, "newcomer", want=30)
+
+    assert newcomer.slots <= max(0, RULES.start - sum(running))
+    await scratch.close()
