@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
+from batch_gateway.core.errors import InvalidRequest, Temporary
 from batch_gateway.web.body import TooLarge, TooSlow
 
 logger = logging.getLogger(__name__)
@@ -58,9 +58,6 @@ def as_api_error(error: Exception) -> ApiError:
             return error
         case InvalidRequest():
             return ApiError(400, error.message, param=error.param, code=error.code)
-        case Conflict():
-            # Asking again would give the same, but clients repeat a 409 unless told not to.
-            return ApiError(409, str(error), headers={"x-should-retry": "false"})
         case TooLarge():
             return ApiError(413, "The request body is too large.")
         case TooSlow():

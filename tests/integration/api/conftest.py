@@ -14,7 +14,6 @@ from fixtures.api import AUTH, Server, http_client, openai_client, running
 from openai import AsyncOpenAI
 
 from batch_gateway.adapters.scratch import open_scratch
-from batch_gateway.adapters.sql import open_sql
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import LimitRules
 from batch_gateway.ports.metadata import MetadataStore
@@ -43,8 +42,14 @@ def server(_shared_server) -> Iterator[Server]:
 def serve_api(tmp_path, _valkey):
     """Starts a server with other settings: ``with serve_api(Api(...)) as server``."""
 
-    def serve(api: Api | None = None, *, auth: Auth = AUTH, idle_s: float = 30):
-        server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", _valkey)
+    def serve(
+        api: Api | None = None,
+        *,
+        auth: Auth = AUTH,
+        idle_s: float = 30,
+        scratch_url: str = _valkey,
+    ):
+        server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", scratch_url)
         return running(server, api or Api(), auth, idle_s)
 
     return serve
@@ -83,9 +88,8 @@ async def stranger(server) -> AsyncIterator[AsyncOpenAI]:
 @pytest.fixture
 async def metadata(server) -> AsyncIterator[MetadataStore]:
     """The server's database, seen from outside of it."""
-    store = await open_sql(server.database, pool_size=5, migrate=False)
-    yield store
-    await store.close()
+    async with server.metadata() as store:
+        yield store
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import httpx
@@ -274,6 +276,22 @@ async def test_a_client_that_goes_away_after_its_file_leaves_nothing(server, ten
 
     await eventually(lambda: server.blobs() == before)
     assert (await metadata.files.list(tenant, limit=1)).items == []
+
+
+async def test_a_file_whose_row_cannot_be_written_leaves_no_blob(serve_api, tenant):
+    with serve_api() as server:
+        with closing(sqlite3.connect(server.folder / "metadata.db")) as database:
+            database.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON files "
+                "BEGIN SELECT RAISE(ABORT, 'no space left'); END"
+            )
+        async with http_client(server, tenant) as http:
+            answer = await post(http, PURPOSE, file(), END)
+
+        assert answer.status_code == 500
+        assert answer.json()["error"]["type"] == "server_error"
+        assert "no space" not in answer.text
+        assert server.blobs() == []
 
 
 async def test_a_client_that_stops_sending_is_told_so_and_leaves_nothing(serve_api, tenant):

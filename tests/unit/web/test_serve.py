@@ -98,7 +98,7 @@ class Work:
     async def reached(self, stage: str) -> None:
         async with asyncio.timeout(30):
             # Written by another process, so there is no event to wait for.
-            while not (self.stages.exists() and self.stages.read_text() == stage):  # noqa: ASYNC110
+            while not (self.stages.exists() and self.stages.read_text() == stage):
                 await asyncio.sleep(0.01)
 
 
@@ -155,7 +155,7 @@ async def test_no_new_connection_is_taken_once_stopping(work):
         await work.reached("stopping")
 
         async with asyncio.timeout(10):
-            while await connects(http.base_url):  # noqa: ASYNC110 - another process
+            while await connects(http.base_url):
                 await asyncio.sleep(0.01)
         work.release()
 

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import BatchId
 from batch_gateway.services.batches import BatchService
 from batch_gateway.web import body
@@ -61,7 +61,11 @@ class BatchRoutes:
     async def cancel(self, call: Call) -> Response:
         """The body is not looked at: clients send none, but announce JSON."""
         batch_id = _batch_id(call)
-        batch = await self._batches.cancel(call.tenant, batch_id)
+        try:
+            batch = await self._batches.cancel(call.tenant, batch_id)
+        except Conflict as error:
+            # Asking again would give the same, but clients repeat a 409 unless told not to.
+            raise ApiError(409, str(error), headers={"x-should-retry": "false"}) from error
         if batch is None:
             raise no_such_batch(batch_id)
         return answer(BatchObject.of(batch))

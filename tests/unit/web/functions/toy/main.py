@@ -22,7 +22,7 @@ async def obey(event: Event) -> None:
     if event.data["until"] == "stopping":
         await stopping().wait()
         stages.write_text("stopping")
-    while not Path(event.data["release"]).exists():  # noqa: ASYNC110 - set by another process
+    while not Path(event.data["release"]).exists():
         await asyncio.sleep(0.01)
     stages.write_text("ended")
 
