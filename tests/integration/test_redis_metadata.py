@@ -211,18 +211,18 @@ async def test_what_was_answered_survives_a_killed_server_and_the_store_goes_on(
     start: Server, tmp_path: Path
 ) -> None:
     port = free_port()
-    with ExitStack() as servers:
-        url = servers.enter_context(start(tmp_path, appendonly=True, port=port))
-        async with opened(url) as store, Redis.from_url(url) as client:
+    url = f"redis://127.0.0.1:{port}/0"
+    async with opened(url) as store, Redis.from_url(url) as client:
+        with start(tmp_path, appendonly=True, port=port):
             shards = await planned(store, a_batch(), 3)
             lease = await store.shards.claim(shards[0].id, holder=HOLDER, token="t", now=NOW)
-            assert lease
             before = await store.batches.load(a_batch().id)
-
             os.kill((await client.info("server"))["process_id"], signal.SIGKILL)
+
+        with ExitStack() as servers:
             again = start(tmp_path, appendonly=True, port=port)
             await asyncio.to_thread(servers.enter_context, again)
-
+            assert lease is not None
             after = await store.batches.load(a_batch().id)
             standing = (await store.shards.standings([lease.ref]))[0]
             ready = await store.shards.ready(after=None, limit=9)
