@@ -7,4 +7,5 @@ pytest_plugins = [
     "fixtures.files",
     "fixtures.metadata",
     "fixtures.simulator",
+    "fixtures.world",
 ]

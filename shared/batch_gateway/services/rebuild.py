@@ -1,8 +1,8 @@
 """After the scratch server lost its memory: fill the queue again from the database.
 
 Whoever finds the sentinel missing tries; one at a time does it. Leases are not rebuilt: their
-holders register them again with their next heartbeat, and for one lease time nobody's silence
-counts against him.
+holders register them again with their next heartbeat. For one lease time nobody's silence counts
+against him, and no slot is granted beyond what is running - unless the database shows no lease.
 """
 
 import logging
@@ -43,7 +43,8 @@ async def ensure_generation(metadata: MetadataStore, scratch: Scratch) -> timede
     if not await scratch.rebuilding(me, _LOCK):
         return None
     pushed = await refill(metadata, scratch)
-    if not await scratch.plant(me, secrets.token_hex(8)):
+    nobody_holds = not await metadata.shards.leased(limit=1)
+    if not await scratch.plant(me, secrets.token_hex(8), settled=nobody_holds):
         return None
     logger.warning(
         "The scratch server was empty; %d shards queued again", pushed, extra={"action": "rebuilt"}

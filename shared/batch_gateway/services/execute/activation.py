@@ -151,6 +151,8 @@ class Activation:
         """Lease a shard of a model that has slots to spare; False when there is none."""
         if len(self._holdings) >= self._rules.max_leases:
             return False
+        if not self._holdings and await self._generation_age() is None:
+            return False  # somebody is filling the queue again
         holding = await self._custody.lease(avoid=self._pools.sated)
         if holding is None:
             return False
@@ -178,7 +180,7 @@ class Activation:
         now = asyncio.get_running_loop().time()
         self._idle_since = self._idle_since or now
         if not self._holdings:
-            if await ensure_generation(self._metadata, self._scratch) is None:
+            if await self._generation_age() is None:
                 return False
             depth = await self._scratch.queue.depth()
             if not (depth.ready or depth.leased or depth.reserved):
@@ -281,7 +283,11 @@ class Activation:
                 logger.debug("Not registered now: %s", error, extra={"action": "register"})
 
     async def _memory_lost(self) -> None:
-        await ensure_generation(self._metadata, self._scratch)
+        await self._generation_age()
+
+    async def _generation_age(self) -> timedelta | None:
+        """Age of the queue's memory, made good if it was lost; None while another does so."""
+        return await ensure_generation(self._metadata, self._scratch)
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -1,0 +1,151 @@
+"""The assembler on real stores."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from fixtures.world import chat_lines
+
+from batch_gateway.core.errors import Busy, Corrupt
+from batch_gateway.core.events import EventType
+from batch_gateway.core.layout import file_key
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.settings import Planning
+
+pytestmark = pytest.mark.redis
+
+
+async def executed(world, lines):
+    batch = await world.submit(lines)
+    await world.planner.plan(batch.id)
+    await world.work()
+    return batch
+
+
+async def blobs(world, prefix):
+    return [blob.key async for blob in world.files.list(prefix)]
+
+
+async def test_output_and_error_file_are_in_input_order_with_every_id_once(make_world):
+    world = make_world(planning=Planning(shard_lines=7))
+    lines = chat_lines(40)
+    for line in lines[::5]:
+        line["body"]["model"] = "nobody"
+
+    batch = await world.run(await world.submit(lines))
+
+    output, errors = await world.results(batch)
+    assert [line["custom_id"] for line in errors] == [f"line-{n}" for n in range(1, 41, 5)]
+    assert [line["custom_id"] for line in output] == [
+        f"line-{n}" for n in range(1, 41) if n % 5 != 1
+    ]
+    assert (batch.counts.total, batch.counts.completed, batch.counts.failed) == (40, 32, 8)
+    assert batch.usage is not None
+    assert batch.usage.output_tokens > 0
+
+
+async def test_a_clean_batch_has_no_error_file_and_a_hopeless_one_no_output_file(world):
+    clean = await world.run(await world.submit(chat_lines(3)))
+    hopeless = await world.run(await world.submit(chat_lines(3, model="nobody")))
+
+    assert clean.output_file_id is not None
+    assert clean.error_file_id is None
+    assert hopeless.output_file_id is None
+    assert hopeless.error_file_id is not None
+    assert hopeless.status is BatchStatus.COMPLETED
+
+
+async def test_the_work_objects_are_gone_afterwards(world):
+    batch = await world.run(await world.submit(chat_lines(3)))
+
+    assert await blobs(world, f"work/{batch.id}/") == []
+
+
+async def test_hearing_it_again_announces_again_and_changes_nothing(world):
+    batch = await world.run(await world.submit(chat_lines(3)))
+    first = world.sink.take()[-1]
+
+    await world.assembler.assemble(batch.id)
+
+    assert await world.reload(batch) == batch
+    assert [event.id for event in world.sink.take()] == [first.id]
+
+
+async def test_of_two_assemblers_one_is_told_to_come_again_and_no_file_is_left_over(make_world):
+    world = make_world()
+    batch = await executed(world, chat_lines(30))
+
+    ended = await asyncio.gather(
+        world.assembler.assemble(batch.id),
+        make_world().assembler.assemble(batch.id),
+        return_exceptions=True,
+    )
+
+    assert [error for error in ended if error is not None and not isinstance(error, Busy)] == []
+    batch = await world.reload(batch)
+    assert batch.status is BatchStatus.COMPLETED
+    assert sorted(await blobs(world, "files/")) == sorted(
+        [file_key(batch.input_file_id), file_key(batch.output_file_id)]
+    )
+
+
+async def test_nothing_happens_while_a_shard_is_open(world):
+    batch = await world.submit(chat_lines(3))
+    await world.planner.plan(batch.id)
+
+    await world.assembler.assemble(batch.id)
+
+    assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
+
+
+async def test_a_missing_part_is_an_error_and_never_a_result(world):
+    batch = await executed(world, chat_lines(3))
+    (part,) = [key for key in await blobs(world, f"work/{batch.id}/") if "/parts/" in key]
+    await world.files.delete(part)
+
+    with pytest.raises(Corrupt):
+        await world.assembler.assemble(batch.id)
+
+    assert (await world.reload(batch)).status is BatchStatus.FINALIZING
+
+
+async def test_a_batch_cancelled_before_it_was_planned_has_an_error_line_for_every_request(world):
+    batch = await world.submit(chat_lines(5))
+    now = world.clock.now()
+    await world.metadata.batches.cancel(batch.tenant, batch.id, now=now, fence_at=now, events=[])
+
+    await world.assembler.assemble(batch.id)
+
+    batch = await world.reload(batch)
+    _, errors = await world.results(batch)
+    assert batch.status is BatchStatus.CANCELLED
+    assert [line["custom_id"] for line in errors] == [f"line-{n}" for n in range(1, 6)]
+    assert {line["error"]["code"] for line in errors} == {"batch_cancelled"}
+
+
+async def test_a_batch_that_expired_before_it_was_planned_keeps_every_line(world):
+    batch = await world.submit(chat_lines(5), window=timedelta(seconds=-1))
+
+    assert await world.endings.expire(batch.id)
+    await world.assembler.assemble(batch.id)
+
+    batch = await world.reload(batch)
+    _, errors = await world.results(batch)
+    assert batch.status is BatchStatus.EXPIRED
+    assert {line["error"]["code"] for line in errors} == {"batch_expired"}
+    assert (batch.counts.total, batch.counts.failed, len(errors)) == (5, 0, 5)
+    assert EventType.BATCH_EXPIRED in world.sink.types()
+
+
+async def test_result_files_expire_as_the_batch_asked(world):
+    batch = await world.submit(chat_lines(2))
+    asked = batch.evolve(
+        id=f"{batch.id[:-4]}beef", output_expires_after_s=7200, created_at=world.clock.now()
+    )
+    await world.metadata.batches.create(asked, [])
+
+    ended = await world.run(asked)
+
+    file = await world.metadata.files.get(ended.tenant, ended.output_file_id)
+    assert file.expires_at - file.created_at == timedelta(hours=2)
+    assert file.purpose == "batch_output"

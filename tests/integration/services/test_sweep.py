@@ -1,0 +1,169 @@
+"""The janitor on real stores: each test leaves behind what a crash would, and sweeps."""
+
+import asyncio
+import dataclasses
+from datetime import timedelta
+
+import pytest
+from fixtures.world import chat_lines
+
+from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.ids import ActivationId
+from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.settings import Execution, Planning
+
+pytestmark = pytest.mark.redis
+
+LATER = timedelta(minutes=2)
+
+
+async def shards_of(world, batch):
+    return [shard async for shard in world.metadata.shards.of_batch(batch.id)]
+
+
+async def planned(world, count=3, **options):
+    batch = await world.submit(chat_lines(count), **options)
+    await world.planner.plan(batch.id)
+    world.sink.take()
+    return batch
+
+
+async def test_an_event_that_was_never_sent_is_sent(world):
+    batch = await world.submit(chat_lines(1))
+    world.clock.ahead = LATER
+
+    await world.janitor.sweep()
+
+    assert fact(EventType.BATCH_CREATED, batch.id).id in [event.id for event in world.sink.events]
+
+
+async def test_an_event_stays_in_the_outbox_while_the_broker_is_away(world):
+    await world.submit(chat_lines(1))
+    world.clock.ahead = LATER
+    world.sink.away = True
+    await world.janitor.sweep()
+
+    world.sink.away = False
+    await asyncio.sleep(0.01)
+    await world.janitor.sweep()
+
+    assert EventType.BATCH_CREATED in world.sink.types()
+
+
+async def test_a_batch_past_its_deadline_expires(world):
+    batch = await planned(world, window=timedelta(milliseconds=50))
+    await asyncio.sleep(0.1)
+
+    await world.janitor.sweep()
+
+    assert (await world.reload(batch)).assemblable
+    assert EventType.BATCH_EXPIRING in world.sink.types()
+    assert (await world.scratch.queue.depth()).ready == 0
+
+
+async def test_backlog_without_an_activation_wakes_one(world):
+    await planned(world)
+    await world.wipe()
+
+    await world.janitor.sweep()
+
+    assert EventType.WORK_AVAILABLE in world.sink.types()
+    assert (await world.scratch.queue.depth()).ready == 1
+
+
+async def test_shards_that_the_queue_has_lost_are_queued_again(make_world):
+    world = make_world(planning=Planning(shard_lines=2))
+    batch = await planned(world, count=6)
+    await world.scratch.queue.withdraw(batch.id)
+
+    await world.janitor.sweep()
+
+    assert (await world.scratch.queue.depth()).ready == 3
+
+
+async def test_a_lease_without_heartbeat_is_taken_from_its_holder(make_world):
+    world = make_world(execution=Execution(lease_ttl_s=0.05))
+    batch = await planned(world)
+    await world.janitor.sweep()  # plants the generation
+    ticket = await world.scratch.queue.propose()
+    await world.metadata.shards.claim(
+        ticket.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
+    )
+    await asyncio.sleep(0.1)
+
+    await world.janitor.sweep()
+
+    (shard,) = await shards_of(world, batch)
+    assert (shard.state, shard.epoch) == (ShardState.READY, 2)
+    await world.work()
+    assert (await world.reload(batch)).counts.completed == 3
+
+
+async def test_a_fence_closes_what_a_dead_executor_holds(world):
+    batch = await planned(world)
+    ticket = await world.scratch.queue.propose()
+    await world.metadata.shards.claim(
+        ticket.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
+    )
+    now = world.clock.now()
+    await world.metadata.batches.cancel(batch.tenant, batch.id, now=now, fence_at=now, events=[])
+    assert (await world.reload(batch)).open_shards == 1
+
+    await world.janitor.sweep()
+
+    assert (await world.reload(batch)).assemblable
+    assert EventType.BATCH_EXECUTED in world.sink.types()
+    await world.assembler.assemble(batch.id)
+    assert (await world.reload(batch)).status is BatchStatus.CANCELLED
+
+
+@pytest.mark.parametrize("stage", ["validating", "finalizing"])
+async def test_a_batch_whose_event_was_lost_is_announced_again(world, stage):
+    batch = await world.submit(chat_lines(2))
+    expected = EventType.BATCH_CREATED
+    if stage == "finalizing":
+        await world.planner.plan(batch.id)
+        await world.work()
+        expected = EventType.BATCH_EXECUTED
+    await world.metadata.outbox.sent([fact(expected, batch.id).id])
+    world.sink.take()
+    world.clock.ahead = LATER
+
+    await world.janitor.sweep()
+
+    assert expected in world.sink.types()
+
+
+async def test_expired_files_are_deleted_with_their_rows(world):
+    file = await world.upload(b"x")
+    expired = await world.metadata.files.delete(file.tenant, file.id)
+    await world.metadata.files.add(
+        dataclasses.replace(expired, expires_at=world.clock.now() - timedelta(seconds=1))
+    )
+
+    await world.janitor.sweep()
+
+    assert await world.metadata.files.get(file.tenant, file.id) is None
+    assert [blob async for blob in world.files.list("files/")] == []
+
+
+async def test_work_objects_of_failed_batches_are_deleted(world):
+    batch = await planned(world)
+    await world.metadata.batches.fail(batch.id, [], now=world.clock.now(), events=[])
+
+    await world.janitor.sweep()
+
+    assert [blob async for blob in world.files.list("work/")] == []
+    assert await shards_of(world, batch) == []
+
+
+async def test_sweeping_twice_at_once_does_no_harm(make_world):
+    world = make_world(planning=Planning(shard_lines=2))
+    batch = await planned(world, count=6)
+    await world.wipe()
+
+    await asyncio.gather(world.janitor.sweep(), make_world().janitor.sweep())
+
+    assert (await world.scratch.queue.depth()).ready == 3
+    await world.work()
+    assert (await world.reload(batch)).counts.completed == 6
