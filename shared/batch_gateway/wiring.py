@@ -168,9 +168,7 @@ def signing_keys(settings: Settings) -> Sequence[bytes]:
 # -- functions ------------------------------------------------------------------------------------
 
 
-def _function(
-    name: str, build: Callable[[Runtime, AsyncExitStack], ASGIApp]
-) -> Function:
+def _function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIApp]) -> Function:
     """A function whose application ``build`` makes; what it opens further goes on the stack."""
 
     @asynccontextmanager
@@ -202,6 +200,38 @@ def _batch_of(event: Event) -> BatchId:
     if (batch := event.data.get("batch_id")) is None:
         raise NotFound(f"{event.id} names no batch")
     return BatchId(batch)
+
+
+def api_function() -> Function:
+    def build(runtime: Runtime, _stack: AsyncExitStack) -> ASGIApp:
+        from batch_gateway.services.batches import BatchService
+        from batch_gateway.services.files import FileService
+        from batch_gateway.web.api import api_app
+        from batch_gateway.web.auth import authenticator
+
+        settings = runtime.settings
+        return api_app(
+            files=FileService(
+                metadata=runtime.metadata,
+                files=runtime.files,
+                clock=runtime.clock,
+                api=settings.api,
+            ),
+            batches=BatchService(
+                metadata=runtime.metadata,
+                progress=runtime.scratch.progress,
+                announcer=runtime.announcer,
+                endings=runtime.endings,
+                clock=runtime.clock,
+                fence=timedelta(seconds=settings.execution.fence_s),
+                strict=settings.api.mode == "strict",
+            ),
+            auth=authenticator(settings.auth),
+            settings=settings.api,
+            ready=runtime.ready,
+        )
+
+    return _function("api", build)
 
 
 def planner_function() -> Function:
