@@ -1,0 +1,30 @@
+"""The ``batch-gateway`` command.
+
+One module per command; what a command needs is imported when it runs, so ``--help`` is quick.
+"""
+
+import typer
+
+from batch_gateway.cli.simulate import simulate
+from batch_gateway.cli.up import up
+
+app = typer.Typer(
+    help="An OpenAI-compatible batch service for self-hosted LLM inference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(up)
+app.command()(simulate)
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting with its default and its reason."""
+    from batch_gateway.cli.settings import settings as print_settings
+
+    print_settings()
+
+
+def run() -> None:
+    app()

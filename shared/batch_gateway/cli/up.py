@@ -1,0 +1,78 @@
+"""``batch-gateway up``: the whole service on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+if TYPE_CHECKING:
+    from batch_gateway.local.platform import Options
+
+
+def up(
+    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0: any free.")] = 8080,
+    host: Annotated[
+        str, Option(help="Address to listen on; beyond loopback only with an authenticator.")
+    ] = "127.0.0.1",
+    data: Annotated[
+        Path | None,
+        Option(help="Folder to keep everything in; default: a temporary one.", file_okay=False),
+    ] = None,
+    inference_url: Annotated[
+        str | None, Option(help="OpenAI-compatible endpoint, without /v1.")
+    ] = None,
+    simulator: Annotated[
+        bool, Option("--simulator", help="Start a model simulator and send the requests there.")
+    ] = False,
+    config: Annotated[
+        Path | None, Option(help="YAML file with groups of settings.", dir_okay=False)
+    ] = None,
+    manifests: Annotated[
+        Path | None, Option(help="Folder of knative/ and eventing/.", hidden=True)
+    ] = None,
+    speed_up: Annotated[
+        float, Option(min=1, help="Divides idle windows, timer periods and pauses.", hidden=True)
+    ] = 1.0,
+    faults: Annotated[bool, Option("--faults", hidden=True)] = False,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    if simulator and inference_url:
+        raise typer.BadParameter("--simulator and --inference-url exclude each other")
+
+    import uvloop  # after the options: --help stays quick
+
+    from batch_gateway.local.platform import Options, PlatformError
+
+    options = Options(
+        host=host,
+        port=port,
+        data=data,
+        inference_url=inference_url,
+        simulator=simulator,
+        config=config,
+        root=manifests.resolve() if manifests else None,
+        speed_up=speed_up,
+        faults=faults,
+    )
+    try:
+        uvloop.run(_serve(options))
+    except PlatformError as error:
+        typer.echo(f"batch-gateway: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+async def _serve(options: "Options") -> None:
+    import asyncio
+    import logging
+    import signal
+
+    from batch_gateway.local.platform import Platform
+
+    logging.basicConfig(level=logging.WARNING, format="batch-gateway: %(message)s")
+    platform = Platform(options)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, platform.stop)
+    async with platform:
+        print(f"Batch Gateway is ready: {platform.base_url}", flush=True)
+        await platform.stopped()

@@ -1,0 +1,56 @@
+"""What the platform tells its broker: a JSON file named on the command line."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to post to."""
+
+    url: str
+    host: str | None = None  # Host header, if it differs from the URL's
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.host is None else {"Host": self.host}
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How often, and with which pauses in seconds, a delivery is tried again."""
+
+    count: int
+    exponential: bool
+    backoff_s: float
+    timeout_s: float
+
+    def pause_s(self, attempt: int) -> float:
+        """The pause after failed attempt number ``attempt``, counted from 0."""
+        return self.backoff_s * (2.0**attempt if self.exponential else float(attempt))
+
+
+class TriggerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    filters: Sequence[dict[str, Any]]
+    subscriber: Endpoint
+    retry: Retry
+    dead_letter: Endpoint | None = None  # None: an undeliverable event is dropped
+
+
+class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    namespace: str
+    triggers: Sequence[TriggerConfig]
+
+    @property
+    def path(self) -> str:
+        return f"/{self.namespace}/{self.name}"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    port: int
+    redis_url: str
+    brokers: Sequence[BrokerConfig]
+    speed_up: float = 1.0
+    faults: bool = False  # whether tests may ask for them

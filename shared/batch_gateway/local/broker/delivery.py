@@ -1,0 +1,170 @@
+"""Delivers the events of one Trigger, several at a time, each until a final outcome.
+
+The rules are those of Knative's data plane. Tried again are: no answer, a broken connection, 5xx,
+404, 408, 409 and 429. A 2xx whose body is not empty must be a CloudEvent - 200 makes it a reply,
+which enters the broker - or else the delivery has failed. Whoever has used up all tries goes to
+the dead letter sink or is dropped with a line in the log. Only then is the entry settled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from redis.exceptions import RedisError
+
+from batch_gateway.local.broker.config import Endpoint, Retry, TriggerConfig
+from batch_gateway.local.broker.events import Malformed, StoredEvent, decode, encode
+from batch_gateway.local.broker.routing import TTL, Router
+from batch_gateway.local.broker.streams import Entry, Streams
+from batch_gateway.local.durations import Durations
+
+logger = logging.getLogger(__name__)
+
+_IN_FLIGHT = 16  # requests to one subscriber at once
+_OUTSTANDING = 512  # events read and not settled, those that wait for their next try included
+_REDIS_PAUSE_S = 0.5
+_RETRIED = {404, 408, 409, 429}
+_NO_ANSWER = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one try went."""
+
+    delivered: bool
+    again: bool = False  # whether another try may help
+    status: int = _NO_ANSWER
+    detail: str = ""
+    reply: StoredEvent | None = None  # None: the subscriber had nothing to say
+
+
+class Delivery:
+    def __init__(
+        self,
+        trigger: TriggerConfig,
+        stream: str,
+        *,
+        streams: Streams,
+        router: Router,
+        session: aiohttp.ClientSession,
+        durations: Durations,
+    ) -> None:
+        self._trigger = trigger
+        self._stream = stream
+        self._streams = streams
+        self._router = router
+        self._session = session
+        self._durations = durations
+        self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
+        self._outstanding = asyncio.Semaphore(_OUTSTANDING)
+
+    async def run(self) -> None:
+        """Deliver for ever, beginning with what an earlier life has left."""
+        async with asyncio.TaskGroup() as tasks:
+            for entry in await self._streams.unsettled(self._stream):
+                await self._outstanding.acquire()
+                tasks.create_task(self._see_through(entry))
+            while True:
+                try:
+                    entries = await self._streams.next(self._stream, _IN_FLIGHT)
+                except RedisError as error:
+                    logger.warning("cannot read %s: %s", self._stream, error)
+                    await asyncio.sleep(_REDIS_PAUSE_S)
+                    continue
+                for entry in entries:
+                    await self._outstanding.acquire()
+                    tasks.create_task(self._see_through(entry))
+
+    async def _see_through(self, entry: Entry) -> None:
+        """Bring one entry to its final outcome and settle it, even if Redis is away meanwhile."""
+        try:
+            await asyncio.sleep(self._durations(entry.event.hold_s))
+            while True:
+                try:
+                    await self._deliver(entry)
+                    return
+                except RedisError as error:  # then the subscriber hears the event once more
+                    logger.warning("cannot settle %s: %s", entry.event, error)
+                    await asyncio.sleep(_REDIS_PAUSE_S)
+        finally:
+            self._outstanding.release()
+
+    async def _deliver(self, entry: Entry) -> None:
+        outgoing = entry.event.without(TTL)
+        outcome = await self._tries(outgoing, self._trigger.subscriber, self._trigger.retry)
+        if outcome.delivered and outcome.reply is not None:
+            await self._reply(entry, outcome.reply)
+            return
+        if not outcome.delivered:
+            await self._give_up(outgoing, outcome)
+        await self._streams.settle(entry)
+
+    async def _reply(self, entry: Entry, reply: StoredEvent) -> None:
+        hops = entry.event.attributes[TTL]
+        try:
+            await self._router.accept(reply.with_attributes(**{TTL: hops}), replied_to=entry)
+        except Malformed as error:
+            logger.warning("dropped the reply %s to %s: %s", reply, entry.event, error)
+            await self._streams.settle(entry)
+
+    async def _give_up(self, event: StoredEvent, outcome: Outcome) -> None:
+        why = f"{self._trigger.name}: {outcome.status or 'no answer'} {outcome.detail}".rstrip()
+        if self._trigger.dead_letter is None:
+            logger.error("dropped %s, undeliverable to %s", event, why)
+            return
+        letter = event.with_attributes(
+            knativeerrordest=self._trigger.subscriber.url,
+            knativeerrorcode=str(outcome.status),
+            knativeerrordata=outcome.detail,
+        )
+        last = await self._tries(letter, self._trigger.dead_letter, self._trigger.retry)
+        if not last.delivered:
+            logger.error("dropped %s, undeliverable to %s and to its dead letter sink", event, why)
+
+    async def _tries(self, event: StoredEvent, to: Endpoint, retry: Retry) -> Outcome:
+        """The outcome of the first try that was final, else of the last one."""
+        attempt = 0
+        while True:
+            async with self._in_flight:
+                outcome = await self._try(event, to, retry)
+            if not outcome.again or attempt >= retry.count:
+                return outcome
+            logger.info(
+                "will try %s again: %s %s", event, outcome.status or "no answer", outcome.detail
+            )
+            await asyncio.sleep(self._durations(retry.pause_s(attempt)))
+            attempt += 1
+
+    async def _try(self, event: StoredEvent, to: Endpoint, retry: Retry) -> Outcome:
+        headers, body = encode(event)
+        headers |= {"Prefer": "reply", **to.headers}
+        limit = aiohttp.ClientTimeout(total=retry.timeout_s)
+        try:
+            async with self._session.post(
+                to.url,
+                data=body,
+                headers=headers,
+                skip_auto_headers=["Content-Type"],  # an event without data has none
+                timeout=limit,
+                allow_redirects=False,
+            ) as response:
+                return _judge(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Outcome(delivered=False, again=True, detail=str(error) or type(error).__name__)
+
+
+def _judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    if not 200 <= status < 300:
+        again = status >= 500 or status in _RETRIED
+        detail = body[:200].decode(errors="replace").strip()
+        return Outcome(delivered=False, again=again, status=status, detail=detail)
+    if not body and "ce-specversion" not in headers:
+        return Outcome(delivered=True, status=status)
+    try:
+        (reply,) = decode(headers, body)
+    except (Malformed, ValueError):
+        detail = f"answered {status} with a body that is not one CloudEvent"
+        return Outcome(delivered=False, again=True, status=502, detail=detail)
+    return Outcome(delivered=True, status=status, reply=reply if status == 200 else None)

@@ -1,0 +1,221 @@
+"""The parts of the platform: what is started, in which order, and stopped the other way round.
+
+    client -> activator -> function processes          (one public port)
+    function -> broker -> activator -> function        (events, loopback only)
+    timer -> activator -> janitor
+
+Starting goes from the servers outward. At the end functions are stopped first, while broker and
+stores still hear their last word.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batch_gateway.local import configuration, manifests
+from batch_gateway.local.activator import Activator
+from batch_gateway.local.addresses import Addresses
+from batch_gateway.local.durations import Durations
+from batch_gateway.local.errors import PlatformError
+from batch_gateway.local.options import Options
+from batch_gateway.local.ping import Ping
+from batch_gateway.local.processes import Command, Supervised, free_port, listening
+from batch_gateway.local.replica import Replica, StartFailed
+from batch_gateway.local.resources import Service
+from batch_gateway.local.revision import Revision
+from batch_gateway.local.servers import Valkey
+
+
+class Machine:
+    """Everything that runs on the folder ``data``; its tasks belong to ``tasks``.
+
+    The constructor reads and checks, ``start`` starts. Both raise PlatformError.
+    """
+
+    def __init__(self, options: Options, data: Path, tasks: asyncio.TaskGroup) -> None:
+        self._options = options
+        self._data = data
+        self._tasks = tasks
+        self._durations = Durations(speed_up=options.speed_up)
+        self._root = options.root or manifests.deployment_root()
+        self._deployment = manifests.load(self._root)
+        self._had_run = any((data / "broker").iterdir())
+        self._scratch = Valkey("valkey", data / "run", self._log("valkey"), durable=False)
+        self._events = Valkey(
+            "broker-valkey", data / "broker", self._log("broker-valkey"), durable=True
+        )
+        self._simulator_port = free_port() if options.simulator else None
+        self._settings = self._resolved_settings()
+        self._supervised: list[tuple[Supervised, asyncio.Task[None]]] = []
+        self._pings: list[asyncio.Task[None]] = []
+        self._addresses: Addresses
+        self.broker: Supervised | None = None  # None: the manifests have no Broker
+        self.broker_port = free_port()
+        self.revisions = {
+            service.name: Revision(service, self._durations, tasks, self._replicas_of(service))
+            for service in self._deployment.services
+        }
+        self._activator = Activator(list(self.revisions.values()), tasks)
+        self.url = ""
+        self.internal_url = ""
+
+    @property
+    def scratch_url(self) -> str:
+        return self._scratch.url
+
+    @property
+    def broker_urls(self) -> Mapping[str, str]:
+        """The ingress of each Broker, by its name."""
+        return {
+            broker.name: f"http://127.0.0.1:{self.broker_port}/{broker.namespace}/{broker.name}"
+            for broker in self._deployment.brokers
+        }
+
+    # -- start --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        options = self._options
+        internal_port = await self._activator.listen_internally()
+        self.internal_url = f"http://127.0.0.1:{internal_port}"
+        self._addresses = Addresses(
+            self._deployment, internal_port=internal_port, broker_port=self.broker_port
+        )
+        port = await self._activator.listen_publicly(options.host, options.port)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        self.url = f"http://{host}:{port}"
+        await self._supervise(self._scratch.server)
+        await _together(self._start_broker(), self._start_simulator(), self._warm())
+        for revision in self.revisions.values():
+            revision.start_least()
+        self._start_pings()
+
+    async def _start_broker(self) -> None:
+        if not self._deployment.brokers:
+            return
+        await self._supervise(self._events.server)
+        config = self._addresses.broker_config(
+            self._events.url, speed_up=self._options.speed_up, faults=self._options.faults
+        )
+        path = self._data / "run" / "broker.json"
+        path.write_bytes(msgspec.json.encode(config))
+        self.broker = await self._supervise(
+            self._module("broker", self.broker_port, "batch_gateway.local.broker", str(path))
+        )
+
+    async def _start_simulator(self) -> None:
+        if (port := self._simulator_port) is not None:
+            words = ("--port", str(port), *self._options.simulator_args)
+            await self._supervise(
+                self._module("simulator", port, "batch_gateway.simulator", *words)
+            )
+
+    async def _warm(self) -> None:
+        """Start the public Service once, as Knative does: what is wrong shows now, not later."""
+        for revision in self.revisions.values():
+            if revision.service.public:
+                try:
+                    await revision.warm()
+                except StartFailed as failure:
+                    name = revision.service.name
+                    where = self._log(name)
+                    raise PlatformError(f"{name} does not start: {failure} ({where})") from failure
+
+    def _start_pings(self) -> None:
+        """The timers; on a folder with a past they tick at once, to take up what was left."""
+        for source in self._deployment.pings:
+            sink = self._addresses.endpoint(source.sink)
+            try:
+                ping = Ping(source, sink, self._durations)
+            except ValueError as error:
+                raise PlatformError(f"PingSource {source.name}: {error}") from error
+            self._pings.append(self._tasks.create_task(ping.run(at_once=self._had_run)))
+
+    async def _supervise(self, server: Supervised) -> Supervised:
+        try:
+            await server.start()
+        except OSError as error:  # ChildProcessError among them
+            await server.stop()
+            raise PlatformError(f"cannot start {error}") from error
+        self._supervised.append((server, self._tasks.create_task(server.supervise())))
+        return server
+
+    def _module(self, name: str, port: int, module: str, *words: str) -> Supervised:
+        command = Command(
+            name=name, argv=[sys.executable, "-m", module, *words], log=self._log(name)
+        )
+
+        async def ready() -> bool:
+            return await listening(port)
+
+        return Supervised(command, ready)
+
+    # -- functions ----------------------------------------------------------------------------
+
+    def _replicas_of(self, service: Service) -> Callable[[], Replica]:
+        def replica() -> Replica:
+            return Replica(service, self._log(service.name), self._environment(service), self._root)
+
+        return replica
+
+    def _environment(self, service: Service) -> dict[str, str]:
+        """What a function finds in its environment, except for its port."""
+        knative = {
+            "K_SERVICE": service.name,
+            "K_CONFIGURATION": service.name,
+            "K_REVISION": service.revision,
+        }
+        if sink := self._addresses.sink_of(service):
+            knative["K_SINK"] = sink
+        local = {"HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **service.env, **self._settings, **local, **knative}
+
+    def _resolved_settings(self) -> dict[str, str]:
+        """What wins over the manifests' settings. Raises PlatformError."""
+        options = self._options
+        flags = dict(options.settings)
+        inference_url = options.inference_url
+        if self._simulator_port is not None:
+            inference_url = f"http://127.0.0.1:{self._simulator_port}"
+        environment = {
+            **configuration.local_defaults(self._data, scratch_url=self._scratch.url),
+            **(configuration.from_file(options.config) if options.config else {}),
+            **configuration.from_environment(),
+            **configuration.variables(flags),
+            **configuration.variables({"inference": {"url": inference_url}}),
+        }
+        settings = configuration.checked({**self._deployment.settings, **environment})
+        configuration.require_authenticator(settings, options.host)
+        return environment
+
+    def _log(self, name: str) -> Path:
+        return self._data / "logs" / f"{name}.log"
+
+    # -- stop ---------------------------------------------------------------------------------
+
+    async def shut_down(self) -> None:
+        """Stop everything; open requests may end within the functions' grace."""
+        for ping in self._pings:
+            ping.cancel()
+        self._activator.close()
+        async with asyncio.TaskGroup() as stopping:
+            for revision in self.revisions.values():
+                stopping.create_task(revision.stop(self._options.stop_grace_s))
+        self._activator.abort()
+        for server, supervisor in reversed(self._supervised):
+            await server.stop()
+            await supervisor
+
+
+async def _together(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run all at once; the first failure cancels the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(part)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

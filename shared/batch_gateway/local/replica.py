@@ -1,0 +1,138 @@
+"""One process of a Service: from its start until it has ended.
+
+It is ready once its readiness path answers, which is asked every few milliseconds while it starts,
+as Knative's queue-proxy does: a cold start is somebody's waiting time.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+from batch_gateway.local.processes import Child, Command, free_port
+from batch_gateway.local.resources import Service
+from batch_gateway.local.upstream import Upstream
+
+_PROBE_EVERY_S = 0.02
+_PROBE_TIMEOUT_S = 1.0
+_START_LIMIT_S = 60.0
+#: Servers close idle connections, uvicorn by default after 5 s; never send on one about to close.
+_REUSE_WITHIN_S = 2.0
+
+
+class StartFailed(Exception):
+    """The process ended, or did not become ready in time; says why in one line."""
+
+
+class State(Enum):
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    LOST = "does not accept connections any more"
+
+
+class Replica:
+    def __init__(self, service: Service, log: Path, env: Mapping[str, str], cwd: Path) -> None:
+        self.service = service
+        self.state = State.STARTING
+        self.in_flight = 0
+        self._port = free_port()
+        self._idle: list[tuple[float, Upstream]] = []
+        self._child: Child | None = None
+        self._command = Command(
+            name=service.name,
+            argv=_argv(service.command),
+            log=log,
+            env={**env, "PORT": str(self._port)},
+            cwd=cwd,
+        )
+
+    @property
+    def child(self) -> Child | None:
+        """None: not started yet."""
+        return self._child
+
+    async def start(self) -> None:
+        """Start the process and wait until it is ready. Raises StartFailed."""
+        try:
+            self._child = child = await Child.start(self._command)
+        except OSError as error:
+            raise StartFailed(f"cannot run {self._command.argv[0]}: {error.strerror}") from error
+        try:
+            async with asyncio.timeout(_START_LIMIT_S):
+                while not await self._answers():
+                    if not child.running:
+                        raise StartFailed(child.how_it_ended())
+                    await asyncio.sleep(_PROBE_EVERY_S)
+        except TimeoutError:
+            await child.stop(0)
+            waited = f"not ready after {_START_LIMIT_S:.0f} s"
+            raise StartFailed(f"{waited}: {child.last_line()}") from None
+        if self.state is State.STARTING:
+            self.state = State.READY
+
+    async def wait(self) -> Child:
+        """Wait until the process has ended."""
+        assert self._child is not None
+        await self._child.wait()
+        for _, connection in self._idle:
+            connection.close()
+        self._idle.clear()
+        return self._child
+
+    async def stop(self, grace_s: float) -> None:
+        """Have it end: by SIGTERM, and by SIGKILL after ``grace_s``."""
+        self.state = State.STOPPING
+        if self._child is not None:
+            await self._child.stop(grace_s)
+
+    def abandon(self) -> None:
+        """Give up a process that accepts no connections; it has died or is about to."""
+        self.state = State.LOST
+        if self._child is not None:
+            self._child.signal(signal.SIGKILL)
+
+    async def connect(self) -> Upstream:
+        """A connection for one request: a recent idle one, or a new one. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        while self._idle:
+            since, connection = self._idle.pop()
+            if connection.open and loop.time() - since < _REUSE_WITHIN_S:
+                return connection
+            connection.close()
+        _, connection = await loop.create_connection(Upstream, "127.0.0.1", self._port)
+        return connection
+
+    def give_back(self, connection: Upstream) -> None:
+        """Keep a connection whose request is answered for the next one."""
+        if self.state is State.READY and connection.reusable:
+            self._idle.append((asyncio.get_running_loop().time(), connection))
+        else:
+            connection.close()
+
+    async def _answers(self) -> bool:
+        path = self.service.ready_path
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                try:
+                    if path is None:
+                        return True
+                    writer.write(f"GET {path} HTTP/1.0\r\nHost: probe\r\n\r\n".encode())
+                    status = (await reader.readline()).split()[1:2]
+                    return bool(status) and 200 <= int(status[0]) < 400
+                finally:
+                    writer.close()
+                    with suppress(OSError):
+                        await writer.wait_closed()
+        except (OSError, TimeoutError, ValueError):
+            return False
+
+
+def _argv(command: Sequence[str]) -> list[str]:
+    """The image's ``python`` is here the one that we run on."""
+    program, *words = command
+    return [sys.executable if program == "python" else program, *words]

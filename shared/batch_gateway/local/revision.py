@@ -1,0 +1,223 @@
+"""The replicas of one Service: how many there are, and who of them gets a request.
+
+What Knative spreads over autoscaler, activator and queue-proxy happens here at once:
+
+- a request takes a place in a replica, never more than ``containerConcurrency`` in one; who finds
+  none waits in a queue of ten per place, and beyond that is refused;
+- replicas are started as soon as there are more requests than the autoscaler's target allows for;
+- requests go to the oldest replica with room, so the surplus ones fall idle, and whoever was idle
+  for a whole stable window is stopped, down to ``min-scale``. A busy replica is never chosen, which
+  is kinder than Kubernetes.
+"""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+
+from batch_gateway.local.durations import Durations
+from batch_gateway.local.replica import Replica, StartFailed, State
+from batch_gateway.local.resources import Service
+
+logger = logging.getLogger(__name__)
+
+_QUEUE_PER_PLACE = 10  # queue-proxy's
+_QUEUE_UNLIMITED = 10_000  # the activator's, where concurrency has no limit
+
+
+class Refused(Exception):
+    """No replica will take the request; answered 503."""
+
+
+class Place:
+    """The right to have one request in flight in a replica."""
+
+    def __init__(self, revision: "Revision", replica: Replica) -> None:
+        self.replica = replica
+        self._revision: Revision | None = revision
+
+    def leave(self) -> None:
+        """Free the place; a second time it is nothing."""
+        revision, self._revision = self._revision, None
+        if revision is not None:
+            revision.left(self.replica)
+
+
+class Revision:
+    def __init__(
+        self,
+        service: Service,
+        durations: Durations,
+        tasks: asyncio.TaskGroup,
+        new_replica: Callable[[], Replica],
+    ) -> None:
+        self.service = service
+        self.replicas: list[Replica] = []
+        self._durations = durations
+        self._tasks = tasks
+        self._new_replica = new_replica
+        self._waiting: deque[asyncio.Future[Place]] = deque()
+        self._idle_timers: dict[Replica, asyncio.TimerHandle] = {}
+        self._closed = False
+
+    async def enter(self) -> Place:
+        """Wait for a place in a replica. Raises Refused."""
+        if self._closed:
+            raise Refused(f"{self.service.name} is shutting down")
+        if (replica := self._with_room()) is not None and not self._waiting:
+            place = self._take(replica)
+            self._scale()
+            return place
+        if len(self._waiting) >= self._queue_length():
+            raise Refused("pending request queue full")
+        waiting: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._scale()
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                waiting.result().leave()
+            raise
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    def left(self, replica: Replica) -> None:
+        replica.in_flight -= 1
+        self._grant()
+        if replica.in_flight == 0:
+            self._idle(replica)
+
+    async def warm(self) -> None:
+        """Start one replica and wait until it is ready. Raises StartFailed."""
+        replica = self._launch()
+        try:
+            await replica.start()
+        except BaseException:
+            self._forget(replica)
+            raise
+        self._tasks.create_task(self._attend(replica))
+        self._became_ready(replica)
+
+    def start_least(self) -> None:
+        """Start as many replicas as there must always be."""
+        self._scale()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse further requests and stop every replica."""
+        self._closed = True
+        self._refuse_waiting("the platform is shutting down")
+        async with asyncio.TaskGroup() as stopping:
+            for replica in self.replicas:
+                stopping.create_task(replica.stop(grace_s))
+
+    # who gets a place
+
+    def _with_room(self) -> Replica | None:
+        """The oldest ready replica below its target, else the least busy one below its limit."""
+        ready = [replica for replica in self.replicas if replica.state is State.READY]
+        for replica in ready:
+            if replica.in_flight < self.service.scaling.target:
+                return replica
+        least = min(ready, key=lambda replica: replica.in_flight, default=None)
+        limit = self.service.concurrency or math.inf
+        return least if least is not None and least.in_flight < limit else None
+
+    def _take(self, replica: Replica) -> Place:
+        replica.in_flight += 1
+        if timer := self._idle_timers.pop(replica, None):
+            timer.cancel()
+        return Place(self, replica)
+
+    def _grant(self) -> None:
+        while self._waiting and (replica := self._with_room()) is not None:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(self._take(replica))
+
+    def _queue_length(self) -> int:
+        if not self.service.concurrency:
+            return _QUEUE_UNLIMITED
+        return _QUEUE_PER_PLACE * self.service.concurrency * max(1, len(self.replicas))
+
+    def _refuse_waiting(self, why: str) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_exception(Refused(why))
+
+    # how many replicas there are
+
+    def _scale(self) -> None:
+        """Start the replicas that the requests of this moment call for."""
+        scaling = self.service.scaling
+        wanted = len(self._waiting) + sum(replica.in_flight for replica in self.replicas)
+        needed = max(scaling.min_scale, math.ceil(wanted / scaling.target))
+        needed = min(needed, scaling.max_scale or needed)
+        if not self._closed:
+            for _ in range(needed - self._serving()):
+                self._tasks.create_task(self._live(self._launch()))
+
+    def _serving(self) -> int:
+        return sum(replica.state in (State.STARTING, State.READY) for replica in self.replicas)
+
+    def _launch(self) -> Replica:
+        replica = self._new_replica()
+        self.replicas.append(replica)
+        return replica
+
+    async def _live(self, replica: Replica) -> None:
+        try:
+            await replica.start()
+        except StartFailed as failure:
+            self._forget(replica)
+            if not self._closed:
+                logger.error("%s does not start: %s", self.service.name, failure)
+            if not self._serving():
+                self._refuse_waiting(f"{self.service.name} does not start")
+            return
+        if self._closed:  # stop() came before there was a process
+            await replica.stop(self.service.timeout_s)
+            self._forget(replica)
+            return
+        self._became_ready(replica)
+        await self._attend(replica)
+
+    async def _attend(self, replica: Replica) -> None:
+        """Wait for the end of a replica, and see to those who still wait for one."""
+        child = await replica.wait()
+        self._forget(replica)
+        if replica.state is not State.STOPPING:
+            logger.warning("%s %s", self.service.name, child.how_it_ended())
+            self._scale()
+
+    def _became_ready(self, replica: Replica) -> None:
+        self._grant()
+        if replica.in_flight == 0:
+            self._idle(replica)
+
+    def _forget(self, replica: Replica) -> None:
+        self.replicas.remove(replica)
+        if timer := self._idle_timers.pop(replica, None):
+            timer.cancel()
+
+    def _idle(self, replica: Replica) -> None:
+        """Stop the replica unless a request comes within its stable window."""
+        if replica.state is not State.READY or replica not in self.replicas:
+            return
+        scaling = self.service.scaling
+        patience = scaling.window_s + scaling.scale_down_delay_s
+        if len(self.replicas) == 1:
+            patience += scaling.retention_s
+        self._idle_timers[replica] = asyncio.get_running_loop().call_later(
+            self._durations(patience), self._retire, replica
+        )
+
+    def _retire(self, replica: Replica) -> None:
+        self._idle_timers.pop(replica, None)
+        if self._serving() <= self.service.scaling.min_scale:
+            return
+        replica.state = State.STOPPING
+        self._tasks.create_task(replica.stop(self.service.timeout_s))

