@@ -34,7 +34,7 @@ console = Console()
 @contextmanager
 def platform(data: Path) -> Iterator[str]:
     """The embedded platform with the simulator; yields the API's base URL."""
-    command = [sys.executable, "-m", "batch_gateway.cli.main", "up", "--simulator", "--port", "0"]
+    command = [sys.executable, "-m", "batch_gateway", "up", "--simulator", "--port", "0"]
     process = subprocess.Popen([*command, "--data", str(data)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

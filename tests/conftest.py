@@ -7,5 +7,7 @@ pytest_plugins = [
     "fixtures.files",
     "fixtures.metadata",
     "fixtures.simulator",
+    "fixtures.toys",
+    "fixtures.gateway",
     "fixtures.world",
 ]
