@@ -148,6 +148,7 @@ class ClientConnection(asyncio.Protocol):
         if revision is None:
             self._refuse(404, "Not Found", "no such host")
             return
+        http10 = self._parser.get_http_version() == "1.0"
         self._exchange = Exchange(
             self,
             revision,
@@ -155,8 +156,8 @@ class ClientConnection(asyncio.Protocol):
             target=self._target,
             headers=self._headers,
             framing=framing,
-            keep_alive=self._parser.should_keep_alive(),
-            http10=self._parser.get_http_version() == "1.0",
+            keep_alive=self._parser.should_keep_alive() and not http10,
+            http10=http10,
         )
         self._exchange.begin(self._tasks)
 

@@ -190,6 +190,8 @@ class Exchange:
         if orderly and self._answer is _Answer.BEGUN and self._until_close:
             self.answer_ends(reusable=False)
         else:
+            if self._place is not None:
+                self._place.doubt()
             self._fail(502, "Bad Gateway", "the replica broke the connection")
 
     def upstream_full(self) -> None:

@@ -98,8 +98,9 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; to a process that has ended it is nothing."""
         if self.running:
+            # Not the Process's own method: it polls, and so takes the exit code away from asyncio.
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self.pid, number)
 
     async def stop(self, grace_s: float) -> None:
         """SIGTERM, and SIGKILL to who is still there after ``grace_s``."""

@@ -30,6 +30,7 @@ class StartFailed(Exception):
 class State(Enum):
     STARTING = "starting"
     READY = "ready"
+    DOUBTED = "has broken a connection"
     STOPPING = "stopping"
     LOST = "does not accept connections any more"
 
@@ -61,18 +62,23 @@ class Replica:
             self._child = child = await Child.start(self._command)
         except OSError as error:
             raise StartFailed(f"cannot run {self._command.argv[0]}: {error.strerror}") from error
-        try:
-            async with asyncio.timeout(_START_LIMIT_S):
-                while not await self._answers():
-                    if not child.running:
-                        raise StartFailed(child.how_it_ended())
-                    await asyncio.sleep(_PROBE_EVERY_S)
-        except TimeoutError:
-            await child.stop(0)
-            waited = f"not ready after {_START_LIMIT_S:.0f} s"
-            raise StartFailed(f"{waited}: {child.last_line()}") from None
-        if self.state is State.STARTING:
-            self.state = State.READY
+        if await self._becomes_ready(child):
+            return
+        if not child.running:
+            raise StartFailed(child.how_it_ended())
+        await child.stop(0)
+        raise StartFailed(f"not ready after {_START_LIMIT_S:.0f} s: {child.last_line()}")
+
+    async def prove(self) -> bool:
+        """Find out whether a process that has broken a connection still lives; False: it is gone.
+
+        While a process dies its port may still accept connections, and lose them.
+        """
+        assert self._child is not None
+        if await self._becomes_ready(self._child):
+            return True
+        self.abandon()
+        return False
 
     async def wait(self) -> Child:
         """Wait until the process has ended."""
@@ -112,6 +118,17 @@ class Replica:
             self._idle.append((asyncio.get_running_loop().time(), connection))
         else:
             connection.close()
+
+    async def _becomes_ready(self, child: Child) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_LIMIT_S):
+                while child.running:
+                    if await self._answers():
+                        if self.state in (State.STARTING, State.DOUBTED):
+                            self.state = State.READY
+                        return True
+                    await asyncio.sleep(_PROBE_EVERY_S)
+        return False
 
     async def _answers(self) -> bool:
         path = self.service.ready_path

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _QUEUE_PER_PLACE = 10  # queue-proxy's
 _QUEUE_UNLIMITED = 10_000  # the activator's, where concurrency has no limit
+_SERVING = (State.STARTING, State.READY, State.DOUBTED)
 
 
 class Refused(Exception):
@@ -42,6 +43,11 @@ class Place:
         revision, self._revision = self._revision, None
         if revision is not None:
             revision.left(self.replica)
+
+    def doubt(self) -> None:
+        """Give the replica no more requests until it has proved that it lives."""
+        if self._revision is not None:
+            self._revision.doubt(self.replica)
 
 
 class Revision:
@@ -89,6 +95,11 @@ class Revision:
         self._grant()
         if replica.in_flight == 0:
             self._idle(replica)
+
+    def doubt(self, replica: Replica) -> None:
+        if replica.state is State.READY and not self._closed:
+            replica.state = State.DOUBTED
+            self._tasks.create_task(self._prove(replica))
 
     async def warm(self) -> None:
         """Start one replica and wait until it is ready. Raises StartFailed."""
@@ -161,7 +172,7 @@ class Revision:
                 self._tasks.create_task(self._live(self._launch()))
 
     def _serving(self) -> int:
-        return sum(replica.state in (State.STARTING, State.READY) for replica in self.replicas)
+        return sum(replica.state in _SERVING for replica in self.replicas)
 
     def _launch(self) -> Replica:
         replica = self._new_replica()
@@ -193,6 +204,10 @@ class Revision:
             logger.warning("%s %s", self.service.name, child.how_it_ended())
             self._scale()
 
+    async def _prove(self, replica: Replica) -> None:
+        if await replica.prove():
+            self._became_ready(replica)
+
     def _became_ready(self, replica: Replica) -> None:
         self._grant()
         if replica.in_flight == 0:
@@ -211,6 +226,8 @@ class Revision:
         patience = scaling.window_s + scaling.scale_down_delay_s
         if len(self.replicas) == 1:
             patience += scaling.retention_s
+        if timer := self._idle_timers.get(replica):
+            timer.cancel()
         self._idle_timers[replica] = asyncio.get_running_loop().call_later(
             self._durations(patience), self._retire, replica
         )
