@@ -2,7 +2,8 @@
 
 The model has no locks, rows or leases that get lost: it is a status, an ending, and for each shard
 a state, an epoch and a token. After every step the store must say the same, and a call must win in
-the store exactly when it wins in the model.
+the store exactly when it wins in the model. Preconditions only keep it from dwelling on what is
+dull: early failures, and batches that have ended.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from fixtures.metadata import (
     ALICE,
     FAR_AHEAD,
@@ -29,6 +31,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -53,6 +56,8 @@ HOLDERS = ["h0", "h1"]
 
 indexes = st.integers(0, SHARDS - 1)
 tokens = st.sampled_from(["t0", "t1"])
+#: Steps until a batch may be ended by other things than its work.
+patience = st.sampled_from([4, 8, 16, 0])
 #: A shard, how many epochs ago its lease was seen, and whether its token was misread.
 sightings = st.tuples(indexes, st.sampled_from([0, 0, 1]), st.sampled_from([False, False, True]))
 
@@ -125,15 +130,27 @@ class Machine(RuleBasedStateMachine):
     def announced(self, type_: EventType) -> None:
         self.model.announced.add(an_event(self.batch, type_).id)
 
-    @initialize(overdue=st.booleans(), planned=st.sampled_from([True, True, False]))
-    def create(self, overdue: bool, planned: bool) -> None:
+    @initialize(patience=patience)
+    def start(self, patience: int) -> None:
+        self.may_fail = False
+        self.begin(overdue=True, planned=True, patience=patience)
+
+    @precondition(lambda self: self.model.status in TERMINAL)
+    @rule(overdue=st.booleans(), planned=st.booleans(), fails=st.booleans(), patience=patience)
+    def begin_another(self, overdue: bool, planned: bool, fails: bool, patience: int) -> None:
+        self.run(self.store.outbox.sent(list(self.model.announced)))
+        self.may_fail = fails
+        self.begin(overdue, planned, patience)
+
+    def begin(self, overdue: bool, planned: bool, patience: int) -> None:
         self.model = Model()
-        self.overdue = overdue
+        self.overdue, self.patience = overdue, patience
         self.batch = a_batch(deadline=LONG_AGO if overdue else FAR_AHEAD)
         self.run(self.store.batches.create(self.batch, []))
         if planned:
             self.plan(set())
 
+    @precondition(lambda self: self.model.status in (S.VALIDATING, S.IN_PROGRESS))
     @rule(closed=st.sets(indexes))
     def plan(self, closed: set[int]) -> None:
         states = [CLOSED if index in closed else READY for index in range(SHARDS)]
@@ -150,6 +167,7 @@ class Machine(RuleBasedStateMachine):
             self.model.close()
             self.announced(EventType.BATCH_CREATED)
 
+    @precondition(lambda self: self.may_fail and self.patience <= 0)
     @rule()
     def fail(self) -> None:
         change = self.announcing(EventType.BATCH_FAILED)
@@ -162,6 +180,7 @@ class Machine(RuleBasedStateMachine):
             self.model.close(READY, LEASED)
             self.announced(EventType.BATCH_FAILED)
 
+    @precondition(lambda self: self.patience <= 0)
     @rule()
     def cancel(self) -> None:
         change = self.announcing(EventType.BATCH_CANCELLING)
@@ -174,6 +193,7 @@ class Machine(RuleBasedStateMachine):
             self.model.close(READY)
             self.announced(EventType.BATCH_CANCELLING)
 
+    @precondition(lambda self: self.patience <= 0)
     @rule()
     def expire(self) -> None:
         model, change = self.model, self.announcing(EventType.BATCH_EXPIRING)
@@ -246,6 +266,7 @@ class Machine(RuleBasedStateMachine):
             if result.last:
                 self.announced(EventType.BATCH_EXECUTED)
 
+    @precondition(lambda self: self.model.status not in (S.VALIDATING, S.IN_PROGRESS))
     @rule(holder=st.sampled_from(HOLDERS), ttl_s=st.sampled_from([0, 60]))
     def claim_assembly(self, holder: str, ttl_s: int) -> None:
         """A right that is taken for no time is free at once."""
@@ -263,6 +284,7 @@ class Machine(RuleBasedStateMachine):
         if won:
             model.assembler, self.assembler_ttl_s = holder, ttl_s
 
+    @precondition(lambda self: self.model.assembler is not None)
     @rule(
         holder=st.sampled_from(HOLDERS), to=st.sampled_from([S.COMPLETED, S.EXPIRED, S.CANCELLED])
     )
@@ -293,6 +315,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_says_what_the_model_says(self) -> None:
+        self.patience -= 1
         model = self.model
         batch = self.run(self.store.batches.load(self.batch.id))
         shards = self.run(self._shards())
@@ -316,12 +339,13 @@ class Machine(RuleBasedStateMachine):
         return [shard async for shard in self.store.shards.of_batch(self.batch.id)]
 
 
+@pytest.mark.timeout(400)  # a failure is shrunk, which takes minutes on a slow backend
 def test_any_sequence_of_changes_ends_as_the_model_says(new_metadata: Opener) -> None:
     machine = type("Machine", (Machine,), {"new_metadata": staticmethod(new_metadata)})
 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=30, stateful_step_count=25, deadline=None, database=None, print_blob=True
+            max_examples=30, stateful_step_count=40, deadline=None, database=None, print_blob=True
         ),
     )

@@ -95,6 +95,7 @@ async def test_the_schema_of_another_release_is_refused(empty_url):
 async def test_processes_that_start_at_once_migrate_once(empty_url):
     program = (
         "import asyncio, sys\n"
+        "import aiosqlite, asyncpg, batch_gateway.adapters.sql.migrate\n"
         "from batch_gateway.adapters.sql import open_sql\n"
         "async def main():\n"
         "    print('ready', flush=True)\n"
