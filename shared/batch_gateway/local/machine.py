@@ -51,7 +51,7 @@ class Machine:
         )
         self._simulator_port = free_port() if options.simulator else None
         self._settings = self._resolved_settings()
-        self._supervised: list[tuple[Supervised, asyncio.Task[None]]] = []
+        self._supervised: list[Supervised] = []
         self._pings: list[asyncio.Task[None]] = []
         self._addresses: Addresses
         self.broker: Supervised | None = None  # None: the manifests have no Broker
@@ -136,12 +136,12 @@ class Machine:
             self._pings.append(self._tasks.create_task(ping.run(at_once=self._had_run)))
 
     async def _supervise(self, server: Supervised) -> Supervised:
+        self._supervised.append(server)  # first, so that it is stopped even if we are cancelled
         try:
             await server.start()
         except OSError as error:  # ChildProcessError among them
-            await server.stop()
             raise PlatformError(f"cannot start {error}") from error
-        self._supervised.append((server, self._tasks.create_task(server.supervise())))
+        self._tasks.create_task(server.supervise())
         return server
 
     def _module(self, name: str, port: int, module: str, *words: str) -> Supervised:
@@ -206,9 +206,8 @@ class Machine:
             for revision in self.revisions.values():
                 stopping.create_task(revision.stop(self._options.stop_grace_s))
         self._activator.abort()
-        for server, supervisor in reversed(self._supervised):
+        for server in reversed(self._supervised):
             await server.stop()
-            await supervisor
 
 
 async def _together(*parts: Coroutine[Any, Any, None]) -> None:

@@ -106,7 +106,7 @@ class Revision:
         replica = self._launch()
         try:
             await replica.start()
-        except BaseException:
+        except StartFailed:
             self._forget(replica)
             raise
         self._tasks.create_task(self._attend(replica))

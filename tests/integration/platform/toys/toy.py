@@ -33,6 +33,15 @@ async def body_of(receive):
             return
 
 
+async def stay(receive, seconds):
+    """Sleep; raises ConnectionResetError when the client leaves meanwhile."""
+    gone = asyncio.create_task(receive())
+    done, _ = await asyncio.wait({gone}, timeout=seconds)
+    gone.cancel()
+    if done:
+        raise ConnectionResetError
+
+
 async def answer(send, status=200, body=b"", headers=()):
     length = (b"content-length", str(len(body)).encode())
     start = {"type": "http.response.start", "status": status, "headers": [length, *headers]}
@@ -83,12 +92,7 @@ async def sleep(query, scope, receive, send):
     journal(slept="begin")
     async for _ in body_of(receive):
         pass
-    gone = asyncio.create_task(receive())
-    done, _ = await asyncio.wait({gone}, timeout=float(query["s"]))
-    if done:
-        journal(slept="client left")
-        return
-    gone.cancel()
+    await stay(receive, float(query["s"]))
     journal(slept="end")
     await answer(send, body=str(os.getpid()).encode())
 
@@ -134,7 +138,8 @@ async def event(query, scope, receive, send):
         json.loads(line).get("attributes", {}).get("id") == attributes["id"]
         for line in JOURNAL.read_text().splitlines()
     )
-    await asyncio.sleep(wish.get("sleep", 0))
+    if "sleep" in wish:
+        await stay(receive, wish["sleep"])
     fail = wish.get("fail", [])
     if earlier <= len(fail):
         await answer(send, fail[earlier - 1])

