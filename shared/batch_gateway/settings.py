@@ -63,8 +63,6 @@ class Events(Group):
     """URL of the broker; None: the platform's K_SINK."""
     timeout_s: Seconds = 3.0
     """How long a POST to the broker may take. Short: a lost event is sent again by the janitor."""
-    sweep_interval_s: Seconds = 3.0
-    """The janitor's ticks cannot be signed, so more of them than one in this time do nothing."""
     signing_keys: SecretStr = SecretStr("")
     """Comma-separated secrets of the internal events' signature; the first signs, all verify, so
     keys can be rotated. Empty is only allowed on the loopback interface."""
@@ -157,6 +155,18 @@ class Execution(Group):
     """How long an assembly stays with an assembler that has gone silent."""
 
 
+class Sweep(Group):
+    interval_s: Seconds = 3.0
+    """The janitor's ticks cannot be signed, so more of them than one in this time do nothing."""
+    unsent_s: Seconds = 10.0
+    """An event that is in the outbox for longer was not sent. Longer than a POST may take."""
+    stuck_s: Seconds = 60.0
+    """A batch that waits for longer in a state has lost the event that moves it on. Announcing it
+    twice is harmless."""
+    leftovers_s: Seconds = 86400.0
+    """Unfinished writes that are older have no writer any more."""
+
+
 class Limits(Group):
     start: Positive = 8
     """Slots of a pool that nothing is known of yet."""
@@ -222,6 +232,7 @@ class Settings(BaseSettings):
     auth: Auth = Auth()
     planning: Planning = Planning()
     execution: Execution = Execution()
+    sweep: Sweep = Sweep()
     limits: Limits = Limits()
     retry: Retry = Retry()
     inference: Inference = Inference()

@@ -324,7 +324,7 @@ def janitor_function() -> Function:
             endings=runtime.endings,
             clock=runtime.clock,
             lease_ttl=timedelta(seconds=runtime.settings.execution.lease_ttl_s),
-            at_most_every=timedelta(seconds=runtime.settings.events.sweep_interval_s),
+            rules=runtime.settings.sweep,
         )
         return lambda _event: janitor.sweep()
 

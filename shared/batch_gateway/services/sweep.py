@@ -20,13 +20,11 @@ from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.rebuild import ensure_generation, refill
+from batch_gateway.settings import Sweep
 
 logger = logging.getLogger(__name__)
 
 _LIMIT = 200  # things of a kind that one sweep repairs; the next one goes on
-_UNSENT = timedelta(seconds=10)  # an event that is still in the outbox after this was not sent
-_STUCK = timedelta(seconds=60)  # a state that lasts longer than this has lost its event
-_LEFTOVERS = timedelta(hours=24)  # unfinished writes older than this have no writer any more
 _RARELY = timedelta(hours=1)
 
 
@@ -42,9 +40,8 @@ class Janitor:
         endings: Endings,
         clock: Clock,
         lease_ttl: timedelta,
-        at_most_every: timedelta,
+        rules: Sweep,
     ) -> None:
-        """``at_most_every``: ticks are not signed, so more of them do no more work."""
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
@@ -53,7 +50,7 @@ class Janitor:
         self._endings = endings
         self._clock = clock
         self._ttl = lease_ttl
-        self._at_most_every = at_most_every
+        self._rules = rules
 
     async def sweep(self) -> None:
         """Run every step once. Raises Temporary at the end when a step could not be done."""
@@ -79,7 +76,7 @@ class Janitor:
     async def _first(self) -> bool:
         """Whether no other sweep ran just now. Without the scratch server: yes."""
         try:
-            return await self._scratch.once("sweep", self._at_most_every)
+            return await self._scratch.once("sweep", _seconds(self._rules.interval_s))
         except Temporary:
             return True
 
@@ -92,7 +89,7 @@ class Janitor:
         return True
 
     async def _send_outbox(self) -> None:
-        before = self._clock.now() - _UNSENT
+        before = self._clock.now() - _seconds(self._rules.unsent_s)
         unsent = await self._metadata.outbox.unsent(before=before, limit=_LIMIT)
         await self._announcer.announce(*(row.event for row in unsent))
 
@@ -133,7 +130,7 @@ class Janitor:
         """Batches that wait for an event that nobody seems to have heard."""
         stuck = await self._metadata.batches.unfinished(
             [BatchStatus.VALIDATING, BatchStatus.FINALIZING, BatchStatus.CANCELLING],
-            before=self._clock.now() - _STUCK,
+            before=self._clock.now() - _seconds(self._rules.stuck_s),
             limit=_LIMIT,
         )
         await self._announcer.announce(*(_reminder(batch) for batch in stuck))
@@ -157,7 +154,11 @@ class Janitor:
 
     async def _delete_leftovers(self) -> None:
         if await self._scratch.once("leftovers", _RARELY):
-            await self._files.sweep(self._clock.now() - _LEFTOVERS)
+            await self._files.sweep(self._clock.now() - _seconds(self._rules.leftovers_s))
+
+
+def _seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
 
 
 def _reminder(batch: Batch) -> Event:
