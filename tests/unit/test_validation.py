@@ -69,6 +69,8 @@ def test_a_line_that_is_not_a_json_object_is_named(raw):
         (request(body=without(BODY, "model")), "invalid_request", "body.model"),
         (body(model=7), "invalid_request", "body.model"),
         (body(model=""), "invalid_request", "body.model"),
+        (body(model="m\0"), "invalid_request", "body.model"),
+        (body(model="m" * 257), "invalid_request", "body.model"),
         (request(body=without(BODY, "messages")), "invalid_request", "body.messages"),
         (body(messages="hi"), "invalid_request", "body.messages"),
     ],
@@ -77,6 +79,10 @@ def test_what_is_wrong_with_a_line_is_named_with_its_parameter(line, code, param
     error = check(line)
 
     assert (error.code, error.param, error.line) == (code, param, 7)
+
+
+def test_half_a_character_is_no_text():
+    assert isinstance(check(rb'{"custom_id":"\ud800","method":"POST"}'), BatchError)
 
 
 def test_stream_false_is_fine():

@@ -13,18 +13,19 @@ from batch_gateway.core.lines import InputLine, decode_input
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.prefix import Prompt, sort_key
 
-#: Endpoints of a batch, as OpenAI lists them.
+#: Paths that a batch's requests may go to, in the order of OpenAI's messages.
 ENDPOINTS = (
-    "/v1/responses",
     "/v1/chat/completions",
-    "/v1/embeddings",
     "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
     "/v1/moderations",
     "/v1/images/generations",
     "/v1/images/edits",
     "/v1/videos",
 )
 
+LONGEST_MODEL = 256  # characters
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
 _BYTES_PER_TOKEN = 4
 _NAMES = {
@@ -120,6 +121,8 @@ class LineValidator:
         model = _text(prompt.model)
         if not model:
             return _wrong(line, "body.model", "Model parameter is required.")
+        if "\x00" in model or len(model) > LONGEST_MODEL:  # no database stores the character NUL
+            return _wrong(line, "body.model", "This is no name of a model.")
         if url == "/v1/chat/completions" and bytes(memoryview(prompt.messages)[:1]) != b"[":
             return _wrong(line, "body.messages", "Messages parameter is required.")
         if url == "/v1/completions" and not _present(prompt.prompt):

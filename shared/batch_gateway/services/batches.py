@@ -15,6 +15,7 @@ from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, ShardId, TenantId, batch_id
 from batch_gateway.core.model import Batch, BatchStatus, Counts, ShardState, Tally
+from batch_gateway.core.validation import ENDPOINTS
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore, Page
@@ -25,18 +26,6 @@ from batch_gateway.services.files import BATCH
 from batch_gateway.services.refusals import invalid_value
 
 logger = logging.getLogger(__name__)
-
-#: Paths that a batch's requests may go to, in the order of OpenAI's messages.
-ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/embeddings",
-    "/v1/responses",
-    "/v1/moderations",
-    "/v1/images/generations",
-    "/v1/images/edits",
-    "/v1/videos",
-)
 
 _GOING_ON = frozenset({BatchStatus.CANCELLING, BatchStatus.CANCELLED})
 
