@@ -1,0 +1,61 @@
+"""The same job on every kind of store: what one machine has, and what a cluster has."""
+
+import pytest
+from fixtures.gateway import chat_lines, custom_ids
+from fixtures.redis import redis62_server, valkey_server
+
+pytestmark = pytest.mark.e2e
+
+
+async def assert_the_job_is_done(gateway):
+    lines = chat_lines(600)
+    lines[7]["body"]["model"] = "nobody"
+
+    batch = await gateway.ended(await gateway.submit(lines))
+    output, errors = await gateway.results(batch)
+    assert batch.status == "completed"
+    assert custom_ids(output) == [f"line-{n}" for n in range(1, 601) if n != 8]
+    assert custom_ids(errors) == ["line-8"]
+
+    batch = await gateway.submit(b'{"custom_id": "a"}\n')
+    failed = await gateway.ended(batch)
+    assert [error.code for error in failed.errors.data] == ["missing_required_parameter"]
+
+    await gateway.configure(ttft_ms=100)
+    batch = await gateway.halfway(await gateway.submit(chat_lines(300)), done=10)
+    cancelled = await gateway.ended(await gateway.client.batches.cancel(batch.id))
+    output, errors = await gateway.results(cancelled)
+    assert cancelled.status == "cancelled"
+    assert len(output) + len(errors) == 300
+
+
+@pytest.mark.postgres
+@pytest.mark.s3
+async def test_postgresql_s3_and_redis_62(start_gateway, postgres_url, s3_server, tmp_path):
+    with redis62_server(tmp_path / "redis") as redis_url:
+        gateway = await start_gateway(
+            settings={
+                "metadata": {"url": postgres_url, "migrate": True},
+                "scratch": {"url": redis_url},
+                "files": {
+                    "url": f"s3://{s3_server.bucket}/{s3_server.prefix}",
+                    "s3_endpoint": s3_server.endpoint,
+                    "s3_region": s3_server.region,
+                    "s3_access_key_id": s3_server.access_key_id,
+                    "s3_secret_access_key": s3_server.secret_access_key,
+                },
+            }
+        )
+
+        await assert_the_job_is_done(gateway)
+
+
+async def test_metadata_on_valkey(start_gateway, tmp_path):
+    with valkey_server(tmp_path / "metadata", appendonly=True) as url:
+        gateway = await start_gateway(settings={"metadata": {"url": url}})
+
+        await assert_the_job_is_done(gateway)
+
+
+async def test_sqlite_a_folder_and_valkey(start_gateway):
+    await assert_the_job_is_done(await start_gateway())
