@@ -72,7 +72,8 @@ async def _serve(options: "Options") -> None:
     logging.basicConfig(level=logging.WARNING, format="batch-gateway: %(message)s")
     platform = Platform(options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, platform.stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does with SIGHUP
+            asyncio.get_running_loop().add_signal_handler(number, platform.stop)
     async with platform:
         print(f"Batch Gateway is ready: {platform.base_url}", flush=True)
         await platform.stopped()

@@ -93,6 +93,8 @@ class ClientConnection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a fault of ours, not the client's
         except httptools.HttpParserUpgrade:
             self._refuse(501, "Not Implemented", "protocol upgrades are not supported")
         except httptools.HttpParserError as error:

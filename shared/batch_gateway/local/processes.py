@@ -115,14 +115,12 @@ class Child:
         await self.wait()
 
     def how_it_ended(self) -> str:
-        """Exit code or signal, and the last line of its log: one readable line."""
+        """Its signal, or its exit code and last words: one readable line."""
         code = self._process.returncode
         if code is not None and code < 0:
-            how = f"ended by {signal.Signals(-code).name}"
-        else:
-            how = f"ended with exit code {code}"
+            return f"ended by {signal.Signals(-code).name}"
         line = self.last_line()
-        return f"{how}: {line}" if line else how
+        return f"ended with exit code {code}: {line}" if line else f"ended with exit code {code}"
 
     def last_line(self) -> str:
         """The last line that this process wrote; empty if it wrote none."""

@@ -83,6 +83,8 @@ class Upstream(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a fault of ours, not the replica's
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             exchange, self._exchange = self._exchange, None
             self._transport.abort()

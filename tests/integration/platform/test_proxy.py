@@ -7,11 +7,11 @@ import os
 import re
 import signal
 import sys
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from fixtures.toys import eventually
+from fixtures.toys import TOY, eventually
 
 MIB = 1024 * 1024
 
@@ -123,6 +123,15 @@ async def test_an_old_client_gets_a_body_without_chunks(raw):
     assert body == b"x" * 70000
 
 
+async def test_an_answer_without_length_ends_with_its_connection(toys):
+    toys.service(program=TOY.with_name("blunt.py"))
+    async with toys.up() as running:
+        answers = [await running.http.get("/abc") for _ in range(2)]
+
+        assert [answer.text for answer in answers] == ["/abc" * 1000] * 2
+        assert answers[0].headers["transfer-encoding"] == "chunked"
+
+
 async def test_head_has_no_body_and_the_connection_goes_on(raw):
     await raw.say(b"HEAD /download?size=5&exact=1 HTTP/1.1\r\nHost: x\r\n\r\n")
     head = await raw.head()
@@ -229,10 +238,10 @@ async def test_the_internal_port_knows_services_by_their_cluster_names_only(runn
     assert [answer.status_code for answer in answers] == [200, 200, 404, 404]
 
 
-@pytest.mark.slow
-async def test_a_large_upload_does_not_grow_the_platform(toys):
+@asynccontextmanager
+async def own_process(toys):
+    """A platform whose memory is its own, and a connection to it."""
     toys.service()
-    size = 200 * MIB
     up = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "batch_gateway", "up", "--port", "0"),
         *("--manifests", str(toys.write()), "--data", str(toys.data)),
@@ -240,10 +249,19 @@ async def test_a_large_upload_does_not_grow_the_platform(toys):
     )
     try:
         url = (await up.stdout.readline()).decode().split()[-1].removesuffix("/v1")
-        before = peak_rss(up.pid)
         raw = await Raw.to(url)
+        yield up.pid, raw
+        raw.close()
+    finally:
+        up.send_signal(signal.SIGTERM)
+        assert await up.wait() == 0
+
+
+async def test_a_large_upload_does_not_grow_the_platform(toys):
+    size, piece, digest = 200 * MIB, os.urandom(MIB), hashlib.sha256()
+    async with own_process(toys) as (pid, raw):
+        before = peak_rss(pid)
         await raw.say(b"POST /digest HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
-        piece, digest = os.urandom(MIB), hashlib.sha256()
         for _ in range(size // MIB):
             digest.update(piece)
             await raw.say(piece)
@@ -251,10 +269,20 @@ async def test_a_large_upload_does_not_grow_the_platform(toys):
         _, answer = await raw.answer()
 
         assert json.loads(answer) == {"size": size, "sha256": digest.hexdigest()}
-        assert peak_rss(up.pid) - before < 20 * MIB
-    finally:
-        up.send_signal(signal.SIGTERM)
-        assert await up.wait() == 0
+        assert peak_rss(pid) - before < 20 * MIB
+
+
+async def test_a_client_that_reads_slowly_does_not_grow_the_platform(toys):
+    size = 200 * MIB
+    async with own_process(toys) as (pid, raw):
+        before = peak_rss(pid)
+        await raw.say(b"GET /download?exact=1&size=%d HTTP/1.1\r\nHost: x\r\n\r\n" % size)
+        await asyncio.sleep(1)  # not reading: whatever could pile up piles up
+
+        _, body = await raw.answer()
+
+        assert len(body) == size
+        assert peak_rss(pid) - before < 20 * MIB
 
 
 def peak_rss(pid: int) -> int:
