@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import ActivationId, BatchId, FileId, ShardId, TenantId
 from batch_gateway.core.model import (
@@ -344,7 +345,7 @@ class Outbox(Protocol):
 
 
 class MetadataStore(Protocol):
-    """The four aggregates on one database."""
+    """All aggregates on one database."""
 
     @property
     def files(self) -> FileRows: ...
@@ -358,8 +359,32 @@ class MetadataStore(Protocol):
     @property
     def outbox(self) -> Outbox: ...
 
+class ApiKeyRows(Protocol):
+    async def add(self, key: ApiKey) -> None:
+        """Raises Conflict when the id or the digest is taken."""
+        ...
+
+    async def find(self, digest: str) -> ApiKey | None:
+        """The key with this digest, also when it is revoked or has expired."""
+        ...
+
+    async def list(self, tenant: TenantId | None = None) -> Sequence[ApiKey]:
+        """All keys, or one tenant's, by creation (ties by id)."""
+        ...
+
+    async def revoke(self, key: str, *, now: datetime) -> ApiKey | None:
+        """End the key with this id for good; one that was revoked before keeps its time.
+
+        None when there is none.
+        """
+        ...
+
+
     async def check(self) -> None:
         """Raise Unavailable when the database does not answer or its schema is not ours."""
         ...
 
     async def close(self) -> None: ...
+    @property
+    def api_keys(self) -> ApiKeyRows: ...
+

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import ActivationId, BatchId, split_shard_id
 from batch_gateway.core.model import (
@@ -112,6 +113,17 @@ _BATCH = {
     "expired_at": _INSTANT,
     "cancelling_at": _INSTANT,
     "cancelled_at": _INSTANT,
+}
+
+
+_API_KEY = {
+    "id": _TEXT,
+    "tenant": _TEXT,
+    "name": _TEXT,
+    "digest": _TEXT,
+    "created_at": _INSTANT,
+    "expires_at": _INSTANT,
+    "revoked_at": _INSTANT,
 }
 
 
@@ -253,6 +265,17 @@ def amounts(tally: Tally) -> Row:
         "failed": str(tally.failed),
         **_from_usage(tally.usage),
     }
+
+
+# API keys ---------------------------------------------------------------------------------------
+
+
+def from_api_key(key: ApiKey) -> Row:
+    return _write(key, _API_KEY)
+
+
+def to_api_key(row: Row) -> ApiKey:
+    return ApiKey(**_read(row, _API_KEY))
 
 
 # Events -----------------------------------------------------------------------------------------

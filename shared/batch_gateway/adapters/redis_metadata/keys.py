@@ -11,6 +11,9 @@ Rows (hashes of simple fields; a missing field is None), and the plan's order:
     shards:<batch>                    all shards of a batch, in fields such as ``7.epoch``
     planned:<batch>                   zset of the indexes of those shards
     outbox                            event id -> event
+    api-key:<id>                      one API key
+    api-keys-by-digest                digest -> id
+    api-keys                          zset ordered by bytes, as a tenant's listings are
 
 Where a shard stands is said by membership alone, so closing twenty thousand of them is one step:
 a shard that is in neither is closed.

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
+from batch_gateway.adapters.redis_metadata.api_keys import RedisApiKeys
 from batch_gateway.adapters.redis_metadata.batches import RedisBatches
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
 from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
@@ -38,6 +39,7 @@ class RedisMetadata:
         self.batches = RedisBatches(scripts)
         self.shards = RedisShards(scripts)
         self.outbox = RedisOutbox(scripts)
+        self.api_keys = RedisApiKeys(scripts)
 
     async def check(self) -> None:
         """Raise Unavailable unless the server answers, keeps what it was told, and has our layout.

@@ -161,3 +161,16 @@ outbox = sa.Table(
     _column("created_at", Instant),
     _index("outbox_by_age", "created_at", "id"),
 )
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("tenant", sa.Text),
+    _column("name", sa.Text),
+    _column("digest", sa.Text),
+    _column("created_at", Instant),
+    _optional("expires_at", Instant),
+    _optional("revoked_at", Instant),
+    sa.Index("api_keys_by_digest", "digest", unique=True),
+)

@@ -1,5 +1,6 @@
-"""The four aggregates on one engine."""
+"""All aggregates on one engine."""
 
+from batch_gateway.adapters.sql.api_keys import SqlApiKeys
 from batch_gateway.adapters.sql.batches import SqlBatches
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import create_engine
@@ -15,6 +16,7 @@ class SqlMetadata:
         self.batches = SqlBatches(database)
         self.shards = SqlShards(database)
         self.outbox = SqlOutbox(database)
+        self.api_keys = SqlApiKeys(database)
 
     async def check(self) -> None:
         await self._database.check()

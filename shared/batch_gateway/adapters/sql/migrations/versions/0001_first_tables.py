@@ -156,8 +156,22 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'ready'"),
     )
 
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("api_keys_by_digest", "api_keys", ["digest"], unique=True)
+
 
 def downgrade() -> None:
+    op.drop_table("api_keys")
     op.drop_table("outbox")
     op.drop_table("shards")
     op.drop_table("files")

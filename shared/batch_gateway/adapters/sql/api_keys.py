@@ -1,0 +1,50 @@
+"""API key rows."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.rows import Row
+from batch_gateway.adapters.sql.schema import Instant, api_keys
+from batch_gateway.core.api_keys import ApiKey
+from batch_gateway.core.ids import TenantId
+
+
+class SqlApiKeys:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, key: ApiKey) -> None:
+        async with self._database.writing() as connection:
+            await connection.execute(sa.insert(api_keys).values(asdict(key)))
+
+    async def find(self, digest: str) -> ApiKey | None:
+        query = sa.select(api_keys).where(api_keys.c.digest == digest)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _to_key(row)
+
+    async def list(self, tenant: TenantId | None = None) -> Sequence[ApiKey]:
+        query = sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+        if tenant is not None:
+            query = query.where(api_keys.c.tenant == tenant)
+        async with self._database.reading() as connection:
+            return [_to_key(row) for row in await connection.execute(query)]
+
+    async def revoke(self, key: str, *, now: datetime) -> ApiKey | None:
+        change = (
+            sa.update(api_keys)
+            .where(api_keys.c.id == key)
+            .values(revoked_at=sa.func.coalesce(api_keys.c.revoked_at, sa.literal(now, Instant)))
+            .returning(api_keys)
+        )
+        async with self._database.writing() as connection:
+            row = (await connection.execute(change)).one_or_none()
+        return None if row is None else _to_key(row)
+
+
+def _to_key(row: Row) -> ApiKey:
+    return ApiKey(**{**row._mapping, "tenant": TenantId(row.tenant)})

@@ -1,0 +1,49 @@
+"""API keys: who holds one speaks for its tenant.
+
+A key's secret is 256 random bits, so nobody can guess it and a single sha256 hides it: the slow
+hashes that passwords need would only slow every request down. The secret is told once, at creation;
+what is stored can be compared with, but not used. Looking a key up by the digest of what a client
+presents also leaks no time: a digest that is nearly right says nothing about a secret that is.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from batch_gateway.core.ids import TenantId
+
+_SECRET_BYTES = 32
+_SHOWN = 8  # characters of a wrong key that its error message repeats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    id: str  # key_...; not secret
+    tenant: TenantId
+    name: str  # for people: whose or what for
+    digest: str  # see ``digest_of``
+    created_at: datetime
+    expires_at: datetime | None = None  # None: never
+    revoked_at: datetime | None = None  # None: not revoked
+
+    def valid(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def fresh_secret() -> str:
+    return f"sk-bg-{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+
+def fresh_key_id() -> str:
+    return f"key_{secrets.token_hex(8)}"
+
+
+def digest_of(secret: str) -> str:
+    """sha256 in hex of a secret, or of whatever a client presents as one."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def masked(secret: str) -> str:
+    """Its beginning, so that its owner can tell which one was wrong; never more than half."""
+    return f"{secret[: min(_SHOWN, len(secret) // 2)]}***"
