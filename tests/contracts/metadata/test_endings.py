@@ -404,7 +404,6 @@ async def test_a_batch_that_has_ended_never_changes(metadata, end):
         assert await _finish(metadata, batch, to=status, events=[an_event(batch)]) is None
     assert await metadata.shards.claim(shard, **claim) is None
     assert await metadata.shards.take_over(lease.ref, **claim) is None
-    assert await metadata.shards.accept(lease.ref, []) is False
     assert await metadata.shards.finish(lease.ref, [], a_tally(), **late) is None
     assert await metadata.shards.release(lease.ref, [], a_tally(), **late) is False
 

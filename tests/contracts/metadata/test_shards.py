@@ -111,16 +111,17 @@ async def test_nothing_is_claimed_of_a_batch_with_an_ending(metadata, ending):
 
 async def test_taking_over_raises_the_epoch_and_ends_the_old_lease(metadata):
     batch = await planned(metadata)
+    first = await claimed(metadata, batch, 0)
+    found = [a_part("found")]
+    await metadata.shards.release(first.ref, found, a_tally(), now=LATER, events=[])
     old = await claimed(metadata, batch, 0)
-    await metadata.shards.accept(old.ref, [a_part("found")])
 
     new = await metadata.shards.take_over(old.ref, holder=OTHER, token="new", now=LATER)
 
-    assert new.ref == LeaseRef(shard=old.shard.id, epoch=2, token="new")
+    assert new.ref == LeaseRef(shard=old.shard.id, epoch=3, token="new")
     assert (new.shard.holder, new.shard.leased_at) == (OTHER, LATER)
     assert new.shard.parts == (a_part("found"),)
     late = {"now": LATER, "events": [an_event(batch)]}
-    assert await metadata.shards.accept(old.ref, []) is False
     assert await metadata.shards.release(old.ref, [], a_tally(), **late) is False
     assert await metadata.shards.finish(old.ref, [], a_tally(), **late) is None
     assert (await _shards(metadata, batch))[0] == new.shard
@@ -156,16 +157,6 @@ async def test_a_lease_is_taken_over_in_spite_of_pause_and_ending(metadata, endi
 
 
 # Handing back and closing -----------------------------------------------------------------------
-
-
-async def test_accepted_parts_are_recorded_under_the_lease(metadata):
-    batch = await planned(metadata)
-    lease = await claimed(metadata, batch, 0)
-    parts = [a_part("a", 3), a_part("b", 2)]
-
-    assert await metadata.shards.accept(lease.ref, parts) is True
-
-    assert (await _shards(metadata, batch))[0].parts == tuple(parts)
 
 
 async def test_a_released_shard_is_ready_again_and_keeps_its_parts(metadata):

@@ -64,11 +64,6 @@ class RedisShards:
         )
         return None if granted is None else to_lease(granted)
 
-    async def accept(self, lease: LeaseRef, parts: Sequence[Part]) -> bool:
-        return bool(
-            await self._scripts.run("accept", lease=from_lease(lease), parts=from_parts(parts))
-        )
-
     async def finish(
         self,
         lease: LeaseRef,

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import Unindexed
-from batch_gateway.adapters.sql.rows import Row, part_list, result_columns, shard_is, to_shard
+from batch_gateway.adapters.sql.rows import Row, result_columns, shard_is, to_shard
 from batch_gateway.adapters.sql.schema import (
     LEASED,
     READY,
@@ -81,10 +81,6 @@ class SqlShards:
             if batch is None:
                 return None
             return await _grant(connection, batch, held_by(observed), holder, token, now)
-
-    async def accept(self, lease: LeaseRef, parts: Sequence[Part]) -> bool:
-        async with self._database.writing() as connection:
-            return await change_leased(connection, lease, {"parts": part_list(parts)})
 
     async def finish(
         self,
