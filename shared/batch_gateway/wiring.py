@@ -5,7 +5,6 @@ stops. Adapters are imported where they are opened: what a deployment does not u
 time.
 """
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -206,6 +205,7 @@ def api_function() -> Function:
     def build(runtime: Runtime, _stack: AsyncExitStack) -> ASGIApp:
         from batch_gateway.services.batches import BatchService
         from batch_gateway.services.files import FileService
+        from batch_gateway.services.steering import Steering
         from batch_gateway.web.api import api_app
         from batch_gateway.web.auth import authenticator
 
@@ -225,6 +225,14 @@ def api_function() -> Function:
                 clock=runtime.clock,
                 fence=timedelta(seconds=settings.execution.fence_s),
                 strict=settings.api.mode == "strict",
+            ),
+            steering=Steering(
+                metadata=runtime.metadata,
+                queue=runtime.scratch.queue,
+                control=runtime.scratch.control,
+                endings=runtime.endings,
+                waker=runtime.waker,
+                clock=runtime.clock,
             ),
             auth=authenticator(settings.auth),
             settings=settings.api,

@@ -163,6 +163,21 @@ class BatchRows(Protocol):
         """Set or lift the pause of a batch that has not ended and has no ending."""
         ...
 
+    async def update(
+        self,
+        tenant: TenantId,
+        batch: BatchId,
+        *,
+        priority: int | None = None,
+        completion_window: str | None = None,
+        deadline: datetime | None = None,
+    ) -> Batch | None:
+        """Change what is not None of a batch that has not ended and has no ending.
+
+        None when it has, or is not the tenant's.
+        """
+        ...
+
     async def claim_assembly(
         self, batch: BatchId, holder: str, *, now: datetime, ttl: timedelta
     ) -> Batch | None:
@@ -264,10 +279,6 @@ class ShardRows(Protocol):
         """
         ...
 
-    async def accept(self, lease: LeaseRef, parts: Sequence[Part]) -> bool:
-        """Record the parts of earlier epochs that count. False when the lease is lost."""
-        ...
-
     async def finish(
         self,
         lease: LeaseRef,
@@ -344,21 +355,6 @@ class Outbox(Protocol):
         ...
 
 
-class MetadataStore(Protocol):
-    """All aggregates on one database."""
-
-    @property
-    def files(self) -> FileRows: ...
-
-    @property
-    def batches(self) -> BatchRows: ...
-
-    @property
-    def shards(self) -> ShardRows: ...
-
-    @property
-    def outbox(self) -> Outbox: ...
-
 class ApiKeyRows(Protocol):
     async def add(self, key: ApiKey) -> None:
         """Raises Conflict when the id or the digest is taken."""
@@ -380,11 +376,26 @@ class ApiKeyRows(Protocol):
         ...
 
 
+class MetadataStore(Protocol):
+    """All aggregates on one database."""
+
+    @property
+    def files(self) -> FileRows: ...
+
+    @property
+    def batches(self) -> BatchRows: ...
+
+    @property
+    def shards(self) -> ShardRows: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    @property
+    def api_keys(self) -> ApiKeyRows: ...
+
     async def check(self) -> None:
         """Raise Unavailable when the database does not answer or its schema is not ours."""
         ...
 
     async def close(self) -> None: ...
-    @property
-    def api_keys(self) -> ApiKeyRows: ...
-

@@ -8,8 +8,9 @@ database, plus what executors report of the open ones.
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
 from batch_gateway.core.events import EventType, fact
@@ -39,6 +40,8 @@ class NewBatch:
     completion_window: str
     metadata: Mapping[str, str] | None = None
     output_expires_after_s: int | None = None  # None: the deployment's default
+    priority: int = 5  # 0 (first) to 9 (last)
+    options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
 
 
 class BatchService:
@@ -83,6 +86,8 @@ class BatchService:
             created_at=now,
             metadata=new.metadata,
             output_expires_after_s=new.output_expires_after_s,
+            priority=new.priority,
+            options=new.options,
             traceparent=traceparent,
         )
         event = fact(EventType.BATCH_CREATED, batch.id, traceparent=traceparent)

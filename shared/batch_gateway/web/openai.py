@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.model import Batch, BatchError, File, Usage
@@ -192,7 +192,7 @@ class BatchObject(BaseModel):
 
 class ListObject(BaseModel):
     object: Literal["list"] = "list"
-    data: Sequence[FileObject] | Sequence[BatchObject]
+    data: Sequence[FileObject] | Sequence[SerializeAsAny[BatchObject]]
     first_id: str | None
     last_id: str | None
     has_more: bool

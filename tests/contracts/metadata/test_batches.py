@@ -93,6 +93,7 @@ async def test_another_tenants_batch_is_not_there(metadata):
     assert await metadata.batches.list(BOB, limit=10, after=batch.id) is None
     assert (await metadata.batches.list(BOB, limit=10)).items == []
     assert await metadata.batches.pause(BOB, batch.id, True) is None
+    assert await metadata.batches.update(BOB, batch.id, priority=1) is None
     cancelled = await metadata.batches.cancel(
         BOB, batch.id, now=LATER, fence_at=LATER, events=[an_event(batch)]
     )
@@ -108,6 +109,7 @@ async def test_an_unknown_batch_is_none_everywhere(metadata):
     assert await metadata.batches.load(unknown) is None
     assert await metadata.batches.list(ALICE, limit=1, after=unknown) is None
     assert await metadata.batches.pause(ALICE, unknown, True) is None
+    assert await metadata.batches.update(ALICE, unknown, priority=1) is None
     assert await metadata.batches.fail(unknown, [], now=T0, events=[]) is None
     assert await metadata.batches.finalize(unknown, now=T0, events=[]) is None
     assert await metadata.batches.expire(unknown, now=T0, fence_at=T0, events=[]) is None
@@ -283,7 +285,40 @@ async def test_a_batch_that_is_ending_or_has_ended_is_not_paused(metadata):
     for batch in (cancelling, expiring, failed):
         before = await metadata.batches.load(batch.id)
         assert await metadata.batches.pause(ALICE, batch.id, True) is None
+        assert await metadata.batches.update(ALICE, batch.id, priority=1) is None
         assert await metadata.batches.load(batch.id) == before
+
+
+# Update -----------------------------------------------------------------------------------------
+
+
+async def test_a_live_batch_gets_another_priority(metadata):
+    batch = await planned(metadata)
+
+    updated = await metadata.batches.update(ALICE, batch.id, priority=0)
+
+    assert updated == batch.evolve(priority=0)
+    assert await metadata.batches.load(batch.id) == updated
+    assert {ticket.priority for ticket in await metadata.shards.ready(after=None, limit=9)} == {0}
+
+
+async def test_a_live_batch_gets_another_window(metadata):
+    batch = await planned(metadata)
+
+    updated = await metadata.batches.update(
+        ALICE, batch.id, completion_window="1m", deadline=LONG_AGO
+    )
+
+    assert updated == batch.evolve(completion_window="1m", deadline=LONG_AGO)
+    assert await metadata.batches.load(batch.id) == updated
+    assert [overdue.id for overdue in await metadata.batches.overdue(10)] == [batch.id]
+
+
+async def test_an_update_of_nothing_changes_nothing(metadata):
+    batch = await planned(metadata)
+
+    assert await metadata.batches.update(ALICE, batch.id) == batch
+    assert await metadata.batches.load(batch.id) == batch
 
 
 async def test_instants_keep_their_microseconds_far_in_the_future(metadata):

@@ -74,6 +74,8 @@ async def test_a_new_batch_answers_the_whole_object(openai, input_file):
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "usage": None,
         "metadata": {"customer": "7"},
+        "priority": 5,
+        "paused": False,
     }
 
 

@@ -136,6 +136,23 @@ class RedisBatches:
             "pause", tenant=tenant, batch=batch, paused="1" if paused else "0"
         )
 
+    async def update(
+        self,
+        tenant: TenantId,
+        batch: BatchId,
+        *,
+        priority: int | None = None,
+        completion_window: str | None = None,
+        deadline: datetime | None = None,
+    ) -> Batch | None:
+        asked = {
+            "priority": None if priority is None else str(priority),
+            "completion_window": completion_window,
+            "deadline": None if deadline is None else micros(deadline),
+        }
+        changes = {name: text for name, text in asked.items() if text is not None}
+        return await self._change("update", tenant=tenant, batch=batch, changes=changes)
+
     async def claim_assembly(
         self, batch: BatchId, holder: str, *, now: datetime, ttl: timedelta
     ) -> Batch | None:

@@ -175,6 +175,31 @@ class SqlBatches(BatchSweeps):
             await save(connection, before, after)
         return after
 
+    async def update(
+        self,
+        tenant: TenantId,
+        batch: BatchId,
+        *,
+        priority: int | None = None,
+        completion_window: str | None = None,
+        deadline: datetime | None = None,
+    ) -> Batch | None:
+        asked = {
+            "priority": priority,
+            "completion_window": completion_window,
+            "deadline": deadline,
+        }
+        async with self._database.writing() as connection:
+            before = await lock(
+                connection, batch, batches.c.tenant == tenant, batches.c.ending.is_(None)
+            )
+            if before is None or before.terminal:
+                return None
+            changes = {name: value for name, value in asked.items() if value is not None}
+            after = before.evolve(**changes)
+            await save(connection, before, after)
+        return after
+
     async def claim_assembly(
         self, batch: BatchId, holder: str, *, now: datetime, ttl: timedelta
     ) -> Batch | None:

@@ -5,12 +5,14 @@ from starlette.types import ASGIApp
 
 from batch_gateway.services.batches import BatchService
 from batch_gateway.services.files import FileService
+from batch_gateway.services.steering import Steering
 from batch_gateway.settings import Api
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.exchange import exchanging
 from batch_gateway.web.api.files import FileRoutes
 from batch_gateway.web.api.routing import Resource, unknown_url
+from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.auth import Authenticator
 from batch_gateway.web.probes import Ready, with_probes
 
@@ -19,16 +21,20 @@ def api_app(
     *,
     files: FileService,
     batches: BatchService,
+    steering: Steering,
     auth: Authenticator,
     settings: Api,
     ready: Ready,
     idle_s: float = body.IDLE_S,
 ) -> ASGIApp:
     """All routes, with probes. ``idle_s`` is how long a client may stop in the midst of a body."""
+    strict, longest = settings.mode == "strict", settings.max_json_bytes
     table = {
         **FileRoutes(files, idle_s=idle_s).routes,
-        **BatchRoutes(batches, max_bytes=settings.max_json_bytes, idle_s=idle_s).routes,
+        **BatchRoutes(batches, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
     }
+    if not strict:
+        table |= SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes
     resources = [Resource(path, methods, auth) for path, methods in table.items()]
     router = Router(
         [Route(resource.path, resource) for resource in resources],

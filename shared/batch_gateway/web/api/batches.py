@@ -8,6 +8,7 @@ from batch_gateway.services.batches import BatchService
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.extensions import CreateExtendedBatch, ExtendedBatchObject
 from batch_gateway.web.openai import BatchObject, CreateBatch, ListObject
 from batch_gateway.web.parsing import integer, parse, plain_id
 
@@ -15,10 +16,15 @@ PAGE, LONGEST_PAGE = 20, 100
 
 
 class BatchRoutes:
-    def __init__(self, batches: BatchService, *, max_bytes: int, idle_s: float) -> None:
+    def __init__(
+        self, batches: BatchService, *, max_bytes: int, idle_s: float, strict: bool
+    ) -> None:
+        """``strict``: extensions are neither taken nor shown."""
         self._batches = batches
         self._max_bytes = max_bytes
         self._idle_s = idle_s
+        self._asked: type[CreateBatch] = CreateBatch if strict else CreateExtendedBatch
+        self._shown: type[BatchObject] = BatchObject if strict else ExtendedBatchObject
 
     @property
     def routes(self) -> Routes:
@@ -30,11 +36,11 @@ class BatchRoutes:
 
     async def create(self, call: Call) -> Response:
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
-        asked = parse(CreateBatch, raw)
+        asked = parse(self._asked, raw)
         batch = await self._batches.create(
             call.tenant, asked.new_batch(), traceparent=call.traceparent
         )
-        return answer(BatchObject.of(batch))
+        return answer(self._shown.of(batch))
 
     async def list(self, call: Call) -> Response:
         query = call.request.query_params
@@ -48,19 +54,19 @@ class BatchRoutes:
         if page is None:
             raise unknown_cursor(after or "")
         return answer(
-            ListObject.of([BatchObject.of(batch) for batch in page.items], more=page.more)
+            ListObject.of([self._shown.of(batch) for batch in page.items], more=page.more)
         )
 
     async def get(self, call: Call) -> Response:
-        batch_id = _batch_id(call)
+        batch_id = asked_batch(call)
         batch = await self._batches.get(call.tenant, batch_id)
         if batch is None:
             raise no_such_batch(batch_id)
-        return answer(BatchObject.of(batch))
+        return answer(self._shown.of(batch))
 
     async def cancel(self, call: Call) -> Response:
         """The body is not looked at: clients send none, but announce JSON."""
-        batch_id = _batch_id(call)
+        batch_id = asked_batch(call)
         try:
             batch = await self._batches.cancel(call.tenant, batch_id)
         except Conflict as error:
@@ -68,10 +74,11 @@ class BatchRoutes:
             raise ApiError(409, str(error), headers={"x-should-retry": "false"}) from error
         if batch is None:
             raise no_such_batch(batch_id)
-        return answer(BatchObject.of(batch))
+        return answer(self._shown.of(batch))
 
 
-def _batch_id(call: Call) -> BatchId:
+def asked_batch(call: Call) -> BatchId:
+    """The id in the path. Raises the 404 of an unknown batch when it can be none."""
     given = call.request.path_params["batch_id"]
     if not plain_id(given):
         raise no_such_batch(given)

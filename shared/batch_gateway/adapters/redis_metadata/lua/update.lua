@@ -1,0 +1,13 @@
+-- Change fields of a batch that is not ending.
+-- KEYS     the root
+-- ARGS     tenant, batch, changes {field: value}
+-- Returns  the batch's row; nil when it has an ending, is terminal or is another tenant's
+
+local batch = load_row('batch', args.batch)
+if not batch or batch.tenant ~= args.tenant or batch.ending or TERMINAL[batch.status] then
+  return false
+end
+
+update(batch, args.changes)
+reindex(batch)
+return row_of(batch)

@@ -1,0 +1,126 @@
+"""Steering a live batch: pause, resume, another priority, another completion window.
+
+The change is one transaction; executors learn of it by their heartbeats, at once when the hint on
+the control channel arrives. A paused batch leaves the queue, its running calls end as they would,
+and its deadline goes on. What the queue misses because the scratch server is away, the next sweep
+makes up for.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
+from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.model import Batch, BatchStatus, Ending
+from batch_gateway.core.window import parse_window
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Control, ShardQueue
+from batch_gateway.services.announce import Waker
+from batch_gateway.services.endings import Endings
+from batch_gateway.services.plan import enqueue
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What shall be different; None: stays as it is."""
+
+    priority: int | None = None
+    completion_window: str | None = None  # counts from the batch's creation, as the first one did
+
+
+class Steering:
+    """Each method returns the changed row, and None when the tenant has no such batch.
+
+    All raise Conflict when the batch is ending or has ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        queue: ShardQueue,
+        control: Control,
+        endings: Endings,
+        waker: Waker,
+        clock: Clock,
+    ) -> None:
+        self._metadata = metadata
+        self._queue = queue
+        self._control = control
+        self._endings = endings
+        self._waker = waker
+        self._clock = clock
+
+    async def pause(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        """Start no more of the batch's lines; asking again changes nothing."""
+        paused = await self._metadata.batches.pause(tenant, batch, True)
+        if paused is None:
+            return await self._refused(tenant, batch, "pause")
+        logger.info("Paused", extra={"action": "paused", "batch_id": batch})
+        await self._endings.spread(batch)
+        return paused
+
+    async def resume(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        """Go on where the pause began; asking again changes nothing."""
+        resumed = await self._metadata.batches.pause(tenant, batch, False)
+        if resumed is None:
+            return await self._refused(tenant, batch, "resume")
+        logger.info("Resumed", extra={"action": "resumed", "batch_id": batch})
+        await self._spread(resumed)
+        return resumed
+
+    async def update(self, tenant: TenantId, batch: BatchId, changes: Changes) -> Batch | None:
+        """Raises InvalidRequest when the new window is none, or would be over already."""
+        window = None
+        if changes.completion_window is not None:
+            window = parse_window(changes.completion_window)
+        found = await self._metadata.batches.get(tenant, batch)
+        if found is None:
+            return None
+        deadline = None if window is None else found.created_at + window
+        if window is not None and not found.terminal:
+            self._check_ahead(found, window)
+        updated = await self._metadata.batches.update(
+            tenant,
+            batch,
+            priority=changes.priority,
+            completion_window=changes.completion_window,
+            deadline=deadline,
+        )
+        if updated is None:
+            return await self._refused(tenant, batch, "update")
+        logger.info("Updated", extra={"action": "updated", "batch_id": batch})
+        await self._spread(updated)
+        return updated
+
+    def _check_ahead(self, batch: Batch, window: timedelta) -> None:
+        if batch.created_at + window <= self._clock.now():
+            raise InvalidRequest(
+                "Invalid 'completion_window': it counts from the creation of the batch, and would "
+                "be over already.",
+                param="completion_window",
+                code="invalid_value",
+            )
+
+    async def _refused(self, tenant: TenantId, batch: BatchId, what: str) -> Batch | None:
+        """None when there is no such batch. Raises Conflict when there is."""
+        found = await self._metadata.batches.get(tenant, batch)
+        if found is None:
+            return None
+        over = "" if found.ending is not Ending.EXPIRED or found.terminal else ", which is expiring"
+        raise Conflict(f"Cannot {what} a batch with status '{found.status}'{over}.")
+
+    async def _spread(self, batch: Batch) -> None:
+        """Tell the queue and the executors: hints only."""
+        try:
+            if batch.status is BatchStatus.IN_PROGRESS and not batch.paused:
+                await enqueue(batch, self._metadata, self._queue)
+            await self._control.publish(batch.id)
+        except Temporary as error:
+            logger.warning("The next sweep queues %s: %s", batch.id, error)
+        if batch.status is BatchStatus.IN_PROGRESS and not batch.paused:
+            await self._waker.wake()

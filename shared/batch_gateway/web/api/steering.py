@@ -1,0 +1,61 @@
+"""``/v1/batches/{id}/pause``, ``resume`` and ``update``: not in OpenAI's API."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.responses import Response
+
+from batch_gateway.core.errors import Conflict
+from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.model import Batch
+from batch_gateway.services.batches import BatchService
+from batch_gateway.services.steering import Steering
+from batch_gateway.web import body
+from batch_gateway.web.api.batches import asked_batch, no_such_batch
+from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.extensions import ExtendedBatchObject, UpdateBatch
+from batch_gateway.web.parsing import parse
+
+Change = Callable[[TenantId, BatchId], Awaitable[Batch | None]]
+
+
+class SteeringRoutes:
+    def __init__(
+        self, steering: Steering, batches: BatchService, *, max_bytes: int, idle_s: float
+    ) -> None:
+        self._steering = steering
+        self._batches = batches
+        self._max_bytes = max_bytes
+        self._idle_s = idle_s
+
+    @property
+    def routes(self) -> Routes:
+        return {
+            "/v1/batches/{batch_id}/pause": {"POST": self.pause},
+            "/v1/batches/{batch_id}/resume": {"POST": self.resume},
+            "/v1/batches/{batch_id}/update": {"POST": self.update},
+        }
+
+    async def pause(self, call: Call) -> Response:
+        return await self._answer(call, self._steering.pause)
+
+    async def resume(self, call: Call) -> Response:
+        return await self._answer(call, self._steering.resume)
+
+    async def update(self, call: Call) -> Response:
+        raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
+        changes = parse(UpdateBatch, raw).changes()
+        return await self._answer(
+            call, lambda tenant, batch: self._steering.update(tenant, batch, changes)
+        )
+
+    async def _answer(self, call: Call, change: Change) -> Response:
+        batch_id = asked_batch(call)
+        try:
+            changed = await change(call.tenant, batch_id)
+        except Conflict as error:
+            raise ApiError(409, str(error), headers={"x-should-retry": "false"}) from error
+        if changed is None:
+            raise no_such_batch(batch_id)
+        live = await self._batches.get(call.tenant, batch_id)
+        return answer(ExtendedBatchObject.of(live or changed))
