@@ -73,6 +73,9 @@ class Api(Group):
     """Largest input file of a batch. OpenAI's limit."""
     max_other_file_bytes: Positive = 512 * 1024 * 1024
     """Largest file of any other purpose. OpenAI's limit."""
+    max_upload_bytes: Positive = 8 * 1024**3
+    """Largest file that comes in parts (/v1/uploads), except input files of batches. OpenAI's
+    limit."""
     max_lines: Positive = 50_000
     """Most lines of an input file. OpenAI's limit."""
     file_expiry_s: Annotated[int, Field(ge=0)] = 30 * 86400

@@ -1,6 +1,7 @@
 """Where things are kept in the FileStore: keys made of ids, never of a client's words.
 
     files/FILE                                        uploads and results
+    uploads/UPLOAD/PART                               parts of an upload that is not complete
     work/BATCH/ATTEMPT/SHARD/lines.jsonl              request lines of one shard
     work/BATCH/ATTEMPT/SHARD/parts/EPOCH-TOKEN/SEQ-LINES-SHA.jsonl   result lines of that shard
 
@@ -11,7 +12,7 @@ lines and the beginning of its sha256: the key alone is enough to verify it.
 
 import hashlib
 
-from batch_gateway.core.ids import BatchId, FileId
+from batch_gateway.core.ids import BatchId, FileId, PartId, UploadId
 from batch_gateway.core.model import LeaseRef, Part, Shard
 
 _DIGEST = 16  # hex digits of the sha256 in a part's key
@@ -19,6 +20,14 @@ _DIGEST = 16  # hex digits of the sha256 in a part's key
 
 def file_key(file: FileId) -> str:
     return f"files/{file}"
+
+
+def upload_prefix(upload: UploadId) -> str:
+    return f"uploads/{upload}/"
+
+
+def upload_part_key(upload: UploadId, part: PartId) -> str:
+    return f"{upload_prefix(upload)}{part}"
 
 
 def work_prefix(batch: BatchId) -> str:

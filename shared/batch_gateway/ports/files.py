@@ -1,6 +1,6 @@
 """Where bytes are kept: uploads, shards, parts and results."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +29,15 @@ class FileStore(Protocol):
         All or nothing: a reader sees the whole blob or none, and it is durable on return. When
         ``chunks`` raises, nothing remains and the exception passes through. Memory is bounded
         whatever the size.
+        """
+        ...
+
+    async def concatenate(self, key: str, parts: Sequence[str]) -> int:
+        """Store a blob that is the blobs ``parts``, one after the other; return its size in bytes.
+
+        All or nothing, as ``put``. The parts stay. Their bytes are copied where they are kept, as
+        far as the store can; memory is bounded whatever the size. Raises NotFound when a part is
+        not there.
         """
         ...
 

@@ -33,6 +33,7 @@ from batch_gateway.core.model import (
     Ticket,
     Usage,
 )
+from batch_gateway.ports.uploads import UploadRows
 
 T = TypeVar("T")
 
@@ -381,6 +382,9 @@ class MetadataStore(Protocol):
 
     @property
     def files(self) -> FileRows: ...
+
+    @property
+    def uploads(self) -> UploadRows: ...
 
     @property
     def batches(self) -> BatchRows: ...

@@ -22,8 +22,8 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore, Page
 from batch_gateway.ports.scratch import Progress
 from batch_gateway.services.announce import Announcer
+from batch_gateway.services.content import BATCH
 from batch_gateway.services.endings import Endings
-from batch_gateway.services.files import BATCH
 from batch_gateway.services.refusals import invalid_value
 
 logger = logging.getLogger(__name__)

@@ -30,6 +30,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.uploads import Upload, UploadStatus
 
 Row = Mapping[str, str]
 
@@ -127,6 +128,21 @@ _API_KEY = {
 }
 
 
+_UPLOAD = {
+    "id": _TEXT,
+    "tenant": _TEXT,
+    "status": _Kind(str, UploadStatus),
+    "purpose": _TEXT,
+    "filename": _TEXT,
+    "size": _NUMBER,
+    "created_at": _INSTANT,
+    "expires_at": _INSTANT,
+    "file_lifetime_s": _NUMBER,
+    "file_id": _TEXT,
+    "receipt": _TEXT,
+}
+
+
 def _write(value: object, fields: Mapping[str, _Kind]) -> dict[str, str]:
     known = {name: getattr(value, name) for name in fields}
     return {name: fields[name].write(known[name]) for name in known if known[name] is not None}
@@ -153,6 +169,15 @@ def from_file(file: File) -> Row:
 
 def to_file(row: Row) -> File:
     return File(**_read(row, _FILE))
+
+
+def from_upload(upload: Upload) -> Row:
+    """``parts`` and ``stored`` count what was added, and its bytes."""
+    return {**_write(upload, _UPLOAD), "parts": "0", "stored": "0"}
+
+
+def to_upload(row: Row) -> Upload:
+    return Upload(**_read(row, _UPLOAD))
 
 
 # Batches ----------------------------------------------------------------------------------------

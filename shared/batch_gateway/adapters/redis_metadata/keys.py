@@ -6,6 +6,8 @@ of them. The scripts make the names themselves (``key()`` in ``lua/_prelude.lua`
 Rows (hashes of simple fields; a missing field is None), and the plan's order:
 
     file:<id>                         one file
+    upload:<id>                       one upload; also parts and stored (how many, and their bytes)
+    upload-parts:<upload>             part id -> part
     batch:<id>                        one batch; also status_since, assembler, assembler_until,
                                       swept
     shards:<batch>                    all shards of a batch, in fields such as ``7.epoch``
@@ -32,6 +34,7 @@ of the tenant's name):
 Indexes of the sweeps (zsets of ids; the score is the instant that the name speaks of):
 
     files-by-expiry
+    uploads-by-expiry
     batches-by-status:<status>        by the time they entered it
     batches-by-deadline               validating or in_progress without an ending
     batches-by-fence                  with an ending and open shards
@@ -48,7 +51,7 @@ Others:
     staged-ready:<attempt>
 """
 
-from batch_gateway.core.ids import BatchId, FileId
+from batch_gateway.core.ids import BatchId, FileId, UploadId
 from batch_gateway.core.model import BatchStatus
 
 SCHEMA = "1"
@@ -65,6 +68,9 @@ class Keys:
 
     def file(self, file: FileId) -> str:
         return f"{self.root}:file:{file}"
+
+    def upload(self, upload: UploadId) -> str:
+        return f"{self.root}:upload:{upload}"
 
     def batch(self, batch: BatchId) -> str:
         return f"{self.root}:batch:{batch}"

@@ -16,6 +16,7 @@ from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
+from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
 from batch_gateway.core.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
@@ -36,6 +37,7 @@ class RedisMetadata:
         self._keys = Keys(prefix)
         scripts = Scripts(redis, self._keys)
         self.files = RedisFiles(scripts)
+        self.uploads = RedisUploads(scripts)
         self.batches = RedisBatches(scripts)
         self.shards = RedisShards(scripts)
         self.outbox = RedisOutbox(scripts)

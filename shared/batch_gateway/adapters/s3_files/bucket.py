@@ -56,6 +56,10 @@ class Bucket:
         """An upload in parts; ``id_`` when it has begun already."""
         return Upload(self._client, self._bucket, self._prefix + key, self._where, id_=id_)
 
+    def name(self, key: str) -> str:
+        """What the blob ``key`` is called in the bucket."""
+        return self._prefix + key
+
     def head(self, key: str) -> Head:
         with translated(self._where, reading=key):
             found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)

@@ -10,7 +10,7 @@ import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
@@ -20,7 +20,8 @@ from uuid import uuid4
 
 from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, Bucket
 from batch_gateway.adapters.s3_files.download import Download
-from batch_gateway.adapters.s3_files.upload import PART, Upload
+from batch_gateway.adapters.s3_files.pieces import Span, pieces
+from batch_gateway.adapters.s3_files.upload import PART, Sending, Upload
 from batch_gateway.adapters.streams import blocks, to_end
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
@@ -50,6 +51,24 @@ class S3Files:
                 return await self._put_parts(key, first, parts)
         await self._call(self._bucket.put, key, first)
         return len(first)
+
+    async def concatenate(self, key: str, parts: Sequence[str]) -> int:
+        checked_key(key)
+        sizes = [await self.size(part) for part in parts]
+        if not sum(sizes):
+            return await self.put(key, b"")
+        upload = self._bucket.upload(key)
+
+        async def sendings() -> AsyncIterator[Sending]:
+            for piece in pieces(sizes):
+                if isinstance(piece, Span):
+                    source = self._bucket.name(parts[piece.blob])
+                    yield functools.partial(upload.copy, source, piece.start, piece.end)
+                else:
+                    yield functools.partial(upload.put_plain, await self._gather(piece, parts))
+
+        await self._send(upload, upload.begin_copy, sendings())
+        return sum(sizes)
 
     async def read(
         self, key: str, *, start: int = 0, end: int | None = None
@@ -112,19 +131,33 @@ class S3Files:
 
     async def _put_parts(self, key: str, first: bytearray, rest: AsyncGenerator[bytearray]) -> int:
         upload = self._bucket.upload(key)
-        running: deque[asyncio.Future[None]] = deque()
-        part: bytearray | None = first
-        size = number = 0
-        try:
-            await self._call(upload.begin)
+        size = 0
+
+        async def sendings() -> AsyncIterator[Sending]:
+            nonlocal size
+            part: bytearray | None = first
             while part is not None:
+                size += len(part)
+                yield functools.partial(upload.put, part)
+                part = await anext(rest, None)
+
+        await self._send(upload, upload.begin, sendings())
+        return size
+
+    async def _send(
+        self, upload: Upload, begin: Callable[[], None], sendings: AsyncIterator[Sending]
+    ) -> None:
+        """Complete ``upload`` with ``sendings`` as its parts, or abort it."""
+        running: deque[asyncio.Future[None]] = deque()
+        number = 0
+        try:
+            await self._call(begin)
+            async for sending in sendings:
                 if len(running) == _IN_FLIGHT:
                     await to_end(running[0])
                     running.popleft()
                 number += 1
-                size += len(part)
-                running.append(self._start(upload.put, number, part))
-                part = await anext(rest, None)
+                running.append(self._start(sending, number=number))
             while running:
                 await to_end(running[0])
                 running.popleft()
@@ -132,7 +165,13 @@ class S3Files:
         except BaseException:
             await to_end(self._give_up(upload, running))
             raise
-        return size
+
+    async def _gather(self, spans: Sequence[Span], keys: Sequence[str]) -> bytearray:
+        content = bytearray()
+        for span in spans:
+            async for chunk in self.read(keys[span.blob], start=span.start, end=span.end):
+                content += chunk
+        return content
 
     async def _give_up(self, upload: Upload, running: deque[asyncio.Future[None]]) -> None:
         """Abort ``upload``. Parts that arrive after that would stay for ever: wait for them."""

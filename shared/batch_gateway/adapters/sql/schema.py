@@ -75,6 +75,34 @@ files = sa.Table(
     _index("files_by_expiry", "expires_at", "id", where=EXPIRES),
 )
 
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("tenant", sa.Text),
+    _column("status", sa.Text),
+    _column("purpose", sa.Text),
+    _column("filename", sa.Text),
+    _column("size", sa.BigInteger),
+    _column("created_at", Instant),
+    _column("expires_at", Instant),
+    _optional("file_lifetime_s", sa.BigInteger),
+    _optional("file_id", sa.Text),
+    _optional("receipt", sa.Text),
+    _column("parts", sa.Integer),  # how many parts were added, and their bytes
+    _column("stored", sa.BigInteger),
+    _index("uploads_by_expiry", "expires_at", "id"),
+)
+
+upload_parts = sa.Table(
+    "upload_parts",
+    metadata,
+    sa.Column("upload_id", sa.Text, sa.ForeignKey("uploads.id"), primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("size", sa.BigInteger),
+    _column("created_at", Instant),
+)
+
 batches = sa.Table(
     "batches",
     metadata,

@@ -7,12 +7,14 @@ from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.adapters.sql.files import SqlFiles
 from batch_gateway.adapters.sql.outbox import SqlOutbox
 from batch_gateway.adapters.sql.shards import SqlShards
+from batch_gateway.adapters.sql.uploads import SqlUploads
 
 
 class SqlMetadata:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.files = SqlFiles(database)
+        self.uploads = SqlUploads(database)
         self.batches = SqlBatches(database)
         self.shards = SqlShards(database)
         self.outbox = SqlOutbox(database)

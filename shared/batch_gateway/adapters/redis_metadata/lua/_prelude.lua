@@ -94,6 +94,23 @@ local function add_file(file)
   if file.expires_at then redis.call('ZADD', key('files-by-expiry'), file.expires_at, file.id) end
 end
 
+-- Uploads ----------------------------------------------------------------------------------------
+
+-- The row of an upload of the tenant that takes parts, whether or not it has expired; or nil.
+local function pending_upload(tenant, id)
+  local upload = load_row('upload', id)
+  if upload and upload.tenant == tenant and upload.status == 'pending' then return upload end
+  return nil
+end
+
+-- Returns the row as it is then.
+local function end_upload(upload, changes)
+  changes.id = upload.id
+  store('upload', changes)
+  redis.call('UNLINK', key('upload-parts', upload.id))
+  return redis.call('HGETALL', key('upload', upload.id))
+end
+
 -- Batches -----------------------------------------------------------------------------------------
 
 local function is(batch, statuses)

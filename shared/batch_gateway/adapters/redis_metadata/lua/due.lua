@@ -1,6 +1,7 @@
--- Files or batches out of the sweeps' indexes, those of each index by ascending score.
+-- Files, uploads or batches out of the sweeps' indexes, those of each index by ascending score.
 -- KEYS     the root
--- ARGS     kind ('file' or 'batch'), indexes (their names below the root), limit (rows of each),
+-- ARGS     kind ('file', 'upload' or 'batch'), indexes (their names below the root),
+--          limit (rows of each),
 --          until (highest score, in ZRANGEBYSCORE's notation; absent: the database's time)
 -- Returns  rows
 

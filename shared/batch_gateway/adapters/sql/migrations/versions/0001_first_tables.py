@@ -169,8 +169,39 @@ def upgrade() -> None:
     )
     op.create_index("api_keys_by_digest", "api_keys", ["digest"], unique=True)
 
+    op.create_table(
+        "uploads",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("filename", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("file_lifetime_s", sa.BigInteger(), nullable=True),
+        sa.Column("file_id", sa.Text(), nullable=True),
+        sa.Column("receipt", sa.Text(), nullable=True),
+        sa.Column("parts", sa.Integer(), nullable=False),
+        sa.Column("stored", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("uploads_by_expiry", "uploads", ["expires_at", "id"])
+
+    op.create_table(
+        "upload_parts",
+        sa.Column("upload_id", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["upload_id"], ["uploads.id"]),
+        sa.PrimaryKeyConstraint("upload_id", "id"),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("upload_parts")
+    op.drop_table("uploads")
     op.drop_table("api_keys")
     op.drop_table("outbox")
     op.drop_table("shards")

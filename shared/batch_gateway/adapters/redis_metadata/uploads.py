@@ -1,0 +1,77 @@
+"""UploadRows: rows of uploads, the parts of each, and the index by expiry."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from batch_gateway.adapters.redis_metadata.codec import (
+    from_file,
+    from_upload,
+    json_text,
+    row,
+    to_upload,
+)
+from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.core.ids import TenantId, UploadId
+from batch_gateway.core.model import File
+from batch_gateway.core.uploads import Upload, UploadPart
+
+_decode_part = msgspec.json.Decoder(UploadPart).decode
+
+
+class RedisUploads:
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def create(self, upload: Upload) -> None:
+        await self._scripts.run("create_upload", upload=from_upload(upload))
+
+    async def get(self, tenant: TenantId, upload: UploadId) -> Upload | None:
+        found = await self._scripts.row(self._scripts.keys.upload(upload))
+        return to_upload(found) if found.get("tenant") == tenant else None
+
+    async def add_part(
+        self, tenant: TenantId, part: UploadPart, *, now: datetime, max_bytes: int, max_parts: int
+    ) -> bool:
+        added = await self._scripts.run(
+            "add_upload_part",
+            tenant=tenant,
+            upload=part.upload,
+            part=part.id,
+            body=json_text(part),
+            size=part.size,
+            now=now,
+            max_bytes=max_bytes,
+            max_parts=max_parts,
+        )
+        return bool(added)
+
+    async def parts(self, tenant: TenantId, upload: UploadId) -> Sequence[UploadPart]:
+        bodies = await self._scripts.run("upload_parts", tenant=tenant, upload=upload)
+        return [_decode_part(body) for body in bodies]
+
+    async def complete(
+        self, tenant: TenantId, upload: UploadId, file: File, *, receipt: str
+    ) -> Upload | None:
+        found = await self._scripts.run(
+            "complete_upload",
+            tenant=tenant,
+            upload=upload,
+            file=from_file(file),
+            receipt=receipt,
+        )
+        return None if found is None else to_upload(row(found))
+
+    async def cancel(self, tenant: TenantId, upload: UploadId, *, now: datetime) -> Upload | None:
+        found = await self._scripts.run("cancel_upload", tenant=tenant, upload=upload, now=now)
+        return None if found is None else to_upload(row(found))
+
+    async def expired(self, before: datetime, limit: int) -> Sequence[Upload]:
+        rows = await self._scripts.run(
+            "due", kind="upload", indexes=["uploads-by-expiry"], until=before, limit=limit
+        )
+        return [to_upload(row(found)) for found in rows]
+
+    async def forget(self, upload: UploadId) -> None:
+        await self._scripts.run("forget_upload", upload=upload)

@@ -1,0 +1,159 @@
+"""Rows of uploads and their parts.
+
+Every change of an upload begins with one UPDATE under its conditions: that locks its row, so parts
+are added, and the upload completed or cancelled, one after the other.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.rows import Row, file_columns
+from batch_gateway.adapters.sql.schema import files, upload_parts, uploads
+from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
+from batch_gateway.core.model import File
+from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
+
+_COLUMNS = (
+    "id",
+    "tenant",
+    "status",
+    "purpose",
+    "filename",
+    "size",
+    "created_at",
+    "expires_at",
+    "file_lifetime_s",
+    "file_id",
+    "receipt",
+)
+
+
+class SqlUploads:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, upload: Upload) -> None:
+        columns = {name: getattr(upload, name) for name in _COLUMNS}
+        async with self._database.writing() as connection:
+            await connection.execute(sa.insert(uploads).values(**columns, parts=0, stored=0))
+
+    async def get(self, tenant: TenantId, upload: UploadId) -> Upload | None:
+        query = sa.select(uploads).where(uploads.c.id == upload, uploads.c.tenant == tenant)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _to_upload(row)
+
+    async def add_part(
+        self, tenant: TenantId, part: UploadPart, *, now: datetime, max_bytes: int, max_parts: int
+    ) -> bool:
+        counted = (
+            sa.update(uploads)
+            .where(
+                _pending(tenant, part.upload),
+                uploads.c.expires_at > now,
+                uploads.c.parts < max_parts,
+                uploads.c.stored + part.size <= max_bytes,
+            )
+            .values(parts=uploads.c.parts + 1, stored=uploads.c.stored + part.size)
+        )
+        added = sa.insert(upload_parts).values(
+            upload_id=part.upload, id=part.id, size=part.size, created_at=part.created_at
+        )
+        async with self._database.writing() as connection:
+            if (await connection.execute(counted)).rowcount != 1:
+                return False
+            await connection.execute(added)
+        return True
+
+    async def parts(self, tenant: TenantId, upload: UploadId) -> Sequence[UploadPart]:
+        query = (
+            sa.select(upload_parts)
+            .join(uploads, uploads.c.id == upload_parts.c.upload_id)
+            .where(_pending(tenant, upload))
+        )
+        async with self._database.reading() as connection:
+            return [_to_part(row) for row in await connection.execute(query)]
+
+    async def complete(
+        self, tenant: TenantId, upload: UploadId, file: File, *, receipt: str
+    ) -> Upload | None:
+        completed = {
+            "status": UploadStatus.COMPLETED,
+            "file_id": file.id,
+            "receipt": receipt,
+        }
+        async with self._database.writing() as connection:
+            after = await _end(connection, _pending(tenant, upload), completed)
+            if after is not None:
+                await connection.execute(sa.insert(files).values(file_columns(file)))
+        return after
+
+    async def cancel(self, tenant: TenantId, upload: UploadId, *, now: datetime) -> Upload | None:
+        in_time = sa.and_(_pending(tenant, upload), uploads.c.expires_at > now)
+        async with self._database.writing() as connection:
+            return await _end(connection, in_time, {"status": UploadStatus.CANCELLED})
+
+    async def expired(self, before: datetime, limit: int) -> Sequence[Upload]:
+        query = (
+            sa.select(uploads)
+            .where(uploads.c.expires_at <= before)
+            .order_by(uploads.c.expires_at, uploads.c.id)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [_to_upload(row) for row in await connection.execute(query)]
+
+    async def forget(self, upload: UploadId) -> None:
+        async with self._database.writing() as connection:
+            # Locked before its parts are dropped, so that none is added in between.
+            locked = sa.select(uploads.c.id).where(uploads.c.id == upload).with_for_update()
+            await connection.execute(locked)
+            await connection.execute(
+                sa.delete(upload_parts).where(upload_parts.c.upload_id == upload)
+            )
+            await connection.execute(sa.delete(uploads).where(uploads.c.id == upload))
+
+
+def _pending(tenant: TenantId, upload: UploadId) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        uploads.c.id == upload,
+        uploads.c.tenant == tenant,
+        uploads.c.status == UploadStatus.PENDING,
+    )
+
+
+async def _end(
+    connection: AsyncConnection, condition: sa.ColumnElement[bool], values: dict[str, Any]
+) -> Upload | None:
+    """Change the upload that meets ``condition`` and drop its parts; None when none does."""
+    change = sa.update(uploads).where(condition).values(values).returning(uploads)
+    row = (await connection.execute(change)).one_or_none()
+    if row is None:
+        return None
+    await connection.execute(sa.delete(upload_parts).where(upload_parts.c.upload_id == row.id))
+    return _to_upload(row)
+
+
+def _to_upload(row: Row) -> Upload:
+    same = {name: row._mapping[name] for name in _COLUMNS}
+    return Upload(
+        **same
+        | {
+            "status": UploadStatus(row.status),
+            "file_id": None if row.file_id is None else FileId(row.file_id),
+        }
+    )
+
+
+def _to_part(row: Row) -> UploadPart:
+    return UploadPart(
+        id=PartId(row.id),
+        upload=UploadId(row.upload_id),
+        size=row.size,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,149 @@
+"""What is asked of a file whose bytes have come, whichever way they came.
+
+Words (name, purpose) are judged before any byte is read where they are known; what the bytes are
+is learnt while they pass.
+"""
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator
+from datetime import datetime, timedelta
+
+import msgspec
+
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.ids import FileId, TenantId
+from batch_gateway.core.layout import file_key
+from batch_gateway.core.model import File
+from batch_gateway.services.refusals import invalid_value
+from batch_gateway.settings import Api
+
+BATCH = "batch"
+#: What a user may upload a file for, in the order of OpenAI's messages.
+PURPOSES = ("assistants", BATCH, "fine-tune", "vision", "user_data", "evals")
+#: Characters of a file name.
+LONGEST_NAME = 512
+
+_HEAD = 1024 * 1024  # bytes of the beginning that are kept for a look at the first line
+_BOM = b"\xef\xbb\xbf"
+
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Content:
+    """What there is to know of a file's bytes, learnt while they pass."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self._line_ends = 0
+        self._head = b""
+        self._last = b"\n"
+
+    @property
+    def lines(self) -> int:
+        return self._line_ends + (self._last != b"\n")
+
+    async def measured(self, chunks: AsyncIterable[bytes], limit: int) -> AsyncIterator[bytes]:
+        """``chunks``, measured as they pass. Raises InvalidRequest over ``limit`` bytes."""
+        async for chunk in chunks:
+            self.size += len(chunk)
+            if self.size > limit:
+                raise too_large()
+            self.sha256.update(chunk)
+            self._line_ends += chunk.count(b"\n")
+            self._last = chunk[-1:] or self._last
+            if len(self._head) < _HEAD:
+                self._head += chunk[: _HEAD - len(self._head)]
+            yield chunk
+
+    def begins_with_object(self) -> bool:
+        """Whether the first line that is not blank is a JSON object, as far as can be seen."""
+        first, more, _ = self._head.removeprefix(_BOM).lstrip().partition(b"\n")
+        if not more and len(self._head) < self.size:
+            return True  # the line goes on beyond what was kept: planning reads it whole
+        try:
+            _decode_object(first.decode())  # msgspec does not look into strings that it skips
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return True
+
+
+class FileRules:
+    """What this installation takes as a file."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def judge_words(self, filename: str, purpose: str) -> None:
+        """Raises InvalidRequest when no content could make it a file."""
+        if purpose not in PURPOSES:
+            raise invalid_value(purpose, PURPOSES, param="purpose")
+        if len(filename) > LONGEST_NAME:
+            raise InvalidRequest(
+                f"Invalid 'file': the file name is longer than {LONGEST_NAME} characters.",
+                param="file",
+            )
+        if purpose == BATCH and not self._named_as_jsonl(filename):
+            raise not_jsonl()
+
+    def judge_content(self, content: Content, purpose: str) -> None:
+        """Raises InvalidRequest when ``content`` is not what ``purpose`` demands."""
+        if purpose == BATCH and not content.begins_with_object():
+            raise not_jsonl()
+
+    def limit(self, purpose: str | None) -> int:
+        """Most bytes of a file that comes in one piece; ``purpose`` None: not known yet."""
+        api = self._api
+        if purpose is None:
+            return max(api.max_file_bytes, api.max_other_file_bytes)
+        return api.max_file_bytes if purpose == BATCH else api.max_other_file_bytes
+
+    def limit_in_parts(self, purpose: str) -> int:
+        """Most bytes of a file that comes as an upload in parts."""
+        return self._api.max_file_bytes if purpose == BATCH else self._api.max_upload_bytes
+
+    def file(
+        self,
+        id_: FileId,
+        tenant: TenantId,
+        content: Content,
+        *,
+        filename: str,
+        purpose: str,
+        expires_after: timedelta | None,
+        now: datetime,
+    ) -> File:
+        """The row of a file that begins to exist ``now``; ``expires_after`` None: the default."""
+        if expires_after is None and purpose == BATCH and self._api.file_expiry_s:
+            expires_after = timedelta(seconds=self._api.file_expiry_s)
+        return File(
+            id=id_,
+            tenant=tenant,
+            purpose=purpose,
+            filename=filename,
+            size=content.size,
+            lines=content.lines if purpose == BATCH else None,
+            sha256=content.sha256.hexdigest(),
+            key=file_key(id_),
+            created_at=now,
+            expires_at=None if expires_after is None else now + expires_after,
+        )
+
+    def _named_as_jsonl(self, filename: str) -> bool:
+        """OpenAI insists on the extension.
+
+        The SDKs send the name ``upload`` for a stream that has none. Unless all of OpenAI's
+        refusals are asked for, it is let through: its user had no say in it, and the content is
+        looked at anyway.
+        """
+        if filename.lower().endswith(".jsonl"):
+            return True
+        return filename == "upload" and self._api.mode == "extended"
+
+
+def too_large() -> InvalidRequest:
+    return InvalidRequest("File is too large.")
+
+
+def not_jsonl() -> InvalidRequest:
+    return InvalidRequest("Invalid file format for Batch API. Must be .jsonl")
