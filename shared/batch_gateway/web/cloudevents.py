@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import msgspec
 from cloudevents.http import CloudEvent, from_http, from_json
 
+from batch_gateway.core import tracing
 from batch_gateway.core.errors import Permanent
 from batch_gateway.core.events import SOURCE, Event, EventType, signed_by
-from batch_gateway.web import tracing
 
 _BATCH = "application/cloudevents-batch+json"
 

@@ -22,9 +22,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway import log
+from batch_gateway.core import tracing
 from batch_gateway.core.errors import Busy, Permanent, Temporary
 from batch_gateway.core.events import Event
-from batch_gateway.web import body, metrics, tracing
+from batch_gateway.web import body, metrics
 from batch_gateway.web.cloudevents import Received, Undecodable, decode, verify
 from batch_gateway.web.probes import Ready, with_probes
 

@@ -16,6 +16,7 @@ from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import ActivationId, ShardId
 from batch_gateway.core.lines import decode_shard_line
 from batch_gateway.core.model import Closed, Lease, Tally, Ticket
+from batch_gateway.core.tracing import trace_id
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -201,10 +202,11 @@ def _executed(holding: Holding) -> Event:
     return fact(EventType.BATCH_EXECUTED, lease.shard.batch, traceparent=lease.traceparent)
 
 
-def _log(holding: Holding) -> dict[str, str]:
+def _log(holding: Holding) -> dict[str, str | None]:
     lease = holding.lease
     return {
         "batch_id": lease.shard.batch,
         "shard_id": lease.shard.id,
         "tenant_id": lease.tenant,
+        "trace_id": trace_id(lease.traceparent),
     }

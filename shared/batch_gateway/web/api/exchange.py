@@ -9,7 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batch_gateway import log
-from batch_gateway.web import metrics, tracing
+from batch_gateway.core import tracing
+from batch_gateway.web import metrics
 from batch_gateway.web.api.routing import Resource
 from batch_gateway.web.body import ClientGone
 from batch_gateway.web.envelope import as_api_error
@@ -27,7 +28,9 @@ class Exchange:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
-        self.traceparent = tracing.valid(headers.get("traceparent")) or tracing.fresh()
+        self.traceparent = tracing.valid(headers.get("traceparent")) or tracing.fresh(
+            secrets.token_bytes(24)
+        )
         self.status = 0  # 0: not answered yet
         self._scope = scope
         self._send = send

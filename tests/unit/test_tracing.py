@@ -1,6 +1,6 @@
 import pytest
 
-from batch_gateway.web import tracing
+from batch_gateway.core import tracing
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -28,4 +28,4 @@ def test_what_is_no_trace_context_is_dropped(crooked):
 
 
 def test_a_fresh_trace_is_a_valid_one():
-    assert tracing.valid(tracing.fresh())
+    assert tracing.valid(tracing.fresh(bytes(range(1, 25))))
