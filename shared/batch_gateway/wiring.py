@@ -228,6 +228,7 @@ def api_function() -> Function:
             ),
             steering=Steering(
                 metadata=runtime.metadata,
+                files=runtime.files,
                 queue=runtime.scratch.queue,
                 control=runtime.scratch.control,
                 endings=runtime.endings,

@@ -9,8 +9,8 @@ already there is no error and changes nothing. An event's age counts from the ``
 that wrote it (``create``: from the batch's creation).
 """
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
@@ -44,6 +44,29 @@ class Page(Generic[T]):
 
     items: Sequence[T]
     more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFilter:
+    """Which batches to list: those that meet all that is given."""
+
+    status: BatchStatus | None = None
+    model: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)  # these pairs at least
+    since: datetime | None = None  # created then or later
+    before: datetime | None = None  # created earlier
+
+    def admits(self, batch: Batch) -> bool:
+        """Whether ``batch`` has the status, the model and the metadata."""
+        has = batch.metadata or {}
+        return (
+            self.status in (None, batch.status)
+            and self.model in (None, batch.model)
+            and all(has.get(key) == value for key, value in self.metadata.items())
+        )
+
+
+ALL_BATCHES = BatchFilter()
 
 
 class FileRows(Protocol):
@@ -90,9 +113,25 @@ class BatchRows(Protocol):
         ...
 
     async def list(
-        self, tenant: TenantId, *, limit: int, after: BatchId | None = None
+        self,
+        tenant: TenantId,
+        *,
+        limit: int,
+        after: BatchId | None = None,
+        only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
-        """Newest first (ties by id). None when ``after`` names no batch of the tenant."""
+        """Newest first (ties by id). None when ``after`` names no batch of the tenant.
+
+        ``after`` need not be one that ``only`` admits.
+        """
+        ...
+
+    async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        """Remove a batch that has ended, with its shard rows; return what it was.
+
+        None when it has not ended, or is not the tenant's. Its files and work objects are the
+        caller's affair.
+        """
         ...
 
     async def plan(

@@ -19,7 +19,7 @@ from batch_gateway.core.model import Batch, BatchStatus, Counts, ShardState, Tal
 from batch_gateway.core.validation import ENDPOINTS
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import MetadataStore, Page
+from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, MetadataStore, Page
 from batch_gateway.ports.scratch import Progress
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.content import BATCH
@@ -112,13 +112,20 @@ class BatchService:
         return live
 
     async def list(
-        self, tenant: TenantId, *, limit: int, after: BatchId | None
+        self,
+        tenant: TenantId,
+        *,
+        limit: int,
+        after: BatchId | None,
+        only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
         """Newest first, with live counts. None when ``after`` names no batch of the tenant.
 
         A page of none still tells whether there is something to list.
         """
-        page = await self._metadata.batches.list(tenant, limit=max(limit, 1), after=after)
+        page = await self._metadata.batches.list(
+            tenant, limit=max(limit, 1), after=after, only=only
+        )
         if page is None:
             return None
         if limit == 0:

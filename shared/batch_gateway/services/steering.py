@@ -1,4 +1,4 @@
-"""Steering a live batch: pause, resume, another priority, another completion window.
+"""Steering a live batch (pause, resume, another priority or window) and removing an ended one.
 
 The change is one transaction; executors learn of it by their heartbeats, at once when the hint on
 the control channel arrives. A paused batch leaves the queue, its running calls end as they would,
@@ -12,9 +12,11 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
 from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.layout import work_prefix
 from batch_gateway.core.model import Batch, BatchStatus, Ending
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Control, ShardQueue
 from batch_gateway.services.announce import Waker
@@ -35,13 +37,14 @@ class Changes:
 class Steering:
     """Each method returns the changed row, and None when the tenant has no such batch.
 
-    All raise Conflict when the batch is ending or has ended.
+    All but ``delete`` raise Conflict when the batch is ending or has ended; that one, when not.
     """
 
     def __init__(
         self,
         *,
         metadata: MetadataStore,
+        files: FileStore,
         queue: ShardQueue,
         control: Control,
         endings: Endings,
@@ -49,6 +52,7 @@ class Steering:
         clock: Clock,
     ) -> None:
         self._metadata = metadata
+        self._files = files
         self._queue = queue
         self._control = control
         self._endings = endings
@@ -96,6 +100,22 @@ class Steering:
         logger.info("Updated", extra={"action": "updated", "batch_id": batch})
         await self._spread(updated)
         return updated
+
+    async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        """Remove a batch that has ended. Its input and result files stay.
+
+        What only its work needed goes first: without the row no sweep would look for it.
+        """
+        found = await self._metadata.batches.get(tenant, batch)
+        if found is None:
+            return None
+        if not found.terminal:
+            raise Conflict(f"Cannot delete a batch with status '{found.status}'.")
+        await self._files.delete_prefix(work_prefix(batch))
+        deleted = await self._metadata.batches.delete(tenant, batch)
+        if deleted is not None:
+            logger.info("Deleted", extra={"action": "deleted", "batch_id": batch})
+        return deleted
 
     def _check_ahead(self, batch: Batch, window: timedelta) -> None:
         if batch.created_at + window <= self._clock.now():

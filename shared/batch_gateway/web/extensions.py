@@ -3,15 +3,22 @@
 Extensions are ordinary fields next to OpenAI's own, so any client can send them.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Self
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from batch_gateway.core.model import Batch
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.ports.metadata import BatchFilter
 from batch_gateway.services.batches import NewBatch
 from batch_gateway.services.steering import Changes
 from batch_gateway.web.openai import Asked, BatchObject, CreateBatch
+from batch_gateway.web.parsing import choice, integer
+
+_LAST_SECOND = 253_402_300_000  # of the year 9999, about
 
 Priority = Annotated[int, Field(ge=0, le=9)]
 
@@ -39,3 +46,45 @@ class ExtendedBatchObject(BatchObject):
     def of(cls, batch: Batch) -> Self:
         standard = dict(BatchObject.of(batch))
         return cls(**standard, priority=batch.priority, paused=batch.paused)
+
+
+class BatchDeleted(BaseModel):
+    id: str
+    object: Literal["batch"] = "batch"
+    deleted: Literal[True] = True
+
+
+def asked_filter(query: Mapping[str, str]) -> BatchFilter:
+    """The filter in a listing's query. Raises InvalidRequest.
+
+    Instants are whole seconds, and compare with the ``created_at`` that clients see.
+    """
+    status = None
+    if "status" in query:
+        status = BatchStatus(choice(query, "status", [s.value for s in BatchStatus], default=""))
+    return BatchFilter(
+        status=status,
+        model=_text(query, "model"),
+        metadata={
+            name[len("metadata[") : -1]: _text(query, name) or ""
+            for name in query
+            if name.startswith("metadata[") and name.endswith("]") and "\x00" not in name
+        },
+        since=_instant(query, "created_after", plus=1),
+        before=_instant(query, "created_before"),
+    )
+
+
+def _text(query: Mapping[str, str], name: str) -> str | None:
+    """Text that a database can be asked for: none stores the character NUL."""
+    text = query.get(name)
+    if text is not None and "\x00" in text:
+        raise InvalidRequest(f"Invalid '{name}'.", param=name, code="invalid_value")
+    return text
+
+
+def _instant(query: Mapping[str, str], name: str, *, plus: int = 0) -> datetime | None:
+    if name not in query:
+        return None
+    seconds = integer(query, name, default=0, minimum=0, maximum=_LAST_SECOND)
+    return datetime.fromtimestamp(seconds + plus, UTC)

@@ -30,6 +30,7 @@ from batch_gateway.core.model import (
     ShardState,
     Usage,
 )
+from batch_gateway.ports.metadata import BatchFilter
 
 S = BatchStatus
 LATER = T0 + 60 * SECOND
@@ -129,6 +130,55 @@ async def test_batches_are_listed_newest_first_and_ties_by_id(metadata):
 
     assert list(page.items) == [new, ties[1], ties[0], old]
     assert not page.more
+
+
+FILTERS = [
+    (BatchFilter(), "dcba"),
+    (BatchFilter(status=S.IN_PROGRESS), "dc"),
+    (BatchFilter(status=S.EXPIRED), ""),
+    (BatchFilter(model="m"), "dc"),
+    (BatchFilter(model="other"), ""),
+    (BatchFilter(metadata={"team": "blue"}), "ca"),
+    (BatchFilter(metadata={"team": "blue", 'odd "key".ü': "välue"}), "a"),
+    (BatchFilter(metadata={"team": ""}), ""),
+    (BatchFilter(since=T0 + SECOND), "dcb"),
+    (BatchFilter(before=T0 + 3 * SECOND), "cba"),
+    (BatchFilter(since=T0 + SECOND, before=T0 + 3 * SECOND), "cb"),
+    (BatchFilter(since=T0 + 3 * SECOND, before=T0 + SECOND), ""),
+    (BatchFilter(status=S.IN_PROGRESS, metadata={"team": "blue"}, since=T0 + SECOND), "c"),
+]
+
+
+async def test_a_listing_has_only_what_its_filter_admits(metadata):
+    blue = {"team": "blue"}
+    a = a_batch(metadata={**blue, 'odd "key".ü': "välue"})
+    b = a_batch(created_at=T0 + SECOND)
+    for batch in (a, b):
+        await metadata.batches.create(batch, [])
+    c = await planned(metadata, created_at=T0 + 2 * SECOND, metadata=blue)
+    d = await planned(metadata, created_at=T0 + 3 * SECOND, metadata={"blue": "team"})
+    await metadata.batches.create(a_batch(tenant=BOB, metadata=blue), [])
+    names = {a.id: "a", b.id: "b", c.id: "c", d.id: "d"}
+
+    for only, expected in FILTERS:
+        page = await metadata.batches.list(ALICE, limit=10, only=only)
+        assert ("".join(names[batch.id] for batch in page.items), page.more) == (expected, False)
+
+
+async def test_a_filtered_listing_is_paged_from_any_batch_of_the_tenant(metadata):
+    made = [a_batch(created_at=T0 + n * SECOND, metadata={"odd": str(n % 2)}) for n in range(450)]
+    for batch in made:
+        await metadata.batches.create(batch, [])
+    odd = BatchFilter(metadata={"odd": "1"}, before=T0 + 440 * SECOND)
+
+    first = await metadata.batches.list(ALICE, limit=219, only=odd)
+    last = await metadata.batches.list(ALICE, limit=219, only=odd, after=first.items[-1].id)
+    between = await metadata.batches.list(ALICE, limit=1, only=odd, after=made[2].id)
+
+    wanted = [batch.id for batch in reversed(made[:440]) if batch.metadata == {"odd": "1"}]
+    assert [batch.id for batch in [*first.items, *last.items]] == wanted
+    assert (first.more, last.more) == (True, False)
+    assert [batch.id for batch in between.items] == [made[1].id]
 
 
 async def test_paging_visits_each_batch_once_while_batches_are_added(metadata):
@@ -327,3 +377,33 @@ async def test_instants_keep_their_microseconds_far_in_the_future(metadata):
     await metadata.batches.create(batch, [])
 
     assert (await metadata.batches.load(batch.id)).deadline == batch.deadline
+
+
+# Deleting ---------------------------------------------------------------------------------------
+
+
+async def test_an_ended_batch_is_deleted_with_its_shards(metadata):
+    batch = await planned(metadata)
+    ended = await metadata.batches.fail(batch.id, [], now=LATER, events=[])
+
+    assert await metadata.batches.delete(ALICE, batch.id) == ended
+
+    assert await metadata.batches.load(batch.id) is None
+    assert [shard async for shard in metadata.shards.of_batch(batch.id)] == []
+    assert (await metadata.batches.list(ALICE, limit=10)).items == []
+    assert await metadata.batches.ended(limit=10) == []
+    assert not any((await metadata.batches.count_by_status()).values())
+    assert await metadata.batches.delete(ALICE, batch.id) is None
+    await metadata.batches.swept(batch.id)
+    assert await metadata.batches.load(batch.id) is None
+
+
+async def test_a_batch_that_has_not_ended_or_is_anothers_is_not_deleted(metadata):
+    live = await planned(metadata)
+    ended = await planned(metadata)
+    ended = await metadata.batches.fail(ended.id, [], now=LATER, events=[])
+
+    assert await metadata.batches.delete(ALICE, live.id) is None
+    assert await metadata.batches.delete(BOB, ended.id) is None
+    assert await metadata.batches.load(live.id) == live
+    assert await metadata.batches.load(ended.id) == ended

@@ -33,10 +33,12 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
-from batch_gateway.ports.metadata import Page
+from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status; no entry: it must have none.
 _ENDINGS = {BatchStatus.EXPIRED: Ending.EXPIRED, BatchStatus.CANCELLED: Ending.CANCELLED}
+
+_SCAN = 200  # rows that a filtered listing reads at a time
 
 
 class RedisBatches:
@@ -55,14 +57,41 @@ class RedisBatches:
         return to_batch(found) if found else None
 
     async def list(
-        self, tenant: TenantId, *, limit: int, after: BatchId | None = None
+        self,
+        tenant: TenantId,
+        *,
+        limit: int,
+        after: BatchId | None = None,
+        only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
-        rows = await self._scripts.run(
-            "page", kind="batch", tenant=tenant, after=after, descending=True, limit=limit + 1
-        )
-        if rows is None:
-            return None
-        return Page(items=[to_batch(row(found)) for found in rows[:limit]], more=len(rows) > limit)
+        """The instants are a range of the index; the rest is judged here, some rows at a time."""
+        found: list[Batch] = []
+        cursor, step = after, max(limit + 1, _SCAN if only != ALL_BATCHES else 0)
+        while len(found) <= limit:
+            rows = await self._scripts.run(
+                "page",
+                kind="batch",
+                tenant=tenant,
+                after=cursor,
+                since=only.since,
+                before=only.before,
+                descending=True,
+                limit=step,
+            )
+            if rows is None:
+                if cursor == after:
+                    return None
+                # The row that we had come to was deleted meanwhile: the next page goes on.
+                return Page(items=found[:limit], more=True)
+            read = [to_batch(row(fields)) for fields in rows]
+            found += [batch for batch in read if only.admits(batch)]
+            if len(read) < step:
+                break
+            cursor = read[-1].id
+        return Page(items=found[:limit], more=len(found) > limit)
+
+    async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        return await self._change("delete_batch", tenant=tenant, batch=batch)
 
     async def plan(
         self,

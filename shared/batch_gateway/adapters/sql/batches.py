@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow
+from batch_gateway.adapters.sql.filters import admitted
 from batch_gateway.adapters.sql.paging import page
 from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
 from batch_gateway.adapters.sql.schema import batches
@@ -29,7 +30,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
-from batch_gateway.ports.metadata import Page
+from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status.
 _ENDING_OF = {
@@ -61,15 +62,35 @@ class SqlBatches(BatchSweeps):
         return None if row is None else to_batch(row)
 
     async def list(
-        self, tenant: TenantId, *, limit: int, after: BatchId | None = None
+        self,
+        tenant: TenantId,
+        *,
+        limit: int,
+        after: BatchId | None = None,
+        only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
         async with self._database.reading() as connection:
             rows = await page(
-                connection, batches, tenant, after=after, descending=True, limit=limit
+                connection,
+                batches,
+                tenant,
+                *admitted(only, connection.dialect),
+                after=after,
+                descending=True,
+                limit=limit,
             )
         if rows is None:
             return None
         return Page(items=[to_batch(row) for row in rows[:limit]], more=len(rows) > limit)
+
+    async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
+        async with self._database.writing() as connection:
+            found = await lock(connection, batch, batches.c.tenant == tenant)
+            if found is None or not found.terminal:
+                return None
+            await connection.execute(sa.delete(shard_table).where(shard_table.c.batch_id == batch))
+            await connection.execute(sa.delete(batches).where(batches.c.id == batch))
+        return found
 
     async def plan(
         self,

@@ -34,7 +34,9 @@ def api_app(
         **BatchRoutes(batches, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
     }
     if not strict:
-        table |= SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes
+        extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes
+        for path, methods in extensions.items():
+            table[path] = {**table.get(path, {}), **methods}
     resources = [Resource(path, methods, auth) for path, methods in table.items()]
     router = Router(
         [Route(resource.path, resource) for resource in resources],

@@ -4,11 +4,16 @@ from starlette.responses import Response
 
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import BatchId
+from batch_gateway.ports.metadata import ALL_BATCHES
 from batch_gateway.services.batches import BatchService
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
-from batch_gateway.web.extensions import CreateExtendedBatch, ExtendedBatchObject
+from batch_gateway.web.extensions import (
+    CreateExtendedBatch,
+    ExtendedBatchObject,
+    asked_filter,
+)
 from batch_gateway.web.openai import BatchObject, CreateBatch, ListObject
 from batch_gateway.web.parsing import integer, parse, plain_id
 
@@ -21,6 +26,7 @@ class BatchRoutes:
     ) -> None:
         """``strict``: extensions are neither taken nor shown."""
         self._batches = batches
+        self._strict = strict
         self._max_bytes = max_bytes
         self._idle_s = idle_s
         self._asked: type[CreateBatch] = CreateBatch if strict else CreateExtendedBatch
@@ -49,7 +55,10 @@ class BatchRoutes:
         if after is not None and not plain_id(after):
             raise unknown_cursor(after)
         page = await self._batches.list(
-            call.tenant, limit=limit, after=None if after is None else BatchId(after)
+            call.tenant,
+            limit=limit,
+            after=None if after is None else BatchId(after),
+            only=ALL_BATCHES if self._strict else asked_filter(query),
         )
         if page is None:
             raise unknown_cursor(after or "")

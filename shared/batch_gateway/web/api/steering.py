@@ -1,6 +1,7 @@
-"""``/v1/batches/{id}/pause``, ``resume`` and ``update``: not in OpenAI's API."""
+"""``/v1/batches/{id}/pause``, ``resume``, ``update``, and DELETE: not in OpenAI's API."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.responses import Response
 
@@ -13,7 +14,7 @@ from batch_gateway.web import body
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
-from batch_gateway.web.extensions import ExtendedBatchObject, UpdateBatch
+from batch_gateway.web.extensions import BatchDeleted, ExtendedBatchObject, UpdateBatch
 from batch_gateway.web.parsing import parse
 
 Change = Callable[[TenantId, BatchId], Awaitable[Batch | None]]
@@ -31,6 +32,7 @@ class SteeringRoutes:
     @property
     def routes(self) -> Routes:
         return {
+            "/v1/batches/{batch_id}": {"DELETE": self.delete},
             "/v1/batches/{batch_id}/pause": {"POST": self.pause},
             "/v1/batches/{batch_id}/resume": {"POST": self.resume},
             "/v1/batches/{batch_id}/update": {"POST": self.update},
@@ -49,13 +51,28 @@ class SteeringRoutes:
             call, lambda tenant, batch: self._steering.update(tenant, batch, changes)
         )
 
+    async def delete(self, call: Call) -> Response:
+        batch_id = asked_batch(call)
+        with _conflicts():
+            deleted = await self._steering.delete(call.tenant, batch_id)
+        if deleted is None:
+            raise no_such_batch(batch_id)
+        return answer(BatchDeleted(id=batch_id))
+
     async def _answer(self, call: Call, change: Change) -> Response:
         batch_id = asked_batch(call)
-        try:
+        with _conflicts():
             changed = await change(call.tenant, batch_id)
-        except Conflict as error:
-            raise ApiError(409, str(error), headers={"x-should-retry": "false"}) from error
         if changed is None:
             raise no_such_batch(batch_id)
         live = await self._batches.get(call.tenant, batch_id)
         return answer(ExtendedBatchObject.of(live or changed))
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    """A conflict as 409 that clients do not repeat: asking again would give the same."""
+    try:
+        yield
+    except Conflict as error:
+        raise ApiError(409, str(error), headers={"x-should-retry": "false"}) from error

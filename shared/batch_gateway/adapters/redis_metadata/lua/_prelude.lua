@@ -77,9 +77,13 @@ end
 
 -- Files -------------------------------------------------------------------------------------------
 
+local function padded(instant)
+  return string.rep('0', 20 - #instant) .. instant
+end
+
 -- Listings are ordered by bytes, so the creation time goes in front with a fixed width.
 local function listed(row)
-  return string.rep('0', 20 - #row.created_at) .. row.created_at .. ':' .. row.id
+  return padded(row.created_at) .. ':' .. row.id
 end
 
 local function file_listings(file)

@@ -1,25 +1,33 @@
 -- One page of a tenant's files or batches, by creation and then id.
 -- KEYS     the root
 -- ARGS     kind ('file' or 'batch'), tenant, purpose (only these files; absent: all),
---          after (id; absent: from the beginning), descending, limit (rows)
+--          after (id; absent: from the beginning), descending, limit (rows),
+--          since, before (instants of creation, from and to; absent: all)
 -- Returns  the rows; nil when `after` names none of the tenant's
 
 local ID_AT = 22  -- behind 20 digits and a colon
 local LISTINGS = {file = 'files-of', batch = 'batches-of'}
 
-local first
+-- Bounds in the notation of ZRANGEBYLEX; behind its first character they compare as the rows do.
+local lower = args.since and '[' .. padded(args.since) or '-'
+local upper = args.before and '(' .. padded(args.before) or '+'
 if args.after then
   local last_seen = load_row(args.kind, args.after)
   if not last_seen or last_seen.tenant ~= args.tenant then return false end
-  first = '(' .. listed(last_seen)
+  local place = listed(last_seen)
+  if args.descending then
+    if upper == '+' or place < upper:sub(2) then upper = '(' .. place end
+  elseif lower == '-' or place >= lower:sub(2) then
+    lower = '(' .. place
+  end
 end
 
 local listing = tenant_key(LISTINGS[args.kind], args.tenant, args.purpose)
 local members
 if args.descending then
-  members = redis.call('ZREVRANGEBYLEX', listing, first or '+', '-', 'LIMIT', 0, args.limit)
+  members = redis.call('ZREVRANGEBYLEX', listing, upper, lower, 'LIMIT', 0, args.limit)
 else
-  members = redis.call('ZRANGEBYLEX', listing, first or '-', '+', 'LIMIT', 0, args.limit)
+  members = redis.call('ZRANGEBYLEX', listing, lower, upper, 'LIMIT', 0, args.limit)
 end
 
 local rows = {}
