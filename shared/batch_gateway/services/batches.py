@@ -66,13 +66,21 @@ class BatchService:
         self._fence = fence
         self._strict = strict
 
+    def window(self, new: NewBatch) -> timedelta:
+        """The window of what is asked for. Raises InvalidRequest if it or the endpoint is none."""
+        if new.endpoint not in ENDPOINTS:
+            raise invalid_value(new.endpoint, ENDPOINTS, param="endpoint")
+        if self._strict and new.completion_window != "24h":
+            raise invalid_value(new.completion_window, ["24h"], param="completion_window")
+        return parse_window(new.completion_window)
+
     async def create(self, tenant: TenantId, new: NewBatch, *, traceparent: str | None) -> Batch:
         """Accept a batch: from the commit on it will end, whatever happens to its events.
 
         An input file that is not there (or another tenant's) is no fault of the request: OpenAI
         accepts the batch, and it fails in planning. Raises InvalidRequest.
         """
-        window = self._window(new)
+        window = self.window(new)
         await self._check_purpose(tenant, new.input_file_id)
         now = self._clock.now()
         batch = Batch(
@@ -154,13 +162,6 @@ class BatchService:
             await self._announcer.announce(replace(event, traceparent=found.traceparent))
             await self._endings.spread(batch)
         return found
-
-    def _window(self, new: NewBatch) -> timedelta:
-        if new.endpoint not in ENDPOINTS:
-            raise invalid_value(new.endpoint, ENDPOINTS, param="endpoint")
-        if self._strict and new.completion_window != "24h":
-            raise invalid_value(new.completion_window, ["24h"], param="completion_window")
-        return parse_window(new.completion_window)
 
     async def _check_purpose(self, tenant: TenantId, file: FileId) -> None:
         found = await self._metadata.files.get(tenant, file)

@@ -59,6 +59,24 @@ def too_long(param: str, maximum: int, got: int) -> InvalidRequest:
     )
 
 
+def empty_array(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an "
+        "empty array instead.",
+        param=param,
+        code="empty_array",
+    )
+
+
+def array_too_long(param: str, maximum: int, got: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': array too long. Expected an array with maximum length {maximum}, "
+        f"but got an array with length {got} instead.",
+        param=param,
+        code="array_above_max_length",
+    )
+
+
 def too_many_properties(param: str, maximum: int, got: int) -> InvalidRequest:
     return InvalidRequest(
         f"Invalid '{param}': too many properties. Expected an object with at most {maximum} "

@@ -5,6 +5,7 @@ from starlette.types import ASGIApp
 
 from batch_gateway.services.batches import BatchService
 from batch_gateway.services.files import FileService
+from batch_gateway.services.inline import InlineBatches
 from batch_gateway.services.steering import Steering
 from batch_gateway.settings import Api
 from batch_gateway.web import body
@@ -31,7 +32,9 @@ def api_app(
     strict, longest = settings.mode == "strict", settings.max_json_bytes
     table = {
         **FileRoutes(files, idle_s=idle_s).routes,
-        **BatchRoutes(batches, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
+        **BatchRoutes(
+            batches, InlineBatches(batches, files), max_bytes=longest, idle_s=idle_s, strict=strict
+        ).routes,
     }
     if not strict:
         extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes

@@ -6,6 +6,7 @@ from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import BatchId
 from batch_gateway.ports.metadata import ALL_BATCHES
 from batch_gateway.services.batches import BatchService
+from batch_gateway.services.inline import InlineBatches
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
@@ -14,6 +15,7 @@ from batch_gateway.web.extensions import (
     ExtendedBatchObject,
     asked_filter,
 )
+from batch_gateway.web.inline import take_requests
 from batch_gateway.web.openai import BatchObject, CreateBatch, ListObject
 from batch_gateway.web.parsing import integer, parse, plain_id
 
@@ -22,10 +24,17 @@ PAGE, LONGEST_PAGE = 20, 100
 
 class BatchRoutes:
     def __init__(
-        self, batches: BatchService, *, max_bytes: int, idle_s: float, strict: bool
+        self,
+        batches: BatchService,
+        inline: InlineBatches,
+        *,
+        max_bytes: int,
+        idle_s: float,
+        strict: bool,
     ) -> None:
         """``strict``: extensions are neither taken nor shown."""
         self._batches = batches
+        self._inline = inline
         self._strict = strict
         self._max_bytes = max_bytes
         self._idle_s = idle_s
@@ -42,10 +51,16 @@ class BatchRoutes:
 
     async def create(self, call: Call) -> Response:
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
-        asked = parse(self._asked, raw)
-        batch = await self._batches.create(
-            call.tenant, asked.new_batch(), traceparent=call.traceparent
-        )
+        requests = None
+        if not self._strict:
+            raw, requests = take_requests(raw)
+        new = parse(self._asked, raw).new_batch()
+        if requests is None:
+            batch = await self._batches.create(call.tenant, new, traceparent=call.traceparent)
+        else:
+            batch = await self._inline.create(
+                call.tenant, new, requests, traceparent=call.traceparent
+            )
         return answer(self._shown.of(batch))
 
     async def list(self, call: Call) -> Response:
