@@ -206,12 +206,19 @@ def api_function() -> Function:
         from batch_gateway.services.batches import BatchService
         from batch_gateway.services.files import FileService
         from batch_gateway.services.steering import Steering
+        from batch_gateway.services.uploads import UploadService
         from batch_gateway.web.api import api_app
         from batch_gateway.web.auth import authenticator
 
         settings = runtime.settings
         return api_app(
             files=FileService(
+                metadata=runtime.metadata,
+                files=runtime.files,
+                clock=runtime.clock,
+                api=settings.api,
+            ),
+            uploads=UploadService(
                 metadata=runtime.metadata,
                 files=runtime.files,
                 clock=runtime.clock,

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.events import Event, EventType, fact
-from batch_gateway.core.layout import work_prefix
+from batch_gateway.core.layout import upload_prefix, work_prefix
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
@@ -25,6 +25,8 @@ from batch_gateway.settings import Sweep
 logger = logging.getLogger(__name__)
 
 _LIMIT = 200  # things of a kind that one sweep repairs; the next one goes on
+#: How long an upload that was completed in the last moment may take to become a file.
+_COMPLETING = timedelta(hours=1)
 _RARELY = timedelta(hours=1)
 
 
@@ -66,6 +68,7 @@ class Janitor:
             self._announce_stuck,
             self._wake,
             self._delete_files,
+            self._forget_uploads,
             self._delete_work,
             self._delete_leftovers,
         )
@@ -146,6 +149,12 @@ class Janitor:
         for file in await self._metadata.files.expired(self._clock.now(), _LIMIT):
             await self._metadata.files.delete(file.tenant, file.id)
             await self._files.delete(file.key)
+
+    async def _forget_uploads(self) -> None:
+        """Long after an upload's time is over, whatever became of it, nobody works on it."""
+        for upload in await self._metadata.uploads.expired(self._clock.now() - _COMPLETING, _LIMIT):
+            await self._files.delete_prefix(upload_prefix(upload.id))
+            await self._metadata.uploads.forget(upload.id)
 
     async def _delete_work(self) -> None:
         for batch in await self._metadata.batches.ended(limit=_LIMIT):

@@ -7,6 +7,7 @@ from batch_gateway.services.batches import BatchService
 from batch_gateway.services.files import FileService
 from batch_gateway.services.inline import InlineBatches
 from batch_gateway.services.steering import Steering
+from batch_gateway.services.uploads import UploadService
 from batch_gateway.settings import Api
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import BatchRoutes
@@ -14,6 +15,7 @@ from batch_gateway.web.api.exchange import exchanging
 from batch_gateway.web.api.files import FileRoutes
 from batch_gateway.web.api.routing import Resource, unknown_url
 from batch_gateway.web.api.steering import SteeringRoutes
+from batch_gateway.web.api.uploads import UploadRoutes
 from batch_gateway.web.auth import Authenticator
 from batch_gateway.web.probes import Ready, with_probes
 
@@ -21,6 +23,7 @@ from batch_gateway.web.probes import Ready, with_probes
 def api_app(
     *,
     files: FileService,
+    uploads: UploadService,
     batches: BatchService,
     steering: Steering,
     auth: Authenticator,
@@ -32,9 +35,14 @@ def api_app(
     strict, longest = settings.mode == "strict", settings.max_json_bytes
     table = {
         **FileRoutes(files, idle_s=idle_s).routes,
+<<<<<<< /tmp/ext-cur
+        **UploadRoutes(uploads, max_bytes=longest, idle_s=idle_s).routes,
+        **BatchRoutes(batches, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
+=======
         **BatchRoutes(
             batches, InlineBatches(batches, files), max_bytes=longest, idle_s=idle_s, strict=strict
         ).routes,
+>>>>>>> /tmp/ext-new
     }
     if not strict:
         extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes

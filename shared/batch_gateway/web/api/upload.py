@@ -11,7 +11,7 @@ from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import File
 from batch_gateway.services.files import Upload
 from batch_gateway.services.refusals import unrecognized
-from batch_gateway.web.multipart import Form, Part
+from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai import Asked, ExpiresAfter
 from batch_gateway.web.parsing import parse
 
@@ -31,7 +31,7 @@ async def receive_upload(form: Form, upload: Upload) -> File:
         if part.name in fields or (part.name == "file" and upload.started):
             raise InvalidRequest(f"Duplicate parameter: '{part.name}'.", param=part.name)
         if part.name == "file" and part.filename is not None:
-            await upload.store(_cleaned(part), part.chunks(), purpose=fields.get("purpose"))
+            await upload.store(cleaned(part.filename), part.chunks(), purpose=fields.get("purpose"))
         elif part.name in ("purpose", "expires_after") or _EXPIRES_AFTER.fullmatch(part.name):
             fields[part.name] = await part.text()
         elif part.name == "file":
@@ -45,9 +45,9 @@ async def receive_upload(form: Form, upload: Upload) -> File:
     return await upload.keep(fields.get("purpose"), _expires_after(fields))
 
 
-def _cleaned(part: Part) -> str:
-    """The file name without folders and unprintable characters; ``upload`` if nothing is left."""
-    name = re.split(r"[/\\]", part.filename or "")[-1]
+def cleaned(filename: str) -> str:
+    """``filename`` without folders and unprintable characters; ``upload`` if nothing is left."""
+    name = re.split(r"[/\\]", filename)[-1]
     return "".join(c for c in name if c.isprintable()).strip() or "upload"
 
 
