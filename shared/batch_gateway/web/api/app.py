@@ -35,14 +35,10 @@ def api_app(
     strict, longest = settings.mode == "strict", settings.max_json_bytes
     table = {
         **FileRoutes(files, idle_s=idle_s).routes,
-<<<<<<< /tmp/ext-cur
         **UploadRoutes(uploads, max_bytes=longest, idle_s=idle_s).routes,
-        **BatchRoutes(batches, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
-=======
         **BatchRoutes(
             batches, InlineBatches(batches, files), max_bytes=longest, idle_s=idle_s, strict=strict
         ).routes,
->>>>>>> /tmp/ext-new
     }
     if not strict:
         extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes
