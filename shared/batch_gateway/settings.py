@@ -17,6 +17,10 @@ from batch_gateway.core.limits import LimitRules
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+#: Only those with a public key: with a shared secret, whoever can verify could also sign.
+SigningAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
 
 
 class Group(BaseModel):
@@ -90,9 +94,10 @@ class Api(Group):
 
 
 class Auth(Group):
-    kind: Literal["none", "trusted-header"] = "none"
-    """none: everybody is one tenant, for the loopback interface only; trusted-header: a gateway in
-    front names the tenant."""
+    kind: Literal["none", "api-key", "oidc", "trusted-header"] = "none"
+    """none: everybody is one tenant, for the loopback interface only; api-key: keys made with
+    `batch-gateway keys`; oidc: tokens of an identity provider; trusted-header: a gateway in front
+    names the tenant."""
     tenant: str = "default"
     """The tenant of everybody when kind is none."""
     tenant_header: str = "x-gateway-tenant"
@@ -101,11 +106,29 @@ class Auth(Group):
     """Header by which the gateway in front proves itself."""
     secret: SecretStr | None = None
     """What that header must hold. Required with trusted-header."""
+    oidc_jwks_url: str | None = None
+    """Where the identity provider publishes its keys. Required with oidc, as are the next two."""
+    oidc_issuer: str | None = None
+    """What a token's `iss` must be."""
+    oidc_audience: str | None = None
+    """What a token's `aud` must contain."""
+    oidc_algorithms: tuple[SigningAlgorithm, ...] = ("RS256", "ES256")
+    """How tokens may be signed: RS, PS or ES with 256, 384 or 512, or EdDSA."""
+    oidc_tenant_claim: str = "sub"
+    """The claim of a token that names the tenant."""
+    oidc_leeway_s: Annotated[float, Field(ge=0)] = 30
+    """How far the identity provider's clock may be from ours."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Auth":
         if self.kind == "trusted-header" and not (self.secret and self.secret.get_secret_value()):
             raise ValueError("auth.kind trusted-header needs auth.secret")
+        provider = (self.oidc_jwks_url, self.oidc_issuer, self.oidc_audience)
+        if self.kind == "oidc" and not (all(provider) and self.oidc_algorithms):
+            raise ValueError(
+                "auth.kind oidc needs auth.oidc_jwks_url, oidc_issuer, oidc_audience and at least"
+                " one of oidc_algorithms"
+            )
         return self
 
 

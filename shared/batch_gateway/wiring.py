@@ -242,7 +242,7 @@ def api_function() -> Function:
                 waker=runtime.waker,
                 clock=runtime.clock,
             ),
-            auth=authenticator(settings.auth),
+            auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
             settings=settings.api,
             ready=runtime.ready,
         )

@@ -5,6 +5,7 @@ One module per command; what a command needs is imported when it runs, so ``--he
 
 import typer
 
+from batch_gateway.cli.keys import keys
 from batch_gateway.cli.simulate import simulate
 from batch_gateway.cli.up import up
 
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(simulate)
+app.add_typer(keys)
 
 
 @app.command()

@@ -5,16 +5,16 @@ clients understand them.
 """
 
 import hmac
-import re
 from typing import Protocol
 
 from starlette.datastructures import Headers
 
-from batch_gateway.core.ids import TenantId
+from batch_gateway.core.api_keys import masked
+from batch_gateway.core.ids import TenantId, tenant_id
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import ApiKeyRows
 from batch_gateway.settings import Auth
 from batch_gateway.web.envelope import ApiError
-
-_TENANT = re.compile(r"[A-Za-z0-9._:@/-]{1,128}", re.ASCII)
 
 
 class Authenticator(Protocol):
@@ -48,21 +48,46 @@ class TrustedHeader:
         # Headers are bytes, decoded as latin-1.
         if not hmac.compare_digest(given.encode("latin-1"), self._secret):
             raise unauthenticated("Incorrect API key provided.", code="invalid_api_key")
-        tenant = headers.get(self._tenant_header, "")
-        if not _TENANT.fullmatch(tenant):
+        tenant = tenant_id(headers.get(self._tenant_header, ""))
+        if tenant is None:
             raise unauthenticated("The request does not say whose it is.", code=None)
-        return TenantId(tenant)
+        return tenant
 
 
-def authenticator(settings: Auth) -> Authenticator:
-    """The one that is configured."""
-    if settings.secret is None or settings.kind == "none":
-        return Everybody(TenantId(settings.tenant))
-    return TrustedHeader(
-        tenant_header=settings.tenant_header,
-        secret_header=settings.secret_header,
-        secret=settings.secret.get_secret_value(),
-    )
+def authenticator(settings: Auth, keys: ApiKeyRows, clock: Clock) -> Authenticator:
+    """The one that is configured; what the others need is not imported."""
+    match settings.kind:
+        case "api-key":
+            from batch_gateway.web.auth_keys import ApiKeys
+
+            return ApiKeys(keys, clock)
+        case "oidc":
+            from batch_gateway.web.auth_oidc import oidc
+
+            return oidc(settings)
+        case "trusted-header":
+            return TrustedHeader(
+                tenant_header=settings.tenant_header,
+                secret_header=settings.secret_header,
+                secret=settings.secret.get_secret_value() if settings.secret else "",
+            )
+    return Everybody(TenantId(settings.tenant))
+
+
+def bearer(headers: Headers) -> str:
+    """What the client presents as its API key. Raises ApiError when that is nothing."""
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not (given := credentials.strip()):
+        raise unauthenticated(
+            "You didn't provide an API key. You need to provide your API key in an Authorization "
+            "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            code=None,
+        )
+    return given
+
+
+def incorrect(given: str) -> ApiError:
+    return unauthenticated(f"Incorrect API key provided: {masked(given)}.", code="invalid_api_key")
 
 
 def unauthenticated(message: str, *, code: str | None) -> ApiError:

@@ -1,23 +1,44 @@
+import pytest
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 
 from batch_gateway.settings import Auth
 from batch_gateway.web.auth import authenticator
 
 
+def _authenticator(**settings):
+    """One that needs neither keys nor a clock."""
+    return authenticator(Auth(**settings), keys=None, clock=None)
+
+
 async def test_nobody_is_asked_who_he_is_when_there_is_no_authenticator():
-    everybody = authenticator(Auth(tenant="home"))
+    everybody = _authenticator(tenant="home")
 
     assert await everybody.tenant(Headers({"x-gateway-tenant": "other"})) == "home"
 
 
 async def test_the_headers_of_the_trusted_gateway_can_be_named():
-    trusted = authenticator(
-        Auth(
-            kind="trusted-header",
-            secret="s3cret",
-            tenant_header="X-Org",
-            secret_header="X-Proof",
-        )
+    trusted = _authenticator(
+        kind="trusted-header",
+        secret="s3cret",
+        tenant_header="X-Org",
+        secret_header="X-Proof",
     )
 
     assert await trusted.tenant(Headers({"x-org": "acme", "x-proof": "s3cret"})) == "acme"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "trusted-header"},
+        {"kind": "oidc"},
+        {"kind": "oidc", "oidc_jwks_url": "http://idp/keys", "oidc_issuer": "http://idp"},
+        {"oidc_algorithms": ("none",)},
+        {"oidc_algorithms": ("HS256",)},
+    ],
+    ids=str,
+)
+def test_an_authenticator_that_would_let_anybody_in_cannot_be_configured(settings):
+    with pytest.raises(ValidationError):
+        Auth(**settings)

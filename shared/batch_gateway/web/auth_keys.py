@@ -1,0 +1,46 @@
+"""Authentication by API keys of our own, which the metadata store keeps as digests.
+
+A key that was found is remembered for some seconds, so that a client that polls costs no query per
+request; that is also how long a revoked key may still open the door. Keys that were not found are
+not remembered: a new one works at once, and guessing fills no memory.
+"""
+
+from datetime import datetime, timedelta
+
+from starlette.datastructures import Headers
+
+from batch_gateway.core.api_keys import ApiKey, digest_of
+from batch_gateway.core.ids import TenantId
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import ApiKeyRows
+from batch_gateway.web.auth import bearer, incorrect
+
+REMEMBERED = timedelta(seconds=5)
+_MOST = 10_000  # remembered keys; more than ever are in use at once
+
+
+class ApiKeys:
+    def __init__(self, keys: ApiKeyRows, clock: Clock) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._found: dict[str, tuple[ApiKey, datetime]] = {}  # digest -> key, when it was looked up
+
+    async def tenant(self, headers: Headers) -> TenantId:
+        secret = bearer(headers)
+        now = self._clock.now()
+        key = await self._find(digest_of(secret), now)
+        if key is None or not key.valid(now):
+            raise incorrect(secret)
+        return key.tenant
+
+    async def _find(self, digest: str, now: datetime) -> ApiKey | None:
+        known = self._found.get(digest)
+        if known is not None and now - known[1] < REMEMBERED:
+            return known[0]
+        found = await self._keys.find(digest)
+        if found is None:
+            return None
+        if len(self._found) >= _MOST:
+            self._found.clear()
+        self._found[digest] = (found, now)
+        return found
