@@ -7,7 +7,7 @@ import pytest
 
 from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.planning import LineRef
+from batch_gateway.core.planning import INVALID, LineRef
 from batch_gateway.ports.line_index import LineIndexes
 
 
@@ -101,6 +101,17 @@ def test_the_first_duplicates_are_reported_up_to_the_limit(indexes: LineIndexes)
         index.add(ref(n, custom_id=n // 2) for n in range(2, 2000))
 
         assert index.duplicates(3) == [3, 5, 7]
+
+
+def test_duplicates_are_made_invalid_and_come_first(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add(ref(n, prefix=b"p", custom_id=n % 3) for n in range(1, 7))
+        index.invalidate_duplicates()
+
+        found = [(one.line, one.model, one.prefix, one.cost) for one in index.ordered()]
+
+    invalid = [(n, INVALID, b"", 0) for n in (4, 5, 6)]
+    assert found == invalid + [(n, "m", b"p", 10) for n in (1, 2, 3)]
 
 
 def test_indexes_that_are_open_together_do_not_mix(indexes: LineIndexes):

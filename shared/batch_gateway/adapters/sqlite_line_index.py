@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.planning import LineRef
+from batch_gateway.core.planning import INVALID, LineRef
 
 _CACHE_KIB = 16 * 1024  # memory of the page cache, and again of a sort
 
@@ -27,11 +27,13 @@ CREATE TABLE refs (
     custom_id_hash BLOB NOT NULL
 )
 """
-_DUPLICATES = """
+_LATER = """
 SELECT line FROM (
     SELECT line, row_number() OVER (PARTITION BY custom_id_hash ORDER BY line) AS nth FROM refs
-) WHERE nth > 1 ORDER BY line LIMIT ?
+) WHERE nth > 1
 """
+_DUPLICATES = f"{_LATER} ORDER BY line LIMIT ?"
+_INVALIDATE = f"UPDATE refs SET model = ?, prefix = x'', cost = 0 WHERE line IN ({_LATER})"
 
 
 class SqliteLineIndex:
@@ -45,6 +47,9 @@ class SqliteLineIndex:
 
     def duplicates(self, limit: int) -> list[int]:
         return [line for (line,) in self._database.execute(_DUPLICATES, (limit,))]
+
+    def invalidate_duplicates(self) -> None:
+        self._database.execute(_INVALIDATE, (INVALID,))
 
     def ordered(self) -> Iterator[LineRef]:
         rows = self._database.execute("SELECT * FROM refs ORDER BY model, prefix, line")

@@ -27,6 +27,10 @@ class InputLine(msgspec.Struct):
     body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Named(msgspec.Struct):
+    custom_id: str | None = None
+
+
 class ShardLine(msgspec.Struct, array_like=True):
     line: int  # 1-based line number of the input
     custom_id: str
@@ -62,6 +66,7 @@ NO_TOKENS = (0, 0, 0, 0)
 
 _encode = msgspec.json.Encoder().encode
 decode_input = msgspec.json.Decoder(InputLine).decode
+_decode_named = msgspec.json.Decoder(_Named).decode
 decode_shard_line = msgspec.json.Decoder(ShardLine).decode
 decode_part_line = msgspec.json.Decoder(PartLine).decode
 
@@ -72,6 +77,14 @@ def encode_shard_line(line: ShardLine) -> bytes:
 
 def encode_part_line(line: PartLine) -> bytes:
     return _encode(line) + b"\n"
+
+
+def custom_id_of(raw: bytes | None) -> str | None:
+    """The ``custom_id`` of an input line that may be anything; None when it has none."""
+    try:
+        return _decode_named(raw or b"").custom_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class _Response(msgspec.Struct):

@@ -11,14 +11,17 @@ from typing import NamedTuple
 
 from batch_gateway.core.prefix import HASH_WIDTH
 
+#: In place of its model for a line that cannot be run; sorts first, so such lines share shards.
+INVALID = ""
+
 
 class LineRef(NamedTuple):
     """Where one request line is, and where it belongs in the plan."""
 
     line: int  # 1-based line number of the input
     offset: int  # bytes from the start of the file
-    length: int  # bytes, without the line end
-    model: str
+    length: int  # bytes, without the line end; 0: longer than a line may be
+    model: str  # or INVALID
     prefix: bytes  # sort key: chained block hashes of the rendered prompt prefix
     cost: int  # estimated tokens
     custom_id_hash: bytes  # 16 bytes

@@ -18,6 +18,10 @@ class LineIndex(Protocol):
         """Line numbers whose custom_id occurred on an earlier line, ascending."""
         ...
 
+    def invalidate_duplicates(self) -> None:
+        """Make the lines that ``duplicates`` would tell, all of them, invalid ones."""
+        ...
+
     def ordered(self) -> Iterator[LineRef]:
         """All references by (model, prefix, line)."""
         ...

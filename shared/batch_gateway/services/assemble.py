@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
-
 from batch_gateway.core.errors import Busy, Corrupt, NotFound, Temporary
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, file_id
 from batch_gateway.core.layout import file_key, work_prefix
 from batch_gateway.core.lines import (
-    decode_input,
+    custom_id_of,
     decode_shard_line,
     encode_part_line,
     not_answered,
@@ -246,7 +244,7 @@ class Assembler:
                 if raw == b"":
                     continue
                 number += 1
-                part = not_answered(batch.id, line, _custom_id(raw), code=code, message=message)
+                part = not_answered(batch.id, line, custom_id_of(raw), code=code, message=message)
                 lines.append(encode_part_line(part))
             merge.add_run(b"".join(lines))
             return number
@@ -333,14 +331,6 @@ class _Stream:
     async def _chunks(self) -> AsyncIterator[bytes]:
         while (chunk := await self._queue.get()) is not None:
             yield chunk
-
-
-def _custom_id(raw: bytes | None) -> str | None:
-    try:
-        found = decode_input(raw or b"").custom_id
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return found if isinstance(found, str) else None
 
 
 def _log(batch: BatchId) -> dict[str, str]:

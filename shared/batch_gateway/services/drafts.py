@@ -15,13 +15,17 @@ from typing import TypeVar
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lines import (
     ShardLine,
+    custom_id_of,
     decode_input,
     encode_part_line,
     encode_shard_line,
     not_answered,
 )
-from batch_gateway.core.planning import LineRef, ShardSize, cut
+from batch_gateway.core.model import BatchError
+from batch_gateway.core.planning import INVALID, LineRef, cut
+from batch_gateway.core.validation import LineValidator, duplicate
 from batch_gateway.ports.line_index import LineIndex
+from batch_gateway.services.survey import Rules, too_long
 
 T = TypeVar("T")
 
@@ -35,7 +39,7 @@ class Draft:
     content: bytes
     lines: int
     cost: int
-    refused: bool  # its model cannot be routed: ``content`` is its error lines
+    refused: bool  # its lines cannot be run: ``content`` is their error lines
 
 
 class Drafts:
@@ -46,18 +50,18 @@ class Drafts:
         batch: BatchId,
         path: Path,
         index: LineIndex,
-        size: ShardSize,
         thread: ThreadPoolExecutor,
-        *,
-        routable: frozenset[str],
+        validator: LineValidator,
+        rules: Rules,
     ) -> None:
-        """``routable`` empty: any model is."""
         self._batch = batch
         self._thread = thread
-        self._routable = routable
+        self._validator = validator
+        self._rules = rules
         self._file = os.open(path, os.O_RDONLY)
         self._drafts = (
-            self._read(number, refs) for number, refs in enumerate(cut(index.ordered(), size))
+            self._read(number, refs)
+            for number, refs in enumerate(cut(index.ordered(), rules.shard_size))
         )
 
     async def next(self) -> Draft | None:
@@ -70,7 +74,7 @@ class Drafts:
 
     def _read(self, number: int, refs: list[LineRef]) -> Draft:
         model = refs[0].model
-        refused = bool(self._routable) and model not in self._routable
+        refused = model == INVALID or not self._validator.known(model)
         encode = self._refusal if refused else self._shard_line
         content = b"".join(encode(ref) for ref in refs)
         cost = sum(ref.cost for ref in refs)
@@ -82,16 +86,28 @@ class Drafts:
         return encode_shard_line(line)
 
     def _refusal(self, ref: LineRef) -> bytes:
-        request = decode_input(os.pread(self._file, ref.length, ref.offset))
+        raw = os.pread(self._file, ref.length, ref.offset)
+        error = self._reason(ref, raw)
         return encode_part_line(
             not_answered(
                 self._batch,
                 ref.line,
-                request.custom_id or None,
-                code="model_not_found",
-                message=f"The model '{ref.model}' does not exist.",
+                custom_id_of(raw),
+                code=error.code,
+                message=error.message,
             )
         )
+
+    def _reason(self, ref: LineRef, raw: bytes) -> BatchError:
+        """Why a line cannot be run: the survey's findings are not kept but found again."""
+        if ref.model != INVALID:
+            return BatchError(
+                code="model_not_found", message=f"The model '{ref.model}' does not exist."
+            )
+        if not raw:
+            return too_long(ref.line, self._rules)
+        found = self._validator.check(ref.line, raw)
+        return found if isinstance(found, BatchError) else duplicate(ref.line)
 
 
 async def run_in(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -125,13 +125,12 @@ class Planner:
         )
         async with self._files.local_copy(file.key, self._scratch) as path:
             with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:
+                skip = batch.options.get("on_invalid_line") == "skip"
                 survey = await run_in(
-                    thread, lambda: survey_lines(path, index, validator, self._rules)
+                    thread,
+                    lambda: survey_lines(path, index, validator, self._rules, skip=skip),
                 )
-                refused = frozenset[str]() if self._rules.strict else self._rules.models
-                drafts = Drafts(
-                    batch.id, path, index, self._rules.shard_size, thread, routable=refused
-                )
+                drafts = Drafts(batch.id, path, index, thread, validator, self._rules)
                 try:
                     yield survey, drafts
                 finally:

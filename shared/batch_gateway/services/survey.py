@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch_gateway.core.model import BatchError
-from batch_gateway.core.planning import LineRef, ShardSize
+from batch_gateway.core.planning import INVALID, LineRef, ShardSize
 from batch_gateway.core.validation import LineValidator, ValidLine, duplicate
 from batch_gateway.ports.line_index import LineIndex
 from batch_gateway.settings import Planning
@@ -45,36 +45,31 @@ class Survey:
     errors: list[BatchError]
 
 
-def survey_lines(path: Path, index: LineIndex, validator: LineValidator, rules: Rules) -> Survey:
+def survey_lines(
+    path: Path, index: LineIndex, validator: LineValidator, rules: Rules, *, skip: bool = False
+) -> Survey:
     """Check every line of the file and put the valid ones into ``index``.
 
     Blank lines are passed over, a byte order mark and carriage returns are tolerated. Errors are
-    collected over the whole file up to the configured number. Runs in a thread of its own.
+    collected over the whole file up to the configured number; with ``skip`` bad lines are no errors
+    but go into the index too, as invalid ones. Runs in a thread of its own.
     """
     survey = Survey(total=0, model=None, errors=[])
     most = rules.planning.max_errors
     refs: list[LineRef] = []
     for number, offset, raw in read_lines(path, rules.planning.max_line_bytes):
-        if raw is None:
-            survey.errors.append(_too_long(number, rules.planning.max_line_bytes))
-        elif raw:
-            survey.total += 1
-            found = validator.check(number, raw)
-            if isinstance(found, ValidLine):
-                survey.model = survey.model or found.model
-                refs.append(
-                    LineRef(
-                        line=number,
-                        offset=offset,
-                        length=len(raw),
-                        model=found.model,
-                        prefix=found.prefix,
-                        cost=found.cost,
-                        custom_id_hash=found.custom_id_hash,
-                    )
-                )
-            else:
-                survey.errors.append(found)
+        if raw == b"":
+            continue
+        found = too_long(number, rules) if raw is None else validator.check(number, raw)
+        survey.total += raw is not None or skip
+        length = len(raw or b"")
+        if isinstance(found, ValidLine):
+            survey.model = survey.model or found.model
+            refs.append(_valid(number, offset, length, found))
+        elif skip:
+            refs.append(_invalid(number, offset, length))
+        else:
+            survey.errors.append(found)
         if len(refs) == REFS:
             index.add(refs)
             refs = []
@@ -85,10 +80,37 @@ def survey_lines(path: Path, index: LineIndex, validator: LineValidator, rules: 
         survey.errors = [_too_many(rules.max_lines)]
     elif survey.total == 0 and not survey.errors:
         survey.errors = [_empty()]
+    elif skip:
+        index.invalidate_duplicates()
     else:
         survey.errors += [duplicate(n) for n in index.duplicates(most - len(survey.errors))]
         survey.errors.sort(key=lambda error: error.line or 0)
     return survey
+
+
+def _valid(number: int, offset: int, length: int, line: ValidLine) -> LineRef:
+    return LineRef(
+        line=number,
+        offset=offset,
+        length=length,
+        model=line.model,
+        prefix=line.prefix,
+        cost=line.cost,
+        custom_id_hash=line.custom_id_hash,
+    )
+
+
+def _invalid(number: int, offset: int, length: int) -> LineRef:
+    """A line that is nobody's duplicate: its custom_id, if it has one, does not count."""
+    return LineRef(
+        line=number,
+        offset=offset,
+        length=length,
+        model=INVALID,
+        prefix=b"",
+        cost=0,
+        custom_id_hash=b"line %d" % number,
+    )
 
 
 def read_lines(path: Path, longest: int) -> Iterator[tuple[int, int, bytes | None]]:
@@ -128,7 +150,8 @@ def _too_many(most: int) -> BatchError:
     )
 
 
-def _too_long(line: int, most: int) -> BatchError:
+def too_long(line: int, rules: Rules) -> BatchError:
+    most = rules.planning.max_line_bytes
     return BatchError(
         code="line_too_long",
         message=f"This line is longer than {most} bytes, the most that a request may have.",

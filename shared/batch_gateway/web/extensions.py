@@ -21,13 +21,16 @@ from batch_gateway.web.parsing import choice, integer
 _LAST_SECOND = 253_402_300_000  # of the year 9999, about
 
 Priority = Annotated[int, Field(ge=0, le=9)]
+OnInvalidLine = Literal["fail", "skip"]
 
 
 class CreateExtendedBatch(CreateBatch):
     priority: Priority = 5
+    on_invalid_line: OnInvalidLine = "fail"
 
     def new_batch(self) -> NewBatch:
-        return replace(super().new_batch(), priority=self.priority)
+        options = {"on_invalid_line": self.on_invalid_line}
+        return replace(super().new_batch(), priority=self.priority, options=options)
 
 
 class UpdateBatch(Asked):
@@ -41,11 +44,17 @@ class UpdateBatch(Asked):
 class ExtendedBatchObject(BatchObject):
     priority: int
     paused: bool
+    on_invalid_line: OnInvalidLine
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
         standard = dict(BatchObject.of(batch))
-        return cls(**standard, priority=batch.priority, paused=batch.paused)
+        return cls(
+            **standard,
+            priority=batch.priority,
+            paused=batch.paused,
+            on_invalid_line=batch.options.get("on_invalid_line", "fail"),
+        )
 
 
 class BatchDeleted(BaseModel):

@@ -76,6 +76,7 @@ async def test_a_new_batch_answers_the_whole_object(openai, input_file):
         "metadata": {"customer": "7"},
         "priority": 5,
         "paused": False,
+        "on_invalid_line": "fail",
     }
 
 

@@ -1,0 +1,45 @@
+"""Extension fields of a new batch: taken, shown, kept; refused by the strict mode."""
+
+import openai as sdk
+import pytest
+from fixtures.api import openai_client
+
+from batch_gateway.settings import Api
+
+VALID = {
+    "input_file_id": "file-none",
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+}
+EXTENSIONS = {
+    "priority": 0,
+    "on_invalid_line": "skip",
+}
+
+
+@pytest.mark.parametrize("name", EXTENSIONS)
+async def test_an_extension_is_kept_with_the_batch(openai, name):
+    batch = await openai.batches.create(**VALID, extra_body={name: EXTENSIONS[name]})
+
+    seen = await openai.batches.retrieve(batch.id)
+    assert getattr(batch, name) == getattr(seen, name) == EXTENSIONS[name]
+
+
+@pytest.mark.parametrize("name", EXTENSIONS)
+async def test_an_extension_of_the_wrong_kind_is_refused(openai, name):
+    with pytest.raises(sdk.BadRequestError) as refused:
+        await openai.batches.create(**VALID, extra_body={name: {"no": "sense"}})
+
+    assert refused.value.param == name
+
+
+async def test_strict_mode_refuses_every_extension(serve_api, tenant):
+    with serve_api(Api(mode="strict")) as server:
+        async with openai_client(server, tenant) as openai:
+            for name, value in EXTENSIONS.items():
+                with pytest.raises(sdk.BadRequestError) as refused:
+                    await openai.batches.create(**VALID, extra_body={name: value})
+
+                assert refused.value.body["message"] == (
+                    f"Unrecognized request argument supplied: {name}"
+                )
