@@ -1,17 +1,31 @@
 """The same job on every kind of store: what one machine has, and what a cluster has."""
 
 import pytest
-from fixtures.gateway import chat_lines, custom_ids
+from fixtures.gateway import CHAT, chat_lines, custom_ids, encoded
 from fixtures.redis import redis62_server, valkey_server
 
 pytestmark = pytest.mark.e2e
+
+
+async def submit_in_parts(gateway, content):
+    upload = await gateway.client.uploads.upload_file_chunked(
+        file=content,
+        filename="input.jsonl",
+        bytes=len(content),
+        mime_type="application/jsonl",
+        purpose="batch",
+        part_size=len(content) // 3,
+    )
+    return await gateway.client.batches.create(
+        input_file_id=upload.file.id, endpoint=CHAT, completion_window="24h"
+    )
 
 
 async def assert_the_job_is_done(gateway):
     lines = chat_lines(600)
     lines[7]["body"]["model"] = "nobody"
 
-    batch = await gateway.ended(await gateway.submit(lines))
+    batch = await gateway.ended(await submit_in_parts(gateway, encoded(lines)))
     output, errors = await gateway.results(batch)
     assert batch.status == "completed"
     assert custom_ids(output) == [f"line-{n}" for n in range(1, 601) if n != 8]
