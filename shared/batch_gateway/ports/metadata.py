@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
+from batch_gateway.core.idempotency import Answered, Claim
 from batch_gateway.core.ids import ActivationId, BatchId, FileId, ShardId, TenantId
 from batch_gateway.core.model import (
     Batch,
@@ -416,6 +417,30 @@ class ApiKeyRows(Protocol):
         ...
 
 
+class ClaimRows(Protocol):
+    """Requests that carry an Idempotency-Key."""
+
+    async def claim(self, wanted: Claim) -> Claim:
+        """The claim as it is then; the caller has it if it names him as its holder.
+
+        He gets one that nobody has, or whose time was over at ``wanted.created_at`` before it was
+        answered. Such a one keeps its seed, its age, and its fingerprint if it is known.
+        """
+        ...
+
+    async def answer(self, claim: str, holder: str, fingerprint: str, answer: Answered) -> bool:
+        """Record what was answered. False when the claim is another's by now."""
+        ...
+
+    async def release(self, claim: str, holder: str, *, now: datetime, refused: bool) -> None:
+        """Give an unanswered claim up to whoever comes next; ``refused``: with any body."""
+        ...
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` claims that were made before ``before``; return how many."""
+        ...
+
+
 class MetadataStore(Protocol):
     """All aggregates on one database."""
 
@@ -436,6 +461,9 @@ class MetadataStore(Protocol):
 
     @property
     def api_keys(self) -> ApiKeyRows: ...
+
+    @property
+    def claims(self) -> ClaimRows: ...
 
     async def check(self) -> None:
         """Raise Unavailable when the database does not answer or its schema is not ours."""

@@ -14,6 +14,7 @@ import msgspec
 
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
+from batch_gateway.core.idempotency import Answered, Claim
 from batch_gateway.core.ids import ActivationId, BatchId, split_shard_id
 from batch_gateway.core.model import (
     Batch,
@@ -140,6 +141,17 @@ _UPLOAD = {
     "file_lifetime_s": _NUMBER,
     "file_id": _TEXT,
     "receipt": _TEXT,
+}
+
+
+_CLAIM = {
+    "id": _TEXT,
+    "seed": _TEXT,
+    "holder": _TEXT,
+    "held_until": _INSTANT,
+    "created_at": _INSTANT,
+    "fingerprint": _TEXT,
+    "answer": _json(Answered),
 }
 
 
@@ -301,6 +313,21 @@ def from_api_key(key: ApiKey) -> Row:
 
 def to_api_key(row: Row) -> ApiKey:
     return ApiKey(**_read(row, _API_KEY))
+
+
+# Claims -----------------------------------------------------------------------------------------
+
+
+def from_claim(claim: Claim) -> Row:
+    return _write(claim, _CLAIM)
+
+
+def to_claim(row: Row) -> Claim:
+    return Claim(**_read(row, _CLAIM))
+
+
+def from_answer(answer: Answered) -> str:
+    return _CLAIM["answer"].write(answer)
 
 
 # Events -----------------------------------------------------------------------------------------

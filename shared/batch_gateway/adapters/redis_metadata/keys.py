@@ -15,6 +15,8 @@ Rows (hashes of simple fields; a missing field is None), and the plan's order:
     outbox                            event id -> event
     api-key:<id>                      one API key
     api-keys-by-digest                digest -> id
+    claim:<id>                        what is remembered of a request with an Idempotency-Key
+    claims-by-age                     zset of ids by creation
     api-keys                          zset ordered by bytes, as a tenant's listings are
 
 Where a shard stands is said by membership alone, so closing twenty thousand of them is one step:

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from batch_gateway.adapters.redis_metadata.api_keys import RedisApiKeys
 from batch_gateway.adapters.redis_metadata.batches import RedisBatches
+from batch_gateway.adapters.redis_metadata.claims import RedisClaims
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
 from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
@@ -42,6 +43,7 @@ class RedisMetadata:
         self.shards = RedisShards(scripts)
         self.outbox = RedisOutbox(scripts)
         self.api_keys = RedisApiKeys(scripts)
+        self.claims = RedisClaims(scripts)
 
     async def check(self) -> None:
         """Raise Unavailable unless the server answers, keeps what it was told, and has our layout.

@@ -202,3 +202,18 @@ api_keys = sa.Table(
     _optional("revoked_at", Instant),
     sa.Index("api_keys_by_digest", "digest", unique=True),
 )
+
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("seed", sa.Text),
+    _column("holder", sa.Text),
+    _column("held_until", Instant),
+    _column("created_at", Instant),
+    _optional("fingerprint", sa.Text),
+    _optional("status", sa.Integer),  # this and the rest: the answer
+    _optional("content_type", sa.Text),
+    _optional("body", sa.Text),
+    _index("claims_by_age", "created_at", "id"),
+)

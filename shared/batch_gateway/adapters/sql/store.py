@@ -2,6 +2,7 @@
 
 from batch_gateway.adapters.sql.api_keys import SqlApiKeys
 from batch_gateway.adapters.sql.batches import SqlBatches
+from batch_gateway.adapters.sql.claims import SqlClaims
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.adapters.sql.files import SqlFiles
@@ -19,6 +20,7 @@ class SqlMetadata:
         self.shards = SqlShards(database)
         self.outbox = SqlOutbox(database)
         self.api_keys = SqlApiKeys(database)
+        self.claims = SqlClaims(database)
 
     async def check(self) -> None:
         await self._database.check()

@@ -198,8 +198,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upload_id", "id"),
     )
 
+    op.create_table(
+        "claims",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("seed", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("held_until", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("content_type", sa.Text(), nullable=True),
+        sa.Column("body", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("claims_by_age", "claims", ["created_at", "id"])
+
 
 def downgrade() -> None:
+    op.drop_table("claims")
     op.drop_table("upload_parts")
     op.drop_table("uploads")
     op.drop_table("api_keys")

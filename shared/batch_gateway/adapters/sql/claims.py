@@ -1,0 +1,87 @@
+"""Claims of requests that carry an Idempotency-Key."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.dialects import insert_new
+from batch_gateway.adapters.sql.rows import Row
+from batch_gateway.adapters.sql.schema import claims
+from batch_gateway.core.idempotency import Answered, Claim
+
+
+class SqlClaims:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, wanted: Claim) -> Claim:
+        row = {name: value for name, value in asdict(wanted).items() if name != "answer"}
+        found = sa.select(claims).where(claims.c.id == wanted.id).with_for_update()
+        async with self._database.writing() as connection:
+            await connection.execute(insert_new(connection.dialect, claims, [row]))
+            before = _to_claim((await connection.execute(found)).one())
+            if before.answer is not None or before.held_until > wanted.created_at:
+                return before
+            change = (
+                sa.update(claims)
+                .where(claims.c.id == wanted.id)
+                .values(
+                    holder=wanted.holder,
+                    held_until=wanted.held_until,
+                    fingerprint=before.fingerprint or wanted.fingerprint,
+                )
+                .returning(claims)
+            )
+            return _to_claim((await connection.execute(change)).one())
+
+    async def answer(self, claim: str, holder: str, fingerprint: str, answer: Answered) -> bool:
+        return await self._change(
+            claim,
+            holder,
+            fingerprint=fingerprint,
+            status=answer.status,
+            content_type=answer.content_type,
+            body=answer.body,
+        )
+
+    async def release(self, claim: str, holder: str, *, now: datetime, refused: bool) -> None:
+        forgotten = {"fingerprint": None} if refused else {}
+        await self._change(claim, holder, held_until=now, **forgotten)
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        old = (
+            sa.select(claims.c.id)
+            .where(claims.c.created_at < before)
+            .order_by(claims.c.created_at, claims.c.id)
+            .limit(limit)
+        )
+        async with self._database.writing() as connection:
+            result = await connection.execute(sa.delete(claims).where(claims.c.id.in_(old)))
+            return result.rowcount
+
+    async def _change(self, claim: str, holder: str, **values: Any) -> bool:
+        change = (
+            sa.update(claims)
+            .where(claims.c.id == claim, claims.c.holder == holder, claims.c.status.is_(None))
+            .values(values)
+        )
+        async with self._database.writing() as connection:
+            return (await connection.execute(change)).rowcount == 1
+
+
+def _to_claim(row: Row) -> Claim:
+    answer = None
+    if row.status is not None:
+        answer = Answered(status=row.status, content_type=row.content_type, body=row.body)
+    return Claim(
+        id=row.id,
+        seed=row.seed,
+        holder=row.holder,
+        held_until=row.held_until,
+        created_at=row.created_at,
+        fingerprint=row.fingerprint,
+        answer=answer,
+    )

@@ -1,0 +1,36 @@
+"""What is remembered of a request that carries an Idempotency-Key.
+
+The claim is written before anything is done, the answer after it. In between it is ``holder``'s,
+as long as the claim lasts; whoever comes after a crash goes on with the same ``seed``, from which
+ids of what the request makes derive: so what was made already is found, not made again.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from batch_gateway.core.ids import TenantId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    status: int
+    content_type: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    id: str  # see ``claim_id``
+    seed: str  # random, in hexadecimal: the first claimant's, for good
+    holder: str  # who is at it
+    held_until: datetime
+    created_at: datetime
+    fingerprint: str | None = None  # of the request's body; None: not known yet
+    answer: Answered | None = None  # None: not done yet
+
+
+def claim_id(tenant: TenantId, path: str, key: str) -> str:
+    """Keys of other tenants, and of other routes, are other keys."""
+    return hashlib.sha256(json.dumps([tenant, path, key]).encode()).hexdigest()
