@@ -202,15 +202,21 @@ def _batch_of(event: Event) -> BatchId:
 
 
 def api_function() -> Function:
-    def build(runtime: Runtime, _stack: AsyncExitStack) -> ASGIApp:
+    def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
+        from batch_gateway.adapters.engine_http import HttpEngine
         from batch_gateway.services.batches import BatchService
         from batch_gateway.services.files import FileService
+        from batch_gateway.services.models import ModelService
+        from batch_gateway.services.routing import OneEndpoint
         from batch_gateway.services.steering import Steering
         from batch_gateway.services.uploads import UploadService
         from batch_gateway.web.api import api_app
         from batch_gateway.web.auth import authenticator
 
         settings = runtime.settings
+        inference = settings.inference
+        engine = HttpEngine(inference.url, OneEndpoint(inference).headers)
+        stack.push_async_callback(engine.close)
         return api_app(
             files=FileService(
                 metadata=runtime.metadata,
@@ -241,6 +247,9 @@ def api_function() -> Function:
                 endings=runtime.endings,
                 waker=runtime.waker,
                 clock=runtime.clock,
+            ),
+            models=ModelService(
+                configured=inference.models, engine=engine, clock=runtime.clock
             ),
             auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
             settings=settings.api,

@@ -28,9 +28,9 @@ class OneEndpoint:
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        self._headers = {"content-type": "application/json"}
+        self.headers = {"content-type": "application/json"}
         if inference.api_key is not None:
-            self._headers["authorization"] = f"Bearer {inference.api_key.get_secret_value()}"
+            self.headers["authorization"] = f"Bearer {inference.api_key.get_secret_value()}"
 
     def route(self, model: str) -> Route | None:
         if self._inference.models and model not in self._inference.models:
@@ -38,6 +38,6 @@ class OneEndpoint:
         return Route(
             pool=f"default/{model}",
             base_url=self._inference.url.rstrip("/"),
-            headers=self._headers,
+            headers=self.headers,
             timeout=timedelta(seconds=self._inference.timeout_s),
         )

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 from batch_gateway.services.batches import BatchService
 from batch_gateway.services.files import FileService
 from batch_gateway.services.inline import InlineBatches
+from batch_gateway.services.models import ModelService
 from batch_gateway.services.steering import Steering
 from batch_gateway.services.uploads import UploadService
 from batch_gateway.settings import Api
@@ -13,6 +14,7 @@ from batch_gateway.web import body
 from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.exchange import exchanging
 from batch_gateway.web.api.files import FileRoutes
+from batch_gateway.web.api.models import ModelRoutes
 from batch_gateway.web.api.routing import Resource, unknown_url
 from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.api.uploads import UploadRoutes
@@ -26,6 +28,7 @@ def api_app(
     uploads: UploadService,
     batches: BatchService,
     steering: Steering,
+    models: ModelService,
     auth: Authenticator,
     settings: Api,
     ready: Ready,
@@ -39,6 +42,7 @@ def api_app(
         **BatchRoutes(
             batches, InlineBatches(batches, files), max_bytes=longest, idle_s=idle_s, strict=strict
         ).routes,
+        **ModelRoutes(models).routes,
     }
     if not strict:
         extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes

@@ -1,0 +1,22 @@
+"""What an inference engine says of itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that requests may name."""
+
+    id: str  # may contain slashes
+    created: int  # unix seconds; 0: unknown
+    owned_by: str
+
+
+class Engine(Protocol):
+    async def models(self) -> Sequence[Model]:
+        """The models that are served now. Raises Unavailable, soon, when that cannot be told."""
+        ...
+
+    async def close(self) -> None: ...

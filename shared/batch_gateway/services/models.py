@@ -1,0 +1,52 @@
+"""The models that requests may name: the configured ones, or what the engine serves.
+
+The engine's answer is remembered for some seconds, and so is its absence: a list that clients ask
+for often must neither burden the engine nor wait for one that is away. What was known last is
+better than nothing, because a batch may still name it and wait for the engine's return.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.engine import Engine, Model
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED = timedelta(seconds=5)
+OWNER = "batch-gateway"
+
+
+class ModelService:
+    def __init__(self, *, configured: Sequence[str], engine: Engine, clock: Clock) -> None:
+        """``configured`` empty: whatever the engine serves."""
+        self._configured = [Model(id=name, created=0, owned_by=OWNER) for name in configured]
+        self._engine = engine
+        self._clock = clock
+        self._known: Sequence[Model] = ()
+        self._asked_at: datetime | None = None
+        self._asking = asyncio.Lock()  # many clients, one question
+
+    async def list(self) -> Sequence[Model]:
+        """All models; none when the engine has been away from the start."""
+        if self._configured:
+            return self._configured
+        async with self._asking:
+            now = self._clock.now()
+            if self._asked_at is None or now - self._asked_at >= REMEMBERED:
+                await self._ask()
+                self._asked_at = self._clock.now()
+        return self._known
+
+    async def get(self, name: str) -> Model | None:
+        """None when no such model may be named."""
+        return next((model for model in await self.list() if model.id == name), None)
+
+    async def _ask(self) -> None:
+        try:
+            self._known = await self._engine.models()
+        except Unavailable as error:
+            logger.warning("Cannot list models: %s", error, extra={"action": "list_models"})

@@ -1,0 +1,25 @@
+"""OpenAI's wire: models."""
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import BaseModel
+
+from batch_gateway.ports.engine import Model
+
+
+class ModelObject(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    shutdown_date: None = None  # nobody has said when an engine will stop serving it
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        return cls(id=model.id, created=model.created, owned_by=model.owned_by)
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: Sequence[ModelObject]
