@@ -248,9 +248,7 @@ def api_function() -> Function:
                 waker=runtime.waker,
                 clock=runtime.clock,
             ),
-            models=ModelService(
-                configured=inference.models, engine=engine, clock=runtime.clock
-            ),
+            models=ModelService(configured=inference.models, engine=engine, clock=runtime.clock),
             auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
             settings=settings.api,
             ready=runtime.ready,
