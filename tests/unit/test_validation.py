@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.core.model import BatchError
-from batch_gateway.core.validation import LineValidator, ValidLine
+from batch_gateway.core.validation import ENDPOINTS, LineValidator, ValidLine
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -141,3 +141,15 @@ json_values = st.recursive(
 )
 def test_no_line_however_strange_is_anything_but_valid_or_an_error(raw):
     assert isinstance(check(raw), ValidLine | BatchError)
+
+
+@pytest.mark.parametrize("url", ENDPOINTS)
+def test_any_endpoint_may_be_named_when_the_batch_has_none_of_its_own(url):
+    everything = BODY | {"input": "text", "prompt": "text"}
+
+    assert isinstance(check(request(url=url, body=everything), endpoint="*"), ValidLine)
+
+
+@pytest.mark.parametrize("url", ["*", "/v1/files", "/v1/chat/completions/../files", "", "//evil"])
+def test_nothing_but_an_endpoint_may_be_named(url):
+    assert check(request(url=url), endpoint="*").code == "invalid_url"

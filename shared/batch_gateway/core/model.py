@@ -125,7 +125,7 @@ class Batch:
     id: BatchId
     tenant: TenantId
     status: BatchStatus
-    endpoint: str  # path that every line names, such as /v1/chat/completions
+    endpoint: str  # path that every line names, such as /v1/chat/completions; * for any
     input_file_id: FileId
     completion_window: str  # as the client wrote it, such as 24h
     deadline: datetime  # expires_at on the wire

@@ -25,6 +25,9 @@ ENDPOINTS = (
     "/v1/videos",
 )
 
+#: A batch's endpoint when each of its lines names its own.
+ANY_ENDPOINT = "*"
+
 LONGEST_MODEL = 256  # characters
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
 _BYTES_PER_TOKEN = 4
@@ -58,7 +61,7 @@ class LineValidator:
 
     def __init__(self, endpoint: str, *, models: frozenset[str], strict: bool) -> None:
         """``models`` empty: any. ``strict``: an unknown model or a second one is an error."""
-        self._endpoint = endpoint
+        self._endpoints = ENDPOINTS if endpoint == ANY_ENDPOINT else (endpoint,)
         self._models = models
         self._strict = strict
         self._first_model: str | None = None
@@ -93,7 +96,7 @@ class LineValidator:
                 param="method",
                 line=line,
             )
-        if request.url != self._endpoint:
+        if request.url not in self._endpoints:
             return BatchError(
                 code="invalid_url",
                 message="The URL provided for this request does not match the batch endpoint.",
@@ -101,6 +104,7 @@ class LineValidator:
                 line=line,
             )
         assert isinstance(request.custom_id, str)
+        assert isinstance(request.url, str)
         assert isinstance(request.body, msgspec.Raw)
         return self._check_body(line, request.custom_id, request.url, request.body)
 

@@ -16,7 +16,7 @@ from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, ShardId, TenantId, batch_id
 from batch_gateway.core.model import Batch, BatchStatus, Counts, ShardState, Tally
-from batch_gateway.core.validation import ENDPOINTS
+from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, MetadataStore, Page
@@ -68,7 +68,8 @@ class BatchService:
 
     def window(self, new: NewBatch) -> timedelta:
         """The window of what is asked for. Raises InvalidRequest if it or the endpoint is none."""
-        if new.endpoint not in ENDPOINTS:
+        any_endpoint = new.endpoint == ANY_ENDPOINT and not self._strict
+        if new.endpoint not in ENDPOINTS and not any_endpoint:
             raise invalid_value(new.endpoint, ENDPOINTS, param="endpoint")
         if self._strict and new.completion_window != "24h":
             raise invalid_value(new.completion_window, ["24h"], param="completion_window")
