@@ -12,7 +12,7 @@ that wrote it (``create``: from the batch's creation).
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
@@ -144,6 +144,7 @@ class BatchRows(Protocol):
         model: str | None,
         now: datetime,
         events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
     ) -> Batch | None:
         """validating -> in_progress with all ``shards``, unless it has an ending.
 
@@ -151,7 +152,8 @@ class BatchRows(Protocol):
         were answered while planning): they count as such and their tally goes into the counts.
         When none is open the batch moves on to finalizing at once (both timestamps set); the
         caller then announces it as executed. ``open_shards``, ``counts.total`` and ``model`` are
-        set. ``events`` are written only when this call did it.
+        set, and ``options`` replaced unless None. ``events`` are written only when this call did
+        it.
         """
         ...
 

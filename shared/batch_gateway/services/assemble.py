@@ -200,7 +200,9 @@ class Assembler:
         output = self._row(batch, "output", products[0], merge.output)
         error = self._row(batch, "error", products[1], merge.error)
         counts = Counts(
-            total=total, completed=merge.output.lines, failed=merge.error.lines - not_run
+            total=batch.counts.total if _dry(batch) else total,
+            completed=merge.output.lines,
+            failed=merge.error.lines - not_run,
         )
         return Assembled(output, error, counts, merge)
 
@@ -233,7 +235,7 @@ class Assembler:
     async def _add_input(self, batch: Batch, merge: Merge) -> int:
         """Lines of an input that was never planned; none if the file is gone."""
         file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
-        if file is None or batch.ending is None:
+        if file is None or batch.ending is None or _dry(batch):
             return 0
         code, message = NOT_RUN[batch.ending]
 
@@ -331,6 +333,11 @@ class _Stream:
     async def _chunks(self) -> AsyncIterator[bytes]:
         while (chunk := await self._queue.get()) is not None:
             yield chunk
+
+
+def _dry(batch: Batch) -> bool:
+    """Whether nothing of the batch was ever to run."""
+    return bool(batch.options.get("dry_run"))
 
 
 def _log(batch: BatchId) -> dict[str, str]:

@@ -45,6 +45,7 @@ from batch_gateway.services.survey import Rules, Survey, survey_lines
 logger = logging.getLogger(__name__)
 
 WRITES = 4  # shard objects being stored at once
+ESTIMATES = 100  # models whose tokens a dry run tells at most
 TICKETS = 500  # pushed to the queue at a time
 
 
@@ -95,7 +96,8 @@ class Planner:
             if survey.errors:
                 await self._fail(batch, survey.errors)
                 return
-            shards = await self._store(batch, attempt, drafts)
+            dry = bool(batch.options.get("dry_run"))
+            shards = [] if dry else await self._store(batch, attempt, drafts)
         planned = await self._metadata.batches.plan(
             batch.id,
             shards,
@@ -103,6 +105,7 @@ class Planner:
             model=survey.model,
             now=self._clock.now(),
             events=[_executed(batch)] if all(_closed(shard) for shard in shards) else [],
+            options={**batch.options, "estimated_tokens": _estimates(survey)} if dry else None,
         )
         if planned is None:  # somebody else was first, or it was cancelled
             await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
@@ -224,6 +227,11 @@ def ticket(batch: Batch, shard: Shard) -> Ticket:
         priority=batch.priority,
         deadline=batch.deadline,
     )
+
+
+def _estimates(survey: Survey) -> dict[str, int]:
+    """Estimated tokens of the models that get most."""
+    return dict(survey.costs.most_common(ESTIMATES))
 
 
 def _closed(shard: Shard) -> bool:

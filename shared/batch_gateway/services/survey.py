@@ -4,8 +4,9 @@ Runs in a worker thread. Errors are collected over the whole file, as OpenAI doe
 configured number.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_gateway.core.model import BatchError
@@ -43,6 +44,7 @@ class Survey:
     total: int
     model: str | None  # of the first valid line
     errors: list[BatchError]
+    costs: Counter[str] = field(default_factory=Counter)  # estimated tokens by model
 
 
 def survey_lines(
@@ -65,6 +67,7 @@ def survey_lines(
         length = len(raw or b"")
         if isinstance(found, ValidLine):
             survey.model = survey.model or found.model
+            survey.costs[found.model] += found.cost
             refs.append(_valid(number, offset, length, found))
         elif skip:
             refs.append(_invalid(number, offset, length))

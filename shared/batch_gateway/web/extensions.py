@@ -27,9 +27,10 @@ OnInvalidLine = Literal["fail", "skip"]
 class CreateExtendedBatch(CreateBatch):
     priority: Priority = 5
     on_invalid_line: OnInvalidLine = "fail"
+    dry_run: bool = False
 
     def new_batch(self) -> NewBatch:
-        options = {"on_invalid_line": self.on_invalid_line}
+        options = {"on_invalid_line": self.on_invalid_line, "dry_run": self.dry_run}
         return replace(super().new_batch(), priority=self.priority, options=options)
 
 
@@ -45,6 +46,8 @@ class ExtendedBatchObject(BatchObject):
     priority: int
     paused: bool
     on_invalid_line: OnInvalidLine
+    dry_run: bool
+    estimated_tokens: dict[str, int] | None  # by model; of dry runs
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -54,6 +57,8 @@ class ExtendedBatchObject(BatchObject):
             priority=batch.priority,
             paused=batch.paused,
             on_invalid_line=batch.options.get("on_invalid_line", "fail"),
+            dry_run=batch.options.get("dry_run", False),
+            estimated_tokens=batch.options.get("estimated_tokens"),
         )
 
 

@@ -220,6 +220,19 @@ async def test_planning_starts_the_batch_with_its_shards(metadata):
     assert await unsent_ids(metadata) == [an_event(batch).id]
 
 
+async def test_planning_may_replace_the_options(metadata):
+    batch = a_batch(options={"dry_run": True})
+    await metadata.batches.create(batch, [])
+    options = {"dry_run": True, "estimated_tokens": {"m": 2**40}}
+    plan = {"total": 5, "model": "m", "now": LATER, "events": []}
+
+    result = await metadata.batches.plan(batch.id, [], options=options, **plan)
+
+    assert result.options == options
+    assert (result.status, result.counts.total) == (S.FINALIZING, 5)
+    assert await metadata.batches.load(batch.id) == result
+
+
 async def test_a_redelivered_plan_changes_nothing(metadata):
     batch = await planned(metadata, shards=2)
     others = [a_shard(batch, index, model="other") for index in range(3)]

@@ -77,6 +77,8 @@ async def test_a_new_batch_answers_the_whole_object(openai, input_file):
         "priority": 5,
         "paused": False,
         "on_invalid_line": "fail",
+        "dry_run": False,
+        "estimated_tokens": None,
     }
 
 

@@ -15,6 +15,7 @@ EXTENSIONS = {
     "endpoint": "*",
     "priority": 0,
     "on_invalid_line": "skip",
+    "dry_run": True,
 }
 
 

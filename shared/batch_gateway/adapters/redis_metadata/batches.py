@@ -1,6 +1,6 @@
 """BatchRows: each change is one script; the indexes follow in the same one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -102,6 +102,7 @@ class RedisBatches:
         model: str | None,
         now: datetime,
         events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
     ) -> Batch | None:
         closed = [shard for shard in shards if shard.state == ShardState.CLOSED]
         return await self._change(
@@ -112,6 +113,7 @@ class RedisBatches:
             open=len(shards) - len(closed),
             total=total,
             model=model,
+            options=None if options is None else json_text(options),
             tally=amounts(sum((shard.tally for shard in closed), Tally())),
             now=now,
             events=from_events(events),

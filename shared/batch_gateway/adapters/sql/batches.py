@@ -1,7 +1,8 @@
 """Batch rows: how they are made, change and end. What sweeps look for is in ``sweeps``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -101,6 +102,7 @@ class SqlBatches(BatchSweeps):
         model: str | None,
         now: datetime,
         events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch, batches.c.ending.is_(None))
@@ -112,7 +114,10 @@ class SqlBatches(BatchSweeps):
             after = shards_closed(
                 counted(
                     running.evolve(
-                        model=model, open_shards=len(shards), counts=Counts(total=total)
+                        model=model,
+                        open_shards=len(shards),
+                        counts=Counts(total=total),
+                        options=before.options if options is None else options,
                     ),
                     tally,
                 ),

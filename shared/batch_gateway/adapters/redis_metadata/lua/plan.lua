@@ -3,7 +3,7 @@
 -- KEYS     the root
 -- ARGS     batch, staging (name of the attempt), sources (statuses that may become in_progress),
 --          open (number of shards), total (lines), model (absent: None), tally (of the closed
---          shards), now, events [{id, body}]
+--          shards), options (absent: as they are), now, events [{id, body}]
 -- Returns  the batch's row; nil when it may not be planned (any more)
 
 local KINDS = {'shards', 'planned', 'ready'}
@@ -21,7 +21,8 @@ for _, kind in ipairs(KINDS) do
     redis.call('RENAME', staged, key(kind, args.batch))
   end
 end
-update(batch, {open_shards = args.open, total = args.total, model = args.model})
+update(batch, {open_shards = args.open, total = args.total, model = args.model,
+  options = args.options})
 add_tally(batch, args.tally)
 move(batch, 'in_progress', args.now)
 if open_shards(batch) == 0 then move(batch, 'finalizing', args.now) end

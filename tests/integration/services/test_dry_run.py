@@ -1,0 +1,53 @@
+"""Dry runs: judged and counted like any batch, but nothing runs."""
+
+import pytest
+from fixtures.world import chat_lines
+
+from batch_gateway.core.model import BatchStatus, Counts
+
+pytestmark = pytest.mark.redis
+
+
+async def test_a_dry_run_counts_and_estimates_and_completes_without_a_call(world):
+    lines = chat_lines(4, max_tokens=1000) + [
+        line | {"custom_id": f"small-{n}"}
+        for n, line in enumerate(chat_lines(2, model="sim-small", max_tokens=10))
+    ]
+
+    batch = await world.run(await world.submit(lines, dry_run=True))
+
+    estimated = batch.options["estimated_tokens"]
+    assert batch.status is BatchStatus.COMPLETED
+    assert batch.counts == Counts(total=6)
+    assert (batch.output_file_id, batch.error_file_id) == (None, None)
+    assert sorted(estimated) == ["sim-large", "sim-small"]
+    assert estimated["sim-large"] > 4 * 1000 > estimated["sim-small"] > 2 * 10
+    assert await world.arrivals() == []
+    assert [blob async for blob in world.files.list(f"work/{batch.id}/")] == []
+
+
+async def test_a_dry_run_of_a_bad_input_fails(world):
+    batch = await world.run(await world.submit(b"bad", dry_run=True))
+
+    assert (batch.status, batch.errors[0].code) == (BatchStatus.FAILED, "invalid_json_line")
+
+
+async def test_a_dry_run_that_is_cancelled_before_it_is_planned_has_no_files(world):
+    batch = await world.submit(chat_lines(3), dry_run=True)
+    now = world.clock.now()
+    await world.metadata.batches.cancel(batch.tenant, batch.id, now=now, fence_at=now, events=[])
+
+    await world.assembler.assemble(batch.id)
+
+    batch = await world.reload(batch)
+    assert (batch.status, batch.error_file_id) == (BatchStatus.CANCELLED, None)
+
+
+async def test_a_dry_run_that_is_planned_twice_stays_as_it_is(world):
+    batch = await world.submit(chat_lines(3), dry_run=True)
+    await world.planner.plan(batch.id)
+    planned = await world.reload(batch)
+
+    await world.planner.plan(batch.id)
+
+    assert await world.reload(batch) == planned
