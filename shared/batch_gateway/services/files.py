@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
 
 
-class Upload:
+class IncomingFile:
     """One file on its way in: ``store`` its bytes, then ``keep`` it. See ``FileService.upload``."""
 
     def __init__(
@@ -112,9 +112,9 @@ class FileService:
         self._api = api
 
     @asynccontextmanager
-    async def upload(self, tenant: TenantId) -> AsyncIterator[Upload]:
+    async def upload(self, tenant: TenantId) -> AsyncIterator[IncomingFile]:
         """An upload; when the block ends with an error nothing of it remains."""
-        upload = Upload(
+        upload = IncomingFile(
             tenant, metadata=self._metadata, files=self._files, clock=self._clock, api=self._api
         )
         try:

@@ -206,39 +206,48 @@ class UploadService:
 
     async def _become_file(
         self, upload: Upload, keys: Sequence[str], md5: str | None, receipt: str
-    ) -> tuple[Upload, File]:
+    ) -> tuple[Upload, File | None]:
         id_ = file_id(secrets.token_bytes(12))
         try:
-            content = await self._measure(upload, keys, md5)
-            await self._files.concatenate(file_key(id_), keys)
-            lifetime = upload.file_lifetime_s
-            file = self._rules.file(
-                id_,
-                upload.tenant,
-                content,
-                filename=upload.filename,
-                purpose=upload.purpose,
-                expires_after=None if lifetime is None else timedelta(seconds=lifetime),
-                now=self._clock.now(),
-            )
-            completed = await self._rows.complete(upload.tenant, upload.id, file, receipt=receipt)
-            if completed is None:
-                raise NotFound(f"upload {upload.id} ended meanwhile")
-        except NotFound:
-            # It was completed or cancelled by somebody else, and its parts are gone or going.
-            await self._discard(upload.tenant, id_)
-            found = await self._rows.get(upload.tenant, upload.id)
-            if found is not None and found.receipt == receipt:
-                again, same = await self._with_file(found)
-                if same is not None:
-                    return again, same
-            _demand_pending(found, upload.id, self._clock)
-            raise Corrupt(f"a part of upload {upload.id} is gone") from None
+            made = await self._make_file(upload, id_, keys, md5, receipt)
         except BaseException:  # also when the request is cancelled
             await self._discard(upload.tenant, id_)
             raise
-        await self._delete_parts(completed)
-        return completed, file
+        if made is None:
+            await self._discard(upload.tenant, id_)
+            return await self._outcome(upload, receipt)
+        await self._delete_parts(upload)
+        return made
+
+    async def _make_file(
+        self, upload: Upload, id_: FileId, keys: Sequence[str], md5: str | None, receipt: str
+    ) -> tuple[Upload, File] | None:
+        """The completed upload and its file; None when somebody else has ended it meanwhile."""
+        try:
+            content = await self._measure(upload, keys, md5)
+            await self._files.concatenate(file_key(id_), keys)
+        except NotFound:
+            return None  # its parts are going
+        lifetime = upload.file_lifetime_s
+        file = self._rules.file(
+            id_,
+            upload.tenant,
+            content,
+            filename=upload.filename,
+            purpose=upload.purpose,
+            expires_after=None if lifetime is None else timedelta(seconds=lifetime),
+            now=self._clock.now(),
+        )
+        completed = await self._rows.complete(upload.tenant, upload.id, file, receipt=receipt)
+        return None if completed is None else (completed, file)
+
+    async def _outcome(self, upload: Upload, receipt: str) -> tuple[Upload, File | None]:
+        """What became of an upload that somebody else has ended: good if it is what we wanted."""
+        found = await self._rows.get(upload.tenant, upload.id)
+        if found is not None and found.receipt == receipt:
+            return await self._with_file(found)
+        _demand_pending(found, upload.id, self._clock)
+        raise Corrupt(f"a part of upload {upload.id} is gone")
 
     async def _measure(self, upload: Upload, keys: Sequence[str], md5: str | None) -> Content:
         """Read all parts once. Raises InvalidRequest when they do not make the announced file."""

@@ -10,8 +10,8 @@ from batch_gateway.core.ids import FileId
 from batch_gateway.core.model import File
 from batch_gateway.services.files import NOT_DOWNLOADABLE, FileService
 from batch_gateway.web import body, metrics
+from batch_gateway.web.api.file_form import receive_upload
 from batch_gateway.web.api.routing import Call, Routes, answer
-from batch_gateway.web.api.upload import receive_upload
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai import FileDeleted, FileObject, ListObject

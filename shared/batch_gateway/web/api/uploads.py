@@ -11,8 +11,8 @@ from batch_gateway.core.uploads import UploadPart
 from batch_gateway.services.refusals import unrecognized
 from batch_gateway.services.uploads import IncomingPart, UploadService
 from batch_gateway.web import body, metrics
+from batch_gateway.web.api.file_form import cleaned
 from batch_gateway.web.api.routing import Call, Routes, answer
-from batch_gateway.web.api.upload import cleaned
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai_uploads import CompleteUpload, CreateUpload, PartObject, UploadObject

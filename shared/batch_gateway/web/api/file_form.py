@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import File
-from batch_gateway.services.files import Upload
+from batch_gateway.services.files import IncomingFile
 from batch_gateway.services.refusals import unrecognized
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai import Asked, ExpiresAfter
@@ -24,7 +24,7 @@ _EXPIRES_AFTER = re.compile(r"expires_after\[(\w+)\]")
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
-async def receive_upload(form: Form, upload: Upload) -> File:
+async def receive_upload(form: Form, upload: IncomingFile) -> File:
     """Store the file of ``form`` and keep it. Raises InvalidRequest."""
     fields: dict[str, str] = {}
     async for part in form.parts():
