@@ -4,10 +4,10 @@ Here stands which error gives which status; an unforeseen one is logged and tell
 nothing.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from batch_gateway.core.errors import InvalidRequest, Temporary
@@ -17,6 +17,17 @@ logger = logging.getLogger(__name__)
 
 #: When to come back after a 503, in seconds. OpenAI's clients give up when told more than 120.
 RETRY_AFTER_S = 5
+
+
+class ErrorObject(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    error: ErrorObject
 
 
 class ApiError(Exception):
@@ -41,13 +52,10 @@ class ApiError(Exception):
         self.headers = headers
 
     def response(self) -> Response:
-        error = {
-            "message": self.message,
-            "type": self.type,
-            "param": self.param,
-            "code": self.code,
-        }
-        content = json.dumps({"error": error}).encode()
+        error = ErrorObject(
+            message=self.message, type=self.type, param=self.param, code=self.code
+        )
+        content = ErrorBody(error=error).model_dump_json().encode()
         return Response(content, self.status, self.headers, "application/json")
 
 

@@ -12,6 +12,7 @@ from batch_gateway.services.uploads import UploadService
 from batch_gateway.settings import Api
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import BatchRoutes
+from batch_gateway.web.api.docs import docs
 from batch_gateway.web.api.exchange import exchanging
 from batch_gateway.web.api.files import FileRoutes
 from batch_gateway.web.api.models import ModelRoutes
@@ -50,7 +51,7 @@ def api_app(
             table[path] = {**table.get(path, {}), **methods}
     resources = [Resource(path, methods, auth) for path, methods in table.items()]
     router = Router(
-        [Route(resource.path, resource) for resource in resources],
+        [Route(page.path, page) for page in (*resources, *docs(table, strict=strict))],
         redirect_slashes=False,
         default=unknown_url,
     )

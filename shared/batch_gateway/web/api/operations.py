@@ -1,0 +1,150 @@
+"""What each route of the API takes and answers, for its OpenAPI document."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, create_model
+
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.services.content import PURPOSES
+from batch_gateway.web.extensions import (
+    BatchDeleted,
+    CreateExtendedBatch,
+    ExtendedBatchObject,
+    UpdateBatch,
+)
+from batch_gateway.web.inline import MOST
+from batch_gateway.web.openai import (
+    BatchObject,
+    CreateBatch,
+    ExpiresAfter,
+    FileDeleted,
+    FileObject,
+    ListObject,
+)
+from batch_gateway.web.openai_models import ModelList, ModelObject
+from batch_gateway.web.openai_uploads import CompleteUpload, CreateUpload, PartObject, UploadObject
+
+Schema = dict[str, Any]
+Model = type[BaseModel]
+
+FileList = create_model("FileList", __base__=ListObject, data=(list[FileObject], ...))
+BatchList = create_model("BatchList", __base__=ListObject, data=(list[BatchObject], ...))
+ExtendedBatchList = create_model(
+    "ExtendedBatchList", __base__=ListObject, data=(list[ExtendedBatchObject], ...)
+)
+
+#: Requests inside the body are taken out of it before the rest is parsed (see ``web.inline``).
+CreateBatchOrInline = create_model(
+    "CreateBatchOrInline",
+    __base__=CreateExtendedBatch,
+    input_file_id=(str | None, None),
+    requests=(Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST)] | None, None),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    summary: str
+    answer: Model | None = None  # None: bytes
+    body: Model | None = None  # of JSON
+    form: Mapping[str, Schema | Model] = field(default_factory=dict)  # of a multipart form
+    required: tuple[str, ...] = ()  # fields of the form
+    query: Mapping[str, Schema] = field(default_factory=dict)
+
+
+_BINARY: Schema = {"type": "string", "format": "binary"}
+_PURPOSE: Schema = {"type": "string", "enum": sorted(PURPOSES)}
+_AFTER: Schema = {"type": "string", "description": "Id of the last object of the page before."}
+
+
+def _limit(least: int, most: int, default: int) -> Schema:
+    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+
+_PAGE = {"after": _AFTER, "limit": _limit(0, 100, 20)}
+_INSTANT: Schema = {"type": "integer", "minimum": 0, "description": "Unix seconds."}
+_FILTERS: dict[str, Schema] = {
+    "status": {"type": "string", "enum": [status.value for status in BatchStatus]},
+    "model": {"type": "string"},
+    "created_after": _INSTANT,
+    "created_before": _INSTANT,
+    "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+}
+
+#: (method, path) -> what OpenAI's clients find there.
+STANDARD: dict[tuple[str, str], Operation] = {
+    ("GET", "/v1/files"): Operation(
+        summary="List files",
+        answer=FileList,
+        query={
+            "after": _AFTER,
+            "limit": _limit(1, 10_000, 10_000),
+            "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+            "purpose": {"type": "string"},
+        },
+    ),
+    ("POST", "/v1/files"): Operation(
+        summary="Upload a file",
+        answer=FileObject,
+        form={"purpose": _PURPOSE, "expires_after": ExpiresAfter, "file": _BINARY},
+        required=("purpose", "file"),
+    ),
+    ("GET", "/v1/files/{file_id}"): Operation(summary="Describe a file", answer=FileObject),
+    ("DELETE", "/v1/files/{file_id}"): Operation(summary="Delete a file", answer=FileDeleted),
+    ("GET", "/v1/files/{file_id}/content"): Operation(summary="Download a file, or a range of it"),
+    ("POST", "/v1/uploads"): Operation(
+        summary="Begin a file that comes in parts", answer=UploadObject, body=CreateUpload
+    ),
+    ("POST", "/v1/uploads/{upload_id}/parts"): Operation(
+        summary="Add a part", answer=PartObject, form={"data": _BINARY}, required=("data",)
+    ),
+    ("POST", "/v1/uploads/{upload_id}/complete"): Operation(
+        summary="Join the parts to a file", answer=UploadObject, body=CompleteUpload
+    ),
+    ("POST", "/v1/uploads/{upload_id}/cancel"): Operation(
+        summary="Give up an upload", answer=UploadObject
+    ),
+    ("GET", "/v1/batches"): Operation(
+        summary="List batches, newest first", answer=BatchList, query=_PAGE
+    ),
+    ("POST", "/v1/batches"): Operation(
+        summary="Create a batch", answer=BatchObject, body=CreateBatch
+    ),
+    ("GET", "/v1/batches/{batch_id}"): Operation(summary="Describe a batch", answer=BatchObject),
+    ("POST", "/v1/batches/{batch_id}/cancel"): Operation(
+        summary="Cancel a batch", answer=BatchObject
+    ),
+    ("GET", "/v1/models"): Operation(summary="List models", answer=ModelList),
+    ("GET", "/v1/models/{model:path}"): Operation(summary="Describe a model", answer=ModelObject),
+}
+
+#: The same beyond OpenAI's API: other routes, and other answers of the same routes.
+EXTENDED: dict[tuple[str, str], Operation] = {
+    **STANDARD,
+    ("GET", "/v1/batches"): Operation(
+        summary="List batches, newest first", answer=ExtendedBatchList, query=_PAGE | _FILTERS
+    ),
+    ("POST", "/v1/batches"): Operation(
+        summary="Create a batch", answer=ExtendedBatchObject, body=CreateBatchOrInline
+    ),
+    ("GET", "/v1/batches/{batch_id}"): Operation(
+        summary="Describe a batch", answer=ExtendedBatchObject
+    ),
+    ("DELETE", "/v1/batches/{batch_id}"): Operation(
+        summary="Remove a batch that has ended", answer=BatchDeleted
+    ),
+    ("POST", "/v1/batches/{batch_id}/cancel"): Operation(
+        summary="Cancel a batch", answer=ExtendedBatchObject
+    ),
+    ("POST", "/v1/batches/{batch_id}/pause"): Operation(
+        summary="Start no more lines of a batch", answer=ExtendedBatchObject
+    ),
+    ("POST", "/v1/batches/{batch_id}/resume"): Operation(
+        summary="Go on with a paused batch", answer=ExtendedBatchObject
+    ),
+    ("POST", "/v1/batches/{batch_id}/update"): Operation(
+        summary="Change a batch that has not ended", answer=ExtendedBatchObject, body=UpdateBatch
+    ),
+}

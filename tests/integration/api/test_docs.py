@@ -1,0 +1,79 @@
+"""The API's description of itself."""
+
+import re
+
+import httpx
+import pytest
+from fixtures.api import http_client
+
+from batch_gateway.settings import Api
+
+STANDARD = {
+    "/v1/files": {"get", "post"},
+    "/v1/files/{file_id}": {"get", "delete"},
+    "/v1/files/{file_id}/content": {"get"},
+    "/v1/uploads": {"post"},
+    "/v1/uploads/{upload_id}/parts": {"post"},
+    "/v1/uploads/{upload_id}/complete": {"post"},
+    "/v1/uploads/{upload_id}/cancel": {"post"},
+    "/v1/batches": {"get", "post"},
+    "/v1/batches/{batch_id}": {"get"},
+    "/v1/batches/{batch_id}/cancel": {"post"},
+    "/v1/models": {"get"},
+    "/v1/models/{model}": {"get"},
+}
+
+
+@pytest.fixture
+async def described(http):
+    return (await http.get("/openapi.json")).json()
+
+
+async def test_the_document_has_exactly_the_methods_that_each_path_answers(http, described):
+    for path, operations in described["paths"].items():
+        refusal = await http.patch(re.sub(r"\{\w+\}", "x", path))
+
+        allowed = set(refusal.headers["allow"].lower().split(", ")) - {"head"}
+        assert refusal.status_code == 405
+        assert set(operations) == allowed, path
+
+
+async def test_the_document_has_all_routes_of_openai(described):
+    for path, methods in STANDARD.items():
+        assert methods <= set(described["paths"][path])
+
+
+async def test_in_strict_mode_the_document_has_no_other_routes(serve_api, tenant):
+    with serve_api(Api(mode="strict")) as server:
+        async with http_client(server, tenant) as http:
+            described = (await http.get("/openapi.json")).json()
+
+    assert {path: set(methods) for path, methods in described["paths"].items()} == STANDARD
+    assert not [name for name in described["components"]["schemas"] if "Extended" in name]
+
+
+async def test_every_reference_leads_to_an_object(described):
+    references = re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(described))
+
+    assert described["openapi"].startswith("3.1")
+    assert references
+    assert set(references) <= set(described["components"]["schemas"])
+
+
+async def test_the_page_names_every_route_and_needs_nothing_else(http, described):
+    answer = await http.get("/docs")
+
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    for path, operations in described["paths"].items():
+        assert f"<code>{path}</code>" in answer.text
+        assert all(operation["summary"] in answer.text for operation in operations.values())
+    assert not re.search(r"https?://|<script|<link", answer.text)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_the_description_asks_for_no_key(server, path):
+    async with httpx.AsyncClient(base_url=server.url) as anybody:
+        answer, head = await anybody.get(path), await anybody.head(path)
+
+    assert (answer.status_code, head.status_code) == (200, 200)
+    assert answer.headers["x-request-id"].startswith("req_")
