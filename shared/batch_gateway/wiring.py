@@ -249,7 +249,9 @@ def api_function() -> Function:
                 clock=runtime.clock,
             ),
             models=ModelService(configured=inference.models, engine=engine, clock=runtime.clock),
+            claims=runtime.metadata.claims,
             auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
+            clock=runtime.clock,
             settings=settings.api,
             ready=runtime.ready,
         )

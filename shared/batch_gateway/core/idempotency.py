@@ -8,9 +8,12 @@ ids of what the request makes derive: so what was made already is found, not mad
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from batch_gateway.core.ids import TenantId
+
+#: How long a key is remembered.
+KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,17 +75,26 @@ class BatchService:
             raise invalid_value(new.completion_window, ["24h"], param="completion_window")
         return parse_window(new.completion_window)
 
-    async def create(self, tenant: TenantId, new: NewBatch, *, traceparent: str | None) -> Batch:
+    async def create(
+        self,
+        tenant: TenantId,
+        new: NewBatch,
+        *,
+        traceparent: str | None,
+        seed: bytes | None = None,
+    ) -> Batch:
         """Accept a batch: from the commit on it will end, whatever happens to its events.
 
         An input file that is not there (or another tenant's) is no fault of the request: OpenAI
-        accepts the batch, and it fails in planning. Raises InvalidRequest.
+        accepts the batch, and it fails in planning. The id derives from ``seed`` (16 random bytes;
+        None: fresh ones): a second call with the same finds the batch that the first one made.
+        Raises InvalidRequest.
         """
         window = self.window(new)
         await self._check_purpose(tenant, new.input_file_id)
         now = self._clock.now()
         batch = Batch(
-            id=batch_id(secrets.token_bytes(16)),
+            id=batch_id(seed or secrets.token_bytes(16)),
             tenant=tenant,
             status=BatchStatus.VALIDATING,
             endpoint=new.endpoint,
@@ -100,7 +109,13 @@ class BatchService:
             traceparent=traceparent,
         )
         event = fact(EventType.BATCH_CREATED, batch.id, traceparent=traceparent)
-        await self._metadata.batches.create(batch, [event])
+        try:
+            await self._metadata.batches.create(batch, [event])
+        except Conflict:
+            made = await self._metadata.batches.get(tenant, batch.id)
+            if made is None:
+                raise
+            return made
         logger.info("Created", extra={"action": "created", "batch_id": batch.id})
         await self._announcer.announce(event)
         return batch

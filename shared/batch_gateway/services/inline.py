@@ -29,18 +29,22 @@ class InlineBatches:
         requests: Sequence[bytes],
         *,
         traceparent: str | None,
+        seed: bytes | None = None,
     ) -> Batch:
         """As ``BatchService.create``, with ``requests`` (JSON objects, each on one line) as input.
 
-        Nothing remains of them when the batch is refused.
+        Nothing remains of them when the batch is refused, or was made before from the same seed.
         """
         self._batches.window(new)  # before anything is stored
         async with self._files.upload(tenant) as upload:
             await upload.store(FILENAME, _lines(requests), purpose=BATCH)
             file = await upload.keep(BATCH, None)
-            return await self._batches.create(
-                tenant, replace(new, input_file_id=file.id), traceparent=traceparent
+            batch = await self._batches.create(
+                tenant, replace(new, input_file_id=file.id), traceparent=traceparent, seed=seed
             )
+            if batch.input_file_id != file.id:
+                await upload.discard()
+            return batch
 
 
 async def _lines(requests: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.events import Event, EventType, fact
+from batch_gateway.core.idempotency import KEPT
 from batch_gateway.core.layout import upload_prefix, work_prefix
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.clock import Clock
@@ -70,6 +71,7 @@ class Janitor:
             self._delete_files,
             self._forget_uploads,
             self._delete_work,
+            self._forget_claims,
             self._delete_leftovers,
         )
         failed = [step.__name__ for step in steps if not await self._run(step)]
@@ -160,6 +162,12 @@ class Janitor:
         for batch in await self._metadata.batches.ended(limit=_LIMIT):
             await self._files.delete_prefix(work_prefix(batch.id))
             await self._metadata.batches.swept(batch.id)
+
+    async def _forget_claims(self) -> None:
+        """Of idempotent requests that nobody repeats any more."""
+        before = self._clock.now() - KEPT
+        while await self._metadata.claims.forget(before, _LIMIT) == _LIMIT:
+            pass
 
     async def _delete_leftovers(self) -> None:
         if await self._scratch.once("leftovers", _RARELY):

@@ -8,6 +8,7 @@ import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.idempotency import KEPT, Claim
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.settings import Execution, Planning
@@ -145,6 +146,23 @@ async def test_expired_files_are_deleted_with_their_rows(world):
 
     assert await world.metadata.files.get(file.tenant, file.id) is None
     assert [blob async for blob in world.files.list("files/")] == []
+
+
+async def test_claims_of_idempotent_requests_are_forgotten_after_a_day(world):
+    now = world.clock.now()
+    old, young = (
+        Claim(id=name, seed="0" * 32, holder="h", held_until=made, created_at=made)
+        for name, made in (("old", now - KEPT - LATER), ("young", now - KEPT + LATER))
+    )
+    for claim in (old, young):
+        await world.metadata.claims.claim(claim)
+
+    await world.janitor.sweep()
+
+    again = dataclasses.replace(old, holder="another", created_at=now, held_until=now)
+    assert await world.metadata.claims.claim(again) == again
+    same = dataclasses.replace(again, id=young.id)
+    assert (await world.metadata.claims.claim(same)).created_at == young.created_at
 
 
 async def test_work_objects_of_failed_batches_are_deleted(world):

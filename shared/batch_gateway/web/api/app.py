@@ -1,8 +1,12 @@
 """The API as one ASGI application."""
 
+from collections.abc import Mapping
+
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import ClaimRows
 from batch_gateway.services.batches import BatchService
 from batch_gateway.services.files import FileService
 from batch_gateway.services.inline import InlineBatches
@@ -15,8 +19,9 @@ from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.docs import docs
 from batch_gateway.web.api.exchange import exchanging
 from batch_gateway.web.api.files import FileRoutes
+from batch_gateway.web.api.idempotency import Idempotency
 from batch_gateway.web.api.models import ModelRoutes
-from batch_gateway.web.api.routing import Resource, unknown_url
+from batch_gateway.web.api.routing import Handler, Resource, unknown_url
 from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.api.uploads import UploadRoutes
 from batch_gateway.web.auth import Authenticator
@@ -30,7 +35,9 @@ def api_app(
     batches: BatchService,
     steering: Steering,
     models: ModelService,
+    claims: ClaimRows,
     auth: Authenticator,
+    clock: Clock,
     settings: Api,
     ready: Ready,
     idle_s: float = body.IDLE_S,
@@ -49,10 +56,20 @@ def api_app(
         extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes
         for path, methods in extensions.items():
             table[path] = {**table.get(path, {}), **methods}
-    resources = [Resource(path, methods, auth) for path, methods in table.items()]
+    idempotent = Idempotency(claims, clock, max_bytes=longest, idle_s=idle_s)
+    resources = [
+        Resource(path, _once_per_key(methods, idempotent), auth) for path, methods in table.items()
+    ]
     router = Router(
         [Route(page.path, page) for page in (*resources, *docs(table, strict=strict))],
         redirect_slashes=False,
         default=unknown_url,
     )
     return with_probes(exchanging(router), ready)
+
+
+def _once_per_key(methods: Mapping[str, Handler], idempotent: Idempotency) -> Mapping[str, Handler]:
+    return {
+        method: idempotent(handler) if method == "POST" else handler
+        for method, handler in methods.items()
+    }

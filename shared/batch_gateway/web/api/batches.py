@@ -56,10 +56,12 @@ class BatchRoutes:
             raw, requests = take_requests(raw)
         new = parse(self._asked, raw).new_batch()
         if requests is None:
-            batch = await self._batches.create(call.tenant, new, traceparent=call.traceparent)
+            batch = await self._batches.create(
+                call.tenant, new, traceparent=call.traceparent, seed=call.seed
+            )
         else:
             batch = await self._inline.create(
-                call.tenant, new, requests, traceparent=call.traceparent
+                call.tenant, new, requests, traceparent=call.traceparent, seed=call.seed
             )
         return answer(self._shown.of(batch))
 

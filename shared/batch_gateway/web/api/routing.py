@@ -1,7 +1,8 @@
 """How a request finds its handler: one resource per path, one handler per method."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -21,6 +22,8 @@ class Call:
     request: Request
     tenant: TenantId
     traceparent: str  # of the request, or one begun for it
+    #: Random; the same again when a request with an Idempotency-Key is done again.
+    seed: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
 
 Handler = Callable[[Call], Awaitable[Response]]
