@@ -1,6 +1,5 @@
 """A real batch through all functions, driven by the unmodified OpenAI SDK."""
 
-
 import pytest
 from fixtures.gateway import chat_lines, custom_ids
 
