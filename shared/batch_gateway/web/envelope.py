@@ -52,9 +52,7 @@ class ApiError(Exception):
         self.headers = headers
 
     def response(self) -> Response:
-        error = ErrorObject(
-            message=self.message, type=self.type, param=self.param, code=self.code
-        )
+        error = ErrorObject(message=self.message, type=self.type, param=self.param, code=self.code)
         content = ErrorBody(error=error).model_dump_json().encode()
         return Response(content, self.status, self.headers, "application/json")
 
