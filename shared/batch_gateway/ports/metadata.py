@@ -179,8 +179,9 @@ class BatchRows(Protocol):
         now: datetime,
         fence_at: datetime,
         events: Sequence[Event],
+        errors: Sequence[BatchError] = (),
     ) -> Batch | None:
-        """To cancelling with ending cancelled; closes the shards that are ready.
+        """To cancelling with ending cancelled, and ``errors``; closes the shards that are ready.
 
         Leased shards stay open until their holder or the fence closes them. What the closed ones
         had finished (released earlier) stays in their rows and is left out of the counts until

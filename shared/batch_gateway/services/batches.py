@@ -7,15 +7,15 @@ database, plus what executors report of the open ones.
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from batch_gateway.core.errors import Conflict, InvalidRequest, Temporary
+from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.events import EventType, fact
-from batch_gateway.core.ids import BatchId, FileId, ShardId, TenantId, batch_id
-from batch_gateway.core.model import Batch, BatchStatus, Counts, ShardState, Tally
+from batch_gateway.core.ids import BatchId, FileId, TenantId, batch_id
+from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
@@ -24,6 +24,7 @@ from batch_gateway.ports.scratch import Progress
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.content import BATCH
 from batch_gateway.services.endings import Endings
+from batch_gateway.services.live import with_progress
 from batch_gateway.services.refusals import invalid_value
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class BatchService:
             found = await self._metadata.batches.get(tenant, batch)
             if found is None:
                 return None
-            [live], torn = await self._with_progress([found])
+            [live], torn = await with_progress([found], self._metadata.shards, self._progress)
             if not torn:
                 break
         return live
@@ -154,7 +155,7 @@ class BatchService:
             return None
         if limit == 0:
             return Page(items=(), more=bool(page.items))
-        live, _ = await self._with_progress(page.items)
+        live, _ = await with_progress(page.items, self._metadata.shards, self._progress)
         return replace(page, items=live)
 
     async def cancel(self, tenant: TenantId, batch: BatchId) -> Batch | None:
@@ -188,37 +189,3 @@ class BatchService:
                 param="input_file_id",
                 code="invalid_value",
             )
-
-    async def _with_progress(self, batches: Sequence[Batch]) -> tuple[Sequence[Batch], bool]:
-        """``batches`` with what executors report of shards that are open in the database too.
-
-        Also whether a reported shard was closed by then. Without the scratch server the database's
-        own counts must do.
-        """
-        running = [batch.id for batch in batches if batch.open_shards]
-        if not running:
-            return batches, False
-        try:
-            reported = await self._progress.read(running)
-        except Temporary as error:
-            logger.warning("No live counts: %s", error, extra={"action": "no_progress"})
-            return batches, False
-        shards = [shard for tallies in reported.values() for shard in tallies]
-        states = await self._metadata.shards.states(shards) if shards else {}
-        is_open = {shard for shard, state in states.items() if state is not ShardState.CLOSED}
-        live = [_live(batch, reported.get(batch.id, {}), is_open) for batch in batches]
-        return live, len(is_open) < len(shards)
-
-
-def _live(batch: Batch, reported: Mapping[ShardId, Tally], is_open: set[ShardId]) -> Batch:
-    """The batch with the tallies of its open shards added, never beyond its total."""
-    tally = sum((reported[shard] for shard in reported if shard in is_open), Tally())
-    if tally == Tally():
-        return batch
-    counts = batch.counts
-    completed = min(counts.completed + tally.completed, counts.total)
-    failed = min(counts.failed + tally.failed, counts.total - completed)
-    usage = tally.usage if batch.usage is None else batch.usage + tally.usage
-    return batch.evolve(
-        counts=Counts(total=counts.total, completed=completed, failed=failed), usage=usage
-    )

@@ -13,7 +13,7 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.layout import lease_ref
-from batch_gateway.core.model import Closed, Lease, LeaseRef, ShardState, Ticket
+from batch_gateway.core.model import Batch, BatchError, Closed, Lease, LeaseRef, ShardState, Ticket
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -57,6 +57,29 @@ class Endings:
         )
         await self._announcer.announce(event)
         await self.spread(batch)
+        return True
+
+    async def stop(self, batch: Batch, reason: BatchError) -> bool:
+        """Cancel a batch for a ``reason`` of ours; False when it is ending already."""
+        now = self._clock.now()
+        event = fact(EventType.BATCH_CANCELLING, batch.id, traceparent=batch.traceparent)
+        stopped = await self._metadata.batches.cancel(
+            batch.tenant,
+            batch.id,
+            now=now,
+            fence_at=now + self._fence,
+            events=[event],
+            errors=[reason],
+        )
+        if stopped is None:
+            return False
+        logger.info(
+            "Stopped: %s",
+            reason.message,
+            extra={"action": "stopped", "batch_id": batch.id, "tenant_id": batch.tenant},
+        )
+        await self._announcer.announce(event)
+        await self.spread(batch.id)
         return True
 
     async def spread(self, batch: BatchId) -> None:

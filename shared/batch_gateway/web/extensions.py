@@ -18,6 +18,7 @@ from batch_gateway.services.steering import Changes
 from batch_gateway.web.openai import Asked, BatchObject, CreateBatch
 from batch_gateway.web.parsing import choice, integer
 
+_MOST = 10**15
 _LAST_SECOND = 253_402_300_000  # of the year 9999, about
 
 Priority = Annotated[int, Field(ge=0, le=9)]
@@ -28,9 +29,18 @@ class CreateExtendedBatch(CreateBatch):
     priority: Priority = 5
     on_invalid_line: OnInvalidLine = "fail"
     dry_run: bool = False
+    max_errors: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    max_error_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    max_total_tokens: Annotated[int, Field(ge=0, le=_MOST)] | None = None
 
     def new_batch(self) -> NewBatch:
-        options = {"on_invalid_line": self.on_invalid_line, "dry_run": self.dry_run}
+        options = {
+            "on_invalid_line": self.on_invalid_line,
+            "dry_run": self.dry_run,
+            "max_errors": self.max_errors,
+            "max_error_rate": self.max_error_rate,
+            "max_total_tokens": self.max_total_tokens,
+        }
         return replace(super().new_batch(), priority=self.priority, options=options)
 
 
@@ -48,6 +58,9 @@ class ExtendedBatchObject(BatchObject):
     on_invalid_line: OnInvalidLine
     dry_run: bool
     estimated_tokens: dict[str, int] | None  # by model; of dry runs
+    max_errors: int | None
+    max_error_rate: float | None
+    max_total_tokens: int | None
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -59,6 +72,9 @@ class ExtendedBatchObject(BatchObject):
             on_invalid_line=batch.options.get("on_invalid_line", "fail"),
             dry_run=batch.options.get("dry_run", False),
             estimated_tokens=batch.options.get("estimated_tokens"),
+            max_errors=batch.options.get("max_errors"),
+            max_error_rate=batch.options.get("max_error_rate"),
+            max_total_tokens=batch.options.get("max_total_tokens"),
         )
 
 

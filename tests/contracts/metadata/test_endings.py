@@ -105,6 +105,17 @@ async def test_cancelling_closes_ready_shards_and_leaves_leased_ones_to_their_ho
     assert (last.batch.status, last.batch.assemblable) == (S.CANCELLING, True)
 
 
+async def test_cancelling_may_give_the_reason(metadata):
+    batch = await planned(metadata)
+
+    result = await metadata.batches.cancel(
+        ALICE, batch.id, now=LATER, fence_at=FENCE, events=[], errors=ERRORS
+    )
+
+    assert result.errors == tuple(ERRORS)
+    assert await metadata.batches.load(batch.id) == result
+
+
 async def test_a_batch_is_cancelled_before_it_is_planned_and_while_it_is_finalized(metadata):
     unplanned = a_batch()
     await metadata.batches.create(unplanned, [])

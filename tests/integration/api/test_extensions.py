@@ -16,6 +16,9 @@ EXTENSIONS = {
     "priority": 0,
     "on_invalid_line": "skip",
     "dry_run": True,
+    "max_errors": 0,
+    "max_error_rate": 0.5,
+    "max_total_tokens": 1000,
 }
 
 

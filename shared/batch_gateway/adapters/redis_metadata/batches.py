@@ -144,6 +144,7 @@ class RedisBatches:
         now: datetime,
         fence_at: datetime,
         events: Sequence[Event],
+        errors: Sequence[BatchError] = (),
     ) -> Batch | None:
         return await self._change(
             "cancel",
@@ -152,6 +153,7 @@ class RedisBatches:
             sources=_sources(BatchStatus.CANCELLING),
             now=now,
             fence_at=fence_at,
+            errors=json_text(errors),
             events=from_events(events),
         )
 

@@ -159,6 +159,7 @@ class SqlBatches(BatchSweeps):
         now: datetime,
         fence_at: datetime,
         events: Sequence[Event],
+        errors: Sequence[BatchError] = (),
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch, batches.c.tenant == tenant)
@@ -166,7 +167,9 @@ class SqlBatches(BatchSweeps):
             if before is None or cancelling is None:
                 return None
             closed = await close_shards(connection, batch, [ShardState.READY])
-            ending = cancelling.evolve(ending=Ending.CANCELLED, fence_at=fence_at)
+            ending = cancelling.evolve(
+                ending=Ending.CANCELLED, fence_at=fence_at, errors=tuple(errors)
+            )
             after = shards_closed(ending, closed, now)
             await save(connection, before, after)
             await write_events(connection, events, now)

@@ -22,6 +22,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Progress, ShardQueue
 from batch_gateway.services.announce import Announcer
+from batch_gateway.services.budget import BudgetGuard
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.parts import read_blob, read_recorded, write_part
 from batch_gateway.settings import Execution
@@ -41,6 +42,7 @@ class Custody:
         queue: ShardQueue,
         progress: Progress,
         announcer: Announcer,
+        guard: BudgetGuard,
         clock: Clock,
         rules: Execution,
     ) -> None:
@@ -50,6 +52,7 @@ class Custody:
         self._queue = queue
         self._progress = progress
         self._announcer = announcer
+        self._guard = guard
         self._clock = clock
         self._rules = rules
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
@@ -120,6 +123,7 @@ class Custody:
             await self._progress.report(holding.lease.shard.id, holding.tally, 4 * self._ttl)
         except Temporary as error:
             logger.debug("Progress is not reported: %s", error, extra={"action": "progress"})
+        await self._guard.check(holding.lease)
 
     async def _write(self, holding: Holding, lines: list[bytes]) -> None:
         if not lines:
@@ -152,6 +156,7 @@ class Custody:
         if closed is None:
             logger.info("Lost the lease before its end", extra={"action": "lost", **_log(holding)})
         await self._closed(holding, closed, event)
+        await self._guard.check(holding.lease)
 
     async def hand_back(self, holding: Holding) -> None:
         """Give a shard up with everything that is finished; no call of it is running any more."""

@@ -12,6 +12,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.model_client import ModelClient
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.budget import BudgetGuard
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.activation import REGISTERED, Activation
 from batch_gateway.services.execute.attempt import Attempts
@@ -76,6 +77,7 @@ class Executor:
                 queue=self._scratch.queue,
                 progress=self._scratch.progress,
                 announcer=self._announcer,
+                guard=BudgetGuard(self._metadata, self._scratch.progress, self._endings),
                 clock=self._clock,
                 rules=self._rules,
             ),

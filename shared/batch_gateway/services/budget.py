@@ -1,0 +1,80 @@
+"""Budgets: a batch that fails or costs more than its owner allows is stopped.
+
+Judged whenever results are stored, by the counts that clients see; what the calls in flight then
+still bring comes on top. A stopped batch ends as a cancelled one does, with the reason among its
+errors and all results that it has.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.model import Batch, BatchError, BatchStatus, Lease
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Progress
+from batch_gateway.services.endings import Endings
+from batch_gateway.services.live import with_progress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a batch may come to; None: anything."""
+
+    max_errors: int | None = None  # lines
+    max_error_rate: float | None = None  # share of all its lines, 0 to 1
+    max_total_tokens: int | None = None  # as the engines report them, given and made
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Budget":
+        return cls(**{name: options.get(name) for name in cls.__slots__})
+
+    def broken(self, batch: Batch) -> BatchError | None:
+        """How ``batch`` goes beyond it; None when it does not."""
+        failed, total = batch.counts.failed, batch.counts.total
+        tokens = batch.usage.input_tokens + batch.usage.output_tokens if batch.usage else 0
+        if self.max_errors is not None and failed > self.max_errors:
+            return _error("max_errors", f"{failed} requests failed, more than {self.max_errors}.")
+        if self.max_error_rate is not None and failed > self.max_error_rate * total:
+            return _error(
+                "max_error_rate",
+                f"{failed} of {total} requests failed, a rate above {self.max_error_rate:g}.",
+            )
+        if self.max_total_tokens is not None and tokens > self.max_total_tokens:
+            return _error(
+                "max_total_tokens", f"{tokens} tokens were used, above {self.max_total_tokens}."
+            )
+        return None
+
+
+class BudgetGuard:
+    """Stops batches that have broken their budget."""
+
+    def __init__(self, metadata: MetadataStore, progress: Progress, endings: Endings) -> None:
+        self._metadata = metadata
+        self._progress = progress
+        self._endings = endings
+
+    async def check(self, lease: Lease) -> None:
+        """Judge the batch of ``lease`` if it has a budget. A store that is away is logged."""
+        budget = Budget.of(lease.options)
+        if budget == Budget():
+            return
+        try:
+            batch = await self._metadata.batches.load(lease.shard.batch)
+            if batch is None or batch.status is not BatchStatus.IN_PROGRESS or batch.ending:
+                return
+            [live], _ = await with_progress([batch], self._metadata.shards, self._progress)
+            if (error := budget.broken(live)) is not None:
+                await self._endings.stop(batch, error)
+        except Temporary as error:
+            logger.warning("A budget is not judged: %s", error, extra={"action": "budget"})
+
+
+def _error(param: str, message: str) -> BatchError:
+    return BatchError(
+        code=f"{param}_exceeded", message=f"The batch was stopped: {message}", param=param
+    )

@@ -1,0 +1,59 @@
+"""Budgets: the batch is stopped, and keeps what it has."""
+
+import pytest
+from fixtures.world import chat_lines
+
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.settings import Execution, Planning
+
+pytestmark = pytest.mark.redis
+
+#: Results are judged at once.
+EAGER = Execution(flush_results=1, flush_interval_s=0.05, idle_exit_s=0.3, max_calls=2)
+
+
+def failing(count):
+    """Requests to a model that the engine does not have."""
+    return chat_lines(count, model="nobody")
+
+
+@pytest.fixture
+def frugal(make_world):
+    return make_world(planning=Planning(shard_lines=10), execution=EAGER)
+
+
+@pytest.mark.parametrize(
+    ("budget", "name"),
+    [({"max_errors": 5}, "max_errors"), ({"max_error_rate": 0.01}, "max_error_rate")],
+    ids=str,
+)
+async def test_too_many_errors_stop_the_batch(frugal, budget, name):
+    batch = await frugal.run(await frugal.submit(failing(300), **budget))
+
+    output, errors = await frugal.results(batch)
+    codes = [line["error"]["code"] for line in errors if line["error"]]
+    assert batch.status is BatchStatus.CANCELLED
+    assert [(error.code, error.param) for error in batch.errors] == [(f"{name}_exceeded", name)]
+    assert (len(output), len(errors)) == (0, 300)
+    assert set(codes) == {"batch_cancelled"}
+    assert 5 < batch.counts.failed == 300 - len(codes) < 300
+    assert len(await frugal.arrivals()) < 300
+
+
+async def test_too_many_tokens_stop_the_batch_and_results_are_kept(frugal):
+    batch = await frugal.run(await frugal.submit(chat_lines(300), max_total_tokens=2000))
+
+    output, errors = await frugal.results(batch)
+    assert batch.status is BatchStatus.CANCELLED
+    assert batch.errors[0].code == "max_total_tokens_exceeded"
+    assert batch.usage.input_tokens + batch.usage.output_tokens > 2000
+    assert 0 < len(output) == batch.counts.completed < 300
+    assert len(output) + len(errors) == 300
+
+
+async def test_a_batch_within_its_budget_completes(frugal):
+    budget = {"max_errors": 3, "max_error_rate": 0.2, "max_total_tokens": 10**9}
+
+    batch = await frugal.run(await frugal.submit(chat_lines(12), **budget))
+
+    assert (batch.status, batch.errors) == (BatchStatus.COMPLETED, ())
