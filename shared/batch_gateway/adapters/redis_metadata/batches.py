@@ -258,11 +258,10 @@ class RedisBatches:
         return [to_batch(found) for found in rows]
 
     async def count_by_status(self) -> dict[BatchStatus, int]:
-        with translated():
-            async with self._scripts.redis.pipeline(transaction=True) as transaction:
-                for status in BatchStatus:
-                    transaction.zcard(self._scripts.keys.batches_by_status(status))
-                counted = await transaction.execute()
+        async with translated(), self._scripts.redis.pipeline(transaction=True) as transaction:
+            for status in BatchStatus:
+                transaction.zcard(self._scripts.keys.batches_by_status(status))
+            counted = await transaction.execute()
         return dict(zip(BatchStatus, counted, strict=True))
 
     async def _change(self, script: str, **args: Any) -> Batch | None:

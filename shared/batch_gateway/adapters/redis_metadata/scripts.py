@@ -1,7 +1,12 @@
-"""Runs the Lua scripts, and translates the errors of the server: nowhere else."""
+"""Runs the Lua scripts, and translates the errors of the server: nowhere else.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+The time-out for an answer is ours, not the driver's: its own is made with ``asyncio.wait_for``,
+which before Python 3.12 loses a cancellation now and then.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.resources import files
 from typing import Any, cast
@@ -15,15 +20,22 @@ from batch_gateway.adapters.redis_metadata.keys import Keys
 from batch_gateway.core.errors import Conflict, Unavailable
 from batch_gateway.core.model import TERMINAL
 
+ANSWER_TIMEOUT_S = 10.0  # an fsync on a busy disk can take seconds
+
 _LUA = files(__package__) / "lua"
 _PRELUDE = "_prelude.lua"
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
     """An id that is taken becomes Conflict, everything else Unavailable."""
     try:
-        yield
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            yield
+    except TimeoutError as error:
+        raise Unavailable(
+            f"the metadata Redis has not answered for {ANSWER_TIMEOUT_S:g} s"
+        ) from error
     except ResponseError as error:
         if str(error).startswith("CONFLICT "):  # our scripts' own
             raise Conflict(str(error).removeprefix("CONFLICT ")) from error
@@ -53,14 +65,14 @@ class Scripts:
         what is inside must have passed ``codec``.
         """
         given = {name: _argument(value) for name, value in args.items() if value is not None}
-        with translated():
+        async with translated():
             return await self._scripts[name](
                 keys=[self.keys.root], args=[msgspec.json.encode(given)]
             )
 
     async def row(self, key: str) -> Row:
         """The fields of the hash ``key``; empty when there is none."""
-        with translated():
+        async with translated():
             found = await self.redis.hgetall(key)
         return cast(Row, found)  # the client decodes
 

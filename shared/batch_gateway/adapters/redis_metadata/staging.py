@@ -31,12 +31,11 @@ async def _stage_chunk(scripts: Scripts, attempt: str, shards: Sequence[Shard]) 
     fields = [text for shard in shards for field in from_planned(shard).items() for text in field]
     planned = {str(shard.index): shard.index for shard in shards}
     ready = {str(shard.index): shard.index for shard in shards if shard.state == ShardState.READY}
-    with translated():
-        async with scripts.redis.pipeline(transaction=True) as transaction:
-            transaction.hset(scripts.keys.staged("shards", attempt), items=fields)
-            transaction.zadd(scripts.keys.staged("planned", attempt), planned)
-            if ready:
-                transaction.zadd(scripts.keys.staged("ready", attempt), ready)
-            for kind in KINDS:
-                transaction.expire(scripts.keys.staged(kind, attempt), LEFTOVERS_EXPIRE)
-            await transaction.execute()
+    async with translated(), scripts.redis.pipeline(transaction=True) as transaction:
+        transaction.hset(scripts.keys.staged("shards", attempt), items=fields)
+        transaction.zadd(scripts.keys.staged("planned", attempt), planned)
+        if ready:
+            transaction.zadd(scripts.keys.staged("ready", attempt), ready)
+        for kind in KINDS:
+            transaction.expire(scripts.keys.staged(kind, attempt), LEFTOVERS_EXPIRE)
+        await transaction.execute()

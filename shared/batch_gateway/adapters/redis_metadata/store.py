@@ -15,13 +15,12 @@ from batch_gateway.adapters.redis_metadata.claims import RedisClaims
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
 from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import ANSWER_TIMEOUT_S, Scripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
 from batch_gateway.core.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
-ANSWER_TIMEOUT_S = 10.0  # an fsync on a busy disk can take seconds
 CONNECTIONS = 32  # per process; more callers at once wait for one another
 
 _PERSISTENT = (
@@ -50,7 +49,7 @@ class RedisMetadata:
 
         Writing the layout's version where there is none also shows that writing is possible.
         """
-        with translated():
+        async with translated():
             _demand_durability(await self._configuration())
             await self._redis.set(self._keys.schema, SCHEMA, nx=True)
             schema = await self._redis.get(self._keys.schema)
@@ -109,7 +108,7 @@ def open_redis_metadata(url: str, *, prefix: str = "batch-gateway") -> RedisMeta
         max_connections=CONNECTIONS,
         timeout=ANSWER_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
+        socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
     )
     return RedisMetadata(Redis.from_pool(pool), prefix=prefix)

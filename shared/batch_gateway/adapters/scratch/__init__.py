@@ -65,14 +65,14 @@ class RedisScratch:
         return bool(await self._rebuild_end(keys, [holder, generation, int(settled)]))
 
     async def once(self, name: str, ttl: timedelta) -> bool:
-        with translated():
+        async with translated():
             taken = await self._client.set(
                 f"{self._keys.once}:{name}", "1", nx=True, px=max(1, milliseconds(ttl))
             )
         return bool(taken)
 
     async def check(self) -> None:
-        with translated():
+        async with translated():
             await self._client.ping()
 
     async def close(self) -> None:

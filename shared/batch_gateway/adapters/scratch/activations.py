@@ -32,7 +32,7 @@ class RedisActivations:
         await self._renew(self._keys, [activation, milliseconds(ttl)])
 
     async def leave(self, activation: ActivationId) -> None:
-        with translated():
+        async with translated():
             await self._client.zrem(self._running, activation)
 
     async def leave_unless_last(self, activation: ActivationId) -> bool:

@@ -25,13 +25,13 @@ class RedisControl:
         self._channel = channel
 
     async def publish(self, batch: BatchId) -> None:
-        with translated():
+        async with translated():
             await self._client.publish(self._channel, batch)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncIterator[BatchId]]:
         async with connect(self._url, retries=0) as client, client.pubsub() as subscription:
-            with translated():
+            async with translated():
                 await subscription.subscribe(self._channel)
                 confirmed = await subscription.get_message(timeout=ANSWER_TIMEOUT_S)
             if confirmed is None:
@@ -41,7 +41,7 @@ class RedisControl:
 
 async def _messages(subscription: PubSub) -> AsyncIterator[BatchId]:
     while True:
-        with translated():
+        async with translated():
             message = await subscription.get_message(timeout=_PATIENCE_S)
         if message is None:
             continue

@@ -30,12 +30,11 @@ class RedisProgress:
         await self._report([self._key(batch)], [index, text, milliseconds(ttl)])
 
     async def forget(self, shards: Sequence[ShardId]) -> None:
-        with translated():
-            async with self._client.pipeline(transaction=False) as commands:
-                for shard in shards:
-                    batch, index = split_shard_id(shard)
-                    commands.hdel(self._key(batch), str(index))
-                await commands.execute()
+        async with translated(), self._client.pipeline(transaction=False) as commands:
+            for shard in shards:
+                batch, index = split_shard_id(shard)
+                commands.hdel(self._key(batch), str(index))
+            await commands.execute()
 
     async def read(self, batches: Sequence[BatchId]) -> dict[BatchId, dict[ShardId, Tally]]:
         answers = await self._read([self._key(batch) for batch in batches]) if batches else []

@@ -4,10 +4,16 @@ A script is sent by its digest and loaded again when the server has forgotten it
 connection broke is tried once more at once, so a restarted server costs no error; every script
 bears being run twice. A server that is busy, loading, read-only, full or without its cluster is
 as good as gone: all of that becomes Unavailable.
+
+The time-out for an answer is ours, not the driver's: its own is made with ``asyncio.wait_for``,
+which before Python 3.12 loses a cancellation now and then, and a task that is not cancelled holds
+up the end of everything.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+import builtins
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
@@ -52,11 +58,16 @@ _GONE_CODES = ("BUSY", "LOADING", "MISCONF", "NOREPLICAS", "READONLY", "OOM", "U
 Script = Callable[..., Awaitable[Any]]
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the errors of a server that is gone or in trouble into Unavailable."""
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn the errors of a server that is gone, slow or in trouble into Unavailable."""
     try:
-        yield
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            yield
+    except builtins.TimeoutError as error:
+        raise Unavailable(
+            f"the scratch server has not answered for {ANSWER_TIMEOUT_S:g} s"
+        ) from error
     except _GONE as error:
         raise Unavailable(f"the scratch server does not answer: {error}") from error
     except ResponseError as error:
@@ -72,7 +83,7 @@ def connect(url: str, *, retries: int = 1) -> "Redis":
         url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
         decode_responses=True,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
+        socket_timeout=None,
         health_check_interval=HEALTH_CHECK_S,
         retry=Retry(NoBackoff(), retries, supported_errors=(ConnectionError,)),
     )
@@ -100,7 +111,7 @@ class Scripts:
         )
 
         async def call(keys: Sequence[str], args: Sequence[str | int | float] = ()) -> Any:
-            with translated():
+            async with translated():
                 return await script(keys=keys, args=args)
 
         return call

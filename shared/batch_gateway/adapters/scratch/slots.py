@@ -94,7 +94,7 @@ class RedisSlots:
         return synced.grant(state)
 
     async def leave(self, pool: str, holder: ActivationId) -> None:
-        with translated():
+        async with translated():
             await self._client.hdel(f"{self._root}:holders:{pool}", holder)
 
     async def pools(self) -> Sequence[PoolState]:
