@@ -20,9 +20,21 @@ from types import FrameType
 import uvicorn
 from functions_framework.aio import create_asgi_app
 from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from batch_gateway.web.function import hosted
 from batch_gateway.web.stopping import stopping
+
+
+def every_path(app: Starlette) -> ASGIApp:
+    """The function itself, for paths that the framework's catch-all route does not match.
+
+    Its pattern passes over line ends, and what nothing matches gets a bare 404 of the framework.
+    """
+    route = next(route for route in app.routes if getattr(route, "path", "") == "/{path:path}")
+    assert isinstance(route, Route)
+    return route.app
 
 
 class Server(uvicorn.Server):
@@ -49,6 +61,7 @@ def main() -> None:
     framework: Callable[[str, str, str], Starlette] = create_asgi_app  # has no annotations
     app = framework(target, os.environ["FUNCTION_SOURCE"], "http")
     app.router.lifespan_context = hosted[target].lifespan
+    app.router.default = every_path(app)
     config = uvicorn.Config(
         app,
         host=os.environ.get("HOST", "0.0.0.0"),  # a pod's only way to be reached
