@@ -132,6 +132,13 @@ class Auth(Group):
         return self
 
 
+class Quota(Group):
+    batches_per_hour: Annotated[int, Field(ge=0)] = 2000
+    """Most batches that a tenant creates in an hour; 0: any number. OpenAI's limit."""
+    uploads_per_minute: Annotated[int, Field(ge=0)] = 600
+    """Most files that a tenant begins to upload in a minute; 0: any number."""
+
+
 class Planning(Group):
     shard_lines: Positive = 500
     """Most request lines of a shard: what a crash may hand to another executor, and the grain of
@@ -257,6 +264,7 @@ class Settings(BaseSettings):
     events: Events = Events()
     api: Api = Api()
     auth: Auth = Auth()
+    quota: Quota = Quota()
     planning: Planning = Planning()
     execution: Execution = Execution()
     sweep: Sweep = Sweep()

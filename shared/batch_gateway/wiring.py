@@ -211,6 +211,7 @@ def api_function() -> Function:
         from batch_gateway.services.steering import Steering
         from batch_gateway.services.uploads import UploadService
         from batch_gateway.web.api import api_app
+        from batch_gateway.web.api.rates import RateLimits
         from batch_gateway.web.auth import authenticator
 
         settings = runtime.settings
@@ -250,6 +251,7 @@ def api_function() -> Function:
             ),
             models=ModelService(configured=inference.models, engine=engine, clock=runtime.clock),
             claims=runtime.metadata.claims,
+            limits=RateLimits(runtime.scratch.rates, settings.quota),
             auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
             clock=runtime.clock,
             settings=settings.api,

@@ -195,6 +195,27 @@ class Progress(Protocol):
     async def read(self, batches: Sequence[BatchId]) -> dict[BatchId, dict[ShardId, Tally]]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """Whether one more may pass, and what comes then."""
+
+    passed: bool
+    remaining: int  # how many could follow at once
+    next_in: timedelta  # until the next may pass; zero: at once
+    full_in: timedelta  # until as many as the limit may pass at once
+
+
+class Rates(Protocol):
+    """How often something happens."""
+
+    async def take(self, name: str, limit: int, window: timedelta) -> Passage:
+        """Count one more of ``name`` unless there were ``limit`` within ``window`` already.
+
+        The right to pass comes back evenly, one after each ``window`` / ``limit``.
+        """
+        ...
+
+
 class Scratch(Protocol):
     """All of the above on one server."""
 
@@ -212,6 +233,9 @@ class Scratch(Protocol):
 
     @property
     def progress(self) -> Progress: ...
+
+    @property
+    def rates(self) -> Rates: ...
 
     async def generation(self) -> tuple[str, timedelta] | None:
         """The sentinel and its age; None when the server's memory was lost."""

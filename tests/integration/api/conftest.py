@@ -10,14 +10,14 @@ from itertools import count
 
 import httpx
 import pytest
-from fixtures.api import AUTH, Server, http_client, openai_client, running
+from fixtures.api import AUTH, NO_QUOTA, Server, http_client, openai_client, running
 from openai import AsyncOpenAI
 
 from batch_gateway.adapters.scratch import open_scratch
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import LimitRules
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.settings import Api, Auth
+from batch_gateway.settings import Api, Auth, Quota
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +48,10 @@ def serve_api(tmp_path, _valkey):
         auth: Auth = AUTH,
         idle_s: float = 30,
         scratch_url: str = _valkey,
+        quota: Quota = NO_QUOTA,
     ):
         server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", scratch_url)
-        return running(server, api or Api(), auth, idle_s)
+        return running(server, api or Api(), auth, idle_s, quota)
 
     return serve
 

@@ -16,6 +16,7 @@ from batch_gateway.adapters.scratch.control import RedisControl
 from batch_gateway.adapters.scratch.keys import Keys
 from batch_gateway.adapters.scratch.progress import RedisProgress
 from batch_gateway.adapters.scratch.queue import RedisQueue
+from batch_gateway.adapters.scratch.rates import RedisRates
 from batch_gateway.adapters.scratch.server import Scripts, connect, milliseconds, translated
 from batch_gateway.adapters.scratch.slots import RedisSlots
 from batch_gateway.core.ids import TenantId
@@ -51,6 +52,7 @@ class RedisScratch:
         self.activations = RedisActivations(client, scripts, keys)
         self.control = RedisControl(client, url, keys.control)
         self.progress = RedisProgress(client, scripts, keys.progress)
+        self.rates = RedisRates(scripts, keys.rates)
 
     async def generation(self) -> tuple[str, timedelta] | None:
         found = await self._generation([self._keys.generation])

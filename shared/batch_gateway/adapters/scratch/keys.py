@@ -22,6 +22,7 @@ class Keys:
         self.pending = f"{tag}:activations:pending"
         self.control = f"{tag}:control"
         self.progress = f"{tag}:progress"
+        self.rates = f"{tag}:rates"
         self.generation = f"{tag}:generation"
         self.rebuild = f"{tag}:rebuild"
         self.once = f"{tag}:once"

@@ -21,6 +21,7 @@ from batch_gateway.web.api.exchange import exchanging
 from batch_gateway.web.api.files import FileRoutes
 from batch_gateway.web.api.idempotency import Idempotency
 from batch_gateway.web.api.models import ModelRoutes
+from batch_gateway.web.api.rates import RateLimits
 from batch_gateway.web.api.routing import Handler, Resource, unknown_url
 from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.api.uploads import UploadRoutes
@@ -36,6 +37,7 @@ def api_app(
     steering: Steering,
     models: ModelService,
     claims: ClaimRows,
+    limits: RateLimits,
     auth: Authenticator,
     clock: Clock,
     settings: Api,
@@ -58,7 +60,8 @@ def api_app(
             table[path] = {**table.get(path, {}), **methods}
     idempotent = Idempotency(claims, clock, max_bytes=longest, idle_s=idle_s)
     resources = [
-        Resource(path, _once_per_key(methods, idempotent), auth) for path, methods in table.items()
+        Resource(path, _guarded(path, methods, idempotent, limits), auth)
+        for path, methods in table.items()
     ]
     router = Router(
         [Route(page.path, page) for page in (*resources, *docs(table, strict=strict))],
@@ -68,8 +71,11 @@ def api_app(
     return with_probes(exchanging(router), ready)
 
 
-def _once_per_key(methods: Mapping[str, Handler], idempotent: Idempotency) -> Mapping[str, Handler]:
+def _guarded(
+    path: str, methods: Mapping[str, Handler], idempotent: Idempotency, limits: RateLimits
+) -> Mapping[str, Handler]:
+    """POSTs are done once per key, and count only when they are done."""
     return {
-        method: idempotent(handler) if method == "POST" else handler
+        method: idempotent(limits(path, handler)) if method == "POST" else handler
         for method, handler in methods.items()
     }

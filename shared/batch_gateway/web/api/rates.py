@@ -1,0 +1,90 @@
+"""How often a tenant may create something: 429 beyond it, and headers that tell where he stands.
+
+Counted on the scratch server, for all processes together. When that is away requests pass: a limit
+against overload must not become an outage.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.ports.scratch import Passage, Rates
+from batch_gateway.settings import Quota
+from batch_gateway.web.api.routing import Call, Handler
+from batch_gateway.web.envelope import ApiError
+
+logger = logging.getLogger(__name__)
+
+#: OpenAI's clients give up when told to wait for longer.
+_LONGEST_WAIT_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    name: str
+    limit: int  # requests per window; 0: any number
+    window: timedelta
+
+
+class RateLimits:
+    def __init__(self, rates: Rates, quota: Quota) -> None:
+        self._rates = rates
+        batches = Rate("batches", quota.batches_per_hour, timedelta(hours=1))
+        uploads = Rate("uploads", quota.uploads_per_minute, timedelta(minutes=1))
+        self._by_path = {
+            "/v1/batches": batches,
+            "/v1/batches/{batch_id}/retry": batches,
+            "/v1/files": uploads,
+            "/v1/uploads": uploads,
+        }
+
+    def __call__(self, path: str, handler: Handler) -> Handler:
+        """``handler`` of POSTs to ``path``, as often as a tenant may."""
+        rate = self._by_path.get(path)
+        if rate is None or not rate.limit:
+            return handler
+
+        async def limited(call: Call) -> Response:
+            passage = await self._take(rate, call)
+            if passage is None:
+                return await handler(call)
+            headers = _headers(rate, passage)
+            if not passage.passed:
+                raise _too_many(rate, passage, headers)
+            response = await handler(call)
+            response.headers.update(headers)
+            return response
+
+        return limited
+
+    async def _take(self, rate: Rate, call: Call) -> Passage | None:
+        """None when nobody counts."""
+        try:
+            return await self._rates.take(f"{rate.name}:{call.tenant}", rate.limit, rate.window)
+        except Unavailable as error:
+            logger.warning("Not counted: %s", error, extra={"action": "rate"})
+            return None
+
+
+def _headers(rate: Rate, passage: Passage) -> dict[str, str]:
+    return {
+        "x-ratelimit-limit-requests": str(rate.limit),
+        "x-ratelimit-remaining-requests": str(passage.remaining),
+        "x-ratelimit-reset-requests": f"{math.ceil(passage.full_in.total_seconds())}s",
+    }
+
+
+def _too_many(rate: Rate, passage: Passage, headers: dict[str, str]) -> ApiError:
+    wait = min(_LONGEST_WAIT_S, max(1, math.ceil(passage.next_in.total_seconds())))
+    return ApiError(
+        429,
+        f"Rate limit reached for {rate.name}: {rate.limit} in {int(rate.window.total_seconds())} "
+        f"seconds. Please try again in {wait}s.",
+        type_="requests",
+        code="rate_limit_exceeded",
+        headers={**headers, "Retry-After": str(wait)},
+    )

@@ -1,0 +1,59 @@
+"""How often a tenant may create batches and files."""
+
+import pytest
+from fixtures.api import http_client
+from fixtures.redis import free_port
+
+from batch_gateway.core.ids import TenantId
+from batch_gateway.settings import Quota
+
+BATCH = {
+    "input_file_id": "file-none",
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+}
+TWO = Quota(batches_per_hour=2, uploads_per_minute=2)
+ALICE, BOB = TenantId("rates-alice"), TenantId("rates-bob")
+
+
+async def create(http, **headers: str):
+    return await http.post("/v1/batches", json=BATCH, headers=headers)
+
+
+async def upload(http):
+    return await http.post("/v1/files", files={"file": ("a.txt", b"x")}, data={"purpose": "vision"})
+
+
+@pytest.mark.parametrize(("post", "longest"), [(create, 120), (upload, 60)])
+async def test_who_creates_too_often_is_told_when_to_come_again(serve_api, post, longest):
+    with serve_api(quota=TWO) as server:
+        async with http_client(server, ALICE) as alice, http_client(server, BOB) as bob:
+            first, _, third = [await post(alice) for _ in range(3)]
+            others, lists = await post(bob), await alice.get("/v1/files")
+
+    assert (first.status_code, third.status_code) == (200, 429)
+    assert first.headers["x-ratelimit-limit-requests"] == "2"
+    assert first.headers["x-ratelimit-remaining-requests"] == "1"
+    assert third.headers["x-ratelimit-remaining-requests"] == "0"
+    assert 1 <= int(third.headers["retry-after"]) <= longest
+    assert third.json()["error"]["code"] == "rate_limit_exceeded"
+    assert (others.status_code, lists.status_code) == (200, 200)
+
+
+async def test_a_repeated_request_is_not_counted_again(serve_api):
+    with serve_api(quota=TWO) as server:
+        async with http_client(server, TenantId("rates-carol")) as carol:
+            answers = [await create(carol, **{"idempotency-key": "k"}) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+
+
+async def test_without_the_scratch_server_or_a_limit_everybody_passes(serve_api):
+    dead = f"redis://127.0.0.1:{free_port()}/0"
+    for settings in ({"quota": TWO, "scratch_url": dead}, {"quota": Quota(batches_per_hour=0)}):
+        with serve_api(**settings) as server:
+            async with http_client(server, TenantId("rates-dave")) as dave:
+                answers = [await create(dave) for _ in range(3)]
+
+        assert [answer.status_code for answer in answers] == [200] * 3
+        assert "x-ratelimit-limit-requests" not in answers[0].headers
