@@ -27,6 +27,7 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.endings import Endings
 from batch_gateway.settings import Settings
 from batch_gateway.web.function import event_app, http_function
+from batch_gateway.web.listening import listening_on
 from batch_gateway.web.stopping import stopping
 
 logger = logging.getLogger(__name__)
@@ -164,6 +165,19 @@ def signing_keys(settings: Settings) -> Sequence[bytes]:
     return [key.strip().encode() for key in joined.split(",") if key.strip()]
 
 
+def refuse_strangers(settings: Settings, host: str) -> None:
+    """Raise ValueError when a function that is reached from elsewhere would trust anybody.
+
+    ``host`` is the address that it listens on.
+    """
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return
+    if settings.auth.kind == "none":
+        raise ValueError(f"auth.kind is none: not while listening on {host}, name an authenticator")
+    if not signing_keys(settings):
+        raise ValueError(f"events.signing_keys is empty: not while listening on {host}")
+
+
 # -- functions ------------------------------------------------------------------------------------
 
 
@@ -174,6 +188,7 @@ def _function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIApp]) ->
     async def hosted() -> AsyncIterator[ASGIApp]:
         settings = Settings()
         log.configure(settings.log, service=name)
+        refuse_strangers(settings, listening_on())
         async with open_runtime(settings) as runtime, AsyncExitStack() as stack:
             yield build(runtime, stack)
 

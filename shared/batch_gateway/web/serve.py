@@ -24,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from batch_gateway.web.function import hosted
+from batch_gateway.web.listening import listening_on
 from batch_gateway.web.stopping import stopping
 
 
@@ -64,7 +65,7 @@ def main() -> None:
     app.router.default = every_path(app)
     config = uvicorn.Config(
         app,
-        host=os.environ.get("HOST", "0.0.0.0"),  # a pod's only way to be reached
+        host=listening_on(),
         port=int(os.environ.get("PORT", "8080")),
         loop="uvloop",
         http="httptools",
