@@ -32,10 +32,10 @@ lint: $(VENV)/.test ## Formatting, lint, types and layers
 	$(BIN)/lint-imports
 
 check: lint ## The quick checks: lint and the fast tests
-	$(BIN)/python -m pytest -q -m "not slow and not e2e and not chaos and not postgres and not s3"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not e2e and not chaos and not postgres and not s3"
 
 test: lint ## Everything: lint and all tests, on real servers
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
 	$(BIN)/python -m pip install -q uv
