@@ -89,7 +89,7 @@ async def test_records_rise_only_within_the_limit(
 
 @examples
 @given(wants=st.lists(st.integers(0, 20), min_size=1, max_size=6), before=steps)
-async def test_after_two_rounds_all_that_is_wanted_and_allowed_is_granted_fairly(
+async def test_after_three_rounds_all_that_is_wanted_and_allowed_is_granted_fairly(
     valkey_url: str, wants: list[int], before: list[tuple[str, str, int]]
 ) -> None:
     scratch = open_own(valkey_url, rules=RULES)
@@ -103,7 +103,7 @@ async def test_after_two_rounds_all_that_is_wanted_and_allowed_is_granted_fairly
     for name in NAMES[: len(wants)]:
         await sync(scratch, name, want=20)
 
-    for _ in range(2):
+    for _ in range(3):
         grants = [
             (await sync(scratch, name, want)).slots
             for name, want in zip(NAMES, wants, strict=False)
