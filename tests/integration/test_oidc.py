@@ -132,7 +132,7 @@ async def test_the_configured_claim_of_a_good_token_names_the_tenant(provider):
         {"kid": "unknown"},
         {"kid": None},
         {"kid": "rsa"},
-        {"key": STRANGERS_KEY},
+        pytest.param({"key": STRANGERS_KEY}, id="a stranger's key"),
     ],
     ids=str,
 )
