@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ShardId
 from batch_gateway.core.model import Batch, Counts, ShardState, Tally
-from batch_gateway.ports.metadata import ShardRows
 from batch_gateway.ports.scratch import Progress
+from batch_gateway.ports.shards import ShardRows
 
 logger = logging.getLogger(__name__)
 

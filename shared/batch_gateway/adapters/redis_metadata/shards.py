@@ -38,7 +38,7 @@ from batch_gateway.core.model import (
     Tally,
     Ticket,
 )
-from batch_gateway.ports.metadata import Standing
+from batch_gateway.ports.shards import Standing
 
 CHUNK = 500  # shards per round trip of a walk over a batch
 

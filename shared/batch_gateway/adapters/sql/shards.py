@@ -40,7 +40,7 @@ from batch_gateway.core.model import (
     Tally,
     Ticket,
 )
-from batch_gateway.ports.metadata import Standing
+from batch_gateway.ports.shards import Standing
 
 #: Shards of a batch that are read at once.
 _PAGE = 500

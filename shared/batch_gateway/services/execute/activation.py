@@ -19,8 +19,9 @@ from datetime import timedelta
 from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import MetadataStore, Standing
+from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.shards import Standing
 from batch_gateway.services.announce import Waker
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.attempt import Attempts

@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import BatchId
-from batch_gateway.ports.metadata import MetadataStore, Standing
+from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.shards import Standing
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.execute.waiting import signal_or

@@ -1,0 +1,115 @@
+"""Shard rows of the metadata database: leases, and what was done under them.
+
+The rules of all aggregates (one transaction a method, lock order, errors) are those of
+``ports.metadata``.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import ActivationId, BatchId, ShardId
+from batch_gateway.core.model import (
+    Closed,
+    Lease,
+    LeaseRef,
+    Part,
+    Shard,
+    ShardState,
+    Tally,
+    Ticket,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a lease's heartbeat learns from the database."""
+
+    lease: LeaseRef
+    held: bool  # epoch and token are still the shard's
+    paused: bool
+    ending: bool  # the batch has an ending or is terminal: stop calls, hand back
+    deadline: datetime
+
+
+class ShardRows(Protocol):
+    async def claim(
+        self, shard: ShardId, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        """Lease a ready shard: locks the batch row, epoch + 1, records holder and token.
+
+        None unless the batch is in_progress, not paused, without ending, and the shard is ready.
+        """
+        ...
+
+    async def take_over(
+        self, observed: LeaseRef, *, holder: ActivationId, token: str, now: datetime
+    ) -> Lease | None:
+        """Take a leased shard from a holder that is gone: epoch + 1, new holder and token.
+
+        None when epoch or token are not the observed ones any more, the shard is closed, or the
+        batch is terminal. Unlike ``claim`` it does not mind a pause or an ending: the taker hands
+        the shard back with the parts that it found.
+        """
+        ...
+
+    async def finish(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | None:
+        """Close a shard whose lines all have results; None when the lease is lost.
+
+        Adds the tally to the batch. The last open shard moves an in_progress batch to finalizing
+        in the same transaction (a cancelling one stays so), and only then ``events`` are written.
+        """
+        ...
+
+    async def release(
+        self,
+        lease: LeaseRef,
+        parts: Sequence[Part],
+        tally: Tally,
+        *,
+        now: datetime,
+        events: Sequence[Event],
+    ) -> Closed | bool:
+        """Hand a shard back with the exact list of its parts.
+
+        True: it is ready again. Closed: the batch has an ending, so the shard was closed as by
+        ``finish`` (tally added, the last one moves the batch on). False: the lease is lost.
+        ``tally`` is that of ``parts``.
+        """
+        ...
+
+    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
+        """What became of each lease and its batch, in one query; same order as asked.
+
+        Of an unknown batch: not held, and ending.
+        """
+        ...
+
+    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
+        """Ready shards of batches that may run (in_progress, not paused, no ending).
+
+        Ordered by batch id and index; ``after`` continues from the last one returned.
+        """
+        ...
+
+    async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
+        """All leases with the time they were granted, longest held first."""
+        ...
+
+    def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
+        """All shards of a batch by index."""
+        ...
+
+    async def states(self, shards: Sequence[ShardId]) -> dict[ShardId, ShardState]:
+        """States of those that exist."""
+        ...
