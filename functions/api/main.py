@@ -2,6 +2,6 @@
 
 import functions_framework.aio
 
-from batch_gateway.wiring import api_function
+from batch_gateway.wiring.api import api_function
 
 api = functions_framework.aio.http(api_function())

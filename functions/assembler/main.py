@@ -6,6 +6,6 @@ open any more.
 
 import functions_framework.aio
 
-from batch_gateway.wiring import assembler_function
+from batch_gateway.wiring.assembler import assembler_function
 
 assembler = functions_framework.aio.http(assembler_function())

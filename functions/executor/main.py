@@ -5,6 +5,6 @@ Hears ``work.available``, which carries no work: shards are leased by priority f
 
 import functions_framework.aio
 
-from batch_gateway.wiring import executor_function
+from batch_gateway.wiring.executor import executor_function
 
 executor = functions_framework.aio.http(executor_function())

@@ -5,6 +5,6 @@ Ticked every minute by a PingSource; a sweep is harmless and safe to run twice a
 
 import functions_framework.aio
 
-from batch_gateway.wiring import janitor_function
+from batch_gateway.wiring.janitor import janitor_function
 
 janitor = functions_framework.aio.http(janitor_function())

@@ -6,6 +6,6 @@ what has become of the batch.
 
 import functions_framework.aio
 
-from batch_gateway.wiring import planner_function
+from batch_gateway.wiring.planner import planner_function
 
 planner = functions_framework.aio.http(planner_function())

@@ -1,7 +1,8 @@
 import pytest
 
 from batch_gateway.settings import Auth, Events, Settings
-from batch_gateway.wiring import refuse_strangers, signing_keys
+from batch_gateway.wiring.function import refuse_strangers
+from batch_gateway.wiring.stores import signing_keys
 
 KEYS = Events(signing_keys="new, old,")
 GATEWAY = Auth(kind="trusted-header", secret="s")

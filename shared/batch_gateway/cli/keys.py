@@ -128,7 +128,7 @@ def _run(data: Path | None, work: "Callable[[ApiKeyRows], Awaitable[T]]") -> T:
 
 
 async def _done(settings: "Settings", work: "Callable[[ApiKeyRows], Awaitable[T]]") -> T:
-    from batch_gateway.wiring import open_metadata
+    from batch_gateway.wiring.stores import open_metadata
 
     store = await open_metadata(settings)
     try:

@@ -127,7 +127,7 @@ async def test_a_stopped_executor_hands_back_and_its_successor_goes_on(make_worl
     batch = await second.reload(batch)
     assert batch.counts.completed == 40
     finished = [r for r in await second.arrivals() if not r["aborted"]]
-    assert len(finished) == 40
+    assert 40 <= len(finished) <= 42  # two slots: their answers may meet the giving up on the way
 
 
 async def test_work_left_by_a_killed_executor_is_resumed_from_its_last_flush(make_world):

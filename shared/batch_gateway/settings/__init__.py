@@ -1,0 +1,60 @@
+"""All settings, grouped by concern; read once, in ``wiring``, and handed on group by group.
+
+Every field is an environment variable ``BATCH_GATEWAY_<GROUP>__<FIELD>`` and, with the embedded
+platform, a key of the configuration file. Each field's docstring says its unit, what None means
+and why the default is what it is; the README's table is checked against them by a test.
+"""
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from batch_gateway.settings.api import Api, Auth, Quota
+from batch_gateway.settings.base import Group, seconds
+from batch_gateway.settings.dispatch import Inference, Limits, Retry
+from batch_gateway.settings.log import Log
+from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
+from batch_gateway.settings.work import Execution, Planning, Sweep
+
+__all__ = [
+    "Api",
+    "Auth",
+    "Events",
+    "Execution",
+    "Files",
+    "Group",
+    "Inference",
+    "Limits",
+    "Log",
+    "Metadata",
+    "Planning",
+    "Quota",
+    "Retry",
+    "Scratch",
+    "Settings",
+    "Sweep",
+    "seconds",
+]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="BATCH_GATEWAY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    metadata: Metadata = Metadata()
+    scratch: Scratch = Scratch()
+    files: Files = Files()
+    events: Events = Events()
+    api: Api = Api()
+    auth: Auth = Auth()
+    quota: Quota = Quota()
+    planning: Planning = Planning()
+    execution: Execution = Execution()
+    sweep: Sweep = Sweep()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    inference: Inference = Inference()
+    log: Log = Log()

@@ -1,0 +1,79 @@
+"""What clients may do, who they are, and how much they may ask for."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from batch_gateway.settings.base import Group, Positive
+
+#: Only those with a public key: with a shared secret, whoever can verify could also sign.
+SigningAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+
+
+class Api(Group):
+    max_file_bytes: Positive = 200 * 1024 * 1024
+    """Largest input file of a batch. OpenAI's limit."""
+    max_other_file_bytes: Positive = 512 * 1024 * 1024
+    """Largest file of any other purpose. OpenAI's limit."""
+    max_upload_bytes: Positive = 8 * 1024**3
+    """Largest file that comes in parts (/v1/uploads), except input files of batches. OpenAI's
+    limit."""
+    max_lines: Positive = 50_000
+    """Most lines of an input file. OpenAI's limit."""
+    file_expiry_s: Annotated[int, Field(ge=0)] = 30 * 86400
+    """Lifetime in seconds of uploaded batch files that name none; 0: for ever. OpenAI's is 30
+    days."""
+    output_expiry_s: Annotated[int, Field(ge=0)] = 30 * 86400
+    """Lifetime in seconds of output and error files of batches that name none; 0: for ever."""
+    mode: Literal["extended", "strict"] = "extended"
+    """extended: any window, several models in a file; strict: all of OpenAI's refusals too."""
+    max_json_bytes: Positive = 16 * 1024 * 1024
+    """Largest JSON body of a request to the API."""
+
+
+class Auth(Group):
+    kind: Literal["none", "api-key", "oidc", "trusted-header"] = "none"
+    """none: everybody is one tenant, for the loopback interface only; api-key: keys made with
+    `batch-gateway keys`; oidc: tokens of an identity provider; trusted-header: a gateway in front
+    names the tenant."""
+    tenant: str = "default"
+    """The tenant of everybody when kind is none."""
+    tenant_header: str = "x-gateway-tenant"
+    """Header that names the tenant when kind is trusted-header."""
+    secret_header: str = "x-gateway-secret"
+    """Header by which the gateway in front proves itself."""
+    secret: SecretStr | None = None
+    """What that header must hold. Required with trusted-header."""
+    oidc_jwks_url: str | None = None
+    """Where the identity provider publishes its keys. Required with oidc, as are the next two."""
+    oidc_issuer: str | None = None
+    """What a token's `iss` must be."""
+    oidc_audience: str | None = None
+    """What a token's `aud` must contain."""
+    oidc_algorithms: tuple[SigningAlgorithm, ...] = ("RS256", "ES256")
+    """How tokens may be signed: RS, PS or ES with 256, 384 or 512, or EdDSA."""
+    oidc_tenant_claim: str = "sub"
+    """The claim of a token that names the tenant."""
+    oidc_leeway_s: Annotated[float, Field(ge=0)] = 30
+    """How far the identity provider's clock may be from ours."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Auth":
+        if self.kind == "trusted-header" and not (self.secret and self.secret.get_secret_value()):
+            raise ValueError("auth.kind trusted-header needs auth.secret")
+        provider = (self.oidc_jwks_url, self.oidc_issuer, self.oidc_audience)
+        if self.kind == "oidc" and not (all(provider) and self.oidc_algorithms):
+            raise ValueError(
+                "auth.kind oidc needs auth.oidc_jwks_url, oidc_issuer, oidc_audience and at least"
+                " one of oidc_algorithms"
+            )
+        return self
+
+
+class Quota(Group):
+    batches_per_hour: Annotated[int, Field(ge=0)] = 2000
+    """Most batches that a tenant creates in an hour; 0: any number. OpenAI's limit."""
+    uploads_per_minute: Annotated[int, Field(ge=0)] = 600
+    """Most files that a tenant begins to upload in a minute; 0: any number."""

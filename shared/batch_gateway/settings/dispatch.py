@@ -1,0 +1,49 @@
+"""How models are called: how many calls at once, how often again, and where."""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from batch_gateway.core.limits import LimitRules
+from batch_gateway.settings.base import Group, Positive, Seconds
+
+
+class Limits(Group):
+    start: Positive = 8
+    """Slots of a pool that nothing is known of yet."""
+    floor: Positive = 1
+    """Slots that are left whatever happens."""
+    ceiling: Positive = 256
+    """Slots of a pool at most."""
+    cut: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Factor by which trouble lowers a limit, at each controller interval that sees some."""
+    step: Annotated[float, Field(gt=0)] = 1.0
+    """Slots that a round trip without trouble adds."""
+    interval_s: Seconds = 0.2
+    """How often a pool's limit is reconsidered."""
+
+    @property
+    def rules(self) -> LimitRules:
+        return LimitRules(
+            floor=self.floor, ceiling=self.ceiling, start=self.start, cut=self.cut, step=self.step
+        )
+
+
+class Retry(Group):
+    attempts: Positive = 5
+    """Most calls for one request line that ended in overload or a broken connection."""
+    backoff_s: Seconds = 0.5
+    """Pause before the second attempt; doubles from there, with jitter."""
+    backoff_max_s: Seconds = 60
+    """Longest pause; a longer Retry-After is honoured up to this."""
+
+
+class Inference(Group):
+    url: str = "http://127.0.0.1:8000"
+    """Base URL of the OpenAI-compatible endpoint, without /v1."""
+    api_key: SecretStr | None = None
+    """Sent as bearer token; None: no Authorization header."""
+    timeout_s: Seconds = 300
+    """Longest single model call; the activation's hard budget bounds it too."""
+    models: tuple[str, ...] = ()
+    """Models that requests may name; empty: any."""

@@ -1,0 +1,53 @@
+"""Where everything is kept, and the way to the broker."""
+
+import tempfile
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from batch_gateway.settings.base import Group, Positive, Seconds
+
+
+class Metadata(Group):
+    url: SecretStr = SecretStr("sqlite+aiosqlite:///batch-gateway.db")
+    """Database: sqlite+aiosqlite:///PATH, postgresql+asyncpg://..., redis://... or valkey://...
+    A Redis must be persistent (appendfsync always) and not the scratch one."""
+    pool_size: Positive = 5
+    """Connections per process; PostgreSQL only. Pods are many, connections are not."""
+    migrate: bool = False
+    """Bring the schema up to date at start. On a cluster a Job does it; the embedded platform does
+    it itself."""
+
+
+class Scratch(Group):
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """Redis or Valkey 6.2 or newer for queue, slots, control channel and live progress. May be
+    emptied at any moment."""
+    prefix: str = "batch-gateway"
+    """First word of every key, so that deployments can share a server."""
+
+
+class Files(Group):
+    url: str = "file:///var/lib/batch-gateway/files"
+    """file:///FOLDER or s3://BUCKET/PREFIX."""
+    s3_endpoint: str | None = None
+    """URL of an S3-compatible store; None: AWS itself."""
+    s3_region: str = "us-east-1"
+    """Region to sign for."""
+    s3_access_key_id: str | None = None
+    """None: the usual AWS credential chain."""
+    s3_secret_access_key: SecretStr | None = None
+    """None: the usual AWS credential chain."""
+    scratch_dir: Path = Path(tempfile.gettempdir())
+    """Local disk for copies of remote inputs and for external sorting; needs room for the largest
+    input file."""
+
+
+class Events(Group):
+    sink: str | None = None
+    """URL of the broker; None: the platform's K_SINK."""
+    timeout_s: Seconds = 3.0
+    """How long a POST to the broker may take. Short: a lost event is sent again by the janitor."""
+    signing_keys: SecretStr = SecretStr("")
+    """Comma-separated secrets of the internal events' signature; the first signs, all verify, so
+    keys can be rotated. Empty is only allowed on the loopback interface."""

@@ -1,0 +1,69 @@
+"""Puts the API together."""
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from starlette.types import ASGIApp
+
+from batch_gateway.wiring.function import Function, hosted_function
+from batch_gateway.wiring.runtime import Runtime
+
+
+def api_function() -> Function:
+    def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
+        from batch_gateway.adapters.engine_http import HttpEngine
+        from batch_gateway.services.batches import BatchService
+        from batch_gateway.services.files import FileService
+        from batch_gateway.services.models import ModelService
+        from batch_gateway.services.routing import OneEndpoint
+        from batch_gateway.services.steering import Steering
+        from batch_gateway.services.uploads import UploadService
+        from batch_gateway.web.api import api_app
+        from batch_gateway.web.api.rates import RateLimits
+        from batch_gateway.web.auth import authenticator
+
+        settings = runtime.settings
+        inference = settings.inference
+        engine = HttpEngine(inference.url, OneEndpoint(inference).headers)
+        stack.push_async_callback(engine.close)
+        return api_app(
+            files=FileService(
+                metadata=runtime.metadata,
+                files=runtime.files,
+                clock=runtime.clock,
+                api=settings.api,
+            ),
+            uploads=UploadService(
+                metadata=runtime.metadata,
+                files=runtime.files,
+                clock=runtime.clock,
+                api=settings.api,
+            ),
+            batches=BatchService(
+                metadata=runtime.metadata,
+                progress=runtime.scratch.progress,
+                announcer=runtime.announcer,
+                endings=runtime.endings,
+                clock=runtime.clock,
+                fence=timedelta(seconds=settings.execution.fence_s),
+                strict=settings.api.mode == "strict",
+            ),
+            steering=Steering(
+                metadata=runtime.metadata,
+                files=runtime.files,
+                queue=runtime.scratch.queue,
+                control=runtime.scratch.control,
+                endings=runtime.endings,
+                waker=runtime.waker,
+                clock=runtime.clock,
+            ),
+            models=ModelService(configured=inference.models, engine=engine, clock=runtime.clock),
+            claims=runtime.metadata.claims,
+            limits=RateLimits(runtime.scratch.rates, settings.quota),
+            auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
+            clock=runtime.clock,
+            settings=settings.api,
+            ready=runtime.ready,
+        )
+
+    return hosted_function("api", build)

@@ -1,0 +1,34 @@
+"""Puts the executor together."""
+
+from contextlib import AsyncExitStack
+
+from batch_gateway.web.stopping import stopping
+from batch_gateway.wiring.function import Function, Handler, event_function
+from batch_gateway.wiring.runtime import Runtime
+
+
+def executor_function() -> Function:
+    def use_case(runtime: Runtime, stack: AsyncExitStack) -> Handler:
+        from batch_gateway.adapters.model_http import HttpModelClient
+        from batch_gateway.services.execute.executor import Executor
+        from batch_gateway.services.routing import OneEndpoint
+
+        client = HttpModelClient()
+        stack.push_async_callback(client.close)
+        executor = Executor(
+            metadata=runtime.metadata,
+            files=runtime.files,
+            scratch=runtime.scratch,
+            client=client,
+            routes=OneEndpoint(runtime.settings.inference),
+            announcer=runtime.announcer,
+            waker=runtime.waker,
+            endings=runtime.endings,
+            clock=runtime.clock,
+            rules=runtime.settings.execution,
+            retry=runtime.settings.retry,
+            stopping=stopping(),
+        )
+        return lambda _event: executor.work()
+
+    return event_function("executor", use_case)

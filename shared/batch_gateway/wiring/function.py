@@ -1,0 +1,66 @@
+"""A function: its runtime is opened when its server starts, its application runs inside."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from batch_gateway import log
+from batch_gateway.core.errors import NotFound
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import BatchId
+from batch_gateway.settings import Settings
+from batch_gateway.web.function import event_app, http_function
+from batch_gateway.web.listening import listening_on
+from batch_gateway.wiring.runtime import Runtime, open_runtime
+from batch_gateway.wiring.stores import signing_keys
+
+Function = Callable[[Request], Awaitable[ASGIApp]]
+Handler = Callable[[Event], Awaitable[None]]
+
+
+def refuse_strangers(settings: Settings, host: str) -> None:
+    """Raise ValueError when a function that is reached from elsewhere would trust anybody.
+
+    ``host`` is the address that it listens on.
+    """
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return
+    if settings.auth.kind == "none":
+        raise ValueError(f"auth.kind is none: not while listening on {host}, name an authenticator")
+    if not signing_keys(settings):
+        raise ValueError(f"events.signing_keys is empty: not while listening on {host}")
+
+
+def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIApp]) -> Function:
+    """A function whose application ``build`` makes; what it opens further goes on the stack."""
+
+    @asynccontextmanager
+    async def hosted() -> AsyncIterator[ASGIApp]:
+        settings = Settings()
+        log.configure(settings.log, service=name)
+        refuse_strangers(settings, listening_on())
+        async with open_runtime(settings) as runtime, AsyncExitStack() as stack:
+            yield build(runtime, stack)
+
+    return http_function(name, hosted)
+
+
+def event_function(name: str, use_case: Callable[[Runtime, AsyncExitStack], Handler]) -> Function:
+    def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
+        return event_app(
+            name,
+            use_case(runtime, stack),
+            keys=signing_keys(runtime.settings),
+            ready=runtime.ready,
+        )
+
+    return hosted_function(name, build)
+
+
+def batch_of(event: Event) -> BatchId:
+    """The batch that an event speaks of. Raises NotFound when it names none."""
+    if (batch := event.data.get("batch_id")) is None:
+        raise NotFound(f"{event.id} names no batch")
+    return BatchId(batch)

@@ -1,0 +1,27 @@
+"""Puts the janitor together."""
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from batch_gateway.wiring.function import Function, Handler, event_function
+from batch_gateway.wiring.runtime import Runtime
+
+
+def janitor_function() -> Function:
+    def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
+        from batch_gateway.services.sweep import Janitor
+
+        janitor = Janitor(
+            metadata=runtime.metadata,
+            files=runtime.files,
+            scratch=runtime.scratch,
+            announcer=runtime.announcer,
+            waker=runtime.waker,
+            endings=runtime.endings,
+            clock=runtime.clock,
+            lease_ttl=timedelta(seconds=runtime.settings.execution.lease_ttl_s),
+            rules=runtime.settings.sweep,
+        )
+        return lambda _event: janitor.sweep()
+
+    return event_function("janitor", use_case)

@@ -1,0 +1,34 @@
+"""Puts the planner together."""
+
+from contextlib import AsyncExitStack
+
+from batch_gateway.wiring.function import Function, Handler, batch_of, event_function
+from batch_gateway.wiring.runtime import Runtime
+
+
+def planner_function() -> Function:
+    def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
+        from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
+        from batch_gateway.services.plan import Planner
+        from batch_gateway.services.survey import Rules
+
+        settings = runtime.settings
+        planner = Planner(
+            metadata=runtime.metadata,
+            files=runtime.files,
+            indexes=SqliteLineIndexes(settings.files.scratch_dir),
+            queue=runtime.scratch.queue,
+            announcer=runtime.announcer,
+            waker=runtime.waker,
+            clock=runtime.clock,
+            rules=Rules(
+                planning=settings.planning,
+                max_lines=settings.api.max_lines,
+                strict=settings.api.mode == "strict",
+                models=frozenset(settings.inference.models),
+            ),
+            scratch=settings.files.scratch_dir,
+        )
+        return lambda event: planner.plan(batch_of(event))
+
+    return event_function("planner", use_case)

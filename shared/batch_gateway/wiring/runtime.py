@@ -1,0 +1,77 @@
+"""What all functions share: settings, stores and the way to the broker."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.ports.event_sink import EventSink
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.endings import Endings
+from batch_gateway.settings import Settings
+from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server, open_sink
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class Runtime:
+    """What all functions share: settings, stores and the way to the broker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metadata: MetadataStore,
+        files: FileStore,
+        scratch: Scratch,
+        sink: EventSink,
+    ) -> None:
+        execution = settings.execution
+        self.settings = settings
+        self.metadata = metadata
+        self.files = files
+        self.scratch = scratch
+        self.sink = sink
+        self.clock = SystemClock()
+        self.announcer = Announcer(metadata.outbox, sink)
+        self.waker = Waker(scratch.activations, sink, execution.max_activations)
+        self.endings = Endings(
+            metadata=metadata,
+            files=files,
+            scratch=scratch,
+            announcer=self.announcer,
+            clock=self.clock,
+            fence=timedelta(seconds=execution.fence_s),
+        )
+
+    async def ready(self) -> None:
+        """Raise Unavailable, naming it, when something that we need does not answer."""
+        for name, store in (
+            ("metadata", self.metadata),
+            ("scratch", self.scratch),
+            ("files", self.files),
+        ):
+            try:
+                await store.check()
+            except Unavailable as error:
+                raise Unavailable(f"{name}: {error}") from error
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Everything that all functions share, open as long as the context is."""
+    async with AsyncExitStack() as stack:
+        metadata = await open_metadata(settings)
+        stack.push_async_callback(metadata.close)
+        files = open_files(settings)
+        stack.push_async_callback(files.close)
+        scratch = open_scratch_server(settings)
+        stack.push_async_callback(scratch.close)
+        sink = open_sink(settings)
+        stack.push_async_callback(sink.close)
+        yield Runtime(settings, metadata, files, scratch, sink)

@@ -1,0 +1,80 @@
+"""Opens the stores and the broker that the settings name; adapters are imported here, late."""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from batch_gateway.ports.event_sink import EventSink
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.settings import Settings
+
+
+async def open_metadata(settings: Settings) -> MetadataStore:
+    """The metadata store that ``metadata.url`` names, by its scheme."""
+    url = settings.metadata.url.get_secret_value()
+    if urlsplit(url).scheme.startswith(("redis", "valkey", "rediss")):
+        from batch_gateway.adapters.redis_metadata import open_redis_metadata
+
+        return open_redis_metadata(url, prefix=settings.scratch.prefix)
+    from batch_gateway.adapters.sql import open_sql
+
+    return await open_sql(
+        url, pool_size=settings.metadata.pool_size, migrate=settings.metadata.migrate
+    )
+
+
+def open_files(settings: Settings) -> FileStore:
+    """The file store that ``files.url`` names, by its scheme."""
+    files = settings.files
+    url = urlsplit(files.url)
+    if url.scheme == "file":
+        from pathlib import Path
+
+        from batch_gateway.adapters.local_files import LocalFiles
+
+        return LocalFiles(Path(url.path))
+    if url.scheme == "s3":
+        from batch_gateway.adapters.s3_files import open_s3
+
+        secret = files.s3_secret_access_key
+        return open_s3(
+            url.netloc,
+            url.path.strip("/"),
+            endpoint=files.s3_endpoint,
+            region=files.s3_region,
+            access_key_id=files.s3_access_key_id,
+            secret_access_key=None if secret is None else secret.get_secret_value(),
+        )
+    raise ValueError(f"files.url must begin with file:// or s3://, not {files.url!r}")
+
+
+def open_scratch_server(settings: Settings) -> Scratch:
+    from batch_gateway.adapters.scratch import open_scratch
+
+    return open_scratch(
+        settings.scratch.url.get_secret_value(),
+        prefix=settings.scratch.prefix,
+        rules=settings.limits.rules,
+        interval=timedelta(seconds=settings.limits.interval_s),
+    )
+
+
+def open_sink(settings: Settings) -> EventSink:
+    """The broker: ``events.sink``, or what the platform has injected."""
+    from batch_gateway.adapters.events_http import HttpSink
+
+    url = settings.events.sink or os.environ.get("K_SINK")
+    if not url:
+        raise ValueError("no broker: set events.sink, or let a SinkBinding inject K_SINK")
+    return HttpSink(
+        url, keys=signing_keys(settings), timeout=timedelta(seconds=settings.events.timeout_s)
+    )
+
+
+def signing_keys(settings: Settings) -> Sequence[bytes]:
+    """Keys of the internal events' signature; the first one signs."""
+    joined = settings.events.signing_keys.get_secret_value()
+    return [key.strip().encode() for key in joined.split(",") if key.strip()]
