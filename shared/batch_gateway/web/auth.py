@@ -9,12 +9,11 @@ from typing import Protocol
 
 from starlette.datastructures import Headers
 
-from batch_gateway.core.api_keys import masked
 from batch_gateway.core.ids import TenantId, tenant_id
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ApiKeyRows
 from batch_gateway.settings import Auth
-from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.bearer import unauthenticated
 
 
 class Authenticator(Protocol):
@@ -72,29 +71,3 @@ def authenticator(settings: Auth, keys: ApiKeyRows, clock: Clock) -> Authenticat
                 secret=settings.secret.get_secret_value() if settings.secret else "",
             )
     return Everybody(TenantId(settings.tenant))
-
-
-def bearer(headers: Headers) -> str:
-    """What the client presents as its API key. Raises ApiError when that is nothing."""
-    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() != "bearer" or not (given := credentials.strip()):
-        raise unauthenticated(
-            "You didn't provide an API key. You need to provide your API key in an Authorization "
-            "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-            code=None,
-        )
-    return given
-
-
-def incorrect(given: str) -> ApiError:
-    return unauthenticated(f"Incorrect API key provided: {masked(given)}.", code="invalid_api_key")
-
-
-def unauthenticated(message: str, *, code: str | None) -> ApiError:
-    return ApiError(
-        401,
-        message,
-        type_="invalid_request_error",
-        code=code,
-        headers={"WWW-Authenticate": "Bearer"},
-    )

@@ -13,7 +13,7 @@ from batch_gateway.core.api_keys import ApiKey, digest_of
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ApiKeyRows
-from batch_gateway.web.auth import bearer, incorrect
+from batch_gateway.web.bearer import bearer, incorrect
 
 REMEMBERED = timedelta(seconds=5)
 _MOST = 10_000  # remembered keys; more than ever are in use at once

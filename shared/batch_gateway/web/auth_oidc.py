@@ -24,7 +24,7 @@ from starlette.datastructures import Headers
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import TenantId, tenant_id
 from batch_gateway.settings import Auth
-from batch_gateway.web.auth import bearer, incorrect, unauthenticated
+from batch_gateway.web.bearer import bearer, incorrect, unauthenticated
 
 logger = logging.getLogger(__name__)
 
