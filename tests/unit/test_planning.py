@@ -42,10 +42,21 @@ def test_shards_are_the_references_in_order_and_keep_their_bounds(refs, lines, s
         assert len(shard) == 1 or sum(ref.cost for ref in shard) <= cost
 
 
-def test_a_shard_that_is_nearly_full_ends_where_the_prefix_changes():
+def test_a_full_shard_ends_where_neighbours_have_least_in_common():
     size = ShardSize(lines=8, bytes=BIG, cost=BIG)
-    early = [ref(n, prefix=b"aaaa" if n <= 3 else b"bbbb") for n in range(1, 9)]
-    late = [ref(n, prefix=b"aaaa" if n <= 7 else b"bbbb") for n in range(1, 9)]
+    keys = [b"SSSS1111"] * 6 + [b"SSSS2222"] * 3
+    lines = [ref(n, prefix=key) for n, key in enumerate(keys, 1)]
 
-    assert [len(shard) for shard in cut(early, size)] == [8]
-    assert [len(shard) for shard in cut(late, size)] == [7, 1]
+    assert [len(shard) for shard in cut(lines, size)] == [6, 3]
+
+
+def test_what_a_shard_leaves_for_the_next_one_keeps_its_bounds():
+    size = ShardSize(lines=100, bytes=100, cost=BIG)
+    lines = [
+        *(ref(n, prefix=b"aaaa", length=1) for n in range(1, 7)),
+        ref(7, prefix=b"bbbb", length=60),
+        ref(8, prefix=b"bbbb", length=34),
+        ref(9, prefix=b"bbbb", length=60),
+    ]
+
+    assert [len(shard) for shard in cut(lines, size)] == [6, 2, 1]

@@ -1,8 +1,19 @@
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.prefix import BLOCK, BLOCKS, HASH_WIDTH, Prompt, block_hashes, sort_key
+from batch_gateway.core.prefix import (
+    DEPTH,
+    FIRST_BLOCK,
+    HASH_WIDTH,
+    LONGEST_KEY,
+    RUN,
+    block_hashes,
+    shared,
+    sort_key,
+)
+from batch_gateway.core.rendering import Prompt
 
 CHAT = "/v1/chat/completions"
 
@@ -16,23 +27,14 @@ def chat(system, *turns):
     return prompt(messages=roles + [{"role": "user", "content": turn} for turn in turns])
 
 
-def shared(one, other):
-    """Blocks that two keys have in common from the start."""
-    common = 0
-    for start in range(0, min(len(one), len(other)), HASH_WIDTH):
-        if one[start : start + HASH_WIDTH] != other[start : start + HASH_WIDTH]:
-            break
-        common += 1
-    return common
-
-
-@given(st.binary(max_size=10 * BLOCK), st.binary(max_size=10 * BLOCK))
+@given(st.binary(max_size=RUN * FIRST_BLOCK), st.binary(max_size=RUN * FIRST_BLOCK))
 def test_keys_share_exactly_the_whole_blocks_that_the_prompts_share(one, other):
     same = 0
-    while one[: (same + 1) * BLOCK] == other[: (same + 1) * BLOCK] and (same + 1) * BLOCK <= min(
-        len(one), len(other)
+    while one[: (same + 1) * FIRST_BLOCK] == other[: (same + 1) * FIRST_BLOCK] and (
+        (same + 1) * FIRST_BLOCK <= min(len(one), len(other))
     ):
         same += 1
+    same += one == other and len(one) % FIRST_BLOCK > 0
 
     assert shared(block_hashes(one), block_hashes(other)) == same
 
@@ -54,13 +56,32 @@ def test_sorting_brings_equal_prefixes_of_every_depth_together():
     assert groups[0][0] == groups[1][0]
 
 
+@pytest.mark.parametrize("depth", [100, 1000, 5000, 20_000, 60_000])
+def test_where_prompts_part_is_known_to_an_eighth_of_the_depth(depth):
+    common = b"c" * depth
+    sure = common[: depth - depth // 8 - FIRST_BLOCK]
+    one, other = block_hashes(common + b"x" * 9000), block_hashes(common + b"y" * 9000)
+
+    blocks_of_sure = max(0, len(block_hashes(sure)) // HASH_WIDTH - 1)
+
+    assert shared(one, other) >= blocks_of_sure
+
+
+def test_equal_prompts_become_neighbours_even_beyond_the_last_block():
+    long = "l" * (2 * DEPTH)
+    keys = [sort_key(CHAT, chat(long + tail)) for tail in ("a", "b", "a", "b")]
+
+    assert keys[0] == keys[2] != keys[1] == keys[3]
+    assert shared(keys[0], keys[1]) == LONGEST_KEY // HASH_WIDTH - 1
+
+
 def test_tools_and_instructions_count_as_prefix():
     tool = {"type": "function", "function": {"name": "f", "description": "d" * 500}}
-    with_tools = prompt(messages=[], tools=[tool])
+    with_tools = prompt(messages=[{"role": "user", "content": "q"}], tools=[tool])
     with_instructions = prompt(input="q", instructions="i" * 500)
 
-    assert sort_key(CHAT, with_tools)
-    assert sort_key("/v1/responses", with_instructions)
+    assert len(sort_key(CHAT, with_tools)) > 7 * HASH_WIDTH
+    assert len(sort_key("/v1/responses", with_instructions)) > 7 * HASH_WIDTH
 
 
 def test_embeddings_keep_their_input_order():
@@ -68,4 +89,4 @@ def test_embeddings_keep_their_input_order():
 
 
 def test_keys_are_bounded():
-    assert len(sort_key(CHAT, chat("s" * 10**6))) <= BLOCKS * HASH_WIDTH
+    assert len(sort_key(CHAT, chat("s" * 10**6))) == LONGEST_KEY

@@ -1,15 +1,17 @@
 """Cutting an ordered batch into shards.
 
-A shard ends when it has enough lines, bytes or estimated tokens, when the model changes, or -
-once it is three quarters full - where the prefix changes, so that requests that share a prompt
-stay together. The cut depends on the references alone: planning again gives the same shards.
+A shard ends when the model changes, or when it has enough lines, bytes or estimated tokens; then it
+ends where, in its last quarter, neighbours have least of their prompts in common, so that requests
+that share a long prefix stay together. The cut depends on the references alone: planning again
+gives the same shards.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
-from batch_gateway.core.prefix import HASH_WIDTH
+from batch_gateway.core.prefix import shared
 
 #: In place of its model for a line that cannot be run; sorts first, so such lines share shards.
 INVALID = ""
@@ -39,15 +41,17 @@ def cut(refs: Iterable[LineRef], size: ShardSize) -> Iterator[list[LineRef]]:
     shard: list[LineRef] = []
     length = cost = 0
     for ref in refs:
-        if shard and (
+        while shard and (
             ref.model != shard[-1].model
             or len(shard) >= size.lines
             or length + ref.length > size.bytes
             or cost + ref.cost > size.cost
-            or (len(shard) * 4 >= size.lines * 3 and _parts(shard[-1], ref))
         ):
-            yield shard
-            shard, length, cost = [], 0, 0
+            end = len(shard) if ref.model != shard[-1].model else _seam(shard, ref)
+            yield shard[:end]
+            shard = shard[end:]
+            length = sum(one.length for one in shard)
+            cost = sum(one.cost for one in shard)
         shard.append(ref)
         length += ref.length
         cost += ref.cost
@@ -55,6 +59,10 @@ def cut(refs: Iterable[LineRef], size: ShardSize) -> Iterator[list[LineRef]]:
         yield shard
 
 
-def _parts(last: LineRef, next_: LineRef) -> bool:
-    """Whether two neighbours share no block of their prompts although they have some."""
-    return bool(next_.prefix) and last.prefix[:HASH_WIDTH] != next_.prefix[:HASH_WIDTH]
+def _seam(shard: list[LineRef], following: LineRef) -> int:
+    """Where a full shard ends best: how many of its lines stay, at least three quarters."""
+    least = (3 * len(shard) + 3) // 4
+    lines = [*shard[least - 1 :], following]
+    in_common = [shared(one.prefix, other.prefix) for one, other in pairwise(lines)]
+    best = min(in_common)
+    return len(shard) - in_common[::-1].index(best)

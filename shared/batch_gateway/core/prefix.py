@@ -1,60 +1,69 @@
 """Prefix order: a sort key that puts requests with a common prompt prefix side by side.
 
 Engines keep the KV cache in blocks, each known by a hash chained over all blocks before it. The
-key of a request is that same sequence of chained hashes, taken over the bytes of its prompt
-(tools, system and developer messages, few-shot turns, instructions, prompt text). Lexicographic
-order of such keys is the depth-first order of the prefix tree, so shared prefixes of every depth
-become neighbours, and a cache of any size sees each branch once.
+key of a request is that same sequence of chained hashes, taken over its rendered prompt
+(``core.rendering``). Lexicographic order of such keys is the depth-first order of the prefix tree,
+so shared prefixes of every depth become neighbours, and a cache of any size sees each branch once.
 
-The JSON bytes are hashed, not decoded text: the same prompt escaped differently only costs a
-neighbour, never a result.
+Engines' blocks have 16 tokens, about 64 bytes. Ours begin with that size and double after every 16
+blocks: a key of at most 388 bytes looks 63 KiB deep, and where two prompts part is known to about
+a tenth of the way there. The last hash stands for the whole rest, so equal prompts are neighbours
+too.
 """
 
-import msgspec
+from collections.abc import Iterator
+from itertools import accumulate, pairwise, repeat
+
 import xxhash
 
-BLOCK = 128  # bytes, about 32 tokens
-BLOCKS = 64  # at most: what differs later than 8 KiB is as good as equal
+from batch_gateway.core.rendering import Prompt, rendered
+
+FIRST_BLOCK = 64  # bytes, about 16 tokens
+RUN = 16  # blocks of one size
+SIZES = 6  # from the first, each double the one before
 HASH_WIDTH = 4  # bytes of each hash that are kept: collisions only matter among siblings
+LONGEST_KEY = (RUN * SIZES + 1) * HASH_WIDTH  # bytes
 
-_NOTHING = msgspec.Raw(b"")
+
+def _bounds() -> Iterator[int]:
+    """Where blocks begin and end, in bytes from the start of the prompt."""
+    sizes = (FIRST_BLOCK << n for n in range(SIZES) for _ in repeat(None, RUN))
+    return accumulate(sizes, initial=0)
 
 
-class Prompt(msgspec.Struct):
-    """The parts of a request body that planning looks at, all unparsed; empty when missing."""
-
-    model: msgspec.Raw = _NOTHING
-    stream: msgspec.Raw = _NOTHING
-    messages: msgspec.Raw = _NOTHING
-    tools: msgspec.Raw = _NOTHING
-    prompt: msgspec.Raw = _NOTHING
-    instructions: msgspec.Raw = _NOTHING
-    input: msgspec.Raw = _NOTHING
-    max_tokens: msgspec.Raw = _NOTHING
-    max_completion_tokens: msgspec.Raw = _NOTHING
-    max_output_tokens: msgspec.Raw = _NOTHING
-
+_BLOCKS = tuple(pairwise(_bounds()))
+DEPTH = _BLOCKS[-1][1]  # bytes of a prompt that are told apart block by block
 
 #: Endpoints whose requests fill no KV cache worth keeping: input order stays.
 UNORDERED = frozenset({"/v1/embeddings", "/v1/moderations"})
 
 
 def sort_key(url: str, prompt: Prompt) -> bytes:
-    """Chained hashes of the whole blocks of the prompt's prefix; at most 256 bytes."""
+    """Chained hashes of the prompt's blocks, at most ``LONGEST_KEY`` bytes; empty without order."""
     if url in UNORDERED:
         return b""
-    rendered = b"".join(
-        bytes(memoryview(raw)[: BLOCK * BLOCKS])
-        for raw in (prompt.tools, prompt.instructions, prompt.messages, prompt.prompt, prompt.input)
-    )
-    return block_hashes(rendered[: BLOCK * BLOCKS])
+    return block_hashes(rendered(prompt))
 
 
-def block_hashes(rendered: bytes) -> bytes:
-    """One 4-byte hash per whole block, each over its block and all before it."""
-    chained = xxhash.xxh3_64()
-    hashes = bytearray()
-    for start in range(0, len(rendered) - BLOCK + 1, BLOCK):
-        chained.update(rendered[start : start + BLOCK])
-        hashes += chained.digest()[:HASH_WIDTH]
-    return bytes(hashes)
+def block_hashes(prompt: bytes) -> bytes:
+    """One hash per whole block, each over its block and all before it, and one for the rest."""
+    digest = xxhash.xxh3_64_intdigest
+    chain: list[int] = []
+    above = end = 0
+    length = len(prompt)
+    for start, end in _BLOCKS:
+        if end > length:
+            end = start
+            break
+        above = digest(prompt[start:end], above)
+        chain.append(above)
+    if end < length:
+        chain.append(digest(prompt[end:], above))
+    return b"".join([(one & 0xFFFF_FFFF).to_bytes(HASH_WIDTH) for one in chain])
+
+
+def shared(one: bytes, other: bytes) -> int:
+    """How many blocks two keys have in common from the start."""
+    length = min(len(one), len(other))
+    differing = int.from_bytes(one[:length]) ^ int.from_bytes(other[:length])
+    return (8 * length - differing.bit_length()) // (8 * HASH_WIDTH)

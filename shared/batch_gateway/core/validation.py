@@ -11,7 +11,8 @@ import xxhash
 
 from batch_gateway.core.lines import InputLine, decode_input
 from batch_gateway.core.model import BatchError
-from batch_gateway.core.prefix import Prompt, sort_key
+from batch_gateway.core.prefix import sort_key
+from batch_gateway.core.rendering import Prompt
 
 #: Paths that a batch's requests may go to, in the order of OpenAI's messages.
 ENDPOINTS = (
