@@ -4,11 +4,12 @@ A figure is a module ``fNN_what.py`` with an ``async def measure() -> Figure``; 
 name is the figure's.
 """
 
-import asyncio
 import importlib
 import re
 import sys
 from pathlib import Path
+
+import uvloop
 
 from benchmarks.figure import Figure
 
@@ -27,7 +28,7 @@ def main(names: list[str]) -> int:
         return 2
     missed = False
     for name in wanted:
-        figure: Figure = asyncio.run(importlib.import_module(known[name]).measure())
+        figure: Figure = uvloop.run(importlib.import_module(known[name]).measure())
         figure.show()
         print(f"kept in {figure.keep()}\n")
         missed |= not figure.met

@@ -133,6 +133,11 @@ class Platform:
         (url,) = self._machine.broker_urls.values()
         return url
 
+    @property
+    def services(self) -> list[str]:
+        """The names of all Services."""
+        return list(self._machine.revisions)
+
     def host(self, service: str) -> str:
         """The cluster-local name of a Service."""
         return self._machine.revisions[service].service.host

@@ -1,0 +1,42 @@
+"""What a process costs: its memory and its processor time, as Linux counts them."""
+
+import os
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib(pid: int) -> float:
+    """Resident memory now."""
+    return _field(pid, "VmRSS") / 1024
+
+
+def peak_mib(pid: int) -> float:
+    """Resident memory at its highest since the start, or since ``forget_peak``."""
+    return _field(pid, "VmHWM") / 1024
+
+
+def forget_peak(pid: int) -> None:
+    """Let the peak begin anew at what is resident now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # man 5 proc
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def port_of(pid: int) -> int:
+    """The port that a function process was told to listen on."""
+    for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        if word.startswith(b"PORT="):
+            return int(word.removeprefix(b"PORT="))
+    raise LookupError(f"process {pid} was told no port")
+
+
+def _field(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise LookupError(name)
