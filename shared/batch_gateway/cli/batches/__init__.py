@@ -1,0 +1,22 @@
+"""Commands for users of a running service: submit, follow, fetch. They only speak its HTTP API."""
+
+import typer
+
+from batch_gateway.cli.batches import commands
+from batch_gateway.cli.batches.results import results
+
+_PANEL = "Batches"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """The commands that ``batch-gateway`` and ``kn batch`` have in common."""
+    for name, command in (
+        ("submit", commands.submit),
+        ("list", commands.list_),
+        ("get", commands.get),
+        ("cancel", commands.cancel),
+        ("results", results),
+        ("pause", commands.pause),
+        ("resume", commands.resume),
+    ):
+        app.command(name, rich_help_panel=_PANEL)(command)

@@ -1,0 +1,140 @@
+"""Following a batch until it ends: a progress bar on a terminal, a line per change elsewhere.
+
+All of it goes to standard error, so that results can be piped on. The service is asked often at
+first and then ever more rarely; it may be away for some minutes meanwhile.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+import typer
+
+from batch_gateway.cli.failing import INTERRUPTED, UNREACHABLE, CommandError
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.source import Source
+
+TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 5.0
+_PATIENCE_S = 300.0  # without any answer
+
+
+class View(Protocol):
+    def show(self, batch: "Json") -> None: ...
+
+
+def follow(service: "Service", batch_id: str) -> "Json":
+    """The batch when it has ended. Ctrl-C ends the following, not the batch."""
+    try:
+        with _view() as view:
+            for batch in _states(service, batch_id):
+                view.show(batch)
+    except KeyboardInterrupt as error:
+        hint = f"{batch_id} goes on; see it with `get`, end it with `cancel`"
+        raise CommandError(hint, INTERRUPTED) from error
+    return batch
+
+
+def _states(service: "Service", batch_id: str) -> "Iterator[Json]":
+    started = answered = time.monotonic()
+    while True:
+        try:
+            batch = service.get(f"/batches/{batch_id}")
+        except CommandError as error:
+            now = time.monotonic()
+            if error.exit_code != UNREACHABLE or now - answered > _PATIENCE_S:
+                raise
+        else:
+            answered = time.monotonic()
+            yield batch
+            if batch["status"] in TERMINAL:
+                return
+        age = time.monotonic() - started
+        time.sleep(min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, age / 20)))
+
+
+def line(batch: "Json") -> str:
+    """The state of a batch in one line."""
+    counts = batch["request_counts"]
+    words = [batch["id"], batch["status"]]
+    if counts["total"]:
+        words.append(f"{counts['completed'] + counts['failed']}/{counts['total']}")
+    if counts["failed"]:
+        words.append(f"{counts['failed']} failed")
+    words += _remarks(batch)
+    return "  ".join(words)
+
+
+def _remarks(batch: "Json") -> "Iterator[str]":
+    """What the service tells beyond OpenAI's fields, if it does."""
+    if batch.get("paused"):
+        yield "paused"
+    if batch["status"] in TERMINAL:
+        return
+    if reason := batch.get("blocked_reason"):
+        yield str(reason)
+    if (end := batch.get("estimated_completion_at")) is not None:
+        yield f"done about {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M}Z"
+
+
+class Lines:
+    """For logs and pipes: a line whenever it would be a different one."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def show(self, batch: "Json") -> None:
+        if (now := line(batch)) != self._last:
+            self._last = now
+            typer.echo(now, err=True)
+
+
+@contextmanager
+def _view() -> "Iterator[View]":
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    class Bar:
+        def __init__(self, progress: Progress) -> None:
+            self._progress = progress
+            self._task = progress.add_task("", total=None)
+
+        def show(self, batch: "Json") -> None:
+            counts = batch["request_counts"]
+            self._progress.update(
+                self._task,
+                description=line(batch),
+                total=counts["total"] or None,
+                completed=counts["completed"] + counts["failed"],
+            )
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield Bar(progress)
+
+
+@contextmanager
+def uploading(source: "Source") -> "Iterator[None]":
+    """A progress bar while ``source`` is read, if somebody watches."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"Uploading {source.name}", total=source.size)
+        source.seen = lambda count: progress.update(task, completed=count)
+        yield

@@ -1,0 +1,168 @@
+"""The HTTP API as the commands see it: answers are plain objects, errors are one line each.
+
+What may be repeated without harm is repeated: reading always, writing because each POST carries an
+``Idempotency-Key``. A refused connection is not tried again: most often nobody is there at all.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from batch_gateway.cli.batches.source import Source
+from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError
+
+Json = dict[str, Any]
+
+_ATTEMPTS = 4
+_PAUSE_S = 0.5  # before the second attempt; doubles
+_LONGEST_PAUSE_S = 20.0  # a longer Retry-After is not waited for
+_PASSING = frozenset({408, 429, 502, 503, 504})  # statuses that may be others next time
+_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+
+
+class Service:
+    """A client of one tenant. Raises CommandError for whatever goes wrong."""
+
+    def __init__(self, url: str, key: str | None, headers: Mapping[str, str]) -> None:
+        self.url = base_url(url)
+        given = dict(headers)
+        if key:
+            given.setdefault("authorization", f"Bearer {key}")
+        # Certificates take 100 ms to load.
+        secure = self.url.startswith("https:")
+        self._http = httpx.Client(base_url=self.url, headers=given, timeout=_TIMEOUT, verify=secure)
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: Any) -> Json:
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._object(self._repeated("GET", path, params=given))
+
+    def post(self, path: str, body: Json | None = None) -> Json:
+        key = {"idempotency-key": str(uuid.uuid4())}
+        return self._object(self._repeated("POST", path, json=body or {}, headers=key))
+
+    def upload(self, source: Source) -> Json:
+        """Send a file as it is read; only one that can be read again is tried again."""
+        key = {"idempotency-key": str(uuid.uuid4())}
+        parts = {"file": (source.name, source, "application/jsonl")}
+        return self._object(
+            self._repeated(
+                "POST",
+                "/files",
+                attempts=_ATTEMPTS if source.seekable() else 1,
+                data={"purpose": "batch"},
+                files=parts,
+                headers=key,
+            )
+        )
+
+    @contextmanager
+    def content(self, file: str) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file, as they come."""
+        with self._translated(), self._http.stream("GET", f"/files/{file}/content") as answer:
+            if not answer.is_success:
+                answer.read()
+                raise refusal(answer)
+            yield answer.iter_bytes()
+
+    def _repeated(
+        self, method: str, path: str, *, attempts: int = _ATTEMPTS, **given: Any
+    ) -> httpx.Response:
+        pause = _PAUSE_S
+        for attempt in range(1, attempts + 1):
+            try:
+                with self._translated():
+                    answer = self._http.request(method, path, **given)
+            except Interrupted:
+                if attempt == attempts:
+                    raise
+            else:
+                wait = _asked_pause(answer)
+                if not _may_pass(answer) or wait > _LONGEST_PAUSE_S or attempt == attempts:
+                    return answer
+                pause = max(pause, wait)
+            time.sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The driver's errors as ours."""
+        try:
+            yield
+        except httpx.ConnectError as error:
+            reason = str(error) or "no connection"
+            raise CommandError(f"cannot reach {self.url}: {reason}", UNREACHABLE) from error
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Interrupted(f"no answer from {self.url}: {reason}", UNREACHABLE) from error
+
+    def _object(self, answer: httpx.Response) -> Json:
+        if not answer.is_success:
+            raise refusal(answer)
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise CommandError(f"{self.url} is not a batch service: no JSON object", UNREACHABLE)
+        return found
+
+
+class Interrupted(CommandError):
+    """The connection was there, and broke off or fell silent."""
+
+
+def base_url(url: str) -> str:
+    """Where the API is: ``/v1`` goes without saying when no path is given."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise CommandError(f"not a URL: {url} ({error})", 2) from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise CommandError(f"not a URL: {url} (it begins with http:// or https://)", 2)
+    return str(parsed.copy_with(path=parsed.path.rstrip("/") or "/v1", query=None))
+
+
+def refusal(answer: httpx.Response) -> CommandError:
+    """What an answer that is an error says, in one line."""
+    try:
+        message = str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        message = answer.reason_phrase or "no reason given"
+    hint = ""
+    if answer.status_code == 401:
+        hint = "; give the key as OPENAI_API_KEY or --api-key"
+    elif answer.status_code == 404 and not answer.headers.get("content-type", "").startswith(
+        "application/json"
+    ):
+        hint = f"; is there a batch service at {answer.url}?"
+    exit_code = UNREACHABLE if answer.status_code >= 500 else REFUSED
+    return CommandError(f"{' '.join(message.split())} ({answer.status_code}){hint}", exit_code)
+
+
+def _may_pass(answer: httpx.Response) -> bool:
+    return answer.status_code in _PASSING and answer.headers.get("x-should-retry") != "false"
+
+
+def _asked_pause(answer: httpx.Response) -> float:
+    """The Retry-After of an answer in seconds; dates, which we do not send, count as 0."""
+    try:
+        return float(answer.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0

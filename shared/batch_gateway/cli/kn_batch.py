@@ -1,0 +1,34 @@
+"""``kn-batch``: the plugin by which ``kn batch submit`` works.
+
+``kn`` runs the executable ``kn-batch`` that it finds on the PATH (or in its plugins folder) and
+hands all further words on. Under another name, by a symbolic link, it is that command's plugin:
+``kubectl-batch`` says ``kubectl batch``.
+"""
+
+import sys
+from pathlib import PurePath
+
+import typer
+
+from batch_gateway.cli.batches import add_commands
+from batch_gateway.cli.batches.commands import progress
+
+app = typer.Typer(
+    help="Batches of requests to self-hosted models, on a Batch Gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+add_commands(app)
+app.command("status", rich_help_panel="Batches")(progress)
+
+
+def called(argv0: str) -> str:
+    """What the user typed to get here, by the name that we were started under."""
+    name = PurePath(argv0).name
+    parent, dash, child = name.partition("-")
+    return f"{parent} {child}" if dash else name
+
+
+def run() -> None:
+    app(prog_name=called(sys.argv[0]))
