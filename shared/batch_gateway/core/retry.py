@@ -4,9 +4,12 @@ Two questions, two answers. For the controller an attempt is a success, ignored 
 (``core.limits``). For the line it is final, or it is tried again; and trying again counts
 against the line only if the request itself may be to blame. An endpoint that is full (429, 503)
 or not there at all says nothing about the request: a batch is patient until its deadline.
+
+What counts is bounded twice: for each line by a number of attempts, and for each shard by a budget,
+so that an endpoint that breaks every other answer does not double the work of a whole batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 
@@ -30,14 +33,35 @@ BROKEN = Verdict(Outcome.IGNORED, again=True, counts=True)  # 500, an answer tha
 REFUSED = Verdict(Outcome.IGNORED, again=False, counts=True)  # 4xx: the request's own fault
 ANSWERED = Verdict(Outcome.SUCCESS, again=False, counts=True)  # 2xx
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRules:
+    """How patient we are with lines whose request may be to blame."""
+
+    attempts: int = 5  # calls of one line
+    first: timedelta = timedelta(seconds=0.5)  # before the second attempt; doubles from there
+    longest: timedelta = timedelta(seconds=60)
+    again: frozenset[int] | None = None  # statuses worth another attempt; None: as ``judge`` says
+    budget: float | None = None  # further attempts per line of a shard; None: any number
+
+    def allowance(self, lines: int) -> float:
+        """Further attempts that the lines of one shard have together; a small one has a few."""
+        if self.budget is None:
+            return float("inf")
+        return max(self.budget * lines, float(self.attempts))
+
+
 _BY_STATUS = {408: LOST, 429: FULL, 502: LOST, 503: FULL, 504: LOST}
 
 
-def judge(status: int) -> Verdict:
-    """What an answer with this HTTP status means."""
+def judge(status: int, again: frozenset[int] | None = None) -> Verdict:
+    """What an answer with this HTTP status means, where only those of ``again`` are tried again."""
     if 200 <= status < 300:
         return ANSWERED
-    return _BY_STATUS.get(status) or (BROKEN if status >= 500 else REFUSED)
+    usual = _BY_STATUS.get(status) or (BROKEN if status >= 500 else REFUSED)
+    if again is None or (status in again) == usual.again:
+        return usual
+    return replace(usual, again=not usual.again)
 
 
 def pause(
