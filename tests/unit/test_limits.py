@@ -1,25 +1,48 @@
 """The controller, without a server."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch_gateway.core import limits
 from batch_gateway.core.limits import (
+    Brake,
     LimitRules,
     LimitState,
     Observation,
-    fold,
+    Signal,
+    aged,
     initial,
     slots,
 )
 
 RULES = LimitRules(floor=2, ceiling=200, start=8)
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def signal(room: int | None, brake: Brake = Brake.ENGINE) -> Signal:
+    return Signal(brake=brake, room=room, reason="2 requests wait in the engine")
+
+
+def fold(
+    state: LimitState, seen: Observation, rules: LimitRules, now: datetime = NOW
+) -> LimitState:
+    return limits.fold(state, seen, rules, now)
+
 
 states = st.builds(
     LimitState,
     limit=st.floats(2, 200),
     slow_start=st.booleans(),
-    last_brake=st.sampled_from([None, "dropped", "engine"]),
+    last_brake=st.sampled_from([None, *Brake]),
+)
+signals = st.builds(
+    signal,
+    st.one_of(st.none(), st.integers(-300, 300)),
+    st.sampled_from([Brake.ENGINE, Brake.PROBE]),
 )
 observations = st.builds(
     Observation,
@@ -27,7 +50,9 @@ observations = st.builds(
     dropped=st.integers(0, 5),
     ignored=st.integers(0, 50),
     in_flight=st.integers(0, 300),
-    brake=st.sampled_from([None, "engine"]),
+    retry_after=st.sampled_from([timedelta(0), SECOND]),
+    signal=st.one_of(st.none(), signals),
+    watched=st.booleans(),
 )
 quiet = st.builds(
     Observation,
@@ -35,7 +60,19 @@ quiet = st.builds(
     ignored=st.integers(0, 50),
     in_flight=st.integers(0, 300),
 )
-trouble = st.sampled_from([Observation(dropped=1), Observation(brake="engine", successes=99)])
+drops = st.builds(
+    Observation,
+    dropped=st.integers(1, 50),
+    successes=st.integers(0, 50),
+    in_flight=st.integers(0, 300),
+)
+excess = st.builds(
+    Observation,
+    signal=st.builds(signal, st.integers(-300, -1)),
+    dropped=st.integers(0, 5),
+    in_flight=st.integers(0, 300),
+)
+trouble = st.one_of(drops, excess)
 
 
 def in_full_use(state: LimitState, successes: int) -> Observation:
@@ -54,11 +91,24 @@ def test_the_limit_stays_within_its_bounds(seen):
 
 
 @given(state=states, seen=trouble)
-def test_trouble_takes_away_at_least_a_slot_but_never_half(state, seen):
+def test_trouble_takes_away_at_least_a_slot(state, seen):
+    assert fold(state, seen, RULES).limit <= max(RULES.floor, state.limit - 1)
+
+
+@given(state=states, seen=drops)
+def test_drops_take_away_half_at_most_and_never_what_still_runs(state, seen):
     after = fold(state, seen, RULES)
 
-    assert after.limit <= max(RULES.floor, state.limit - 1)
-    assert after.limit >= min(state.limit - 1, state.limit * RULES.cut)
+    assert after.limit >= min(state.limit - 1, state.limit / 2)
+    assert after.limit >= min(state.limit - 1, state.limit * RULES.cut, seen.in_flight)
+
+
+@given(state=states, room=st.integers(-50, -1), in_flight=st.integers(0, 300))
+def test_the_watch_takes_away_what_it_names_from_what_is_in_use(state, room, in_flight):
+    after = fold(state, Observation(signal=signal(room), in_flight=in_flight), RULES)
+
+    used = min(state.limit, in_flight)
+    assert after.limit == max(RULES.floor, min(used + room, state.limit - 1))
 
 
 @given(one=states, other=states, seen=trouble)
@@ -74,7 +124,9 @@ def test_slow_start_ends_at_the_first_trouble(state, seen):
     after = fold(state, seen, RULES)
 
     assert not after.slow_start
-    assert after.last_brake == (seen.brake or "dropped")
+    assert after.last_brake is (Brake.DROPPED if seen.signal is None else seen.signal.brake)
+    assert after.reason
+    assert after.braked_at == NOW
 
 
 @given(state=states, later=st.lists(quiet, max_size=10))
@@ -136,7 +188,7 @@ def test_slow_start_doubles_per_round_trip():
 
 
 def test_after_trouble_a_round_trip_adds_one_step():
-    state = fold(LimitState(limit=50.0), Observation(dropped=1), RULES)
+    state = fold(LimitState(limit=50.0), Observation(dropped=1, in_flight=50), RULES)
 
     after = fold(state, in_full_use(state, 45), RULES)
 
@@ -177,12 +229,83 @@ def test_the_start_is_kept_within_the_bounds(start, limit):
 
 
 def test_observations_add_up():
-    one = Observation(successes=1, dropped=2, ignored=3, in_flight=4)
-    other = Observation(successes=10, in_flight=40, brake="engine")
+    one = Observation(successes=1, dropped=2, ignored=3, in_flight=4, retry_after=SECOND)
+    other = Observation(successes=10, in_flight=40, signal=signal(-2), watched=True)
 
     assert one + other == Observation(
-        successes=11, dropped=2, ignored=3, in_flight=44, brake="engine"
+        successes=11,
+        dropped=2,
+        ignored=3,
+        in_flight=44,
+        retry_after=SECOND,
+        signal=signal(-2),
+        watched=True,
     )
+
+
+@given(seen=excess)
+def test_calls_beyond_the_limit_are_aborted_for_a_while_after_the_watch_has_braked(seen):
+    after = fold(LimitState(limit=50.0), seen, RULES)
+
+    assert after.aborts(NOW)
+    assert not after.aborts(NOW + RULES.abort_for)
+
+
+@given(state=states, seen=drops)
+def test_drops_abort_nothing(state, seen):
+    assert not fold(state, seen, RULES).aborts(NOW)
+
+
+def test_nothing_grows_before_the_time_that_the_endpoint_named():
+    asked = Observation(dropped=1, in_flight=50, retry_after=9 * SECOND)
+    full = Observation(successes=50, in_flight=50)
+    state = fold(LimitState(limit=50.0), asked, RULES)
+
+    held = fold(state, full, RULES, NOW + 8 * SECOND)
+    free = fold(state, full, RULES, NOW + 9 * SECOND)
+
+    assert state.last_brake is Brake.RETRY_AFTER
+    assert held.limit == state.limit < free.limit
+
+
+def test_what_the_watch_finds_free_is_added_at_once():
+    state = LimitState(limit=10.0, slow_start=False)
+
+    assert fold(state, Observation(signal=signal(7), in_flight=10), RULES).limit == 17
+
+
+def test_free_slots_that_were_added_already_are_not_added_again():
+    """The engine does not show yet the calls that an earlier fold made room for."""
+    state = LimitState(limit=17.0, slow_start=False)
+
+    assert fold(state, Observation(signal=signal(7), in_flight=10), RULES).limit == 17
+
+
+def test_growth_waits_for_the_word_of_the_watch():
+    state = LimitState(limit=10.0)
+    full = Observation(successes=10, in_flight=10)
+
+    assert fold(state, full + Observation(watched=True), RULES).limit == 10
+    assert fold(state, full + Observation(watched=True, signal=signal(0)), RULES).limit == 10
+    assert fold(state, full + Observation(signal=signal(None)), RULES).limit == 20
+
+
+@given(state=states, hours=st.floats(0, 100))
+def test_what_was_learned_ages_towards_an_unknown_pool(state, hours):
+    start = initial(RULES).limit
+
+    after = aged(state, timedelta(hours=hours), RULES)
+
+    assert abs(after.limit - start) <= abs(state.limit - start)
+    assert (after.limit - start) * (state.limit - start) >= 0
+
+
+def test_an_idle_pool_goes_half_of_the_way_back_in_each_half_life():
+    state = LimitState(limit=108.0, slow_start=False)
+
+    assert aged(state, RULES.half_life, RULES).limit == pytest.approx(58)
+    assert aged(state, 2 * RULES.half_life, RULES).limit == pytest.approx(33)
+    assert aged(state, timedelta(seconds=59), RULES) == state
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,48 @@
 
 Vocabulary of Netflix' concurrency-limits: an outcome is a *success*, *ignored* (the request's own
 fault) or *dropped* (overload: 429, 503, time-out, connection error). The limit starts small and
-doubles per round trip until the first drop, then grows additively; trouble cuts it a little, at
-once and repeatedly, never by half. The limit grows only while it is used, so an idle pool does
-not run away. What was learned is kept between batches.
+doubles per round trip until the first trouble. Trouble of any kind is a *brake* with a name: it
+cuts the limit a little, at once and repeatedly. Afterwards the limit comes back quickly to just
+below where it was cut and then feels its way up slowly. It grows only while it is used, so an
+idle pool does not run away.
+
+What was learned is kept between batches and ages: while nothing happens, the limit moves back to
+that of an unknown pool, by half of the distance in each half-life.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+_MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops
+_ASLEEP = timedelta(minutes=1)  # without a fold: from then on a pool is idle
+
+
+class Brake(StrEnum):
+    """What can lower a limit or hold it down."""
+
+    DROPPED = "dropped"  # 429, 503, time-outs, broken connections
+    RETRY_AFTER = "retry_after"  # the endpoint has named a time: no growth until then
+    LATENCY = "latency"  # calls take longer for what they do than they did lately
+    ENGINE = "engine"  # the engine's metrics show a queue or a full cache
+    PROBE = "probe"  # a one-token request waits for its answer
+
+
+PROTECTIVE = frozenset({Brake.LATENCY, Brake.ENGINE, Brake.PROBE})
+"""Brakes that speak for interactive users: calls beyond the limit are aborted for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """What whoever watches the engine makes of it now (``core.brakes``)."""
+
+    brake: Brake  # engine or probe
+    room: int | None  # slots to give up (below 0), to add (above 0), neither (0); None: cannot say
+    reason: str  # for people
+    ttft_ms: float | None = None  # of the last answered probe; None: there was none
+    running: float | None = None  # requests in the engine, of anybody; None: no metrics
+    waiting: float | None = None  # requests in its queue; None: no metrics
+    cache: float | None = None  # share of its KV cache in use, 0..1; None: not told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +54,9 @@ class Observation:
     dropped: int = 0
     ignored: int = 0
     in_flight: int = 0  # calls running now
-    brake: str | None = None  # a further signal that says "too much", by name; None: none acts
+    retry_after: timedelta = timedelta(0)  # the longest pause that the endpoint asked for
+    signal: Signal | None = None  # news of the watch; None: there are none
+    watched: bool = False  # a watch is kept: growth waits for its word
 
     def __add__(self, other: "Observation") -> "Observation":
         return Observation(
@@ -26,7 +64,9 @@ class Observation:
             dropped=self.dropped + other.dropped,
             ignored=self.ignored + other.ignored,
             in_flight=self.in_flight + other.in_flight,
-            brake=self.brake or other.brake,
+            retry_after=max(self.retry_after, other.retry_after),
+            signal=self.signal or other.signal,
+            watched=self.watched or other.watched,
         )
 
 
@@ -37,8 +77,10 @@ class LimitRules:
     floor: int = 1
     ceiling: int = 256
     start: int = 8
-    cut: float = 0.9  # factor per fold with trouble
+    cut: float = 0.9  # factor per fold with drops
     step: float = 1.0  # slots added per round trip once slow start is over
+    half_life: timedelta = timedelta(hours=1)  # of what was learned, while nothing happens
+    abort_for: timedelta = timedelta(seconds=1)  # calls beyond the limit are aborted, after a brake
 
     def __post_init__(self) -> None:
         if not 1 <= self.floor <= self.ceiling:
@@ -55,7 +97,15 @@ class LimitState:
 
     limit: float
     slow_start: bool = True
-    last_brake: str | None = None  # what cut the limit last; None: nothing ever did
+    last_brake: Brake | None = None  # what cut the limit last; None: nothing ever did
+    reason: str | None = None  # the same for people
+    braked_at: datetime | None = None  # when it did
+    held_until: datetime | None = None  # the endpoint asked not to be sent more before
+    abort_until: datetime | None = None  # calls beyond the limit are aborted until then
+
+    def aborts(self, now: datetime) -> bool:
+        """Whether calls beyond the limit are to be aborted, not only waited for."""
+        return self.abort_until is not None and now < self.abort_until
 
 
 def initial(rules: LimitRules) -> LimitState:
@@ -67,28 +117,79 @@ def slots(state: LimitState) -> int:
     return max(1, int(state.limit))
 
 
-def fold(state: LimitState, seen: Observation, rules: LimitRules) -> LimitState:
-    """The state after ``seen``, within the bounds even if they have moved.
+def aged(state: LimitState, idle: timedelta, rules: LimitRules) -> LimitState:
+    """The state after nothing has happened for ``idle``."""
+    if idle < _ASLEEP:
+        return state
+    start = initial(rules).limit
+    kept = 0.5 ** (idle / rules.half_life)
+    return replace(state, limit=start + (state.limit - start) * kept)
+
+
+def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> LimitState:
+    """The state after ``seen``, within the bounds even if they have moved."""
+    if seen.retry_after:
+        until = now + seen.retry_after
+        state = replace(state, held_until=max(until, state.held_until or until))
+    if seen.signal is not None and seen.signal.room is not None and seen.signal.room < 0:
+        return _given_up(state, seen, seen.signal, rules, now)
+    if seen.dropped:
+        return _cut(state, seen, rules, now)
+    return replace(state, limit=_bounded(state.limit + _growth(state, seen, rules, now), rules))
+
+
+def _given_up(
+    state: LimitState, seen: Observation, signal: Signal, rules: LimitRules, now: datetime
+) -> LimitState:
+    """The watch says how many slots are too many of those in use."""
+    assert signal.room is not None
+    limit = min(state.limit - 1.0, min(state.limit, float(seen.in_flight)) + signal.room)
+    return replace(
+        state,
+        limit=_bounded(limit, rules),
+        slow_start=False,
+        last_brake=signal.brake,
+        reason=signal.reason,
+        braked_at=now,
+        abort_until=now + rules.abort_for if signal.brake in PROTECTIVE else None,
+    )
+
+
+def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> LimitState:
+    """Calls were dropped: at least as many were too many, unless that is what still runs."""
+    fit = max(state.limit - seen.dropped, float(seen.in_flight), state.limit * _MOST_CUT)
+    limit = min(state.limit * rules.cut, state.limit - 1.0, fit)
+    named = state.held_until is not None and now < state.held_until
+    reason = f"{seen.dropped} calls were refused, timed out or broke"
+    if named:
+        reason += ", and the endpoint named a time to wait"
+    return replace(
+        state,
+        limit=_bounded(limit, rules),
+        slow_start=False,
+        last_brake=Brake.RETRY_AFTER if named else Brake.DROPPED,
+        reason=reason,
+        braked_at=now,
+    )
+
+
+def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> float:
+    """Slots to add.
 
     Growth is spread over the successes of one round trip (as many as the limit), so it does not
     depend on how often it is folded. One fold adds at most one round trip's growth, however many
     short calls it saw: all of them ran under the old limit and prove nothing about a higher one.
     """
-    if seen.dropped or seen.brake:
-        return LimitState(
-            limit=_bounded(min(state.limit * rules.cut, state.limit - 1.0), rules),
-            slow_start=False,
-            last_brake=seen.brake or "dropped",
-        )
-    growth = 0.0
-    if 2 * seen.in_flight >= slots(state):
-        step = state.limit if state.slow_start else rules.step
-        growth = step * min(1.0, seen.successes / state.limit)
-    return LimitState(
-        limit=_bounded(state.limit + growth, rules),
-        slow_start=state.slow_start,
-        last_brake=state.last_brake,
-    )
+    if 2 * seen.in_flight < slots(state):
+        return 0.0
+    if state.held_until is not None and now < state.held_until:
+        return 0.0
+    if seen.signal is not None and seen.signal.room is not None:
+        return max(0.0, min(seen.in_flight + seen.signal.room - state.limit, seen.signal.room))
+    if seen.watched:
+        return 0.0
+    step = state.limit if state.slow_start else rules.step
+    return step * min(1.0, seen.successes / state.limit)
 
 
 def _bounded(limit: float, rules: LimitRules) -> float:

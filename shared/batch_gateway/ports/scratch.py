@@ -5,14 +5,14 @@ rebuilt the queue from the database and planted a new one. All times are the ser
 methods raise Unavailable when the server does not answer.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId
-from batch_gateway.core.limits import LimitState, Observation
+from batch_gateway.core.limits import LimitState, Observation, Signal
 from batch_gateway.core.model import LeaseRef, Tally, Ticket
 
 
@@ -95,54 +95,74 @@ class ShardQueue(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one holder tells about one pool."""
+
+    endpoint: str  # whose ceiling the pool shares with others
+    want: int  # in-flight calls plus those ready to start
+    in_use: int  # calls in flight
+    seen: Observation  # since the last report; its ``in_flight`` and ``watched`` are not looked at
+    aborted: int = 0  # calls aborted since the last report
+    ceiling: int | None = None  # of the pool, below the rules' own; None: no further bound
+    endpoint_ceiling: int | None = None  # of all pools of the endpoint together; None: no bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """Slots lent to one holder until the next sync, at most for the ``ttl`` it asked with."""
 
     slots: int  # may be below what is in use: start nothing until it is not
-    limit: int  # of the pool, for all holders together
+    limit: int  # of the pool, for all holders together, within all ceilings
     free: int  # slots of the pool that nobody wants now
     generation: str | None  # None: the scratch server lost its memory
+    excess: int = 0  # calls to abort at once, the youngest first: others need their slots
+    watch: bool = False  # this holder is the one to watch the engine until the next sync
+    in_flight: int = 0  # calls of all holders together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolState:
+    """How a pool stands, for people and for estimates."""
+
     pool: str
-    limit: LimitState
-    granted: int
+    endpoint: str
+    limit: LimitState  # with the last brake, its reason and its time
+    granted: int  # slots lent or in use
+    in_use: int  # calls in flight
+    wanted: int  # calls in flight and calls that could start
     holders: int
+    aborted: int  # calls aborted in favour of others since the pool is known
+    signal: Signal | None  # what the watch said last; None: nobody watches now
 
 
 class Slots(Protocol):
     """One limit per pool (``endpoint/model``), moved by all executors together.
 
-    The sum of the grants never exceeds the limit, except by calls that were already running when
-    it fell. Sharing is fair among holders and leaves no wanted slot idle for longer than a sync.
+    The sum of the grants never exceeds the limit, nor an endpoint's ceiling, nor the one of all
+    endpoints together, except by calls that were already running when it fell. Sharing is fair
+    among holders, and among pools under the same ceiling, and leaves no wanted slot idle for
+    longer than a sync.
     """
 
     async def sync(
-        self,
-        pool: str,
-        holder: ActivationId,
-        *,
-        want: int,
-        in_use: int,
-        seen: Observation,
-        ttl: timedelta,
-    ) -> Grant:
-        """Report what happened since the last sync and learn the present grant.
+        self, holder: ActivationId, reports: Mapping[str, Report], *, ttl: timedelta
+    ) -> Mapping[str, Grant]:
+        """Report what happened since the last sync and learn the present grants, by pool.
 
-        ``want`` is in-flight calls plus those ready to start. What all holders saw is folded into
-        the pool's limit by ``core.limits`` at most once per controller interval; the calls in
-        flight are the ``in_use`` of all holders, not what ``seen`` says. While the generation is
-        missing or younger than ``ttl``, the grant is at most what is in use.
+        What all holders saw is folded into a pool's limit by ``core.limits`` at most once per
+        controller interval; the calls in flight are the ``in_use`` of all holders. While the
+        generation is missing or younger than ``ttl``, a grant is at most what is in use. One
+        holder of a pool at a time is asked to watch its engine; when it falls silent, another.
         """
         ...
 
-    async def leave(self, pool: str, holder: ActivationId) -> None:
-        """Give all slots back at once."""
+    async def leave(self, holder: ActivationId, pools: Sequence[str]) -> None:
+        """Give all slots of these pools back at once."""
         ...
 
-    async def pools(self) -> Sequence[PoolState]: ...
+    async def pools(self) -> Sequence[PoolState]:
+        """All pools that are not forgotten."""
+        ...
 
 
 class Activations(Protocol):

@@ -12,9 +12,12 @@ class Route:
     """The endpoint of one model, and the pool of slots that its calls share."""
 
     pool: str  # endpoint/model
+    endpoint: str  # name of the endpoint
     base_url: str  # without a trailing slash; a line's url is appended
     headers: dict[str, str]
     timeout: timedelta  # of one call
+    ceiling: int | None = None  # of the pool's slots; None: that of the settings only
+    endpoint_ceiling: int | None = None  # of all pools of the endpoint together; None: no bound
 
 
 class Routes(Protocol):
@@ -37,6 +40,7 @@ class OneEndpoint:
             return None
         return Route(
             pool=f"default/{model}",
+            endpoint="default",
             base_url=self._inference.url.rstrip("/"),
             headers=self.headers,
             timeout=timedelta(seconds=self._inference.timeout_s),

@@ -1,5 +1,6 @@
 """How models are called: how many calls at once, how often again, and where."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field, SecretStr
@@ -15,6 +16,8 @@ class Limits(Group):
     """Slots that are left whatever happens."""
     ceiling: Positive = 256
     """Slots of a pool at most."""
+    total: Positive | None = None
+    """Slots of all pools together, over all executors; None: no such bound."""
     cut: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Factor by which trouble lowers a limit, at each controller interval that sees some."""
     step: Annotated[float, Field(gt=0)] = 1.0
@@ -22,10 +25,19 @@ class Limits(Group):
     interval_s: Seconds = 0.2
     """How often a pool's limit is reconsidered."""
 
+    half_life_s: Seconds = 3600
+    """An idle pool's limit goes back to that of an unknown one, by half of the way in this time:
+    what was learned yesterday evening may be wrong in the morning."""
+
     @property
     def rules(self) -> LimitRules:
         return LimitRules(
-            floor=self.floor, ceiling=self.ceiling, start=self.start, cut=self.cut, step=self.step
+            floor=self.floor,
+            ceiling=self.ceiling,
+            start=self.start,
+            cut=self.cut,
+            step=self.step,
+            half_life=timedelta(seconds=self.half_life_s),
         )
 
 

@@ -59,6 +59,7 @@ def open_scratch_server(settings: Settings) -> Scratch:
         prefix=settings.scratch.prefix,
         rules=settings.limits.rules,
         interval=timedelta(seconds=settings.limits.interval_s),
+        total=settings.limits.total,
     )
 
 

@@ -1,14 +1,16 @@
 """Slots: sharing, cuts, dead holders, the controller behind them, and the time after a wipe."""
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_own, settle, sync
 
 from batch_gateway.adapters.scratch import RedisScratch
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import LimitRules, LimitState, Observation
-from batch_gateway.ports.scratch import Grant
+from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
+from batch_gateway.ports.scratch import Grant, Report
 
 pytestmark = pytest.mark.redis
 
@@ -25,14 +27,20 @@ async def moving(redis_url):
     await scratch.close()
 
 
+async def expire_watch(scratch: RedisScratch) -> None:
+    """As if its keeper had been silent for long."""
+    state = f"{scratch._keys.slots}:limit:{POOL}"
+    await scratch._client.hset(state, "watch_until", "0")
+
+
 async def test_one_holder_gets_what_he_wants_up_to_the_limit(scratch: RedisScratch) -> None:
     await settle(scratch, "g1")
 
     modest = await sync(scratch, "a", want=3)
     greedy = await sync(scratch, "a", want=300)
 
-    assert modest == Grant(slots=3, limit=START, free=START - 3, generation="g1")
-    assert greedy == Grant(slots=START, limit=START, free=0, generation="g1")
+    assert modest == Grant(slots=3, limit=START, free=START - 3, generation="g1", watch=True)
+    assert greedy == Grant(slots=START, limit=START, free=0, generation="g1", watch=True)
 
 
 async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisScratch) -> None:
@@ -81,7 +89,7 @@ async def test_leaving_gives_everything_back_at_once(scratch: RedisScratch) -> N
     await settle(scratch)
     await sync(scratch, "a", want=8)
 
-    await scratch.slots.leave(POOL, ActivationId("a"))
+    await scratch.slots.leave(ActivationId("a"), [POOL])
 
     assert (await sync(scratch, "b", want=8)).slots == 8
 
@@ -103,7 +111,9 @@ async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratch
     (state,) = await moving.slots.pools()
 
     assert (state.pool, state.granted, state.holders) == (POOL, 5, 2)
-    assert state.limit == LimitState(limit=7.0, slow_start=False, last_brake="dropped")
+    assert (state.in_use, state.wanted, state.endpoint) == (2, 5, "engine")
+    assert (state.limit.limit, state.limit.last_brake) == (7.0, Brake.DROPPED)
+    assert state.limit.reason == "1 calls were refused, timed out or broke"
 
 
 async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisScratch) -> None:
@@ -160,12 +170,128 @@ async def test_all_holders_calls_count_as_use(moving: RedisScratch) -> None:
     assert grant.limit == 12
 
 
-async def test_a_brake_is_reported_by_name(moving: RedisScratch) -> None:
-    await sync(moving, "a", want=8, in_use=8, seen=Observation(successes=9, brake="engine queue"))
+QUEUE = Signal(brake=Brake.ENGINE, room=-3, reason="3 requests wait", running=32, waiting=3)
 
+
+async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
+    moving: RedisScratch,
+) -> None:
+    await sync(moving, "a", want=4, in_use=4)
+    await sync(moving, "b", want=4, in_use=4)
+    before = datetime.now(UTC)
+
+    mine = await sync(moving, "a", want=4, in_use=4, seen=Observation(signal=QUEUE))
+    other = await sync(moving, "b", want=4, in_use=4)
     (state,) = await moving.slots.pools()
 
-    assert state.limit == LimitState(limit=7.0, slow_start=False, last_brake="engine queue")
+    assert mine.limit == other.limit == 5
+    assert (mine.excess, other.excess) == (2, 1)
+    assert state.signal == QUEUE
+    assert (state.limit.last_brake, state.limit.reason) == (Brake.ENGINE, "3 requests wait")
+    assert state.limit.braked_at is not None
+    assert abs(state.limit.braked_at - before) < timedelta(minutes=1)
+
+
+async def test_news_of_the_watch_are_folded_once(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=8, in_use=8, seen=Observation(signal=QUEUE))
+
+    assert (await sync(moving, "a", want=8, in_use=5)).limit == 5
+
+
+async def test_while_a_watch_is_kept_a_limit_does_not_grow_without_its_word(
+    moving: RedisScratch,
+) -> None:
+    quiet = replace(QUEUE, room=0)
+    await sync(moving, "a", want=50, in_use=8, seen=Observation(signal=quiet))
+
+    grant = await sync(moving, "a", want=50, in_use=8, seen=Observation(successes=8))
+
+    assert grant.limit == START
+
+
+async def test_drops_make_nobody_abort_a_call(moving: RedisScratch) -> None:
+    await sync(moving, "a", want=8)
+
+    assert (await sync(moving, "a", want=8, in_use=8, seen=DROP)).excess == 0
+
+
+async def test_one_holder_watches_until_he_falls_silent(scratch: RedisScratch) -> None:
+    first = await sync(scratch, "a", want=8)
+    second = await sync(scratch, "b", want=8)
+    still = await sync(scratch, "a", want=8)
+    await expire_watch(scratch)
+    after = await sync(scratch, "b", want=8)
+    back = await sync(scratch, "a", want=8)
+
+    assert [one.watch for one in (first, second, still, after, back)] == [
+        *(True, False, True),
+        *(True, False),
+    ]
+
+
+async def test_aborted_calls_are_counted(scratch: RedisScratch) -> None:
+    await sync(scratch, "a", want=8, aborted=2)
+    await sync(scratch, "b", want=8, aborted=3)
+
+    (state,) = await scratch.slots.pools()
+
+    assert state.aborted == 5
+
+
+async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisScratch) -> None:
+    low = await sync(moving, "a", want=50, in_use=2, ceiling=3)
+    high = await sync(moving, "a", want=50, in_use=3, ceiling=30)
+
+    assert (low.slots, low.limit) == (3, 3)
+    assert high.limit == 3  # what it has learned meanwhile, and grows from
+
+
+async def test_an_endpoint_shares_its_ceiling_among_its_pools(scratch: RedisScratch) -> None:
+    await settle(scratch)
+
+    async def ask(pool: str, want: int, in_use: int = 0, endpoint: str = "engine") -> Grant:
+        return await sync(
+            scratch, "a", want, in_use, pool=pool, endpoint=endpoint, endpoint_ceiling=6
+        )
+
+    first = await ask("engine/one", want=50)
+    second = await ask("engine/two", want=50)
+    fewer = await ask("engine/one", want=50, in_use=3)
+    then = await ask("engine/two", want=50)
+    elsewhere = await ask("other/one", want=50, endpoint="other")
+
+    assert (first.slots, first.limit) == (6, 6)
+    assert second.slots == 0  # the first one's calls run
+    assert fewer.slots == then.slots == 3
+    assert elsewhere.slots == 6
+
+
+async def test_the_total_bounds_all_endpoints_together(redis_url: str) -> None:
+    scratch = open_own(redis_url, total=10)
+    await settle(scratch)
+
+    one = await sync(scratch, "a", want=50, pool="one/m", endpoint="one")
+    two = await sync(scratch, "b", want=50, pool="two/m", endpoint="two")
+    modest = await sync(scratch, "a", want=2, pool="one/m", endpoint="one")
+    rest = await sync(scratch, "b", want=50, pool="two/m", endpoint="two")
+
+    assert (one.slots, two.slots) == (START, 10 - START)
+    assert (modest.slots, rest.slots) == (2, 8)
+    await scratch.close()
+
+
+async def test_several_pools_are_synced_at_once(scratch: RedisScratch) -> None:
+    await settle(scratch)
+    reports = {
+        f"engine/{n}": Report(
+            endpoint="engine", want=5, in_use=0, seen=Observation(), endpoint_ceiling=8
+        )
+        for n in range(4)
+    }
+
+    grants = await scratch.slots.sync(ActivationId("a"), reports, ttl=MINUTE)
+
+    assert [grants[pool].slots for pool in reports] == [2, 2, 2, 2]
 
 
 async def test_what_is_seen_between_two_folds_is_added_up(redis_url: str) -> None:
@@ -190,7 +316,7 @@ async def test_another_process_goes_on_from_the_learned_limit(redis_url: str) ->
     await settle(first)
     await sync(first, "a", want=50)
     await sync(first, "a", want=50, in_use=8, seen=Observation(successes=8))
-    await first.slots.leave(POOL, ActivationId("a"))
+    await first.slots.leave(ActivationId("a"), [POOL])
     second = another_process(first, redis_url, interval=HOUR)
 
     assert (await sync(second, "b", want=50)).slots == 16
@@ -198,7 +324,7 @@ async def test_another_process_goes_on_from_the_learned_limit(redis_url: str) ->
     await second.close()
 
 
-async def test_an_idle_pool_is_forgotten_after_an_hour(moving: RedisScratch) -> None:
+async def test_an_idle_pool_is_forgotten_after_ten_half_lives(moving: RedisScratch) -> None:
     await sync(moving, "a", want=8)
 
     lifetimes = [
@@ -206,7 +332,7 @@ async def test_an_idle_pool_is_forgotten_after_an_hour(moving: RedisScratch) -> 
         for kind in ("limit", "holders")
     ]
 
-    assert all(0 < lifetime <= 3_600_000 for lifetime in lifetimes)
+    assert all(0 < lifetime <= 36_000_000 for lifetime in lifetimes)
 
 
 async def test_without_a_generation_only_running_calls_are_granted(scratch: RedisScratch) -> None:
@@ -228,7 +354,7 @@ async def test_for_one_grace_period_after_planting_only_running_calls_are_grante
     early = await sync(scratch, "a", want=8, in_use=2, ttl=HOUR)
     late = await sync(scratch, "a", want=8, in_use=2, ttl=NO_TIME)
 
-    assert early == Grant(slots=2, limit=START, free=0, generation="g2")
+    assert (early.slots, early.generation) == (2, "g2")
     assert late.slots == 8
 
 

@@ -38,6 +38,7 @@ class RedisScratch:
         keys: Keys,
         rules: LimitRules,
         interval: timedelta,
+        total: int | None,
         weights: Mapping[TenantId, float],
     ) -> None:
         scripts = Scripts(client)
@@ -48,7 +49,7 @@ class RedisScratch:
         self._rebuild_begin = scripts.load("rebuild_begin")
         self._rebuild_end = scripts.load("rebuild_end")
         self.queue = RedisQueue(scripts, keys.queue, weights)
-        self.slots = RedisSlots(client, scripts, keys, rules, interval)
+        self.slots = RedisSlots(client, scripts, keys, rules, interval, total)
         self.activations = RedisActivations(client, scripts, keys)
         self.control = RedisControl(client, url, keys.control)
         self.progress = RedisProgress(client, scripts, keys.progress)
@@ -87,11 +88,13 @@ def open_scratch(
     prefix: str,
     rules: LimitRules,
     interval: timedelta,
+    total: int | None = None,
     weights: Mapping[TenantId, float] = _NO_WEIGHTS,
 ) -> RedisScratch:
     """The scratch server at ``url`` (redis://, rediss:// or unix://); connects on first use.
 
-    ``interval``: how often a pool's limit is reconsidered. ``weights``: shares of the fair lane
+    ``interval``: how often a pool's limit is reconsidered. ``total``: ceiling of all pools
+    together, None for no bound. ``weights``: shares of the fair lane
     by tenant, 1 where nothing is said.
     """
     return RedisScratch(
@@ -100,5 +103,6 @@ def open_scratch(
         keys=Keys(prefix),
         rules=rules,
         interval=interval,
+        total=total,
         weights=weights,
     )

@@ -1,24 +1,29 @@
 """Slots on Redis: one limit per pool, lent to holders in short-lived grants.
 
-A sync is one script: it drops holders that have gone silent, shares the limit out fairly by what
-everybody wants, and never lends more than the limit minus what all others hold on record. On
-record is the greater of granted and in use, so a lowered limit is reached by grants that only
-fall, and a rise never overtakes calls that still run.
+A sync is one script for all pools of a holder: it drops holders that have gone silent, shares the
+limits out fairly by what everybody wants, and never lends more than the limit minus what all
+others hold on record. On record is the greater of granted and in use, so a lowered limit is
+reached by grants that only fall, and a rise never overtakes calls that still run. Ceilings of an
+endpoint and of all endpoints are kept the same way: they are shared fairly among their pools, and
+no grant exceeds what the records of all others leave.
 
 What holders see is added up on the server. Once per controller interval one caller takes the sum
 away, folds it (``core.limits``) and sets the new limit by compare-and-set; if somebody else has
-set it meanwhile, his view was as good, and this one is dropped.
+set it meanwhile, his view was as good, and this one is dropped. The same script makes one holder
+of each pool its watcher, for as long as he keeps syncing.
 
 After a wipe the server does not know which calls are running. Until a generation is planted, and
 for one lifetime of a grant after it, holders are granted at most what they report as in use; when
 that time is over, whoever has not reported has no calls any more. The limit begins anew.
-A pool that nobody syncs is remembered for an hour, then it starts like an unknown one.
+What an idle pool has learned ages (``core.limits``); after ten half-lives it is forgotten.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 
 from batch_gateway.adapters.scratch.keys import Keys
@@ -28,32 +33,52 @@ from batch_gateway.core.limits import (
     LimitRules,
     LimitState,
     Observation,
+    Signal,
+    aged,
     fold,
     initial,
     slots,
 )
-from batch_gateway.ports.scratch import Grant, PoolState
+from batch_gateway.ports.scratch import Grant, PoolState, Report
 
-_MEMORY = timedelta(hours=1)
+_HALF_LIVES = 10  # after which an idle pool is forgotten
+_WATCH = timedelta(seconds=1)  # a watcher, or his word, is good for so long
+
+_encode = msgspec.json.Encoder().encode
+_decode_state = msgspec.json.Decoder(LimitState).decode
+_decode_signal = msgspec.json.Decoder(Signal).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Synced:
-    granted: int
-    wanted: int  # by all holders together
-    generation: str | None
-    state: LimitState
-    version: str
-    seen: Observation | None  # None: it is not time to fold
+    """What the server said about one pool."""
 
-    def grant(self, state: LimitState) -> Grant:
-        """What the caller is told under ``state``; a cut binds him before the next sync."""
-        limit = slots(state)
+    grant: int
+    share: int  # the holder's, if no call were running
+    state: LimitState
+    wanted: int  # by all holders together
+    in_flight: int  # of all holders together
+    version: str
+    watch: bool
+    bound: int | None  # what ceilings leave of the limit; None: all of it
+    seen: Observation | None  # None: it is not time to fold
+    idle: timedelta  # before ``seen``
+
+    def granted(
+        self, state: LimitState, in_use: int, *, generation: str | None, now: datetime
+    ) -> Grant:
+        """What the holder is told under ``state``; a cut binds him before the next sync."""
+        limit = slots(state) if self.bound is None else min(self.bound, slots(state))
+        before = slots(self.state) if self.bound is None else self.bound
+        share = min(self.share, self.share * limit // max(1, before))
         return Grant(
-            slots=min(self.granted, limit),
+            slots=min(self.grant, limit),
             limit=limit,
             free=max(0, limit - self.wanted),
-            generation=self.generation,
+            generation=generation,
+            excess=max(0, in_use - share) if state.aborts(now) else 0,
+            watch=self.watch,
+            in_flight=self.in_flight,
         )
 
 
@@ -65,116 +90,164 @@ class RedisSlots:
         keys: Keys,
         rules: LimitRules,
         interval: timedelta,
+        total: int | None,
     ) -> None:
+        """``total``: the ceiling of all pools together; None: there is none."""
         self._client = client
         self._root = keys.slots
         self._generation = keys.generation
         self._rules = rules
         self._interval = interval
+        self._total = total
+        self._memory = milliseconds(_HALF_LIVES * rules.half_life)
         self._sync = scripts.load("slots_sync")
         self._commit = scripts.load("slots_commit")
         self._pools = scripts.load("slots_pools")
 
     async def sync(
-        self,
-        pool: str,
-        holder: ActivationId,
-        *,
-        want: int,
-        in_use: int,
-        seen: Observation,
-        ttl: timedelta,
-    ) -> Grant:
-        synced = await self._report(pool, holder, want, in_use, seen, ttl)
-        if synced.seen is None:
-            return synced.grant(synced.state)
-        state = fold(synced.state, synced.seen, self._rules)
-        if state == synced.state or not await self._set(pool, synced.version, state):
-            return synced.grant(synced.state)
-        return synced.grant(state)
-
-    async def leave(self, pool: str, holder: ActivationId) -> None:
-        async with translated():
-            await self._client.hdel(f"{self._root}:holders:{pool}", holder)
-
-    async def pools(self) -> Sequence[PoolState]:
-        return [
-            PoolState(
-                pool=pool,
-                limit=_state(limit, slow_start, last_brake),
-                granted=granted,
-                holders=holders,
-            )
-            for pool, limit, slow_start, last_brake, granted, holders in await self._pools(
-                [self._root], [repr(initial(self._rules).limit)]
-            )
-        ]
-
-    async def _report(
-        self,
-        pool: str,
-        holder: ActivationId,
-        want: int,
-        in_use: int,
-        seen: Observation,
-        ttl: timedelta,
-    ) -> _Synced:
-        answer = await self._sync(
+        self, holder: ActivationId, reports: Mapping[str, Report], *, ttl: timedelta
+    ) -> Mapping[str, Grant]:
+        now_ms, generation, answers = await self._sync(
             [self._root, self._generation],
             [
-                pool,
                 holder,
-                want,
-                in_use,
-                seen.successes,
-                seen.dropped,
-                seen.ignored,
-                seen.brake or "",
                 milliseconds(ttl),
                 milliseconds(self._interval),
                 repr(initial(self._rules).limit),
-                milliseconds(_MEMORY),
+                self._memory,
+                self._total or 0,
+                milliseconds(_WATCH),
+                *(word for pool, report in reports.items() for word in _spelled(pool, report)),
             ],
         )
-        granted, limit, slow_start, last_brake, wanted, generation, version, sums = answer
-        state = _state(limit, slow_start, last_brake)
-        return _Synced(
-            granted=granted,
-            wanted=wanted,
-            generation=generation,
-            state=state,
-            version=version,
-            seen=_observation(*sums) if sums else None,
+        now = _instant(now_ms)
+        synced = {pool: _synced(answer) for pool, answer in zip(reports, answers, strict=True)}
+        states = await self._fold(synced, reports, now)
+        return {
+            pool: one.granted(states[pool], reports[pool].in_use, generation=generation, now=now)
+            for pool, one in synced.items()
+        }
+
+    async def leave(self, holder: ActivationId, pools: Sequence[str]) -> None:
+        async with translated():
+            for pool in pools:
+                await self._client.hdel(f"{self._root}:holders:{pool}", holder)
+
+    async def pools(self) -> Sequence[PoolState]:
+        _now, found = await self._pools(
+            [self._root], [repr(initial(self._rules).limit), milliseconds(_WATCH)]
         )
+        return [_pool_state(one, self._rules) for one in found]
 
-    async def _set(self, pool: str, version: str, state: LimitState) -> bool:
-        committed = await self._commit(
-            [self._root],
-            [
-                pool,
-                version,
-                repr(state.limit),
-                int(state.slow_start),
-                state.last_brake or "",
-                milliseconds(_MEMORY),
-            ],
-        )
-        return bool(committed)
+    async def _fold(
+        self, synced: Mapping[str, _Synced], reports: Mapping[str, Report], now: datetime
+    ) -> Mapping[str, LimitState]:
+        """The pools' present states, after folding what is to be folded."""
+        states = {pool: one.state for pool, one in synced.items()}
+        changed = {}
+        for pool, one in synced.items():
+            if one.seen is None:
+                continue
+            rules = _bounded_rules(self._rules, reports[pool].ceiling)
+            state = fold(aged(one.state, one.idle, rules), one.seen, rules, now)
+            if state != one.state:
+                changed[pool] = state
+        if changed:
+            words = [
+                word
+                for pool, state in changed.items()
+                for word in (pool, synced[pool].version, repr(state.limit), _encode(state).decode())
+            ]
+            done = await self._commit([self._root], [self._memory, *words])
+            states |= {
+                pool: state
+                for (pool, state), was_set in zip(changed.items(), done, strict=True)
+                if was_set
+            }
+        return states
 
 
-def _state(limit: str, slow_start: str, last_brake: str) -> LimitState:
-    return LimitState(
-        limit=float(limit), slow_start=slow_start == "1", last_brake=last_brake or None
+def _bounded_rules(rules: LimitRules, ceiling: int | None) -> LimitRules:
+    if ceiling is None or ceiling >= rules.ceiling:
+        return rules
+    return replace(rules, ceiling=max(1, ceiling), floor=min(rules.floor, max(1, ceiling)))
+
+
+def _spelled(pool: str, report: Report) -> Sequence[str | int]:
+    seen = report.seen
+    return (
+        pool,
+        report.endpoint,
+        report.endpoint_ceiling or 0,
+        report.ceiling or 0,
+        report.want,
+        report.in_use,
+        report.aborted,
+        seen.successes,
+        seen.dropped,
+        seen.ignored,
+        milliseconds(seen.retry_after),
+        "" if seen.signal is None else _encode(seen.signal).decode(),
+    )
+
+
+def _synced(answer: Sequence[Any]) -> _Synced:
+    grant, share, limit, learned, wanted, in_flight, version, watch, bound, seen = answer
+    return _Synced(
+        grant=grant,
+        share=share,
+        state=_state(limit, learned),
+        wanted=wanted,
+        in_flight=in_flight,
+        version=version,
+        watch=bool(watch),
+        bound=None if bound < 0 else bound,
+        seen=None if seen is None else _observation(in_flight, *seen),
+        idle=timedelta(0) if seen is None else timedelta(milliseconds=seen[6] or 0),
     )
 
 
 def _observation(
-    successes: int, dropped: int, ignored: int, in_flight: int, brake: str
+    in_flight: int,
+    successes: int,
+    dropped: int,
+    ignored: int,
+    retry_after_ms: int,
+    signal: str,
+    watched: int,
+    _idle_ms: int | None,
 ) -> Observation:
     return Observation(
         successes=successes,
         dropped=dropped,
         ignored=ignored,
         in_flight=in_flight,
-        brake=brake or None,
+        retry_after=timedelta(milliseconds=retry_after_ms),
+        signal=_decode_signal(signal) if signal else None,
+        watched=bool(watched),
     )
+
+
+def _state(limit: str, learned: str) -> LimitState:
+    return _decode_state(learned) if learned else LimitState(limit=float(limit))
+
+
+def _pool_state(found: Sequence[Any], rules: LimitRules) -> PoolState:
+    pool, endpoint, limit, learned, granted, in_use, wanted, holders, aborted, idle_ms, signal = (
+        found
+    )
+    return PoolState(
+        pool=pool,
+        endpoint=endpoint,
+        limit=aged(_state(limit, learned), timedelta(milliseconds=idle_ms or 0), rules),
+        granted=granted,
+        in_use=in_use,
+        wanted=wanted,
+        holders=holders,
+        aborted=aborted,
+        signal=_decode_signal(signal) if signal else None,
+    )
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

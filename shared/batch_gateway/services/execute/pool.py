@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from batch_gateway.core.limits import Observation
 from batch_gateway.core.retry import Outcome, pause
-from batch_gateway.ports.scratch import Grant
+from batch_gateway.ports.scratch import Grant, Report
 from batch_gateway.services.execute.attempt import Attempts, Ended
 from batch_gateway.services.execute.holding import Holding, Work
 from batch_gateway.services.routing import Route
@@ -45,7 +45,7 @@ class Pool:
         self._stop_calls_at = stop_calls_at
         self._advanced = advanced
         self._runners: dict[asyncio.Task[None], Work | None] = {}
-        self._successes = self._dropped = self._ignored = 0
+        self._seen = Observation()  # since the last report
         self._refusals = 0  # drops in a row
         self._paused_until = 0.0  # loop.time()
 
@@ -83,22 +83,22 @@ class Pool:
             startable = 1  # keeps the pool known while all its lines wait
         return min(self._most, self.in_use + startable)
 
-    def seen(self) -> Observation:
-        """What happened since the last call of this method."""
-        seen = Observation(
-            successes=self._successes,
-            dropped=self._dropped,
-            ignored=self._ignored,
-            in_flight=self.in_use,
+    def report(self) -> Report:
+        """What is wanted, and what happened since the last report."""
+        report = Report(
+            endpoint=self.route.endpoint,
+            want=self.want(),
+            in_use=self.in_use,
+            seen=self._seen,
+            ceiling=self.route.ceiling,
+            endpoint_ceiling=self.route.endpoint_ceiling,
         )
-        self._successes = self._dropped = self._ignored = 0
-        return seen
+        self._seen = Observation()
+        return report
 
-    def unseen(self, seen: Observation) -> None:
-        """Undo ``seen``: it could not be reported."""
-        self._successes += seen.successes
-        self._dropped += seen.dropped
-        self._ignored += seen.ignored
+    def unreported(self, report: Report) -> None:
+        """Undo ``report``: it did not reach anybody."""
+        self._seen += report.seen
 
     def granted(self, grant: Grant) -> None:
         self.grant = grant.slots
@@ -186,13 +186,13 @@ class Pool:
         """Report the outcome; pause the pool when every slot has been refused in a row."""
         match ended.verdict.outcome:
             case Outcome.SUCCESS:
-                self._successes += 1
+                self._seen += Observation(successes=1)
                 self._refusals = 0
             case Outcome.IGNORED:
-                self._ignored += 1
+                self._seen += Observation(ignored=1)
                 self._refusals = 0
             case Outcome.DROPPED:
-                self._dropped += 1
+                self._seen += Observation(dropped=1, retry_after=ended.retry_after or timedelta(0))
                 self._refusals += 1
         rounds = self._refusals // max(1, self.grant)
         if rounds:

@@ -6,7 +6,7 @@ starts nothing and aborts what runs, before others are granted the same slots.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
@@ -107,39 +107,40 @@ class Pools:
         """Sync until cancelled."""
         while True:
             try:
-                async with asyncio.TaskGroup() as group:
-                    for pool in list(self):
-                        group.create_task(self._sync(pool))
+                await self._sync()
                 self._synced_at = asyncio.get_running_loop().time()
-            except* Temporary as errors:
-                self._out_of_touch(errors.exceptions[0])
+            except Temporary as error:
+                self._out_of_touch(error)
             await signal_or(self._sync_now, self._rules.slot_sync_s)
 
-    async def _sync(self, pool: Pool) -> None:
-        if not pool.holdings and not pool.in_use:
-            del self._pools[pool.route.pool]
-            await self._slots.leave(pool.route.pool, self._holder)
+    async def _sync(self) -> None:
+        await self._leave([pool for pool in self if not pool.holdings and not pool.in_use])
+        if not self._pools:
             return
-        seen = pool.seen()
+        reports = {name: pool.report() for name, pool in self._pools.items()}
         try:
-            grant = await self._slots.sync(
-                pool.route.pool,
-                self._holder,
-                want=pool.want(),
-                in_use=pool.in_use,
-                seen=seen,
-                ttl=timedelta(seconds=self._rules.slot_ttl_s),
+            grants = await self._slots.sync(
+                self._holder, reports, ttl=timedelta(seconds=self._rules.slot_ttl_s)
             )
         except Temporary:
-            pool.unseen(seen)
+            for name, report in reports.items():
+                self._pools[name].unreported(report)
             raise
-        if grant.generation is None:
+        for name, grant in grants.items():
+            self._pools[name].granted(grant)
+        if any(grant.generation is None for grant in grants.values()):
             await self._memory_lost()
-        pool.granted(grant)
         now = asyncio.get_running_loop().time()
-        if grant.free > 0 and pool.full and now - self._woke_at > _WAKE_EVERY_S:
+        help_wanted = any(grants[name].free > 0 and self._pools[name].full for name in grants)
+        if help_wanted and now - self._woke_at > _WAKE_EVERY_S:
             self._woke_at = now
             await self._waker.wake()
+
+    async def _leave(self, pools: Sequence[Pool]) -> None:
+        if pools:
+            await self._slots.leave(self._holder, [pool.route.pool for pool in pools])
+        for pool in pools:
+            del self._pools[pool.route.pool]
 
     def _out_of_touch(self, error: BaseException) -> None:
         silent = asyncio.get_running_loop().time() - self._synced_at
@@ -151,8 +152,7 @@ class Pools:
 
     async def leave(self) -> None:
         """Give all slots back; they would expire by themselves."""
-        for pool in list(self):
-            try:
-                await self._slots.leave(pool.route.pool, self._holder)
-            except Temporary as error:
-                logger.debug("Slots expire by themselves: %s", error, extra={"action": "slots"})
+        try:
+            await self._leave(list(self))
+        except Temporary as error:
+            logger.debug("Slots expire by themselves: %s", error, extra={"action": "slots"})
