@@ -1,6 +1,7 @@
 """Where things are kept in the FileStore: keys made of ids, never of a client's words.
 
     files/FILE                                        uploads and results
+    orders/FILE                                       in which order the results in FILE came about
     uploads/UPLOAD/PART                               parts of an upload that is not complete
     work/BATCH/ATTEMPT/SHARD/lines.jsonl              request lines of one shard
     work/BATCH/ATTEMPT/SHARD/parts/EPOCH-TOKEN/SEQ-LINES-SHA.jsonl   result lines of that shard
@@ -20,6 +21,11 @@ _DIGEST = 16  # hex digits of the sha256 in a part's key
 
 def file_key(file: FileId) -> str:
     return f"files/{file}"
+
+
+def order_key(file: FileId) -> str:
+    """Of the completion order that is kept with a result file."""
+    return f"orders/{file}"
 
 
 def upload_prefix(upload: UploadId) -> str:
@@ -47,10 +53,14 @@ def parts_prefix(shard: Shard) -> str:
     return f"{shard.key.rpartition('/')[0]}/parts/"
 
 
+def lease_prefix(shard: Shard) -> str:
+    """Under which the parts of the present lease of ``shard`` are."""
+    return f"{parts_prefix(shard)}{shard.epoch:06d}-{shard.token}/"
+
+
 def part_key(shard: Shard, sequence: int, content: bytes, lines: int) -> str:
     digest = hashlib.sha256(content).hexdigest()[:_DIGEST]
-    lease = f"{shard.epoch:06d}-{shard.token}"
-    return f"{parts_prefix(shard)}{lease}/{sequence:06d}-{lines}-{digest}.jsonl"
+    return f"{lease_prefix(shard)}{sequence:06d}-{lines}-{digest}.jsonl"
 
 
 def part_of_key(key: str) -> tuple[int, Part] | None:

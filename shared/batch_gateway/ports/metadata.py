@@ -113,11 +113,12 @@ class BatchRows(Protocol):
         *,
         limit: int,
         after: BatchId | None = None,
+        offset: int = 0,
         only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
         """Newest first (ties by id). None when ``after`` names no batch of the tenant.
 
-        ``after`` need not be one that ``only`` admits.
+        ``after`` need not be one that ``only`` admits; ``offset`` passes over so many that it does.
         """
         ...
 

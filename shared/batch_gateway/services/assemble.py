@@ -33,6 +33,7 @@ from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.merge import Merge, Product
+from batch_gateway.services.order import OrderLog, blobs_of
 from batch_gateway.services.parts import Results, read_blob, read_recorded
 from batch_gateway.services.survey import read_lines
 
@@ -175,7 +176,7 @@ class Assembler:
             events=[event],
         )
         if ended is None:
-            await self._files.delete(*(file.key for file in assembled.files))
+            await self._files.delete(*blobs_of(assembled.files))
             return None
         logger.info(
             "%s: %d succeeded, %d failed of %d",
@@ -188,17 +189,19 @@ class Assembler:
         return ended
 
     async def _write(self, batch: Batch) -> Assembled:
-        merge = Merge(self._scratch_dir)
+        merge, order = Merge(self._scratch_dir), OrderLog(self._scratch_dir)
         try:
-            total, not_run = await self._add_runs(batch, merge)
-            products = await self._store(merge)
+            total, not_run = await self._add_runs(batch, merge, order)
+            names = await self._store(merge)
+            await order.store(self._files, names[0 if merge.output.lines else 1])
         finally:
             await asyncio.to_thread(merge.close)
+            await asyncio.to_thread(order.close)
         lines = merge.output.lines + merge.error.lines
         if lines != total:
             raise Corrupt(f"{batch.id} has {lines} results for {total} lines")
-        output = self._row(batch, "output", products[0], merge.output)
-        error = self._row(batch, "error", products[1], merge.error)
+        output = self._row(batch, "output", names[0], merge.output)
+        error = self._row(batch, "error", names[1], merge.error)
         counts = Counts(
             total=batch.counts.total if _dry(batch) else total,
             completed=merge.output.lines,
@@ -206,7 +209,7 @@ class Assembler:
         )
         return Assembled(output, error, counts, merge)
 
-    async def _add_runs(self, batch: Batch, merge: Merge) -> tuple[int, int]:
+    async def _add_runs(self, batch: Batch, merge: Merge, order: OrderLog) -> tuple[int, int]:
         """Add one run per shard; the number of all lines, and of those that never ran."""
         total = not_run = shards = 0
         async for shard in self._metadata.shards.of_batch(batch.id):
@@ -215,6 +218,7 @@ class Assembler:
             if missing:
                 await self._add_not_run(batch, shard, results)
             await asyncio.to_thread(merge.add_run, results.sorted())
+            await asyncio.to_thread(order.add, results)
             total, not_run, shards = total + shard.lines, not_run + missing, shards + 1
         if not shards:  # it ended before it was planned
             total = not_run = await self._add_input(batch, merge)

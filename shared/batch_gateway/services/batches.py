@@ -142,6 +142,7 @@ class BatchService:
         *,
         limit: int,
         after: BatchId | None,
+        offset: int = 0,
         only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
         """Newest first, with live counts. None when ``after`` names no batch of the tenant.
@@ -149,7 +150,7 @@ class BatchService:
         A page of none still tells whether there is something to list.
         """
         page = await self._metadata.batches.list(
-            tenant, limit=max(limit, 1), after=after, only=only
+            tenant, limit=max(limit, 1), after=after, offset=offset, only=only
         )
         if page is None:
             return None

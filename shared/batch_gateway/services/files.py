@@ -20,6 +20,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore, Page
 from batch_gateway.services.content import Content, FileRules, too_large
+from batch_gateway.services.order import blobs_of
 from batch_gateway.services.refusals import missing
 from batch_gateway.settings import Api
 
@@ -154,7 +155,7 @@ class FileService:
         if deleted is None:
             return False
         try:
-            await self._files.delete(deleted.key)
+            await self._files.delete(*blobs_of([deleted]))
         except Temporary as error:  # the row is gone, and with it the file; sweeps find the blob
             logger.warning("A blob is left behind: %s", error, extra={"action": "orphan"})
         return True

@@ -1,14 +1,22 @@
 """Reading and writing the result lines of one shard.
 
 A shard is small (some hundred lines), so its results are held in memory as a whole. Of several
-results for one line the first wins, in the order of the accepted list.
+results for one line the first wins, in the order of the accepted list. That order is kept whatever
+becomes of the shard, because readers count by it (``services.results``): results only ever come
+behind those that are there.
 """
 
 import logging
 from collections.abc import Iterable, Sequence
 
 from batch_gateway.core.errors import Corrupt, NotFound
-from batch_gateway.core.layout import part_key, part_of_key, parts_prefix, verifies
+from batch_gateway.core.layout import (
+    lease_prefix,
+    part_key,
+    part_of_key,
+    parts_prefix,
+    verifies,
+)
 from batch_gateway.core.lines import decode_part_line
 from batch_gateway.core.model import Part, Shard, Tally
 from batch_gateway.ports.files import FileStore
@@ -21,6 +29,7 @@ class Results:
 
     def __init__(self) -> None:
         self.lines: dict[int, bytes] = {}
+        self.failed: set[int] = set()  # of those lines, the ones for the error file
         self.attempts: dict[int, int] = {}  # calls made for lines without a result
         self.tally = Tally()
 
@@ -32,10 +41,16 @@ class Results:
                 self.attempts[line.line] = line.tokens[0]
             elif line.line not in self.lines:
                 self.lines[line.line] = raw
+                if not line.ok:
+                    self.failed.add(line.line)
                 self.tally += line.tally
 
+    def content(self) -> bytes:
+        """All results in the order in which they came about, as the content of one part."""
+        return b"".join(self.lines.values())
+
     def sorted(self) -> bytes:
-        """All results by line number, as the content of one part."""
+        """All results by line number."""
         return b"".join(raw for _, raw in sorted(self.lines.items()))
 
 
@@ -53,14 +68,28 @@ async def earlier_parts(files: FileStore, shard: Shard) -> list[Part]:
     """Parts in the store that were written under earlier leases of ``shard``, in order.
 
     To be called once, after the present epoch is committed: what an earlier holder writes later
-    must never count.
+    must never count. Those of the newest lease come first: readers have had them already, and
+    what a holder before it wrote too late must not come in front of them.
     """
     found = []
     async for blob in files.list(parts_prefix(shard)):
         named = part_of_key(blob.key)
         if named is not None and named[0] < shard.epoch:
-            found.append(named[1])
-    return found
+            found.append(named)
+    found.sort(key=lambda named: -named[0])  # stable: those of one lease stay in order
+    return [part for _, part in found]
+
+
+async def present_parts(files: FileStore, shard: Shard) -> list[Part]:
+    """Parts that the present holder of ``shard`` has stored so far, in order.
+
+    They count only if the lease is still the shard's after this call.
+    """
+    return [
+        named[1]
+        async for blob in files.list(lease_prefix(shard))
+        if (named := part_of_key(blob.key)) is not None
+    ]
 
 
 async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part], Results]:

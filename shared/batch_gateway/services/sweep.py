@@ -20,6 +20,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.endings import Endings
+from batch_gateway.services.order import blobs_of
 from batch_gateway.services.rebuild import ensure_generation, refill
 from batch_gateway.settings import Sweep
 
@@ -150,7 +151,7 @@ class Janitor:
     async def _delete_files(self) -> None:
         for file in await self._metadata.files.expired(self._clock.now(), _LIMIT):
             await self._metadata.files.delete(file.tenant, file.id)
-            await self._files.delete(file.key)
+            await self._files.delete(*blobs_of([file]))
 
     async def _forget_uploads(self) -> None:
         """Long after an upload's time is over, whatever became of it, nobody works on it."""

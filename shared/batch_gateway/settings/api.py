@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from batch_gateway.settings.base import Group, Positive
+from batch_gateway.settings.base import Group, Positive, Seconds
 
 #: Only those with a public key: with a shared secret, whoever can verify could also sign.
 SigningAlgorithm = Literal[
@@ -31,6 +31,9 @@ class Api(Group):
     """extended: any window, several models in a file; strict: all of OpenAI's refusals too."""
     max_json_bytes: Positive = 16 * 1024 * 1024
     """Largest JSON body of a request to the API."""
+    follow_s: Seconds = 540
+    """How long a client may follow the results of a running batch with one request. Below the
+    platform's 600 s, so that the answer ends in good order; the client goes on with another."""
 
 
 class Auth(Group):

@@ -6,7 +6,7 @@ Extensions are ordinary fields next to OpenAI's own, so any client can send them
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -82,6 +82,16 @@ class BatchDeleted(BaseModel):
     id: str
     object: Literal["batch"] = "batch"
     deleted: Literal[True] = True
+
+
+class BatchRequestObject(BaseModel):
+    """One request of a batch; ``result`` is its line of the output or error file."""
+
+    object: Literal["batch.request"] = "batch.request"
+    batch_id: str
+    custom_id: str
+    status: Literal["pending", "completed", "failed"]
+    result: dict[str, Any] | None
 
 
 def asked_filter(query: Mapping[str, str]) -> BatchFilter:

@@ -14,13 +14,16 @@ def api_function() -> Function:
         from batch_gateway.adapters.engine_http import HttpEngine
         from batch_gateway.services.batches import BatchService
         from batch_gateway.services.files import FileService
+        from batch_gateway.services.lookup import Lookup
         from batch_gateway.services.models import ModelService
+        from batch_gateway.services.results import ResultService
         from batch_gateway.services.routing import OneEndpoint
         from batch_gateway.services.steering import Steering
         from batch_gateway.services.uploads import UploadService
         from batch_gateway.web.api import api_app
         from batch_gateway.web.api.rates import RateLimits
         from batch_gateway.web.auth import authenticator
+        from batch_gateway.web.stopping import stopping
 
         settings = runtime.settings
         inference = settings.inference
@@ -57,6 +60,14 @@ def api_function() -> Function:
                 waker=runtime.waker,
                 clock=runtime.clock,
             ),
+            results=ResultService(
+                metadata=runtime.metadata,
+                files=runtime.files,
+                clock=runtime.clock,
+                follow=timedelta(seconds=settings.api.follow_s),
+                stopping=stopping(),
+            ),
+            lookup=Lookup(runtime.metadata, runtime.files),
             models=ModelService(configured=inference.models, engine=engine, clock=runtime.clock),
             claims=runtime.metadata.claims,
             limits=RateLimits(runtime.scratch.rates, settings.quota),

@@ -181,6 +181,26 @@ async def test_a_filtered_listing_is_paged_from_any_batch_of_the_tenant(metadata
     assert [batch.id for batch in between.items] == [made[1].id]
 
 
+async def test_a_listing_passes_over_as_many_as_it_is_told(metadata):
+    made = [a_batch(created_at=T0 + n * SECOND, metadata={"odd": str(n % 2)}) for n in range(6)]
+    for batch in made:
+        await metadata.batches.create(batch, [])
+    await metadata.batches.create(a_batch(tenant=BOB), [])
+    even = BatchFilter(metadata={"odd": "0"})
+
+    async def listed(**query):
+        page = await metadata.batches.list(ALICE, **query)
+        return [made.index(batch) for batch in page.items], page.more
+
+    assert await listed(limit=2, offset=0) == ([5, 4], True)
+    assert await listed(limit=2, offset=3) == ([2, 1], True)
+    assert await listed(limit=2, offset=4) == ([1, 0], False)
+    assert await listed(limit=2, offset=6) == ([], False)
+    assert await listed(limit=1, offset=1, only=even) == ([2], True)
+    assert await listed(limit=9, offset=2, only=even) == ([0], False)
+    assert await listed(limit=2, offset=1, after=made[4].id) == ([2, 1], True)
+
+
 async def test_paging_visits_each_batch_once_while_batches_are_added(metadata):
     batches = [a_batch(created_at=T0 + (n // 3) * SECOND) for n in range(10)]
     for batch in batches:

@@ -98,6 +98,8 @@ ROUTES = [
     ("POST", "/v1/batches"),
     ("GET", "/v1/batches/batch_1"),
     ("POST", "/v1/batches/batch_1/cancel"),
+    ("GET", "/v1/batches/batch_1/results"),
+    ("GET", "/v1/batches/batch_1/requests"),
 ]
 
 

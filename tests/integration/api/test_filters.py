@@ -57,6 +57,18 @@ async def test_batches_are_listed_by_the_creation_that_they_show(openai, made):
     assert await listed(openai, created_after=middle.created_at, created_before=10**11) == [new.id]
 
 
+async def test_a_number_in_place_of_the_last_batch_is_an_offset(openai, made):
+    """So clients of gateways that count read on; a real cursor goes on meaning what it does."""
+    assert await listed(openai, after="0") == [batch.id for batch in made]
+    assert await listed(openai, after="2") == [made[2].id]
+    assert await listed(openai, after="3") == []
+    assert await listed(openai, after="1", limit=1) == [made[1].id]
+    assert await listed(openai, after=made[1].id) == [made[2].id]
+    for after in ("-1", "1.5", "2abc"):
+        with pytest.raises(sdk.BadRequestError, match="after"):
+            await listed(openai, after=after)
+
+
 async def test_filtered_pages_follow_one_another(openai, made):
     query = {"metadata[team]": "red"}
 
@@ -88,6 +100,8 @@ async def test_a_filter_that_makes_no_sense_is_refused(openai, query, param):
 async def test_strict_mode_filters_nothing(serve_api, tenant):
     with serve_api(Api(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
+            with pytest.raises(sdk.BadRequestError, match="after"):
+                await listed(openai, after="0")
             batch = await openai.batches.create(**VALID)
             found = await listed(openai, status="completed")
             with pytest.raises(sdk.APIStatusError) as refused:

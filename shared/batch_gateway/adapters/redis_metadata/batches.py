@@ -62,11 +62,13 @@ class RedisBatches:
         *,
         limit: int,
         after: BatchId | None = None,
+        offset: int = 0,
         only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
         """The instants are a range of the index; the rest is judged here, some rows at a time."""
         found: list[Batch] = []
         cursor, step = after, max(limit + 1, _SCAN if only != ALL_BATCHES else 0)
+        skip = offset
         while len(found) <= limit:
             rows = await self._scripts.run(
                 "page",
@@ -76,6 +78,7 @@ class RedisBatches:
                 since=only.since,
                 before=only.before,
                 descending=True,
+                offset=skip if only == ALL_BATCHES else 0,
                 limit=step,
             )
             if rows is None:
@@ -84,7 +87,11 @@ class RedisBatches:
                 # The row that we had come to was deleted meanwhile: the next page goes on.
                 return Page(items=found[:limit], more=True)
             read = [to_batch(row(fields)) for fields in rows]
-            found += [batch for batch in read if only.admits(batch)]
+            admitted = [batch for batch in read if only.admits(batch)]
+            if only == ALL_BATCHES:
+                skip = 0  # the server has done it
+            found += admitted[skip:]
+            skip = max(0, skip - len(admitted))
             if len(read) < step:
                 break
             cursor = read[-1].id

@@ -68,6 +68,7 @@ class SqlBatches(BatchSweeps):
         *,
         limit: int,
         after: BatchId | None = None,
+        offset: int = 0,
         only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
         async with self._database.reading() as connection:
@@ -77,6 +78,7 @@ class SqlBatches(BatchSweeps):
                 tenant,
                 *admitted(only, connection.dialect),
                 after=after,
+                offset=offset,
                 descending=True,
                 limit=limit,
             )

@@ -19,10 +19,11 @@ async def page(
     tenant: TenantId,
     *conditions: sa.ColumnElement[bool],
     after: str | None,
+    offset: int = 0,
     descending: bool,
     limit: int,
 ) -> Sequence[Row] | None:
-    """Up to ``limit`` + 1 rows, the last of which only tells that there are more.
+    """Up to ``limit`` + 1 rows behind ``offset``, the last of which only tells that there are more.
 
     None when ``after`` names no row of the tenant.
     """
@@ -38,4 +39,4 @@ async def page(
         )
         query = query.where(place < cursor if descending else place > cursor)
     order = [column.desc() if descending else column for column in (table.c.created_at, table.c.id)]
-    return (await connection.execute(query.order_by(*order).limit(limit + 1))).all()
+    return (await connection.execute(query.order_by(*order).limit(limit + 1).offset(offset))).all()

@@ -2,7 +2,7 @@
 
 The queue proposes, the database grants. Every step that ends a lease stores the exact list of
 parts with it, so whatever is written under the lease later is never read. A finished shard is
-compacted into one part sorted by line, so merging a batch reads one object per shard.
+compacted into one part, so merging a batch reads one object per shard.
 """
 
 import asyncio
@@ -145,7 +145,7 @@ class Custody:
             buffered = holding.take_buffer()
             results.add(b"".join(buffered))
             try:
-                part = await write_part(self._files, shard, holding.sequence, [results.sorted()])
+                part = await write_part(self._files, shard, holding.sequence, [results.content()])
                 closed = await self._metadata.shards.finish(
                     holding.lease.ref, [part], results.tally, now=self._clock.now(), events=[event]
                 )

@@ -10,7 +10,9 @@ from batch_gateway.ports.metadata import ClaimRows
 from batch_gateway.services.batches import BatchService
 from batch_gateway.services.files import FileService
 from batch_gateway.services.inline import InlineBatches
+from batch_gateway.services.lookup import Lookup
 from batch_gateway.services.models import ModelService
+from batch_gateway.services.results import ResultService
 from batch_gateway.services.steering import Steering
 from batch_gateway.services.uploads import UploadService
 from batch_gateway.settings import Api
@@ -22,6 +24,7 @@ from batch_gateway.web.api.files import FileRoutes
 from batch_gateway.web.api.idempotency import Idempotency
 from batch_gateway.web.api.models import ModelRoutes
 from batch_gateway.web.api.rates import RateLimits
+from batch_gateway.web.api.results import ResultRoutes
 from batch_gateway.web.api.routing import Handler, Resource, unknown_url
 from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.api.uploads import UploadRoutes
@@ -35,6 +38,8 @@ def api_app(
     uploads: UploadService,
     batches: BatchService,
     steering: Steering,
+    results: ResultService,
+    lookup: Lookup,
     models: ModelService,
     claims: ClaimRows,
     limits: RateLimits,
@@ -58,6 +63,7 @@ def api_app(
         extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes
         for path, methods in extensions.items():
             table[path] = {**table.get(path, {}), **methods}
+        table |= ResultRoutes(results, lookup).routes
     idempotent = Idempotency(claims, clock, max_bytes=longest, idle_s=idle_s)
     resources = [
         Resource(path, _guarded(path, methods, idempotent, limits), auth)

@@ -1,5 +1,7 @@
 """``/v1/batches``."""
 
+import re
+
 from starlette.responses import Response
 
 from batch_gateway.core.errors import Conflict, InvalidRequest
@@ -20,6 +22,7 @@ from batch_gateway.web.openai import BatchObject, CreateBatch, ListObject
 from batch_gateway.web.parsing import integer, parse, plain_id
 
 PAGE, LONGEST_PAGE = 20, 100
+_OFFSET = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class BatchRoutes:
@@ -71,10 +74,15 @@ class BatchRoutes:
         after = query.get("after")
         if after is not None and not plain_id(after):
             raise unknown_cursor(after)
+        offset = 0
+        if after is not None and not self._strict and _OFFSET.fullmatch(after):
+            # Some gateways count instead of naming the last batch; no id of ours is a number.
+            offset, after = int(after), None
         page = await self._batches.list(
             call.tenant,
             limit=limit,
             after=None if after is None else BatchId(after),
+            offset=offset,
             only=ALL_BATCHES if self._strict else asked_filter(query),
         )
         if page is None:

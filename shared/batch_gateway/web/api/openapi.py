@@ -70,7 +70,7 @@ class _Schemas:
 
 def _described(operation: Operation, path: str, schemas: _Schemas) -> dict[str, Any]:
     if operation.answer is None:
-        content: Schema = {"application/octet-stream": {}}
+        content: Schema = {operation.media_type: {}}
     else:
         content = {"application/json": {"schema": schemas.answered(operation.answer)}}
     failure = {"application/json": {"schema": schemas.answered(ErrorBody)}}
@@ -104,6 +104,7 @@ def _in_query(operation: Operation) -> list[Schema]:
             "name": name,
             "in": "query",
             "schema": schema,
+            **({"required": True} if name in operation.required_query else {}),
             **({"style": "deepObject"} if schema["type"] == "object" else {}),
         }
         for name, schema in operation.query.items()

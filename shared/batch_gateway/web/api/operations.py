@@ -10,6 +10,7 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.content import PURPOSES
 from batch_gateway.web.extensions import (
     BatchDeleted,
+    BatchRequestObject,
     CreateExtendedBatch,
     ExtendedBatchObject,
     UpdateBatch,
@@ -48,10 +49,12 @@ CreateBatchOrInline = create_model(
 class Operation:
     summary: str
     answer: Model | None = None  # None: bytes
+    media_type: str = "application/octet-stream"  # of bytes
     body: Model | None = None  # of JSON
     form: Mapping[str, Schema | Model] = field(default_factory=dict)  # of a multipart form
     required: tuple[str, ...] = ()  # fields of the form
     query: Mapping[str, Schema] = field(default_factory=dict)
+    required_query: tuple[str, ...] = ()
 
 
 _BINARY: Schema = {"type": "string", "format": "binary"}
@@ -65,6 +68,8 @@ def _limit(least: int, most: int, default: int) -> Schema:
 
 _PAGE = {"after": _AFTER, "limit": _limit(0, 100, 20)}
 _INSTANT: Schema = {"type": "integer", "minimum": 0, "description": "Unix seconds."}
+_CURSOR: Schema = {"type": "string", "description": "x-next-cursor of the answer before."}
+_FOLLOW: Schema = {"type": "string", "enum": ["true", "false"], "default": "false"}
 _FILTERS: dict[str, Schema] = {
     "status": {"type": "string", "enum": [status.value for status in BatchStatus]},
     "model": {"type": "string"},
@@ -146,5 +151,16 @@ EXTENDED: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/v1/batches/{batch_id}/update"): Operation(
         summary="Change a batch that has not ended", answer=ExtendedBatchObject, body=UpdateBatch
+    ),
+    ("GET", "/v1/batches/{batch_id}/results"): Operation(
+        summary="Read the results that there are, and those to come",
+        media_type="application/jsonl",
+        query={"after": _CURSOR, "limit": _limit(0, 10_000, 1000), "follow": _FOLLOW},
+    ),
+    ("GET", "/v1/batches/{batch_id}/requests"): Operation(
+        summary="Tell what has become of one request",
+        answer=BatchRequestObject,
+        query={"custom_id": {"type": "string"}},
+        required_query=("custom_id",),
     ),
 }

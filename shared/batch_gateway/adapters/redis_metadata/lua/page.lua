@@ -2,6 +2,7 @@
 -- KEYS     the root
 -- ARGS     kind ('file' or 'batch'), tenant, purpose (only these files; absent: all),
 --          after (id; absent: from the beginning), descending, limit (rows),
+--          offset (rows to pass over; absent: none),
 --          since, before (instants of creation, from and to; absent: all)
 -- Returns  the rows; nil when `after` names none of the tenant's
 
@@ -25,9 +26,9 @@ end
 local listing = tenant_key(LISTINGS[args.kind], args.tenant, args.purpose)
 local members
 if args.descending then
-  members = redis.call('ZREVRANGEBYLEX', listing, upper, lower, 'LIMIT', 0, args.limit)
+  members = redis.call('ZREVRANGEBYLEX', listing, upper, lower, 'LIMIT', args.offset or 0, args.limit)
 else
-  members = redis.call('ZRANGEBYLEX', listing, lower, upper, 'LIMIT', 0, args.limit)
+  members = redis.call('ZRANGEBYLEX', listing, lower, upper, 'LIMIT', args.offset or 0, args.limit)
 end
 
 local rows = {}

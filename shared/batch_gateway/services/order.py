@@ -1,0 +1,60 @@
+"""Keeping the completion order of a batch beside its files, and reading it again.
+
+It is written while a batch is assembled and goes with the file that it is kept with; see
+``core.completion_order`` for what it is good for.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+from batch_gateway.core.completion_order import Given, encode
+from batch_gateway.core.ids import FileId
+from batch_gateway.core.layout import order_key
+from batch_gateway.core.model import File
+from batch_gateway.ports.files import FileStore
+from batch_gateway.services.parts import Results
+
+_CHUNK = 1024 * 1024
+
+
+class OrderLog:
+    """Add the shards of a batch by index, then ``store``."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  (see close)
+        self._size = 0
+
+    def add(self, results: Results) -> None:
+        """One shard's results. Blocks when there are many."""
+        self._size += self._file.write(
+            encode((line, line not in results.failed) for line in results.lines)
+        )
+
+    async def store(self, files: FileStore, beside: FileId) -> None:
+        """Keep what there is with the file ``beside``."""
+        if self._size:
+            self._file.seek(0)
+            await files.put(order_key(beside), self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while chunk := await asyncio.to_thread(self._file.read, _CHUNK):
+            yield chunk
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def blobs_of(batch_files: Iterable[File]) -> list[str]:
+    """The keys of everything that is kept for result files: themselves, and their order."""
+    return [key for file in batch_files for key in (file.key, order_key(file.id))]
+
+
+async def read_given(files: FileStore, beside: FileId, given: Mapping[int, int]) -> Given:
+    """Which lines of the files a reader has had when they were shards. Raises NotFound."""
+    found = Given(given)
+    async for chunk in files.read(order_key(beside)):
+        await asyncio.to_thread(found.feed, chunk)
+    return found
