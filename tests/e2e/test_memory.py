@@ -67,12 +67,12 @@ def memory(pid: int, field: str) -> int:
 
 
 def name(pid: int) -> str:
-    words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    targets = [word.partition(b"=")[2] for word in words if word.startswith(b"FUNCTION_TARGET=")]
-    if targets:
-        return targets[0].decode()
     command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return " ".join(word.decode() for word in command[:4])
+    return (
+        command[3].decode()
+        if b"batch_gateway.web.serve" in command
+        else b" ".join(command[:4]).decode()
+    )
 
 
 def run(client: OpenAI, path: Path) -> int:

@@ -4,10 +4,9 @@ The status is the retry policy. Brokers deliver again on 5xx, 404, 408, 409 and 
 that would come back for ever is always 400. Bodies are always empty: brokers take any other body
 for a reply event and count it as a failed delivery when it is none.
 
-A function is declared for functions-framework as a plain HTTP function that returns an ASGI
-application. What that application needs (connections, clients) is opened once per process: in the
-server's lifespan under ``web.serve``, by the first request under the stock command, which has no
-lifespan.
+To functions-framework a function is a plain HTTP function that returns an ASGI application. What
+that application needs (connections, clients) is opened once per process: in the server's lifespan
+under ``web.serve``, by the first request under the stock command, which has no lifespan.
 """
 
 import asyncio
@@ -135,6 +134,11 @@ class Hosted:
             finally:
                 self._app = None
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application itself, for a server that keeps the lifespan."""
+        app = await self.app()
+        await _bare(app)(scope, receive, send)
+
     async def app(self) -> ASGIApp:
         """The application; built now if no lifespan has done it.
 
@@ -148,26 +152,26 @@ class Hosted:
         return self._app
 
 
-#: Functions of this process by name; ``web.serve`` finds here what the framework has loaded.
+#: Functions of this process by name; ``web.serve`` finds here what it has loaded.
 hosted: dict[str, Hosted] = {}
 
 
 def http_function(name: str, build: Build) -> Callable[[Request], Awaitable[ASGIApp]]:
-    """A function for ``functions_framework.aio.http``.
+    """A function as functions-framework takes it, which ``web.serve`` finds under ``name``.
 
     ``build`` opens whatever the function needs and yields its application.
     """
     host = hosted[name] = Hosted(build)
 
     async def function(_request: Request) -> ASGIApp:
-        return _inside_framework(await host.app())
+        return _bare(await host.app())
 
     function.__name__ = function.__qualname__ = name  # the framework registers it by this
     return function
 
 
-def _inside_framework(app: ASGIApp) -> ASGIApp:
-    """``app`` without a trace of the framework's own router, whose routes are not its own."""
+def _bare(app: ASGIApp) -> ASGIApp:
+    """``app`` without a trace of the server's own router, whose routes are not its own."""
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         outer = ("app", "router", "route", "endpoint", "path_params")

@@ -1,9 +1,10 @@
-"""The server of every function: ``python -m batch_gateway.web.serve``.
+"""The server of every function: ``python -m batch_gateway.web.serve NAME``.
 
-The framework's application on a server of our own, because the stock command closes idle
-connections after 2 s, kills requests 30 s after SIGTERM and has no lifespan (`README`, design
-notes). Its variables are the framework's: ``FUNCTION_SOURCE``, ``FUNCTION_TARGET``, ``PORT`` and
-``HOST``.
+A function is a functions-framework function in ``functions/NAME/main.py``, and the framework's own
+command serves it too. This is a server of our own, because that command closes idle connections
+after 2 s, kills requests 30 s after SIGTERM, has no lifespan, and imports a second web framework,
+which costs each cold start a quarter of its time (`README`, design notes). The framework's
+variables are understood: ``FUNCTION_SOURCE``, ``FUNCTION_TARGET``, ``PORT`` and ``HOST``.
 
 On SIGTERM the listener closes, ``stopping()`` is set at once, and open requests are waited for
 without a limit: the platform has one, and an executor answers as soon as it has handed its work
@@ -11,31 +12,36 @@ back. A second SIGTERM changes nothing; a second Ctrl-C gives up waiting.
 """
 
 import asyncio
+import importlib.util
 import os
 import signal
 import socket
-from collections.abc import Callable
+import sys
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from functions_framework.aio import create_asgi_app
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from batch_gateway.web.function import hosted
+from batch_gateway.web.function import Hosted, hosted
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.stopping import stopping
 
 
-def every_path(app: Starlette) -> ASGIApp:
-    """The function itself, for paths that the framework's catch-all route does not match.
+def function(name: str, source: Path) -> Hosted:
+    """The function that ``source`` declares as ``name``."""
+    spec = importlib.util.spec_from_file_location("main", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return hosted[name]
 
-    Its pattern passes over line ends, and what nothing matches gets a bare 404 of the framework.
-    """
-    route = next(route for route in app.routes if getattr(route, "path", "") == "/{path:path}")
-    assert isinstance(route, Route)
-    return route.app
+
+def served(host: Hosted) -> ASGIApp:
+    """The function's application, with its resources open for as long as the server runs."""
+    return Router(default=host, lifespan=host.lifespan, redirect_slashes=False)
 
 
 class Server(uvicorn.Server):
@@ -57,12 +63,10 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve the function that the environment names, until a signal comes."""
-    target = os.environ["FUNCTION_TARGET"]
-    framework: Callable[[str, str, str], Starlette] = create_asgi_app  # has no annotations
-    app = framework(target, os.environ["FUNCTION_SOURCE"], "http")
-    app.router.lifespan_context = hosted[target].lifespan
-    app.router.default = every_path(app)
+    """Serve the function that the argument or the environment names, until a signal comes."""
+    name = sys.argv[1] if len(sys.argv) > 1 else os.environ["FUNCTION_TARGET"]
+    source = Path(os.environ.get("FUNCTION_SOURCE", f"functions/{name}/main.py"))
+    app = served(function(name, source))
     config = uvicorn.Config(
         app,
         host=listening_on(),

@@ -1,4 +1,4 @@
-"""The project's own manifests: they parse, fit together and keep Knative's rules."""
+"""The base manifests: they parse, fit together, and mean what the functions are built for."""
 
 import ast
 import re
@@ -14,11 +14,13 @@ from batch_gateway.settings import Settings
 ROOT = deployment_root()
 DEPLOYMENT = load(ROOT)
 FILES = sorted([*ROOT.glob("knative/**/*.yaml"), *ROOT.glob("eventing/**/*.yaml")])
-RESOURCES = [file for file in FILES if file.name != "kustomization.yaml"]
+BASE = sorted([*ROOT.glob("knative/base/**/*.yaml"), *ROOT.glob("eventing/base/**/*.yaml")])
+RESOURCES = [file for file in BASE if file.name != "kustomization.yaml"]
+DOCUMENTS = [yaml.safe_load(file.read_text()) for file in RESOURCES]
 SERVICES = {
     document["metadata"]["name"]: document
-    for document in map(yaml.safe_load, (file.read_text() for file in RESOURCES))
-    if document["kind"] == "Service"
+    for document in DOCUMENTS
+    if document["apiVersion"] == "serving.knative.dev/v1"
 }
 HEARD_BY = {
     EventType.BATCH_CREATED: "planner",
@@ -53,9 +55,7 @@ def test_every_function_has_a_service_and_every_service_a_function():
 
 @every_service
 def test_a_service_runs_its_function(name):
-    environment = {variable["name"]: variable["value"] for variable in container(name)["env"]}
-
-    source = ROOT / environment["FUNCTION_SOURCE"]
+    source = ROOT / "functions" / name / "main.py"
     targets = [
         target.id
         for node in ast.parse(source.read_text()).body
@@ -63,8 +63,10 @@ def test_a_service_runs_its_function(name):
         for target in node.targets
         if isinstance(target, ast.Name)
     ]
-    assert environment["FUNCTION_TARGET"] in targets
+
+    assert name in targets
     assert container(name)["command"] == ["python", "-m", "batch_gateway.web.serve"]
+    assert container(name)["args"] == [name]
 
 
 @every_service
@@ -134,16 +136,14 @@ def test_every_event_type_that_somebody_works_on_has_one_trigger():
 
 
 def test_triggers_of_rabbitmq_deliver_as_many_events_as_there_may_be_pods():
-    for file in RESOURCES:
-        document = yaml.safe_load(file.read_text())
-        if document["kind"] == "Trigger":
-            name = document["spec"]["subscriber"]["ref"]["name"]
-            scale = SERVICES[name]["spec"]["template"]["metadata"]["annotations"]
-            parallelism = document["metadata"]["annotations"]
-            assert (
-                parallelism["rabbitmq.eventing.knative.dev/parallelism"]
-                == scale["autoscaling.knative.dev/max-scale"]
-            )
+    for trigger in (document for document in DOCUMENTS if document["kind"] == "Trigger"):
+        name = trigger["spec"]["subscriber"]["ref"]["name"]
+        scale = SERVICES[name]["spec"]["template"]["metadata"]["annotations"]
+        parallelism = trigger["metadata"]["annotations"]
+        assert (
+            parallelism["rabbitmq.eventing.knative.dev/parallelism"]
+            == scale["autoscaling.knative.dev/max-scale"]
+        )
 
 
 def test_the_broker_answers_at_once_and_retries_with_patience():
