@@ -1,5 +1,11 @@
 """Fixtures for all tests: real servers, started from wheels once per run, wiped per test."""
 
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
+
 pytest_plugins = [
     "fixtures.redis",
     "fixtures.postgres",
