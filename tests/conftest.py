@@ -13,6 +13,7 @@ pytest_plugins = [
     "fixtures.files",
     "fixtures.metadata",
     "fixtures.simulator",
+    "fixtures.endpoint",
     "fixtures.toys",
     "fixtures.gateway",
     "fixtures.world",

@@ -1,17 +1,19 @@
-"""Engine over HTTP: ``/v1/models`` of an OpenAI-compatible endpoint."""
+"""Engine over HTTP: ``/v1/models`` of the OpenAI-compatible endpoints."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from batch_gateway.adapters.tls import Contexts
 from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.routing import Endpoint
 from batch_gateway.ports.engine import Model
+from batch_gateway.services.routing import Routes
 
-if TYPE_CHECKING:
-    from httpx import AsyncClient
+logger = logging.getLogger(__name__)
 
 TIMEOUT = timedelta(seconds=2)
 """A client waits meanwhile, and has little use for the answer of a slow engine."""
@@ -28,32 +30,46 @@ class _List(msgspec.Struct):
 
 
 class HttpEngine:
-    def __init__(
-        self, base_url: str, headers: Mapping[str, str], *, timeout: timedelta = TIMEOUT
-    ) -> None:
-        """``base_url`` is without /v1; ``headers`` go with each request."""
-        self._url = f"{base_url.rstrip('/')}/v1/models"
-        self._headers = dict(headers)
+    def __init__(self, routes: Routes, *, timeout: timedelta = TIMEOUT) -> None:
+        """Asks the endpoints that serve any name, as ``routes`` has them at that moment."""
+        self._routes = routes
         self._timeout_s = timeout.total_seconds()
-        self._client: AsyncClient | None = None
+        self._contexts = Contexts()
 
     async def models(self) -> Sequence[Model]:
+        """Those of all endpoints; one that is away hides only its own."""
+        endpoints = self._routes.table.default
+        asked = await asyncio.gather(*map(self._listed, endpoints), return_exceptions=True)
+        found: dict[str, Model] = {}
+        for answer in asked:
+            if isinstance(answer, Unavailable) and len(asked) > 1:
+                logger.warning("%s", answer, extra={"action": "list_models"})
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found = {model.id: model for model in answer} | found
+        return list(found.values())
+
+    async def _listed(self, endpoint: Endpoint) -> Sequence[Model]:
         import httpx  # slow to import: only those who ask pay for it
 
-        if self._client is None:
-            self._client = httpx.AsyncClient(headers=self._headers, trust_env=False)
+        url = f"{endpoint.url}/v1/models"
         try:
+            secured = self._contexts.of(endpoint.tls) if url.startswith("https:") else False
             # httpx bounds each step; a server that trickles must not hold the caller either.
-            async with asyncio.timeout(self._timeout_s):
-                answer = await self._client.get(self._url, timeout=self._timeout_s)
+            async with (
+                asyncio.timeout(self._timeout_s),
+                httpx.AsyncClient(
+                    headers=dict(self._routes.headers(endpoint)), verify=secured, trust_env=False
+                ) as client,
+            ):
+                answer = await client.get(url, timeout=self._timeout_s)
             answer.raise_for_status()
             listed = msgspec.json.decode(answer.content, type=_List).data
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.MsgspecError) as error:
             reason = str(error) or type(error).__name__
-            raise Unavailable(f"engine {self._url}: {reason}") from error
+            raise Unavailable(f"engine {url}: {reason}") from error
         return [Model(id=each.id, created=each.created, owned_by=each.owned_by) for each in listed]
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        """Nothing is kept open: the list is asked for every few seconds at most."""

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import Literal
 from weakref import WeakSet
 
 import aiohttp
@@ -23,6 +24,9 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from batch_gateway.adapters.tls import Contexts
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.routing import Tls
 from batch_gateway.ports.model_client import Answer, CallFailed, CallRefused, CallTimeout
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -34,6 +38,7 @@ it: the race above is then rare."""
 STALE_WITHIN_S = 1.0
 """A connection that the server gave up breaks as soon as it is used, not after this."""
 
+_USUAL = Tls()
 _NO_ANSWER = "the connection was closed without an answer"
 _CUT_OFF = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
 """How aiohttp says that a connection ended before the answer began."""
@@ -48,12 +53,8 @@ class _Connector(aiohttp.TCPConnector):
     aiohttp's tracing would tell it too, at a fifth of the client's whole throughput.
     """
 
-    def __init__(self, *, limit: int, ssl_context: ssl.SSLContext | None) -> None:
-        super().__init__(
-            limit=limit,
-            keepalive_timeout=IDLE_S,
-            ssl=ssl_context if ssl_context is not None else True,
-        )
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(limit=limit, keepalive_timeout=IDLE_S)
         self._used: WeakSet[ResponseHandler] = WeakSet()
 
     async def connect(
@@ -74,29 +75,33 @@ class HttpModelClient:
         *,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         connections: int = 0,
-        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """``connections``: most connections at once, 0 for any number (slots bound the calls);
-        ``ssl_context``: None verifies against the system's authorities."""
+        """``connections``: most connections at once, 0 for any number (slots bound the calls)."""
         self._max_answer_bytes = max_answer_bytes
         self._connections = connections
-        self._ssl = ssl_context
+        self._contexts = Contexts()
         self._session: aiohttp.ClientSession | None = None  # made in the event loop it serves
 
     async def call(
-        self, url: str, body: bytes, headers: Mapping[str, str], timeout: timedelta
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: timedelta,
+        tls: Tls | None = None,
     ) -> Answer:
         clock = asyncio.get_running_loop().time
         began = clock()
         timeout_s = timeout.total_seconds()
+        secured = self._secured(url, tls)
         try:
-            return await self._attempt(url, body, headers, timeout_s)
+            return await self._attempt(url, body, headers, timeout_s, secured)
         except _CUT_OFF as error:
             lost_s = clock() - began
             if not _on_used_connection.get() or lost_s > STALE_WITHIN_S:
                 raise CallFailed(_NO_ANSWER) from error
         try:
-            return await self._attempt(url, body, headers, timeout_s - lost_s)
+            return await self._attempt(url, body, headers, timeout_s - lost_s, secured)
         except _CUT_OFF as error:
             raise CallFailed(_NO_ANSWER) from error
 
@@ -104,8 +109,22 @@ class HttpModelClient:
         if self._session is not None:
             await self._session.close()
 
+    def _secured(self, url: str, tls: Tls | None) -> ssl.SSLContext | Literal[True]:
+        """How the connection is secured. Raises CallRefused when its files cannot be used."""
+        if tls is None or tls == _USUAL or not url.startswith("https:"):
+            return True
+        try:
+            return self._contexts.of(tls)
+        except Unavailable as error:
+            raise CallRefused(str(error)) from error
+
     async def _attempt(
-        self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        secured: ssl.SSLContext | Literal[True],
     ) -> Answer:
         """Call once. The errors of ``_CUT_OFF`` pass through."""
         if timeout_s <= 0:  # aiohttp takes 0 for "for ever"
@@ -117,6 +136,7 @@ class HttpModelClient:
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
                 allow_redirects=False,
+                ssl=secured,
             ) as response:
                 return Answer(
                     status=response.status,
@@ -149,7 +169,7 @@ class HttpModelClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=self._connections, ssl_context=self._ssl),
+                connector=_Connector(limit=self._connections),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Content-Type": "application/json", "User-Agent": "batch-gateway"},
             )

@@ -48,20 +48,24 @@ def started(state: Breaker) -> Breaker:
     return state if state.closed else replace(state, trying=True)
 
 
-def failed(state: Breaker, now: float, rules: BreakerRules, *, trial: bool) -> Breaker:
+def failed(
+    state: Breaker, now: float, rules: BreakerRules, *, trial: bool, asked_s: float = 0.0
+) -> Breaker:
     """After a call that broke, or found nobody; after any sign of life it is ``CLOSED``.
 
-    Calls that were running when it opened fail later than that: they change nothing.
+    ``asked_s`` is the pause that the endpoint asked for (Retry-After); up to the longest it is
+    the least. Calls that were running when it opened fail later than that: they change nothing.
     """
+    asked_s = min(asked_s, rules.longest_s)
     if state.retry_at is None:
         failures = state.failures + 1
         if failures < rules.failures:
             return replace(state, failures=failures)
-        return Breaker(failures=failures, vain=1, retry_at=now + rules.first_s)
+        return Breaker(failures=failures, vain=1, retry_at=now + max(rules.first_s, asked_s))
     if not trial:
         return state
     pause = min(rules.first_s * 2.0 ** min(state.vain, 30), rules.longest_s)
-    return replace(state, vain=state.vain + 1, retry_at=now + pause, trying=False)
+    return replace(state, vain=state.vain + 1, retry_at=now + max(pause, asked_s), trying=False)
 
 
 def gave_up(state: Breaker, *, trial: bool) -> Breaker:

@@ -25,13 +25,16 @@ class Verdict:
     outcome: Outcome
     again: bool  # try the line again
     counts: bool  # the attempt counts against the line
+    alive: bool | None = None  # whether the endpoint is there; None: that says nothing about it
 
 
-FULL = Verdict(Outcome.DROPPED, again=True, counts=False)  # 429, 503, connection refused
-LOST = Verdict(Outcome.DROPPED, again=True, counts=True)  # time-out, broken connection, 502, 504
+FULL = Verdict(Outcome.DROPPED, again=True, counts=False, alive=True)  # 429
+AWAY = Verdict(Outcome.DROPPED, again=True, counts=False, alive=False)  # 503, no connection
+CUT = Verdict(Outcome.DROPPED, again=True, counts=True, alive=False)  # broke off, 502, 504
+LATE = Verdict(Outcome.DROPPED, again=True, counts=True)  # time-out, 408
 BROKEN = Verdict(Outcome.IGNORED, again=True, counts=True)  # 500, an answer that is not JSON
-REFUSED = Verdict(Outcome.IGNORED, again=False, counts=True)  # 4xx: the request's own fault
-ANSWERED = Verdict(Outcome.SUCCESS, again=False, counts=True)  # 2xx
+REFUSED = Verdict(Outcome.IGNORED, again=False, counts=True, alive=True)  # 4xx: its own fault
+ANSWERED = Verdict(Outcome.SUCCESS, again=False, counts=True, alive=True)  # 2xx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +45,14 @@ class RetryRules:
     first: timedelta = timedelta(seconds=0.5)  # before the second attempt; doubles from there
     longest: timedelta = timedelta(seconds=60)
     again: frozenset[int] | None = None  # statuses worth another attempt; None: as ``judge`` says
-    budget: float | None = None  # further attempts per line of a shard; None: any number
+    budget: float = 1.0  # further attempts per line of a shard
 
     def allowance(self, lines: int) -> float:
         """Further attempts that the lines of one shard have together; a small one has a few."""
-        if self.budget is None:
-            return float("inf")
         return max(self.budget * lines, float(self.attempts))
 
 
-_BY_STATUS = {408: LOST, 429: FULL, 502: LOST, 503: FULL, 504: LOST}
+_BY_STATUS = {408: LATE, 429: FULL, 502: CUT, 503: AWAY, 504: CUT}
 
 
 def judge(status: int, again: frozenset[int] | None = None) -> Verdict:

@@ -15,6 +15,8 @@ from batch_gateway.core.breaker import BreakerRules
 from batch_gateway.core.calendar import Calendar
 from batch_gateway.core.retry import RetryRules
 
+_ANY = 1_000_000_000  # calls at once: more than there can be
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
@@ -65,6 +67,11 @@ class Endpoint:
         most = usual if self.most is None else min(self.most, usual)
         return most if self.calendar is None else self.calendar.ceiling(at, most)
 
+    def bound(self, at: datetime) -> int | None:
+        """The same without the deployment's limit; None: no bound of its own."""
+        ceiling = self.ceiling(at, _ANY)
+        return None if ceiling == _ANY else ceiling
+
     def next_change(self, after: datetime, usual: int) -> datetime | None:
         """When ``ceiling`` will be another; None: not within a year."""
         most = usual if self.most is None else min(self.most, usual)
@@ -89,6 +96,17 @@ class Replica:
 class Model:
     replicas: tuple[Replica, ...]
     most: int | None = None  # calls at once, over all replicas and executors; None: any number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shut:
+    """Names that no calendar allows a call for."""
+
+    names: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None  # not None: every name but these, too
+
+    def __bool__(self) -> bool:
+        return bool(self.names) or self.only is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +147,19 @@ class RoutingTable:
             return 0
         total = sum(replica.endpoint.ceiling(at, usual) for replica in found.replicas)
         return total if found.most is None else min(total, found.most)
+
+    def shut(self, at: datetime) -> "Shut":
+        """Names that must wait at the instant ``at``."""
+        names = [
+            name
+            for name, model in self.models.items()
+            if all(replica.endpoint.bound(at) == 0 for replica in model.replicas)
+        ]
+        others = bool(self.default) and all(one.bound(at) == 0 for one in self.default)
+        return Shut(
+            names=tuple(names),
+            only=tuple(sorted(set(self.models) - set(names))) if others else None,
+        )
 
     def next_change(self, name: str, after: datetime, usual: int) -> datetime | None:
         """When that ceiling may be another; None: not within a year."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from batch_gateway.core.routing import Tls
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -18,9 +20,14 @@ class Answer:
 
 class ModelClient(Protocol):
     async def call(
-        self, url: str, body: bytes, headers: Mapping[str, str], timeout: timedelta
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: timedelta,
+        tls: Tls | None = None,
     ) -> Answer:
-        """POST ``body`` as it is (JSON).
+        """POST ``body`` as it is (JSON); ``tls`` None: the system's authorities, no certificate.
 
         Raises CallTimeout when there is no complete answer in time, CallRefused when the
         connection cannot be made, CallFailed when it breaks. Cancelling closes the connection,

@@ -1,4 +1,4 @@
-"""The models that requests may name: the configured ones, or what the engine serves.
+"""The models that requests may name: the configured ones, and what engines for any name serve.
 
 The engine's answer is remembered for some seconds, and so is its absence: a list that clients ask
 for often must neither burden the engine nor wait for one that is away. What was known last is
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine import Engine, Model
+from batch_gateway.services.routing import Routes
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +22,9 @@ OWNER = "batch-gateway"
 
 
 class ModelService:
-    def __init__(self, *, configured: Sequence[str], engine: Engine, clock: Clock) -> None:
-        """``configured`` empty: whatever the engine serves."""
-        self._configured = [Model(id=name, created=0, owned_by=OWNER) for name in configured]
+    def __init__(self, *, routes: Routes, engine: Engine, clock: Clock) -> None:
+        """``engine`` speaks for the endpoints that ``routes`` sends any other name to."""
+        self._routes = routes
         self._engine = engine
         self._clock = clock
         self._known: Sequence[Model] = ()
@@ -31,15 +32,17 @@ class ModelService:
         self._asking = asyncio.Lock()  # many clients, one question
 
     async def list(self) -> Sequence[Model]:
-        """All models; none when the engine has been away from the start."""
-        if self._configured:
-            return self._configured
+        """All models; of an engine that has been away from the start: none."""
+        table = self._routes.table
+        configured = [Model(id=name, created=0, owned_by=OWNER) for name in table.models]
+        if not table.default:
+            return configured
         async with self._asking:
             now = self._clock.now()
             if self._asked_at is None or now - self._asked_at >= REMEMBERED:
                 await self._ask()
                 self._asked_at = self._clock.now()
-        return self._known
+        return [*configured, *(model for model in self._known if model.id not in table.models)]
 
     async def get(self, name: str) -> Model | None:
         """None when no such model may be named."""

@@ -40,6 +40,7 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.drafts import Draft, Drafts, run_in
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.parts import write_part
+from batch_gateway.services.routing import Routes
 from batch_gateway.services.survey import Rules, Survey, survey_lines
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Planner:
         waker: Waker,
         clock: Clock,
         rules: Rules,
+        routes: Routes,
         scratch: Path,
     ) -> None:
         self._metadata = metadata
@@ -71,6 +73,7 @@ class Planner:
         self._waker = waker
         self._clock = clock
         self._rules = rules
+        self._routes = routes
         self._scratch = scratch
 
     async def plan(self, batch_id: BatchId) -> None:
@@ -124,7 +127,7 @@ class Planner:
     async def _survey(self, batch: Batch, file: File) -> AsyncIterator[tuple[Survey, Drafts]]:
         """Survey the input; the drafts can be read while the context is open."""
         validator = LineValidator(
-            batch.endpoint, models=self._rules.models, strict=self._rules.strict
+            batch.endpoint, models=self._routes.table.names, strict=self._rules.strict
         )
         async with self._files.local_copy(file.key, self._scratch) as path:
             with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:

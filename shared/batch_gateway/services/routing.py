@@ -1,47 +1,127 @@
 """Where requests to a model go. Configuration only, never a client's words."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+import msgspec
+
+from batch_gateway.core.routing import Endpoint, Model, Replica, RoutingTable
 from batch_gateway.settings import Inference
+
+OBJECTIVE = "x-gateway-inference-objective"
+"""Name of the InferenceObjective by which routers of the Gateway API Inference Extension order
+and shed requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """The endpoint of one model, and the pool of slots that its calls share."""
+    """One replica of a model, and what a call of it takes at present."""
 
-    pool: str  # endpoint/model
-    endpoint: str  # name of the endpoint
-    base_url: str  # without a trailing slash; a line's url is appended
-    headers: dict[str, str]
-    timeout: timedelta  # of one call
-    ceiling: int | None = None  # of the pool's slots; None: that of the settings only
-    endpoint_ceiling: int | None = None  # of all pools of the endpoint together; None: no bound
+    replica: Replica
+    headers: Mapping[str, str]  # of every call, the API key among them
+    ceiling: int | None = None  # of the pool's slots, by the model's limit; None: no such limit
+
+    @property
+    def pool(self) -> str:
+        return self.replica.pool
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.replica.endpoint
+
+    def changes(self, model: str, priority: int) -> Mapping[str, bytes] | None:
+        """What is to be set in a body that names ``model``, of a batch with this priority.
+
+        Encoded values by key; None: it goes out as it is.
+        """
+        found = {}
+        if self.replica.served != model:
+            found["model"] = msgspec.json.encode(self.replica.served)
+        if self.endpoint.priority is not None:
+            found["priority"] = b"%d" % self.endpoint.priority.value(priority)
+        return found or None
 
 
 class Routes(Protocol):
-    def route(self, model: str) -> Route | None:
-        """None when the model cannot be routed."""
+    """The routes of a deployment, as they are now: a file may change while we run."""
+
+    @property
+    def table(self) -> RoutingTable: ...
+
+    @property
+    def version(self) -> int:
+        """Another one whenever a route has changed, be it only an API key."""
+        ...
+
+    def headers(self, endpoint: Endpoint) -> Mapping[str, str]:
+        """What every call of ``endpoint`` carries, its API key among them."""
+        ...
+
+    def routes(self, name: str) -> Sequence[Route]:
+        """One for each replica of the model that clients call ``name``; empty: nobody serves it."""
         ...
 
 
 class OneEndpoint:
     """All models at one OpenAI-compatible endpoint."""
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
-        self.headers = {"content-type": "application/json"}
-        if inference.api_key is not None:
-            self.headers["authorization"] = f"Bearer {inference.api_key.get_secret_value()}"
+    version = 0
 
-    def route(self, model: str) -> Route | None:
-        if self._inference.models and model not in self._inference.models:
-            return None
-        return Route(
-            pool=f"default/{model}",
-            endpoint="default",
-            base_url=self._inference.url.rstrip("/"),
-            headers=self.headers,
-            timeout=timedelta(seconds=self._inference.timeout_s),
+    def __init__(self, inference: Inference) -> None:
+        key = inference.api_key
+        self._endpoint = Endpoint(
+            name="default",
+            url=inference.url.rstrip("/"),
+            timeout=timedelta(seconds=inference.timeout_s),
+            objective=inference.objective,
         )
+        self._headers = call_headers(
+            self._endpoint, None if key is None else key.get_secret_value()
+        )
+        replicas = {
+            name: (Replica(endpoint=self._endpoint, model=name, served=name),)
+            for name in inference.models
+        }
+        self.table = RoutingTable(
+            models={name: Model(replicas=replica) for name, replica in replicas.items()},
+            default=() if replicas else (self._endpoint,),
+        )
+
+    def headers(self, endpoint: Endpoint) -> Mapping[str, str]:  # noqa: ARG002 - there is but one
+        return self._headers
+
+    def routes(self, name: str) -> Sequence[Route]:
+        return routes_of(self.table, name, self.headers)
+
+
+def routes_of(
+    table: RoutingTable, name: str, headers: Callable[[Endpoint], Mapping[str, str]]
+) -> Sequence[Route]:
+    """The routes of ``name``; a limit of the model is shared out among its replicas by weight."""
+    model = table.model(name)
+    if model is None:
+        return ()
+    weights = sum(replica.weight for replica in model.replicas)
+    return [
+        Route(
+            replica=replica,
+            headers=headers(replica.endpoint),
+            ceiling=None
+            if model.most is None
+            else max(1, round(model.most * replica.weight / weights)),
+        )
+        for replica in model.replicas
+    ]
+
+
+def call_headers(endpoint: Endpoint, key: str | None) -> Mapping[str, str]:
+    """What every call of ``endpoint`` carries; ``key`` is its API key."""
+    headers = {name.lower(): value for name, value in endpoint.headers.items()}
+    headers["content-type"] = "application/json"
+    if endpoint.objective is not None:
+        headers[OBJECTIVE] = endpoint.objective
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    return headers

@@ -26,7 +26,6 @@ class Rules:
     planning: Planning
     max_lines: int
     strict: bool
-    models: frozenset[str]  # empty: any
 
     @property
     def shard_size(self) -> ShardSize:

@@ -22,6 +22,7 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.order import blobs_of
 from batch_gateway.services.rebuild import ensure_generation, refill
+from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Sweep
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Janitor:
         waker: Waker,
         endings: Endings,
         clock: Clock,
+        routes: Routes,
         lease_ttl: timedelta,
         rules: Sweep,
     ) -> None:
@@ -53,6 +55,7 @@ class Janitor:
         self._waker = waker
         self._endings = endings
         self._clock = clock
+        self._routes = routes
         self._ttl = lease_ttl
         self._rules = rules
 
@@ -142,11 +145,24 @@ class Janitor:
         await self._announcer.announce(*(_reminder(batch) for batch in stuck))
 
     async def _wake(self) -> None:
-        """Backlog without an activation."""
+        """Backlog without an activation, as far as calendars allow any of it now."""
         depth = await self._scratch.queue.depth()
         running, _ = await self._scratch.activations.count()
-        if (depth.ready or depth.leased) and not running:
+        if running or not (depth.ready or depth.leased):
+            return
+        if depth.leased or await self._open():
             await self._waker.wake()
+
+    async def _open(self) -> bool:
+        """Whether a ready shard may be worked on now."""
+        shut = self._routes.table.shut(self._clock.now())
+        if not shut:
+            return True
+        ticket = await self._scratch.queue.propose(models=shut.only, avoid=shut.names)
+        if ticket is None:
+            return False
+        await self._scratch.queue.release(ticket, refund=1.0)
+        return True
 
     async def _delete_files(self) -> None:
         for file in await self._metadata.files.expired(self._clock.now(), _LIMIT):

@@ -1,11 +1,13 @@
 """How models are called: how many calls at once, how often again, and where."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr
 
 from batch_gateway.core.limits import LimitRules
+from batch_gateway.core.retry import RetryRules
 from batch_gateway.settings.base import Group, Positive, Seconds
 
 
@@ -43,11 +45,25 @@ class Limits(Group):
 
 class Retry(Group):
     attempts: Positive = 5
-    """Most calls for one request line that ended in overload or a broken connection."""
+    """Most calls for one request line that ended in a fault that may be its own (time-out,
+    broken connection, broken answer). An endpoint that is full or away never counts."""
     backoff_s: Seconds = 0.5
     """Pause before the second attempt; doubles from there, with jitter."""
     backoff_max_s: Seconds = 60
     """Longest pause; a longer Retry-After is honoured up to this."""
+    budget: Annotated[float, Field(ge=0)] = 1.0
+    """Most further attempts of a batch, as a share of its lines, kept shard by shard: an endpoint
+    that breaks every answer costs a batch twice its work and not five times. A few are always
+    allowed."""
+
+    @property
+    def rules(self) -> RetryRules:
+        return RetryRules(
+            attempts=self.attempts,
+            first=timedelta(seconds=self.backoff_s),
+            longest=timedelta(seconds=self.backoff_max_s),
+            budget=self.budget,
+        )
 
 
 class Inference(Group):
@@ -59,3 +75,9 @@ class Inference(Group):
     """Longest single model call; the activation's hard budget bounds it too."""
     models: tuple[str, ...] = ()
     """Models that requests may name; empty: any."""
+    routes: Path | None = None
+    """Routing file: several endpoints, replicas, aliases and calendars; it takes the place of url,
+    api_key, timeout_s and models, and is read again when it changes. None: all are at url."""
+    objective: str | None = None
+    """Sent as x-gateway-inference-objective, by which llm-d's router orders and sheds requests;
+    None: not sent."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 from starlette.types import ASGIApp
 
 from batch_gateway.wiring.function import Function, hosted_function
+from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 
@@ -17,7 +18,6 @@ def api_function() -> Function:
         from batch_gateway.services.lookup import Lookup
         from batch_gateway.services.models import ModelService
         from batch_gateway.services.results import ResultService
-        from batch_gateway.services.routing import OneEndpoint
         from batch_gateway.services.steering import Steering
         from batch_gateway.services.uploads import UploadService
         from batch_gateway.web.api import api_app
@@ -26,8 +26,8 @@ def api_function() -> Function:
         from batch_gateway.web.stopping import stopping
 
         settings = runtime.settings
-        inference = settings.inference
-        engine = HttpEngine(inference.url, OneEndpoint(inference).headers)
+        routes = open_routes(settings)
+        engine = HttpEngine(routes)
         stack.push_async_callback(engine.close)
         return api_app(
             files=FileService(
@@ -68,7 +68,7 @@ def api_function() -> Function:
                 stopping=stopping(),
             ),
             lookup=Lookup(runtime.metadata, runtime.files),
-            models=ModelService(configured=inference.models, engine=engine, clock=runtime.clock),
+            models=ModelService(routes=routes, engine=engine, clock=runtime.clock),
             claims=runtime.metadata.claims,
             limits=RateLimits(runtime.scratch.rates, settings.quota),
             auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 
 from batch_gateway.web.stopping import stopping
 from batch_gateway.wiring.function import Function, Handler, event_function
+from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 
@@ -11,7 +12,6 @@ def executor_function() -> Function:
     def use_case(runtime: Runtime, stack: AsyncExitStack) -> Handler:
         from batch_gateway.adapters.model_http import HttpModelClient
         from batch_gateway.services.execute.executor import Executor
-        from batch_gateway.services.routing import OneEndpoint
 
         client = HttpModelClient()
         stack.push_async_callback(client.close)
@@ -20,7 +20,7 @@ def executor_function() -> Function:
             files=runtime.files,
             scratch=runtime.scratch,
             client=client,
-            routes=OneEndpoint(runtime.settings.inference),
+            routes=open_routes(runtime.settings),
             announcer=runtime.announcer,
             waker=runtime.waker,
             endings=runtime.endings,

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from batch_gateway.wiring.function import Function, Handler, event_function
+from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 
@@ -19,6 +20,7 @@ def janitor_function() -> Function:
             waker=runtime.waker,
             endings=runtime.endings,
             clock=runtime.clock,
+            routes=open_routes(runtime.settings),
             lease_ttl=timedelta(seconds=runtime.settings.execution.lease_ttl_s),
             rules=runtime.settings.sweep,
         )

@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 
 from batch_gateway.wiring.function import Function, Handler, batch_of, event_function
+from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 
@@ -25,8 +26,8 @@ def planner_function() -> Function:
                 planning=settings.planning,
                 max_lines=settings.api.max_lines,
                 strict=settings.api.mode == "strict",
-                models=frozenset(settings.inference.models),
             ),
+            routes=open_routes(settings),
             scratch=settings.files.scratch_dir,
         )
         return lambda event: planner.plan(batch_of(event))

@@ -25,6 +25,7 @@ from batch_gateway.ports.shards import Standing
 from batch_gateway.services.announce import Waker
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.attempt import Attempts
+from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.execute.heartbeat import Heartbeat
 from batch_gateway.services.execute.holding import Holding
@@ -55,6 +56,7 @@ class Activation:
         custody: Custody,
         attempts: Attempts,
         routes: Routes,
+        circuits: Circuits,
         waker: Waker,
         endings: Endings,
         clock: Clock,
@@ -79,6 +81,7 @@ class Activation:
         self._crashed = False
         self._successor = True  # wanted when there is backlog at the end
         self._idle_since: float | None = None
+        self._shut_out = False  # there may be work, but calendars allow none of it now
         self._holdings: list[Holding] = []
         self._changed = asyncio.Event()
         self._flush_now = asyncio.Event()
@@ -86,7 +89,10 @@ class Activation:
             me,
             slots=scratch.slots,
             attempts=attempts,
+            routes=routes,
+            circuits=circuits,
             waker=waker,
+            clock=clock,
             rules=rules,
             stop_calls_at=self._hard_end,
             advanced=self._advanced,
@@ -154,16 +160,17 @@ class Activation:
             return False
         if not self._holdings and await self._generation_age() is None:
             return False  # somebody is filling the queue again
-        holding = await self._custody.lease(avoid=self._pools.sated)
+        shut = self._routes.table.shut(self._clock.now())
+        holding = await self._custody.lease(
+            avoid=[*self._pools.sated, *shut.names], models=shut.only
+        )
+        self._shut_out = bool(shut) and holding is None and not self._holdings
         if holding is None:
             return False
         self._idle_since = None
         self._holdings.append(holding)
-        route = self._routes.route(holding.lease.shard.model)
-        if route is None:  # the configuration changed since it was planned: leave it to others
-            holding.stopped = True
-        else:
-            self._pools.add(holding, route, self._group)
+        if not self._pools.add(holding, self._group):
+            holding.stopped = True  # routes changed since it was planned: leave it to others
         self._advanced(holding)
         return True
 
@@ -171,6 +178,9 @@ class Activation:
         now = asyncio.get_running_loop().time()
         for holding in self._holdings:
             if now >= holding.stop_at and not holding.closing:
+                self._stop(holding)
+        for holding in self._pools.shut:
+            if not holding.stopped:
                 self._stop(holding)
 
     async def _may_end(self) -> bool:
@@ -180,6 +190,7 @@ class Activation:
             return False
         now = asyncio.get_running_loop().time()
         self._idle_since = self._idle_since or now
+        depth = None
         if not self._holdings:
             if await self._generation_age() is None:
                 return False
@@ -188,6 +199,8 @@ class Activation:
                 return True
         if now - self._idle_since < self._rules.idle_exit_s:
             return False
+        if self._shut_out and depth and not (depth.leased or depth.reserved):
+            return True  # the janitor wakes one when a calendar allows it
         return await self._scratch.activations.leave_unless_last(self._me)
 
     # -- what happens to holdings -------------------------------------------------------------

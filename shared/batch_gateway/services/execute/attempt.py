@@ -1,5 +1,6 @@
 """One call of the model for one request line, and what its end means."""
 
+import asyncio
 import random
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +9,8 @@ import msgspec
 
 from batch_gateway.core.ids import result_id
 from batch_gateway.core.lines import Malformed, PartLine, answered, not_answered
-from batch_gateway.core.retry import BROKEN, FULL, LOST, Verdict, judge, pause
+from batch_gateway.core.retry import AWAY, BROKEN, CUT, LATE, RetryRules, Verdict, judge, pause
+from batch_gateway.core.splice import spliced
 from batch_gateway.ports.model_client import (
     Answer,
     CallFailed,
@@ -18,7 +20,9 @@ from batch_gateway.ports.model_client import (
 )
 from batch_gateway.services.execute.holding import Work
 from batch_gateway.services.routing import Route
-from batch_gateway.settings import Retry
+
+SLO = "x-slo-ttft-ms"
+"""How long the answer may take: routers that order by it see how near the deadline is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,37 +36,46 @@ class Ended:
 
 
 class Attempts:
-    """Makes attempts under one deployment's retry rules."""
+    """Makes attempts under a deployment's retry rules, or an endpoint's own."""
 
-    def __init__(self, client: ModelClient, retry: Retry) -> None:
+    def __init__(self, client: ModelClient, retry: RetryRules) -> None:
         self._client = client
-        self._most = retry.attempts
-        self._first = timedelta(seconds=retry.backoff_s)
-        self._longest = timedelta(seconds=retry.backoff_max_s)
+        self._retry = retry
 
     async def attempt(self, work: Work, route: Route, timeout: timedelta) -> Ended:
         """Call the model once. Cancelling it closes the connection; nothing is recorded then."""
         line = work.line
-        batch = work.holding.lease.shard.batch
-        headers = {**route.headers, "x-request-id": result_id(batch, line.line)}
-        if (trace := work.holding.lease.traceparent) is not None:
-            headers["traceparent"] = trace
+        lease = work.holding.lease
+        endpoint = route.endpoint
+        left_s = work.holding.stop_at - asyncio.get_running_loop().time()
+        headers = {
+            **work.holding.headers,
+            **route.headers,
+            "x-request-id": result_id(lease.shard.batch, line.line),
+            SLO: str(max(0, int(left_s * 1000))),
+        }
+        body = bytes(line.body)
+        if (changes := route.changes(line.model, lease.priority)) is not None:
+            body = spliced(body, changes)
         try:
             answer = await self._client.call(
-                route.base_url + line.url, bytes(line.body), headers, timeout
+                endpoint.url + line.url, body, headers, timeout, endpoint.tls
             )
         except CallTimeout:
-            return self._failed(work, LOST, "request_timeout", "The model did not answer in time.")
+            return self._failed(
+                work, route, LATE, "request_timeout", "The model did not answer in time."
+            )
         except CallRefused as error:
-            return self._failed(work, FULL, "connection_error", str(error))
+            return self._failed(work, route, AWAY, "connection_error", str(error))
         except CallFailed as error:
-            return self._failed(work, LOST, "connection_error", str(error))
-        return self._judged(work, answer)
+            return self._failed(work, route, CUT, "connection_error", str(error))
+        return self._judged(work, route, answer)
 
-    def _judged(self, work: Work, answer: Answer) -> Ended:
-        verdict = judge(answer.status)
-        if verdict.again and not self._exhausted(work, verdict):
-            return self._again(work, verdict, answer.retry_after)
+    def _judged(self, work: Work, route: Route, answer: Answer) -> Ended:
+        rules = self._rules(route)
+        verdict = judge(answer.status, rules.again)
+        if verdict.again and not self._exhausted(work, verdict, rules):
+            return self._again(work, verdict, answer.retry_after, rules)
         batch = work.holding.lease.shard.batch
         try:
             result = answered(
@@ -75,7 +88,11 @@ class Attempts:
         except Malformed:
             if answer.status < 300:
                 return self._failed(
-                    work, BROKEN, "invalid_response", "The model's answer is not a JSON object."
+                    work,
+                    route,
+                    BROKEN,
+                    "invalid_response",
+                    "The model's answer is not a JSON object.",
                 )
             result = answered(
                 batch,
@@ -86,10 +103,11 @@ class Attempts:
             )
         return Ended(verdict, result, timedelta(0), None)
 
-    def _failed(self, work: Work, verdict: Verdict, code: str, message: str) -> Ended:
+    def _failed(self, work: Work, route: Route, verdict: Verdict, code: str, message: str) -> Ended:
         """An attempt without a usable answer."""
-        if not self._exhausted(work, verdict):
-            return self._again(work, verdict, None)
+        rules = self._rules(route)
+        if not self._exhausted(work, verdict, rules):
+            return self._again(work, verdict, None, rules)
         result = not_answered(
             work.holding.lease.shard.batch,
             work.line.line,
@@ -99,16 +117,26 @@ class Attempts:
         )
         return Ended(verdict, result, timedelta(0), None)
 
-    def _exhausted(self, work: Work, verdict: Verdict) -> bool:
-        return verdict.counts and work.attempts + 1 >= self._most
+    def _rules(self, route: Route) -> RetryRules:
+        return route.endpoint.retry or self._retry
 
-    def _again(self, work: Work, verdict: Verdict, retry_after: timedelta | None) -> Ended:
+    def _exhausted(self, work: Work, verdict: Verdict, rules: RetryRules) -> bool:
+        """Whether the line, or its shard, has had all the attempts that count."""
+        if not verdict.counts:
+            return False
+        allowance = self._retry.allowance(work.holding.lease.shard.lines)
+        return work.attempts + 1 >= rules.attempts or work.holding.further >= allowance
+
+    def _again(
+        self, work: Work, verdict: Verdict, retry_after: timedelta | None, rules: RetryRules
+    ) -> Ended:
         work.attempts += verdict.counts
+        work.holding.further += verdict.counts
         work.tries += 1
         waiting = pause(
             work.tries,
-            first=self._first,
-            longest=self._longest,
+            first=rules.first,
+            longest=rules.longest,
             retry_after=retry_after,
             jitter=random.random(),
         )

@@ -57,9 +57,14 @@ class Custody:
         self._rules = rules
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
 
-    async def lease(self, avoid: Sequence[str]) -> Holding | None:
-        """Lease the next shard, leaving out models in ``avoid``; None when there is none."""
-        while (ticket := await self._queue.propose(avoid=avoid)) is not None:
+    async def lease(
+        self, avoid: Sequence[str], models: Sequence[str] | None = None
+    ) -> Holding | None:
+        """Lease the next shard, leaving out models in ``avoid``; None when there is none.
+
+        ``models`` limits the choice to those models; None: all.
+        """
+        while (ticket := await self._queue.propose(models=models, avoid=avoid)) is not None:
             lease = await self._metadata.shards.claim(
                 ticket.shard,
                 holder=self._holder,

@@ -16,6 +16,7 @@ from batch_gateway.services.budget import BudgetGuard
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.activation import REGISTERED, Activation
 from batch_gateway.services.execute.attempt import Attempts
+from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Execution, Retry
@@ -44,7 +45,8 @@ class Executor:
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
-        self._attempts = Attempts(client, retry)
+        self._attempts = Attempts(client, retry.rules)
+        self._circuits = Circuits()
         self._routes = routes
         self._announcer = announcer
         self._waker = waker
@@ -83,6 +85,7 @@ class Executor:
             ),
             attempts=self._attempts,
             routes=self._routes,
+            circuits=self._circuits,
             waker=self._waker,
             endings=self._endings,
             clock=self._clock,

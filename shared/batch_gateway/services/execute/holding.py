@@ -10,6 +10,11 @@ from datetime import datetime
 from batch_gateway.core.lines import PartLine, ShardLine, attempted, encode_part_line
 from batch_gateway.core.model import Lease, Part, Tally, Ticket
 
+FAIRNESS = "x-gateway-inference-fairness-id"
+"""Whom routers of the Gateway API Inference Extension share capacity fairly among: tenants."""
+ELSEWHERE_S = 2.0
+"""How long a line that failed at one replica is kept for the others, after its pause."""
+
 
 @dataclass(slots=True, eq=False)
 class Work:
@@ -19,12 +24,19 @@ class Work:
     line: ShardLine
     attempts: int = 0  # that count against the line
     tries: int = 0  # in a row, of any kind: the pause grows with them
+    trial: bool = False  # the present call tries out whether its endpoint is back
+    failed_at: str | None = None  # the pool that others are preferred to; None: all are alike
+    failed_until: float = 0.0  # loop.time() until when
+
+    def shuns(self, pool: str, now: float) -> bool:
+        return pool == self.failed_at and now < self.failed_until
 
 
 class Holding:
     """Lines move pending -> running -> finished; those that failed for now wait in between.
 
-    Finished lines collect in a buffer until they are flushed as a part.
+    Finished lines collect in a buffer until they are flushed as a part. Where several pools serve
+    the model, a line that failed in one is kept for the others for some seconds.
     """
 
     def __init__(
@@ -47,6 +59,9 @@ class Holding:
         self.parts: list[Part] = list(lease.shard.parts)
         self.tally = tally
         self.sequence = 0  # of the next part
+        self.headers = _headers(lease)  # of its calls
+        self.pools = 1  # that its lines may be taken by
+        self.further = sum(attempts.values())  # attempts beyond the first, of all lines
         self.stopped = False  # no line is started any more
         self.closing = False  # on its way out: finished, handed back or lost
         self.writing = asyncio.Lock()  # one part at a time
@@ -73,34 +88,54 @@ class Holding:
     def buffered(self) -> int:
         return len(self._buffer)
 
-    def startable(self, now: float) -> int:
-        """Lines that could be started now (``loop.time()``)."""
+    def startable(self, now: float, pool: str) -> int:
+        """Lines that ``pool`` could start now (``loop.time()``)."""
         if self.stopped or len(self._buffer) >= self._most_buffered:
             return 0
-        due = sum(1 for at, _, _ in self._waiting if at <= now) if self._waiting else 0
+        due = sum(at <= now and not work.shuns(pool, now) for at, _, work in self._waiting)
         return len(self._pending) + due
 
-    def take(self, now: float) -> Work | None:
-        """The next line to start: one whose pause is over, else the next of the plan."""
+    def take(self, now: float, pool: str) -> Work | None:
+        """The next line for ``pool``: one whose pause is over, else the next of the plan."""
         if self.stopped or len(self._buffer) >= self._most_buffered:
             return None
-        if self._waiting and self._waiting[0][0] <= now:
-            work = heapq.heappop(self._waiting)[2]
-        elif self._pending:
+        work = self._due(now, pool) if self._waiting else None
+        if work is None:
+            if not self._pending:
+                return None
             work = self._pending.popleft()
-        else:
-            return None
         self._running += 1
         return work
+
+    def _due(self, now: float, pool: str) -> Work | None:
+        left_to_others = []
+        found = None
+        while found is None and self._waiting and self._waiting[0][0] <= now:
+            entry = heapq.heappop(self._waiting)
+            if entry[2].shuns(pool, now):
+                left_to_others.append(entry)
+            else:
+                found = entry[2]
+        for entry in left_to_others:
+            heapq.heappush(self._waiting, entry)
+        return found
 
     def give_back(self, work: Work) -> None:
         """A line that was started and cut through no fault of its own: first in the row again."""
         self._running -= 1
         self._pending.appendleft(work)
 
-    def wait(self, work: Work, until: float) -> None:
-        """A line that failed for now: to be tried again at ``until`` (``loop.time()``)."""
+    def wait(self, work: Work, pool: str, now: float, pause: float) -> None:
+        """A line that failed in ``pool`` for now: to be tried again after ``pause`` seconds.
+
+        Where there are other pools, its first failure costs no pause there.
+        """
         self._running -= 1
+        until = now + pause
+        if self.pools > 1:
+            work.failed_at, work.failed_until = pool, until + ELSEWHERE_S
+            if work.tries == 1:
+                until = now
         heapq.heappush(self._waiting, (until, work.line.line, work))
 
     def record(self, result: PartLine) -> None:
@@ -126,3 +161,11 @@ class Holding:
             for work in (*self._pending, *waiting)
             if work.attempts
         ]
+
+
+def _headers(lease: Lease) -> dict[str, str]:
+    """What every call of a shard carries, whatever its line and endpoint."""
+    headers: dict[str, str] = {FAIRNESS: lease.tenant}
+    if lease.traceparent is not None:
+        headers["traceparent"] = lease.traceparent
+    return headers

@@ -2,9 +2,12 @@
 
 A *runner* is a task that takes one line after the other; there are never more of them than slots
 granted, so a running call and a used slot are the same thing. A line that waits to be tried again
-has no runner. When the grant falls, runners end after their present call; when it rises, ``fill``
-starts more. While the endpoint refuses everything, the pool as a whole pauses, so that a dead
-endpoint is not asked once per waiting line.
+has no runner. When the grant falls, runners end after their present call; when it rises, ``start``
+begins more. While the endpoint refuses everything, the pool as a whole pauses; while it is away,
+its circuit lets one call at a time try whether it is back.
+
+A holding may be in several pools, when its model has several replicas: each takes lines from it as
+it has slots.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ from batch_gateway.core.limits import Observation
 from batch_gateway.core.retry import Outcome, pause
 from batch_gateway.ports.scratch import Grant, Report
 from batch_gateway.services.execute.attempt import Attempts, Ended
+from batch_gateway.services.execute.circuit import Circuit
 from batch_gateway.services.execute.holding import Holding, Work
 from batch_gateway.services.routing import Route
 
@@ -27,19 +31,24 @@ class Pool:
         self,
         route: Route,
         attempts: Attempts,
+        circuit: Circuit,
         group: asyncio.TaskGroup,
         *,
         most: int,
         stop_calls_at: float,
         advanced: Callable[[Holding], None],
     ) -> None:
-        """``most``: calls in flight at most; ``stop_calls_at``: the activation's hard budget as
-        ``loop.time()``; ``advanced`` hears of each change of a holding."""
+        """``route`` is one of those that share the pool; ``most``: calls in flight at most;
+        ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``advanced`` hears of
+        each change of a holding."""
         self.route = route
+        self.circuit = circuit
         self.holdings: list[Holding] = []
+        self.bound: int | None = None  # calls that the endpoint takes now; None: any number
         self.grant = 0
         self.closed = False
         self._attempts = attempts
+        self._routes: dict[str, Route] = {}  # by what clients call the model
         self._group = group
         self._most = most
         self._stop_calls_at = stop_calls_at
@@ -49,9 +58,30 @@ class Pool:
         self._refusals = 0  # drops in a row
         self._paused_until = 0.0  # loop.time()
 
+    def attach(self, holding: Holding, route: Route) -> None:
+        """Take lines of ``holding`` too, over ``route``; or over another one than before."""
+        self.route = self._routes[holding.lease.shard.model] = route
+        if holding not in self.holdings:
+            self.holdings.append(holding)
+
+    def detach(self, holding: Holding) -> None:
+        """Take no more lines of ``holding``; calls that run go on."""
+        if holding in self.holdings:
+            self.holdings.remove(holding)
+
     @property
     def in_use(self) -> int:
         return len(self._runners)
+
+    @property
+    def load(self) -> float:
+        """Calls in flight for its weight among other replicas."""
+        return len(self._runners) / self.route.replica.weight
+
+    @property
+    def shut(self) -> bool:
+        """The calendar allows no call now."""
+        return self.bound == 0
 
     @property
     def left(self) -> int:
@@ -65,20 +95,30 @@ class Pool:
 
     @property
     def hungry(self) -> bool:
-        """Less than one round of lines is left for the slots granted."""
-        return self.left < max(1, min(self.grant, self._most))
+        """Less than one round of lines is left for the slots granted, if they can be used."""
+        return (
+            self.circuit.closed
+            and not self.shut
+            and self.left < max(1, min(self.grant, self._most))
+        )
 
     @property
     def starved(self) -> bool:
         """Has lines, and neither a call running nor a slot to start one."""
-        return self.grant == 0 and not self._runners and self.left > 0
+        if self._runners or not self.left:
+            return False
+        return self.grant == 0 or not self.circuit.closed
 
     def want(self) -> int:
         """Slots that could be used now."""
-        if self.closed:
+        if self.closed or self.shut:
             return self.in_use
         now = asyncio.get_running_loop().time()
-        startable = 0 if now < self._paused_until else sum(h.startable(now) for h in self.holdings)
+        startable = 0
+        if now >= self._paused_until and self.circuit.allows(now):
+            startable = sum(h.startable(now, self.route.pool) for h in self.holdings)
+            if not self.circuit.closed:
+                startable = min(startable, 1)
         if not self.in_use and not startable and self.left:
             startable = 1  # keeps the pool known while all its lines wait
         return min(self._most, self.in_use + startable)
@@ -86,12 +126,12 @@ class Pool:
     def report(self) -> Report:
         """What is wanted, and what happened since the last report."""
         report = Report(
-            endpoint=self.route.endpoint,
+            endpoint=self.route.endpoint.name,
             want=self.want(),
             in_use=self.in_use,
             seen=self._seen,
             ceiling=self.route.ceiling,
-            endpoint_ceiling=self.route.endpoint_ceiling,
+            endpoint_ceiling=None if self.bound is None else max(1, self.bound),
         )
         self._seen = Observation()
         return report
@@ -101,18 +141,26 @@ class Pool:
         self._seen += report.seen
 
     def granted(self, grant: Grant) -> None:
-        self.grant = grant.slots
-        self.fill()
+        self.grant = 0 if self.shut else grant.slots
 
-    def fill(self) -> None:
-        """Start runners while there are slots and lines for them."""
-        while len(self._runners) < min(self.grant, self._most):
-            work = self._next()
-            if work is None:
-                return
-            runner = self._group.create_task(self._run(work))
-            self._runners[runner] = work
-            runner.add_done_callback(self._gone)
+    def start(self) -> bool:
+        """Start one runner, if there are a slot and a line for it."""
+        if len(self._runners) >= min(self.grant, self._most):
+            return False
+        work = self._next()
+        if work is None:
+            return False
+        runner = self._group.create_task(self._run(work))
+        self._runners[runner] = work
+        runner.add_done_callback(self._gone)
+        return True
+
+    def lower(self, bound: int | None) -> None:
+        """The endpoint takes ``bound`` calls from now on: the youngest beyond that are aborted."""
+        if bound is not None and (self.bound is None or bound < self.bound):
+            for runner in list(self._runners)[bound:]:
+                runner.cancel()
+        self.bound = bound
 
     def abort(self, holding: Holding | None = None) -> list[asyncio.Task[None]]:
         """Cancel running calls (of one holding); their lines go back unharmed."""
@@ -133,10 +181,11 @@ class Pool:
 
     def _next(self) -> Work | None:
         now = asyncio.get_running_loop().time()
-        if self.closed or now < self._paused_until:
+        if self.closed or self.shut or now < self._paused_until or not self.circuit.allows(now):
             return None
         for holding in self.holdings:
-            if (work := holding.take(now)) is not None:
+            if (work := holding.take(now, self.route.pool)) is not None:
+                work.trial = self.circuit.start()
                 return work
         return None
 
@@ -155,9 +204,11 @@ class Pool:
         if not timeout:
             self._out_of_time(work)
             return
+        route = self._routes[holding.lease.shard.model]
         try:
-            ended = await self._attempts.attempt(work, self.route, timeout)
+            ended = await self._attempts.attempt(work, route, timeout)
         except BaseException:
+            self.circuit.gave_up(trial=work.trial)
             holding.give_back(work)
             self._advanced(holding)
             raise
@@ -168,22 +219,36 @@ class Pool:
 
     def _out_of_time(self, work: Work) -> None:
         """The budget or the deadline ended a call, not the endpoint: its line goes back."""
+        self.circuit.gave_up(trial=work.trial)
         work.holding.give_back(work)
         work.holding.stopped = True
         self._advanced(work.holding)
 
     def _settle(self, work: Work, ended: Ended) -> None:
         holding = work.holding
-        self._count(ended)
+        now = asyncio.get_running_loop().time()
+        self._judge_endpoint(work, ended, now)
+        self._count(work, ended, now)
         if ended.result is not None:
             holding.record(ended.result)
         else:
-            now = asyncio.get_running_loop().time()
-            holding.wait(work, now + ended.pause.total_seconds())
+            holding.wait(work, self.route.pool, now, ended.pause.total_seconds())
         self._advanced(holding)
 
-    def _count(self, ended: Ended) -> None:
-        """Report the outcome; pause the pool when every slot has been refused in a row."""
+    def _judge_endpoint(self, work: Work, ended: Ended, now: float) -> None:
+        match ended.verdict.alive:
+            case True:
+                self.circuit.answered()
+            case False:
+                self.circuit.failed(now, trial=work.trial, retry_after=ended.retry_after)
+            case None:
+                self.circuit.gave_up(trial=work.trial)
+
+    def _count(self, work: Work, ended: Ended, now: float) -> None:
+        """Report the outcome; pause the pool when every slot has been refused in a row.
+
+        A trial in vain is no sign of overload: what was learned of the endpoint stays.
+        """
         match ended.verdict.outcome:
             case Outcome.SUCCESS:
                 self._seen += Observation(successes=1)
@@ -192,6 +257,8 @@ class Pool:
                 self._seen += Observation(ignored=1)
                 self._refusals = 0
             case Outcome.DROPPED:
+                if work.trial and ended.verdict.alive is False:
+                    return
                 self._seen += Observation(dropped=1, retry_after=ended.retry_after or timedelta(0))
                 self._refusals += 1
         rounds = self._refusals // max(1, self.grant)
@@ -203,12 +270,11 @@ class Pool:
                 retry_after=ended.retry_after,
                 jitter=0.0,
             )
-            now = asyncio.get_running_loop().time()
             self._paused_until = max(self._paused_until, now + waiting.total_seconds())
 
     def _time_for(self, holding: Holding) -> tuple[timedelta, bool]:
         """How long a call may take now, and whether that is less than its route allows."""
         now = asyncio.get_running_loop().time()
-        allowed = self.route.timeout.total_seconds()
+        allowed = self.route.endpoint.timeout.total_seconds()
         seconds = max(0.0, min(self._stop_calls_at - now, holding.stop_at - now, allowed))
         return timedelta(seconds=seconds), seconds < allowed

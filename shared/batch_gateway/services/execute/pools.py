@@ -2,6 +2,9 @@
 
 A grant outlives its holder's last sync by a few seconds only. Whoever cannot sync for that long
 starts nothing and aborts what runs, before others are granted the same slots.
+
+A model's replicas have a pool each, and a holding is in all of them. With every sync routes that
+have changed are taken up, and what calendars say by then.
 """
 
 import asyncio
@@ -11,13 +14,15 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import Slots
 from batch_gateway.services.announce import Waker
 from batch_gateway.services.execute.attempt import Attempts
+from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.execute.pool import Pool
 from batch_gateway.services.execute.waiting import signal_or
-from batch_gateway.services.routing import Route
+from batch_gateway.services.routing import Route, Routes
 from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)
@@ -32,7 +37,10 @@ class Pools:
         *,
         slots: Slots,
         attempts: Attempts,
+        routes: Routes,
+        circuits: Circuits,
         waker: Waker,
+        clock: Clock,
         rules: Execution,
         stop_calls_at: float,
         advanced: Callable[[Holding], None],
@@ -42,7 +50,11 @@ class Pools:
         self._holder = holder
         self._slots = slots
         self._attempts = attempts
+        self._routes = routes
+        self._version = routes.version
+        self._circuits = circuits
         self._waker = waker
+        self._clock = clock
         self._rules = rules
         self._stop_calls_at = stop_calls_at
         self._advanced = advanced
@@ -55,27 +67,71 @@ class Pools:
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
 
-    def add(self, holding: Holding, route: Route, group: asyncio.TaskGroup) -> None:
-        """Work on ``holding``; a pool that is new asks for slots at once."""
-        pool = self._pools.get(route.pool)
-        if pool is None:
+    def add(self, holding: Holding, group: asyncio.TaskGroup) -> bool:
+        """Work on ``holding`` by calls in ``group``; a pool that is new asks for slots at once.
+
+        False: nobody serves its model.
+        """
+        self._group = group
+        if not self._attach(holding):
+            return False
+        self._fill()
+        if not any(pool.in_use for pool in self._of(holding)):
+            self._sync_now.set()
+        return True
+
+    def remove(self, holding: Holding) -> None:
+        for pool in self:
+            pool.detach(holding)
+
+    def _attach(self, holding: Holding) -> bool:
+        routes = self._routes.routes(holding.lease.shard.model)
+        holding.pools = len(routes)
+        for route in routes:
+            self._pool(route).attach(holding, route)
+        return bool(routes)
+
+    def _pool(self, route: Route) -> Pool:
+        if (pool := self._pools.get(route.pool)) is None:
             pool = self._pools[route.pool] = Pool(
                 route,
                 self._attempts,
-                group,
+                self._circuits.of(route.endpoint),
+                self._group,
                 most=self._rules.max_calls,
                 stop_calls_at=self._stop_calls_at,
                 advanced=self._advanced,
             )
-        pool.holdings.append(holding)
-        pool.fill()
-        if pool.in_use == 0:
-            self._sync_now.set()
+            pool.bound = route.endpoint.bound(self._clock.now())
+        return pool
 
-    def remove(self, holding: Holding) -> None:
+    def _of(self, holding: Holding) -> list[Pool]:
+        return [pool for pool in self if holding in pool.holdings]
+
+    def _fill(self) -> None:
+        """Start what can be started; of several pools always in the one with the least load."""
+        able = list(self)
+        while able:
+            pool = min(able, key=lambda one: one.load)
+            if not pool.start():
+                able.remove(pool)
+
+    def _look_at_routes(self) -> None:
+        """Take up routes that have changed, and what calendars say now."""
+        if (version := self._routes.version) != self._version:
+            self._version = version
+            for holding in {holding: None for pool in self for holding in pool.holdings}:
+                self.remove(holding)
+                if not self._attach(
+                    holding
+                ):  # nobody serves its model any more: leave it to others
+                    holding.stopped = True
+                    self._advanced(holding)
+            for pool in self:
+                pool.circuit = self._circuits.of(pool.route.endpoint)
+        at = self._clock.now()
         for pool in self:
-            if holding in pool.holdings:
-                pool.holdings.remove(holding)
+            pool.lower(pool.route.endpoint.bound(at))
 
     def stop(self, holding: Holding) -> None:
         """Abort the calls of ``holding``; its lines go back to it."""
@@ -97,11 +153,17 @@ class Pools:
         return bool(self._pools) and all(pool.starved for pool in self)
 
     @property
+    def shut(self) -> list[Holding]:
+        """Holdings that no calendar allows a call for now."""
+        held = {holding: None for pool in self for holding in pool.holdings}
+        return [one for one in held if all(pool.shut for pool in self._of(one))]
+
+    @property
     def sated(self) -> list[str]:
         """Models that have lines enough for the slots they have."""
-        return sorted(
-            {h.lease.shard.model for pool in self if not pool.hungry for h in pool.holdings}
-        )
+        held = {holding.lease.shard.model for pool in self for holding in pool.holdings}
+        hungry = {h.lease.shard.model for pool in self if pool.hungry for h in pool.holdings}
+        return sorted(held - hungry)
 
     async def keep(self) -> None:
         """Sync until cancelled."""
@@ -114,6 +176,7 @@ class Pools:
             await signal_or(self._sync_now, self._rules.slot_sync_s)
 
     async def _sync(self) -> None:
+        self._look_at_routes()
         await self._leave([pool for pool in self if not pool.holdings and not pool.in_use])
         if not self._pools:
             return
@@ -128,6 +191,7 @@ class Pools:
             raise
         for name, grant in grants.items():
             self._pools[name].granted(grant)
+        self._fill()
         if any(grant.generation is None for grant in grants.values()):
             await self._memory_lost()
         now = asyncio.get_running_loop().time()

@@ -1,0 +1,149 @@
+"""Routes from a file that may change while we run, with API keys from files and variables.
+
+Whoever asks makes us look, at most once a second, whether a file is another one than before: by
+what it is (device, inode, size, time), so that a ConfigMap's or Secret's swapped symbolic link is
+seen too. A new file that is broken, or names a key that cannot be read, is logged and not used: the
+old routes stay until it is mended.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from batch_gateway.core.routing import Endpoint, RoutingTable
+from batch_gateway.services.routing import Route, call_headers, routes_of
+from batch_gateway.settings.routes import checked_routes
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+
+_Mark = tuple[tuple[int, ...] | None, ...]  # what files are; None: not there
+
+
+class RoutingFile:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        objective: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises ValueError when the file cannot be used: nothing could be routed.
+
+        ``objective`` is the deployment's, for endpoints that have none of their own.
+        """
+        self._path = path
+        self._objective = objective
+        self._clock = clock
+        self._looked_at = clock()
+        self._version = 0
+        self._mark: _Mark = ()
+        self._read()
+
+    @property
+    def table(self) -> RoutingTable:
+        self._look()
+        return self._table
+
+    @property
+    def version(self) -> int:
+        self._look()
+        return self._version
+
+    def headers(self, endpoint: Endpoint) -> Mapping[str, str]:
+        return self._headers[endpoint.name]
+
+    def routes(self, name: str) -> Sequence[Route]:
+        self._look()
+        return routes_of(self._table, name, self.headers)
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        if self._marks(self._watched) == self._mark:
+            return
+        log = {"action": "routes"}
+        try:
+            self._read()
+        except ValueError as error:
+            self._mark = self._marks(self._watched)  # say it once
+            logger.error("The old routes stay: %s", error, extra=log)
+            return
+        self._version += 1
+        logger.info("Routes were read anew from %s", self._path, extra=log)
+
+    def _read(self) -> None:
+        """Take up the file with all keys, or nothing. Raises ValueError."""
+        before = self._marks([self._path])
+        try:
+            content = yaml.safe_load(self._path.read_bytes())
+        except OSError as error:
+            raise ValueError(f"{self._path}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise ValueError(f"{self._path} is not YAML: {error}".replace("\n", " ")) from error
+        try:
+            table = checked_routes(content).table(objective=self._objective)
+            endpoints = {endpoint.name: endpoint for endpoint in _endpoints(table)}
+            watched = [path for endpoint in endpoints.values() for path in _files(endpoint)]
+            marks = self._marks(watched)
+            headers = {
+                name: call_headers(endpoint, _key(endpoint)) for name, endpoint in endpoints.items()
+            }
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}") from error
+        self._table, self._headers = table, headers
+        self._watched = [self._path, *watched]
+        self._mark = before + marks
+
+    @staticmethod
+    def _marks(paths: Sequence[Path]) -> _Mark:
+        return tuple(map(_mark, paths))
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _endpoints(table: RoutingTable) -> Iterator[Endpoint]:
+    yield from table.default
+    for model in table.models.values():
+        for replica in model.replicas:
+            yield replica.endpoint
+
+
+def _files(endpoint: Endpoint) -> list[Path]:
+    """Files that must be there for ``endpoint`` to be called."""
+    tls = endpoint.tls
+    return [path for path in (endpoint.key_file, tls.ca, tls.certificate, tls.key) if path]
+
+
+def _key(endpoint: Endpoint) -> str | None:
+    """The API key; None: it has none. Raises ValueError when a file or variable is not there."""
+    where = f"endpoints.{endpoint.name}"
+    for path in _files(endpoint):
+        if not path.is_file():
+            raise ValueError(f"{where}: there is no file {path}")
+    if endpoint.key_file is not None:
+        try:
+            key = endpoint.key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{where}: cannot read {endpoint.key_file}: {error}") from error
+    elif endpoint.key_variable is not None:
+        key = os.environ.get(endpoint.key_variable, "").strip()
+    else:
+        return None
+    if not key or not key.isascii() or not key.isprintable():
+        source = endpoint.key_file or f"the variable {endpoint.key_variable}"
+        raise ValueError(f"{where}: {source} does not hold an API key")
+    return key

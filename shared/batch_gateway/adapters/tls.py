@@ -1,0 +1,54 @@
+"""TLS contexts of endpoints: own authorities, client certificates, and their renewal.
+
+Certificates are renewed by replacing files. A context is made anew when one of its files is another
+one than before; connections that are open go on with the old one.
+"""
+
+import ssl
+import time
+from pathlib import Path
+
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.routing import Tls
+
+LOOK_S = 1.0
+_Marks = tuple[tuple[int, ...], ...]
+
+
+class Contexts:
+    def __init__(self) -> None:
+        self._known: dict[Tls, ssl.SSLContext] = {}
+        self._marks: dict[Tls, _Marks] = {}
+        self._looked_at: dict[Tls, float] = {}
+
+    def of(self, tls: Tls) -> ssl.SSLContext:
+        """The present context. Raises Unavailable when there is none and files cannot be used."""
+        now = time.monotonic()
+        known = self._known.get(tls)
+        if known is not None and now - self._looked_at[tls] < LOOK_S:
+            return known
+        try:
+            marks = tuple(_mark(path) for path in (tls.ca, tls.certificate, tls.key) if path)
+            if known is None or marks != self._marks[tls]:
+                self._known[tls] = known = _context(tls)
+                self._marks[tls] = marks
+        except (OSError, ssl.SSLError) as error:
+            if known is None:
+                raise Unavailable(f"TLS: {error}") from error
+        self._looked_at[tls] = now
+        return known
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return context
