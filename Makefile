@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint bench constraints clean
+.PHONY: help demo check test test-node lint bench constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: lint ## The quick checks: lint and the fast tests
 
 test: lint ## Everything: lint and all tests, on real servers
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-node: $(VENV)/.test ## OpenAI's Node client against the running service; Node comes from a wheel
+	@$(BIN)/python tests/node/run.py $(VENV)/node
 
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
 	@$(BIN)/python -m benchmarks $(F)

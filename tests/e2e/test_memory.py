@@ -1,15 +1,10 @@
 """Memory does not grow with the input: a file of the largest size that OpenAI takes."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fixtures.command import up
 from fixtures.gateway import TERMINAL, chat_lines, encoded
 from openai import OpenAI
 
@@ -18,28 +13,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 LINES = 50_000
 SIZE = 200 * 1024 * 1024
 GROWTH_KIB = 150 * 1024
-READY = "Batch Gateway is ready: "
-
-
-@contextmanager
-def up(data: Path) -> Iterator[tuple[int, str]]:
-    """The command itself; its process id and the base URL."""
-    command = [sys.executable, "-m", "batch_gateway", "up", "--port", "0", "--simulator"]
-    process = subprocess.Popen(
-        [*command, "--data", str(data)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "BATCH_GATEWAY_LIMITS__START": "64"},
-    )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert line.startswith(READY), line
-        yield process.pid, line.removeprefix(READY).strip()
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
-        process.stdout.close()
 
 
 def family(pid: int) -> set[int]:
@@ -100,7 +73,10 @@ def test_no_process_grows_by_more_than_150_mib_over_50000_lines_of_200_mb(tmp_pa
             lines.write(json.dumps(line) + "\n")
     assert SIZE * 0.97 < large.stat().st_size < SIZE
 
-    with up(tmp_path / "data") as (pid, base_url), OpenAI(base_url=base_url, api_key="x") as client:
+    with (
+        up(tmp_path / "data", "--simulator", LIMITS__START="64") as (pid, base_url),
+        OpenAI(base_url=base_url, api_key="x") as client,
+    ):
         run(client, small)
         before = {pid: memory(pid, "VmRSS") for pid in family(pid)}
         count = run(client, large)

@@ -41,6 +41,7 @@ _NAMES = {
 _decode_prompt = msgspec.json.Decoder(Prompt).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_number = msgspec.json.Decoder(int).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class ValidLine:
     model: str
     prefix: bytes  # sort key within the model
     cost: int  # estimated tokens, prompt and answer
+    inputs: int = 0  # texts to embed; only counted where they are limited
 
     @property
     def custom_id_hash(self) -> bytes:
@@ -137,7 +139,8 @@ class LineValidator:
         if self._strict and (error := self._check_model(line, model)):
             return error
         cost = len(memoryview(body)) // _BYTES_PER_TOKEN + _output_tokens(url, prompt)
-        return ValidLine(custom_id, model, sort_key(url, prompt), cost)
+        inputs = _inputs(prompt.input) if self._strict and url == "/v1/embeddings" else 0
+        return ValidLine(custom_id, model, sort_key(url, prompt), cost, inputs)
 
     def _check_model(self, line: int, model: str) -> BatchError | None:
         if not self.known(model):
@@ -200,6 +203,16 @@ def _text(raw: msgspec.Raw) -> str | None:
         return _decode_text(raw)
     except msgspec.DecodeError:
         return None
+
+
+def _inputs(raw: msgspec.Raw) -> int:
+    """Texts in the ``input`` of an embeddings request; a list of numbers is one text's tokens."""
+    try:
+        found = _decode_list(raw)
+    except msgspec.DecodeError:
+        return 1
+    listed = bool(found) and bytes(memoryview(found[0])[:1]) in (b'"', b"[")
+    return len(found) if listed else 1
 
 
 def _output_tokens(url: str, prompt: Prompt) -> int:

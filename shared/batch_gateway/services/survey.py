@@ -17,6 +17,8 @@ from batch_gateway.settings import Planning
 
 CHUNK = 1024 * 1024  # bytes read at a time
 REFS = 1000  # line references handed to the index at a time
+#: Texts to embed in one batch, where OpenAI's limits hold.
+MOST_INPUTS = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class Survey:
     model: str | None  # of the first valid line
     errors: list[BatchError]
     costs: Counter[str] = field(default_factory=Counter)  # estimated tokens by model
+    inputs: int = 0  # texts to embed, where they are limited
 
 
 def survey_lines(
@@ -67,6 +70,7 @@ def survey_lines(
         if isinstance(found, ValidLine):
             survey.model = survey.model or found.model
             survey.costs[found.model] += found.cost
+            survey.inputs += found.inputs
             refs.append(_valid(number, offset, length, found))
         elif skip:
             refs.append(_invalid(number, offset, length))
@@ -80,6 +84,8 @@ def survey_lines(
     index.add(refs)
     if survey.total > rules.max_lines:
         survey.errors = [_too_many(rules.max_lines)]
+    elif survey.inputs > MOST_INPUTS:
+        survey.errors = [_too_many_inputs()]
     elif survey.total == 0 and not survey.errors:
         survey.errors = [_empty()]
     elif skip:
@@ -149,6 +155,14 @@ def _too_many(most: int) -> BatchError:
     return BatchError(
         code="too_many_requests",
         message=f"The input file has more than {most} requests, the most that a batch may have.",
+    )
+
+
+def _too_many_inputs() -> BatchError:
+    return BatchError(
+        code="too_many_inputs",
+        message=f"The input file has more than {MOST_INPUTS} embedding inputs, the most that a "
+        "batch may have.",
     )
 
 
