@@ -64,6 +64,15 @@ class BatchFilter:
 ALL_BATCHES = BatchFilter()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What is left to do, of all tenants together."""
+
+    first_deadline: datetime | None  # of those whose deadline runs; None: there are none
+    requests: Mapping[str, int]  # not answered yet in closed shards, by the batch's model
+    open_batches: Mapping[TenantId, int]  # that have not ended, by tenant
+
+
 class FileRows(Protocol):
     async def add(self, file: File) -> None:
         """Raises Conflict when the id is taken."""
@@ -283,6 +292,14 @@ class BatchRows(Protocol):
 
     async def count_by_status(self) -> dict[BatchStatus, int]:
         """Batches of all tenants by status, for metrics. Statuses without a batch may be absent."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """What is left to do, for metrics.
+
+        A batch's deadline runs while it is validating or in_progress and has no ending. Requests
+        count while their batch is in_progress.
+        """
         ...
 
 

@@ -2,6 +2,7 @@
 
 from fixtures.metadata import (
     ALICE,
+    BOB,
     FAR_AHEAD,
     LONG_AGO,
     SECOND,
@@ -16,6 +17,7 @@ from fixtures.metadata import (
 )
 
 from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.ports.metadata import Backlog
 
 S = BatchStatus
 LATER = T0 + 60 * SECOND
@@ -135,3 +137,25 @@ async def test_batches_are_counted_by_status(metadata):
         S.IN_PROGRESS: 3,
         S.FINALIZING: 1,
     }
+
+
+async def test_the_backlog_is_that_of_batches_that_have_not_ended(metadata):
+    nothing = await metadata.batches.backlog()
+    soon = FAR_AHEAD - 60 * SECOND
+    begun = await planned(metadata, shards=3, deadline=soon)
+    lease = await claimed(metadata, begun, 0)
+    await metadata.shards.finish(lease.ref, [], a_tally(8, 2), now=LATER, events=[])
+    await planned(metadata, shards=2, tenant=BOB)
+    await metadata.batches.create(a_batch(tenant=BOB), [])
+    await finalizing(metadata, deadline=LONG_AGO)
+    stopping = await planned(metadata, deadline=LONG_AGO)
+    await metadata.batches.cancel(ALICE, stopping.id, now=LATER, fence_at=LATER, events=[])
+    ended = await planned(metadata, deadline=LONG_AGO)
+    await metadata.batches.fail(ended.id, [], now=LATER, events=[])
+
+    backlog = await metadata.batches.backlog()
+
+    assert nothing == Backlog(first_deadline=None, requests={}, open_batches={})
+    assert backlog == Backlog(
+        first_deadline=soon, requests={"m": 40}, open_batches={ALICE: 3, BOB: 2}
+    )

@@ -11,6 +11,7 @@ from batch_gateway.adapters.redis_metadata.codec import (
     from_events,
     from_file,
     from_results,
+    instant,
     json_text,
     micros,
     row,
@@ -22,6 +23,7 @@ from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
     SOURCES,
+    TERMINAL,
     Batch,
     BatchError,
     BatchStatus,
@@ -33,7 +35,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
-from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
+from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status; no entry: it must have none.
 _ENDINGS = {BatchStatus.EXPIRED: Ending.EXPIRED, BatchStatus.CANCELLED: Ending.CANCELLED}
@@ -271,6 +273,16 @@ class RedisBatches:
             counted = await transaction.execute()
         return dict(zip(BatchStatus, counted, strict=True))
 
+    async def backlog(self) -> Backlog:
+        first, requests, tenants = await self._scripts.run(
+            "backlog", unended=[status for status in BatchStatus if status not in TERMINAL]
+        )
+        return Backlog(
+            first_deadline=None if first is None else instant(first),
+            requests=_counted(requests),
+            open_batches={TenantId(name): n for name, n in _counted(tenants).items()},
+        )
+
     async def _change(self, script: str, **args: Any) -> Batch | None:
         """Run a script that answers with the changed batch, or with nothing."""
         changed = await self._scripts.run(script, **args)
@@ -281,6 +293,11 @@ class RedisBatches:
             "due", kind="batch", indexes=indexes, until=until, limit=limit
         )
         return [row(found) for found in rows]
+
+
+def _counted(pairs: Sequence[str | int]) -> dict[str, int]:
+    """``[name, count, name, count, ...]`` as a mapping."""
+    return {str(name): int(n) for name, n in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
 def _sources(to: BatchStatus) -> Sequence[BatchStatus]:

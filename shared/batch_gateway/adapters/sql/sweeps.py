@@ -15,7 +15,9 @@ from batch_gateway.adapters.sql.schema import (
     WAITS_FOR_FENCE,
     batches,
 )
-from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.model import TERMINAL, Batch, BatchStatus
+from batch_gateway.ports.metadata import Backlog
 
 
 class BatchSweeps:
@@ -49,6 +51,27 @@ class BatchSweeps:
         async with self._database.reading() as connection:
             rows = await connection.execute(query)
             return {BatchStatus(status): count for status, count in rows}
+
+    async def backlog(self) -> Backlog:
+        deadline, tenant = sa.func.min(batches.c.deadline), batches.c.tenant
+        left = sa.func.sum(batches.c.total - batches.c.completed - batches.c.failed)
+        running = batches.c.status == BatchStatus.IN_PROGRESS
+        unended = batches.c.status.in_([s for s in BatchStatus if s not in TERMINAL])
+        first = sa.select(deadline).where(DEADLINE_RUNS)
+        requests = sa.select(batches.c.model, left).where(running).group_by(batches.c.model)
+        tenants = sa.select(tenant, sa.func.count()).where(unended).group_by(tenant)
+        async with self._database.reading() as connection:
+            return Backlog(
+                first_deadline=await connection.scalar(first),
+                requests={
+                    model or "": int(count)
+                    for model, count in await connection.execute(requests)
+                    if count
+                },
+                open_batches={
+                    TenantId(name): count for name, count in await connection.execute(tenants)
+                },
+            )
 
     async def _oldest(
         self,
