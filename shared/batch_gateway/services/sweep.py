@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from batch_gateway import meters
 from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.idempotency import KEPT
@@ -80,7 +81,9 @@ class Janitor:
         )
         failed = [step.__name__ for step in steps if not await self._run(step)]
         if failed:
+            meters.SWEEPS_FAILED.inc()
             raise Temporary(f"sweep could not {', '.join(failed)}")
+        meters.SWEEPS_DONE.inc()
 
     async def _first(self) -> bool:
         """Whether no other sweep ran just now. Without the scratch server: yes."""
@@ -94,6 +97,7 @@ class Janitor:
             await step()
         except BatchGatewayError:
             logger.exception("A step of the sweep failed", extra={"action": step.__name__})
+            meters.SWEEP_STEPS_FAILED.labels(step.__name__.lstrip("_")).inc()
             return False
         return True
 

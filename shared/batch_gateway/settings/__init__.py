@@ -11,6 +11,7 @@ from batch_gateway.settings.api import Api, Auth, Quota
 from batch_gateway.settings.base import Group, seconds
 from batch_gateway.settings.dispatch import Inference, Limits, Retry
 from batch_gateway.settings.log import Log
+from batch_gateway.settings.metrics import Metrics
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
 from batch_gateway.settings.work import Execution, Planning, Sweep
 
@@ -25,6 +26,7 @@ __all__ = [
     "Limits",
     "Log",
     "Metadata",
+    "Metrics",
     "Planning",
     "Quota",
     "Retry",
@@ -58,3 +60,4 @@ class Settings(BaseSettings):
     retry: Retry = Retry()
     inference: Inference = Inference()
     log: Log = Log()
+    metrics: Metrics = Metrics()

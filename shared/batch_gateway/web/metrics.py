@@ -1,7 +1,7 @@
 """Counters of this process, for Prometheus.
 
-State of the whole service (queue, limits, batches) is exported elsewhere: a process that is at
-zero cannot be scraped.
+The state of the whole service (queue, limits, batches) is told by ``state_metrics``: a process
+that is at zero cannot be scraped.
 """
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest

@@ -1,4 +1,4 @@
-"""What every function answers beside its work: ``/healthz``, ``/readyz``, ``/metrics``.
+"""What every function answers beside its work: ``/healthz`` and ``/readyz``.
 
 Alive and ready differ: a function whose database is away must not be restarted (that would not
 help), but should get no requests.
@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway.core.errors import BatchGatewayError
-from batch_gateway.web import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ PATIENCE_S = 5.0
 
 
 def with_probes(app: ASGIApp, ready: Ready) -> ASGIApp:
-    """``app``, with the three probe paths answered before it."""
+    """``app``, with both paths answered before it."""
 
     async def probed(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
@@ -58,12 +57,7 @@ def _not_ready(reason: str) -> Response:
     return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
 
 
-async def _metrics(_ready: Ready) -> Response:
-    return Response(metrics.generate_latest(), media_type=metrics.CONTENT_TYPE_LATEST)
-
-
 _PROBES: dict[str, Callable[[Ready], Awaitable[Response]]] = {
     "/healthz": _healthz,
     "/readyz": _readyz,
-    "/metrics": _metrics,
 }

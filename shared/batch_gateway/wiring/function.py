@@ -13,6 +13,7 @@ from batch_gateway.core.ids import BatchId
 from batch_gateway.settings import Settings
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
+from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 from batch_gateway.wiring.runtime import Runtime, open_runtime
 from batch_gateway.wiring.stores import signing_keys
 
@@ -42,9 +43,25 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
         async with open_runtime(settings) as runtime, AsyncExitStack() as stack:
-            yield build(runtime, stack)
+            yield with_metrics(build(runtime, stack), metrics_page(name, runtime))
 
     return http_function(name, hosted)
+
+
+def metrics_page(name: str, runtime: Runtime) -> MetricsPage:
+    """The function's own counters; the API, which is always reached, tells the whole state."""
+    rules = runtime.settings.metrics
+    token = None if rules.token is None else rules.token.get_secret_value()
+    if name != "api":
+        return MetricsPage(token=token)
+    from batch_gateway.services.observe import Observatory
+
+    return MetricsPage(
+        token=token,
+        public=runtime.settings.auth.kind != "none",
+        observatory=Observatory(runtime.metadata, runtime.scratch, runtime.clock),
+        tenants=rules.tenants,
+    )
 
 
 def event_function(name: str, use_case: Callable[[Runtime, AsyncExitStack], Handler]) -> Function:

@@ -4,6 +4,7 @@ import httpx
 import pytest
 from cloudevents.conversion import to_binary, to_structured
 from cloudevents.http import CloudEvent
+from prometheus_client import generate_latest
 
 from batch_gateway.core import events
 from batch_gateway.core.errors import Busy, NotFound, Permanent, Temporary, Unavailable
@@ -270,9 +271,8 @@ async def test_outcomes_are_counted_by_type(handler):
 
     async with client(handler) as http:
         await post(http, cloud_event())
-        answer = await http.get("/metrics")
 
     assert (
         f'batch_gateway_events_total{{function="planner",outcome="busy",type="{CREATED.type}"}}'
-        in answer.text
+        in generate_latest().decode()
     )

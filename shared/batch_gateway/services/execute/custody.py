@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
+from batch_gateway import meters
 from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import ActivationId, ShardId
@@ -140,6 +141,7 @@ class Custody:
             raise
         holding.sequence += 1
         holding.parts.append(part)
+        meters.flushed(len(lines))
 
     async def finish(self, holding: Holding) -> None:
         """Close a shard whose lines all have results."""
@@ -193,6 +195,7 @@ class Custody:
         """The shard is closed (``closed`` None: by somebody else, or another has it)."""
         shard = holding.lease.shard.id
         if closed is None:
+            meters.LEASES_LOST.inc()
             return
         if closed.last:
             await self._announcer.announce(event)

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
+from batch_gateway import meters
 from batch_gateway.core.limits import Observation
 from batch_gateway.core.retry import Outcome, pause
 from batch_gateway.ports.scratch import Grant, Report
@@ -229,6 +230,7 @@ class Pool:
         now = asyncio.get_running_loop().time()
         self._judge_endpoint(work, ended, now)
         self._count(work, ended, now)
+        meters.call_ended(ended.verdict.outcome, ended.result)
         if ended.result is not None:
             holding.record(ended.result)
         else:

@@ -1,0 +1,48 @@
+"""Counters of what the use cases do in this process, for Prometheus.
+
+Those of HTTP are ``web.metrics``; what the whole service is like at a moment is told by
+``services.observe``.
+"""
+
+from prometheus_client import Counter
+
+from batch_gateway.core.lines import PartLine
+from batch_gateway.core.retry import Outcome
+
+CALLS = Counter(
+    "batch_gateway_model_calls_total",
+    "Calls of a model that ended: success, ignored (the request's fault) or dropped (overload).",
+    ["outcome"],
+)
+TOKENS = Counter(
+    "batch_gateway_tokens_total",
+    "Tokens of answered requests, as the engines report them; cached ones are part of input.",
+    ["kind"],
+)
+FLUSHES = Counter("batch_gateway_flushes_total", "Parts with results that were stored.")
+FLUSHED_LINES = Counter("batch_gateway_flushed_lines_total", "Result lines in those parts.")
+LEASES_LOST = Counter(
+    "batch_gateway_leases_lost_total",
+    "Shards that another executor had, or that were closed, before their holder gave them up.",
+)
+SWEEPS = Counter("batch_gateway_sweeps_total", "Sweeps of the janitor, by how they went.", ["how"])
+SWEEP_STEPS_FAILED = Counter(
+    "batch_gateway_sweep_steps_failed_total", "Steps of sweeps that could not be done.", ["step"]
+)
+
+_OUTCOMES = {outcome: CALLS.labels(outcome.value) for outcome in Outcome}
+_TOKENS = [TOKENS.labels(kind) for kind in ("input", "cached", "output", "reasoning")]
+SWEEPS_DONE, SWEEPS_FAILED = SWEEPS.labels("done"), SWEEPS.labels("failed")
+
+
+def call_ended(outcome: Outcome, result: PartLine | None) -> None:
+    """Count a call; ``result`` None: the request is tried again."""
+    _OUTCOMES[outcome].inc()
+    if result is not None and result.ok:
+        for counter, tokens in zip(_TOKENS, result.tokens, strict=True):
+            counter.inc(tokens)
+
+
+def flushed(lines: int) -> None:
+    FLUSHES.inc()
+    FLUSHED_LINES.inc(lines)

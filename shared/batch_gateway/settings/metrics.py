@@ -1,0 +1,13 @@
+"""What a process tells Prometheus, and to whom."""
+
+from pydantic import SecretStr
+
+from batch_gateway.settings.base import Count, Group
+
+
+class Metrics(Group):
+    token: SecretStr | None = None
+    """Bearer token that /metrics asks for; None: the page is closed on the API, and open on
+    functions that only the cluster reaches and wherever auth.kind is none."""
+    tenants: Count = 20
+    """Most tenants that are named with their open batches; the rest is one sum. 0: none."""

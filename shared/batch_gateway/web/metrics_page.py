@@ -1,0 +1,71 @@
+"""``/metrics``: this process's counters, and with the API the state of the whole service.
+
+It names tenants and models, and the API is reached from outside. So it wants a token of its own;
+without one it is open only where nothing is public: to functions that only the cluster reaches,
+and while everybody is one tenant, which is allowed on the loopback interface only.
+"""
+
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from batch_gateway.services.observe import Observatory
+from batch_gateway.web import metrics
+from batch_gateway.web.state_metrics import rendered
+
+PATH = "/metrics"
+
+
+class MetricsPage:
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        public: bool = False,
+        observatory: Observatory | None = None,
+        tenants: int = 0,
+    ) -> None:
+        """Without a ``token`` the page is open unless ``public``.
+
+        ``observatory`` None: only the process's counters.
+        """
+        self._token = token
+        self._public = public
+        self._observatory = observatory
+        self._tenants = tenants
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = self._refusal(Headers(scope=scope)) or await self._page()
+        await response(scope, receive, send)
+
+    async def _page(self) -> Response:
+        content = metrics.generate_latest()
+        if self._observatory is not None:
+            content += rendered(await self._observatory.state(), tenants=self._tenants)
+        return Response(content, media_type=metrics.CONTENT_TYPE_LATEST)
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        if self._token is None:
+            if not self._public:
+                return None
+            return PlainTextResponse("metrics.token is not set\n", 403)
+        given = headers.get("authorization", "").encode()
+        if hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            return None
+        challenge = {"WWW-Authenticate": "Bearer"}
+        return PlainTextResponse("the token of metrics.token is needed\n", 401, challenge)
+
+
+def with_metrics(app: ASGIApp, page: MetricsPage) -> ASGIApp:
+    """``app``, with ``/metrics`` answered before it."""
+
+    async def measured(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope["type"] == "http" and scope["path"] == PATH
+        if asked and scope["method"] in ("GET", "HEAD"):
+            await page(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return measured
