@@ -4,14 +4,14 @@ Labels whose values users choose (models, tenants) are bounded: the largest are 
 one sum. Names cannot contain parentheses, so that sum is never taken for one of them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from batch_gateway.core.limits import slots
+from batch_gateway.core.limits import Signal, slots
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.ports.metadata import Backlog
 from batch_gateway.ports.scratch import PoolState
@@ -93,23 +93,54 @@ def _shared(shared: Shared) -> Iterator[GaugeMetricFamily]:
     yield from _pools(sorted(shared.pools, key=_size, reverse=True)[:_NAMED])
 
 
-def _pools(pools: Iterable[PoolState]) -> Iterator[GaugeMetricFamily]:
-    pools = list(pools)
-    limits = {pool.pool: slots(pool.limit) for pool in pools}
-    yield _gauge("pool_limit", "Slots of a pool (endpoint and model).", "pool", limits)
-    granted = {pool.pool: pool.granted for pool in pools}
-    yield _gauge("pool_granted", "Slots of a pool that are lent to executors.", "pool", granted)
-    holders = {pool.pool: pool.holders for pool in pools}
-    yield _gauge("pool_holders", "Executors that hold slots of a pool.", "pool", holders)
+#: metric -> (what it says, what it is of a pool)
+_OF_POOLS: Mapping[str, tuple[str, Callable[[PoolState], float]]] = {
+    "pool_limit": ("Slots of a pool (endpoint and model).", lambda pool: slots(pool.limit)),
+    "pool_granted": ("Slots of a pool that are lent to executors.", lambda pool: pool.granted),
+    "pool_in_use": ("Calls of a pool in flight.", lambda pool: pool.in_use),
+    "pool_wanted": ("Calls of a pool in flight or ready to start.", lambda pool: pool.wanted),
+    "pool_holders": ("Executors that hold slots of a pool.", lambda pool: pool.holders),
+    "pool_aborted": (
+        "Calls of a pool aborted in favour of others, since the pool is known.",
+        lambda pool: pool.aborted,
+    ),
+}
+
+
+def _pools(pools: Sequence[PoolState]) -> Iterator[GaugeMetricFamily]:
+    for name, (about, value) in _OF_POOLS.items():
+        yield _gauge(name, about, "pool", {pool.pool: value(pool) for pool in pools})
+    yield from _watched(pools)
     brake = GaugeMetricFamily(
-        "batch_gateway_pool_last_brake",
-        "Always 1: the label says what lowered the pool's limit last.",
+        "batch_gateway_pool_last_brake_timestamp_seconds",
+        "When a pool's limit was lowered last; the label says by what.",
         labels=["pool", "brake"],
     )
     for pool in pools:
-        if pool.limit.last_brake is not None:
-            brake.add_metric([pool.pool, pool.limit.last_brake], 1)
+        if pool.limit.last_brake is not None and pool.limit.braked_at is not None:
+            labels = [pool.pool, pool.limit.last_brake.value]
+            brake.add_metric(labels, pool.limit.braked_at.timestamp())
     yield brake
+
+
+#: metric -> (what it says, what it is of a watch's signal); None: that watch does not know it.
+_OF_SIGNALS: Mapping[str, tuple[str, Callable[[Signal], float | None]]] = {
+    "engine_running": ("Requests in a pool's engine, of anybody.", lambda signal: signal.running),
+    "engine_waiting": ("Requests in the queue of a pool's engine.", lambda signal: signal.waiting),
+    "engine_cache_used": ("Share of the engine's KV cache in use.", lambda signal: signal.cache),
+    "probe_ttft_milliseconds": (
+        "Time to first token of a pool's last probe.",
+        lambda signal: signal.ttft_ms,
+    ),
+}
+
+
+def _watched(pools: Sequence[PoolState]) -> Iterator[GaugeMetricFamily]:
+    """What the watches over the engines have seen last, as far as they know."""
+    for name, (about, value) in _OF_SIGNALS.items():
+        known = {pool.pool: value(pool.signal) for pool in pools if pool.signal is not None}
+        told = {pool: seen for pool, seen in known.items() if seen is not None}
+        yield _gauge(name, about, "pool", told)
 
 
 def _size(pool: PoolState) -> tuple[int, float]:

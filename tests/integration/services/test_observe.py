@@ -11,14 +11,14 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import PlainTextResponse
 
-from batch_gateway.core.ids import ActivationId, TenantId
-from batch_gateway.core.limits import Observation
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
 from batch_gateway.services.observe import Observatory
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 
-pytestmark = pytest.mark.redis
+SEEN = Signal(brake=Brake.ENGINE, room=0, reason="a queue", running=9, waiting=3)
 
-SECOND = timedelta(seconds=1)
+pytestmark = pytest.mark.redis
 
 
 def observatory(world, **options) -> Observatory:
@@ -33,7 +33,7 @@ async def scraped(page: MetricsPage, **headers: str) -> httpx.Response:
 
 
 async def told(page: MetricsPage) -> dict[tuple[str, ...], float]:
-    """name and labels' values -> value, of our own metrics."""
+    """name and the values of its labels (by their names) -> value, of our own metrics."""
     text = (await scraped(page)).text
     return {
         (sample.name.removeprefix("batch_gateway_"), *sample.labels.values()): sample.value
@@ -47,14 +47,7 @@ async def test_the_state_is_told_while_nothing_runs(world):
     running = await world.submit(chat_lines(4), window=timedelta(hours=1))
     await world.planner.plan(running.id)
     await world.submit(chat_lines(1), tenant=TenantId("other"))
-    await world.scratch.slots.sync(
-        POOL,
-        ActivationId("a"),
-        want=3,
-        in_use=2,
-        seen=Observation(brake="latency"),
-        ttl=60 * SECOND,
-    )
+    await sync(world.scratch, "a", want=3, in_use=2)
 
     state = await told(MetricsPage(observatory=observatory(world), tenants=5))
 
@@ -70,17 +63,21 @@ async def test_the_state_is_told_while_nothing_runs(world):
     assert state["pool_holders", POOL] == 1
 
 
-async def test_what_lowered_a_limit_last_is_a_label(world):
+async def test_what_lowered_a_limit_last_is_told_with_its_time(world):
     moving = open_own(world.scratch_url, interval=NO_TIME)  # at every sync
     await settle(moving)
-    for _ in range(2):
-        await sync(moving, "a", want=1, in_use=1, seen=Observation(brake="latency"))
+    for _ in range(3):
+        await sync(moving, "a", want=8, in_use=8, seen=Observation(dropped=1, signal=SEEN))
 
     page = MetricsPage(observatory=Observatory(world.metadata, moving, world.clock))
     state = await told(page)
     await moving.close()
 
-    assert state["pool_last_brake", POOL, "latency"] == 1
+    when = state["pool_last_brake_timestamp_seconds", "dropped", POOL]
+    assert when == pytest.approx(world.clock.now().timestamp(), abs=60)
+    assert state["engine_waiting", POOL] == 3
+    assert ("probe_ttft_milliseconds", POOL) not in state
+    assert state["pool_limit", POOL] < LimitRules().start
 
 
 async def test_many_tenants_are_one_sum_beyond_the_largest(world):
