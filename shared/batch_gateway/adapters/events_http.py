@@ -58,7 +58,7 @@ class HttpSink:
             self._session = None
 
     def _cloud_event(self, event: Event) -> CloudEvent:
-        """``event`` as the SDK's value, which adds the present time."""
+        """``event`` as the SDK's value, which adds the present time where there is none."""
         attributes = {
             "id": event.id,
             "source": SOURCE,
@@ -66,6 +66,8 @@ class HttpSink:
             "subject": event.subject,
             "datacontenttype": "application/json",
         }
+        if event.time is not None:
+            attributes["time"] = event.time.isoformat().replace("+00:00", "Z")
         if event.traceparent is not None:
             attributes["traceparent"] = event.traceparent
         if self._key is not None:

@@ -1,16 +1,18 @@
 """Events: their types, ids, payloads and signature.
 
-An event is a hint that there may be work; it carries ids only and grants nothing that the
-database does not. A fact's id derives from its cause, so announcing it again gives the same id;
-a wake-up's id is fresh. Internal events carry an HMAC over what they say as the extension
-attribute ``gwsignature``, which every broker forwards.
+An event is a hint that there may be work, and news for other systems (``core.lifecycle``); it
+grants nothing that the database does not. A fact's id derives from its cause, so announcing it
+again gives the same id; a wake-up's id is fresh. Our events carry an HMAC over what they say as the
+extension attribute ``gwsignature``, which every broker forwards.
 """
 
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -21,7 +23,12 @@ _PREFIX = "dev.batchgateway"
 
 
 class EventType(StrEnum):
+    BATCH_REQUESTED = f"{_PREFIX}.batch.requested.v1"  # -> intake, by other systems
+    BATCH_REJECTED = f"{_PREFIX}.batch.rejected.v1"  # what was requested is no batch
     BATCH_CREATED = f"{_PREFIX}.batch.created.v1"  # -> planner
+    BATCH_IN_PROGRESS = f"{_PREFIX}.batch.in_progress.v1"
+    BATCH_PROGRESS = f"{_PREFIX}.batch.progress.v1"
+    BATCH_AT_RISK = f"{_PREFIX}.batch.at_risk.v1"
     BATCH_CANCELLING = f"{_PREFIX}.batch.cancelling.v1"  # -> assembler
     BATCH_EXPIRING = f"{_PREFIX}.batch.expiring.v1"  # -> assembler
     BATCH_EXECUTED = f"{_PREFIX}.batch.executed.v1"  # -> assembler: the last shard is closed
@@ -30,25 +37,26 @@ class EventType(StrEnum):
     BATCH_EXPIRED = f"{_PREFIX}.batch.expired.v1"
     BATCH_CANCELLED = f"{_PREFIX}.batch.cancelled.v1"
     WORK_AVAILABLE = f"{_PREFIX}.work.available.v1"  # -> executor: opens an activation
+    WEBHOOK_DUE = f"{_PREFIX}.webhook.due.v1"  # -> notifier: a delivery's time has come
     PING = "dev.knative.sources.ping"  # -> janitor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A CloudEvent as the services see it. ``data`` is small and JSON."""
+    """A CloudEvent as the services see it. ``data`` is small and JSON, without fractions."""
 
     id: str
     type: EventType
     subject: str  # the batch's id; "work" for wake-ups
-    data: Mapping[str, str]
+    data: Mapping[str, Any]
+    time: datetime | None = None  # of the fact; None: when it is sent
     traceparent: str | None = None
 
 
 def fact(type_: EventType, batch: BatchId, *, traceparent: str | None = None) -> Event:
     """What has happened to ``batch``; the same fact always has the same id."""
-    name = type_.removeprefix(f"{_PREFIX}.batch.").removesuffix(".v1")
     return Event(
-        id=f"{batch}/{name}",
+        id=fact_id(type_, batch),
         type=type_,
         subject=batch,
         data={"batch_id": batch},
@@ -56,10 +64,25 @@ def fact(type_: EventType, batch: BatchId, *, traceparent: str | None = None) ->
     )
 
 
+def fact_id(type_: EventType, batch: BatchId) -> str:
+    name = type_.removeprefix(f"{_PREFIX}.batch.").removesuffix(".v1")
+    return f"{batch}/{name}"
+
+
 def wake_up(random: bytes) -> Event:
     """There may be work: opens one activation."""
     return Event(
         id=f"work/{random[:12].hex()}", type=EventType.WORK_AVAILABLE, subject="work", data={}
+    )
+
+
+def deliveries_due(random: bytes) -> Event:
+    """There are webhooks to be delivered."""
+    return Event(
+        id=f"webhooks/{random[:12].hex()}",
+        type=EventType.WEBHOOK_DUE,
+        subject="webhooks",
+        data={},
     )
 
 

@@ -12,7 +12,7 @@ that wrote it (``create``: from the batch's creation).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
@@ -27,18 +27,10 @@ from batch_gateway.core.model import (
     Shard,
     Usage,
 )
+from batch_gateway.ports.pages import Page as Page
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.ports.uploads import UploadRows
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[T]):
-    """One page of a listing; ``more`` tells whether another follows."""
-
-    items: Sequence[T]
-    more: bool
+from batch_gateway.ports.webhooks import WebhookRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +306,10 @@ class Outbox(Protocol):
         """Events written before ``before`` and not yet known to be sent, oldest first."""
         ...
 
+    async def add(self, events: Sequence[Event], now: datetime) -> None:
+        """Write events that no other change makes true."""
+        ...
+
     async def sent(self, event_ids: Sequence[str]) -> None:
         """Forget events that the broker has taken."""
         ...
@@ -387,6 +383,9 @@ class MetadataStore(Protocol):
 
     @property
     def claims(self) -> ClaimRows: ...
+
+    @property
+    def webhooks(self) -> WebhookRows: ...
 
     async def check(self) -> None:
         """Raise Unavailable when the database does not answer or its schema is not ours."""

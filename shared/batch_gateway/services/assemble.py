@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from batch_gateway.core import lifecycle
 from batch_gateway.core.errors import Busy, Corrupt, NotFound, Temporary
-from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, file_id
 from batch_gateway.core.layout import file_key, work_prefix
 from batch_gateway.core.lines import (
@@ -51,12 +51,6 @@ NOT_RUN = {
     ),
 }
 
-_FACTS = {
-    BatchStatus.COMPLETED: EventType.BATCH_COMPLETED,
-    BatchStatus.EXPIRED: EventType.BATCH_EXPIRED,
-    BatchStatus.CANCELLED: EventType.BATCH_CANCELLED,
-    BatchStatus.FAILED: EventType.BATCH_FAILED,
-}
 _ENDS = {
     None: BatchStatus.COMPLETED,
     Ending.EXPIRED: BatchStatus.EXPIRED,
@@ -162,18 +156,29 @@ class Assembler:
         """Write the files and make them the batch's; None when the batch changed meanwhile."""
         assembled = await self._write(batch)
         to = _ENDS[batch.ending]
-        event = fact(_FACTS[to], batch.id, traceparent=batch.traceparent)
+        now = self._clock.now()
+        output, error = (
+            None if file is None else file.id for file in (assembled.output, assembled.error)
+        )
+        then = batch.evolve(
+            status=to,
+            output_file_id=output,
+            error_file_id=error,
+            counts=assembled.counts,
+            usage=assembled.merge.usage,
+            **{f"{to}_at": now},
+        )
         ended = await self._metadata.batches.finish(
             batch.id,
             to,
             holder=holder,
             files=assembled.files,
-            output=assembled.output.id if assembled.output else None,
-            error=assembled.error.id if assembled.error else None,
+            output=output,
+            error=error,
             counts=assembled.counts,
             usage=assembled.merge.usage,
-            now=self._clock.now(),
-            events=[event],
+            now=now,
+            events=[lifecycle.ended(then)],
         )
         if ended is None:
             await self._files.delete(*blobs_of(assembled.files))
@@ -301,9 +306,7 @@ class Assembler:
         )
 
     async def _announce(self, batch: Batch) -> None:
-        await self._announcer.announce(
-            fact(_FACTS[batch.status], batch.id, traceparent=batch.traceparent)
-        )
+        await self._announcer.announce(lifecycle.ended(batch))
 
     async def _clear(self, batch: Batch) -> None:
         """Delete what only the work needed; what fails here the janitor does."""

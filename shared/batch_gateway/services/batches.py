@@ -15,6 +15,7 @@ from typing import Any
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, TenantId, batch_id
+from batch_gateway.core.lifecycle import told
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS
 from batch_gateway.core.window import parse_window
@@ -109,7 +110,7 @@ class BatchService:
             options=new.options,
             traceparent=traceparent,
         )
-        event = fact(EventType.BATCH_CREATED, batch.id, traceparent=traceparent)
+        event = told(EventType.BATCH_CREATED, batch)
         try:
             await self._metadata.batches.create(batch, [event])
         except Conflict:

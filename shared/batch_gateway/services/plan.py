@@ -20,10 +20,12 @@ from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.layout import attempt_prefix, shard_key
+from batch_gateway.core.lifecycle import ended, told
 from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
+    Counts,
     File,
     Shard,
     ShardState,
@@ -101,13 +103,18 @@ class Planner:
                 return
             dry = bool(batch.options.get("dry_run"))
             shards = [] if dry else await self._store(batch, attempt, drafts)
+        now = self._clock.now()
+        begun = told(
+            EventType.BATCH_IN_PROGRESS,
+            batch.evolve(model=survey.model, counts=Counts(total=survey.total), in_progress_at=now),
+        )
         planned = await self._metadata.batches.plan(
             batch.id,
             shards,
             total=survey.total,
             model=survey.model,
-            now=self._clock.now(),
-            events=[_executed(batch)] if all(_closed(shard) for shard in shards) else [],
+            now=now,
+            events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
             options={**batch.options, "estimated_tokens": _estimates(survey)} if dry else None,
         )
         if planned is None:  # somebody else was first, or it was cancelled
@@ -183,10 +190,9 @@ class Planner:
         )
 
     async def _fail(self, batch: Batch, errors: list[BatchError]) -> None:
-        event = fact(EventType.BATCH_FAILED, batch.id, traceparent=batch.traceparent)
-        failed = await self._metadata.batches.fail(
-            batch.id, errors, now=self._clock.now(), events=[event]
-        )
+        now = self._clock.now()
+        event = ended(batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=tuple(errors)))
+        failed = await self._metadata.batches.fail(batch.id, errors, now=now, events=[event])
         if failed is not None:
             logger.info(
                 "Input refused: %s",
@@ -203,9 +209,9 @@ class Planner:
         elif batch.assemblable:
             await self._announcer.announce(_executed(batch))
         elif batch.status is BatchStatus.FAILED:
-            await self._announcer.announce(
-                fact(EventType.BATCH_FAILED, batch.id, traceparent=batch.traceparent)
-            )
+            await self._announcer.announce(ended(batch))
+        if batch.in_progress_at is not None and not batch.terminal:  # news, so it comes last
+            await self._announcer.announce(told(EventType.BATCH_IN_PROGRESS, batch))
 
 
 async def enqueue(batch: Batch, metadata: MetadataStore, queue: ShardQueue) -> None:

@@ -14,6 +14,7 @@ from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.idempotency import KEPT
 from batch_gateway.core.layout import upload_prefix, work_prefix
+from batch_gateway.core.lifecycle import told
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
@@ -201,8 +202,9 @@ def _seconds(number: float) -> timedelta:
 
 def _reminder(batch: Batch) -> Event:
     """The event that moves a batch on from its state."""
+    if batch.status is BatchStatus.VALIDATING:
+        return told(EventType.BATCH_CREATED, batch)
     kind = {
-        BatchStatus.VALIDATING: EventType.BATCH_CREATED,
         BatchStatus.FINALIZING: EventType.BATCH_EXECUTED,
         BatchStatus.CANCELLING: EventType.BATCH_CANCELLING,
     }[batch.status]

@@ -7,6 +7,7 @@ decoder knows no batches.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from cloudevents.http import CloudEvent, from_http, from_json
@@ -67,13 +68,13 @@ def _received(cloud_event: CloudEvent, headers: Mapping[str, str]) -> Received:
     )
 
 
-def _data(cloud_event: CloudEvent) -> dict[str, str]:
+def _data(cloud_event: CloudEvent) -> dict[str, Any]:
     data = cloud_event.get_data()
     if data is None:
         return {}
-    if isinstance(data, dict) and all(isinstance(value, str) for value in data.values()):
+    if isinstance(data, dict):
         return data
-    raise Undecodable("event data is not a JSON object of strings")
+    raise Undecodable("event data is not a JSON object")
 
 
 def verify(received: Received, keys: Sequence[bytes]) -> None:

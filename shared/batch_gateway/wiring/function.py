@@ -78,6 +78,6 @@ def event_function(name: str, use_case: Callable[[Runtime, AsyncExitStack], Hand
 
 def batch_of(event: Event) -> BatchId:
     """The batch that an event speaks of. Raises NotFound when it names none."""
-    if (batch := event.data.get("batch_id")) is None:
+    if not isinstance(batch := event.data.get("batch_id"), str):
         raise NotFound(f"{event.id} names no batch")
     return BatchId(batch)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from batch_gateway.adapters.redis_metadata.codec import from_api_key, row, to_api_key
+from batch_gateway.adapters.redis_metadata.codec import from_api_key, to_api_key
+from batch_gateway.adapters.redis_metadata.fields import row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.ids import TenantId

@@ -5,18 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from batch_gateway.adapters.redis_metadata.codec import (
-    Row,
     amounts,
     from_batch,
     from_events,
     from_file,
     from_results,
-    instant,
-    json_text,
-    micros,
-    row,
     to_batch,
 )
+from batch_gateway.adapters.redis_metadata.fields import Row, instant, json_text, micros, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.staging import stage
 from batch_gateway.core.events import Event

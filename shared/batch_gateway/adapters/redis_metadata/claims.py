@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from batch_gateway.adapters.redis_metadata.codec import from_answer, from_claim, row, to_claim
+from batch_gateway.adapters.redis_metadata.codec import from_answer, from_claim, to_claim
+from batch_gateway.adapters.redis_metadata.fields import row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.idempotency import Answered, Claim
 

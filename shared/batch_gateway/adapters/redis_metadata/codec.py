@@ -1,17 +1,22 @@
-"""Values as stored rows, and back.
+"""Values as stored rows, and back. How single fields are written is in ``fields``."""
 
-A row is a mapping of text to text. Numbers are decimal, instants whole microseconds since the
-epoch (exact in a Lua double until 2255), flags ``1`` and ``0``, compound values JSON that only
-Python looks into. None is a missing field.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
+from batch_gateway.adapters.redis_metadata.fields import (
+    FLAG,
+    INSTANT,
+    NUMBER,
+    TEXT,
+    Kind,
+    Row,
+    instant,
+    json_kind,
+    micros,
+    read,
+    row,
+    write,
+)
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
 from batch_gateway.core.idempotency import Answered, Claim
@@ -33,163 +38,113 @@ from batch_gateway.core.model import (
 )
 from batch_gateway.core.uploads import Upload, UploadStatus
 
-Row = Mapping[str, str]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
-
-def micros(instant: datetime) -> str:
-    return str((instant - _EPOCH) // _MICROSECOND)
-
-
-def instant(text: str) -> datetime:
-    return _EPOCH + int(text) * _MICROSECOND
-
-
-def json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How one field is written and read."""
-
-    write: Callable[[Any], str]
-    read: Callable[[str], Any]
-
-
-def _json(type_: Any) -> _Kind:
-    return _Kind(json_text, msgspec.json.Decoder(type_).decode)
-
-
-_TEXT = _Kind(str, str)
-_NUMBER = _Kind(str, int)
-_FLAG = _Kind(lambda flag: "1" if flag else "0", lambda text: text == "1")
-_INSTANT = _Kind(micros, instant)
-_PARTS = _json(tuple[Part, ...])
-_TALLY = _json(Tally)
-_EVENT = _json(Event)
-_PLAN = _json(tuple[str, str, int, int])  # model, key, lines, cost
+_PARTS = json_kind(tuple[Part, ...])
+_TALLY = json_kind(Tally)
+_EVENT = json_kind(Event)
+_PLAN = json_kind(tuple[str, str, int, int])  # model, key, lines, cost
 
 _FILE = {
-    "id": _TEXT,
-    "tenant": _TEXT,
-    "purpose": _TEXT,
-    "filename": _TEXT,
-    "size": _NUMBER,
-    "lines": _NUMBER,
-    "sha256": _TEXT,
-    "key": _TEXT,
-    "created_at": _INSTANT,
-    "expires_at": _INSTANT,
+    "id": TEXT,
+    "tenant": TEXT,
+    "purpose": TEXT,
+    "filename": TEXT,
+    "size": NUMBER,
+    "lines": NUMBER,
+    "sha256": TEXT,
+    "key": TEXT,
+    "created_at": INSTANT,
+    "expires_at": INSTANT,
 }
 
 _BATCH = {
-    "id": _TEXT,
-    "tenant": _TEXT,
-    "status": _Kind(str, BatchStatus),
-    "endpoint": _TEXT,
-    "input_file_id": _TEXT,
-    "completion_window": _TEXT,
-    "deadline": _INSTANT,
-    "created_at": _INSTANT,
-    "metadata": _json(dict[str, str]),
-    "output_expires_after_s": _NUMBER,
-    "priority": _NUMBER,
-    "paused": _FLAG,
-    "model": _TEXT,
-    "ending": _Kind(str, Ending),
-    "fence_at": _INSTANT,
-    "open_shards": _NUMBER,
-    "errors": _json(tuple[BatchError, ...]),
-    "output_file_id": _TEXT,
-    "error_file_id": _TEXT,
-    "traceparent": _TEXT,
-    "options": _json(dict[str, Any]),
-    "in_progress_at": _INSTANT,
-    "finalizing_at": _INSTANT,
-    "completed_at": _INSTANT,
-    "failed_at": _INSTANT,
-    "expired_at": _INSTANT,
-    "cancelling_at": _INSTANT,
-    "cancelled_at": _INSTANT,
+    "id": TEXT,
+    "tenant": TEXT,
+    "status": Kind(str, BatchStatus),
+    "endpoint": TEXT,
+    "input_file_id": TEXT,
+    "completion_window": TEXT,
+    "deadline": INSTANT,
+    "created_at": INSTANT,
+    "metadata": json_kind(dict[str, str]),
+    "output_expires_after_s": NUMBER,
+    "priority": NUMBER,
+    "paused": FLAG,
+    "model": TEXT,
+    "ending": Kind(str, Ending),
+    "fence_at": INSTANT,
+    "open_shards": NUMBER,
+    "errors": json_kind(tuple[BatchError, ...]),
+    "output_file_id": TEXT,
+    "error_file_id": TEXT,
+    "traceparent": TEXT,
+    "options": json_kind(dict[str, Any]),
+    "in_progress_at": INSTANT,
+    "finalizing_at": INSTANT,
+    "completed_at": INSTANT,
+    "failed_at": INSTANT,
+    "expired_at": INSTANT,
+    "cancelling_at": INSTANT,
+    "cancelled_at": INSTANT,
 }
 
 
 _API_KEY = {
-    "id": _TEXT,
-    "tenant": _TEXT,
-    "name": _TEXT,
-    "digest": _TEXT,
-    "created_at": _INSTANT,
-    "expires_at": _INSTANT,
-    "revoked_at": _INSTANT,
+    "id": TEXT,
+    "tenant": TEXT,
+    "name": TEXT,
+    "digest": TEXT,
+    "created_at": INSTANT,
+    "expires_at": INSTANT,
+    "revoked_at": INSTANT,
 }
 
 
 _UPLOAD = {
-    "id": _TEXT,
-    "tenant": _TEXT,
-    "status": _Kind(str, UploadStatus),
-    "purpose": _TEXT,
-    "filename": _TEXT,
-    "size": _NUMBER,
-    "created_at": _INSTANT,
-    "expires_at": _INSTANT,
-    "file_lifetime_s": _NUMBER,
-    "file_id": _TEXT,
-    "receipt": _TEXT,
+    "id": TEXT,
+    "tenant": TEXT,
+    "status": Kind(str, UploadStatus),
+    "purpose": TEXT,
+    "filename": TEXT,
+    "size": NUMBER,
+    "created_at": INSTANT,
+    "expires_at": INSTANT,
+    "file_lifetime_s": NUMBER,
+    "file_id": TEXT,
+    "receipt": TEXT,
 }
 
 
 _CLAIM = {
-    "id": _TEXT,
-    "seed": _TEXT,
-    "holder": _TEXT,
-    "held_until": _INSTANT,
-    "created_at": _INSTANT,
-    "fingerprint": _TEXT,
-    "answer": _json(Answered),
+    "id": TEXT,
+    "seed": TEXT,
+    "holder": TEXT,
+    "held_until": INSTANT,
+    "created_at": INSTANT,
+    "fingerprint": TEXT,
+    "answer": json_kind(Answered),
 }
-
-
-def _write(value: object, fields: Mapping[str, _Kind]) -> dict[str, str]:
-    known = {name: getattr(value, name) for name in fields}
-    return {name: fields[name].write(known[name]) for name in known if known[name] is not None}
-
-
-def _read(row: Row, fields: Mapping[str, _Kind]) -> dict[str, Any]:
-    return {
-        name: None if (text := row.get(name)) is None else kind.read(text)
-        for name, kind in fields.items()
-    }
-
-
-def row(flat: Sequence[str]) -> Row:
-    """What HGETALL answers inside a script: field, value, field, value, ..."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 # Files ------------------------------------------------------------------------------------------
 
 
 def from_file(file: File) -> Row:
-    return _write(file, _FILE)
+    return write(file, _FILE)
 
 
 def to_file(row: Row) -> File:
-    return File(**_read(row, _FILE))
+    return File(**read(row, _FILE))
 
 
 def from_upload(upload: Upload) -> Row:
     """``parts`` and ``stored`` count what was added, and its bytes."""
-    return {**_write(upload, _UPLOAD), "parts": "0", "stored": "0"}
+    return {**write(upload, _UPLOAD), "parts": "0", "stored": "0"}
 
 
 def to_upload(row: Row) -> Upload:
-    return Upload(**_read(row, _UPLOAD))
+    return Upload(**read(row, _UPLOAD))
 
 
 # Batches ----------------------------------------------------------------------------------------
@@ -201,7 +156,7 @@ def from_batch(batch: Batch) -> Row:
     if batch.status is not BatchStatus.VALIDATING:
         since = getattr(batch, f"{batch.status}_at")
     return {
-        **_write(batch, _BATCH),
+        **write(batch, _BATCH),
         **from_results(batch.counts, batch.usage),
         "status_since": micros(since),
     }
@@ -212,7 +167,7 @@ def to_batch(row: Row) -> Batch:
         total=int(row["total"]), completed=int(row["completed"]), failed=int(row["failed"])
     )
     usage = Usage(**{name: int(row[name]) for name in _USAGE}) if _USAGE[0] in row else None
-    return Batch(**_read(row, _BATCH), counts=counts, usage=usage)
+    return Batch(**read(row, _BATCH), counts=counts, usage=usage)
 
 
 def from_results(counts: Counts, usage: Usage | None) -> Row:
@@ -308,22 +263,22 @@ def amounts(tally: Tally) -> Row:
 
 
 def from_api_key(key: ApiKey) -> Row:
-    return _write(key, _API_KEY)
+    return write(key, _API_KEY)
 
 
 def to_api_key(row: Row) -> ApiKey:
-    return ApiKey(**_read(row, _API_KEY))
+    return ApiKey(**read(row, _API_KEY))
 
 
 # Claims -----------------------------------------------------------------------------------------
 
 
 def from_claim(claim: Claim) -> Row:
-    return _write(claim, _CLAIM)
+    return write(claim, _CLAIM)
 
 
 def to_claim(row: Row) -> Claim:
-    return Claim(**_read(row, _CLAIM))
+    return Claim(**read(row, _CLAIM))
 
 
 def from_answer(answer: Answered) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from batch_gateway.adapters.redis_metadata.codec import from_file, row, to_file
+from batch_gateway.adapters.redis_metadata.codec import from_file, to_file
+from batch_gateway.adapters.redis_metadata.fields import row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.model import File

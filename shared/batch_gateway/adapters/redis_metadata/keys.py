@@ -18,6 +18,8 @@ Rows (hashes of simple fields; a missing field is None), and the plan's order:
     claim:<id>                        what is remembered of a request with an Idempotency-Key
     claims-by-age                     zset of ids by creation
     api-keys                          zset ordered by bytes, as a tenant's listings are
+    webhook-endpoint:<id>             one webhook endpoint
+    webhook-delivery:<id>             that one endpoint is to hear of one event
 
 Where a shard stands is said by membership alone, so closing twenty thousand of them is one step:
 a shard that is in neither is closed.
@@ -32,6 +34,8 @@ of the tenant's name):
     files-of:<n>:<tenant>             all files
     files-of:<n>:<tenant>:<purpose>   those of one purpose
     batches-of:<n>:<tenant>
+    webhook-endpoints-of:<n>:<tenant>
+    webhook-deliveries-of:<n>:<tenant>:<endpoint>
 
 Indexes of the sweeps (zsets of ids; the score is the instant that the name speaks of):
 
@@ -44,6 +48,8 @@ Indexes of the sweeps (zsets of ids; the score is the instant that the name spea
     batches-ended                     terminal, work objects not deleted yet
     batches-runnable                  with ready shards that may be claimed; ordered by id
     outbox-unsent                     events by the time they were written
+    webhook-deliveries-due            pending ones, by their next attempt
+    webhook-deliveries-by-age         by creation
 
 Others:
 
@@ -55,6 +61,7 @@ Others:
 
 from batch_gateway.core.ids import BatchId, FileId, UploadId
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.core.webhooks import EndpointId
 
 SCHEMA = "1"
 
@@ -76,6 +83,9 @@ class Keys:
 
     def batch(self, batch: BatchId) -> str:
         return f"{self.root}:batch:{batch}"
+
+    def webhook_endpoint(self, endpoint: EndpointId) -> str:
+        return f"{self.root}:webhook-endpoint:{endpoint}"
 
     def batches_by_status(self, status: BatchStatus) -> str:
         return f"{self.root}:batches-by-status:{status}"

@@ -15,7 +15,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from batch_gateway.adapters.redis_metadata.codec import Row, micros
+from batch_gateway.adapters.redis_metadata.fields import Row, micros
 from batch_gateway.adapters.redis_metadata.keys import Keys
 from batch_gateway.core.errors import Conflict, Unavailable
 from batch_gateway.core.model import TERMINAL

@@ -10,13 +10,12 @@ from batch_gateway.adapters.redis_metadata.codec import (
     from_lease,
     from_parts,
     from_tally,
-    instant,
     plan_model_and_cost,
-    row,
     to_batch,
     to_lease,
     to_shard,
 )
+from batch_gateway.adapters.redis_metadata.fields import instant, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (

@@ -18,6 +18,7 @@ from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
 from batch_gateway.adapters.redis_metadata.scripts import ANSWER_TIMEOUT_S, Scripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
+from batch_gateway.adapters.redis_metadata.webhooks import RedisWebhooks
 from batch_gateway.core.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
@@ -43,6 +44,7 @@ class RedisMetadata:
         self.outbox = RedisOutbox(scripts)
         self.api_keys = RedisApiKeys(scripts)
         self.claims = RedisClaims(scripts)
+        self.webhooks = RedisWebhooks(scripts)
 
     async def check(self) -> None:
         """Raise Unavailable unless the server answers, keeps what it was told, and has our layout.

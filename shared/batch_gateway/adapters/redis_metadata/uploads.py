@@ -5,13 +5,8 @@ from datetime import datetime
 
 import msgspec
 
-from batch_gateway.adapters.redis_metadata.codec import (
-    from_file,
-    from_upload,
-    json_text,
-    row,
-    to_upload,
-)
+from batch_gateway.adapters.redis_metadata.codec import from_file, from_upload, to_upload
+from batch_gateway.adapters.redis_metadata.fields import json_text, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.rows import to_event
 from batch_gateway.adapters.sql.schema import outbox
+from batch_gateway.adapters.sql.steps import write_events
+from batch_gateway.core.events import Event
 from batch_gateway.ports.metadata import Unsent
 
 
@@ -25,6 +27,10 @@ class SqlOutbox:
         async with self._database.reading() as connection:
             rows = await connection.execute(query)
             return [Unsent(event=to_event(row), created_at=row.created_at) for row in rows]
+
+    async def add(self, events: Sequence[Event], now: datetime) -> None:
+        async with self._database.writing() as connection:
+            await write_events(connection, events, now)
 
     async def sent(self, event_ids: Sequence[str]) -> None:
         if not event_ids:

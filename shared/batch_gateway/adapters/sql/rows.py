@@ -163,6 +163,7 @@ def event_columns(event: Event) -> Columns:
         "type": event.type,
         "subject": event.subject,
         "data": dict(event.data),
+        "time": event.time,
         "traceparent": event.traceparent,
     }
 
@@ -173,6 +174,7 @@ def to_event(row: Row) -> Event:
         type=EventType(row.type),
         subject=row.subject,
         data=row.data,
+        time=row.time,
         traceparent=row.traceparent,
     )
 

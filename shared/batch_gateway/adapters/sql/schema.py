@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0001"
+REVISION = "0002"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,6 +54,7 @@ UNSWEPT = sa.text("unswept")
 EXPIRES = sa.text("expires_at IS NOT NULL")
 READY = sa.text("state = 'ready'")
 LEASED = sa.text("state = 'leased'")
+PENDING = sa.text("state = 'pending'")
 
 metadata = sa.MetaData()
 
@@ -185,9 +186,50 @@ outbox = sa.Table(
     _column("type", sa.Text),
     _column("subject", sa.Text),
     _column("data", sa.JSON),
+    _optional("time", Instant),
     _optional("traceparent", sa.Text),
     _column("created_at", Instant),
     _index("outbox_by_age", "created_at", "id"),
+)
+
+webhook_endpoints = sa.Table(
+    "webhook_endpoints",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("tenant", sa.Text),
+    _column("name", sa.Text),
+    _column("url", sa.Text),
+    _column("event_types", sa.JSON),
+    _column("secret", sa.Text),
+    _column("hint", sa.Text),
+    _column("created_at", Instant),
+    _column("updated_at", Instant),
+    _optional("old_secret", sa.Text),
+    _optional("old_secret_until", Instant),
+    _optional("failing_since", Instant),
+    _optional("disabled_at", Instant),
+    _index("webhook_endpoints_of_tenant", "tenant", "created_at", "id"),
+)
+
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("tenant", sa.Text),
+    sa.Column("endpoint", sa.Text, sa.ForeignKey("webhook_endpoints.id"), nullable=False),
+    _column("event_type", sa.Text),
+    _column("batch", sa.Text),
+    _column("happened_at", Instant),
+    _column("created_at", Instant),
+    _column("state", sa.Text),
+    _optional("due_at", Instant),
+    _column("attempts", sa.Integer),
+    _optional("attempted_at", Instant),
+    _optional("status_code", sa.Integer),
+    _optional("error", sa.Text),
+    _index("webhook_deliveries_due", "due_at", "id", where=PENDING),
+    _index("webhook_deliveries_of_endpoint", "endpoint", "created_at", "id"),
+    _index("webhook_deliveries_by_age", "created_at", "id"),
 )
 
 api_keys = sa.Table(

@@ -9,6 +9,7 @@ from batch_gateway.adapters.sql.files import SqlFiles
 from batch_gateway.adapters.sql.outbox import SqlOutbox
 from batch_gateway.adapters.sql.shards import SqlShards
 from batch_gateway.adapters.sql.uploads import SqlUploads
+from batch_gateway.adapters.sql.webhooks import SqlWebhooks
 
 
 class SqlMetadata:
@@ -21,6 +22,7 @@ class SqlMetadata:
         self.outbox = SqlOutbox(database)
         self.api_keys = SqlApiKeys(database)
         self.claims = SqlClaims(database)
+        self.webhooks = SqlWebhooks(database)
 
     async def check(self) -> None:
         await self._database.check()

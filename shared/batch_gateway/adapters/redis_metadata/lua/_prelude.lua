@@ -250,6 +250,20 @@ local function end_lease(batch_id, index)
   redis.call('ZREM', key('leases'), shard_id(batch_id, index))
 end
 
+-- Webhooks ----------------------------------------------------------------------------------------
+
+local function deliveries_of(row)
+  return tenant_key('webhook-deliveries-of', row.tenant, row.endpoint)
+end
+
+local function drop_delivery(id)
+  local row = load_row('webhook-delivery', id)
+  if row then redis.call('ZREM', deliveries_of(row), listed(row)) end
+  redis.call('DEL', key('webhook-delivery', id))
+  redis.call('ZREM', key('webhook-deliveries-due'), id)
+  redis.call('ZREM', key('webhook-deliveries-by-age'), id)
+end
+
 -- Outbox ------------------------------------------------------------------------------------------
 
 -- Write args.events; one whose id is already there stays as it is.

@@ -1,13 +1,19 @@
--- One page of a tenant's files or batches, by creation and then id.
+-- One page of a tenant's rows of one kind, by creation and then id.
 -- KEYS     the root
--- ARGS     kind ('file' or 'batch'), tenant, purpose (only these files; absent: all),
+-- ARGS     kind (see LISTINGS), tenant, purpose (only these files, or this endpoint's deliveries;
+--          absent: all),
 --          after (id; absent: from the beginning), descending, limit (rows),
 --          offset (rows to pass over; absent: none),
 --          since, before (instants of creation, from and to; absent: all)
 -- Returns  the rows; nil when `after` names none of the tenant's
 
 local ID_AT = 22  -- behind 20 digits and a colon
-local LISTINGS = {file = 'files-of', batch = 'batches-of'}
+local LISTINGS = {
+  file = 'files-of',
+  batch = 'batches-of',
+  ['webhook-endpoint'] = 'webhook-endpoints-of',
+  ['webhook-delivery'] = 'webhook-deliveries-of',
+}
 
 -- Bounds in the notation of ZRANGEBYLEX; behind its first character they compare as the rows do.
 local lower = args.since and '[' .. padded(args.since) or '-'

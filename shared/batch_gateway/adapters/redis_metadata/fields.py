@@ -1,0 +1,65 @@
+"""How the fields of a row are written.
+
+A row is a mapping of text to text. Numbers are decimal, instants whole microseconds since the
+epoch (exact in a Lua double until 2255), flags ``1`` and ``0``, compound values JSON that only
+Python looks into. None is a missing field.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+Row = Mapping[str, str]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(instant: datetime) -> str:
+    return str((instant - _EPOCH) // _MICROSECOND)
+
+
+def instant(text: str) -> datetime:
+    return _EPOCH + int(text) * _MICROSECOND
+
+
+def json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one field is written and read."""
+
+    write: Callable[[Any], str]
+    read: Callable[[str], Any]
+
+
+def json_kind(type_: Any) -> Kind:
+    return Kind(json_text, msgspec.json.Decoder(type_).decode)
+
+
+TEXT = Kind(str, str)
+NUMBER = Kind(str, int)
+FLAG = Kind(lambda flag: "1" if flag else "0", lambda text: text == "1")
+INSTANT = Kind(micros, instant)
+
+
+def write(value: object, fields: Mapping[str, Kind]) -> dict[str, str]:
+    known = {name: getattr(value, name) for name in fields}
+    return {name: fields[name].write(known[name]) for name in known if known[name] is not None}
+
+
+def read(row: Row, fields: Mapping[str, Kind]) -> dict[str, Any]:
+    return {
+        name: None if (text := row.get(name)) is None else kind.read(text)
+        for name, kind in fields.items()
+    }
+
+
+def row(flat: Sequence[str]) -> Row:
+    """What HGETALL answers inside a script: field, value, field, value, ..."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

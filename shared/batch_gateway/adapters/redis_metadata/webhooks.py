@@ -1,0 +1,177 @@
+"""WebhookRows: endpoints, and what they are to hear."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from batch_gateway.adapters.redis_metadata.fields import (
+    INSTANT,
+    NUMBER,
+    TEXT,
+    Kind,
+    Row,
+    json_kind,
+    micros,
+    read,
+    row,
+    write,
+)
+from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.webhooks import (
+    Delivery,
+    DeliveryId,
+    DeliveryState,
+    Endpoint,
+    EndpointId,
+)
+from batch_gateway.ports.pages import Page
+
+_ENDPOINT = {
+    "id": TEXT,
+    "tenant": TEXT,
+    "name": TEXT,
+    "url": TEXT,
+    "event_types": json_kind(tuple[str, ...]),
+    "secret": TEXT,
+    "hint": TEXT,
+    "created_at": INSTANT,
+    "updated_at": INSTANT,
+    "old_secret": TEXT,
+    "old_secret_until": INSTANT,
+    "failing_since": INSTANT,
+    "disabled_at": INSTANT,
+}
+
+_DELIVERY = {
+    "id": TEXT,
+    "tenant": TEXT,
+    "endpoint": TEXT,
+    "event_type": TEXT,
+    "batch": TEXT,
+    "happened_at": INSTANT,
+    "created_at": INSTANT,
+    "state": Kind(str, DeliveryState),
+    "due_at": INSTANT,
+    "attempts": NUMBER,
+    "attempted_at": INSTANT,
+    "status_code": NUMBER,
+    "error": TEXT,
+}
+
+
+class RedisWebhooks:
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def add(self, endpoint: Endpoint) -> None:
+        await self._scripts.run("add_webhook_endpoint", endpoint=_from_endpoint(endpoint))
+
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+        found = await self._scripts.row(self._scripts.keys.webhook_endpoint(endpoint))
+        return _to_endpoint(found) if found and found["tenant"] == tenant else None
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
+    ) -> Page[Endpoint] | None:
+        rows = await self._page("webhook-endpoint", tenant, limit, after)
+        if rows is None:
+            return None
+        found = [_to_endpoint(row(fields)) for fields in rows]
+        return Page(items=found[:limit], more=len(found) > limit)
+
+    async def save(self, before: Endpoint, after: Endpoint) -> bool:
+        saved = await self._scripts.run(
+            "save_webhook_endpoint", updated_at=before.updated_at, endpoint=_from_endpoint(after)
+        )
+        return bool(saved)
+
+    async def delete(self, tenant: TenantId, endpoint: EndpointId) -> bool:
+        deleted = await self._scripts.run(
+            "delete_webhook_endpoint", tenant=tenant, endpoint=endpoint
+        )
+        return bool(deleted)
+
+    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
+        rows = await self._scripts.run("webhook_endpoints", tenant=tenant)
+        found = [_to_endpoint(row(fields)) for fields in rows]
+        return [endpoint for endpoint in found if event_type in endpoint.event_types]
+
+    async def enqueue(self, deliveries: Sequence[Delivery]) -> int:
+        rows = [_from_delivery(delivery) for delivery in deliveries]
+        return int(await self._scripts.run("enqueue_deliveries", deliveries=rows))
+
+    async def due(self, now: datetime) -> bool:
+        return bool(await self._scripts.run("deliveries_due", now=now))
+
+    async def take(
+        self, now: datetime, *, limit: int, hold: timedelta
+    ) -> Sequence[tuple[Delivery, Endpoint]]:
+        taken = await self._scripts.run("take_deliveries", now=now, later=now + hold, limit=limit)
+        return [
+            (_to_delivery(row(delivery)), _to_endpoint(row(endpoint)))
+            for delivery, endpoint in taken
+        ]
+
+    async def settle(
+        self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
+    ) -> None:
+        await self._scripts.run(
+            "settle_delivery",
+            delivery=_from_delivery(delivery),
+            healthy=None if healthy is None else str(int(healthy)),
+            now=micros(now),
+            disable=str(int(disable)),
+        )
+
+    async def deliveries(
+        self,
+        tenant: TenantId,
+        endpoint: EndpointId,
+        *,
+        limit: int,
+        after: DeliveryId | None = None,
+    ) -> Page[Delivery] | None:
+        rows = await self._page("webhook-delivery", tenant, limit, after, purpose=endpoint)
+        if rows is None:
+            return None
+        found = [_to_delivery(row(fields)) for fields in rows]
+        return Page(items=found[:limit], more=len(found) > limit)
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        return int(await self._scripts.run("forget_deliveries", before=before, limit=limit))
+
+    async def _page(
+        self,
+        kind: str,
+        tenant: TenantId,
+        limit: int,
+        after: str | None,
+        purpose: str | None = None,
+    ) -> Sequence[Sequence[str]] | None:
+        """Up to ``limit`` + 1 rows, newest first; None when ``after`` names none."""
+        found: Sequence[Sequence[str]] | None = await self._scripts.run(
+            "page",
+            kind=kind,
+            tenant=tenant,
+            purpose=purpose,
+            after=after,
+            descending=True,
+            limit=limit + 1,
+        )
+        return found
+
+
+def _from_endpoint(endpoint: Endpoint) -> Row:
+    return write(endpoint, _ENDPOINT)
+
+
+def _to_endpoint(row: Row) -> Endpoint:
+    return Endpoint(**read(row, _ENDPOINT))
+
+
+def _from_delivery(delivery: Delivery) -> Row:
+    return write(delivery, _DELIVERY)
+
+
+def _to_delivery(row: Row) -> Delivery:
+    return Delivery(**read(row, _DELIVERY))

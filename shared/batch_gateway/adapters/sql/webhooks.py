@@ -1,0 +1,218 @@
+"""Webhook endpoints, and what they are to hear."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.dialects import insert_new
+from batch_gateway.adapters.sql.paging import page
+from batch_gateway.adapters.sql.rows import Columns, Row
+from batch_gateway.adapters.sql.schema import PENDING, Instant
+from batch_gateway.adapters.sql.schema import webhook_deliveries as deliveries
+from batch_gateway.adapters.sql.schema import webhook_endpoints as endpoints
+from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.webhooks import (
+    Delivery,
+    DeliveryId,
+    DeliveryState,
+    Endpoint,
+    EndpointId,
+)
+from batch_gateway.ports.pages import Page
+
+
+class SqlWebhooks:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, endpoint: Endpoint) -> None:
+        async with self._database.writing() as connection:
+            await connection.execute(sa.insert(endpoints).values(_endpoint_columns(endpoint)))
+
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+        query = sa.select(endpoints).where(endpoints.c.id == endpoint, endpoints.c.tenant == tenant)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _to_endpoint(row)
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
+    ) -> Page[Endpoint] | None:
+        async with self._database.reading() as connection:
+            rows = await page(
+                connection, endpoints, tenant, after=after, descending=True, limit=limit
+            )
+        if rows is None:
+            return None
+        return Page(items=[_to_endpoint(row) for row in rows[:limit]], more=len(rows) > limit)
+
+    async def save(self, before: Endpoint, after: Endpoint) -> bool:
+        change = (
+            sa.update(endpoints)
+            .where(endpoints.c.id == before.id, endpoints.c.updated_at == before.updated_at)
+            .values(_endpoint_columns(after))
+        )
+        async with self._database.writing() as connection:
+            return (await connection.execute(change)).rowcount == 1
+
+    async def delete(self, tenant: TenantId, endpoint: EndpointId) -> bool:
+        mine = sa.and_(endpoints.c.id == endpoint, endpoints.c.tenant == tenant)
+        async with self._database.writing() as connection:
+            locked = sa.select(endpoints.c.id).where(mine).with_for_update()
+            if (await connection.execute(locked)).one_or_none() is None:
+                return False
+            await connection.execute(sa.delete(deliveries).where(deliveries.c.endpoint == endpoint))
+            await connection.execute(sa.delete(endpoints).where(mine))
+        return True
+
+    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
+        query = (
+            sa.select(endpoints)
+            .where(endpoints.c.tenant == tenant, endpoints.c.disabled_at.is_(None))
+            .order_by(endpoints.c.created_at, endpoints.c.id)
+        )
+        async with self._database.reading() as connection:
+            found = [_to_endpoint(row) for row in await connection.execute(query)]
+        return [endpoint for endpoint in found if event_type in endpoint.event_types]
+
+    async def enqueue(self, wanted: Sequence[Delivery]) -> int:
+        """The endpoints are locked against being deleted meanwhile."""
+        there = (
+            sa.select(endpoints.c.id)
+            .where(endpoints.c.id.in_({delivery.endpoint for delivery in wanted}))
+            .order_by(endpoints.c.id)
+            .with_for_update(read=True)
+        )
+        async with self._database.writing() as connection:
+            known = set((await connection.scalars(there)).all())
+            rows = [asdict(delivery) for delivery in wanted if delivery.endpoint in known]
+            if not rows:
+                return 0
+            return (
+                await connection.execute(insert_new(connection.dialect, deliveries, rows))
+            ).rowcount
+
+    async def due(self, now: datetime) -> bool:
+        query = sa.select(deliveries.c.id).where(PENDING, deliveries.c.due_at <= now).limit(1)
+        async with self._database.reading() as connection:
+            return await connection.scalar(query) is not None
+
+    async def take(
+        self, now: datetime, *, limit: int, hold: timedelta
+    ) -> Sequence[tuple[Delivery, Endpoint]]:
+        query = (
+            sa.select(deliveries)
+            .where(PENDING, deliveries.c.due_at <= now)
+            .order_by(deliveries.c.due_at, deliveries.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.writing() as connection:
+            taken = [_to_delivery(row) for row in await connection.execute(query)]
+            if not taken:
+                return []
+            later = now + hold
+            await connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.id.in_([delivery.id for delivery in taken]))
+                .values(due_at=later)
+            )
+            of = await _endpoints(connection, {delivery.endpoint for delivery in taken})
+        return [(replace(delivery, due_at=later), of[delivery.endpoint]) for delivery in taken]
+
+    async def settle(
+        self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
+    ) -> None:
+        columns = asdict(delivery)
+        attempt = {
+            name: columns[name]
+            for name in ("state", "due_at", "attempts", "attempted_at", "status_code", "error")
+        }
+        health: Columns = {}
+        if healthy:
+            health = {"failing_since": None}
+        elif healthy is not None:
+            since = sa.func.coalesce(endpoints.c.failing_since, sa.literal(now, Instant))
+            health = {"failing_since": since}
+        if disable:
+            health["disabled_at"] = now
+        async with self._database.writing() as connection:
+            if health:  # endpoint before delivery, as when one is deleted
+                mine = endpoints.c.id == delivery.endpoint
+                await connection.execute(sa.update(endpoints).where(mine).values(health))
+            pending = sa.and_(deliveries.c.id == delivery.id, PENDING)
+            await connection.execute(sa.update(deliveries).where(pending).values(attempt))
+
+    async def deliveries(
+        self,
+        tenant: TenantId,
+        endpoint: EndpointId,
+        *,
+        limit: int,
+        after: DeliveryId | None = None,
+    ) -> Page[Delivery] | None:
+        async with self._database.reading() as connection:
+            rows = await page(
+                connection,
+                deliveries,
+                tenant,
+                deliveries.c.endpoint == endpoint,
+                after=after,
+                descending=True,
+                limit=limit,
+            )
+        if rows is None:
+            return None
+        return Page(items=[_to_delivery(row) for row in rows[:limit]], more=len(rows) > limit)
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        old = (
+            sa.select(deliveries.c.id)
+            .where(deliveries.c.created_at < before)
+            .order_by(deliveries.c.created_at, deliveries.c.id)
+            .limit(limit)
+        )
+        async with self._database.writing() as connection:
+            result = await connection.execute(sa.delete(deliveries).where(deliveries.c.id.in_(old)))
+            return result.rowcount
+
+
+async def _endpoints(
+    connection: AsyncConnection, ids: set[EndpointId]
+) -> dict[EndpointId, Endpoint]:
+    rows = await connection.execute(sa.select(endpoints).where(endpoints.c.id.in_(ids)))
+    return {endpoint.id: endpoint for endpoint in map(_to_endpoint, rows)}
+
+
+def _endpoint_columns(endpoint: Endpoint) -> Columns:
+    return {**asdict(endpoint), "event_types": list(endpoint.event_types)}
+
+
+def _to_endpoint(row: Row) -> Endpoint:
+    fields = dict(row._mapping)
+    return Endpoint(
+        **fields
+        | {
+            "id": EndpointId(row.id),
+            "tenant": TenantId(row.tenant),
+            "event_types": tuple(row.event_types),
+        }
+    )
+
+
+def _to_delivery(row: Row) -> Delivery:
+    fields = dict(row._mapping)
+    return Delivery(
+        **fields
+        | {
+            "id": DeliveryId(row.id),
+            "tenant": TenantId(row.tenant),
+            "endpoint": EndpointId(row.endpoint),
+            "batch": BatchId(row.batch),
+            "state": DeliveryState(row.state),
+        }
+    )

@@ -1,0 +1,130 @@
+"""The public life cycle of a batch: what other systems hear of it, as events.
+
+``docs/asyncapi.yaml`` describes these events exactly. A fact has the same id and says the same
+however often it is told: what came later in the batch's life is left out. Progress and risk are
+told of a running batch; their ids name the step, so each counts once.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from batch_gateway.core.events import Event, EventType, fact_id
+from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, Counts
+
+#: Steps in which progress is told, in percent.
+STEP = 10
+
+#: The fact -> the status that it speaks of.
+_STATUS = {
+    EventType.BATCH_CREATED: BatchStatus.VALIDATING,
+    EventType.BATCH_IN_PROGRESS: BatchStatus.IN_PROGRESS,
+    EventType.BATCH_COMPLETED: BatchStatus.COMPLETED,
+    EventType.BATCH_FAILED: BatchStatus.FAILED,
+    EventType.BATCH_EXPIRED: BatchStatus.EXPIRED,
+    EventType.BATCH_CANCELLED: BatchStatus.CANCELLED,
+}
+
+#: A terminal status -> the fact that it makes true.
+ENDED = {status: type_ for type_, status in _STATUS.items() if status in TERMINAL}
+
+_INSTANTS = (
+    "in_progress_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+def told(type_: EventType, batch: Batch) -> Event:
+    """That ``batch`` was created, is in progress or has ended, whenever it is told."""
+    then = _as_it_was(batch, _STATUS[type_])
+    return _event(type_, then, fact_id(type_, batch.id), at=_entered(then))
+
+
+def ended(batch: Batch) -> Event:
+    """What has become of a batch that is terminal."""
+    return told(ENDED[batch.status], batch)
+
+
+def progress(batch: Batch, percent: int, now: datetime) -> Event:
+    """That ``percent`` of the lines of a running batch have results."""
+    id_ = f"{fact_id(EventType.BATCH_PROGRESS, batch.id)}/{percent}"
+    return _event(EventType.BATCH_PROGRESS, batch, id_, at=now, percent=percent)
+
+
+def at_risk(batch: Batch, now: datetime) -> Event:
+    """That ``batch`` will probably miss its deadline."""
+    type_ = EventType.BATCH_AT_RISK
+    return _event(type_, batch, fact_id(type_, batch.id), at=now)
+
+
+def step_reached(counts: Counts) -> int:
+    """The last step of progress that is complete, in percent: 0 to 100."""
+    if not counts.total:
+        return 0
+    return (counts.completed + counts.failed) * 100 // counts.total // STEP * STEP
+
+
+def _as_it_was(batch: Batch, status: BatchStatus) -> Batch:
+    """``batch`` when it entered ``status``; a terminal one is as it is."""
+    if status in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS):
+        begun = status is BatchStatus.IN_PROGRESS
+        counts = Counts(total=batch.counts.total) if begun else Counts()
+        later = {name: None for name in _INSTANTS if not (begun and name == "in_progress_at")}
+        model = batch.model if begun else None
+        return batch.evolve(status=status, counts=counts, model=model, **later)
+    return batch
+
+
+def _entered(batch: Batch) -> datetime | None:
+    if batch.status is BatchStatus.VALIDATING:
+        return batch.created_at
+    entered: datetime | None = getattr(batch, f"{batch.status}_at")
+    return entered
+
+
+def _event(type_: EventType, batch: Batch, id_: str, *, at: datetime | None, **more: Any) -> Event:
+    return Event(
+        id=id_,
+        type=type_,
+        subject=batch.id,
+        data={**_data(batch), **more},
+        time=at,
+        traceparent=batch.traceparent,
+    )
+
+
+def _data(batch: Batch) -> Mapping[str, Any]:
+    """Ids, states and numbers: what a line says is never in an event."""
+    data: dict[str, Any] = {
+        "batch_id": batch.id,
+        "tenant": batch.tenant,
+        "status": batch.status.value,
+        "endpoint": batch.endpoint,
+        "model": batch.model,
+        "input_file_id": batch.input_file_id,
+        "request_counts": {
+            "total": batch.counts.total,
+            "completed": batch.counts.completed,
+            "failed": batch.counts.failed,
+        },
+        "created_at": int(batch.created_at.timestamp()),
+        "expires_at": int(batch.deadline.timestamp()),
+        "metadata": None if batch.metadata is None else dict(batch.metadata),
+    }
+    for name in _INSTANTS:
+        if (instant := getattr(batch, name)) is not None:
+            data[name] = int(instant.timestamp())
+    if batch.terminal:
+        data |= {"output_file_id": batch.output_file_id, "error_file_id": batch.error_file_id}
+    if batch.terminal and batch.errors:
+        first = batch.errors[0]
+        data["reason"] = {"code": first.code, "message": first.message, "line": first.line}
+    for name in ("retry_of", "after", "cause"):
+        if (value := batch.options.get(name)) is not None:
+            data[name] = value["batch_id"] if name == "after" else value
+    return data

@@ -1,0 +1,13 @@
+"""How secrets are kept that must be read again."""
+
+from typing import Protocol
+
+
+class Sealer(Protocol):
+    def seal(self, secret: str) -> str:
+        """``secret`` as it may be stored."""
+        ...
+
+    def open(self, sealed: str) -> str:
+        """The secret. Raises Permanent when none of our keys has sealed it."""
+        ...

@@ -1,0 +1,105 @@
+"""Rows of webhook endpoints and of what they are to hear, and the way to the receivers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.webhooks import Delivery, DeliveryId, Endpoint, EndpointId
+from batch_gateway.ports.pages import Page
+
+
+class WebhookRows(Protocol):
+    async def add(self, endpoint: Endpoint) -> None:
+        """Raises Conflict when the id is taken."""
+        ...
+
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+        """None when there is none, or it is another tenant's."""
+        ...
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
+    ) -> Page[Endpoint] | None:
+        """Newest first (ties by id). None when ``after`` names no endpoint of the tenant."""
+        ...
+
+    async def save(self, before: Endpoint, after: Endpoint) -> bool:
+        """Write ``after``; False when ``before.updated_at`` is not the row's any more."""
+        ...
+
+    async def delete(self, tenant: TenantId, endpoint: EndpointId) -> bool:
+        """Remove an endpoint with all its deliveries; False when it is not the tenant's."""
+        ...
+
+    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
+        """The tenant's endpoints that are to hear of ``event_type`` and are not disabled."""
+        ...
+
+    async def enqueue(self, deliveries: Sequence[Delivery]) -> int:
+        """Add deliveries and return how many are new; one that is there stays as it is.
+
+        So does one whose endpoint is gone: it is not added.
+        """
+        ...
+
+    async def due(self, now: datetime) -> bool:
+        """Whether a pending delivery's time has come."""
+        ...
+
+    async def take(
+        self, now: datetime, *, limit: int, hold: timedelta
+    ) -> Sequence[tuple[Delivery, Endpoint]]:
+        """Pending deliveries whose time has come, longest due first, and their endpoints.
+
+        They are not due again before ``now`` + ``hold``, so nobody else takes them meanwhile.
+        """
+        ...
+
+    async def settle(
+        self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
+    ) -> None:
+        """Write how an attempt went, if the delivery is still pending.
+
+        ``healthy``: whether the endpoint has answered well, which ends the time that it has been
+        failing for, or begins it; None: it was not asked. ``disable`` ends its hearing.
+        """
+        ...
+
+    async def deliveries(
+        self,
+        tenant: TenantId,
+        endpoint: EndpointId,
+        *,
+        limit: int,
+        after: DeliveryId | None = None,
+    ) -> Page[Delivery] | None:
+        """The endpoint's deliveries, newest first. None when ``after`` names none of them."""
+        ...
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` deliveries made before ``before``; return how many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How one attempt went."""
+
+    status: int | None  # None: there was no answer
+    error: str | None  # None: the receiver has acknowledged it
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+class WebhookClient(Protocol):
+    async def check(self, url: str) -> None:
+        """Raise InvalidRequest when requests must not be sent to ``url``."""
+        ...
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send one request, within a time-out and without following redirects. Never raises."""
+        ...
