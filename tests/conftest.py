@@ -17,4 +17,5 @@ pytest_plugins = [
     "fixtures.toys",
     "fixtures.gateway",
     "fixtures.world",
+    "fixtures.receivers",
 ]

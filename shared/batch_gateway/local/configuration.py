@@ -80,15 +80,21 @@ def local_defaults(data: Path, *, scratch_url: str) -> dict[str, str]:
             "files": {"url": f"file://{data}/files", "scratch_dir": str(data / "scratch")},
             "auth": {"kind": "none"},
             "inference": {"url": _INFERENCE_URL},
-            "events": {"signing_keys": _signing_key(data / "secrets" / "signing-key")},
+            "events": {"signing_keys": _key(data / "secrets" / "signing-key")},
+            "webhooks": {
+                "encryption_keys": _key(data / "secrets" / "webhook-key"),
+                # Receivers of trials run on this very machine.
+                "allow_http": True,
+                "allow_private": True,
+            },
             "execution": {"term_grace_s": _TERM_GRACE_S},
             "log": {"format": "text"},
         }
     )
 
 
-def _signing_key(path: Path) -> str:
-    """The key that this folder's events are signed with; made once, readable by its owner only."""
+def _key(path: Path) -> str:
+    """A key of this folder; made once, readable by its owner only."""
     if not path.exists():
         fresh = path.with_suffix(".new")
         fresh.touch(mode=0o600)

@@ -36,6 +36,7 @@ from batch_gateway.services.merge import Merge, Product
 from batch_gateway.services.order import OrderLog, blobs_of
 from batch_gateway.services.parts import Results, read_blob, read_recorded
 from batch_gateway.services.survey import read_lines
+from batch_gateway.services.webhooks.notices import Notices
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Assembler:
         files: FileStore,
         scratch: Scratch,
         announcer: Announcer,
+        notices: Notices,
         clock: Clock,
         scratch_dir: Path,
         lease_ttl: timedelta,
@@ -93,6 +95,7 @@ class Assembler:
         self._files = files
         self._scratch = scratch
         self._announcer = announcer
+        self._notices = notices
         self._clock = clock
         self._scratch_dir = scratch_dir
         self._ttl = lease_ttl
@@ -307,6 +310,7 @@ class Assembler:
 
     async def _announce(self, batch: Batch) -> None:
         await self._announcer.announce(lifecycle.ended(batch))
+        await self._notices.put_down(batch)
 
     async def _clear(self, batch: Batch) -> None:
         """Delete what only the work needed; what fails here the janitor does."""

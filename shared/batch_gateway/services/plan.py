@@ -44,6 +44,7 @@ from batch_gateway.services.groups import tasks
 from batch_gateway.services.parts import write_part
 from batch_gateway.services.routing import Routes
 from batch_gateway.services.survey import Rules, Survey, survey_lines
+from batch_gateway.services.webhooks.notices import Notices
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Planner:
         indexes: LineIndexes,
         queue: ShardQueue,
         announcer: Announcer,
+        notices: Notices,
         waker: Waker,
         clock: Clock,
         rules: Rules,
@@ -72,6 +74,7 @@ class Planner:
         self._indexes = indexes
         self._queue = queue
         self._announcer = announcer
+        self._notices = notices
         self._waker = waker
         self._clock = clock
         self._rules = rules
@@ -200,6 +203,7 @@ class Planner:
                 extra={"action": "failed", "batch_id": batch.id, "tenant_id": batch.tenant},
             )
             await self._announcer.announce(event)
+            await self._notices.put_down(failed)
 
     async def _announce_again(self, batch: Batch) -> None:
         """Say what is true of a batch that somebody else may have died after planning."""
@@ -210,6 +214,7 @@ class Planner:
             await self._announcer.announce(_executed(batch))
         elif batch.status is BatchStatus.FAILED:
             await self._announcer.announce(ended(batch))
+            await self._notices.put_down(batch)
         if batch.in_progress_at is not None and not batch.terminal:  # news, so it comes last
             await self._announcer.announce(told(EventType.BATCH_IN_PROGRESS, batch))
 

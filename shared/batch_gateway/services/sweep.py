@@ -25,6 +25,7 @@ from batch_gateway.services.endings import Endings
 from batch_gateway.services.order import blobs_of
 from batch_gateway.services.rebuild import ensure_generation, refill
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Sweep
 
 logger = logging.getLogger(__name__)
@@ -43,22 +44,26 @@ class Janitor:
         files: FileStore,
         scratch: Scratch,
         announcer: Announcer,
+        notices: Notices,
         waker: Waker,
         endings: Endings,
         clock: Clock,
         routes: Routes,
         lease_ttl: timedelta,
+        webhooks_kept: timedelta,
         rules: Sweep,
     ) -> None:
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
         self._announcer = announcer
+        self._notices = notices
         self._waker = waker
         self._endings = endings
         self._clock = clock
         self._routes = routes
         self._ttl = lease_ttl
+        self._webhooks_kept = webhooks_kept
         self._rules = rules
 
     async def sweep(self) -> None:
@@ -78,6 +83,7 @@ class Janitor:
             self._forget_uploads,
             self._delete_work,
             self._forget_claims,
+            self._deliver_webhooks,
             self._delete_leftovers,
         )
         failed = [step.__name__ for step in steps if not await self._run(step)]
@@ -182,6 +188,7 @@ class Janitor:
 
     async def _delete_work(self) -> None:
         for batch in await self._metadata.batches.ended(limit=_LIMIT):
+            await self._notices.put_down(batch)
             await self._files.delete_prefix(work_prefix(batch.id))
             await self._metadata.batches.swept(batch.id)
 
@@ -189,6 +196,12 @@ class Janitor:
         """Of idempotent requests that nobody repeats any more."""
         before = self._clock.now() - KEPT
         while await self._metadata.claims.forget(before, _LIMIT) == _LIMIT:
+            pass
+
+    async def _deliver_webhooks(self) -> None:
+        await self._notices.wake_if_due()
+        before = self._clock.now() - self._webhooks_kept
+        while await self._metadata.webhooks.forget(before, _LIMIT) == _LIMIT:
             pass
 
     async def _delete_leftovers(self) -> None:

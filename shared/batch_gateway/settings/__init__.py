@@ -13,6 +13,7 @@ from batch_gateway.settings.dispatch import Inference, Limits, Retry
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
+from batch_gateway.settings.webhooks import Webhooks
 from batch_gateway.settings.work import Execution, Planning, Sweep
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Scratch",
     "Settings",
     "Sweep",
+    "Webhooks",
     "seconds",
 ]
 
@@ -56,6 +58,7 @@ class Settings(BaseSettings):
     planning: Planning = Planning()
     execution: Execution = Execution()
     sweep: Sweep = Sweep()
+    webhooks: Webhooks = Webhooks()
     limits: Limits = Limits()
     retry: Retry = Retry()
     inference: Inference = Inference()

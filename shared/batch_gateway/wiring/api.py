@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.stores import open_sealer, open_webhooks
 
 
 def api_function() -> Function:
@@ -20,6 +21,7 @@ def api_function() -> Function:
         from batch_gateway.services.results import ResultService
         from batch_gateway.services.steering import Steering
         from batch_gateway.services.uploads import UploadService
+        from batch_gateway.services.webhooks.endpoints import EndpointService
         from batch_gateway.web.api import api_app
         from batch_gateway.web.api.rates import RateLimits
         from batch_gateway.web.auth import authenticator
@@ -29,6 +31,8 @@ def api_function() -> Function:
         routes = open_routes(settings)
         engine = HttpEngine(routes)
         stack.push_async_callback(engine.close)
+        webhooks = open_webhooks(settings)
+        stack.push_async_callback(webhooks.close)
         return api_app(
             files=FileService(
                 metadata=runtime.metadata,
@@ -69,6 +73,13 @@ def api_function() -> Function:
             ),
             lookup=Lookup(runtime.metadata, runtime.files),
             models=ModelService(routes=routes, engine=engine, clock=runtime.clock),
+            endpoints=EndpointService(
+                webhooks=runtime.metadata.webhooks,
+                client=webhooks,
+                sealer=open_sealer(settings),
+                clock=runtime.clock,
+                most=settings.webhooks.most_endpoints,
+            ),
             claims=runtime.metadata.claims,
             limits=RateLimits(runtime.scratch.rates, settings.quota),
             auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),

@@ -18,6 +18,7 @@ def assembler_function() -> Function:
             files=runtime.files,
             scratch=runtime.scratch,
             announcer=runtime.announcer,
+            notices=runtime.notices,
             clock=runtime.clock,
             scratch_dir=settings.files.scratch_dir,
             lease_ttl=timedelta(seconds=settings.execution.assembly_ttl_s),

@@ -17,11 +17,13 @@ def janitor_function() -> Function:
             files=runtime.files,
             scratch=runtime.scratch,
             announcer=runtime.announcer,
+            notices=runtime.notices,
             waker=runtime.waker,
             endings=runtime.endings,
             clock=runtime.clock,
             routes=open_routes(runtime.settings),
             lease_ttl=timedelta(seconds=runtime.settings.execution.lease_ttl_s),
+            webhooks_kept=timedelta(seconds=runtime.settings.webhooks.keep_s),
             rules=runtime.settings.sweep,
         )
         return lambda _event: janitor.sweep()

@@ -20,6 +20,7 @@ def planner_function() -> Function:
             indexes=SqliteLineIndexes(settings.files.scratch_dir),
             queue=runtime.scratch.queue,
             announcer=runtime.announcer,
+            notices=runtime.notices,
             waker=runtime.waker,
             clock=runtime.clock,
             rules=Rules(

@@ -11,6 +11,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.endings import Endings
+from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Settings
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server, open_sink
 
@@ -40,6 +41,7 @@ class Runtime:
         self.clock = SystemClock()
         self.announcer = Announcer(metadata.outbox, sink)
         self.waker = Waker(scratch.activations, sink, execution.max_activations)
+        self.notices = Notices(metadata.webhooks, sink, self.clock)
         self.endings = Endings(
             metadata=metadata,
             files=files,

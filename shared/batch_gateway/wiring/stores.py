@@ -3,13 +3,20 @@
 import os
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.secrets import Sealer
 from batch_gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from batch_gateway.adapters.webhook_http import HttpWebhooks
 
 
 async def open_metadata(settings: Settings) -> MetadataStore:
@@ -75,7 +82,29 @@ def open_sink(settings: Settings) -> EventSink:
     )
 
 
+def open_webhooks(settings: Settings) -> "HttpWebhooks":
+    """The way to the receivers of webhooks."""
+    from batch_gateway.adapters.webhook_http import HttpWebhooks
+
+    webhooks = settings.webhooks
+    return HttpWebhooks(
+        timeout=timedelta(seconds=webhooks.timeout_s),
+        allow_http=webhooks.allow_http,
+        allow_private=webhooks.allow_private,
+    )
+
+
+def open_sealer(settings: Settings) -> Sealer:
+    from batch_gateway.adapters.sealing import FernetSealer
+
+    return FernetSealer(_keys(settings.webhooks.encryption_keys))
+
+
 def signing_keys(settings: Settings) -> Sequence[bytes]:
     """Keys of the internal events' signature; the first one signs."""
-    joined = settings.events.signing_keys.get_secret_value()
+    return _keys(settings.events.signing_keys)
+
+
+def _keys(secret: SecretStr) -> Sequence[bytes]:
+    joined = secret.get_secret_value()
     return [key.strip().encode() for key in joined.split(",") if key.strip()]

@@ -49,8 +49,14 @@ def serve_api(tmp_path, _valkey):
         idle_s: float = 30,
         scratch_url: str = _valkey,
         quota: Quota = NO_QUOTA,
+        private_webhooks: bool = False,
     ):
-        server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", scratch_url)
+        server = Server(
+            tmp_path,
+            f"sqlite+aiosqlite:///{tmp_path}/metadata.db",
+            scratch_url,
+            private_webhooks=private_webhooks,
+        )
         return running(server, api or Api(), auth, idle_s, quota)
 
     return serve

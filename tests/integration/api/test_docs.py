@@ -19,6 +19,11 @@ STANDARD = {
     "/v1/batches": {"get", "post"},
     "/v1/batches/{batch_id}": {"get"},
     "/v1/batches/{batch_id}/cancel": {"post"},
+    "/v1/webhook_endpoints": {"get", "post"},
+    "/v1/webhook_endpoints/{endpoint_id}": {"get", "post", "delete"},
+    "/v1/webhook_endpoints/{endpoint_id}/rotate_secret": {"post"},
+    "/v1/webhook_endpoints/{endpoint_id}/test": {"post"},
+    "/v1/webhook_event_types": {"get"},
     "/v1/models": {"get"},
     "/v1/models/{model}": {"get"},
 }

@@ -15,6 +15,7 @@ from batch_gateway.services.models import ModelService
 from batch_gateway.services.results import ResultService
 from batch_gateway.services.steering import Steering
 from batch_gateway.services.uploads import UploadService
+from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.settings import Api
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import BatchRoutes
@@ -28,6 +29,7 @@ from batch_gateway.web.api.results import ResultRoutes
 from batch_gateway.web.api.routing import Handler, Resource, unknown_url
 from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.api.uploads import UploadRoutes
+from batch_gateway.web.api.webhooks import WebhookRoutes
 from batch_gateway.web.auth import Authenticator
 from batch_gateway.web.probes import Ready, with_probes
 
@@ -41,6 +43,7 @@ def api_app(
     results: ResultService,
     lookup: Lookup,
     models: ModelService,
+    endpoints: EndpointService,
     claims: ClaimRows,
     limits: RateLimits,
     auth: Authenticator,
@@ -58,6 +61,7 @@ def api_app(
             batches, InlineBatches(batches, files), max_bytes=longest, idle_s=idle_s, strict=strict
         ).routes,
         **ModelRoutes(models).routes,
+        **WebhookRoutes(endpoints, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
     }
     if not strict:
         extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes

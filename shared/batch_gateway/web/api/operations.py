@@ -26,6 +26,19 @@ from batch_gateway.web.openai import (
 )
 from batch_gateway.web.openai_models import ModelList, ModelObject
 from batch_gateway.web.openai_uploads import CompleteUpload, CreateUpload, PartObject, UploadObject
+from batch_gateway.web.openai_webhooks import (
+    CreateWebhookEndpoint,
+    RotateWebhookSecret,
+    TestWebhookEndpoint,
+    UpdateWebhookEndpoint,
+    WebhookDeliveryList,
+    WebhookEndpointDeleted,
+    WebhookEndpointList,
+    WebhookEndpointObject,
+    WebhookEndpointTested,
+    WebhookEndpointWithSecret,
+    WebhookEventTypeList,
+)
 
 Schema = dict[str, Any]
 Model = type[BaseModel]
@@ -66,6 +79,8 @@ def _limit(least: int, most: int, default: int) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": most, "default": default}
 
 
+_ENDPOINT = "/v1/webhook_endpoints/{endpoint_id}"
+_WEBHOOK_PAGE = {"after": _AFTER, "limit": _limit(1, 100, 20)}
 _PAGE = {"after": _AFTER, "limit": _limit(0, 100, 20)}
 _INSTANT: Schema = {"type": "integer", "minimum": 0, "description": "Unix seconds."}
 _CURSOR: Schema = {"type": "string", "description": "x-next-cursor of the answer before."}
@@ -121,6 +136,40 @@ STANDARD: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/batches/{batch_id}/cancel"): Operation(
         summary="Cancel a batch", answer=BatchObject
     ),
+    ("GET", "/v1/webhook_endpoints"): Operation(
+        summary="List webhook endpoints, newest first",
+        answer=WebhookEndpointList,
+        query=_WEBHOOK_PAGE,
+    ),
+    ("POST", "/v1/webhook_endpoints"): Operation(
+        summary="Be told of batches that end",
+        answer=WebhookEndpointWithSecret,
+        body=CreateWebhookEndpoint,
+    ),
+    ("GET", _ENDPOINT): Operation(
+        summary="Describe a webhook endpoint", answer=WebhookEndpointObject
+    ),
+    ("POST", _ENDPOINT): Operation(
+        summary="Change a webhook endpoint; one that was disabled hears again",
+        answer=WebhookEndpointObject,
+        body=UpdateWebhookEndpoint,
+    ),
+    ("DELETE", _ENDPOINT): Operation(
+        summary="Delete a webhook endpoint", answer=WebhookEndpointDeleted
+    ),
+    ("POST", f"{_ENDPOINT}/rotate_secret"): Operation(
+        summary="Give a webhook endpoint a new secret",
+        answer=WebhookEndpointWithSecret,
+        body=RotateWebhookSecret,
+    ),
+    ("POST", f"{_ENDPOINT}/test"): Operation(
+        summary="Send an example to a webhook endpoint",
+        answer=WebhookEndpointTested,
+        body=TestWebhookEndpoint,
+    ),
+    ("GET", "/v1/webhook_event_types"): Operation(
+        summary="List what webhook endpoints can hear of", answer=WebhookEventTypeList
+    ),
     ("GET", "/v1/models"): Operation(summary="List models", answer=ModelList),
     ("GET", "/v1/models/{model:path}"): Operation(summary="Describe a model", answer=ModelObject),
 }
@@ -128,6 +177,11 @@ STANDARD: dict[tuple[str, str], Operation] = {
 #: The same beyond OpenAI's API: other routes, and other answers of the same routes.
 EXTENDED: dict[tuple[str, str], Operation] = {
     **STANDARD,
+    ("GET", f"{_ENDPOINT}/deliveries"): Operation(
+        summary="List what a webhook endpoint has been told, newest first",
+        answer=WebhookDeliveryList,
+        query=_WEBHOOK_PAGE,
+    ),
     ("GET", "/v1/batches"): Operation(
         summary="List batches, newest first", answer=ExtendedBatchList, query=_PAGE | _FILTERS
     ),

@@ -1,0 +1,178 @@
+"""A tenant's webhook endpoints, as he manages them."""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from batch_gateway.core.errors import Busy, InvalidRequest
+from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.webhooks import (
+    OVERLAP,
+    Delivery,
+    DeliveryId,
+    Endpoint,
+    EndpointId,
+    event_id,
+    fresh_endpoint_id,
+    fresh_secret,
+    hint_of,
+    payload,
+    signed_headers,
+)
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.pages import Page
+from batch_gateway.ports.secrets import Sealer
+from batch_gateway.ports.webhooks import Answer, WebhookClient, WebhookRows
+
+logger = logging.getLogger(__name__)
+
+_ROUNDS = 5  # changes of the same endpoint at the same time that one gives way to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What is to be changed of an endpoint; None: as it is."""
+
+    name: str | None = None
+    url: str | None = None
+    event_types: Sequence[str] | None = None
+
+
+class EndpointService:
+    """``None`` or ``False`` says: there is no such endpoint of that tenant."""
+
+    def __init__(
+        self,
+        *,
+        webhooks: WebhookRows,
+        client: WebhookClient,
+        sealer: Sealer,
+        clock: Clock,
+        most: int,
+    ) -> None:
+        """``most``: endpoints of one tenant."""
+        self._webhooks = webhooks
+        self._client = client
+        self._sealer = sealer
+        self._clock = clock
+        self._most = most
+
+    async def create(
+        self, tenant: TenantId, name: str, url: str, event_types: Sequence[str]
+    ) -> tuple[Endpoint, str]:
+        """The endpoint and its secret, which cannot be seen again. Raises InvalidRequest."""
+        await self._client.check(url)
+        page = await self._webhooks.list(tenant, limit=self._most)
+        if page is not None and len(page.items) >= self._most:
+            raise InvalidRequest(
+                f"You have {self._most} webhook endpoints already: delete one first.",
+                code="too_many_webhook_endpoints",
+            )
+        now, secret = self._clock.now(), fresh_secret()
+        endpoint = Endpoint(
+            id=fresh_endpoint_id(),
+            tenant=tenant,
+            name=name,
+            url=url,
+            event_types=tuple(event_types),
+            secret=self._sealer.seal(secret),
+            hint=hint_of(secret),
+            created_at=now,
+            updated_at=now,
+        )
+        await self._webhooks.add(endpoint)
+        logger.info("Webhook endpoint made", extra={"action": "webhook", "endpoint": endpoint.id})
+        return endpoint, secret
+
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+        return await self._webhooks.get(tenant, endpoint)
+
+    async def list(
+        self, tenant: TenantId, *, limit: int, after: EndpointId | None
+    ) -> Page[Endpoint] | None:
+        """Newest first. None when ``after`` names no endpoint of the tenant."""
+        return await self._webhooks.list(tenant, limit=limit, after=after)
+
+    async def update(
+        self, tenant: TenantId, endpoint: EndpointId, changes: Changes
+    ) -> Endpoint | None:
+        """Change what is given, and let a disabled endpoint hear again. Raises InvalidRequest."""
+        if changes.url is not None:
+            await self._client.check(changes.url)
+        for _ in range(_ROUNDS):
+            before = await self._webhooks.get(tenant, endpoint)
+            if before is None:
+                return None
+            after = replace(
+                before,
+                name=before.name if changes.name is None else changes.name,
+                url=before.url if changes.url is None else changes.url,
+                event_types=tuple(
+                    before.event_types if changes.event_types is None else changes.event_types
+                ),
+                disabled_at=None,
+                failing_since=None if before.disabled_at else before.failing_since,
+            )
+            if after == before:
+                return before
+            after = replace(after, updated_at=self._later(before.updated_at))
+            if await self._webhooks.save(before, after):
+                return after
+        raise Busy(f"{endpoint} is changed by others at the same time")
+
+    async def rotate(
+        self, tenant: TenantId, endpoint: EndpointId, *, keep_old: bool
+    ) -> tuple[Endpoint, str] | None:
+        """Give the endpoint a new secret; ``keep_old``: the old one signs too for a day."""
+        for _ in range(_ROUNDS):
+            before = await self._webhooks.get(tenant, endpoint)
+            if before is None:
+                return None
+            secret = fresh_secret()
+            after = replace(
+                before,
+                secret=self._sealer.seal(secret),
+                hint=hint_of(secret),
+                old_secret=before.secret if keep_old else None,
+                old_secret_until=self._clock.now() + OVERLAP if keep_old else None,
+                updated_at=self._later(before.updated_at),
+            )
+            if await self._webhooks.save(before, after):
+                return after, secret
+        raise Busy(f"{endpoint} is changed by others at the same time")
+
+    async def delete(self, tenant: TenantId, endpoint: EndpointId) -> bool:
+        return await self._webhooks.delete(tenant, endpoint)
+
+    async def test(self, tenant: TenantId, endpoint: EndpointId, event_type: str) -> Answer | None:
+        """Send an example now; it names a batch that does not exist."""
+        found = await self._webhooks.get(tenant, endpoint)
+        if found is None:
+            return None
+        now = self._clock.now()
+        batch = BatchId(f"batch_{secrets.token_hex(16)}")
+        id_ = event_id(batch, event_type)
+        body = payload(id_, event_type, batch, now)
+        headers = signed_headers(id_, body, signing_secrets(found, self._sealer, now), now)
+        return await self._client.post(found.url, headers, body)
+
+    async def deliveries(
+        self, tenant: TenantId, endpoint: EndpointId, *, limit: int, after: DeliveryId | None
+    ) -> Page[Delivery] | None:
+        """Newest first. None when ``after`` names none of the endpoint's."""
+        return await self._webhooks.deliveries(tenant, endpoint, limit=limit, after=after)
+
+    def _later(self, before: datetime) -> datetime:
+        """Now, but never ``before``: the time of the last change tells changes apart."""
+        return max(self._clock.now(), before + timedelta(microseconds=1))
+
+
+def signing_secrets(endpoint: Endpoint, sealer: Sealer, now: datetime) -> list[str]:
+    """The secrets that sign now, the newest first."""
+    found = [sealer.open(endpoint.secret)]
+    until = endpoint.old_secret_until
+    if endpoint.old_secret is not None and until is not None and now < until:
+        found.append(sealer.open(endpoint.old_secret))
+    return found

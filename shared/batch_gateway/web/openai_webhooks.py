@@ -1,0 +1,165 @@
+"""OpenAI's wire for webhook endpoints, and the log of their deliveries, which is our own."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic_core import PydanticCustomError
+
+from batch_gateway.core.webhooks import EVENT_TYPES, Delivery, Endpoint
+from batch_gateway.services.webhooks.endpoints import Changes
+from batch_gateway.web.openai import Asked, Text
+
+
+def _known(event_type: str) -> str:
+    if event_type not in EVENT_TYPES:
+        raise PydanticCustomError(
+            "literal_error", "unknown", {"expected": ", ".join(f"'{t}'" for t in EVENT_TYPES)}
+        )
+    return event_type
+
+
+EventTypeName = Annotated[
+    str, AfterValidator(_known), Field(json_schema_extra={"enum": list(EVENT_TYPES)})
+]
+EventTypes = Annotated[list[EventTypeName], Field(min_length=1, max_length=100)]
+Name = Annotated[Text, Field(min_length=1, max_length=256)]
+Url = Annotated[Text, Field(min_length=1, max_length=4096)]
+
+
+class CreateWebhookEndpoint(Asked):
+    name: Name
+    url: Url
+    event_types: EventTypes
+
+    def unique_types(self) -> Sequence[str]:
+        return list(dict.fromkeys(self.event_types))
+
+
+class UpdateWebhookEndpoint(Asked):
+    name: Name | None = None
+    url: Url | None = None
+    event_types: EventTypes | None = None
+
+    def changes(self) -> Changes:
+        types = self.event_types
+        return Changes(
+            name=self.name,
+            url=self.url,
+            event_types=None if types is None else list(dict.fromkeys(types)),
+        )
+
+
+class RotateWebhookSecret(Asked):
+    keep_old_secret_active_for_24_hours: bool = False
+
+
+class TestWebhookEndpoint(Asked):
+    event_type: EventTypeName
+
+
+class WebhookEndpointObject(BaseModel):
+    id: str
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    created_at: int
+    updated_at: int
+    name: str
+    url: str
+    event_types: list[str]
+    signing_secret_hint: str | None
+    disabled_at: int | None  # an extension: since when it hears no more; an update ends that
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self:
+        return cls(**_fields(endpoint))
+
+
+class WebhookEndpointWithSecret(WebhookEndpointObject):
+    signing_secret: str
+
+    @classmethod
+    def with_secret(cls, endpoint: Endpoint, secret: str) -> Self:
+        return cls(**_fields(endpoint), signing_secret=secret)
+
+
+class WebhookEndpointDeleted(BaseModel):
+    id: str
+    object: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
+    deleted: Literal[True] = True
+
+
+class WebhookEndpointTested(BaseModel):
+    object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
+    event_type: str
+    status_code: int
+    success: Literal[True] = True
+    webhook_endpoint_id: str
+
+
+class WebhookEventTypeList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[str]
+
+
+class WebhookDeliveryObject(BaseModel):
+    id: str
+    object: Literal["webhook_endpoint.delivery"] = "webhook_endpoint.delivery"
+    event_id: str  # webhook-id of the request
+    event_type: str
+    batch_id: str
+    status: str
+    attempts: int
+    created_at: int
+    attempted_at: int | None
+    next_attempt_at: int | None
+    status_code: int | None
+    error: str | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        return cls(
+            id=delivery.id,
+            event_id=delivery.event_id,
+            event_type=delivery.event_type,
+            batch_id=delivery.batch,
+            status=delivery.state.value,
+            attempts=delivery.attempts,
+            created_at=int(delivery.created_at.timestamp()),
+            attempted_at=_seconds(delivery.attempted_at),
+            next_attempt_at=_seconds(delivery.due_at),
+            status_code=delivery.status_code,
+            error=delivery.error,
+        )
+
+
+class _Page(BaseModel):
+    object: Literal["list"] = "list"
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+WebhookEndpointList = create_model(
+    "WebhookEndpointList", __base__=_Page, data=(list[WebhookEndpointObject], ...)
+)
+WebhookDeliveryList = create_model(
+    "WebhookDeliveryList", __base__=_Page, data=(list[WebhookDeliveryObject], ...)
+)
+
+
+def _fields(endpoint: Endpoint) -> dict[str, object]:
+    return {
+        "id": endpoint.id,
+        "created_at": int(endpoint.created_at.timestamp()),
+        "updated_at": int(endpoint.updated_at.timestamp()),
+        "name": endpoint.name,
+        "url": endpoint.url,
+        "event_types": list(endpoint.event_types),
+        "signing_secret_hint": endpoint.hint,
+        "disabled_at": _seconds(endpoint.disabled_at),
+    }
+
+
+def _seconds(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp())
