@@ -28,6 +28,7 @@ HEARD_BY = {
     EventType.BATCH_EXECUTED: "assembler",
     EventType.BATCH_CANCELLING: "assembler",
     EventType.BATCH_EXPIRING: "assembler",
+    EventType.WEBHOOK_DUE: "notifier",
 }
 
 every_service = pytest.mark.parametrize("name", SERVICES)
