@@ -25,8 +25,10 @@ def take_requests(body: bytes) -> tuple[bytes, Sequence[bytes] | None]:
     the requests take its place. Raises InvalidRequest.
     """
     try:
+        if not body.isascii():
+            body.decode()  # the parser does not look into the strings that it skips
         fields = _decode_fields(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body, None
     listed = bytes(fields.pop("requests", b"null"))
     if listed == b"null":

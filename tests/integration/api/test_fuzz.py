@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from fixtures.api import headers_of
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -20,6 +21,7 @@ from batch_gateway.web.api.operations import EXTENDED
 
 pytestmark = pytest.mark.slow
 
+LINE = b'{"custom_id":"1","method":"POST","url":"/v1/embeddings","body":{}}\n'
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -33,11 +35,23 @@ def document(_shared_server):
     return schemathesis.openapi.from_url(f"{_shared_server.url}/openapi.json")
 
 
+@pytest.fixture
+async def existing(http):
+    """Parameter in a path -> something of the tenant that it may name."""
+    form = {"files": {"file": ("in.jsonl", LINE)}, "data": {"purpose": "batch"}}
+    file = (await http.post("/v1/files", **form)).json()["id"]
+    new = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "evals"}
+    upload = (await http.post("/v1/uploads", json=new)).json()["id"]
+    asked = {"input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h"}
+    batch = (await http.post("/v1/batches", json=asked)).json()["id"]
+    return {"file_id": file, "upload_id": upload, "batch_id": batch}
+
+
 @pytest.mark.parametrize(("method", "path"), EXTENDED, ids=lambda value: value)
-def test_no_request_gets_an_answer_that_is_not_described(document, tenant, method, path):
+def test_no_request_gets_an_answer_that_is_not_described(document, tenant, existing, method, path):
     operation = document[path.replace(":path", "")][method]
 
-    @given(operation.as_strategy(GenerationMode.NEGATIVE) | operation.as_strategy())
+    @given(operation.as_strategy(GenerationMode.NEGATIVE) | operation.as_strategy(), st.booleans())
     @settings(
         max_examples=25,
         deadline=None,
@@ -46,7 +60,10 @@ def test_no_request_gets_an_answer_that_is_not_described(document, tenant, metho
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def fuzz(case):
+    def fuzz(case, of_something):
+        if of_something:
+            named = existing.keys() & case.path_parameters.keys()
+            case.path_parameters.update({name: existing[name] for name in named})
         case.call_and_validate(headers=headers_of(tenant), checks=CHECKS, timeout=20)
 
     fuzz()
