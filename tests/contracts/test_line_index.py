@@ -7,7 +7,7 @@ import pytest
 
 from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.planning import INVALID, LineRef
+from batch_gateway.core.planning import INVALID, Answer, LineRef
 from batch_gateway.ports.line_index import LineIndexes
 
 
@@ -144,3 +144,48 @@ def test_a_scratch_folder_that_cannot_be_used_is_unavailable(tmp_path: Path):
 def test_an_error_of_the_user_passes_through(indexes: LineIndexes):
     with pytest.raises(ZeroDivisionError), indexes.open():
         raise ZeroDivisionError
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+def an_answer(custom_id: int, file: int = 0) -> Answer:
+    return Answer(custom_id.to_bytes(16, "big"), file, custom_id * 2**33, 7)
+
+
+def test_answered_lines_are_told_by_line_and_not_in_the_order(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([ref(line, model="ba"[line % 2]) for line in range(1, 8)])
+        index.answer([an_answer(5), an_answer(99)])
+        index.answer([an_answer(2, file=1)])
+
+        assert [line.line for line in index.ordered()] == [1, 3, 7, 4, 6]
+        assert [*index.answered()] == [(2, an_answer(2, file=1)), (5, an_answer(5))]
+
+
+def test_of_several_answers_the_first_counts(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([ref(1)])
+        index.answer([an_answer(1, file=0)])
+        index.answer([an_answer(1, file=1)])
+
+        assert [*index.answered()] == [(1, an_answer(1, file=0))]
+
+
+def test_an_invalid_line_is_never_answered(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([ref(1), ref(2, custom_id=1), ref(3, model=INVALID)])
+        index.invalidate_duplicates()
+        index.answer([an_answer(1), an_answer(3)])
+
+        assert [line for line, _ in index.answered()] == [1]
+        assert [line.line for line in index.ordered()] == [2, 3]
+
+
+def test_without_answers_nothing_is_answered(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([ref(1)])
+
+        assert [*index.answered()] == []
+        index.answer([])
+        assert ([*index.answered()], [*index.ordered()]) == ([], [ref(1)])

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.planning import INVALID, LineRef
+from batch_gateway.core.planning import INVALID, Answer, LineRef
 
 _CACHE_KIB = 16 * 1024  # memory of the page cache, and again of a sort
 
@@ -26,6 +26,22 @@ CREATE TABLE refs (
     cost INTEGER NOT NULL,
     custom_id_hash BLOB NOT NULL
 )
+"""
+_ANSWERS = """
+CREATE TABLE answers (
+    custom_id_hash BLOB PRIMARY KEY,
+    file INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    length INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_ANSWERED = """
+SELECT line, answers.* FROM refs JOIN answers USING (custom_id_hash) WHERE model != ? ORDER BY line
+"""
+_OPEN = """
+SELECT * FROM refs
+WHERE model = ? OR custom_id_hash NOT IN (SELECT custom_id_hash FROM answers)
+ORDER BY model, prefix, line
 """
 _LATER = """
 SELECT line FROM (
@@ -41,6 +57,7 @@ class SqliteLineIndex:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._answers = False  # whether there is a table of them
 
     def add(self, refs: Iterable[LineRef]) -> None:
         self._database.executemany("INSERT INTO refs VALUES (?, ?, ?, ?, ?, ?, ?)", refs)
@@ -51,8 +68,23 @@ class SqliteLineIndex:
     def invalidate_duplicates(self) -> None:
         self._database.execute(_INVALIDATE, (INVALID,))
 
+    def answer(self, answers: Iterable[Answer]) -> None:
+        if not self._answers:
+            self._database.execute(_ANSWERS)
+            self._answers = True
+        self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", answers)
+
+    def answered(self) -> Iterator[tuple[int, Answer]]:
+        if not self._answers:
+            return
+        for line, *answer in self._database.execute(_ANSWERED, (INVALID,)):
+            yield line, Answer._make(answer)
+
     def ordered(self) -> Iterator[LineRef]:
-        rows = self._database.execute("SELECT * FROM refs ORDER BY model, prefix, line")
+        if self._answers:
+            rows = self._database.execute(_OPEN, (INVALID,))
+        else:
+            rows = self._database.execute("SELECT * FROM refs ORDER BY model, prefix, line")
         return map(LineRef._make, rows)
 
 

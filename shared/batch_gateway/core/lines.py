@@ -13,6 +13,7 @@ Four forms:
 """
 
 import msgspec
+import xxhash
 
 from batch_gateway.core.ids import BatchId, result_id
 from batch_gateway.core.model import Tally, Usage
@@ -85,6 +86,11 @@ def custom_id_of(raw: bytes | None) -> str | None:
         return _decode_named(raw or b"").custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def custom_id_hash(custom_id: str) -> bytes:
+    """16 bytes that stand for it where millions are compared."""
+    return xxhash.xxh3_128_digest(custom_id.encode())
 
 
 class _Response(msgspec.Struct):

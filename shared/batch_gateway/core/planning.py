@@ -29,6 +29,15 @@ class LineRef(NamedTuple):
     custom_id_hash: bytes  # 16 bytes
 
 
+class Answer(NamedTuple):
+    """Where the result of a request is that another batch has answered already."""
+
+    custom_id_hash: bytes  # 16 bytes
+    file: int  # which of that batch's files: its place among them
+    offset: int  # bytes from the start of the file
+    length: int  # bytes, without the line end
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSize:
     lines: int

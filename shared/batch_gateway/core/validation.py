@@ -7,9 +7,8 @@ looked into, never rebuilt.
 from dataclasses import dataclass
 
 import msgspec
-import xxhash
 
-from batch_gateway.core.lines import InputLine, decode_input
+from batch_gateway.core.lines import InputLine, custom_id_hash, decode_input
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.prefix import sort_key
 from batch_gateway.core.rendering import Prompt
@@ -56,7 +55,7 @@ class ValidLine:
 
     @property
     def custom_id_hash(self) -> bytes:
-        return xxhash.xxh3_128_digest(self.custom_id.encode())
+        return custom_id_hash(self.custom_id)
 
 
 class LineValidator:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from batch_gateway.core.planning import LineRef
+from batch_gateway.core.planning import Answer, LineRef
 
-__all__ = ["LineIndex", "LineIndexes", "LineRef"]
+__all__ = ["Answer", "LineIndex", "LineIndexes", "LineRef"]
 
 
 class LineIndex(Protocol):
@@ -22,8 +22,16 @@ class LineIndex(Protocol):
         """Make the lines that ``duplicates`` would tell, all of them, invalid ones."""
         ...
 
+    def answer(self, answers: Iterable[Answer]) -> None:
+        """Take valid lines with these custom_ids out of ``ordered``; the first answer counts."""
+        ...
+
+    def answered(self) -> Iterator[tuple[int, Answer]]:
+        """Line number and answer of each line that was taken out, by line."""
+        ...
+
     def ordered(self) -> Iterator[LineRef]:
-        """All references by (model, prefix, line)."""
+        """All references by (model, prefix, line), without those that are answered."""
         ...
 
 

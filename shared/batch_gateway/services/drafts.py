@@ -6,9 +6,10 @@ loop is one finished object at a time.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,10 +22,11 @@ from batch_gateway.core.lines import (
     encode_shard_line,
     not_answered,
 )
-from batch_gateway.core.model import BatchError
+from batch_gateway.core.model import BatchError, Tally
 from batch_gateway.core.planning import INVALID, LineRef, cut
 from batch_gateway.core.validation import LineValidator, duplicate
 from batch_gateway.ports.line_index import LineIndex
+from batch_gateway.services.carry import Carried
 from batch_gateway.services.survey import Rules, too_long
 
 T = TypeVar("T")
@@ -39,7 +41,7 @@ class Draft:
     content: bytes
     lines: int
     cost: int
-    refused: bool  # its lines cannot be run: ``content`` is their error lines
+    tally: Tally | None  # its lines are answered already, by ``content``; None: they are to be run
 
 
 class Drafts:
@@ -53,16 +55,16 @@ class Drafts:
         thread: ThreadPoolExecutor,
         validator: LineValidator,
         rules: Rules,
+        carried: Carried | None = None,
     ) -> None:
+        """``carried``: answers that are taken over, in shards in front of the others."""
+        self.carried = carried
         self._batch = batch
         self._thread = thread
         self._validator = validator
         self._rules = rules
         self._file = os.open(path, os.O_RDONLY)
-        self._drafts = (
-            self._read(number, refs)
-            for number, refs in enumerate(cut(index.ordered(), rules.shard_size))
-        )
+        self._drafts = self._all(index, carried)
 
     async def next(self) -> Draft | None:
         """The next shard of the plan; None after the last."""
@@ -72,13 +74,23 @@ class Drafts:
         self._drafts.close()
         os.close(self._file)
 
+    def _all(self, index: LineIndex, carried: Carried | None) -> Generator[Draft, None, None]:
+        numbers = count()
+        if carried is not None:
+            for content, tally in carried.shards(index, self._rules.shard_size):
+                lines = tally.completed + tally.failed
+                yield Draft(next(numbers), INVALID, content, lines, 0, tally)
+        for refs in cut(index.ordered(), self._rules.shard_size):
+            yield self._read(next(numbers), refs)
+
     def _read(self, number: int, refs: list[LineRef]) -> Draft:
         model = refs[0].model
         refused = model == INVALID or not self._validator.known(model)
         encode = self._refusal if refused else self._shard_line
         content = b"".join(encode(ref) for ref in refs)
-        cost = sum(ref.cost for ref in refs)
-        return Draft(number, model, content, len(refs), cost, refused)
+        if refused:
+            return Draft(number, model, content, len(refs), 0, Tally(failed=len(refs)))
+        return Draft(number, model, content, len(refs), sum(ref.cost for ref in refs), None)
 
     def _shard_line(self, ref: LineRef) -> bytes:
         request = decode_input(os.pread(self._file, ref.length, ref.offset))

@@ -10,11 +10,12 @@ deletes its objects.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event, EventType, fact
@@ -29,7 +30,6 @@ from batch_gateway.core.model import (
     File,
     Shard,
     ShardState,
-    Tally,
     Ticket,
 )
 from batch_gateway.core.validation import LineValidator
@@ -39,6 +39,7 @@ from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ShardQueue
 from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.carry import Carried, Origin, OriginGone, carried_from
 from batch_gateway.services.drafts import Draft, Drafts, run_in
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.parts import write_part
@@ -95,6 +96,8 @@ class Planner:
             return
         try:
             await self._plan_file(batch, file)
+        except OriginGone as gone:
+            await self._fail(batch, [_no_origin(str(gone))])
         except NotFound:  # deleted while we read
             await self._fail(batch, [_no_file(batch)])
 
@@ -104,8 +107,7 @@ class Planner:
             if survey.errors:
                 await self._fail(batch, survey.errors)
                 return
-            dry = bool(batch.options.get("dry_run"))
-            shards = [] if dry else await self._store(batch, attempt, drafts)
+            shards = [] if _dry(batch) else await self._store(batch, attempt, drafts)
         now = self._clock.now()
         begun = told(
             EventType.BATCH_IN_PROGRESS,
@@ -118,7 +120,7 @@ class Planner:
             model=survey.model,
             now=now,
             events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
-            options={**batch.options, "estimated_tokens": _estimates(survey)} if dry else None,
+            options=_options(batch, survey, drafts),
         )
         if planned is None:  # somebody else was first, or it was cancelled
             await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
@@ -139,18 +141,35 @@ class Planner:
         validator = LineValidator(
             batch.endpoint, models=self._routes.table.names, strict=self._rules.strict
         )
-        async with self._files.local_copy(file.key, self._scratch) as path:
+        async with (
+            self._files.local_copy(file.key, self._scratch) as path,
+            self._carried(batch) as carried,
+        ):
             with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:
                 skip = batch.options.get("on_invalid_line") == "skip"
                 survey = await run_in(
                     thread,
                     lambda: survey_lines(path, index, validator, self._rules, skip=skip),
                 )
-                drafts = Drafts(batch.id, path, index, thread, validator, self._rules)
+                if carried is not None:
+                    await run_in(thread, lambda: carried.index(index))
+                drafts = Drafts(batch.id, path, index, thread, validator, self._rules, carried)
                 try:
                     yield survey, drafts
                 finally:
                     await run_in(thread, drafts.close)
+
+    @asynccontextmanager
+    async def _carried(self, batch: Batch) -> AsyncIterator[Carried | None]:
+        """The answers that the batch takes over; None when it retries no other."""
+        origin = Origin.of(batch.options)
+        if origin is None:
+            yield None
+            return
+        async with carried_from(
+            origin, batch.tenant, self._metadata, self._files, self._scratch
+        ) as carried:
+            yield carried
 
     async def _store(self, batch: Batch, attempt: str, drafts: Drafts) -> list[Shard]:
         """Store all drafts, a few at a time; shards by index."""
@@ -179,17 +198,16 @@ class Planner:
             lines=draft.lines,
             cost=draft.cost,
         )
-        if not draft.refused:
+        if draft.tally is None:
             await self._files.put(shard.key, draft.content)
             return shard
         part = await write_part(self._files, shard, 0, [draft.content])
         return replace(
             shard,
             key="",
-            cost=0,
             state=ShardState.CLOSED,
             parts=(part,),
-            tally=Tally(failed=draft.lines),
+            tally=draft.tally,
         )
 
     async def _fail(self, batch: Batch, errors: list[BatchError]) -> None:
@@ -243,6 +261,20 @@ def ticket(batch: Batch, shard: Shard) -> Ticket:
     )
 
 
+def _dry(batch: Batch) -> bool:
+    return bool(batch.options.get("dry_run"))
+
+
+def _options(batch: Batch, survey: Survey, drafts: Drafts) -> Mapping[str, Any] | None:
+    """The options with what planning has found out; None when they stay as they are."""
+    found: dict[str, Any] = {}
+    if _dry(batch):
+        found["estimated_tokens"] = _estimates(survey)
+    if drafts.carried is not None:
+        found["carried_over"] = drafts.carried.taken
+    return {**batch.options, **found} if found else None
+
+
 def _estimates(survey: Survey) -> dict[str, int]:
     """Estimated tokens of the models that get most."""
     return dict(survey.costs.most_common(ESTIMATES))
@@ -254,6 +286,14 @@ def _closed(shard: Shard) -> bool:
 
 def _executed(batch: Batch) -> Event:
     return fact(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
+
+
+def _no_origin(name: str) -> BatchError:
+    return BatchError(
+        code="invalid_request",
+        message=f"Cannot find file {name} with the results of the batch that this one retries.",
+        param="retry_of",
+    )
 
 
 def _no_file(batch: Batch) -> BatchError:

@@ -14,8 +14,9 @@ from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.metadata import BatchFilter
 from batch_gateway.services.batches import NewBatch
+from batch_gateway.services.retry import AskedRetry
 from batch_gateway.services.steering import Changes
-from batch_gateway.web.openai import Asked, BatchObject, CreateBatch
+from batch_gateway.web.openai import Asked, BatchMetadata, BatchObject, CreateBatch
 from batch_gateway.web.parsing import choice, integer
 
 _MOST = 10**15
@@ -52,6 +53,26 @@ class UpdateBatch(Asked):
         return Changes(priority=self.priority, completion_window=self.completion_window)
 
 
+class RetryBatch(Asked):
+    errors: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=64)]],
+            Field(min_length=1, max_length=100),
+        ]
+        | None
+    ) = None
+    completion_window: str | None = None
+    metadata: BatchMetadata | None = None
+
+    def asked(self) -> AskedRetry:
+        return AskedRetry(
+            errors=self.errors,
+            completion_window=self.completion_window,
+            metadata=self.metadata,
+            same_metadata="metadata" not in self.model_fields_set,
+        )
+
+
 class ExtendedBatchObject(BatchObject):
     priority: int
     paused: bool
@@ -61,6 +82,8 @@ class ExtendedBatchObject(BatchObject):
     max_errors: int | None
     max_error_rate: float | None
     max_total_tokens: int | None
+    retry_of: str | None
+    carried_over: int | None  # requests whose answers are those of ``retry_of``; None until planned
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -75,6 +98,8 @@ class ExtendedBatchObject(BatchObject):
             max_errors=batch.options.get("max_errors"),
             max_error_rate=batch.options.get("max_error_rate"),
             max_total_tokens=batch.options.get("max_total_tokens"),
+            retry_of=batch.options.get("retry", {}).get("batch"),
+            carried_over=batch.options.get("carried_over"),
         )
 
 

@@ -28,6 +28,12 @@ class Asked(BaseModel):
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
+BatchMetadata = Annotated[
+    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]],
+    Field(max_length=16),
+]
+
+
 class ExpiresAfter(Asked):
     anchor: Literal["created_at"]
     seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
@@ -37,16 +43,7 @@ class CreateBatch(Asked):
     input_file_id: Annotated[Text, Field(max_length=256)]
     endpoint: str
     completion_window: str
-    metadata: (
-        Annotated[
-            dict[
-                Annotated[Text, Field(max_length=64)],
-                Annotated[Text, Field(max_length=512)],
-            ],
-            Field(max_length=16),
-        ]
-        | None
-    ) = None
+    metadata: BatchMetadata | None = None
     output_expires_after: ExpiresAfter | None = None
 
     def new_batch(self) -> NewBatch:

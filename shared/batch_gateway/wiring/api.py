@@ -19,6 +19,7 @@ def api_function() -> Function:
         from batch_gateway.services.lookup import Lookup
         from batch_gateway.services.models import ModelService
         from batch_gateway.services.results import ResultService
+        from batch_gateway.services.retry import Retries
         from batch_gateway.services.steering import Steering
         from batch_gateway.services.uploads import UploadService
         from batch_gateway.services.webhooks.endpoints import EndpointService
@@ -33,6 +34,15 @@ def api_function() -> Function:
         stack.push_async_callback(engine.close)
         webhooks = open_webhooks(settings)
         stack.push_async_callback(webhooks.close)
+        batches = BatchService(
+            metadata=runtime.metadata,
+            progress=runtime.scratch.progress,
+            announcer=runtime.announcer,
+            endings=runtime.endings,
+            clock=runtime.clock,
+            fence=timedelta(seconds=settings.execution.fence_s),
+            strict=settings.api.mode == "strict",
+        )
         return api_app(
             files=FileService(
                 metadata=runtime.metadata,
@@ -46,15 +56,7 @@ def api_function() -> Function:
                 clock=runtime.clock,
                 api=settings.api,
             ),
-            batches=BatchService(
-                metadata=runtime.metadata,
-                progress=runtime.scratch.progress,
-                announcer=runtime.announcer,
-                endings=runtime.endings,
-                clock=runtime.clock,
-                fence=timedelta(seconds=settings.execution.fence_s),
-                strict=settings.api.mode == "strict",
-            ),
+            batches=batches,
             steering=Steering(
                 metadata=runtime.metadata,
                 files=runtime.files,
@@ -64,6 +66,7 @@ def api_function() -> Function:
                 waker=runtime.waker,
                 clock=runtime.clock,
             ),
+            retries=Retries(batches, runtime.metadata, runtime.clock),
             results=ResultService(
                 metadata=runtime.metadata,
                 files=runtime.files,

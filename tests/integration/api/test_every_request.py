@@ -98,6 +98,7 @@ ROUTES = [
     ("POST", "/v1/batches"),
     ("GET", "/v1/batches/batch_1"),
     ("POST", "/v1/batches/batch_1/cancel"),
+    ("POST", "/v1/batches/batch_1/retry"),
     ("GET", "/v1/batches/batch_1/results"),
     ("GET", "/v1/batches/batch_1/requests"),
 ]

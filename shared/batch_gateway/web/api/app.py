@@ -13,6 +13,7 @@ from batch_gateway.services.inline import InlineBatches
 from batch_gateway.services.lookup import Lookup
 from batch_gateway.services.models import ModelService
 from batch_gateway.services.results import ResultService
+from batch_gateway.services.retry import Retries
 from batch_gateway.services.steering import Steering
 from batch_gateway.services.uploads import UploadService
 from batch_gateway.services.webhooks.endpoints import EndpointService
@@ -26,6 +27,7 @@ from batch_gateway.web.api.idempotency import Idempotency
 from batch_gateway.web.api.models import ModelRoutes
 from batch_gateway.web.api.rates import RateLimits
 from batch_gateway.web.api.results import ResultRoutes
+from batch_gateway.web.api.retry import RetryRoutes
 from batch_gateway.web.api.routing import Handler, Resource, unknown_url
 from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.api.uploads import UploadRoutes
@@ -40,6 +42,7 @@ def api_app(
     uploads: UploadService,
     batches: BatchService,
     steering: Steering,
+    retries: Retries,
     results: ResultService,
     lookup: Lookup,
     models: ModelService,
@@ -68,6 +71,7 @@ def api_app(
         for path, methods in extensions.items():
             table[path] = {**table.get(path, {}), **methods}
         table |= ResultRoutes(results, lookup).routes
+        table |= RetryRoutes(retries, max_bytes=longest, idle_s=idle_s).routes
     idempotent = Idempotency(claims, clock, max_bytes=longest, idle_s=idle_s)
     resources = [
         Resource(path, _guarded(path, methods, idempotent, limits), auth)

@@ -13,6 +13,7 @@ from batch_gateway.web.extensions import (
     BatchRequestObject,
     CreateExtendedBatch,
     ExtendedBatchObject,
+    RetryBatch,
     UpdateBatch,
 )
 from batch_gateway.web.inline import MOST
@@ -205,6 +206,11 @@ EXTENDED: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/v1/batches/{batch_id}/update"): Operation(
         summary="Change a batch that has not ended", answer=ExtendedBatchObject, body=UpdateBatch
+    ),
+    ("POST", "/v1/batches/{batch_id}/retry"): Operation(
+        summary="Run again what failed in a batch that has ended, as a new batch",
+        answer=ExtendedBatchObject,
+        body=RetryBatch,
     ),
     ("GET", "/v1/batches/{batch_id}/results"): Operation(
         summary="Read the results that there are, and those to come",

@@ -53,7 +53,7 @@ class SteeringRoutes:
 
     async def delete(self, call: Call) -> Response:
         batch_id = asked_batch(call)
-        with _conflicts():
+        with conflicts():
             deleted = await self._steering.delete(call.tenant, batch_id)
         if deleted is None:
             raise no_such_batch(batch_id)
@@ -61,7 +61,7 @@ class SteeringRoutes:
 
     async def _answer(self, call: Call, change: Change) -> Response:
         batch_id = asked_batch(call)
-        with _conflicts():
+        with conflicts():
             changed = await change(call.tenant, batch_id)
         if changed is None:
             raise no_such_batch(batch_id)
@@ -70,7 +70,7 @@ class SteeringRoutes:
 
 
 @contextmanager
-def _conflicts() -> Iterator[None]:
+def conflicts() -> Iterator[None]:
     """A conflict as 409 that clients do not repeat: asking again would give the same."""
     try:
         yield

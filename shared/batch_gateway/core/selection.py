@@ -1,0 +1,64 @@
+"""Which failed requests somebody means by a few words.
+
+A word is an error's code (``batch_expired``, ``rate_limit_exceeded``) or type, an HTTP status
+(``429``), or a class of them (``5xx``).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+
+class _Error(msgspec.Struct):
+    code: Any = None
+    type: Any = None
+
+
+class _Body(msgspec.Struct):
+    error: _Error | None = None
+
+
+class _Response(msgspec.Struct):
+    status_code: int = 0
+    body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _ErrorLine(msgspec.Struct):
+    response: _Response | None = None
+    error: _Error | None = None
+
+
+_decode = msgspec.json.Decoder(_ErrorLine).decode
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+class ErrorSelection:
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words = frozenset(words)
+
+    def admits(self, line: bytes) -> bool:
+        """Whether one of the words is true of this line of an error file."""
+        return not self._words.isdisjoint(_words_of(line))
+
+
+def _words_of(line: bytes) -> list[str]:
+    found = _decode(line)
+    words = [] if found.error is None else _named(found.error)
+    if found.response is not None:
+        status = str(found.response.status_code)
+        words += [status, f"{status[:1]}xx", *_of_body(found.response.body)]
+    return words
+
+
+def _of_body(body: msgspec.Raw) -> list[str]:
+    """What the engine called it; engines answer in many forms."""
+    try:
+        error = _decode_body(body).error
+    except msgspec.DecodeError:
+        return []
+    return [] if error is None else _named(error)
+
+
+def _named(error: _Error) -> list[str]:
+    return [str(name) for name in (error.code, error.type) if name is not None]

@@ -1,0 +1,35 @@
+"""``/v1/batches/{id}/retry``: not in OpenAI's API."""
+
+from starlette.responses import Response
+
+from batch_gateway.services.retry import Retries
+from batch_gateway.web import body
+from batch_gateway.web.api.batches import asked_batch, no_such_batch
+from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.steering import conflicts
+from batch_gateway.web.extensions import ExtendedBatchObject, RetryBatch
+from batch_gateway.web.parsing import parse
+
+
+class RetryRoutes:
+    def __init__(self, retries: Retries, *, max_bytes: int, idle_s: float) -> None:
+        self._retries = retries
+        self._max_bytes = max_bytes
+        self._idle_s = idle_s
+
+    @property
+    def routes(self) -> Routes:
+        return {"/v1/batches/{batch_id}/retry": {"POST": self.retry}}
+
+    async def retry(self, call: Call) -> Response:
+        """An empty body asks for what an empty object does."""
+        batch_id = asked_batch(call)
+        raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
+        asked = parse(RetryBatch, raw or b"{}").asked()
+        with conflicts():
+            batch = await self._retries.retry(
+                call.tenant, batch_id, asked, traceparent=call.traceparent, seed=call.seed
+            )
+        if batch is None:
+            raise no_such_batch(batch_id)
+        return answer(ExtendedBatchObject.of(batch))
