@@ -1,34 +1,46 @@
 """Puts the executor together."""
 
+import asyncio
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from batch_gateway.web.stopping import stopping
 from batch_gateway.wiring.function import Function, Handler, event_function
 from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
+if TYPE_CHECKING:
+    from batch_gateway.services.execute.executor import Executor
+
+
+def make_executor(
+    runtime: Runtime, stack: AsyncExitStack, *, stopping: asyncio.Event
+) -> "Executor":
+    """The executor; what it opens is closed with ``stack``."""
+    from batch_gateway.adapters.model_http import HttpModelClient
+    from batch_gateway.services.execute.executor import Executor
+
+    client = HttpModelClient()
+    stack.push_async_callback(client.close)
+    return Executor(
+        metadata=runtime.metadata,
+        files=runtime.files,
+        scratch=runtime.scratch,
+        client=client,
+        routes=open_routes(runtime.settings),
+        announcer=runtime.announcer,
+        waker=runtime.waker,
+        endings=runtime.endings,
+        clock=runtime.clock,
+        rules=runtime.settings.execution,
+        retry=runtime.settings.retry,
+        stopping=stopping,
+    )
+
 
 def executor_function() -> Function:
     def use_case(runtime: Runtime, stack: AsyncExitStack) -> Handler:
-        from batch_gateway.adapters.model_http import HttpModelClient
-        from batch_gateway.services.execute.executor import Executor
-
-        client = HttpModelClient()
-        stack.push_async_callback(client.close)
-        executor = Executor(
-            metadata=runtime.metadata,
-            files=runtime.files,
-            scratch=runtime.scratch,
-            client=client,
-            routes=open_routes(runtime.settings),
-            announcer=runtime.announcer,
-            waker=runtime.waker,
-            endings=runtime.endings,
-            clock=runtime.clock,
-            rules=runtime.settings.execution,
-            retry=runtime.settings.retry,
-            stopping=stopping(),
-        )
+        executor = make_executor(runtime, stack, stopping=stopping())
         return lambda _event: executor.work()
 
     return event_function("executor", use_case)

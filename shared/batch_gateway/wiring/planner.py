@@ -1,36 +1,44 @@
 """Puts the planner together."""
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from batch_gateway.wiring.function import Function, Handler, batch_of, event_function
 from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
+if TYPE_CHECKING:
+    from batch_gateway.services.plan import Planner
+
+
+def make_planner(runtime: Runtime) -> "Planner":
+    from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
+    from batch_gateway.services.plan import Planner
+    from batch_gateway.services.survey import Rules
+
+    settings = runtime.settings
+    return Planner(
+        metadata=runtime.metadata,
+        files=runtime.files,
+        indexes=SqliteLineIndexes(settings.files.scratch_dir),
+        queue=runtime.scratch.queue,
+        announcer=runtime.announcer,
+        notices=runtime.notices,
+        waker=runtime.waker,
+        clock=runtime.clock,
+        rules=Rules(
+            planning=settings.planning,
+            max_lines=settings.api.max_lines,
+            strict=settings.api.mode == "strict",
+        ),
+        routes=open_routes(settings),
+        scratch=settings.files.scratch_dir,
+    )
+
 
 def planner_function() -> Function:
     def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
-        from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
-        from batch_gateway.services.plan import Planner
-        from batch_gateway.services.survey import Rules
-
-        settings = runtime.settings
-        planner = Planner(
-            metadata=runtime.metadata,
-            files=runtime.files,
-            indexes=SqliteLineIndexes(settings.files.scratch_dir),
-            queue=runtime.scratch.queue,
-            announcer=runtime.announcer,
-            notices=runtime.notices,
-            waker=runtime.waker,
-            clock=runtime.clock,
-            rules=Rules(
-                planning=settings.planning,
-                max_lines=settings.api.max_lines,
-                strict=settings.api.mode == "strict",
-            ),
-            routes=open_routes(settings),
-            scratch=settings.files.scratch_dir,
-        )
+        planner = make_planner(runtime)
         return lambda event: planner.plan(batch_of(event))
 
     return event_function("planner", use_case)
