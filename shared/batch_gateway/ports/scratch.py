@@ -14,6 +14,7 @@ from typing import Protocol
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId
 from batch_gateway.core.limits import LimitState, Observation, Signal
 from batch_gateway.core.model import LeaseRef, Tally, Ticket
+from batch_gateway.ports.pace import Paces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +254,9 @@ class Scratch(Protocol):
 
     @property
     def progress(self) -> Progress: ...
+
+    @property
+    def paces(self) -> Paces: ...
 
     @property
     def rates(self) -> Rates: ...

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from batch_gateway.adapters.scratch.activations import RedisActivations
 from batch_gateway.adapters.scratch.control import RedisControl
 from batch_gateway.adapters.scratch.keys import Keys
+from batch_gateway.adapters.scratch.paces import RedisPaces
 from batch_gateway.adapters.scratch.progress import RedisProgress
 from batch_gateway.adapters.scratch.queue import RedisQueue
 from batch_gateway.adapters.scratch.rates import RedisRates
@@ -53,6 +54,7 @@ class RedisScratch:
         self.activations = RedisActivations(client, scripts, keys)
         self.control = RedisControl(client, url, keys.control)
         self.progress = RedisProgress(client, scripts, keys.progress)
+        self.paces = RedisPaces(scripts, keys.paces)
         self.rates = RedisRates(scripts, keys.rates)
 
     async def generation(self) -> tuple[str, timedelta] | None:

@@ -1,0 +1,68 @@
+"""Paces on Redis: a hash per batch and per model, an entry per bucket of time.
+
+All holders add to the same buckets under the server's clock. What a holder has left is its own
+entry with its own expiry, so a holder that died is soon forgotten.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+from batch_gateway.adapters.scratch.server import Scripts, milliseconds
+from batch_gateway.core.ids import ActivationId, BatchId
+from batch_gateway.core.pace import BUCKET, KEPT, Buckets, Pace
+from batch_gateway.ports.pace import Stint
+
+
+class RedisPaces:
+    def __init__(self, scripts: Scripts, root: str) -> None:
+        self._root = root
+        self._report = scripts.load("pace_report")
+        self._read = scripts.load("pace_read")
+
+    async def report(
+        self, holder: ActivationId, stints: Sequence[Stint], *, ttl: timedelta
+    ) -> None:
+        if not stints:
+            return
+        told = chain.from_iterable((s.batch, s.model, s.done, s.left) for s in stints)
+        await self._report(
+            [self._root], [holder, milliseconds(ttl), milliseconds(BUCKET), KEPT, *told]
+        )
+
+    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Pace]:
+        found = await self._entries("batch", batches)
+        return {
+            batch: _pace(entries)
+            for batch, entries in zip(batches, found, strict=True)
+            if any(name == "since" for name, _ in entries)
+        }
+
+    async def of_models(self, models: Sequence[str]) -> Mapping[str, Buckets]:
+        found = await self._entries("model", models)
+        return {
+            model: {int(number): float(cost) for number, cost in entries}
+            for model, entries in zip(models, found, strict=True)
+        }
+
+    async def _entries(self, kind: str, names: Sequence[str]) -> list[list[tuple[str, str]]]:
+        keys = [f"{self._root}:{kind}:{name}" for name in names]
+        answers = await self._read(keys) if keys else []
+        return [list(zip(flat[::2], flat[1::2], strict=True)) for flat in answers]
+
+
+def _pace(entries: Iterable[tuple[str, str]]) -> Pace:
+    since = 0
+    done: dict[int, float] = {}
+    held = Counter[str]()
+    for entry, value in entries:
+        kind, _, name = entry.partition(":")
+        match kind:
+            case "since":
+                since = int(value)
+            case "done":
+                done[int(name)] = float(value)
+            case "left":
+                held[name] += float(value)  # type: ignore[assignment]
+    return Pace(since=datetime.fromtimestamp(since / 1000, UTC), done=done, held=held)
