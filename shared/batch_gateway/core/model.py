@@ -247,7 +247,8 @@ class Ticket:
     cost: int  # estimated tokens
     priority: int
     deadline: datetime
-    urgent_after: datetime | None = None  # earliest deadline first from then on; None: never
+    urgent_after: datetime | None = None  # earliest deadline first from then on; None: not said
+    urgent: bool = field(default=False, compare=False)  # was so when the queue proposed it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

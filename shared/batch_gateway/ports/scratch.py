@@ -8,7 +8,7 @@ methods raise Unavailable when the server does not answer.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId
@@ -22,6 +22,15 @@ class Depth:
     ready: int  # shards that can be proposed
     leased: int  # shards with a heartbeat, expired or not
     reserved: int  # proposed and neither leased nor given back yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits of a batch."""
+
+    deadline: datetime
+    urgent_after: datetime | None  # None: never
+    cost: Mapping[str, int]  # of its ready shards, by model
 
 
 class ShardQueue(Protocol):
@@ -38,8 +47,8 @@ class ShardQueue(Protocol):
         """Make shards ready and return how many are new.
 
         Known ones are left alone, whether ready, reserved or leased (also by a lease that ran
-        out and was not reclaimed yet). But the newest push decides the priority, deadline and
-        urgency of a batch with ready shards.
+        out and was not reclaimed yet). But the newest push decides the priority and deadline of
+        a batch with ready shards, and its urgency if it says anything about it.
         """
         ...
 
@@ -48,11 +57,14 @@ class ShardQueue(Protocol):
         *,
         models: Sequence[str] | None = None,
         avoid: Sequence[str] = (),
+        avoid_fair: Sequence[str] | None = (),
+        avoid_urgent: Sequence[str] | None = (),
         reserve: timedelta = timedelta(seconds=10),
     ) -> Ticket | None:
         """The next shard, hidden from others for ``reserve``; None when none is ready.
 
-        ``models`` limits the choice to those models (None: all); ``avoid`` leaves models out.
+        ``models`` limits the choice to those models (None: all); ``avoid`` leaves models out,
+        ``avoid_fair`` and ``avoid_urgent`` leave more of them out of one lane (None: all).
         A reservation that is not followed by ``lease``, ``release`` or ``complete`` in time makes
         the shard ready again.
         """
@@ -90,6 +102,17 @@ class ShardQueue(Protocol):
 
     async def alive(self, leases: Sequence[LeaseRef]) -> Sequence[bool]:
         """Whether each of these very leases has a heartbeat that has not run out."""
+        ...
+
+    async def backlog(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Backlog]:
+        """What waits of the ``most`` batches with the earliest deadlines, and of ``also``.
+
+        Batches without ready shards are left out.
+        """
+        ...
+
+    async def urge(self, urgent_after: Mapping[BatchId, datetime]) -> None:
+        """Say anew from when on batches are urgent, where they have ready shards."""
         ...
 
     async def depth(self) -> Depth: ...

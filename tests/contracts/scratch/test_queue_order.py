@@ -19,7 +19,8 @@ from fixtures.scratch import (
 )
 
 from batch_gateway.adapters.scratch import RedisScratch
-from batch_gateway.core.ids import TenantId
+from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.ports.scratch import Backlog
 
 pytestmark = pytest.mark.redis
 
@@ -67,6 +68,7 @@ async def test_only_allowed_models_are_proposed(scratch: RedisScratch) -> None:
     assert await scratch.queue.propose(models=["qwen", "other"]) == qwen
     assert await scratch.queue.propose(models=["llama", "aya"], avoid=["aya"]) == llama
     assert await scratch.queue.propose(avoid=["aya"]) is None
+    assert await scratch.queue.propose(avoid_fair=None) is None
     assert await scratch.queue.propose() == aya
 
 
@@ -215,3 +217,65 @@ async def test_urgent_work_alone_gets_every_turn(scratch: RedisScratch) -> None:
     await scratch.queue.push(tickets)
 
     assert await drain(scratch) == tickets
+
+
+async def test_a_push_that_says_nothing_of_urgency_leaves_it_as_it_is(
+    scratch: RedisScratch,
+) -> None:
+    urgent = a_ticket("batch_b", deadline=T0 + HOUR)
+    await scratch.queue.push([a_ticket("batch_a"), urgent])
+    await scratch.queue.urge({BatchId("batch_b"): PAST})
+
+    await scratch.queue.push([urgent])
+
+    assert await scratch.queue.propose() == urgent
+
+
+async def test_a_batch_is_urged_and_no_longer_urged(scratch: RedisScratch) -> None:
+    await scratch.queue.push([a_ticket("batch_a"), a_ticket("batch_b", deadline=T0 + HOUR)])
+
+    await scratch.queue.urge({BatchId("batch_b"): PAST, BatchId("batch_z"): PAST})
+    first = await scratch.queue.propose(reserve=NO_TIME)
+    await scratch.queue.urge({BatchId("batch_b"): T0})
+    second = await scratch.queue.propose(reserve=NO_TIME)
+
+    assert first is not None
+    assert second is not None
+    assert (first.shard, first.urgent) == ("batch_b.0", True)
+    assert (second.shard, second.urgent) == ("batch_a.0", False)
+
+
+async def test_who_has_fair_work_enough_still_gets_what_is_urgent(scratch: RedisScratch) -> None:
+    await scratch.queue.push([a_ticket("batch_a", n, tenant=BOB) for n in range(9)])
+    urgent = [a_ticket("batch_b", n, urgent_after=PAST) for n in range(5)]
+    await scratch.queue.push([*urgent, a_ticket("batch_c", model="qwen", urgent_after=PAST)])
+
+    found = [await scratch.queue.propose(avoid=["qwen"], avoid_fair=["llama"]) for _ in range(6)]
+
+    assert found == [*urgent, None]
+    assert await scratch.queue.propose(avoid_fair=None, avoid_urgent=["qwen"]) is None
+    assert await scratch.queue.propose(avoid_fair=["qwen"], avoid_urgent=None) is not None
+
+
+async def test_what_waits_is_told_by_batch_and_model(scratch: RedisScratch) -> None:
+    await scratch.queue.push(
+        [
+            a_ticket("batch_a", 0, cost=10),
+            a_ticket("batch_a", 1, cost=20),
+            a_ticket("batch_a", 2, cost=5, model="qwen"),
+            a_ticket("batch_b", deadline=T0 - HOUR, cost=7, urgent_after=PAST),
+            a_ticket("batch_c", deadline=T0 + HOUR, cost=8),
+        ]
+    )
+    taken = await scratch.queue.propose(models=["qwen"], reserve=HOUR)
+    assert taken is not None
+
+    a, b, c = (BatchId(f"batch_{name}") for name in "abc")
+    told = await scratch.queue.backlog(2)
+
+    assert list(told) == [b, a]
+    assert told[a] == Backlog(deadline=T0, urgent_after=None, cost={"llama": 30})
+    assert told[b] == Backlog(deadline=T0 - HOUR, urgent_after=PAST, cost={"llama": 7})
+    assert set(await scratch.queue.backlog(1, [c, a])) == {a, b, c}
+    await scratch.queue.release(taken)
+    assert (await scratch.queue.backlog(0, [a]))[a].cost == {"llama": 30, "qwen": 5}

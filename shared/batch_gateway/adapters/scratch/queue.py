@@ -22,7 +22,7 @@ import msgspec
 from batch_gateway.adapters.scratch.server import Scripts, milliseconds
 from batch_gateway.core.ids import BatchId, ShardId, TenantId, shard_id, split_shard_id
 from batch_gateway.core.model import LeaseRef, Ticket
-from batch_gateway.ports.scratch import Depth
+from batch_gateway.ports.scratch import Backlog, Depth
 
 T = TypeVar("T")
 
@@ -64,6 +64,8 @@ class RedisQueue:
         self._expired = scripts.load("queue_index", "queue_expired")
         self._discard = scripts.load("queue_index", "queue_discard")
         self._alive = scripts.load("queue_index", "queue_alive")
+        self._backlog = scripts.load("queue_index", "queue_backlog")
+        self._urge = scripts.load("queue_index", "queue_urge")
         self._depth = scripts.load("queue_index", "queue_depth")
 
     async def push(self, tickets: Sequence[Ticket]) -> int:
@@ -80,11 +82,16 @@ class RedisQueue:
         *,
         models: Sequence[str] | None = None,
         avoid: Sequence[str] = (),
+        avoid_fair: Sequence[str] | None = (),
+        avoid_urgent: Sequence[str] | None = (),
         reserve: timedelta = timedelta(seconds=10),
     ) -> Ticket | None:
         allowed = "" if models is None else _json(list(models))
-        text = await self._propose(self._keys, [milliseconds(reserve), allowed, _json(list(avoid))])
-        return None if text is None else _ticket(text)
+        left_out = (
+            "" if some is None else _json([*avoid, *some]) for some in (avoid_fair, avoid_urgent)
+        )
+        found = await self._propose(self._keys, [milliseconds(reserve), allowed, *left_out])
+        return None if found is None else _ticket(found[0], urgent=bool(found[1]))
 
     async def lease(self, ticket: Ticket, lease: LeaseRef, ttl: timedelta) -> None:
         await self._hold(self._keys, [milliseconds(ttl), *_fields(lease), _encode(ticket)])
@@ -126,6 +133,23 @@ class RedisQueue:
             answers.extend(bool(one) for one in found)
         return answers
 
+    async def backlog(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Backlog]:
+        return {
+            BatchId(batch): Backlog(
+                deadline=_instant(1000 * int(deadline)),
+                urgent_after=_instant(1000 * int(urgent)) if int(urgent) >= 0 else None,
+                cost={
+                    model: int(cost) for model, cost in zip(costs[::2], costs[1::2], strict=True)
+                },
+            )
+            for batch, deadline, urgent, costs in await self._backlog(self._keys, [most, *also])
+        }
+
+    async def urge(self, urgent_after: Mapping[BatchId, datetime]) -> None:
+        for some in _slices(list(urgent_after.items())):
+            args = chain.from_iterable((batch, _microseconds(at) // 1000) for batch, at in some)
+            await self._urge(self._keys, list(args))
+
     async def depth(self) -> Depth:
         ready, leased, reserved = await self._depth(self._keys)
         return Depth(ready=ready, leased=leased, reserved=reserved)
@@ -153,13 +177,13 @@ def _encode(ticket: Ticket) -> str:
             model=ticket.model,
             cost=ticket.cost,
             priority=ticket.priority,
-            deadline=(ticket.deadline - _EPOCH) // _MICROSECOND,
-            urgent_after=None if urgent_after is None else (urgent_after - _EPOCH) // _MICROSECOND,
+            deadline=_microseconds(ticket.deadline),
+            urgent_after=None if urgent_after is None else _microseconds(urgent_after),
         )
     )
 
 
-def _ticket(text: str) -> Ticket:
+def _ticket(text: str, *, urgent: bool) -> Ticket:
     stored = _decode(text)
     return Ticket(
         shard=shard_id(BatchId(stored.batch), stored.index),
@@ -169,7 +193,12 @@ def _ticket(text: str) -> Ticket:
         priority=stored.priority,
         deadline=_instant(stored.deadline),
         urgent_after=None if stored.urgent_after is None else _instant(stored.urgent_after),
+        urgent=urgent,
     )
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 def _instant(microseconds: int) -> datetime:

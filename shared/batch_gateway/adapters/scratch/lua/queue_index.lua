@@ -8,11 +8,13 @@
 -- stream:BATCH:MODEL    zset  ready shard by index
 -- batch:BATCH           hash  tenant, rank, deadline, urgent_after, urgent (0 or 1)
 -- batch-models:BATCH    set   models with a stream
+-- costs:BATCH           hash  model -> cost of its ready shards
 -- rank:TENANT:MODEL     zset  batch by priority, then deadline
 -- tenant-models:TENANT  set   models with a rank
 -- present:MODEL         zset  tenant with a rank by virtual time
 -- urgent:MODEL          zset  batch by deadline
 -- models                set   with anything ready
+-- deadlines             zset  batch with ready shards by deadline
 -- soon                  zset  batch by the instant in ms when it becomes urgent
 -- active, dormant       zset  tenant with and without ready shards by virtual time
 -- weights               hash  tenant -> weight, where it is not 1
@@ -118,26 +120,33 @@ local function place_all(batch)
   end
 end
 
--- Note what a batch's place depends on, and move it if that has changed.
+-- Let a batch be urgent from an instant in ms on; -1: never.
+local function urge(batch, urgent_after)
+  local urgent = urgent_after >= 0 and urgent_after <= now
+  redis.call('HSET', key('batch', batch),
+    'urgent_after', string.format('%.0f', urgent_after), 'urgent', urgent and 1 or 0)
+  if urgent_after >= 0 and not urgent then
+    redis.call('ZADD', key('soon'), urgent_after, batch)
+  else
+    redis.call('ZREM', key('soon'), batch)
+  end
+end
+
+-- Note what a batch's place depends on, and move it if that has changed. A ticket that does not
+-- say when it is urgent leaves that as it is.
 local function describe(ticket)
   local record = key('batch', ticket.batch)
   local deadline = math.min(ms(ticket.deadline), 1e13 - 1)
   local rank = ticket.priority * 1e13 + deadline -- exact: far below 2^53
-  local urgent_after = ticket.urgent_after and ms(ticket.urgent_after) or -1
   local old = redis.call('HMGET', record, 'rank', 'urgent_after')
+  local urgent_after = ticket.urgent_after and ms(ticket.urgent_after) or tonumber(old[2] or -1)
   if tonumber(old[1]) == rank and tonumber(old[2]) == urgent_after then return end
-  local urgent = urgent_after >= 0 and urgent_after <= now
   redis.call('HSET', record,
     'tenant', ticket.tenant,
     'rank', string.format('%.0f', rank),
-    'deadline', string.format('%.0f', deadline),
-    'urgent_after', string.format('%.0f', urgent_after),
-    'urgent', urgent and 1 or 0)
-  if urgent_after >= 0 and not urgent then
-    redis.call('ZADD', key('soon'), urgent_after, ticket.batch)
-  else
-    redis.call('ZREM', key('soon'), ticket.batch)
-  end
+    'deadline', string.format('%.0f', deadline))
+  redis.call('ZADD', key('deadlines'), deadline, ticket.batch)
+  urge(ticket.batch, urgent_after)
   place_all(ticket.batch)
 end
 
@@ -165,6 +174,7 @@ local function insert(shard, text, ticket)
   redis.call('HSET', key('tickets'), shard, text)
   redis.call('HINCRBY', key('state'), 'ready', 1)
   redis.call('ZADD', key('stream', ticket.batch, ticket.model), ticket.index, shard)
+  redis.call('HINCRBY', key('costs', ticket.batch), ticket.model, ticket.cost)
   if not exists(key('batch', ticket.batch)) then describe(ticket) end
   if redis.call('SADD', key('batch-models', ticket.batch), ticket.model) == 0 then return end
   place(ticket.batch, ticket.model)
@@ -179,13 +189,16 @@ local function remove(shard, ticket)
   local stream, rank = key('stream', batch, model), key('rank', tenant, model)
   if redis.call('ZREM', stream, shard) == 0 then return false end
   redis.call('HINCRBY', key('state'), 'ready', -1)
+  redis.call('HINCRBY', key('costs', batch), model, 0 - ticket.cost)
   if exists(stream) then return true end
+  redis.call('HDEL', key('costs', batch), model)
   redis.call('SREM', key('batch-models', batch), model)
   redis.call('ZREM', key('urgent', model), batch)
   redis.call('ZREM', rank, batch)
   if not exists(key('batch-models', batch)) then
     redis.call('DEL', key('batch', batch))
     redis.call('ZREM', key('soon'), batch)
+    redis.call('ZREM', key('deadlines'), batch)
   end
   if not exists(rank) then leave(tenant, model) end
   return true

@@ -1,14 +1,20 @@
 -- Choose the next shard and hide it for a while.
 -- KEYS  1 the queue's root
--- ARGV  1 how long in ms, 2 models allowed as a JSON list or '' for all, 3 models to avoid as a
---       JSON list
--- Returns the ticket as JSON, or nil when nothing is ready.
+-- ARGV  1 how long in ms, 2 models allowed as a JSON list or '' for all; models left out as JSON
+--       lists or '' for all: 3 in the fair lane, 4 in the urgent one
+-- Returns {ticket as JSON, whether its batch is urgent (0 or 1)}, or nil when nothing is ready.
 local URGENT_RUN = 3 -- urgent proposals in a row before everybody else gets one
 
-local function choosable()
+recover()
+promote()
+
+local all = ARGV[2] == '' and redis.call('SMEMBERS', key('models')) or cjson.decode(ARGV[2])
+
+-- The models to choose from, given those that are left out.
+local function except(left_out)
+  if left_out == '' then return {} end
   local avoid, models = {}, {}
-  for _, model in ipairs(cjson.decode(ARGV[3])) do avoid[model] = true end
-  local all = ARGV[2] == '' and redis.call('SMEMBERS', key('models')) or cjson.decode(ARGV[2])
+  for _, model in ipairs(cjson.decode(left_out)) do avoid[model] = true end
   for _, model in ipairs(all) do
     if not avoid[model] then models[#models + 1] = model end
   end
@@ -55,22 +61,22 @@ local function fair_head(models)
   return tenant and head(models, function(model) return key('rank', tenant, model) end)
 end
 
-recover()
-promote()
-local models = choosable()
+-- The lanes take turns; where only the urgent one has anything, no turn is used up.
+local choice = urgent_head(except(ARGV[4]))
 local run = tonumber(redis.call('HGET', key('state'), 'urgent_run') or 0)
-local choice = run < URGENT_RUN and urgent_head(models)
-if choice then
+if choice and run < URGENT_RUN then
   redis.call('HSET', key('state'), 'urgent_run', run + 1)
 else
-  redis.call('HSET', key('state'), 'urgent_run', 0)
-  choice = fair_head(models)
+  local fair = fair_head(except(ARGV[3]))
+  if fair then redis.call('HSET', key('state'), 'urgent_run', 0) end
+  choice = fair or choice
 end
 if not choice then return nil end
 
 local text = redis.call('HGET', key('tickets'), choice.shard)
 local ticket = read(text)
+local urgent = redis.call('HGET', key('batch', ticket.batch), 'urgent')
 charge(ticket.tenant, ticket.cost, 1)
 remove(choice.shard, ticket)
 redis.call('ZADD', key('reserved'), now + ARGV[1], choice.shard)
-return text
+return { text, tonumber(urgent) }
