@@ -144,6 +144,7 @@ class Batch:
     output_file_id: FileId | None = None  # None: no line succeeded (yet)
     error_file_id: FileId | None = None  # None: no line failed (yet)
     traceparent: str | None = None  # W3C trace context of the request that created it
+    sealed: str | None = field(default=None, repr=False)  # headers for its calls; None: none, ended
     options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
     in_progress_at: datetime | None = None
     finalizing_at: datetime | None = None
@@ -222,6 +223,7 @@ class Lease:
     priority: int
     options: Mapping[str, Any]
     traceparent: str | None
+    sealed: str | None = field(default=None, repr=False)  # headers for its calls; None: none
 
     @property
     def ref(self) -> "LeaseRef":

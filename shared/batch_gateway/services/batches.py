@@ -26,6 +26,7 @@ from batch_gateway.services.announce import Announcer
 from batch_gateway.services.content import BATCH
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
+from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.refusals import invalid_value
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class NewBatch:
     output_expires_after_s: int | None = None  # None: the deployment's default
     priority: int = 5  # 0 (first) to 9 (last)
     options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
 
 
 class BatchService:
@@ -59,7 +61,9 @@ class BatchService:
         clock: Clock,
         fence: timedelta,
         strict: bool,
+        passing: PassedHeaders | None = None,
     ) -> None:
+        """``passing`` None: no headers are carried on."""
         self._metadata = metadata
         self._progress = progress
         self._announcer = announcer
@@ -67,6 +71,7 @@ class BatchService:
         self._clock = clock
         self._fence = fence
         self._strict = strict
+        self._passing = passing
 
     def window(self, new: NewBatch) -> timedelta:
         """The window of what is asked for. Raises InvalidRequest if it or the endpoint is none."""
@@ -95,8 +100,9 @@ class BatchService:
         window = self.window(new)
         await self._check_purpose(tenant, new.input_file_id)
         now = self._clock.now()
+        name = batch_id(seed or secrets.token_bytes(16))
         batch = Batch(
-            id=batch_id(seed or secrets.token_bytes(16)),
+            id=name,
             tenant=tenant,
             status=BatchStatus.VALIDATING,
             endpoint=new.endpoint,
@@ -109,6 +115,7 @@ class BatchService:
             priority=new.priority,
             options=new.options,
             traceparent=traceparent,
+            sealed=None if self._passing is None else self._passing.seal(name, new.headers),
         )
         event = told(EventType.BATCH_CREATED, batch)
         try:

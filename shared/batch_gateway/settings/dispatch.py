@@ -4,11 +4,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.retry import RetryRules
 from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.settings.endpoints import HEADER
+
+#: What every call says for itself.
+NOT_PASSED = frozenset(
+    {"connection", "content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
+)
 
 
 class Limits(Group):
@@ -81,3 +87,24 @@ class Inference(Group):
     objective: str | None = None
     """Sent as x-gateway-inference-objective, by which llm-d's router orders and sheds requests;
     None: not sent."""
+    pass_headers: tuple[str, ...] = ()
+    """Headers of the request that creates a batch which its calls of the model carry on, such as
+    authorization. They are kept sealed in the batch's row until it ends."""
+    header_keys: SecretStr = SecretStr("")
+    """Comma-separated keys that those headers are sealed under; the first seals, all open, so keys
+    can be rotated. Required with pass_headers."""
+
+    @field_validator("pass_headers")
+    @classmethod
+    def _passable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        lower = tuple(name.lower() for name in names)
+        for name in lower:
+            if not HEADER.fullmatch(name) or name in NOT_PASSED:
+                raise ValueError(f"{name!r} cannot be passed on")
+        return lower
+
+    @model_validator(mode="after")
+    def _sealed(self) -> "Inference":
+        if self.pass_headers and not self.header_keys.get_secret_value():
+            raise ValueError("inference.pass_headers needs inference.header_keys")
+        return self

@@ -20,7 +20,7 @@ from batch_gateway.settings.base import Count, Group, Positive, Seconds
 _RESERVED = frozenset(
     {"authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"}
 )
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
 
 
@@ -40,7 +40,7 @@ def _base_url(url: str) -> str:
 
 def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
-        if not _HEADER.fullmatch(name) or not _VALUE.fullmatch(value):
+        if not HEADER.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(f"{name!r} is not a header, or its value is not plain ASCII")
         if name.lower() in _RESERVED:
             raise ValueError(f"{name} cannot be set here (keys are given by api_key_file)")

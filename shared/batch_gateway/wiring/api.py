@@ -6,7 +6,7 @@ from datetime import timedelta
 from starlette.types import ASGIApp
 
 from batch_gateway.wiring.function import Function, hosted_function
-from batch_gateway.wiring.routes import open_routes
+from batch_gateway.wiring.routes import open_passing, open_routes
 from batch_gateway.wiring.runtime import Runtime
 from batch_gateway.wiring.stores import open_sealer, open_webhooks
 
@@ -42,6 +42,7 @@ def api_function() -> Function:
             clock=runtime.clock,
             fence=timedelta(seconds=settings.execution.fence_s),
             strict=settings.api.mode == "strict",
+            passing=open_passing(settings),
         )
         return api_app(
             files=FileService(
@@ -89,6 +90,7 @@ def api_function() -> Function:
             clock=runtime.clock,
             settings=settings.api,
             ready=runtime.ready,
+            passed=settings.inference.pass_headers,
         )
 
     return hosted_function("api", build)

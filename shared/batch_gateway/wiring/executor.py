@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batch_gateway.web.stopping import stopping
 from batch_gateway.wiring.function import Function, Handler, event_function
-from batch_gateway.wiring.routes import open_routes
+from batch_gateway.wiring.routes import open_passing, open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def make_executor(
         scratch=runtime.scratch,
         client=client,
         routes=open_routes(runtime.settings),
+        passing=open_passing(runtime.settings),
         announcer=runtime.announcer,
         waker=runtime.waker,
         endings=runtime.endings,

@@ -1,7 +1,9 @@
-"""Opens the routes that the settings name: a file that may change, or one endpoint."""
+"""Opens the routes that the settings name, and what seals the headers that calls carry on."""
 
+from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import OneEndpoint, Routes
 from batch_gateway.settings import Settings
+from batch_gateway.wiring.stores import separate_keys
 
 
 def open_routes(settings: Settings) -> Routes:
@@ -12,3 +14,13 @@ def open_routes(settings: Settings) -> Routes:
     from batch_gateway.adapters.routing_file import RoutingFile
 
     return RoutingFile(inference.routes, objective=inference.objective)
+
+
+def open_passing(settings: Settings) -> PassedHeaders | None:
+    """None: no header is carried on."""
+    keys = separate_keys(settings.inference.header_keys)
+    if not keys:
+        return None
+    from batch_gateway.adapters.sealing import FernetSealer
+
+    return PassedHeaders(FernetSealer(keys))

@@ -97,14 +97,15 @@ def open_webhooks(settings: Settings) -> "HttpWebhooks":
 def open_sealer(settings: Settings) -> Sealer:
     from batch_gateway.adapters.sealing import FernetSealer
 
-    return FernetSealer(_keys(settings.webhooks.encryption_keys))
+    return FernetSealer(separate_keys(settings.webhooks.encryption_keys))
 
 
 def signing_keys(settings: Settings) -> Sequence[bytes]:
     """Keys of the internal events' signature; the first one signs."""
-    return _keys(settings.events.signing_keys)
+    return separate_keys(settings.events.signing_keys)
 
 
-def _keys(secret: SecretStr) -> Sequence[bytes]:
+def separate_keys(secret: SecretStr) -> Sequence[bytes]:
+    """Keys that a setting lists, separated by commas."""
     joined = secret.get_secret_value()
     return [key.strip().encode() for key in joined.split(",") if key.strip()]

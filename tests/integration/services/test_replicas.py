@@ -12,8 +12,12 @@ from fixtures.redis import free_port
 from fixtures.world import World, chat_lines
 
 from batch_gateway.adapters.routing_file import RoutingFile
+from batch_gateway.adapters.sealing import FernetSealer
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.settings import Execution, Planning, Retry
+
+KEY = b"a key"
 
 Route = Callable[[str], World]
 
@@ -310,3 +314,59 @@ async def test_calls_go_over_mutual_tls(route, start_endpoint, tmp_path):
 
     assert batch.counts.completed == 8
     assert {arrival.peer for arrival in endpoint.arrivals} == {"gateway"}
+
+
+def passing(*keys: bytes) -> PassedHeaders:
+    return PassedHeaders(FernetSealer(keys))
+
+
+HUSH = {"authorization": "Bearer hush", "x-team": "blue"}
+
+
+async def test_a_clients_headers_go_with_its_calls_until_the_batch_ends(route, start_endpoint):
+    endpoint = await start_endpoint()
+    world = route(
+        f"endpoints: {{a: {{url: {endpoint.url}}}}}\nmodels: {{m: a}}", passing=passing(KEY)
+    )
+
+    batch = await world.run(await world.submit(lines(3), headers=HUSH))
+
+    assert batch.counts.completed == 3
+    assert {arrival.headers["authorization"] for arrival in endpoint.arrivals} == {"Bearer hush"}
+    assert {arrival.headers["x-team"] for arrival in endpoint.arrivals} == {"blue"}
+    assert batch.sealed is None
+
+
+async def test_an_endpoints_own_key_is_not_replaced_by_a_clients(
+    route, start_endpoint, monkeypatch
+):
+    endpoint = await start_endpoint()
+    monkeypatch.setenv("ENGINE_KEY", "ours")
+    world = route(
+        f"endpoints: {{a: {{url: {endpoint.url}, api_key_env: ENGINE_KEY}}}}\nmodels: {{m: a}}",
+        passing=passing(KEY),
+    )
+
+    await world.run(await world.submit(lines(1), headers=HUSH))
+
+    assert endpoint.arrivals[0].headers["authorization"] == "Bearer ours"
+
+
+async def test_headers_that_no_key_opens_wait_for_it(route, start_endpoint):
+    endpoint = await start_endpoint()
+    routes = f"endpoints: {{a: {{url: {endpoint.url}}}}}\nmodels: {{m: a}}"
+    rules = Execution(soft_budget_s=0.8, hard_budget_s=1, lease_ttl_s=0.5)
+    world = route(routes, passing=passing(KEY), execution=rules)
+    batch = await world.submit(lines(2), headers=HUSH)
+    await world.planner.plan(batch.id)
+
+    world.passing = passing(b"other")
+    await world.work()
+    assert endpoint.arrivals == []
+    world.passing = passing(b"other", KEY)
+    async with asyncio.timeout(10):
+        while not endpoint.arrivals:  # until the lease that came to nothing has run out
+            await world.janitor.sweep()
+            await world.work()
+
+    assert (await world.reload(batch)).counts.completed == 2

@@ -79,6 +79,7 @@ _BATCH = {
     "output_file_id": TEXT,
     "error_file_id": TEXT,
     "traceparent": TEXT,
+    "sealed": TEXT,
     "options": json_kind(dict[str, Any]),
     "in_progress_at": INSTANT,
     "finalizing_at": INSTANT,
@@ -227,6 +228,7 @@ def to_lease(granted: Sequence[Sequence[str]]) -> Lease:
         priority=batch.priority,
         options=batch.options,
         traceparent=batch.traceparent,
+        sealed=batch.sealed,
     )
 
 

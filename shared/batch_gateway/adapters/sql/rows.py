@@ -52,6 +52,7 @@ _SAME_IN_BATCH = [
     "output_file_id",
     "error_file_id",
     "traceparent",
+    "sealed",
     "in_progress_at",
     "finalizing_at",
     "completed_at",

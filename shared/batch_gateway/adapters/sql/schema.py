@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0002"
+REVISION = "0003"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -135,6 +135,7 @@ batches = sa.Table(
     _optional("output_file_id", sa.Text),
     _optional("error_file_id", sa.Text),
     _optional("traceparent", sa.Text),
+    _optional("sealed", sa.Text),
     _column("options", sa.JSON),
     _optional("in_progress_at", Instant),
     _optional("finalizing_at", Instant),

@@ -221,6 +221,7 @@ async def _grant(
         priority=batch.priority,
         options=batch.options,
         traceparent=batch.traceparent,
+        sealed=batch.sealed,
     )
 
 

@@ -5,14 +5,15 @@ None means that the present state does not allow it.
 
 from datetime import datetime
 
-from batch_gateway.core.model import SOURCES, Batch, BatchStatus, Counts, Tally, Usage
+from batch_gateway.core.model import SOURCES, TERMINAL, Batch, BatchStatus, Counts, Tally, Usage
 
 
 def moved(batch: Batch, to: BatchStatus, now: datetime) -> Batch | None:
-    """``batch`` in ``to``, entered at ``now``."""
+    """``batch`` in ``to``, entered at ``now``; one that has ended keeps no secret."""
     if batch.status not in SOURCES[to]:
         return None
-    return batch.evolve(status=to, **{f"{to}_at": now})
+    sealed = None if to in TERMINAL else batch.sealed
+    return batch.evolve(status=to, sealed=sealed, **{f"{to}_at": now})
 
 
 def counted(batch: Batch, tally: Tally) -> Batch:

@@ -8,11 +8,11 @@ compacted into one part, so merging a batch reads one object per shard.
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from batch_gateway import meters
-from batch_gateway.core.errors import BatchGatewayError, Temporary
+from batch_gateway.core.errors import BatchGatewayError, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import ActivationId, ShardId
 from batch_gateway.core.lines import decode_shard_line
@@ -26,6 +26,7 @@ from batch_gateway.services.announce import Announcer
 from batch_gateway.services.budget import BudgetGuard
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.parts import read_blob, read_recorded, write_part
+from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Custody:
         queue: ShardQueue,
         progress: Progress,
         announcer: Announcer,
+        passing: PassedHeaders | None,
         guard: BudgetGuard,
         clock: Clock,
         rules: Execution,
@@ -53,6 +55,7 @@ class Custody:
         self._queue = queue
         self._progress = progress
         self._announcer = announcer
+        self._passing = passing
         self._guard = guard
         self._clock = clock
         self._rules = rules
@@ -82,6 +85,7 @@ class Custody:
     async def _open(self, ticket: Ticket, lease: Lease) -> Holding:
         shard = lease.shard
         try:
+            passed = self._passed(lease)
             done = await read_recorded(self._files, shard.parts)
             content = await read_blob(self._files, shard.key)
         except BatchGatewayError:
@@ -97,6 +101,7 @@ class Custody:
             (line for line in lines if line.line not in done.lines),
             attempts=done.attempts,
             tally=done.tally,
+            passed=passed,
             most_buffered=4 * self._rules.flush_results,
             stop_at=loop.time() + (lease.deadline - self._clock.now()).total_seconds(),
         )
@@ -108,6 +113,14 @@ class Custody:
             extra={"action": "leased", **_log(holding)},
         )
         return holding
+
+    def _passed(self, lease: Lease) -> Mapping[str, str]:
+        """Headers that calls carry on. Raises Unavailable while they cannot be opened."""
+        if lease.sealed is None:
+            return {}
+        if self._passing is None:
+            raise Unavailable("a batch has sealed headers, but inference.header_keys is empty")
+        return self._passing.open(lease)
 
     async def flush(self, holding: Holding) -> None:
         """Store what is finished as a part, so that a crash costs no more than what came later.

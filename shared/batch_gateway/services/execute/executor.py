@@ -18,6 +18,7 @@ from batch_gateway.services.execute.activation import REGISTERED, Activation
 from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
+from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Execution, Retry
 
@@ -33,6 +34,7 @@ class Executor:
         scratch: Scratch,
         client: ModelClient,
         routes: Routes,
+        passing: PassedHeaders | None,
         announcer: Announcer,
         waker: Waker,
         endings: Endings,
@@ -41,13 +43,15 @@ class Executor:
         retry: Retry,
         stopping: asyncio.Event,
     ) -> None:
-        """``stopping`` is set when the process has been asked to end."""
+        """``passing`` None: no batch has sealed headers; ``stopping`` is set when the process has
+        been asked to end."""
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
         self._attempts = Attempts(client, retry.rules)
         self._circuits = Circuits()
         self._routes = routes
+        self._passing = passing
         self._announcer = announcer
         self._waker = waker
         self._endings = endings
@@ -79,6 +83,7 @@ class Executor:
                 queue=self._scratch.queue,
                 progress=self._scratch.progress,
                 announcer=self._announcer,
+                passing=self._passing,
                 guard=BudgetGuard(self._metadata, self._scratch.progress, self._endings),
                 clock=self._clock,
                 rules=self._rules,

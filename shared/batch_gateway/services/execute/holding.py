@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,11 +47,13 @@ class Holding:
         *,
         attempts: dict[int, int],
         tally: Tally,
+        passed: Mapping[str, str],
         most_buffered: int,
         stop_at: float,
     ) -> None:
         """``lines`` are those without a result; ``tally`` is that of the shard's recorded parts;
-        no call goes on beyond ``stop_at`` (``loop.time()``), the batch's deadline."""
+        ``passed`` are headers of the client's that calls carry on; no call goes on beyond
+        ``stop_at`` (``loop.time()``), the batch's deadline."""
         self.lease = lease
         self.ticket = ticket
         self.deadline: datetime = lease.deadline
@@ -59,7 +61,7 @@ class Holding:
         self.parts: list[Part] = list(lease.shard.parts)
         self.tally = tally
         self.sequence = 0  # of the next part
-        self.headers = _headers(lease)  # of its calls
+        self.headers = _headers(lease, passed)  # of its calls
         self.pools = 1  # that its lines may be taken by
         self.further = sum(attempts.values())  # attempts beyond the first, of all lines
         self.stopped = False  # no line is started any more
@@ -163,9 +165,9 @@ class Holding:
         ]
 
 
-def _headers(lease: Lease) -> dict[str, str]:
+def _headers(lease: Lease, passed: Mapping[str, str]) -> dict[str, str]:
     """What every call of a shard carries, whatever its line and endpoint."""
-    headers: dict[str, str] = {FAIRNESS: lease.tenant}
+    headers: dict[str, str] = {**passed, FAIRNESS: lease.tenant}
     if lease.traceparent is not None:
         headers["traceparent"] = lease.traceparent
     return headers

@@ -1,6 +1,6 @@
 """The API as one ASGI application."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
@@ -53,15 +53,22 @@ def api_app(
     clock: Clock,
     settings: Api,
     ready: Ready,
+    passed: Collection[str] = (),
     idle_s: float = body.IDLE_S,
 ) -> ASGIApp:
-    """All routes, with probes. ``idle_s`` is how long a client may stop in the midst of a body."""
+    """All routes, with probes. ``passed``: headers that a batch's calls carry on; ``idle_s``: how
+    long a client may stop in the midst of a body."""
     strict, longest = settings.mode == "strict", settings.max_json_bytes
     table = {
         **FileRoutes(files, idle_s=idle_s).routes,
         **UploadRoutes(uploads, max_bytes=longest, idle_s=idle_s).routes,
         **BatchRoutes(
-            batches, InlineBatches(batches, files), max_bytes=longest, idle_s=idle_s, strict=strict
+            batches,
+            InlineBatches(batches, files),
+            max_bytes=longest,
+            idle_s=idle_s,
+            strict=strict,
+            passed=passed,
         ).routes,
         **ModelRoutes(models).routes,
         **WebhookRoutes(endpoints, max_bytes=longest, idle_s=idle_s, strict=strict).routes,

@@ -1,6 +1,8 @@
 """``/v1/batches``."""
 
 import re
+from collections.abc import Collection
+from dataclasses import replace
 
 from starlette.responses import Response
 
@@ -34,8 +36,11 @@ class BatchRoutes:
         max_bytes: int,
         idle_s: float,
         strict: bool,
+        passed: Collection[str] = (),
     ) -> None:
-        """``strict``: extensions are neither taken nor shown."""
+        """``strict``: extensions are neither taken nor shown; ``passed``: names of the headers that
+        a batch's calls carry on."""
+        self._passed = passed
         self._batches = batches
         self._inline = inline
         self._strict = strict
@@ -57,7 +62,9 @@ class BatchRoutes:
         requests = None
         if not self._strict:
             raw, requests = take_requests(raw)
-        new = parse(self._asked, raw).new_batch()
+        given = call.request.headers
+        headers = {name: given[name] for name in self._passed if given.get(name)}
+        new = replace(parse(self._asked, raw).new_batch(), headers=headers)
         if requests is None:
             batch = await self._batches.create(
                 call.tenant, new, traceparent=call.traceparent, seed=call.seed

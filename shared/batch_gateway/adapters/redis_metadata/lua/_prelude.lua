@@ -148,8 +148,10 @@ local function reindex(batch)
     runnable and redis.call('EXISTS', key('ready', id)) == 1)
 end
 
--- Change the status. The caller has checked that the present one allows it.
+-- Change the status. The caller has checked that the present one allows it. A batch that has ended
+-- keeps no secret.
 local function move(batch, to, now)
+  if TERMINAL[to] then clear(batch, 'sealed') end
   redis.call('ZREM', key('batches-by-status', batch.status), batch.id)
   redis.call('ZADD', key('batches-by-status', to), now, batch.id)
   update(batch, {status = to, status_since = now, [to .. '_at'] = now})

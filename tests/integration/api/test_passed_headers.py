@@ -1,0 +1,41 @@
+"""Headers that a batch's calls carry on: kept sealed, shown to nobody."""
+
+import json
+import logging
+
+from fixtures.api import Server, headers_of, http_client, running
+
+from batch_gateway.adapters.sealing import FernetSealer
+from batch_gateway.core.ids import BatchId
+from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.settings import Api, Auth
+
+BODY = {
+    "input_file_id": "file-x",
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+}
+
+
+async def test_they_are_sealed_in_the_row_and_nowhere_else(tmp_path, valkey_url, tenant, caplog):
+    server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", valkey_url)
+    server.passed = ("x-user-token", "x-absent")
+    server.passing = PassedHeaders(FernetSealer([b"a key"]))
+    with caplog.at_level(logging.INFO), running(server, Api(), Auth(), 30):
+        async with http_client(server, tenant) as http:
+            headers = {**headers_of(tenant), "X-User-Token": "hush", "x-other": "loud"}
+            created = await http.post("/v1/batches", json=BODY, headers=headers)
+            shown = await http.get(f"/v1/batches/{created.json()['id']}")
+            listed = await http.get("/v1/batches")
+        async with server.metadata() as metadata:
+            batch = await metadata.batches.load(BatchId(created.json()["id"]))
+
+    assert batch.sealed is not None
+    assert json.loads(FernetSealer([b"a key"]).open(batch.sealed)) == {
+        "batch": batch.id,
+        "headers": {"x-user-token": "hush"},
+    }
+    for text in (created.text, shown.text, listed.text, caplog.text, repr(batch)):
+        assert "hush" not in text
+    assert not any("sealed" in text for text in (created.text, shown.text, listed.text))
+    assert batch.sealed not in caplog.text + repr(batch)
