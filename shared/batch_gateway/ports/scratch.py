@@ -260,6 +260,18 @@ class Rates(Protocol):
         ...
 
 
+class Rights(Protocol):
+    """Who does something alone for a while. Only to spare work: a wiped server grants it anew."""
+
+    async def hold(self, name: str, holder: str, ttl: timedelta) -> bool:
+        """Take the right ``name`` for ``ttl``, or renew it; False: another has it."""
+        ...
+
+    async def let_go(self, name: str, holder: str) -> None:
+        """Give it back; nothing happens when another has it."""
+        ...
+
+
 class Scratch(Protocol):
     """All of the above on one server."""
 
@@ -283,6 +295,9 @@ class Scratch(Protocol):
 
     @property
     def rates(self) -> Rates: ...
+
+    @property
+    def rights(self) -> Rights: ...
 
     async def generation(self) -> tuple[str, timedelta] | None:
         """The sentinel and its age; None when the server's memory was lost."""

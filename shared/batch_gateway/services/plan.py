@@ -10,10 +10,12 @@ deletes its objects.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.scratch import Rights, ShardQueue
+from batch_gateway.services.alone import alone
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.carry import Carried, Origin, OriginGone, carried_from
 from batch_gateway.services.drafts import Draft, Drafts, run_in
@@ -52,6 +55,8 @@ logger = logging.getLogger(__name__)
 WRITES = 4  # shard objects being stored at once
 ESTIMATES = 100  # models whose tokens a dry run tells at most
 TICKETS = 500  # pushed to the queue at a time
+LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
+ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
 
 
 class Planner:
@@ -62,6 +67,7 @@ class Planner:
         files: FileStore,
         indexes: LineIndexes,
         queue: ShardQueue,
+        rights: Rights,
         announcer: Announcer,
         notices: Notices,
         waker: Waker,
@@ -74,6 +80,7 @@ class Planner:
         self._files = files
         self._indexes = indexes
         self._queue = queue
+        self._rights = rights
         self._announcer = announcer
         self._notices = notices
         self._waker = waker
@@ -83,7 +90,10 @@ class Planner:
         self._scratch = scratch
 
     async def plan(self, batch_id: BatchId) -> None:
-        """Plan the batch, or announce again what an earlier call has already made true."""
+        """Plan the batch, or announce again what an earlier call has already made true.
+
+        Raises Busy while another planner is at a large one.
+        """
         batch = await self._metadata.batches.load(batch_id)
         if batch is None:
             raise NotFound(f"no batch {batch_id}")
@@ -95,7 +105,11 @@ class Planner:
             await self._fail(batch, [_no_file(batch)])
             return
         try:
-            await self._plan_file(batch, file)
+            if file.size < LARGE:
+                await self._plan_file(batch, file)
+            else:
+                async with alone(self._rights, f"plan:{batch_id}", ALONE):
+                    await self._plan_file(batch, file)
         except OriginGone as gone:
             await self._fail(batch, [_no_origin(str(gone))])
         except NotFound:  # deleted while we read
@@ -147,10 +161,13 @@ class Planner:
         ):
             with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:
                 skip = batch.options.get("on_invalid_line") == "skip"
-                survey = await run_in(
-                    thread,
-                    lambda: survey_lines(path, index, validator, self._rules, skip=skip),
-                )
+                with _given_up_on_error() as given_up:
+                    survey = await run_in(
+                        thread,
+                        lambda: survey_lines(
+                            path, index, validator, self._rules, skip=skip, given_up=given_up
+                        ),
+                    )
                 if carried is not None:
                     await run_in(thread, lambda: carried.index(index))
                 drafts = Drafts(batch.id, path, index, thread, validator, self._rules, carried)
@@ -248,6 +265,17 @@ async def enqueue(batch: Batch, metadata: MetadataStore, queue: ShardQueue) -> N
             tickets = []
     if tickets:
         await queue.push(tickets)
+
+
+@contextmanager
+def _given_up_on_error() -> Iterator[threading.Event]:
+    """An event that tells a thread that nobody waits for it any more."""
+    given_up = threading.Event()
+    try:
+        yield given_up
+    except BaseException:  # also when the request is cancelled
+        given_up.set()
+        raise
 
 
 def ticket(batch: Batch, shard: Shard) -> Ticket:

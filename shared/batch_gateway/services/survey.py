@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.planning import INVALID, LineRef, ShardSize
@@ -50,13 +51,20 @@ class Survey:
 
 
 def survey_lines(
-    path: Path, index: LineIndex, validator: LineValidator, rules: Rules, *, skip: bool = False
+    path: Path,
+    index: LineIndex,
+    validator: LineValidator,
+    rules: Rules,
+    *,
+    skip: bool = False,
+    given_up: Event | None = None,
 ) -> Survey:
     """Check every line of the file and put the valid ones into ``index``.
 
     Blank lines are passed over, a byte order mark and carriage returns are tolerated. Errors are
     collected over the whole file up to the configured number; with ``skip`` bad lines are no errors
-    but go into the index too, as invalid ones. Runs in a thread of its own.
+    but go into the index too, as invalid ones. Runs in a thread of its own, which nothing but
+    ``given_up`` can stop: what is returned then is of no use.
     """
     survey = Survey(total=0, model=None, errors=[])
     most = rules.planning.max_errors
@@ -79,6 +87,8 @@ def survey_lines(
         if len(refs) == REFS:
             index.add(refs)
             refs = []
+            if given_up is not None and given_up.is_set():
+                return survey
         if len(survey.errors) >= most or survey.total > rules.max_lines:
             break
     index.add(refs)

@@ -22,6 +22,7 @@ def make_planner(runtime: Runtime) -> "Planner":
         files=runtime.files,
         indexes=SqliteLineIndexes(settings.files.scratch_dir),
         queue=runtime.scratch.queue,
+        rights=runtime.scratch.rights,
         announcer=runtime.announcer,
         notices=runtime.notices,
         waker=runtime.waker,

@@ -3,18 +3,24 @@
 import asyncio
 import itertools
 import json
+from datetime import timedelta
 
 import pytest
+from fixtures.redis import free_port
 from fixtures.world import CHAT, chat_lines
 
+from batch_gateway.adapters.scratch import open_scratch
+from batch_gateway.core.errors import Busy, Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import TenantId
+from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.lines import decode_shard_line
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.parts import read_blob
 from batch_gateway.settings import Planning
 
 pytestmark = pytest.mark.redis
+MINUTE = timedelta(minutes=1)
 
 
 async def shards_of(world, batch):
@@ -233,3 +239,54 @@ async def test_a_cancelled_batch_is_not_planned(world):
     batch = await world.reload(batch)
     assert batch.status is BatchStatus.CANCELLING
     assert [blob async for blob in world.files.list(f"work/{batch.id}/")] == []
+
+
+def large_lines():
+    """So many bytes that no two planners should read them at once."""
+    lines = chat_lines(40)
+    for line in lines:
+        line["body"]["messages"] = [{"role": "user", "content": "word " * 200_000}]
+    return lines
+
+
+async def test_a_large_input_is_planned_by_one_at_a_time(make_world):
+    world = make_world()
+    batch = await world.submit(large_lines())
+
+    rivals = [asyncio.create_task(world.planner.plan(batch.id)) for _ in range(2)]
+    done = await asyncio.gather(*rivals, return_exceptions=True)
+    await world.planner.plan(batch.id)  # as a repeated event would
+
+    assert sorted(map(type, done), key=str) == sorted([Busy, type(None)], key=str)
+    assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
+    assert await world.scratch.rights.hold(f"plan:{batch.id}", "anybody", MINUTE)
+
+
+async def test_a_planner_that_is_stopped_in_mid_survey_gives_way_to_the_next(make_world):
+    world = make_world()
+    batch = await world.submit(large_lines())
+
+    planning = asyncio.create_task(world.planner.plan(batch.id))
+    await asyncio.sleep(0.05)
+    planning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await planning
+    await world.planner.plan(batch.id)
+
+    assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
+
+
+async def test_without_the_scratch_server_a_large_input_is_surveyed_all_the_same(make_world):
+    world = make_world()
+    batch = await world.submit(large_lines())
+    world.scratch = open_scratch(
+        f"redis://127.0.0.1:{free_port()}/0",
+        prefix="nobody",
+        rules=LimitRules(),
+        interval=timedelta(seconds=1),
+    )
+
+    with pytest.raises(Unavailable):  # it cannot fill the queue, so the event must come again
+        await world.planner.plan(batch.id)
+
+    assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS

@@ -18,6 +18,7 @@ from batch_gateway.adapters.scratch.paces import RedisPaces
 from batch_gateway.adapters.scratch.progress import RedisProgress
 from batch_gateway.adapters.scratch.queue import RedisQueue
 from batch_gateway.adapters.scratch.rates import RedisRates
+from batch_gateway.adapters.scratch.rights import RedisRights
 from batch_gateway.adapters.scratch.server import Scripts, connect, milliseconds, translated
 from batch_gateway.adapters.scratch.slots import RedisSlots
 from batch_gateway.core.ids import TenantId
@@ -56,6 +57,7 @@ class RedisScratch:
         self.progress = RedisProgress(client, scripts, keys.progress)
         self.paces = RedisPaces(scripts, keys.paces)
         self.rates = RedisRates(scripts, keys.rates)
+        self.rights = RedisRights(scripts, keys.rights)
 
     async def generation(self) -> tuple[str, timedelta] | None:
         found = await self._generation([self._keys.generation])

@@ -23,6 +23,7 @@ class Keys:
         self.control = f"{tag}:control"
         self.progress = f"{tag}:progress"
         self.rates = f"{tag}:rates"
+        self.rights = f"{tag}:rights"
         self.paces = f"{tag}:paces"
         self.generation = f"{tag}:generation"
         self.rebuild = f"{tag}:rebuild"
