@@ -7,6 +7,7 @@ settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 pytest_plugins = [
+    "fixtures.kube",
     "fixtures.redis",
     "fixtures.postgres",
     "fixtures.s3",

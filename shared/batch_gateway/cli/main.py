@@ -5,8 +5,9 @@ One module per command; what a command needs is imported when it runs, so ``--he
 
 import typer
 
-from batch_gateway.cli.batches import add_commands
+from batch_gateway.cli.batches import add_commands as add_batch_commands
 from batch_gateway.cli.batches.commands import progress
+from batch_gateway.cli.cluster import add_commands as add_cluster_commands
 from batch_gateway.cli.keys import keys
 from batch_gateway.cli.simulate import simulate
 from batch_gateway.cli.up import up
@@ -20,8 +21,9 @@ app = typer.Typer(
 app.command()(up)
 app.command()(simulate)
 app.add_typer(keys)
-add_commands(app)
+add_batch_commands(app)
 app.command(rich_help_panel="Batches")(progress)
+add_cluster_commands(app)
 
 
 @app.command()

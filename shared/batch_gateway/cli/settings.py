@@ -30,6 +30,16 @@ def rows() -> list[Row]:
     return found
 
 
+def secret_variables() -> frozenset[str]:
+    """The environment variables of settings that nobody should read by accident."""
+    return frozenset(
+        f"BATCH_GATEWAY_{group}__{name}".upper()
+        for group, group_field in Settings.model_fields.items()
+        for name, field in type(group_field.default).model_fields.items()
+        if "SecretStr" in str(field.annotation)
+    )
+
+
 def table() -> str:
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     lines += [f"| `{row.variable}` | {row.default} | {row.meaning} |" for row in rows()]

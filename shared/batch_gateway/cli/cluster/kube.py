@@ -1,0 +1,218 @@
+"""A cluster, by the kubernetes client: reading, server-side apply, deleting.
+
+Kinds are looked up as they are needed, so nothing is cached on disk that the cluster may have
+changed since. The driver's errors become CommandErrors of one line: nowhere else.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import urllib3
+from kubernetes import client
+from kubernetes import config as _config
+from kubernetes.dynamic import DynamicClient as _DynamicClient
+from kubernetes.dynamic.exceptions import DynamicApiError
+
+from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError
+
+Object = dict[str, Any]
+
+#: They have no annotations.
+config: Any = _config
+DynamicClient: Any = _DynamicClient
+
+#: Who owns the fields that we apply.
+MANAGER = "batch-gateway"
+_TIMEOUT_S = 30.0
+
+
+class Refusal(CommandError):
+    """The cluster has said no, with an HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, UNREACHABLE if status >= 500 else REFUSED)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where the objects of a kind are."""
+
+    root: str
+    plural: str
+    namespaced: bool
+
+    def path(self, namespace: str, name: str = "") -> str:
+        middle = f"namespaces/{namespace}/" if self.namespaced else ""
+        return f"{self.root}/{middle}{self.plural}" + (f"/{name}" if name else "")
+
+
+class Cluster:
+    """The cluster of a kubeconfig, or the one that we run in; objects are plain mappings."""
+
+    def __init__(
+        self, namespace: str, *, kubeconfig: str | None = None, context: str | None = None
+    ) -> None:
+        """``namespace`` is where objects are that name none. Raises CommandError."""
+        self.namespace = namespace
+        configuration = client.Configuration()
+        configuration.retries = False
+        try:
+            config.load_kube_config(
+                kubeconfig or os.environ.get("KUBECONFIG"),  # the client looks when it is imported
+                context,
+                client_configuration=configuration,
+            )
+        except config.ConfigException as error:
+            if kubeconfig or context:
+                raise CommandError(f"no cluster: {error}", 2) from error
+            _load_own_cluster(configuration)
+        self.url = configuration.host
+        self._client = DynamicClient(client.ApiClient(configuration), discoverer=_NoDiscovery)
+        self._kinds: dict[str, dict[str, Kind]] = {}
+
+    # -- kinds --------------------------------------------------------------------------------
+
+    def kind(self, api_version: str, kind: str) -> Kind | None:
+        """None: the cluster does not know it."""
+        if api_version not in self._kinds:
+            root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+            found = self._maybe("get", root) or {"resources": []}
+            self._kinds[api_version] = {
+                resource["kind"]: Kind(root, resource["name"], resource["namespaced"])
+                for resource in found["resources"]
+                if "/" not in resource["name"]
+            }
+        return self._kinds[api_version].get(kind)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def version(self) -> str:
+        return str(self._request("get", "/version")["gitVersion"])
+
+    def get(
+        self, api_version: str, kind: str, name: str, *, namespace: str | None = None
+    ) -> Object | None:
+        """None: there is no such object, or no such kind."""
+        where = self.kind(api_version, kind)
+        if where is None:
+            return None
+        return self._maybe("get", where.path(namespace or self.namespace, name))
+
+    def same(self, obj: Mapping[str, Any]) -> Object | None:
+        """The object of that kind and name as the cluster has it."""
+        metadata = obj["metadata"]
+        return self.get(
+            obj["apiVersion"], obj["kind"], metadata["name"], namespace=metadata.get("namespace")
+        )
+
+    def list(
+        self, api_version: str, kind: str, *, labels: str = "", namespace: str | None = None
+    ) -> list[Object]:
+        where = self.kind(api_version, kind)
+        if where is None:
+            return []
+        path = where.path(namespace or self.namespace)
+        found = self._maybe("get", path, label_selector=labels or None)
+        items: list[Object] = (found or {}).get("items", [])
+        return [{"apiVersion": api_version, "kind": kind} | item for item in items]
+
+    def clock(self) -> float:
+        """The server's clock in unix seconds."""
+        with _translated():
+            answer = self._client.request("get", "/version", serialize=False)
+        return parsedate_to_datetime(answer.headers["date"]).timestamp()
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def apply(self, obj: Object, *, force: bool = False, dry_run: bool = False) -> Object:
+        """Server-side apply; ``force`` takes fields over from whoever else has set them."""
+        return self._request(
+            "patch",
+            self._path(obj),
+            body=obj,
+            content_type="application/apply-patch+yaml",
+            field_manager=MANAGER,
+            force_conflicts=force or None,
+            dry_run="All" if dry_run else None,
+        )
+
+    def create(self, obj: Object, *, dry_run: bool = False) -> Object:
+        path = self._path(obj).rpartition("/")[0]
+        return self._request("post", path, body=obj, dry_run="All" if dry_run else None)
+
+    def merge(self, obj: Object, changes: Object, *, dry_run: bool = False) -> Object:
+        """Change only what ``changes`` names."""
+        return self._request(
+            "patch",
+            self._path(obj),
+            body=changes,
+            content_type="application/merge-patch+json",
+            dry_run="All" if dry_run else None,
+        )
+
+    def delete(self, obj: Mapping[str, Any]) -> bool:
+        """And what belongs to it. False: there was no such object."""
+        path = self._path(obj)
+        return self._maybe("delete", path, propagation_policy="Background") is not None
+
+    def _path(self, obj: Mapping[str, Any]) -> str:
+        kind = self.kind(obj["apiVersion"], obj["kind"])
+        if kind is None:
+            raise CommandError(f"the cluster does not know {obj['kind']} of {obj['apiVersion']}")
+        metadata = obj["metadata"]
+        return kind.path(metadata.get("namespace") or self.namespace, metadata["name"])
+
+    def _maybe(self, method: str, path: str, **given: Any) -> Object | None:
+        try:
+            return self._request(method, path, **given)
+        except Refusal as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+
+    def _request(self, method: str, path: str, **given: Any) -> Object:
+        with _translated():
+            answer = self._client.request(
+                method, path, serialize=False, _request_timeout=_TIMEOUT_S, **given
+            )
+            found: Object = json.loads(answer.data)
+        return found
+
+
+def _load_own_cluster(configuration: client.Configuration) -> None:
+    """The cluster that we run in, if we do. Raises CommandError."""
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException as error:
+        hint = "there is no kubeconfig (KUBECONFIG or ~/.kube/config)"
+        raise CommandError(f"no cluster: {hint}", 2) from error
+
+
+class _NoDiscovery:
+    """In place of the client's own discovery, which keeps a file in the temporary folder."""
+
+    def __init__(self, _client: object, _cache_file: str | None) -> None: ...
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DynamicApiError as error:
+        raise Refusal(_message(error), error.status) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise CommandError(f"the cluster does not answer: {error}", UNREACHABLE) from error
+
+
+def _message(error: DynamicApiError) -> str:
+    try:
+        message = json.loads(error.body or "")["message"]
+    except (ValueError, KeyError, TypeError):
+        message = error.reason
+    return " ".join(str(message).split())

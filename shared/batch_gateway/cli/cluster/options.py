@@ -1,0 +1,55 @@
+"""Options that all commands for clusters share."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.cluster.kube import Cluster
+
+Namespace = Annotated[str, Option("--namespace", "-n", help="Where the service is, or shall be.")]
+Kubeconfig = Annotated[
+    str | None, Option(metavar="FILE", help="Instead of KUBECONFIG or ~/.kube/config.")
+]
+Context = Annotated[str | None, Option(help="Of the kubeconfig; default: its current one.")]
+DEFAULT_NAMESPACE = "batch-gateway"
+
+
+def connect(namespace: str, kubeconfig: str | None, context: str | None) -> "Cluster":
+    from batch_gateway.cli.cluster.kube import Cluster
+
+    return Cluster(namespace, kubeconfig=kubeconfig, context=context)
+
+
+def chosen_settings(given: list[str] | None) -> tuple[dict[str, str], dict[str, str]]:
+    """``group.field=value`` words as variables: those of the ConfigMap, and secret ones.
+
+    Raises BadParameter for what no setting takes.
+    """
+    from batch_gateway.cli.batches.options import pairs
+    from batch_gateway.cli.settings import secret_variables
+    from batch_gateway.local.configuration import checked
+    from batch_gateway.local.errors import PlatformError
+    from batch_gateway.settings import Settings
+
+    variables = {}
+    for setting, value in pairs(given, "--set").items():
+        group, dot, name = setting.partition(".")
+        fields = Settings.model_fields.get(group)
+        if not dot or fields is None or name not in type(fields.default).model_fields:
+            raise typer.BadParameter(f"there is no setting {setting}")
+        variables[f"BATCH_GATEWAY_{group}__{name}".upper()] = value
+    try:
+        checked(variables | _COMPLETE)
+    except PlatformError as error:
+        raise typer.BadParameter(str(error)) from error
+    secret = secret_variables()
+    return (
+        {name: value for name, value in variables.items() if name not in secret},
+        {name: value for name, value in variables.items() if name in secret},
+    )
+
+
+#: What the Secret or the overlay has, so that settings which need it can be checked without.
+_COMPLETE = {"BATCH_GATEWAY_AUTH__SECRET": "there"}

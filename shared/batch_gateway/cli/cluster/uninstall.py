@@ -1,0 +1,89 @@
+"""``batch-gateway uninstall``: the service off a cluster; what it has stored stays by default."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from batch_gateway.cli.cluster.options import (
+    DEFAULT_NAMESPACE,
+    Context,
+    Kubeconfig,
+    Namespace,
+    connect,
+)
+from batch_gateway.cli.failing import CommandError, reported
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.cluster.kube import Cluster
+
+Object = dict[str, Any]
+
+#: In this order: who makes new work, who does it, the way between them, what they stand on.
+_RUNS = (
+    ("sources.knative.dev/v1", "PingSource"),
+    ("eventing.knative.dev/v1", "Trigger"),
+    ("serving.knative.dev/v1beta1", "DomainMapping"),
+    ("serving.knative.dev/v1", "Service"),
+    ("sources.knative.dev/v1", "SinkBinding"),
+    ("eventing.knative.dev/v1", "Broker"),
+    ("eventing.knative.dev/v1alpha1", "RabbitmqBrokerConfig"),
+    ("eventing.knative.dev/v1alpha1", "EventPolicy"),
+    ("eventing.knative.dev/v1beta2", "EventType"),
+    ("batch/v1", "CronJob"),
+    ("batch/v1", "Job"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("apps/v1", "StatefulSet"),
+    ("v1", "Service"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("v1", "ConfigMap"),
+    ("v1", "ServiceAccount"),
+)
+
+
+@reported
+def uninstall(
+    purge: Annotated[
+        bool,
+        Option(
+            "--purge",
+            help="Also delete secrets and volumes: the namespace with everything that is in it.",
+        ),
+    ] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Remove the service from a cluster; secrets, volumes and stores elsewhere are kept."""
+    cluster = connect(namespace, kubeconfig, context)
+    home = cluster.get("v1", "Namespace", namespace)
+    found = [] if home is None else _ours(cluster)
+    if home is None or not (found or purge):
+        raise CommandError(f"there is no Batch Gateway in the namespace {namespace}")
+    if not yes and not typer.confirm(_question(namespace, len(found), purge=purge), err=True):
+        raise CommandError("nothing was removed")
+    for obj in found:
+        cluster.delete(obj)
+        typer.echo(f"{obj['kind']} {obj['metadata']['name']} deleted")
+    if purge:
+        cluster.delete({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        typer.echo(f"Namespace {namespace} deleted")
+    else:
+        typer.echo(f"secrets and volumes of the namespace {namespace} are kept")
+
+
+def _ours(cluster: "Cluster") -> list[Object]:
+    from batch_gateway.cli.cluster.build import MANAGED_BY
+
+    label = "=".join(MANAGED_BY)
+    return [obj for version, kind in _RUNS for obj in cluster.list(version, kind, labels=label)]
+
+
+def _question(namespace: str, count: int, *, purge: bool) -> str:
+    if purge:
+        return (
+            f"Delete the namespace {namespace} with ALL that is in it, secrets and stored data"
+            " included?"
+        )
+    return f"Delete {count} objects of the Batch Gateway in the namespace {namespace}?"
