@@ -9,6 +9,7 @@ from batch_gateway.cli.batches import add_commands as add_batch_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.cluster import add_commands as add_cluster_commands
 from batch_gateway.cli.keys import keys
+from batch_gateway.cli.migrate import migrate
 from batch_gateway.cli.simulate import simulate
 from batch_gateway.cli.up import up
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(simulate)
+app.command()(migrate)
 app.add_typer(keys)
 add_batch_commands(app)
 app.command(rich_help_panel="Batches")(progress)

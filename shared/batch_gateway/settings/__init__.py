@@ -12,6 +12,7 @@ from batch_gateway.settings.base import Group, seconds
 from batch_gateway.settings.dispatch import Inference, Limits, Retry
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
+from batch_gateway.settings.probes import Probes
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
 from batch_gateway.settings.webhooks import Webhooks
 from batch_gateway.settings.work import Execution, Planning, Sweep
@@ -29,6 +30,7 @@ __all__ = [
     "Metadata",
     "Metrics",
     "Planning",
+    "Probes",
     "Quota",
     "Retry",
     "Scratch",
@@ -62,5 +64,6 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     retry: Retry = Retry()
     inference: Inference = Inference()
+    probes: Probes = Probes()
     log: Log = Log()
     metrics: Metrics = Metrics()

@@ -43,7 +43,8 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
         async with open_runtime(settings) as runtime, AsyncExitStack() as stack:
-            yield with_metrics(build(runtime, stack), metrics_page(name, runtime))
+            app = runtime.ready.gate(build(runtime, stack))
+            yield with_metrics(app, metrics_page(name, runtime))
 
     return http_function(name, hosted)
 

@@ -13,6 +13,7 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Settings
+from batch_gateway.web.readiness import Readiness
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server, open_sink
 
 
@@ -51,7 +52,9 @@ class Runtime:
             fence=timedelta(seconds=execution.fence_s),
         )
 
-    async def ready(self) -> None:
+        self.ready = Readiness(self._check, settings.probes)
+
+    async def _check(self) -> None:
         """Raise Unavailable, naming it, when something that we need does not answer."""
         for name, store in (
             ("metadata", self.metadata),

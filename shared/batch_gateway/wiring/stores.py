@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def open_metadata(settings: Settings) -> MetadataStore:
     """The metadata store that ``metadata.url`` names, by its scheme."""
     url = settings.metadata.url.get_secret_value()
-    if urlsplit(url).scheme.startswith(("redis", "valkey", "rediss")):
+    if _is_redis(url):
         from batch_gateway.adapters.redis_metadata import open_redis_metadata
 
         return open_redis_metadata(url, prefix=settings.scratch.prefix)
@@ -31,6 +31,28 @@ async def open_metadata(settings: Settings) -> MetadataStore:
     return await open_sql(
         url, pool_size=settings.metadata.pool_size, migrate=settings.metadata.migrate
     )
+
+
+async def migrate_metadata(settings: Settings) -> str:
+    """Bring the metadata store's schema up to date; say what was done in one line.
+
+    Raises Unavailable when it does not answer, Permanent when a newer release has been here.
+    """
+    url = settings.metadata.url.get_secret_value()
+    if _is_redis(url):
+        store = await open_metadata(settings)
+        try:
+            await store.check()
+        finally:
+            await store.close()
+        return "metadata is on Redis, which needs no migration"
+    from batch_gateway.adapters.sql.migrate import migrate
+
+    return await migrate(url)
+
+
+def _is_redis(url: str) -> bool:
+    return urlsplit(url).scheme.startswith(("redis", "valkey"))
 
 
 def open_files(settings: Settings) -> FileStore:

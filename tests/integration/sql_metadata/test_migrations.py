@@ -14,8 +14,9 @@ from alembic.script import ScriptDirectory
 
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.adapters.sql.dialects import create_engine
+from batch_gateway.adapters.sql.migrate import migrate
 from batch_gateway.adapters.sql.schema import REVISION, metadata
-from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.errors import Permanent, Unavailable
 
 
 async def _run(url, work):
@@ -81,15 +82,59 @@ async def test_opening_without_migrating_makes_no_tables_and_the_check_says_so(e
     await store.close()
 
 
-async def test_the_schema_of_another_release_is_refused(empty_url):
-    store = await open_sql(empty_url, pool_size=1, migrate=True)
-    other = sa.text("UPDATE alembic_version SET version_num = '9999'")
-    await _run(empty_url, lambda connection: connection.execute(other))
+async def _pretend(url, version):
+    """Have the database say that its schema is of another version."""
+    change = sa.text(f"UPDATE alembic_version SET version_num = '{version}'")
+    await _run(url, lambda connection: connection.execute(change))
 
-    with pytest.raises(Unavailable, match=f"version 9999, but this release needs {REVISION}"):
+
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [("0000", "run `batch-gateway migrate`"), ("9999", "a newer release was here")],
+)
+async def test_the_schema_of_another_release_is_refused_and_says_what_to_do(
+    empty_url, version, advice
+):
+    await migrate(empty_url)
+    await _pretend(empty_url, version)
+    store = await open_sql(empty_url, pool_size=1, migrate=False)
+
+    with pytest.raises(
+        Unavailable, match=f"version {version}, but this release needs {REVISION}: {advice}"
+    ):
         await store.check()
 
     await store.close()
+
+
+async def test_the_schema_of_a_newer_release_is_never_touched(empty_url):
+    await migrate(empty_url)
+    await _pretend(empty_url, "9999")
+
+    with pytest.raises(Permanent, match="a newer release was here"):
+        await migrate(empty_url)
+    with pytest.raises(Permanent, match="a newer release was here"):
+        await open_sql(empty_url, pool_size=1, migrate=True)
+
+
+async def test_a_process_at_work_goes_on_while_a_newer_release_migrates(empty_url):
+    await migrate(empty_url)
+    at_work = await open_sql(empty_url, pool_size=1, migrate=False)
+    await at_work.check()
+
+    await _pretend(empty_url, "9999")
+
+    await at_work.check()
+    await at_work.close()
+
+
+async def test_migrating_says_what_it_did(empty_url):
+    assert await migrate(empty_url) == (
+        f"the metadata database went from schema version none to {REVISION}"
+    )
+    assert await migrate(empty_url) == (
+        f"the metadata database is at schema version {REVISION} already"
+    )
 
 
 async def test_processes_that_start_at_once_migrate_once(empty_url):

@@ -17,6 +17,7 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reader = reading(engine)
+        self._schema_is_known = False
 
     @property
     def dialect(self) -> sa.Dialect:
@@ -37,21 +38,38 @@ class Database:
                 yield connection
 
     async def check(self) -> None:
-        """Raise Unavailable unless the database answers and has the schema of this release."""
+        """Raise Unavailable unless the database answers and has the schema of this release.
+
+        A schema that was right once is not looked at again: while a newer release is rolled out,
+        processes of this one that are at work go on, and only new ones wait.
+        """
         async with self.reading() as connection:
-            found = None
-            if await connection.run_sync(
-                lambda sync: sa.inspect(sync).has_table("alembic_version")
-            ):
-                found = await connection.scalar(sa.select(_SCHEMA_VERSION.c.version_num))
+            if self._schema_is_known:
+                await connection.execute(sa.select(1))
+                return
+            found = await revision(connection)
         if found != REVISION:
-            raise Unavailable(
-                f"the metadata database has schema version {found or 'none'}, but this release"
-                f" needs {REVISION}: run its migration"
-            )
+            raise Unavailable(f"the metadata database has {mismatch(found)}")
+        self._schema_is_known = True
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+async def revision(connection: AsyncConnection) -> str | None:
+    """The schema version that the database has; None: it has no tables of ours."""
+    if not await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version")):
+        return None
+    found: str | None = await connection.scalar(sa.select(_SCHEMA_VERSION.c.version_num))
+    return found
+
+
+def mismatch(found: str | None) -> str:
+    """What is wrong with a schema of version ``found``, and what to do."""
+    needs = f"schema version {found or 'none'}, but this release needs {REVISION}"
+    if found is not None and found > REVISION:
+        return f"{needs}: a newer release was here, run that one"
+    return f"{needs}: run `batch-gateway migrate`"
 
 
 @contextmanager

@@ -12,24 +12,50 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_gateway.adapters.sql.database import translated
-from batch_gateway.adapters.sql.dialects import SQLITE_TIMEOUT_S, prepare_migration, reading
+from batch_gateway.adapters.sql.database import mismatch, revision, translated
+from batch_gateway.adapters.sql.dialects import (
+    SQLITE_TIMEOUT_S,
+    create_engine,
+    prepare_migration,
+    reading,
+)
+from batch_gateway.adapters.sql.schema import REVISION
+from batch_gateway.core.errors import Permanent
 
 _SCRIPTS = "batch_gateway.adapters.sql:migrations"
 _RETRY_S = 0.02
 
 
-async def upgrade(engine: AsyncEngine) -> None:
-    """Run the migrations that the database lacks. Raises Unavailable when it does not answer."""
+async def migrate(url: str) -> str:
+    """Migrate the database at ``url`` and say what was done, in one line; raises as ``upgrade``."""
+    engine = create_engine(url, 1)
+    try:
+        found = await upgrade(engine)
+    finally:
+        await engine.dispose()
+    if found == REVISION:
+        return f"the metadata database is at schema version {REVISION} already"
+    return f"the metadata database went from schema version {found or 'none'} to {REVISION}"
+
+
+async def upgrade(engine: AsyncEngine) -> str | None:
+    """Run the migrations that the database lacks; return the version that it had (None: no tables).
+
+    Raises Unavailable when it does not answer, Permanent when a newer release has been here.
+    """
     with translated():
         if engine.dialect.name == "sqlite":
             await _write_ahead(engine)
         async with engine.begin() as connection:
+            await connection.run_sync(prepare_migration)
+            found = await revision(connection)
+            if found is not None and found > REVISION:
+                raise Permanent(f"the metadata database has {mismatch(found)}")
             await connection.run_sync(_upgrade)
+    return found
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    prepare_migration(connection)
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", _SCRIPTS)
     command.upgrade(config, "head")

@@ -1,0 +1,78 @@
+"""A function's start: what it waits for, what it says meanwhile, and what an outage does to it."""
+
+import asyncio
+import os
+import sqlite3
+import sys
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+import pytest
+from fixtures.functions import environment, running_function
+from fixtures.redis import valkey_server
+
+pytestmark = pytest.mark.redis
+
+TICK = "dev.knative.sources.ping"
+
+
+async def migrate(env):
+    """Run the command as the Job does; its exit code and all that it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "batch_gateway", "migrate", "--wait", "0"),
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+async def test_a_function_waits_for_the_migration_and_works_without_a_restart(tmp_path, valkey_url):
+    env = environment(tmp_path, valkey_url)
+
+    async with running_function("janitor", env) as janitor:
+        unready = await janitor.until("/readyz", 503)
+        assert "run `batch-gateway migrate`" in unready.json()["reason"]
+        assert await janitor.status("/healthz") == 200
+        assert (await janitor.post(TICK)).status_code == 503
+
+        code, output = await migrate(env)
+        assert (code, "went from schema version none" in output) == (0, True)
+
+        await janitor.until("/readyz", 200)
+        assert (await janitor.post(TICK)).status_code == 202
+
+
+async def test_an_older_release_does_not_work_on_the_schema_of_a_newer_one(tmp_path, valkey_url):
+    env = environment(tmp_path, valkey_url)
+    await migrate(env)
+    with sqlite3.connect(tmp_path / "metadata.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    async with running_function("janitor", env) as janitor:
+        unready = await janitor.until("/readyz", 503)
+        assert "a newer release was here" in unready.json()["reason"]
+        assert await janitor.status("/healthz") == 200
+        assert (await janitor.post(TICK)).status_code == 503
+    code, output = await migrate(env)
+
+    assert (code, "a newer release was here" in output) == (1, True)
+
+
+async def test_redis_may_go_away_and_come_back(tmp_path):
+    data = tmp_path / "valkey"
+    async with AsyncExitStack() as stack:
+        with valkey_server(data) as url:
+            env = environment(tmp_path, url) | {"BATCH_GATEWAY_PROBES__TOLERANCE_S": "1"}
+            await migrate(env)
+            janitor = await stack.enter_async_context(running_function("janitor", env))
+            await janitor.until("/readyz", 200)
+
+        unready = await janitor.until("/readyz", 503)
+        assert unready.json()["reason"].startswith("scratch: ")
+        assert await janitor.status("/healthz") == 200
+
+        with valkey_server(data, port=urlsplit(url).port):
+            await janitor.until("/readyz", 200)
+            assert (await janitor.post(TICK)).status_code == 202
