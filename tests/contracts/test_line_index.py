@@ -189,3 +189,59 @@ def test_without_answers_nothing_is_answered(indexes: LineIndexes):
         assert [*index.answered()] == []
         index.answer([])
         assert ([*index.answered()], [*index.ordered()]) == ([], [ref(1)])
+
+
+# -- twins -----------------------------------------------------------------------------------------
+
+
+def a_twin(line: int, twin: int, **changes) -> LineRef:
+    return ref(line, **changes)._replace(twin=twin.to_bytes(16, "big"))
+
+
+def test_lines_with_the_same_twin_become_copies_of_the_first(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([ref(1), a_twin(2, 7), ref(3), a_twin(4, 8), a_twin(5, 7), a_twin(6, 7)])
+        index.add([a_twin(7, 8, model="n"), ref(8)])
+
+        spared = index.join_twins(10)
+
+        assert spared == {"m": (2, 20), "n": (1, 10)}
+        assert [(one.line, one.copies) for one in index.ordered()] == [
+            (1, 0),
+            (2, 2),
+            (3, 0),
+            (4, 1),
+            (8, 0),
+        ]
+        assert [one.line for one in index.copies(2)] == [5, 6]
+        assert [one.line for one in index.copies(4)] == [7]
+        assert index.copies(3) == []
+        assert index.copies(2)[0]._replace(copies=0) == a_twin(5, 7)
+
+
+def test_no_more_go_together_than_asked(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([a_twin(line, 1) for line in range(1, 9)])
+
+        assert index.join_twins(3) == {"m": (5, 50)}
+        assert [(one.line, one.copies) for one in index.ordered()] == [(1, 2), (4, 2), (7, 1)]
+
+
+def test_answered_and_invalid_lines_have_no_copies_and_are_none(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([a_twin(line, 1) for line in (1, 2, 3)])
+        index.add([a_twin(4, 1, custom_id=2), a_twin(5, 1)])
+        index.invalidate_duplicates()
+        index.answer([an_answer(1)])
+
+        assert index.join_twins(10) == {"m": (2, 20)}
+        assert [(one.line, one.copies) for one in index.ordered()] == [(4, 0), (2, 2)]
+        assert [line for line, _ in index.answered()] == [1]
+
+
+def test_without_twins_there_are_no_copies(indexes: LineIndexes):
+    with indexes.open() as index:
+        index.add([ref(1), ref(2)])
+
+        assert index.join_twins(10) == {}
+        assert [one.copies for one in index.ordered()] == [0, 0]

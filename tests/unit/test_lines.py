@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.ids import BatchId
+from batch_gateway.core.ids import BatchId, result_id
 from batch_gateway.core.lines import (
+    NO_TOKENS,
     Malformed,
     ShardLine,
     answered,
     attempted,
+    copied,
     decode_part_line,
     decode_shard_line,
     encode_part_line,
@@ -133,3 +135,30 @@ def test_any_answer_comes_out_as_it_went_in(answered_with):
     part = decode_part_line(encode_part_line(answer(json.dumps(answered_with, indent=2).encode())))
 
     assert json.loads(bytes(part.result))["response"]["body"] == answered_with
+
+
+def test_a_copy_is_the_same_answer_under_another_name_and_cost_nothing():
+    body = b'{"n": 12345678901234567890.10, "usage": {"prompt_tokens": 5, "completion_tokens": 2}}'
+    original = answered(BATCH, line(b"{}"), status=200, request_id="engine-1", body=body)
+
+    copy = copied(BATCH, original, 9, "other")
+
+    shown, first = json.loads(bytes(copy.result)), json.loads(bytes(original.result))
+    assert (copy.line, copy.ok, copy.tokens, copy.saved) == (9, True, NO_TOKENS, 7)
+    assert shown == first | {"id": result_id(BATCH, 9), "custom_id": "other"}
+    assert body in bytes(copy.result)
+
+
+def test_a_line_that_has_no_answer_is_copied_too():
+    original = not_answered(BATCH, 3, "mine", code="request_timeout", message="m")
+
+    copy = copied(BATCH, original, 9, "other")
+
+    shown = json.loads(bytes(copy.result))
+    assert (copy.ok, copy.saved, shown["custom_id"]) == (False, 0, "other")
+    assert (shown["response"], shown["error"]["code"]) == (None, "request_timeout")
+
+
+def test_lines_of_older_shards_and_parts_are_still_read():
+    assert decode_shard_line(b'[1,"mine","/v1/x","m",{}]').copies == []
+    assert decode_part_line(b"[1,true,[1,0,2,0],{}]").saved == 0

@@ -6,7 +6,7 @@ from batch_gateway.core.planning import LineRef, ShardSize, cut
 BIG = 10**9
 
 
-def ref(line, *, model="m", prefix=b"", length=100, cost=10):
+def ref(line, *, model="m", prefix=b"", length=100, cost=10, copies=0):
     return LineRef(
         line=line,
         offset=0,
@@ -15,6 +15,7 @@ def ref(line, *, model="m", prefix=b"", length=100, cost=10):
         prefix=prefix,
         cost=cost,
         custom_id_hash=b"",
+        copies=copies,
     )
 
 
@@ -26,6 +27,7 @@ refs = st.lists(
         prefix=st.sampled_from([b"", b"aaaabbbb", b"aaaacccc", b"dddd"]),
         length=st.integers(1, 500),
         cost=st.integers(0, 500),
+        copies=st.sampled_from([0, 0, 0, 1, 9]),
     )
 )
 
@@ -36,7 +38,7 @@ def test_shards_are_the_references_in_order_and_keep_their_bounds(refs, lines, s
 
     assert [ref for shard in shards for ref in shard] == refs
     for shard in shards:
-        assert 1 <= len(shard) <= lines
+        assert len(shard) == 1 or sum(1 + ref.copies for ref in shard) <= lines
         assert len({ref.model for ref in shard}) == 1
         assert len(shard) == 1 or sum(ref.length for ref in shard) <= size
         assert len(shard) == 1 or sum(ref.cost for ref in shard) <= cost

@@ -7,7 +7,7 @@ bounded by SQLite's page cache; larger sorts spill into the folder for temporary
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -24,7 +24,9 @@ CREATE TABLE refs (
     model TEXT NOT NULL,
     prefix BLOB NOT NULL,
     cost INTEGER NOT NULL,
-    custom_id_hash BLOB NOT NULL
+    custom_id_hash BLOB NOT NULL,
+    twin BLOB NOT NULL,
+    copies INTEGER NOT NULL
 )
 """
 _ANSWERS = """
@@ -38,10 +40,27 @@ CREATE TABLE answers (
 _ANSWERED = """
 SELECT line, answers.* FROM refs JOIN answers USING (custom_id_hash) WHERE model != ? ORDER BY line
 """
-_OPEN = """
-SELECT * FROM refs
-WHERE model = ? OR custom_id_hash NOT IN (SELECT custom_id_hash FROM answers)
-ORDER BY model, prefix, line
+_UNANSWERED = "(model = '' OR custom_id_hash NOT IN (SELECT custom_id_hash FROM answers))"
+_COPIES = (
+    "CREATE TABLE copies (leader INTEGER, line INTEGER, PRIMARY KEY (leader, line)) WITHOUT ROWID"
+)
+_JOIN = """
+INSERT INTO copies SELECT leader, line FROM (
+    SELECT line, first_value(line) OVER (PARTITION BY twin, part ORDER BY line) AS leader FROM (
+        SELECT line, twin, (row_number() OVER (PARTITION BY twin ORDER BY line) - 1) / ? AS part
+        FROM refs WHERE twin != x'' AND model != '' AND {open}
+    )
+) WHERE line != leader
+"""
+_IS_COPY = -1  # in place of the number of its copies
+_COUNT = f"""
+UPDATE refs SET copies = {_IS_COPY} WHERE line IN (SELECT line FROM copies);
+UPDATE refs SET copies = (SELECT count(*) FROM copies WHERE leader = refs.line)
+WHERE line IN (SELECT leader FROM copies);
+"""
+_SPARED = f"SELECT model, count(*), sum(cost) FROM refs WHERE copies = {_IS_COPY} GROUP BY model"
+_OF_LEADER = """
+SELECT refs.* FROM copies JOIN refs USING (line) WHERE leader = ? ORDER BY copies.line
 """
 _LATER = """
 SELECT line FROM (
@@ -58,9 +77,10 @@ class SqliteLineIndex:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         self._answers = False  # whether there is a table of them
+        self._joined = False  # whether there are copies
 
     def add(self, refs: Iterable[LineRef]) -> None:
-        self._database.executemany("INSERT INTO refs VALUES (?, ?, ?, ?, ?, ?, ?)", refs)
+        self._database.executemany("INSERT INTO refs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", refs)
 
     def duplicates(self, limit: int) -> list[int]:
         return [line for (line,) in self._database.execute(_DUPLICATES, (limit,))]
@@ -80,11 +100,21 @@ class SqliteLineIndex:
         for line, *answer in self._database.execute(_ANSWERED, (INVALID,)):
             yield line, Answer._make(answer)
 
+    def join_twins(self, most: int) -> Mapping[str, tuple[int, int]]:
+        self._database.execute(_COPIES)
+        self._database.execute(_JOIN.format(open=_UNANSWERED if self._answers else "TRUE"), (most,))
+        for statement in _COUNT.split(";"):
+            self._database.execute(statement)
+        self._joined = True
+        return {model: (lines, cost) for model, lines, cost in self._database.execute(_SPARED)}
+
+    def copies(self, line: int) -> Sequence[LineRef]:
+        return [LineRef._make(row) for row in self._database.execute(_OF_LEADER, (line,))]
+
     def ordered(self) -> Iterator[LineRef]:
-        if self._answers:
-            rows = self._database.execute(_OPEN, (INVALID,))
-        else:
-            rows = self._database.execute("SELECT * FROM refs ORDER BY model, prefix, line")
+        conditions = [_UNANSWERED] * self._answers + [f"copies != {_IS_COPY}"] * self._joined
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = self._database.execute(f"SELECT * FROM refs {where} ORDER BY model, prefix, line")
         return map(LineRef._make, rows)
 
 

@@ -6,9 +6,10 @@ engine answered goes to the user so too (big integers and key order survive).
 Four forms:
 
 - input line: OpenAI's ``{"custom_id", "method", "url", "body"}``;
-- shard line: ``[line, custom_id, url, model, body]``, one per line of a shard's object;
-- part line: ``[line, ok, tokens, result]``, where ``result`` is the finished result line; or a
-  note of how often a line without result was tried, so that attempts are counted across leases;
+- shard line: ``[line, custom_id, url, model, body, copies]``, one per request of a shard's object;
+- part line: ``[line, ok, tokens, result, saved]``, where ``result`` is the finished result line;
+  or a note of how often a line without result was tried, so that attempts are counted across
+  leases;
 - result line: OpenAI's ``{"id", "custom_id", "response", "error"}``.
 """
 
@@ -38,6 +39,7 @@ class ShardLine(msgspec.Struct, array_like=True):
     url: str
     model: str
     body: msgspec.Raw
+    copies: list[tuple[int, str]] = []  # line and custom_id of requests that are the same
 
 
 class PartLine(msgspec.Struct, array_like=True):
@@ -47,6 +49,7 @@ class PartLine(msgspec.Struct, array_like=True):
         int, int, int, int
     ]  # input, cached, output, reasoning; a note's: attempts, 0, 0, 0
     result: msgspec.Raw
+    saved: int = 0  # tokens that this result would have cost, had it not been another line's too
 
     @property
     def tally(self) -> Tally:
@@ -111,6 +114,9 @@ class _ResultLine(msgspec.Struct):
     error: _LineError | None
 
 
+_decode_result = msgspec.json.Decoder(_ResultLine).decode
+
+
 class _Details(msgspec.Struct):
     cached_tokens: int | None = 0
     reasoning_tokens: int | None = 0
@@ -171,6 +177,14 @@ def answered(
         tokens=tokens,
         result=msgspec.Raw(_encode(result)),
     )
+
+
+def copied(batch: BatchId, original: PartLine, line: int, custom_id: str) -> PartLine:
+    """The part line of a request that is the same as another: its result, under another name."""
+    result = _decode_result(original.result)
+    result.id, result.custom_id = result_id(batch, line), custom_id
+    given, _, made, _ = original.tokens
+    return PartLine(line, original.ok, NO_TOKENS, msgspec.Raw(_encode(result)), given + made)
 
 
 def not_answered(

@@ -27,6 +27,8 @@ class LineRef(NamedTuple):
     prefix: bytes  # sort key: chained block hashes of the rendered prompt prefix
     cost: int  # estimated tokens
     custom_id_hash: bytes  # 16 bytes
+    twin: bytes = b""  # 16 bytes, the same for requests that are the same; empty: like no other
+    copies: int = 0  # other lines that get the result of this one
 
 
 class Answer(NamedTuple):
@@ -48,20 +50,22 @@ class ShardSize:
 def cut(refs: Iterable[LineRef], size: ShardSize) -> Iterator[list[LineRef]]:
     """Group ordered references into shards; never an empty one."""
     shard: list[LineRef] = []
-    length = cost = 0
+    lines = length = cost = 0
     for ref in refs:
         while shard and (
             ref.model != shard[-1].model
-            or len(shard) >= size.lines
+            or lines + ref.copies >= size.lines
             or length + ref.length > size.bytes
             or cost + ref.cost > size.cost
         ):
             end = len(shard) if ref.model != shard[-1].model else _seam(shard, ref)
             yield shard[:end]
             shard = shard[end:]
+            lines = sum(1 + one.copies for one in shard)
             length = sum(one.length for one in shard)
             cost = sum(one.cost for one in shard)
         shard.append(ref)
+        lines += 1 + ref.copies
         length += ref.length
         cost += ref.cost
     if shard:

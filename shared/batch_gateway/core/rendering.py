@@ -32,6 +32,8 @@ class Prompt(msgspec.Struct):
     max_tokens: msgspec.Raw = _NOTHING
     max_completion_tokens: msgspec.Raw = _NOTHING
     max_output_tokens: msgspec.Raw = _NOTHING
+    temperature: msgspec.Raw = _NOTHING
+    seed: msgspec.Raw = _NOTHING
 
 
 _decode = msgspec.json.Decoder().decode

@@ -7,6 +7,7 @@ looked into, never rebuilt.
 from dataclasses import dataclass
 
 import msgspec
+import xxhash
 
 from batch_gateway.core.lines import InputLine, custom_id_hash, decode_input
 from batch_gateway.core.model import BatchError
@@ -40,6 +41,7 @@ _NAMES = {
 _decode_prompt = msgspec.json.Decoder(Prompt).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_number = msgspec.json.Decoder(int).decode
+_decode_decimal = msgspec.json.Decoder(float).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -52,6 +54,7 @@ class ValidLine:
     prefix: bytes  # sort key within the model
     cost: int  # estimated tokens, prompt and answer
     inputs: int = 0  # texts to embed; only counted where they are limited
+    twin: bytes = b""  # the same for requests that need to be answered once only; else empty
 
     @property
     def custom_id_hash(self) -> bytes:
@@ -61,11 +64,17 @@ class ValidLine:
 class LineValidator:
     """Checks the lines of one batch."""
 
-    def __init__(self, endpoint: str, *, models: frozenset[str], strict: bool) -> None:
-        """``models`` empty: any. ``strict``: an unknown model or a second one is an error."""
+    def __init__(
+        self, endpoint: str, *, models: frozenset[str], strict: bool, twins: bool = False
+    ) -> None:
+        """``models`` empty: any. ``strict``: an unknown model or a second one is an error.
+
+        ``twins``: requests that get the same answer whenever they are asked are told apart.
+        """
         self._endpoints = ENDPOINTS if endpoint == ANY_ENDPOINT else (endpoint,)
         self._models = models
         self._strict = strict
+        self._twins = twins
         self._first_model: str | None = None
 
     def known(self, model: str) -> bool:
@@ -139,7 +148,8 @@ class LineValidator:
             return error
         cost = len(memoryview(body)) // _BYTES_PER_TOKEN + _output_tokens(url, prompt)
         inputs = _inputs(prompt.input) if self._strict and url == "/v1/embeddings" else 0
-        return ValidLine(custom_id, model, sort_key(url, prompt), cost, inputs)
+        twin = _twin(url, body) if self._twins and _deterministic(url, prompt) else b""
+        return ValidLine(custom_id, model, sort_key(url, prompt), cost, inputs, twin)
 
     def _check_model(self, line: int, model: str) -> BatchError | None:
         if not self.known(model):
@@ -212,6 +222,25 @@ def _inputs(raw: msgspec.Raw) -> int:
         return 1
     listed = bool(found) and bytes(memoryview(found[0])[:1]) in (b'"', b"[")
     return len(found) if listed else 1
+
+
+def _deterministic(url: str, prompt: Prompt) -> bool:
+    """Whether asking twice is to give the same: nothing is sampled, or by a seed."""
+    if url in ("/v1/embeddings", "/v1/moderations"):
+        return True
+    return _number(prompt.temperature) == 0 or _number(prompt.seed) is not None
+
+
+def _number(raw: msgspec.Raw) -> float | None:
+    """The number that ``raw`` holds; None for anything else."""
+    try:
+        return _decode_decimal(raw)
+    except msgspec.DecodeError:
+        return None
+
+
+def _twin(url: str, body: msgspec.Raw) -> bytes:
+    return xxhash.xxh3_128_digest(b"%b %b" % (url.encode(), bytes(body)))
 
 
 def _output_tokens(url: str, prompt: Prompt) -> int:

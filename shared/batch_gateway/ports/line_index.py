@@ -1,6 +1,6 @@
 """Sorting millions of line references in bounded memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -30,8 +30,20 @@ class LineIndex(Protocol):
         """Line number and answer of each line that was taken out, by line."""
         ...
 
+    def join_twins(self, most: int) -> Mapping[str, tuple[int, int]]:
+        """Make valid lines with the same twin copies of the first of them, if it is not answered.
+
+        At most ``most`` lines go together; what is beyond begins anew. By model: how many lines
+        have become copies, and what they would have cost.
+        """
+        ...
+
+    def copies(self, line: int) -> Sequence[LineRef]:
+        """Those of a line, by line."""
+        ...
+
     def ordered(self) -> Iterator[LineRef]:
-        """All references by (model, prefix, line), without those that are answered."""
+        """All references by (model, prefix, line), without those answered and without copies."""
         ...
 
 

@@ -241,8 +241,11 @@ class BatchRows(Protocol):
         usage: Usage | None,
         now: datetime,
         events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
     ) -> Batch | None:
         """To completed, expired or cancelled, with its file rows, as ``SOURCES`` allows.
+
+        ``options`` are replaced unless None.
 
         Only while ``holder`` holds the assembly; a right that ran out counts until another holder
         takes it. The ending decides between completed and expired: asking for the wrong one is

@@ -9,11 +9,12 @@ assemblers the one whose transaction wins has made the files, and the other dele
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from batch_gateway.core import lifecycle
 from batch_gateway.core.errors import Busy, Corrupt, NotFound, Temporary
@@ -180,6 +181,7 @@ class Assembler:
             error=error,
             counts=assembled.counts,
             usage=assembled.merge.usage,
+            options=_options(batch, assembled.merge),
             now=now,
             events=[lifecycle.ended(then)],
         )
@@ -240,9 +242,10 @@ class Assembler:
         code, message = NOT_RUN[batch.ending]
         for raw in (await read_blob(self._files, shard.key)).splitlines():
             line = decode_shard_line(raw)
-            if line.line not in results.lines:
-                part = not_answered(batch.id, line.line, line.custom_id, code=code, message=message)
-                results.add(encode_part_line(part))
+            for number, custom_id in ((line.line, line.custom_id), *line.copies):
+                if number not in results.lines:
+                    part = not_answered(batch.id, number, custom_id, code=code, message=message)
+                    results.add(encode_part_line(part))
 
     async def _add_input(self, batch: Batch, merge: Merge) -> int:
         """Lines of an input that was never planned; none if the file is gone."""
@@ -344,6 +347,13 @@ class _Stream:
     async def _chunks(self) -> AsyncIterator[bytes]:
         while (chunk := await self._queue.get()) is not None:
             yield chunk
+
+
+def _options(batch: Batch, merge: Merge) -> Mapping[str, Any] | None:
+    """The options with what only the results tell; None when they stay as they are."""
+    if not batch.options.get("deduplicate"):
+        return None
+    return {**batch.options, "saved_tokens": merge.saved}
 
 
 def _dry(batch: Batch) -> bool:

@@ -63,6 +63,7 @@ class Drafts:
         self._thread = thread
         self._validator = validator
         self._rules = rules
+        self._index = index
         self._file = os.open(path, os.O_RDONLY)
         self._drafts = self._all(index, carried)
 
@@ -88,16 +89,32 @@ class Drafts:
         refused = model == INVALID or not self._validator.known(model)
         encode = self._refusal if refused else self._shard_line
         content = b"".join(encode(ref) for ref in refs)
+        lines = len(refs) + sum(ref.copies for ref in refs)
         if refused:
-            return Draft(number, model, content, len(refs), 0, Tally(failed=len(refs)))
-        return Draft(number, model, content, len(refs), sum(ref.cost for ref in refs), None)
+            return Draft(number, model, content, lines, 0, Tally(failed=lines))
+        return Draft(number, model, content, lines, sum(ref.cost for ref in refs), None)
 
     def _shard_line(self, ref: LineRef) -> bytes:
+        """The request as shards have it, with those that are the same to the last byte."""
+        line = self._request(ref)
+        different = []
+        for twin in self._index.copies(ref.line) if ref.copies else ():
+            other = self._request(twin)
+            if (other.url, bytes(other.body)) == (line.url, bytes(line.body)):
+                line.copies.append((other.line, other.custom_id))
+            else:  # only its digest is the same
+                different.append(other)
+        return b"".join(map(encode_shard_line, (line, *different)))
+
+    def _request(self, ref: LineRef) -> ShardLine:
         request = decode_input(os.pread(self._file, ref.length, ref.offset))
-        line = ShardLine(ref.line, request.custom_id, request.url, ref.model, request.body)  # type: ignore[arg-type]
-        return encode_shard_line(line)
+        return ShardLine(ref.line, request.custom_id, request.url, ref.model, request.body)  # type: ignore[arg-type]
 
     def _refusal(self, ref: LineRef) -> bytes:
+        twins = self._index.copies(ref.line) if ref.copies else ()
+        return b"".join(self._refusal_of(one) for one in (ref, *twins))
+
+    def _refusal_of(self, ref: LineRef) -> bytes:
         raw = os.pread(self._file, ref.length, ref.offset)
         error = self._reason(ref, raw)
         return encode_part_line(

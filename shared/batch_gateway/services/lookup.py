@@ -87,8 +87,12 @@ class Lookup:
         if name not in content:
             return None
         for raw in content.splitlines():
-            if name in raw and (line := decode_shard_line(raw)).custom_id == custom_id:
-                return await self._result(shard, line.line)
+            if name not in raw:
+                continue
+            line = decode_shard_line(raw)
+            for number, named in ((line.line, line.custom_id), *line.copies):
+                if named == custom_id:
+                    return await self._result(shard, number)
         return None
 
     async def _result(self, shard: Shard, line: int) -> RequestFound:

@@ -58,6 +58,7 @@ class Merge:
         self.output = Product()
         self.error = Product()
         self.usage = Usage()
+        self.saved = 0  # tokens of results that are another line's too
 
     def add_run(self, lines: bytes) -> None:
         """Add one shard's encoded part lines, sorted by line number."""
@@ -82,6 +83,7 @@ class Merge:
             product.add(bytes(line.result) + b"\n")
             given, cached = given + line.tokens[0], cached + line.tokens[1]
             made, reasoning = made + line.tokens[2], reasoning + line.tokens[3]
+            self.saved += line.saved
             if product.full():
                 yield product, product.take()
         self.usage = Usage(

@@ -152,8 +152,12 @@ class Planner:
     @asynccontextmanager
     async def _survey(self, batch: Batch, file: File) -> AsyncIterator[tuple[Survey, Drafts]]:
         """Survey the input; the drafts can be read while the context is open."""
+        once = _once(batch)
         validator = LineValidator(
-            batch.endpoint, models=self._routes.table.names, strict=self._rules.strict
+            batch.endpoint,
+            models=self._routes.table.names,
+            strict=self._rules.strict,
+            twins=once,
         )
         async with (
             self._files.local_copy(file.key, self._scratch) as path,
@@ -170,6 +174,9 @@ class Planner:
                     )
                 if carried is not None:
                     await run_in(thread, lambda: carried.index(index))
+                if once:
+                    most = self._rules.planning.shard_lines
+                    survey.spare(await run_in(thread, lambda: index.join_twins(most)))
                 drafts = Drafts(batch.id, path, index, thread, validator, self._rules, carried)
                 try:
                     yield survey, drafts
@@ -293,11 +300,18 @@ def _dry(batch: Batch) -> bool:
     return bool(batch.options.get("dry_run"))
 
 
+def _once(batch: Batch) -> bool:
+    """Whether requests that are the same are to run once only."""
+    return bool(batch.options.get("deduplicate"))
+
+
 def _options(batch: Batch, survey: Survey, drafts: Drafts) -> Mapping[str, Any] | None:
     """The options with what planning has found out; None when they stay as they are."""
     found: dict[str, Any] = {}
     if _dry(batch):
         found["estimated_tokens"] = _estimates(survey)
+    if _once(batch):
+        found["deduplicated"] = survey.deduplicated
     if drafts.carried is not None:
         found["carried_over"] = drafts.carried.taken
     return {**batch.options, **found} if found else None

@@ -5,7 +5,7 @@ configured number.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -48,6 +48,13 @@ class Survey:
     errors: list[BatchError]
     costs: Counter[str] = field(default_factory=Counter)  # estimated tokens by model
     inputs: int = 0  # texts to embed, where they are limited
+    deduplicated: int = 0  # lines that get another's result
+
+    def spare(self, copies: Mapping[str, tuple[int, int]]) -> None:
+        """Take out what is not run; by model: lines, and what they would cost."""
+        for model, (lines, cost) in copies.items():
+            self.deduplicated += lines
+            self.costs[model] -= cost
 
 
 def survey_lines(
@@ -115,6 +122,7 @@ def _valid(number: int, offset: int, length: int, line: ValidLine) -> LineRef:
         prefix=line.prefix,
         cost=line.cost,
         custom_id_hash=line.custom_id_hash,
+        twin=line.twin,
     )
 
 

@@ -33,6 +33,7 @@ class CreateExtendedBatch(CreateBatch):
     max_errors: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     max_error_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     max_total_tokens: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    deduplicate: bool = False
 
     def new_batch(self) -> NewBatch:
         options = {
@@ -41,6 +42,7 @@ class CreateExtendedBatch(CreateBatch):
             "max_errors": self.max_errors,
             "max_error_rate": self.max_error_rate,
             "max_total_tokens": self.max_total_tokens,
+            "deduplicate": self.deduplicate,
         }
         return replace(super().new_batch(), priority=self.priority, options=options)
 
@@ -82,6 +84,9 @@ class ExtendedBatchObject(BatchObject):
     max_errors: int | None
     max_error_rate: float | None
     max_total_tokens: int | None
+    deduplicate: bool
+    deduplicated: int | None  # requests that get another one's answer; None until planned
+    saved_tokens: int | None  # that these would have used; None until the batch has ended
     retry_of: str | None
     carried_over: int | None  # requests whose answers are those of ``retry_of``; None until planned
 
@@ -98,6 +103,9 @@ class ExtendedBatchObject(BatchObject):
             max_errors=batch.options.get("max_errors"),
             max_error_rate=batch.options.get("max_error_rate"),
             max_total_tokens=batch.options.get("max_total_tokens"),
+            deduplicate=batch.options.get("deduplicate", False),
+            deduplicated=batch.options.get("deduplicated"),
+            saved_tokens=batch.options.get("saved_tokens"),
             retry_of=batch.options.get("retry", {}).get("batch"),
             carried_over=batch.options.get("carried_over"),
         )

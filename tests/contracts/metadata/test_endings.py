@@ -315,6 +315,17 @@ async def test_finishing_writes_files_counts_usage_and_status_together(metadata)
     assert await unsent_ids(metadata) == [an_event(batch).id]
 
 
+async def test_finishing_may_replace_the_options(metadata):
+    for options, then in ((None, {"a": 1}), ({"b": [2]}, {"b": [2]}), ({}, {})):
+        batch = await finalizing(metadata, options={"a": 1})
+        await metadata.batches.claim_assembly(batch.id, "me", now=LATER, ttl=TTL)
+
+        done = await _finish(metadata, batch, options=options)
+
+        assert done.options == then
+        assert await metadata.batches.load(batch.id) == done
+
+
 async def test_finishing_without_any_answer_leaves_usage_and_files_out(metadata):
     batch = await finalizing(metadata)
     await metadata.batches.claim_assembly(batch.id, "me", now=LATER, ttl=TTL)

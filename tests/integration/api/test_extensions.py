@@ -19,6 +19,7 @@ EXTENSIONS = {
     "max_errors": 0,
     "max_error_rate": 0.5,
     "max_total_tokens": 1000,
+    "deduplicate": True,
 }
 
 

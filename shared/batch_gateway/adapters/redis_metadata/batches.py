@@ -211,6 +211,7 @@ class RedisBatches:
         usage: Usage | None,
         now: datetime,
         events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
     ) -> Batch | None:
         results = {"output_file_id": output, "error_file_id": error}
         return await self._change(
@@ -224,6 +225,7 @@ class RedisBatches:
             changes={
                 **from_results(counts, usage),
                 **{name: file for name, file in results.items() if file is not None},
+                **({} if options is None else {"options": json_text(options)}),
             },
             now=now,
             events=from_events(events),

@@ -261,6 +261,7 @@ class SqlBatches(BatchSweeps):
         usage: Usage | None,
         now: datetime,
         events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch, batches.c.assembler == holder)
@@ -270,7 +271,11 @@ class SqlBatches(BatchSweeps):
             if before.ending is not _ENDING_OF[to]:
                 return None
             after = ended.evolve(
-                output_file_id=output, error_file_id=error, counts=counts, usage=usage
+                output_file_id=output,
+                error_file_id=error,
+                counts=counts,
+                usage=usage,
+                options=before.options if options is None else options,
             )
             if files:
                 await connection.execute(

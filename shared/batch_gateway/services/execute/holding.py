@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from batch_gateway.core.lines import PartLine, ShardLine, attempted, encode_part_line
+from batch_gateway.core.lines import PartLine, ShardLine, attempted, copied, encode_part_line
 from batch_gateway.core.model import Lease, Part, Tally, Ticket
 
 FAIRNESS = "x-gateway-inference-fairness-id"
@@ -68,6 +68,9 @@ class Holding:
         self.closing = False  # on its way out: finished, handed back or lost
         self.writing = asyncio.Lock()  # one part at a time
         self._pending = deque(Work(self, line, attempts.get(line.line, 0)) for line in lines)
+        self._copies = {
+            work.line.line: work.line.copies for work in self._pending if work.line.copies
+        }
         self._waiting: list[tuple[float, int, Work]] = []  # heap by the time to try again
         self._running = 0
         self._buffer: list[bytes] = []
@@ -141,10 +144,13 @@ class Holding:
         heapq.heappush(self._waiting, (until, work.line.line, work))
 
     def record(self, result: PartLine) -> None:
-        """A line is finished."""
+        """A line is finished, and with it those that are the same: all of them in one part."""
         self._running -= 1
-        self._buffer.append(encode_part_line(result))
-        self.tally += result.tally
+        batch = self.lease.shard.batch
+        copies = self._copies.get(result.line, ())
+        for one in (result, *(copied(batch, result, *copy) for copy in copies)):
+            self._buffer.append(encode_part_line(one))
+            self.tally += one.tally
 
     def take_buffer(self) -> list[bytes]:
         """Finished lines that are not in a part yet; they are the caller's now."""

@@ -1,7 +1,7 @@
 -- To completed, expired or cancelled, with the file rows of the results.
 -- KEYS     the root
 -- ARGS     batch, to, sources (statuses that may become it), holder, files [{field: value}],
---          changes {field: value} (counts, usage, file ids), ending (the one that `to` needs;
+--          changes {field: value} (counts, usage, file ids, options), ending (the one that `to` needs;
 --          absent: none), now, events [{id, body}]
 -- Returns  the batch's row; nil when its state or ending calls for something else, or `holder`
 --          does not hold the assembly; CONFLICT when a file's id is taken
