@@ -29,10 +29,6 @@ class Brake(StrEnum):
     PROBE = "probe"  # a one-token request waits for its answer
 
 
-PROTECTIVE = frozenset({Brake.LATENCY, Brake.ENGINE, Brake.PROBE})
-"""Brakes that speak for interactive users: calls beyond the limit are aborted for them."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """What whoever watches the engine makes of it now (``core.brakes``)."""
@@ -40,6 +36,7 @@ class Signal:
     brake: Brake  # engine or probe
     room: int | None  # slots to give up (below 0), to add (above 0), neither (0); None: cannot say
     reason: str  # for people
+    users_wait: bool = False  # interactive users do: calls beyond the limit are aborted for them
     ttft_ms: float | None = None  # of the last answered probe; None: there was none
     running: float | None = None  # requests in the engine, of anybody; None: no metrics
     waiting: float | None = None  # requests in its queue; None: no metrics
@@ -74,17 +71,17 @@ class Observation:
 class LimitRules:
     """Bounds and speeds of the controller; settings say why each value is what it is."""
 
-    floor: int = 1
+    floor: int = 0  # slots that are left under a watch; without one it is 1 at least
     ceiling: int = 256
     start: int = 8
     cut: float = 0.9  # factor per fold with drops
     step: float = 1.0  # slots added per round trip once slow start is over
     half_life: timedelta = timedelta(hours=1)  # of what was learned, while nothing happens
-    abort_for: timedelta = timedelta(seconds=1)  # calls beyond the limit are aborted, after a brake
+    abort_for: timedelta = timedelta(seconds=1)  # after users were seen to wait
 
     def __post_init__(self) -> None:
-        if not 1 <= self.floor <= self.ceiling:
-            raise ValueError("a pool's floor must be at least 1 and not above its ceiling")
+        if not (0 <= self.floor <= self.ceiling and self.ceiling >= 1):
+            raise ValueError("a pool's floor must not be negative or above its ceiling")
         if not 0 < self.cut < 1:
             raise ValueError("the cut must be a factor between 0 and 1")
         if not self.step > 0:
@@ -101,7 +98,7 @@ class LimitState:
     reason: str | None = None  # the same for people
     braked_at: datetime | None = None  # when it did
     held_until: datetime | None = None  # the endpoint asked not to be sent more before
-    abort_until: datetime | None = None  # calls beyond the limit are aborted until then
+    abort_until: datetime | None = None  # users wait: calls beyond the limit are aborted
 
     def aborts(self, now: datetime) -> bool:
         """Whether calls beyond the limit are to be aborted, not only waited for."""
@@ -109,12 +106,12 @@ class LimitState:
 
 
 def initial(rules: LimitRules) -> LimitState:
-    return LimitState(limit=_bounded(rules.start, rules))
+    return LimitState(limit=_bounded(rules.start, rules, watched=False))
 
 
 def slots(state: LimitState) -> int:
-    """The limit as a number of slots, at least 1."""
-    return max(1, int(state.limit))
+    """The limit as a number of slots."""
+    return int(state.limit)
 
 
 def aged(state: LimitState, idle: timedelta, rules: LimitRules) -> LimitState:
@@ -135,7 +132,9 @@ def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
         return _given_up(state, seen, seen.signal, rules, now)
     if seen.dropped:
         return _cut(state, seen, rules, now)
-    return replace(state, limit=_bounded(state.limit + _growth(state, seen, rules, now), rules))
+    limit = state.limit + _growth(state, seen, rules, now)
+    watched = seen.watched or seen.signal is not None
+    return replace(state, limit=_bounded(limit, rules, watched=watched))
 
 
 def _given_up(
@@ -146,12 +145,12 @@ def _given_up(
     limit = min(state.limit - 1.0, min(state.limit, float(seen.in_flight)) + signal.room)
     return replace(
         state,
-        limit=_bounded(limit, rules),
+        limit=_bounded(limit, rules, watched=True),
         slow_start=False,
         last_brake=signal.brake,
         reason=signal.reason,
         braked_at=now,
-        abort_until=now + rules.abort_for if signal.brake in PROTECTIVE else None,
+        abort_until=now + rules.abort_for if signal.users_wait else state.abort_until,
     )
 
 
@@ -165,7 +164,7 @@ def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
         reason += ", and the endpoint named a time to wait"
     return replace(
         state,
-        limit=_bounded(limit, rules),
+        limit=_bounded(limit, rules, watched=seen.watched),
         slow_start=False,
         last_brake=Brake.RETRY_AFTER if named else Brake.DROPPED,
         reason=reason,
@@ -185,12 +184,17 @@ def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: dateti
     if state.held_until is not None and now < state.held_until:
         return 0.0
     if seen.signal is not None and seen.signal.room is not None:
-        return max(0.0, min(seen.in_flight + seen.signal.room - state.limit, seen.signal.room))
+        room = float(seen.signal.room)
+        if seen.signal.brake is Brake.ENGINE:  # it does not show calls that are about to start
+            room -= max(0.0, state.limit - seen.in_flight)
+        return max(0.0, room)
     if seen.watched:
         return 0.0
     step = state.limit if state.slow_start else rules.step
-    return step * min(1.0, seen.successes / state.limit)
+    return step * min(1.0, seen.successes / max(1.0, state.limit))
 
 
-def _bounded(limit: float, rules: LimitRules) -> float:
-    return min(max(float(limit), float(rules.floor)), float(rules.ceiling))
+def _bounded(limit: float, rules: LimitRules, *, watched: bool) -> float:
+    """Without a watch a pool needs a call in flight to learn that things have changed."""
+    floor = rules.floor if watched else max(1, rules.floor)
+    return min(max(float(limit), float(floor)), float(rules.ceiling))

@@ -57,10 +57,16 @@ class Endpoint:
     tls: Tls = field(default_factory=Tls)
     most: int | None = None  # calls at once, of all executors
     calendar: Calendar | None = None  # None: always the same
+    metrics_url: str | None = None  # Prometheus text; None: /metrics under ``url``
     objective: str | None = None  # x-gateway-inference-objective
     priority: Priority | None = None  # None: the body's priority is left alone
     retry: RetryRules | None = None
     breaker: BreakerRules = field(default_factory=BreakerRules)
+
+    @property
+    def metrics(self) -> str:
+        """Where its metrics are, if it has any."""
+        return self.metrics_url or f"{self.url}/metrics"
 
     def ceiling(self, at: datetime, usual: int) -> int:
         """Calls at once at the instant ``at``, where the deployment allows ``usual``."""

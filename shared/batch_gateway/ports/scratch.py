@@ -140,6 +140,7 @@ class Grant:
     free: int  # slots of the pool that nobody wants now
     generation: str | None  # None: the scratch server lost its memory
     excess: int = 0  # calls to abort at once, the youngest first: others need their slots
+    users_wait: bool = False  # interactive users do, or did a moment ago
     watch: bool = False  # this holder is the one to watch the engine until the next sync
     in_flight: int = 0  # calls of all holders together
 
@@ -174,7 +175,8 @@ class Slots(Protocol):
         """Report what happened since the last sync and learn the present grants, by pool.
 
         What all holders saw is folded into a pool's limit by ``core.limits`` at most once per
-        controller interval; the calls in flight are the ``in_use`` of all holders. While the
+        controller interval, and with each signal; the calls in flight are the ``in_use`` of all
+        holders. While the
         generation is missing or younger than ``ttl``, a grant is at most what is in use. One
         holder of a pool at a time is asked to watch its engine; when it falls silent, another.
         """

@@ -75,6 +75,7 @@ class OneEndpoint:
             name="default",
             url=inference.url.rstrip("/"),
             timeout=timedelta(seconds=inference.timeout_s),
+            metrics_url=inference.metrics_url,
             objective=inference.objective,
         )
         self._headers = call_headers(

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from batch_gateway.settings.api import Api, Auth, Quota
 from batch_gateway.settings.base import Group, seconds
-from batch_gateway.settings.dispatch import Inference, Limits, Retry
+from batch_gateway.settings.dispatch import Inference, Limits, Retry, Watching
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
 from batch_gateway.settings.probes import Probes
@@ -36,6 +36,7 @@ __all__ = [
     "Scratch",
     "Settings",
     "Sweep",
+    "Watching",
     "Webhooks",
     "seconds",
 ]
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     sweep: Sweep = Sweep()
     webhooks: Webhooks = Webhooks()
     limits: Limits = Limits()
+    watching: Watching = Watching()
     retry: Retry = Retry()
     inference: Inference = Inference()
     probes: Probes = Probes()

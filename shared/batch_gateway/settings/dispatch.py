@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from batch_gateway.core.brakes import WatchRules
 from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.retry import RetryRules
-from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.settings.base import Count, Group, Positive, Seconds
 from batch_gateway.settings.endpoints import HEADER
 
 #: What every call says for itself.
@@ -20,8 +21,9 @@ NOT_PASSED = frozenset(
 class Limits(Group):
     start: Positive = 8
     """Slots of a pool that nothing is known of yet."""
-    floor: Positive = 1
-    """Slots that are left whatever happens."""
+    floor: Count = 0
+    """Slots that a pool keeps although its engine is full. 0: batch work stops while interactive
+    users wait, and goes on as soon as there is room. Without a watch one slot is kept."""
     ceiling: Positive = 256
     """Slots of a pool at most."""
     total: Positive | None = None
@@ -32,7 +34,6 @@ class Limits(Group):
     """Slots that a round trip without trouble adds."""
     interval_s: Seconds = 0.2
     """How often a pool's limit is reconsidered."""
-
     half_life_s: Seconds = 3600
     """An idle pool's limit goes back to that of an unknown one, by half of the way in this time:
     what was learned yesterday evening may be wrong in the morning."""
@@ -46,6 +47,51 @@ class Limits(Group):
             cut=self.cut,
             step=self.step,
             half_life=timedelta(seconds=self.half_life_s),
+        )
+
+
+class Watching(Group):
+    metrics: bool = True
+    """Whether engines' metrics are read where they can be."""
+    interval_s: Seconds = 0.2
+    """How often. Metrics that are a second old have lost a fifth of their worth."""
+    stale_s: Seconds = 1.0
+    """Older metrics are no reason to send more."""
+    keep_free: Count = 1
+    """Slots of an engine that are left for the next interactive request."""
+    cache_full: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Share of an engine's KV cache from which on it gets no more: beyond, it preempts."""
+    probe: bool = True
+    """Whether engines without metrics are probed: a one-token request each time, never more than
+    one open. Only while batch work runs there."""
+    probe_interval_s: Seconds = 0.25
+    """How often."""
+    probe_wait_ms: Annotated[float, Field(gt=0)] = 50
+    """By how much a probe may be slower than it usually is; beyond, interactive users wait."""
+    probe_cut: Positive = 2
+    """Slots that a pool gives up at each look while a probe waits."""
+    probe_step: Positive = 1
+    """Slots that each probe adds which was answered in time."""
+    abort: bool = True
+    """Whether the youngest calls are aborted when a pool must give up slots for interactive users;
+    their lines are sent again later."""
+    abort_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Most slot time of an executor that may be lost to that."""
+    calm_s: Seconds = 5.0
+    """How long no user must have waited before aborted lines are sent again; the rest of the work
+    goes on. They wait for a minute at most."""
+    abort_times: Positive = 3
+    """How often a line is aborted at most; then it is left in peace."""
+
+    @property
+    def rules(self) -> WatchRules:
+        return WatchRules(
+            keep_free=self.keep_free,
+            stale=timedelta(seconds=self.stale_s),
+            full=self.cache_full,
+            wait=timedelta(milliseconds=self.probe_wait_ms),
+            cut=self.probe_cut,
+            step=self.probe_step,
         )
 
 
@@ -79,6 +125,8 @@ class Inference(Group):
     """Sent as bearer token; None: no Authorization header."""
     timeout_s: Seconds = 300
     """Longest single model call; the activation's hard budget bounds it too."""
+    metrics_url: str | None = None
+    """Prometheus metrics of the endpoint; None: /metrics under its base URL."""
     models: tuple[str, ...] = ()
     """Models that requests may name; empty: any."""
     routes: Path | None = None

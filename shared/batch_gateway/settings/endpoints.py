@@ -144,6 +144,9 @@ class EndpointEntry(Group):
     """Longest single call; the activation's hard budget bounds it too."""
     max_concurrency: Positive | None = None
     """Calls at once, of all executors and models; None: only the deployment's limits."""
+    metrics_url: str | None = None
+    """Prometheus metrics of the engine, or of the router before several; None: /metrics under
+    ``url``."""
     weight: Positive = 1
     """Its share of the calls when several replicas of a model have room."""
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default_factory=dict)
@@ -188,6 +191,7 @@ class EndpointEntry(Group):
             ),
             most=self.max_concurrency,
             calendar=None if self.calendar is None else self.calendar.calendar(),
+            metrics_url=self.metrics_url,
             objective=self.objective or objective,
             priority=None
             if self.priority is None

@@ -26,6 +26,9 @@ from batch_gateway.simulator.http import Exchange
 from batch_gateway.simulator.journal import Journal
 from batch_gateway.simulator.request import Request
 
+OBJECTIVE = "x-gateway-inference-objective"
+"""The header by which routers of the Gateway API Inference Extension tell batch work."""
+
 
 class Simulator:
     """Engines by model, and what all of them share."""
@@ -127,11 +130,20 @@ class Simulator:
             fault = entry.fault = self._faults.draw(body, digest)
             if fault is not None and self._refused_by(fault, request):
                 return
+            if self._sheds(exchange, engine):
+                raise self._overloaded(self.config.refuse_status)
             said = answers.Said(call, digest, self.config, generates=generates)
             if not request.submit(engine, said, answer):
                 raise self._overloaded(self.config.refuse_status)
         except Refused as refused:
             request.refuse(refused, self._retry_after(refused.status))
+
+    def _sheds(self, exchange: Exchange, engine: Engine) -> bool:
+        """Whether a router would refuse this request: it is batch work and the engine is full."""
+        most = self.config.shed_at
+        if most is None or OBJECTIVE not in exchange.headers:
+            return False
+        return engine.running + engine.waiting >= most
 
     def _refused_by(self, fault: Fault, request: Request) -> bool:
         """Let a fault act that needs no engine; False: this one does, or there is none."""
@@ -172,6 +184,9 @@ class Simulator:
         exchange.reply(200, _encode({"object": "list", "data": models}))
 
     def _show_metrics(self, exchange: Exchange) -> None:
+        if not self.config.metrics:
+            exchange.reply(404, b"{}")
+            return
         text = metrics.exposition(self.engines)
         exchange.reply(200, text, content_type=metrics.CONTENT_TYPE)
 

@@ -38,6 +38,14 @@ def simulate(
     kv_blocks: Annotated[
         int, Option(help="Prefix cache in blocks of 16 tokens, per model; 0: none.")
     ] = _DEFAULT.kv_blocks,
+    shed_at: Annotated[
+        int | None,
+        Option(
+            help="Requests in a model from which on those with an inference objective are "
+            "refused; default: never."
+        ),
+    ] = _DEFAULT.shed_at,
+    metrics: Annotated[bool, Option(help="Show vLLM's metrics at /metrics.")] = _DEFAULT.metrics,
     refuse_status: Annotated[
         int, Option(help="Status when slots and queue are full: 429 or 503.")
     ] = _DEFAULT.refuse_status,
@@ -74,6 +82,8 @@ def simulate(
             queue=queue,
             priority=priority,
             kv_blocks=kv_blocks,
+            shed_at=shed_at,
+            metrics=metrics,
             refuse_status=refuse_status,
             retry_after_s=retry_after,
             fault_rate=fault_rate,

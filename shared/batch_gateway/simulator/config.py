@@ -28,6 +28,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     priority: bool = False  # True: smallest `priority` of the body first; False: first come
     kv_blocks: Count = 16384  # prefix cache in blocks of 16 tokens, per model; 0: none
     output_tokens: Positive = 32  # mean length of answers; max_tokens cuts them
+    shed_at: Positive | None = (
+        None  # requests with an inference objective are refused from that many
+    )
+    # in the model on, as a router sheds batch work before it queues; None: never
+    metrics: bool = True  # False: /metrics is not found, as behind many a router
     refuse_status: Literal[429, 503] = 429  # the answer when slots and queue are full
     retry_after_s: Duration | None = None  # Retry-After of refusals; None: no such header
     fault_rate: Rate = 0.0  # share of the requests that meet a fault

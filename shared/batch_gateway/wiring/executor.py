@@ -17,16 +17,19 @@ def make_executor(
     runtime: Runtime, stack: AsyncExitStack, *, stopping: asyncio.Event
 ) -> "Executor":
     """The executor; what it opens is closed with ``stack``."""
+    from batch_gateway.adapters.engine_metrics import HttpEngineMetrics
     from batch_gateway.adapters.model_http import HttpModelClient
     from batch_gateway.services.execute.executor import Executor
 
-    client = HttpModelClient()
+    client, metrics = HttpModelClient(), HttpEngineMetrics()
     stack.push_async_callback(client.close)
+    stack.push_async_callback(metrics.close)
     return Executor(
         metadata=runtime.metadata,
         files=runtime.files,
         scratch=runtime.scratch,
         client=client,
+        metrics=metrics,
         routes=open_routes(runtime.settings),
         passing=open_passing(runtime.settings),
         announcer=runtime.announcer,
@@ -35,6 +38,7 @@ def make_executor(
         clock=runtime.clock,
         rules=runtime.settings.execution,
         retry=runtime.settings.retry,
+        watching=runtime.settings.watching,
         stopping=stopping,
     )
 

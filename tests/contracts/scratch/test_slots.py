@@ -170,7 +170,9 @@ async def test_all_holders_calls_count_as_use(moving: RedisScratch) -> None:
     assert grant.limit == 12
 
 
-QUEUE = Signal(brake=Brake.ENGINE, room=-3, reason="3 requests wait", running=32, waiting=3)
+QUEUE = Signal(
+    brake=Brake.ENGINE, room=-3, reason="3 requests wait", users_wait=True, running=32, waiting=3
+)
 
 
 async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(

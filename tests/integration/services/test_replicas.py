@@ -15,7 +15,7 @@ from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.adapters.sealing import FernetSealer
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.passing import PassedHeaders
-from batch_gateway.settings import Execution, Planning, Retry
+from batch_gateway.settings import Execution, Planning, Retry, Watching
 
 KEY = b"a key"
 
@@ -29,9 +29,13 @@ def route(make_world, tmp_path: Path) -> Route:
     def make(content: str, **changes: object) -> World:
         path = tmp_path / "routes.yaml"
         path.write_text(content)
-        return make_world(routing=RoutingFile(path, clock=count().__next__), **changes)
+        routing = RoutingFile(path, clock=count().__next__)
+        return make_world(routing=routing, watching=UNWATCHED, **changes)
 
     return make
+
+
+UNWATCHED = Watching(metrics=False, probe=False)  # the endpoints count every call
 
 
 def lines(count: int, model: str = "m") -> list[dict]:

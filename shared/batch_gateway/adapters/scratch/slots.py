@@ -77,6 +77,7 @@ class _Synced:
             free=max(0, limit - self.wanted),
             generation=generation,
             excess=max(0, in_use - share) if state.aborts(now) else 0,
+            users_wait=state.aborts(now),
             watch=self.watch,
             in_flight=self.in_flight,
         )

@@ -31,6 +31,7 @@ from batch_gateway.services.execute.heartbeat import Heartbeat
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.execute.pools import Pools
 from batch_gateway.services.execute.waiting import signal_or
+from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.rebuild import ensure_generation
 from batch_gateway.services.routing import Routes
@@ -57,6 +58,7 @@ class Activation:
         attempts: Attempts,
         routes: Routes,
         circuits: Circuits,
+        lookout: Lookout,
         waker: Waker,
         endings: Endings,
         clock: Clock,
@@ -91,6 +93,7 @@ class Activation:
             attempts=attempts,
             routes=routes,
             circuits=circuits,
+            lookout=lookout,
             waker=waker,
             clock=clock,
             rules=rules,

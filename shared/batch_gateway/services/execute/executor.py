@@ -7,6 +7,7 @@ import socket
 
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.model_client import ModelClient
@@ -18,9 +19,10 @@ from batch_gateway.services.execute.activation import REGISTERED, Activation
 from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
+from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import Routes
-from batch_gateway.settings import Execution, Retry
+from batch_gateway.settings import Execution, Retry, Watching
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Executor:
         files: FileStore,
         scratch: Scratch,
         client: ModelClient,
+        metrics: EngineMetrics,
         routes: Routes,
         passing: PassedHeaders | None,
         announcer: Announcer,
@@ -41,6 +44,7 @@ class Executor:
         clock: Clock,
         rules: Execution,
         retry: Retry,
+        watching: Watching,
         stopping: asyncio.Event,
     ) -> None:
         """``passing`` None: no batch has sealed headers; ``stopping`` is set when the process has
@@ -50,6 +54,7 @@ class Executor:
         self._scratch = scratch
         self._attempts = Attempts(client, retry.rules)
         self._circuits = Circuits()
+        self._lookout = Lookout(client, metrics, watching)
         self._routes = routes
         self._passing = passing
         self._announcer = announcer
@@ -91,6 +96,7 @@ class Executor:
             attempts=self._attempts,
             routes=self._routes,
             circuits=self._circuits,
+            lookout=self._lookout,
             waker=self._waker,
             endings=self._endings,
             clock=self._clock,

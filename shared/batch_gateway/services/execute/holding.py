@@ -14,6 +14,8 @@ FAIRNESS = "x-gateway-inference-fairness-id"
 """Whom routers of the Gateway API Inference Extension share capacity fairly among: tenants."""
 ELSEWHERE_S = 2.0
 """How long a line that failed at one replica is kept for the others, after its pause."""
+UNREST_S = 60.0
+"""How long a line that was aborted for users waits for calm at most."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +29,9 @@ class Work:
     trial: bool = False  # the present call tries out whether its endpoint is back
     failed_at: str | None = None  # the pool that others are preferred to; None: all are alike
     failed_until: float = 0.0  # loop.time() until when
+    started_at: float = 0.0  # loop.time() of its present call
+    aborts: int = 0  # calls that were aborted because users waited
+    aborting: bool = False  # the present one is
 
     def shuns(self, pool: str, now: float) -> bool:
         return pool == self.failed_at and now < self.failed_until
@@ -71,6 +76,7 @@ class Holding:
         self._copies = {
             work.line.line: work.line.copies for work in self._pending if work.line.copies
         }
+        self._aborted: deque[tuple[float, Work]] = deque()  # with loop.time() of the abort
         self._waiting: list[tuple[float, int, Work]] = []  # heap by the time to try again
         self._running = 0
         self._buffer: list[bytes] = []
@@ -79,7 +85,7 @@ class Holding:
     @property
     def left(self) -> int:
         """Lines without a result that are not running."""
-        return len(self._pending) + len(self._waiting)
+        return len(self._pending) + len(self._aborted) + len(self._waiting)
 
     @property
     def running(self) -> int:
@@ -87,24 +93,31 @@ class Holding:
 
     @property
     def finished(self) -> bool:
-        return not (self._pending or self._waiting or self._running)
+        return not (self._pending or self._aborted or self._waiting or self._running)
 
     @property
     def buffered(self) -> int:
         return len(self._buffer)
 
-    def startable(self, now: float, pool: str) -> int:
-        """Lines that ``pool`` could start now (``loop.time()``)."""
+    def startable(self, now: float, pool: str, *, calm: bool) -> int:
+        """Lines that ``take`` would give."""
         if self.stopped or len(self._buffer) >= self._most_buffered:
             return 0
         due = sum(at <= now and not work.shuns(pool, now) for at, _, work in self._waiting)
-        return len(self._pending) + due
+        again = len(self._aborted) if self._again(now, calm=calm) else 0
+        return len(self._pending) + due + again
 
-    def take(self, now: float, pool: str) -> Work | None:
-        """The next line for ``pool``: one whose pause is over, else the next of the plan."""
+    def take(self, now: float, pool: str, *, calm: bool) -> Work | None:
+        """The next line for ``pool`` at ``now`` (``loop.time()``).
+
+        One whose pause is over, else one that was aborted, else the next of the plan. Aborted ones
+        wait until it is ``calm``: they would only be aborted again.
+        """
         if self.stopped or len(self._buffer) >= self._most_buffered:
             return None
         work = self._due(now, pool) if self._waiting else None
+        if work is None and self._again(now, calm=calm):
+            work = self._aborted.popleft()[1]
         if work is None:
             if not self._pending:
                 return None
@@ -129,6 +142,15 @@ class Holding:
         """A line that was started and cut through no fault of its own: first in the row again."""
         self._running -= 1
         self._pending.appendleft(work)
+
+    def aborted(self, work: Work, now: float) -> None:
+        """A line whose call was aborted because users waited."""
+        self._running -= 1
+        self._aborted.append((now, work))
+
+    def _again(self, now: float, *, calm: bool) -> bool:
+        """Whether the line that was aborted first is to be started again."""
+        return bool(self._aborted) and (calm or now >= self._aborted[0][0] + UNREST_S)
 
     def wait(self, work: Work, pool: str, now: float, pause: float) -> None:
         """A line that failed in ``pool`` for now: to be tried again after ``pause`` seconds.
@@ -164,9 +186,10 @@ class Holding:
     def notes(self) -> list[bytes]:
         """How often unfinished lines were tried, so that the next holder counts on."""
         waiting = (work for _, _, work in self._waiting)
+        stopped = (work for _, work in self._aborted)
         return [
             encode_part_line(attempted(work.line.line, work.attempts))
-            for work in (*self._pending, *waiting)
+            for work in (*self._pending, *stopped, *waiting)
             if work.attempts
         ]
 

@@ -12,12 +12,14 @@ it has slots.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from batch_gateway import meters
-from batch_gateway.core.limits import Observation
+from batch_gateway.core.limits import Observation, Signal
 from batch_gateway.core.retry import Outcome, pause
 from batch_gateway.ports.scratch import Grant, Report
+from batch_gateway.services.execute.aborting import Aborting
 from batch_gateway.services.execute.attempt import Attempts, Ended
 from batch_gateway.services.execute.circuit import Circuit
 from batch_gateway.services.execute.holding import Holding, Work
@@ -37,11 +39,12 @@ class Pool:
         *,
         most: int,
         stop_calls_at: float,
+        aborting: Aborting,
         advanced: Callable[[Holding], None],
     ) -> None:
         """``route`` is one of those that share the pool; ``most``: calls in flight at most;
-        ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``advanced`` hears of
-        each change of a holding."""
+        ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``aborting`` chooses
+        what is aborted when users wait; ``advanced`` hears of each change of a holding."""
         self.route = route
         self.circuit = circuit
         self.holdings: list[Holding] = []
@@ -53,9 +56,11 @@ class Pool:
         self._group = group
         self._most = most
         self._stop_calls_at = stop_calls_at
+        self._aborting = aborting
         self._advanced = advanced
         self._runners: dict[asyncio.Task[None], Work | None] = {}
         self._seen = Observation()  # since the last report
+        self._aborted = 0  # since the last report
         self._refusals = 0  # drops in a row
         self._paused_until = 0.0  # loop.time()
 
@@ -117,32 +122,50 @@ class Pool:
         now = asyncio.get_running_loop().time()
         startable = 0
         if now >= self._paused_until and self.circuit.allows(now):
-            startable = sum(h.startable(now, self.route.pool) for h in self.holdings)
+            startable = sum(
+                h.startable(now, self.route.pool, calm=self._aborting.calm) for h in self.holdings
+            )
             if not self.circuit.closed:
                 startable = min(startable, 1)
         if not self.in_use and not startable and self.left:
             startable = 1  # keeps the pool known while all its lines wait
         return min(self._most, self.in_use + startable)
 
-    def report(self) -> Report:
-        """What is wanted, and what happened since the last report."""
+    def report(self, signal: Signal | None) -> Report:
+        """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
         report = Report(
             endpoint=self.route.endpoint.name,
             want=self.want(),
             in_use=self.in_use,
-            seen=self._seen,
+            seen=self._seen + Observation(signal=signal),
+            aborted=self._aborted,
             ceiling=self.route.ceiling,
             endpoint_ceiling=None if self.bound is None else max(1, self.bound),
         )
         self._seen = Observation()
+        self._aborted = 0
         return report
 
     def unreported(self, report: Report) -> None:
         """Undo ``report``: it did not reach anybody."""
-        self._seen += report.seen
+        self._seen += replace(report.seen, signal=None)
+        self._aborted += report.aborted
 
     def granted(self, grant: Grant) -> None:
         self.grant = 0 if self.shut else grant.slots
+        if grant.users_wait:
+            self._aborting.unrest()
+        if grant.excess:
+            self._make_room(grant.excess)
+
+    def _make_room(self, excess: int) -> None:
+        """Abort the youngest calls, as far as that is allowed; their lines go back unharmed."""
+        running = {work: task for task, work in self._runners.items() if work is not None}
+        for work in self._aborting.choose(running, excess):
+            work.aborts += 1
+            work.aborting = True
+            self._aborted += 1
+            running[work].cancel()
 
     def start(self) -> bool:
         """Start one runner, if there are a slot and a line for it."""
@@ -185,7 +208,7 @@ class Pool:
         if self.closed or self.shut or now < self._paused_until or not self.circuit.allows(now):
             return None
         for holding in self.holdings:
-            if (work := holding.take(now, self.route.pool)) is not None:
+            if (work := holding.take(now, self.route.pool, calm=self._aborting.calm)) is not None:
                 work.trial = self.circuit.start()
                 return work
         return None
@@ -206,13 +229,20 @@ class Pool:
             self._out_of_time(work)
             return
         route = self._routes[holding.lease.shard.model]
+        clock = asyncio.get_running_loop().time
+        work.started_at = clock()
         try:
             ended = await self._attempts.attempt(work, route, timeout)
         except BaseException:
             self.circuit.gave_up(trial=work.trial)
-            holding.give_back(work)
+            if work.aborting:
+                work.aborting = False
+                holding.aborted(work, clock())
+            else:
+                holding.give_back(work)
             self._advanced(holding)
             raise
+        self._aborting.used(clock() - work.started_at)
         if cut and ended.verdict.outcome is Outcome.DROPPED and not self._time_for(holding)[0]:
             self._out_of_time(work)
             return
@@ -263,6 +293,7 @@ class Pool:
                     return
                 self._seen += Observation(dropped=1, retry_after=ended.retry_after or timedelta(0))
                 self._refusals += 1
+                self.grant = max(0, self.grant - 1)  # not asked again before the next sync
         rounds = self._refusals // max(1, self.grant)
         if rounds:
             waiting = pause(

@@ -14,14 +14,17 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.core.limits import Signal
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import Slots
 from batch_gateway.services.announce import Waker
+from batch_gateway.services.execute.aborting import Aborting
 from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.execute.pool import Pool
 from batch_gateway.services.execute.waiting import signal_or
+from batch_gateway.services.execute.watch import Lookout, Watch
 from batch_gateway.services.routing import Route, Routes
 from batch_gateway.settings import Execution
 
@@ -39,6 +42,7 @@ class Pools:
         attempts: Attempts,
         routes: Routes,
         circuits: Circuits,
+        lookout: Lookout,
         waker: Waker,
         clock: Clock,
         rules: Execution,
@@ -53,6 +57,8 @@ class Pools:
         self._routes = routes
         self._version = routes.version
         self._circuits = circuits
+        self._lookout = lookout
+        self._aborting = Aborting(lookout.settings)
         self._waker = waker
         self._clock = clock
         self._rules = rules
@@ -60,6 +66,7 @@ class Pools:
         self._advanced = advanced
         self._memory_lost = memory_lost
         self._pools: dict[str, Pool] = {}
+        self._watches: dict[str, tuple[Watch, asyncio.Task[None]]] = {}
         self._sync_now = asyncio.Event()
         self._synced_at = asyncio.get_running_loop().time()
         self._woke_at = 0.0
@@ -100,6 +107,7 @@ class Pools:
                 self._group,
                 most=self._rules.max_calls,
                 stop_calls_at=self._stop_calls_at,
+                aborting=self._aborting,
                 advanced=self._advanced,
             )
             pool.bound = route.endpoint.bound(self._clock.now())
@@ -144,8 +152,11 @@ class Pools:
             pool.closed = True
 
     def abort(self) -> None:
+        """Cancel all calls and watches."""
         for pool in self:
             pool.abort()
+        for name in list(self._watches):
+            self._unwatch(name)
 
     @property
     def starved(self) -> bool:
@@ -180,7 +191,7 @@ class Pools:
         await self._leave([pool for pool in self if not pool.holdings and not pool.in_use])
         if not self._pools:
             return
-        reports = {name: pool.report() for name, pool in self._pools.items()}
+        reports = {name: pool.report(self._news(name)) for name, pool in self._pools.items()}
         try:
             grants = await self._slots.sync(
                 self._holder, reports, ttl=timedelta(seconds=self._rules.slot_ttl_s)
@@ -191,6 +202,7 @@ class Pools:
             raise
         for name, grant in grants.items():
             self._pools[name].granted(grant)
+            self._watch(name, mine=grant.watch and not self._pools[name].shut)
         self._fill()
         if any(grant.generation is None for grant in grants.values()):
             await self._memory_lost()
@@ -204,7 +216,23 @@ class Pools:
         if pools:
             await self._slots.leave(self._holder, [pool.route.pool for pool in pools])
         for pool in pools:
+            self._unwatch(pool.route.pool)
             del self._pools[pool.route.pool]
+
+    def _watch(self, name: str, *, mine: bool) -> None:
+        """Watch a pool's engine, as long as that is this activation's part."""
+        if not mine:
+            self._unwatch(name)
+        elif name not in self._watches:
+            watch = self._lookout.watch(self._pools[name].route, self._sync_now.set)
+            self._watches[name] = watch, self._group.create_task(watch.keep())
+
+    def _unwatch(self, name: str) -> None:
+        if name in self._watches:
+            self._watches.pop(name)[1].cancel()
+
+    def _news(self, name: str) -> Signal | None:
+        return self._watches[name][0].take() if name in self._watches else None
 
     def _out_of_touch(self, error: BaseException) -> None:
         silent = asyncio.get_running_loop().time() - self._synced_at

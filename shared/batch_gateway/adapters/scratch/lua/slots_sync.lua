@@ -182,7 +182,7 @@ for _, pool in ipairs(mine) do
   end
 
   local observation = false
-  if now - pool.folded_at >= interval then
+  if now - pool.folded_at >= interval or ARGV[i + 11] ~= '' then -- news do not wait
     observation = {
       tonumber(seen[1] or 0), tonumber(seen[2] or 0), tonumber(seen[3] or 0),
       tonumber(seen[4] or 0), seen[7] and seen[5] or '',

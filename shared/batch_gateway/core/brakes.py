@@ -1,0 +1,147 @@
+"""What an engine's metrics and a probe's answers mean for a pool's limit, as pure functions.
+
+Both judge for the same people: an interactive user waits exactly as long as the engine's queue is
+and as long as a probe does. Metrics say more, because they show the queue and how much still fits;
+the probe is for engines whose metrics cannot be reached. Either ends in a ``Signal``, which
+``core.limits`` folds into the limit.
+
+How much fits is not among the metrics; it is learned. Whenever requests wait, as many as run then
+are what fits; whenever more run, that many do. Every now and then without a queue one more is
+tried, because what fits depends on the requests.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from batch_gateway.core.limits import Brake, Signal
+
+_EXPLORE = timedelta(seconds=10)  # without a queue, until one more than ever is tried
+_FULL_CUT = 0.1  # of the running requests, when the cache is full
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRules:
+    """Settings say why each value is what it is."""
+
+    keep_free: int = 1  # slots of the engine that are left for the next interactive request
+    stale: timedelta = timedelta(seconds=1)  # older metrics are no good news
+    full: float = 0.95  # share of the KV cache from which on it is full
+    wait: timedelta = timedelta(milliseconds=50)  # of a probe beyond the usual: a queue
+    cut: int = 2  # slots to give up at each look while a probe waits too long
+    step: int = 1  # slots to add at each probe that does not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An engine's metrics (or a router's, of all its engines) at one moment."""
+
+    running: float
+    waiting: float
+    cache: float | None = None  # share of the KV cache in use, 0..1; None: not told
+    saturation: float | None = None  # of a router's pool, 1 and above: full; None: not told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """How many requests an engine runs at once, as far as it is known."""
+
+    most: float | None = None  # None: no queue was ever seen
+    calm: timedelta = timedelta(0)  # since there was a queue, or since one more was tried
+
+    def after(self, reading: Reading, passed: timedelta) -> "Fit":
+        """What is known ``passed`` after the last reading."""
+        if reading.waiting > 0:
+            return Fit(most=reading.running)
+        if self.most is None:
+            return self
+        most = max(self.most, reading.running)
+        if self.calm + passed >= _EXPLORE:
+            return Fit(most=most + 1)
+        return replace(self, most=most, calm=self.calm + passed)
+
+
+def engine_signal(reading: Reading, age: timedelta, fit: Fit, rules: WatchRules) -> Signal:
+    """What metrics say that are ``age`` old."""
+    room, reason, users_wait = _engine_room(reading, fit, rules)
+    if age > rules.stale and (room is None or room > 0):
+        room, reason = 0, f"the engine's metrics are {age.total_seconds():.1f} s old"
+    return Signal(
+        brake=Brake.ENGINE,
+        room=room,
+        reason=reason,
+        users_wait=users_wait,
+        running=reading.running,
+        waiting=reading.waiting,
+        cache=reading.cache,
+    )
+
+
+def _engine_room(reading: Reading, fit: Fit, rules: WatchRules) -> tuple[int | None, str, bool]:
+    """Room, the reason, and whether users wait."""
+    if reading.waiting > 0:
+        room = -math.ceil(reading.waiting) - rules.keep_free
+        return room, f"{reading.waiting:g} requests wait in the engine", True
+    if reading.cache is not None and reading.cache >= rules.full:
+        cut = max(1, math.ceil(reading.running * _FULL_CUT))
+        return -cut, f"{reading.cache:.0%} of the KV cache is in use", True
+    if reading.saturation is not None and reading.saturation >= 1:
+        return -1, f"the router's pool is saturated ({reading.saturation:.2f})", False
+    if fit.most is None:
+        return None, "no request waits in the engine", False
+    room = math.floor(fit.most - reading.running) - rules.keep_free
+    return room, f"{reading.running:g} of {fit.most:g} requests run in the engine", False
+
+
+@dataclass(slots=True)
+class Usual:
+    """The time to first token of an engine at rest: the least within a window."""
+
+    window: timedelta = timedelta(minutes=5)
+    _least: deque[tuple[float, timedelta]] = field(default_factory=deque)  # rising, by age
+
+    def add(self, at: float, ttft: timedelta) -> None:
+        """A probe was answered at ``at`` (seconds of any clock that goes on)."""
+        while self._least and self._least[-1][1] >= ttft:
+            self._least.pop()
+        self._least.append((at, ttft))
+        while self._least[0][0] < at - self.window.total_seconds():
+            self._least.popleft()
+
+    @property
+    def ttft(self) -> timedelta | None:
+        """None: no probe was answered yet."""
+        return self._least[0][1] if self._least else None
+
+
+def probe_signal(
+    *,
+    ttft: timedelta | None,
+    open_for: timedelta | None,
+    usual: timedelta | None,
+    rules: WatchRules,
+) -> Signal:
+    """What a probe says.
+
+    ``ttft``: of the one answered just now, None: none was; ``open_for``: the age of the one that is
+    still unanswered, None: there is none; ``usual``: that of an engine at rest, None: unknown.
+    """
+    allowed = (usual or timedelta(0)) + rules.wait
+    shown = None if ttft is None else ttft / timedelta(milliseconds=1)
+    if open_for is not None:
+        late = usual is not None and open_for > allowed
+        return Signal(
+            brake=Brake.PROBE,
+            room=-rules.cut if late else 0,
+            users_wait=late,
+            reason=f"a probe has waited for {open_for.total_seconds():.2f} s",
+            ttft_ms=shown,
+        )
+    assert ttft is not None
+    return Signal(
+        brake=Brake.PROBE,
+        room=0 if ttft > allowed else rules.step,
+        reason=f"a probe was answered after {ttft.total_seconds():.2f} s",
+        ttft_ms=shown,
+    )

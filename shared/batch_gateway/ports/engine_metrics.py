@@ -1,0 +1,19 @@
+"""What an engine, or a router before several, says about itself."""
+
+from datetime import timedelta
+from typing import Protocol
+
+from batch_gateway.core.brakes import Reading
+
+
+class EngineMetrics(Protocol):
+    async def read(self, url: str, model: str, timeout: timedelta) -> Reading:
+        """The metrics at ``url`` as far as they concern ``model``.
+
+        Metrics that name models count for theirs only, unless none names ``model`` (an adapter, or
+        another name for it): then all count. Raises Unavailable when there is no answer in time,
+        or when it shows no queue that we know.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,172 @@
+"""Watching the engine of one pool, in the place of everybody who has calls there.
+
+The slots make one activation at a time the watcher of a pool. It reads the engine's metrics
+several times a second; where they cannot be read it sends a one-token request now and then and
+never more than one at a time, and looks how long it takes. What either means is said by
+``core.brakes``; the word travels with the next report of the slots to all executors, and at once
+when slots are to be given up.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+
+import msgspec
+
+from batch_gateway.core.brakes import Fit, Usual, WatchRules, engine_signal, probe_signal
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.limits import Signal
+from batch_gateway.ports.engine_metrics import EngineMetrics
+from batch_gateway.ports.model_client import CallFailed, ModelClient
+from batch_gateway.services.groups import tasks
+from batch_gateway.services.routing import OBJECTIVE, Route
+from batch_gateway.settings import Watching
+
+logger = logging.getLogger(__name__)
+
+_UNREADABLE_S = 10.0  # until metrics that could not be read are tried again
+_GIVE_UP = timedelta(seconds=60)  # a probe that has waited for longer is begun anew
+_MARGIN_S = 0.005  # later than allowed, so that a probe just in time is not called late
+
+
+class Watch:
+    """Watches until it is cancelled; ``take`` fetches the news."""
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        client: ModelClient,
+        metrics: EngineMetrics,
+        settings: Watching,
+        urgent: Callable[[], None],
+    ) -> None:
+        """``urgent`` hears when slots are to be given up."""
+        self._route = route
+        self._model = route.replica.model
+        self._headers = {n: value for n, value in route.headers.items() if n != OBJECTIVE}
+        self._client = client
+        self._metrics = metrics
+        self._rules: WatchRules = settings.rules
+        self._settings = settings
+        self._urgent = urgent
+        self._news: Signal | None = None
+        self._fit = Fit()
+        self._usual = Usual()
+        self._readable_at = 0.0  # loop.time() from which on metrics are tried
+        self._probes = settings.probe
+        self._clock = asyncio.get_running_loop().time
+
+    def take(self) -> Signal | None:
+        """What was found since the last call; None: nothing."""
+        news, self._news = self._news, None
+        return news
+
+    async def keep(self) -> None:
+        """Look again and again until cancelled."""
+        read_at = self._clock()
+        while True:
+            began = self._clock()
+            if await self._read(timedelta(seconds=began - read_at)):
+                read_at = began
+                pause = self._settings.interval_s
+            else:
+                if self._probes:
+                    await self._probe()
+                pause = self._settings.probe_interval_s
+            await asyncio.sleep(max(0.0, began + pause - self._clock()))
+
+    def _say(self, signal: Signal) -> None:
+        self._news = signal
+        if signal.room is not None and signal.room < 0:
+            self._urgent()
+
+    async def _read(self, passed: timedelta) -> bool:
+        """Look at the metrics ``passed`` after the last time; False: there are none."""
+        if not self._settings.metrics or self._clock() < self._readable_at:
+            return False
+        asked = self._clock()
+        try:
+            reading = await self._metrics.read(
+                self._route.endpoint.metrics, self._model, self._rules.stale
+            )
+        except Unavailable as error:
+            logger.info(
+                "Metrics of %s: %s", self._route.pool, error, extra={"action": "unreadable"}
+            )
+            self._readable_at = self._clock() + _UNREADABLE_S
+            return False
+        self._fit = self._fit.after(reading, passed)
+        age = timedelta(seconds=self._clock() - asked)
+        self._say(engine_signal(reading, age, self._fit, self._rules))
+        return True
+
+    async def _probe(self) -> None:
+        """Send one probe and tell, while it is unanswered and when it is answered, how long."""
+        sent = self._clock()
+        async with tasks() as group:
+            call = group.create_task(self._ask())
+            patience = (self._usual.ttft or _GIVE_UP) + self._rules.wait
+            pause = patience.total_seconds() + _MARGIN_S
+            while not (await asyncio.wait([call], timeout=pause))[0]:
+                self._say(self._probe_signal(open_for=self._since(sent)))
+                pause = self._settings.interval_s
+        if call.result():
+            ttft = self._since(sent)
+            self._usual.add(self._clock(), ttft)
+            self._say(self._probe_signal(ttft=ttft))
+
+    def _probe_signal(
+        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None
+    ) -> Signal:
+        return probe_signal(ttft=ttft, open_for=open_for, usual=self._usual.ttft, rules=self._rules)
+
+    async def _ask(self) -> bool:
+        """Whether the probe was answered; the calls of the pool tell of everything else."""
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": "."}],
+            "max_tokens": 1,
+        }
+        try:
+            answer = await self._client.call(
+                f"{self._route.endpoint.url}/v1/chat/completions",
+                msgspec.json.encode(body),
+                {**self._headers, "x-request-id": f"probe-{secrets.token_hex(8)}"},
+                _GIVE_UP,
+                self._route.endpoint.tls,
+            )
+        except CallFailed:
+            return False
+        if answer.status in (400, 404, 405, 422):  # a model that does not chat, for example
+            logger.info(
+                "%s cannot be probed: it answers %d",
+                self._route.pool,
+                answer.status,
+                extra={"action": "unprobed"},
+            )
+            self._probes = False
+        return answer.status == 200
+
+    def _since(self, began: float) -> timedelta:
+        return timedelta(seconds=self._clock() - began)
+
+
+class Lookout:
+    """Makes watches under one deployment's settings."""
+
+    def __init__(self, client: ModelClient, metrics: EngineMetrics, settings: Watching) -> None:
+        self.settings = settings
+        self._client = client
+        self._metrics = metrics
+
+    def watch(self, route: Route, urgent: Callable[[], None]) -> Watch:
+        return Watch(
+            route,
+            client=self._client,
+            metrics=self._metrics,
+            settings=self.settings,
+            urgent=urgent,
+        )

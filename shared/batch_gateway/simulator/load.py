@@ -1,0 +1,103 @@
+"""Interactive traffic: streamed chats that arrive at random, in waves of more and of fewer.
+
+What an interactive user feels is the time to the first token, so that is what is measured, at the
+client. Arrivals do not wait for answers (an open loop): users come whether the engine is full or
+not, and a slow one gets no relief. Everything random comes from the seed, drawn ahead, so two runs
+see the same users at the same moments.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+import msgspec
+
+_SPREAD = 0.6  # sigma of the logarithm of the lengths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """Traffic that stays the same for a while."""
+
+    rate: float  # requests per second
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """One request to come."""
+
+    at: float  # seconds since the start
+    tokens: int  # of the answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Felt:
+    """What one user felt. Seconds; None: the request failed before."""
+
+    at: float  # since the start
+    first_token: float | None
+    end: float | None
+
+
+def users(waves: Sequence[Wave], *, mean_tokens: float, seed: int) -> Iterator[User]:
+    """All users of ``waves``, one wave after the other; lengths are lognormal."""
+    drawn = random.Random(seed)
+    mu = math.log(mean_tokens) - _SPREAD**2 / 2
+    begins = 0.0
+    for wave in waves:
+        at = begins
+        begins += wave.seconds
+        while wave.rate and (at := at + drawn.expovariate(wave.rate)) < begins:
+            yield User(at=at, tokens=max(1, round(drawn.lognormvariate(mu, _SPREAD))))
+
+
+async def drive(url: str, model: str, arrivals: Sequence[User]) -> Sequence[Felt]:
+    """Send the requests of ``arrivals`` to ``url`` (without /v1), each at its time."""
+    felt: list[Felt] = []
+    start = asyncio.get_running_loop().time()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout()) as session,
+        asyncio.TaskGroup() as group,
+    ):
+        for n, user in enumerate(arrivals):
+            await asyncio.sleep(start + user.at - asyncio.get_running_loop().time())
+            group.create_task(_chat(session, url, model, n, user, felt))
+    return sorted(felt, key=lambda one: one.at)
+
+
+async def _chat(
+    session: aiohttp.ClientSession, url: str, model: str, n: int, user: User, felt: list[Felt]
+) -> None:
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": f"user {n}"}],
+        "max_tokens": user.tokens,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    clock = asyncio.get_running_loop().time
+    sent, first = clock(), None
+    try:
+        async with session.post(
+            f"{url}/v1/chat/completions",
+            data=msgspec.json.encode(body),
+            headers={"content-type": "application/json"},
+        ) as response:
+            if response.status == 200:
+                async for _ in response.content.iter_any():
+                    first = clock() if first is None else first
+            end = clock() if response.status == 200 else None
+    except aiohttp.ClientError:
+        end = None
+    felt.append(
+        Felt(
+            at=user.at,
+            first_token=None if first is None else first - sent,
+            end=None if end is None else end - sent,
+        )
+    )

@@ -1,0 +1,174 @@
+"""Brakes and aborts: the real executor beside an engine that others want to use too."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from fixtures.simulator import until
+from fixtures.world import chat_lines
+
+from batch_gateway.core.limits import Brake
+from batch_gateway.settings import Planning, Retry, Watching
+
+pytestmark = pytest.mark.redis
+
+QUICK = {
+    "interval_s": 0.02,
+    "probe_interval_s": 0.02,
+    "probe_wait_ms": 30,
+    "abort_share": 1.0,
+    "calm_s": 0.2,
+}
+
+
+async def planned(world, count):
+    batch = await world.submit(chat_lines(count, max_tokens=10))
+    await world.planner.plan(batch.id)
+    return batch
+
+
+async def pool(world):
+    (state,) = await world.scratch.slots.pools()
+    return state
+
+
+async def worked(world, batch):
+    """Work to the end; the batch's output lines by custom_id."""
+    await world.work()
+    await world.assembler.assemble(batch.id)
+    output, errors = await world.results(await world.reload(batch))
+    assert errors == []
+    return Counter(line["custom_id"] for line in output)
+
+
+async def calls_of_batch(world):
+    return [call for call in await world.arrivals() if call["request_id"].startswith("batch")]
+
+
+async def test_a_queue_in_the_engine_brakes_and_the_youngest_calls_are_given_back_unharmed(
+    make_world,
+):
+    world = make_world(watching=Watching(**QUICK), retry=Retry(attempts=1))
+    await world.configure(slots=4, ttft_ms=300)
+    batch = await planned(world, 20)
+
+    done = await worked(world, batch)
+
+    state = await pool(world)
+    calls = await calls_of_batch(world)
+    aborted = [call for call in calls if call["aborted"]]
+    assert done == Counter(f"line-{n}" for n in range(1, 21))
+    assert state.limit.last_brake is Brake.ENGINE
+    assert "in the engine" in state.limit.reason
+    assert state.aborted == len(aborted) == len(calls) - 20 > 0
+
+
+async def test_an_engine_without_metrics_is_probed_and_a_probe_that_waits_brakes(make_world):
+    world = make_world(watching=Watching(**QUICK), retry=Retry(attempts=1))
+    await world.configure(slots=4, tpot_ms=25, metrics=False)
+    batch = await planned(world, 40)
+
+    done = await worked(world, batch)
+
+    state = await pool(world)
+    assert done == Counter(f"line-{n}" for n in range(1, 41))
+    assert state.limit.last_brake is Brake.PROBE
+    assert "a probe has waited" in state.limit.reason
+    assert state.aborted > 0
+
+
+async def test_there_is_one_probe_at_a_time_and_only_while_there_is_work(make_world):
+    world = make_world(watching=Watching(**QUICK))
+    await world.configure(ttft_ms=50, metrics=False)
+    batch = await planned(world, 40)
+
+    await asyncio.gather(world.work(), make_world(watching=Watching(**QUICK)).work())
+
+    probes = [call for call in await world.arrivals() if call["request_id"].startswith("probe")]
+    ends = [call["ended_at"] for call in probes]
+    assert (await world.reload(batch)).counts.completed == 40
+    assert len(probes) > 2
+    assert all(later["arrived_at"] >= end for end, later in zip(ends, probes[1:], strict=False))
+    await asyncio.sleep(0.1)
+    assert len(await world.arrivals()) == 40 + len(probes)
+
+
+async def test_aborting_can_be_switched_off(make_world):
+    world = make_world(watching=Watching(**QUICK, abort=False))
+    await world.configure(slots=4, ttft_ms=100)
+    batch = await planned(world, 20)
+
+    done = await worked(world, batch)
+
+    assert done.total() == 20
+    assert (await pool(world)).limit.last_brake is Brake.ENGINE
+    assert not any(call["aborted"] for call in await world.arrivals())
+
+
+async def test_watching_can_be_switched_off(make_world):
+    world = make_world(watching=Watching(metrics=False, probe=False))
+    await world.configure(slots=2, ttft_ms=50)
+    batch = await planned(world, 12)
+
+    done = await worked(world, batch)
+
+    assert done.total() == 12
+    assert len(await world.arrivals()) == 12
+    assert (await pool(world)).limit.last_brake is None
+
+
+async def test_a_line_is_left_in_peace_after_some_aborts(make_world):
+    world = make_world(watching=Watching(**QUICK, abort_times=1), planning=Planning(shard_lines=4))
+    await world.configure(slots=2, ttft_ms=200)
+    batch = await planned(world, 12)
+
+    await worked(world, batch)
+
+    times = Counter(call["digest"] for call in await world.arrivals() if call["aborted"])
+    assert times
+    assert set(times.values()) == {1}
+
+
+async def test_an_engine_full_of_users_gets_no_batch_call_until_there_is_room(
+    make_world, start_simulator
+):
+    here = await start_simulator(slots=2)
+    world = make_world(watching=Watching(**QUICK))
+    world.inference_url = here.url
+    engine = here.simulator.engines["sim-large"]
+    await world.configure(ttft_ms=100)
+    users = Users(here.url, 4)
+    batch = await planned(world, 20)
+
+    async with users:
+        working = asyncio.create_task(world.work())
+        await until(lambda: engine.totals.aborted > 0)
+        await asyncio.sleep(0.5)
+        assert (await pool(world)).in_use == 0
+    await working
+
+    assert (await world.reload(batch)).counts.completed == 20
+
+
+class Users:
+    """Some who are never without an open request."""
+
+    def __init__(self, url, count):
+        self._url, self._count = url, count
+
+    async def __aenter__(self):
+        import httpx
+
+        self._http = httpx.AsyncClient(base_url=self._url, timeout=60)
+        self._tasks = [asyncio.create_task(self._ask()) for _ in range(self._count)]
+
+    async def _ask(self):
+        body = {"model": "sim-large", "messages": [{"role": "user", "content": "?"}]}
+        while True:
+            await self._http.post("/v1/chat/completions", json=body)
+
+    async def __aexit__(self, *_):
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._http.aclose()
