@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from fixtures.gateway import chat_lines, encoded
+from typer.testing import CliRunner
+
+from batch_gateway.cli.main import app
 
 pytestmark = pytest.mark.e2e
 
@@ -50,6 +53,8 @@ async def test_a_batch_is_submitted_followed_and_fetched_by_kn(start_gateway, tm
     await kn("results", batch, "-o", str(tmp_path / "out.jsonl"))
     state, _ = await kn("status", batch)
     listed, _ = await kn("list")
+    folder = str(gateway.platform.data)
+    whole = await asyncio.to_thread(CliRunner().invoke, app, ["status", "--data", folder])
 
     assert follower.returncode == 130
     assert f"{batch} goes on" in interrupted.decode()
@@ -60,6 +65,9 @@ async def test_a_batch_is_submitted_followed_and_fetched_by_kn(start_gateway, tm
     assert (tmp_path / "out.jsonl").read_text() == output
     assert state.split() == [batch, "completed", "40/40"]
     assert batch in listed
+    services = {line.split()[0] for line in whole.stdout.splitlines() if line}
+    assert {"api", "planner", "executor", "assembler", "janitor"} <= services
+    assert "batches       1 completed" in whole.stdout
 
 
 async def test_a_batch_that_fails_fails_whoever_waits_for_it(start_gateway, tmp_path):

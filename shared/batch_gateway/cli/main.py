@@ -11,6 +11,7 @@ from batch_gateway.cli.cluster import add_commands as add_cluster_commands
 from batch_gateway.cli.keys import keys
 from batch_gateway.cli.migrate import migrate
 from batch_gateway.cli.simulate import simulate
+from batch_gateway.cli.status.command import status
 from batch_gateway.cli.up import up
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.add_typer(keys)
 add_batch_commands(app)
 app.command(rich_help_panel="Batches")(progress)
 add_cluster_commands(app)
+app.command(rich_help_panel="Clusters")(status)
 
 
 @app.command()

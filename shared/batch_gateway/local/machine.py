@@ -93,6 +93,7 @@ class Machine:
         for revision in self.revisions.values():
             revision.start_least()
         self._start_pings()
+        (self._data / "run" / "url").write_text(self.url)  # for `batch-gateway status`
 
     async def _start_broker(self) -> None:
         if not self._deployment.brokers:

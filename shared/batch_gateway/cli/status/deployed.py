@@ -1,0 +1,128 @@
+"""What runs where: the objects of a cluster, or the processes of one machine."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch_gateway.cli.batches.printing import columns
+from batch_gateway.cli.cluster.standing import State, standing, troubles
+from batch_gateway.cli.failing import CommandError
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.cluster.kube import Cluster
+
+Object = dict[str, Any]
+
+SERVING = "serving.knative.dev/v1"
+_EVENTING = (
+    ("eventing.knative.dev/v1", "Broker"),
+    ("eventing.knative.dev/v1", "Trigger"),
+    ("sources.knative.dev/v1", "PingSource"),
+    ("sources.knative.dev/v1", "SinkBinding"),
+    ("batch/v1", "Job"),
+    ("apps/v1", "StatefulSet"),
+)
+_CLASS = "eventing.knative.dev/broker.class"
+
+
+def on_cluster(cluster: "Cluster") -> Iterator[str]:
+    """Services with revision and pods, then everything else that has a status."""
+    services = cluster.list(SERVING, "Service")
+    if not services:
+        raise CommandError(f"there is no Batch Gateway in the namespace {cluster.namespace}")
+    pods = _by_service(cluster.list("v1", "Pod"))
+    titles = ("SERVICE", "READY", "REVISION", "PODS", "SAYS")
+    yield from columns([titles, *(_service(service, pods) for service in services)])
+    rows = [
+        (kind.upper(), _name(obj), *_stand(obj))
+        for version, kind in _EVENTING
+        for obj in cluster.list(version, kind)
+    ]
+    yield ""
+    yield from columns([("KIND", "NAME", "READY", "SAYS"), *rows])
+
+
+def _service(service: Object, pods: dict[str, list[Object]]) -> tuple[str, ...]:
+    name = service["metadata"]["name"]
+    revision = (service.get("status") or {}).get("latestReadyRevisionName", "-")
+    ready, says = _stand(service)
+    says = "; ".join(part for part in (says, *troubles(pods.get(name, []))) if part)
+    return (name, ready, revision, str(len(pods.get(name, []))), says)
+
+
+def _stand(obj: Object) -> tuple[str, str]:
+    found = standing(obj)
+    ready = {State.READY: "yes", State.WAITING: "not yet", State.FAILED: "NO"}[found.state]
+    return ready, found.reason
+
+
+def _name(obj: Object) -> str:
+    metadata = obj["metadata"]
+    class_ = (metadata.get("annotations") or {}).get(_CLASS)
+    return str(metadata["name"]) + (f" ({class_})" if class_ else "")
+
+
+def _by_service(pods: list[Object]) -> dict[str, list[Object]]:
+    """Pods that are not on their way out, by the Service that they are of."""
+    found: dict[str, list[Object]] = {}
+    for pod in pods:
+        metadata = pod["metadata"]
+        service = (metadata.get("labels") or {}).get("serving.knative.dev/service")
+        if service and not metadata.get("deletionTimestamp"):
+            found.setdefault(service, []).append(pod)
+    return found
+
+
+def on_machine(data: Path) -> Iterator[str]:
+    """The functions of the platform that runs on the folder ``data``, with their processes."""
+    from batch_gateway.local import manifests
+
+    pids = _processes(_platform(data))
+    rows = [
+        (service.name, " ".join(map(str, pids.get(service.name, []))) or "at zero")
+        for service in manifests.load(manifests.deployment_root()).services
+    ]
+    yield from columns([("SERVICE", "PROCESSES"), *rows])
+
+
+def url_of(data: Path) -> str:
+    """Where the platform on ``data`` listens. Raises CommandError."""
+    _platform(data)
+    try:
+        return (data / "run" / "url").read_text()
+    except OSError as error:
+        raise CommandError(f"the platform on {data} is still starting") from error
+
+
+def _platform(data: Path) -> int:
+    """The process that holds the folder. Raises CommandError."""
+    import fcntl
+
+    try:
+        with (data / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read())
+    except OSError as error:
+        raise CommandError(f"{data} is no folder of `batch-gateway up`") from error
+    raise CommandError(f"no platform runs on {data}")
+
+
+def _processes(platform: int) -> dict[str, list[int]]:
+    """Functions and the processes that ``platform`` has started for them; Linux only."""
+    found: dict[str, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent != platform:
+                continue
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # gone, or somebody else's
+            continue
+        for variable in environment:
+            if variable.startswith(b"K_SERVICE="):
+                service = os.fsdecode(variable.partition(b"=")[2])
+                found.setdefault(service, []).append(int(folder.name))
+    return found
