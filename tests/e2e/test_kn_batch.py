@@ -49,7 +49,8 @@ async def test_a_batch_is_submitted_followed_and_fetched_by_kn(start_gateway, tm
     await follower.stderr.readline()
     follower.send_signal(signal.SIGINT)
     _, interrupted = await follower.communicate()
-    output, summary = await kn("results", batch, "--follow")
+    followed, _ = await kn("results", batch, "--follow")
+    output, summary = await kn("results", batch, "--wait")
     await kn("results", batch, "-o", str(tmp_path / "out.jsonl"))
     state, _ = await kn("status", batch)
     listed, _ = await kn("list")
@@ -61,6 +62,7 @@ async def test_a_batch_is_submitted_followed_and_fetched_by_kn(start_gateway, tm
     assert [json.loads(line)["custom_id"] for line in output.splitlines()] == [
         line["custom_id"] for line in lines
     ]
+    assert sorted(followed.splitlines()) == sorted(output.splitlines())
     assert summary.splitlines()[-1].startswith(f"{batch} is completed: 40 of 40 requests succeeded")
     assert (tmp_path / "out.jsonl").read_text() == output
     assert state.split() == [batch, "completed", "40/40"]

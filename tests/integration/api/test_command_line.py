@@ -109,12 +109,22 @@ def test_a_batch_is_steered(command, requests):
     ]
 
 
+def test_a_batch_that_has_not_ended_cannot_be_retried(command, requests):
+    batch = submitted(command, requests)
+
+    told = command("retry", batch, "--error", "batch_expired", "--window", "1h", code=1).stderr
+
+    assert "(409)" in told
+
+
 def test_results_of_a_batch_that_has_not_ended_are_not_there_yet(command, requests):
     batch = submitted(command, requests)
 
     told = command("results", batch, code=1).stderr
 
-    assert told == f"batch-gateway: not there yet: {batch}  validating; --follow waits for it\n"
+    assert (
+        told == f"batch-gateway: not there yet: {batch}  validating; wait with --wait or --follow\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["get"], ["cancel"], ["results"], ["progress", "--follow"]])

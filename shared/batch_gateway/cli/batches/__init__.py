@@ -18,5 +18,6 @@ def add_commands(app: typer.Typer) -> None:
         ("results", results),
         ("pause", commands.pause),
         ("resume", commands.resume),
+        ("retry", commands.retry),
     ):
         app.command(name, rich_help_panel=_PANEL)(command)

@@ -171,6 +171,31 @@ def resume(
     _change(batch, "resume", connect(url, api_key, header))
 
 
+@reported
+def retry(
+    batch: BatchArgument,
+    errors: Annotated[
+        list[str] | None,
+        Option(
+            "--error",
+            metavar="CODE",
+            help="Only what failed with this code; may be given several times.",
+        ),
+    ] = None,
+    window: Annotated[
+        str | None, Option(help="Time until the deadline; default: that of the batch.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    header: Headers = None,
+) -> None:
+    """Run what failed in a batch that has ended again, as a new batch, and print its id."""
+    asked = {"errors": errors or None, "completion_window": window}
+    body = {name: value for name, value in asked.items() if value is not None}
+    with connect(url, api_key, header) as service:
+        typer.echo(service.post(f"/batches/{plain_id(batch)}/retry", body)["id"])
+
+
 def _change(batch: str, verb: str, connection: "Service") -> None:
     from batch_gateway.cli.batches.following import line
 

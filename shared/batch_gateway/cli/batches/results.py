@@ -3,7 +3,9 @@
 A file that is asked for appears whole or not at all: it is written under another name first.
 """
 
+import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +26,11 @@ from batch_gateway.cli.batches.options import (
 from batch_gateway.cli.failing import CommandError, reported
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json
+    from batch_gateway.cli.batches.service import Json, Service
+
+#: How a line begins that is not a result but says where the stream stands.
+_STANDING = b'{"cursor":'
+_MOST_BREAKS = 10  # in a row
 
 
 @reported
@@ -37,9 +43,15 @@ def results(
     errors: Annotated[
         bool, Option("--errors", help="The requests that failed instead of those that succeeded.")
     ] = False,
-    follow: Annotated[bool, Option("--follow", "-f", help="Wait until the batch has ended.")] = (
-        False
-    ),
+    wait: Annotated[bool, Option("--wait", help="Wait until the batch has ended.")] = False,
+    follow: Annotated[
+        bool,
+        Option(
+            "--follow",
+            "-f",
+            help="Print each result as soon as there is one, failures too, until the batch ends.",
+        ),
+    ] = False,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
     header: Headers = None,
@@ -48,28 +60,74 @@ def results(
     from batch_gateway.cli.batches.following import TERMINAL, line
     from batch_gateway.cli.batches.following import follow as follow_batch
 
+    if follow and (errors or wait):
+        raise typer.BadParameter("--follow prints all results as they come: without other options")
     with connect(url, api_key, header) as service:
-        found = service.get(f"/batches/{plain_id(batch)}")
-        if follow and found["status"] not in TERMINAL:
+        path = f"/batches/{plain_id(batch)}"
+        if follow:
+            with _target(output) as target:
+                _follow(service, path, target)
+        found = service.get(path)
+        if wait and found["status"] not in TERMINAL:
             found = follow_batch(service, batch)
         if found["status"] not in TERMINAL:
-            raise CommandError(f"not there yet: {line(found)}; --follow waits for it")
+            raise CommandError(f"not there yet: {line(found)}; wait with --wait or --follow")
         file = found["error_file_id" if errors else "output_file_id"]
-        with _target(output) as target:
-            if file is not None:
-                with service.content(file) as chunks:
-                    for chunk in chunks:
-                        target.write(chunk)
-    typer.echo(_summary(found, errors=errors), err=True)
+        if not follow:
+            with _target(output) as target:
+                if file is not None:
+                    with service.stream(f"/files/{file}/content") as answer:
+                        for chunk in answer.iter_bytes():
+                            target.write(chunk)
+    typer.echo(_summary(found, hint=not errors and not follow), err=True)
 
 
-def _summary(batch: "Json", *, errors: bool) -> str:
+def _follow(service: "Service", path: str, target: BinaryIO) -> None:
+    """Write every result once, as it comes.
+
+    The service says between the lines where to go on. Lines wait for that word, so that none is
+    written twice when the connection breaks off before it.
+    """
+    from batch_gateway.cli.batches.following import TERMINAL
+    from batch_gateway.cli.batches.service import Interrupted
+
+    cursor, status, breaks = None, "", 0
+    while status not in TERMINAL:
+        held: list[bytes] = []
+        try:
+            with service.stream(f"{path}/results", follow="true", after=cursor) as answer:
+                for line in _lines(answer.iter_bytes()):
+                    if not line.startswith(_STANDING):
+                        held.append(line)
+                        continue
+                    standing = json.loads(line)
+                    cursor, status = standing["cursor"], standing["status"]
+                    target.writelines(held)
+                    target.flush()
+                    held, breaks = [], 0
+        except Interrupted:
+            breaks += 1
+            if breaks > _MOST_BREAKS:
+                raise
+            time.sleep(breaks)
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines with their ends: JSON may hold what else ends lines of text."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+
+
+def _summary(batch: "Json", *, hint: bool) -> str:
     counts = batch["request_counts"]
     said = (
         f"{batch['id']} is {batch['status']}: {counts['completed']} of {counts['total']}"
         f" requests succeeded, {counts['failed']} failed"
     )
-    if not errors and batch["error_file_id"] is not None:
+    if hint and batch["error_file_id"] is not None:
         said += "; --errors prints those without an answer"
     return said
 

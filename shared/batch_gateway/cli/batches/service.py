@@ -72,13 +72,14 @@ class Service:
         )
 
     @contextmanager
-    def content(self, file: str) -> Iterator[Iterator[bytes]]:
-        """The bytes of a file, as they come."""
-        with self._translated(), self._http.stream("GET", f"/files/{file}/content") as answer:
+    def stream(self, path: str, **query: Any) -> Iterator[httpx.Response]:
+        """An answer that is read while it comes."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._translated(), self._http.stream("GET", path, params=given) as answer:
             if not answer.is_success:
                 answer.read()
                 raise refusal(answer)
-            yield answer.iter_bytes()
+            yield answer
 
     def _repeated(
         self, method: str, path: str, *, attempts: int = _ATTEMPTS, **given: Any
