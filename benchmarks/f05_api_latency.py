@@ -1,0 +1,121 @@
+"""F5: how long the API takes to create, get and list batches when 10,000 of 50 tenants are stored.
+
+One request at a time, as one user feels it, straight to the function's process; and the same with
+eight clients at once, each of which does all three in turn.
+"""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from batch_gateway.adapters.sql import open_sql
+from batch_gateway.core.ids import FileId, TenantId, batch_id
+from batch_gateway.core.model import Batch, BatchStatus
+from benchmarks.figure import Figure
+from benchmarks.stage import Stage, percentile, stage
+
+BATCHES, TENANTS = 10_000, 50
+ROUNDS, CLIENTS = 300, 8
+SECRET = "only-here"
+SETTINGS = {
+    "auth": {"kind": "trusted-header", "secret": SECRET},
+    "quota": {"batches_per_hour": 0},
+}
+NEW = {
+    "input_file_id": "file-none",
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+}
+
+Times = dict[str, list[float]]
+
+
+async def measure() -> Figure:
+    with TemporaryDirectory(prefix="batch-gateway-f5-") as folder:
+        known = await fill(Path(folder))
+        # Requests past the activator do not keep the function awake: its idle window must be long.
+        running = stage(data=Path(folder), settings=SETTINGS, speed_up=0.05)
+        async with running as on, clients(on) as http:
+            await visit(http, known, rounds=20)
+            alone = await visit(http, known, rounds=ROUNDS)
+            many: Times = {}
+            visits = (visit(http, known, rounds=ROUNDS // CLIENTS) for _ in range(CLIENTS))
+            for times in await asyncio.gather(*visits):
+                for name, found in times.items():
+                    many.setdefault(name, []).extend(found)
+    values = {
+        f"{name}_{label}_ms": percentile(times, share)
+        for name, times in alone.items()
+        for label, share in (("p50", 0.5), ("p99", 0.99))
+    }
+    values |= {f"{name}_p99_of_8_ms": percentile(times, 0.99) for name, times in many.items()}
+    marked = [f"{name}_p99_ms" for name in alone]
+    return Figure(
+        name="F5",
+        title="API latency with 10,000 batches of 50 tenants",
+        values=values,
+        mark=dict.fromkeys(marked, "<= 30"),
+        met=all(values[name] <= 30 for name in marked),
+    )
+
+
+async def fill(folder: Path) -> dict[str, list[str]]:
+    """Store ended batches of many tenants; the ids of each."""
+    known: dict[str, list[str]] = {f"tenant-{n}": [] for n in range(TENANTS)}
+    store = await open_sql(f"sqlite+aiosqlite:///{folder}/metadata.db", pool_size=1, migrate=True)
+    now = datetime.now(UTC)
+    for number in range(BATCHES):
+        tenant = f"tenant-{number % TENANTS}"
+        batch = Batch(
+            id=batch_id(secrets.token_bytes(16)),
+            tenant=TenantId(tenant),
+            status=BatchStatus.VALIDATING,
+            endpoint=NEW["endpoint"],
+            input_file_id=FileId("file-none"),
+            completion_window="24h",
+            deadline=now + timedelta(days=1),
+            created_at=now - timedelta(seconds=BATCHES - number),
+            metadata={"number": str(number)},
+        )
+        await store.batches.create(batch, [])
+        await store.batches.fail(batch.id, [], now=now, events=[])
+        known[tenant].append(batch.id)
+    await store.close()
+    return known
+
+
+@asynccontextmanager
+async def clients(on: Stage) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API's own process."""
+    headers = {"x-gateway-secret": SECRET}
+    async with httpx.AsyncClient(
+        base_url=on.direct_url("api"), headers=headers, timeout=60
+    ) as http:
+        yield http
+
+
+async def visit(http: httpx.AsyncClient, known: dict[str, list[str]], *, rounds: int) -> Times:
+    """Milliseconds of each request, by what it does."""
+    times: Times = {"create": [], "get": [], "list": []}
+    for _ in range(rounds):
+        tenant = random.choice([*known])
+        own = {"x-gateway-tenant": tenant}
+        asked = {
+            "create": ("POST", "/v1/batches", {"json": NEW}),
+            "get": ("GET", f"/v1/batches/{random.choice(known[tenant])}", {}),
+            "list": ("GET", "/v1/batches", {"params": {"limit": 20}}),
+        }
+        for name, (method, path, options) in asked.items():
+            started = time.perf_counter()
+            answer = await http.request(method, path, headers=own, **options)  # type: ignore[arg-type]
+            times[name].append((time.perf_counter() - started) * 1000)
+            answer.raise_for_status()
+    return times

@@ -1,0 +1,118 @@
+"""F8: SIGKILL of each function at half of 2,000 requests, an emptied Redis, a broker that loses.
+
+What counts is what the user gets (each line once), how many requests were sent twice, and how long
+the batch stood still: from the blow to the next request at the model. A request may be sent again
+if it was in flight, or finished since the last flush; leases run out after ``LEASE_S``.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import pairwise
+
+from openai.types import Batch
+from redis.asyncio import Redis
+
+from batch_gateway.local.platform import Faults
+from benchmarks.figure import Figure
+from benchmarks.stage import Stage, chat_lines, stage
+
+LINES, SLOTS = 2_000, 64
+LEASE_S = 15  # the default; a killed executor is missed after it
+FLUSHED = 256  # results that a crash may cost at most, by default
+SPEED_UP = 10  # of the janitor's timer alone matters here: every 6 s
+SERVICES = ("executor", "planner", "assembler", "api", "janitor")
+
+Blow = Callable[[Stage], Awaitable[None]]
+
+
+async def measure() -> Figure:
+    values: dict[str, float] = {}
+    lost = doubled = 0
+    for name, blow in blows().items():
+        found = await struck(blow)
+        lost += found["lost"]
+        doubled += found["doubled"]
+        values[f"{name}_sent_again"] = found["sent_again"]
+        values[f"{name}_resumed_s"] = found["resumed_s"]
+    values = {"lost": lost, "doubled": doubled, **values}
+    again = [f"{name}_sent_again" for name in blows()]
+    marks = dict.fromkeys(again, "<= 0") | {
+        "executor_sent_again": f"<= {SLOTS + FLUSHED}",
+        "executor_resumed_s": f"<= {LEASE_S + 5}",
+    }
+    met = values["executor_resumed_s"] <= LEASE_S + 5 and all(
+        values[name] <= float(marks[name].removeprefix("<= ")) for name in again
+    )
+    return Figure(
+        name="F8",
+        title="crashes at half of 2,000 requests",
+        values=values,
+        mark={"lost": "0", "doubled": "0", **marks},
+        met=met and not lost and not doubled,
+    )
+
+
+def blows() -> dict[str, Blow]:
+    return {
+        **{service: _kill(service) for service in SERVICES},
+        "redis": _wipe,
+        "broker_30": _lose_events,
+    }
+
+
+async def struck(blow: Blow) -> dict[str, int | float]:
+    """Run a batch, strike in the middle, and look at what became of it."""
+    async with stage(
+        simulator={"ttft_ms": 100, "slots": SLOTS},
+        settings={"limits": {"start": SLOTS, "ceiling": SLOTS}, "sweep": {"stuck_s": 5}},
+        speed_up=SPEED_UP,
+        faults=True,
+    ) as on:
+        batch = await on.submit(chat_lines(LINES))
+        batch = await on.halfway(batch, done=LINES // 2)
+        struck_at = time.time()
+        await blow(on)
+        batch = await on.ended(batch, within_s=300)
+        return await outcome(on, batch, struck_at)
+
+
+async def outcome(on: Stage, batch: Batch, struck_at: float) -> dict[str, int | float]:
+    output, errors = await on.results(batch)
+    times = Counter(line["custom_id"] for line in output + errors)
+    sent = Counter(entry["digest"] for entry in await on.model.arrivals())
+    later = [e["arrived_at"] for e in await on.model.arrivals() if e["arrived_at"] > struck_at]
+    return {
+        "lost": LINES - len(times) + len(errors),
+        "doubled": sum(count - 1 for count in times.values()),
+        "sent_again": sum(count - 1 for count in sent.values()),
+        "resumed_s": longest_pause([struck_at, *sorted(later)]),
+    }
+
+
+def longest_pause(instants: list[float]) -> float:
+    """The longest time without an arrival after the blow."""
+    return max((after - before for before, after in pairwise(instants)), default=0.0)
+
+
+def _kill(service: str) -> Blow:
+    async def kill(on: Stage) -> None:
+        if service == "janitor":  # it is there for a moment only
+            async with asyncio.timeout(30):
+                while not on.platform.pids(service):
+                    await asyncio.sleep(0.02)
+        with suppress(LookupError):  # at zero already: nothing to kill
+            on.platform.kill(service)
+
+    return kill
+
+
+async def _wipe(on: Stage) -> None:
+    async with Redis.from_url(on.platform.scratch_url) as redis:
+        await redis.flushall()
+
+
+async def _lose_events(on: Stage) -> None:
+    await on.platform.set_faults(Faults(drop=0.3))
