@@ -14,14 +14,16 @@ from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.idempotency import KEPT
 from batch_gateway.core.layout import upload_prefix, work_prefix
-from batch_gateway.core.lifecycle import told
+from batch_gateway.core.lifecycle import at_risk, told
 from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.core.risk import late
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.endings import Endings
+from batch_gateway.services.live import with_progress
 from batch_gateway.services.order import blobs_of
 from batch_gateway.services.rebuild import ensure_generation, refill
 from batch_gateway.services.routing import Routes
@@ -78,6 +80,7 @@ class Janitor:
             self._break_fences,
             self._finalize_stranded,
             self._announce_stuck,
+            self._warn_of_deadlines,
             self._wake,
             self._delete_files,
             self._forget_uploads,
@@ -154,6 +157,20 @@ class Janitor:
             limit=_LIMIT,
         )
         await self._announcer.announce(*(_reminder(batch) for batch in stuck))
+
+    async def _warn_of_deadlines(self) -> None:
+        """Tell of batches that will probably be late; again after an hour, which says the same."""
+        now = self._clock.now()
+        batches = await self._metadata.batches.unfinished(
+            [BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS], before=now, limit=_LIMIT
+        )
+        running = [batch for batch in batches if batch.ending is None]
+        live, _ = await with_progress(running, self._metadata.shards, self._scratch.progress)
+        for batch in live:
+            if late(batch, now) and await self._scratch.once(f"at_risk/{batch.id}", _RARELY):
+                event = at_risk(batch, now)
+                await self._metadata.outbox.add([event], now)
+                await self._announcer.announce(event)
 
     async def _wake(self) -> None:
         """Backlog without an activation, as far as calendars allow any of it now."""

@@ -33,6 +33,7 @@ def make_executor(
         routes=open_routes(runtime.settings),
         passing=open_passing(runtime.settings),
         announcer=runtime.announcer,
+        sink=runtime.sink,
         waker=runtime.waker,
         endings=runtime.endings,
         clock=runtime.clock,

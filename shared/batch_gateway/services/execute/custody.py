@@ -23,8 +23,8 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Progress, ShardQueue
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.budget import BudgetGuard
 from batch_gateway.services.execute.holding import Holding
+from batch_gateway.services.milestones import Watch
 from batch_gateway.services.parts import read_blob, read_recorded, write_part
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.settings import Execution
@@ -45,7 +45,7 @@ class Custody:
         progress: Progress,
         announcer: Announcer,
         passing: PassedHeaders | None,
-        guard: BudgetGuard,
+        guard: Watch,
         clock: Clock,
         rules: Execution,
     ) -> None:

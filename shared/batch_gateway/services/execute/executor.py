@@ -8,6 +8,7 @@ import socket
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
+from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.model_client import ModelClient
@@ -21,6 +22,7 @@ from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.services.milestones import Milestones, Watches
 from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Execution, Retry, Watching
 
@@ -39,6 +41,7 @@ class Executor:
         routes: Routes,
         passing: PassedHeaders | None,
         announcer: Announcer,
+        sink: EventSink,
         waker: Waker,
         endings: Endings,
         clock: Clock,
@@ -62,6 +65,12 @@ class Executor:
         self._endings = endings
         self._clock = clock
         self._rules = rules
+        self._watches = Watches(
+            [
+                BudgetGuard(metadata, scratch.progress, endings),
+                Milestones(metadata, scratch, sink, clock),
+            ]
+        )
         self._stopping = stopping
 
     async def work(self) -> None:
@@ -89,7 +98,7 @@ class Executor:
                 progress=self._scratch.progress,
                 announcer=self._announcer,
                 passing=self._passing,
-                guard=BudgetGuard(self._metadata, self._scratch.progress, self._endings),
+                guard=self._watches,
                 clock=self._clock,
                 rules=self._rules,
             ),

@@ -1,0 +1,90 @@
+"""Milestones: progress that other systems hear of, told by whoever stores results.
+
+Looked for where results are stored, at most once a second for each batch. No row remembers what was
+told: a step's event has an id of its own, and a key in the scratch memory keeps others from telling
+it too. A batch that is faster than that skips steps.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from batch_gateway.core.errors import BatchGatewayError
+from batch_gateway.core.ids import BatchId
+from batch_gateway.core.lifecycle import progress, step_reached
+from batch_gateway.core.model import BatchStatus, Lease
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.event_sink import EventSink
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.live import with_progress
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S = 1.0
+_REMEMBERED = timedelta(days=1)
+_DONE = 100  # percent: then it is the assembler's news
+
+
+class Watch(Protocol):
+    """Looks at a batch whenever results of it were stored."""
+
+    async def check(self, lease: Lease) -> None: ...
+
+
+class Watches:
+    """Several of them, one after the other."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self._watches = watches
+
+    async def check(self, lease: Lease) -> None:
+        for watch in self._watches:
+            await watch.check(lease)
+
+
+@dataclass(slots=True)
+class _Looked:
+    next_at: float  # loop time
+    told: int = 0  # percent
+
+
+class Milestones:
+    def __init__(
+        self, metadata: MetadataStore, scratch: Scratch, sink: EventSink, clock: Clock
+    ) -> None:
+        self._metadata = metadata
+        self._scratch = scratch
+        self._sink = sink
+        self._clock = clock
+        self._looked: dict[BatchId, _Looked] = {}
+
+    async def check(self, lease: Lease) -> None:
+        """Tell of the step that the batch of ``lease`` has reached. Never raises."""
+        now = asyncio.get_running_loop().time()
+        looked = self._looked.setdefault(lease.shard.batch, _Looked(next_at=now))
+        if now < looked.next_at:
+            return
+        looked.next_at = now + _PAUSE_S
+        try:
+            if not await self._look(lease.shard.batch, looked):
+                del self._looked[lease.shard.batch]
+        except BatchGatewayError as error:
+            logger.info("Progress is not told: %s", error, extra={"action": "milestone"})
+
+    async def _look(self, batch_id: BatchId, looked: _Looked) -> bool:
+        """False when the batch will not get any further."""
+        batch = await self._metadata.batches.load(batch_id)
+        if batch is None or batch.status is not BatchStatus.IN_PROGRESS:
+            return False
+        [live], torn = await with_progress([batch], self._metadata.shards, self._scratch.progress)
+        step = step_reached(live.counts)
+        if torn or not looked.told < step < _DONE:
+            return True
+        looked.told = step
+        if await self._scratch.once(f"progress/{batch_id}/{step}", _REMEMBERED):
+            await self._sink.send(progress(live, step, self._clock.now()))
+        return True

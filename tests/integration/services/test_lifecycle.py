@@ -1,0 +1,101 @@
+"""What other systems hear of a batch, from its creation to its end."""
+
+from datetime import timedelta
+
+import pytest
+from fixtures.gateway import chat_lines
+from fixtures.world import World
+
+from batch_gateway.core.events import EventType
+from batch_gateway.settings import Execution, Planning
+
+LIFE = [
+    EventType.BATCH_IN_PROGRESS,
+    EventType.BATCH_PROGRESS,
+    EventType.BATCH_COMPLETED,
+    EventType.BATCH_FAILED,
+    EventType.BATCH_AT_RISK,
+]
+
+
+def life(world: World):
+    return [event for event in world.sink.events if event.type in LIFE]
+
+
+async def test_a_batch_is_told_of_from_its_plan_to_its_end(make_world):
+    world = make_world(
+        planning=Planning(shard_lines=3), execution=Execution(max_leases=1, idle_exit_s=0.2)
+    )
+    await world.configure(ttft_ms=400, slots=4)
+    batch = await world.run(await world.submit(chat_lines(30)))
+
+    events = life(world)
+    steps = [event for event in events if event.type is EventType.BATCH_PROGRESS]
+    assert events[0].type is EventType.BATCH_IN_PROGRESS
+    assert events[0].data["request_counts"] == {"total": 30, "completed": 0, "failed": 0}
+    assert steps
+    percents = [step.data["percent"] for step in steps]
+    assert percents == sorted(set(percents))
+    for step in steps:
+        counts = step.data["request_counts"]
+        assert counts["completed"] * 10 // 30 * 10 == step.data["percent"]
+    assert events[-1].type is EventType.BATCH_COMPLETED
+    assert events[-1].data["output_file_id"] == batch.output_file_id
+    assert events[-1].data["request_counts"]["completed"] == 30
+
+
+async def test_planning_again_tells_the_same_fact_again(world):
+    batch = await world.submit(chat_lines(2))
+    await world.planner.plan(batch.id)
+    await world.planner.plan(batch.id)
+
+    first, second = life(world)
+    assert first == second
+
+
+async def test_a_failed_batch_says_why(world):
+    batch = await world.submit(b"{}\n")
+    await world.planner.plan(batch.id)
+
+    [event] = life(world)
+    assert event.id == f"{batch.id}/failed"
+    assert event.data["reason"]["line"] == 1
+
+
+async def test_a_batch_that_will_be_late_is_told_of_once_an_hour(world):
+    batch = await world.submit(chat_lines(2), window=timedelta(hours=4))
+    await world.planner.plan(batch.id)
+    world.sink.take()
+    await world.janitor.sweep()
+    assert life(world) == []
+
+    world.clock.ahead = timedelta(hours=2)
+    await world.janitor.sweep()
+    await world.janitor.sweep()
+
+    [event] = life(world)
+    assert (event.id, event.type) == (f"{batch.id}/at_risk", EventType.BATCH_AT_RISK)
+
+
+async def test_that_a_batch_will_be_late_waits_for_the_broker(world):
+    batch = await world.submit(chat_lines(2), window=timedelta(hours=4))
+    world.clock.ahead = timedelta(hours=2)
+    world.sink.away = True
+    await world.janitor.sweep()
+    world.sink.away = False
+    world.clock.ahead += timedelta(minutes=1)
+
+    await world.janitor.sweep()
+
+    assert f"{batch.id}/at_risk" in {event.id for event in life(world)}
+
+
+@pytest.mark.parametrize("away", [True, False])
+async def test_work_goes_on_when_progress_cannot_be_told(make_world, away):
+    world = make_world(planning=Planning(shard_lines=2))
+    batch = await world.submit(chat_lines(10))
+    await world.planner.plan(batch.id)
+    world.sink.away = away
+    await world.work()
+
+    assert (await world.reload(batch)).counts.completed == 10

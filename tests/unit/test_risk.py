@@ -1,0 +1,32 @@
+from datetime import timedelta
+
+import pytest
+from fixtures.metadata import T0, a_batch
+
+from batch_gateway.core.model import Counts
+from batch_gateway.core.risk import late
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("hours", "done", "expected"),
+    [
+        (0.5, 0, False),  # too early to tell
+        (2.4, 0, False),
+        (2.5, 0, True),
+        (5, 50, False),
+        (5, 49, True),
+        (9.9, 99, False),
+        (11, 100, True),
+    ],
+)
+def test_a_batch_is_late_if_less_of_it_is_done_than_of_its_time_is_gone(hours, done, expected):
+    batch = a_batch(deadline=T0 + 10 * HOUR, counts=Counts(total=100, completed=done))
+
+    assert late(batch, T0 + hours * HOUR) is expected
+
+
+def test_a_batch_that_waits_to_be_planned_can_be_late():
+    assert late(a_batch(deadline=T0 + HOUR), T0 + HOUR / 2)
+    assert not late(a_batch(deadline=T0), T0 - HOUR)
