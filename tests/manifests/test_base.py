@@ -29,6 +29,7 @@ HEARD_BY = {
     EventType.BATCH_CANCELLING: "assembler",
     EventType.BATCH_EXPIRING: "assembler",
     EventType.WEBHOOK_DUE: "notifier",
+    EventType.BATCH_REQUESTED: "intake",
 }
 
 every_service = pytest.mark.parametrize("name", SERVICES)

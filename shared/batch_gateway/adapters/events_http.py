@@ -8,20 +8,24 @@ Events are few, so each has a connection of its own: one kept open would be clos
 broker just when it is needed, and a POST that dies on it cannot be told from a lost answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from cloudevents.conversion import to_binary
 from cloudevents.http import CloudEvent
 
 from batch_gateway.core.errors import Permanent, Temporary, Unavailable
 from batch_gateway.core.events import SOURCE, Event, signature
+from batch_gateway.core.requested import ForeignEvent
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _RETRIED = frozenset({404, 408, 409, 429})  # 4xx that may be different next time
+#: Printable ASCII except space, quote and percent may stand as it is in a header.
+_PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 _SHOWN = 200  # bytes of a refusal that go into the error's message
 
 
@@ -34,9 +38,22 @@ class HttpSink:
         self._session: ClientSession | None = None
 
     async def send(self, event: Event) -> None:
+        await self._post(*to_binary(self._cloud_event(event)))
+
+    async def send_raw(self, event: ForeignEvent) -> None:
+        headers = {
+            f"ce-{name}": quote(value, safe=_PLAIN)
+            for name, value in event.attributes.items()
+            if name != "datacontenttype"
+        }
+        headers |= {"ce-specversion": "1.0"}
+        if content_type := event.attributes.get("datacontenttype"):
+            headers["content-type"] = content_type
+        await self._post(headers, event.data)
+
+    async def _post(self, headers: Mapping[str, str], body: bytes) -> None:
         import aiohttp  # slow to import: only those who send pay for it
 
-        headers, body = to_binary(self._cloud_event(event))
         try:
             async with self._opened().post(
                 self._url, data=body, headers=headers, allow_redirects=False

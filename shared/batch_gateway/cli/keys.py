@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from typer import Argument, Option
 
+from batch_gateway.cli.stored import Data, settings_of
+
 if TYPE_CHECKING:
     from batch_gateway.core.api_keys import ApiKey
     from batch_gateway.ports.metadata import ApiKeyRows
@@ -21,11 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 keys = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
-
-Data = Annotated[
-    Path | None,
-    Option(help="Folder of `batch-gateway up --data`; default: the configured store."),
-]
 
 
 @keys.command()
@@ -121,7 +118,7 @@ def _run(data: Path | None, work: "Callable[[ApiKeyRows], Awaitable[T]]") -> T:
     from batch_gateway.core.errors import BatchGatewayError
 
     try:
-        return asyncio.run(_done(_settings(data), work))
+        return asyncio.run(_done(settings_of(data), work))
     except BatchGatewayError as error:
         typer.echo(f"batch-gateway: {error}", err=True)
         raise typer.Exit(1) from error
@@ -136,16 +133,3 @@ async def _done(settings: "Settings", work: "Callable[[ApiKeyRows], Awaitable[T]
         return await work(store.api_keys)
     finally:
         await store.close()
-
-
-def _settings(data: Path | None) -> "Settings":
-    from batch_gateway.settings import Metadata, Settings
-
-    if data is None:
-        return Settings()
-    folder = data.resolve()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    from pydantic import SecretStr
-
-    url = f"sqlite+aiosqlite:///{folder}/metadata.db"
-    return Settings(metadata=Metadata(url=SecretStr(url), migrate=True))

@@ -8,6 +8,7 @@ import typer
 from batch_gateway.cli.batches import add_commands as add_batch_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.cluster import add_commands as add_cluster_commands
+from batch_gateway.cli.dead import dead
 from batch_gateway.cli.keys import keys
 from batch_gateway.cli.migrate import migrate
 from batch_gateway.cli.simulate import simulate
@@ -24,7 +25,9 @@ app.command()(up)
 app.command()(simulate)
 app.command()(migrate)
 app.add_typer(keys)
+app.add_typer(dead)
 add_batch_commands(app)
+
 app.command(rich_help_panel="Batches")(progress)
 add_cluster_commands(app)
 app.command(rich_help_panel="Clusters")(status)

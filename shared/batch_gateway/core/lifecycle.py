@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.events import Event, EventType, fact_id
+from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, Counts
+from batch_gateway.core.requested import Cause
 
 #: Steps in which progress is told, in percent.
 STEP = 10
@@ -60,6 +63,33 @@ def at_risk(batch: Batch, now: datetime) -> Event:
     """That ``batch`` will probably miss its deadline."""
     type_ = EventType.BATCH_AT_RISK
     return _event(type_, batch, fact_id(type_, batch.id), at=now)
+
+
+def rejected(
+    tenant: TenantId,
+    cause: Cause,
+    refusal: InvalidRequest,
+    now: datetime,
+    *,
+    traceparent: str | None,
+) -> Event:
+    """That no batch comes of what ``cause`` asked for."""
+    return Event(
+        id=f"rejected/{cause.key[:32]}",
+        type=EventType.BATCH_REJECTED,
+        subject=cause.id,
+        data={
+            "tenant": tenant,
+            "cause": {"source": cause.source, "id": cause.id},
+            "reason": {
+                "code": refusal.code,
+                "message": refusal.message,
+                "param": refusal.param,
+            },
+        },
+        time=now,
+        traceparent=traceparent,
+    )
 
 
 def step_reached(counts: Counts) -> int:

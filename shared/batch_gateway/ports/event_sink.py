@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from batch_gateway.core.events import Event
+from batch_gateway.core.requested import ForeignEvent
 
 
 class EventSink(Protocol):
@@ -15,3 +16,9 @@ class EventSink(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class RawSink(Protocol):
+    async def send_raw(self, event: ForeignEvent) -> None:
+        """Hand an event to the broker exactly as it is. Raises as ``EventSink.send`` does."""
+        ...

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
-from batch_gateway.core.idempotency import Answered, Claim
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
     Batch,
@@ -27,6 +25,11 @@ from batch_gateway.core.model import (
     Shard,
     Usage,
 )
+from batch_gateway.core.requested import Cause
+from batch_gateway.ports.causes import CauseRows
+from batch_gateway.ports.dead_letters import DeadLetterRows
+from batch_gateway.ports.keys import ApiKeyRows as ApiKeyRows
+from batch_gateway.ports.keys import ClaimRows as ClaimRows
 from batch_gateway.ports.pages import Page as Page
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.ports.uploads import UploadRows
@@ -96,8 +99,13 @@ class FileRows(Protocol):
 
 
 class BatchRows(Protocol):
-    async def create(self, batch: Batch, events: Sequence[Event]) -> None:
-        """Raises Conflict when the id is taken."""
+    async def create(
+        self, batch: Batch, events: Sequence[Event], *, cause: Cause | None = None
+    ) -> None:
+        """Also records the event that asked for it. Raises Conflict when the id or cause is taken.
+
+        The cause's age counts from the batch's creation.
+        """
         ...
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
@@ -318,51 +326,6 @@ class Outbox(Protocol):
         ...
 
 
-class ApiKeyRows(Protocol):
-    async def add(self, key: ApiKey) -> None:
-        """Raises Conflict when the id or the digest is taken."""
-        ...
-
-    async def find(self, digest: str) -> ApiKey | None:
-        """The key with this digest, also when it is revoked or has expired."""
-        ...
-
-    async def list(self, tenant: TenantId | None = None) -> Sequence[ApiKey]:
-        """All keys, or one tenant's, by creation (ties by id)."""
-        ...
-
-    async def revoke(self, key: str, *, now: datetime) -> ApiKey | None:
-        """End the key with this id for good; one that was revoked before keeps its time.
-
-        None when there is none.
-        """
-        ...
-
-
-class ClaimRows(Protocol):
-    """Requests that carry an Idempotency-Key."""
-
-    async def claim(self, wanted: Claim) -> Claim:
-        """The claim as it is then; the caller has it if it names him as its holder.
-
-        He gets one that nobody has, or whose time was over at ``wanted.created_at`` before it was
-        answered. Such a one keeps its seed, its age, and its fingerprint if it is known.
-        """
-        ...
-
-    async def answer(self, claim: str, holder: str, fingerprint: str, answer: Answered) -> bool:
-        """Record what was answered. False when the claim is another's by now."""
-        ...
-
-    async def release(self, claim: str, holder: str, *, now: datetime, refused: bool) -> None:
-        """Give an unanswered claim up to whoever comes next; ``refused``: with any body."""
-        ...
-
-    async def forget(self, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` claims that were made before ``before``; return how many."""
-        ...
-
-
 class MetadataStore(Protocol):
     """All aggregates on one database."""
 
@@ -386,6 +349,12 @@ class MetadataStore(Protocol):
 
     @property
     def claims(self) -> ClaimRows: ...
+
+    @property
+    def causes(self) -> CauseRows: ...
+
+    @property
+    def dead_letters(self) -> DeadLetterRows: ...
 
     @property
     def webhooks(self) -> WebhookRows: ...

@@ -17,6 +17,7 @@ from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, TenantId, batch_id
 from batch_gateway.core.lifecycle import told
 from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.core.requested import Cause
 from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
@@ -46,6 +47,7 @@ class NewBatch:
     priority: int = 5  # 0 (first) to 9 (last)
     options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
+    cause: Cause | None = None  # None: a user asks, not an event
 
 
 class BatchService:
@@ -119,7 +121,7 @@ class BatchService:
         )
         event = told(EventType.BATCH_CREATED, batch)
         try:
-            await self._metadata.batches.create(batch, [event])
+            await self._metadata.batches.create(batch, [event], cause=new.cause)
         except Conflict:
             made = await self._metadata.batches.get(tenant, batch.id)
             if made is None:

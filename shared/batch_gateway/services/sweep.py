@@ -7,6 +7,7 @@ events are only made to agree with it.
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from batch_gateway import meters
@@ -38,6 +39,15 @@ _COMPLETING = timedelta(hours=1)
 _RARELY = timedelta(hours=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How long the records are kept that nobody deletes."""
+
+    deliveries: timedelta  # of webhooks
+    causes: timedelta
+    dead_letters: timedelta
+
+
 class Janitor:
     def __init__(
         self,
@@ -52,7 +62,7 @@ class Janitor:
         clock: Clock,
         routes: Routes,
         lease_ttl: timedelta,
-        webhooks_kept: timedelta,
+        kept: Kept,
         rules: Sweep,
     ) -> None:
         self._metadata = metadata
@@ -65,7 +75,7 @@ class Janitor:
         self._clock = clock
         self._routes = routes
         self._ttl = lease_ttl
-        self._webhooks_kept = webhooks_kept
+        self._kept = kept
         self._rules = rules
 
     async def sweep(self) -> None:
@@ -86,6 +96,7 @@ class Janitor:
             self._forget_uploads,
             self._delete_work,
             self._forget_claims,
+            self._forget_events,
             self._deliver_webhooks,
             self._delete_leftovers,
         )
@@ -215,9 +226,15 @@ class Janitor:
         while await self._metadata.claims.forget(before, _LIMIT) == _LIMIT:
             pass
 
+    async def _forget_events(self) -> None:
+        """That were asked with, long after they would be refused; and that nobody has taken."""
+        now = self._clock.now()
+        await self._metadata.causes.forget(now - self._kept.causes - _RARELY, _LIMIT)
+        await self._metadata.dead_letters.forget(now - self._kept.dead_letters, _LIMIT)
+
     async def _deliver_webhooks(self) -> None:
         await self._notices.wake_if_due()
-        before = self._clock.now() - self._webhooks_kept
+        before = self._clock.now() - self._kept.deliveries
         while await self._metadata.webhooks.forget(before, _LIMIT) == _LIMIT:
             pass
 

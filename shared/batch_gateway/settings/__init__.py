@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from batch_gateway.settings.api import Api, Auth, Quota
 from batch_gateway.settings.base import Group, seconds
 from batch_gateway.settings.dispatch import Inference, Limits, Retry, Watching
+from batch_gateway.settings.intake import DeadLetters, Intake
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
 from batch_gateway.settings.probes import Probes
@@ -20,11 +21,13 @@ from batch_gateway.settings.work import Execution, Planning, Sweep
 __all__ = [
     "Api",
     "Auth",
+    "DeadLetters",
     "Events",
     "Execution",
     "Files",
     "Group",
     "Inference",
+    "Intake",
     "Limits",
     "Log",
     "Metadata",
@@ -62,6 +65,8 @@ class Settings(BaseSettings):
     execution: Execution = Execution()
     sweep: Sweep = Sweep()
     webhooks: Webhooks = Webhooks()
+    intake: Intake = Intake()
+    dead_letters: DeadLetters = DeadLetters()
     limits: Limits = Limits()
     watching: Watching = Watching()
     retry: Retry = Retry()

@@ -12,8 +12,10 @@ under ``web.serve``, by the first request under the stock command, which has no 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -23,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from batch_gateway import log
 from batch_gateway.core import tracing
 from batch_gateway.core.errors import Busy, Permanent, Temporary
-from batch_gateway.core.events import Event
+from batch_gateway.core.events import Event, EventType
+from batch_gateway.core.requested import ForeignEvent
 from batch_gateway.web import body, metrics
 from batch_gateway.web.cloudevents import Received, Undecodable, decode, verify
 from batch_gateway.web.probes import Ready, with_probes
@@ -35,6 +38,23 @@ MAX_EVENT_BYTES = 1024 * 1024
 
 Handle = Callable[[Event], Awaitable[None]]
 Build = Callable[[], AbstractAsyncContextManager[ASGIApp]]
+
+_TYPES = frozenset(map(str, EventType))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hearing:
+    """One event of a request, and what is to be done about it."""
+
+    id: str
+    type: str  # one of a few: it becomes a label of metrics
+    batch: str | None  # None: it names none
+    traceparent: str | None
+    handle: Callable[[], Awaitable[None]]  # may be called many times
+
+
+#: Headers and body of a request -> its events. Raises Undecodable.
+Hear = Callable[[Mapping[str, str], bytes], Sequence[Hearing]]
 
 #: status -> (what it is called in metrics, how bad it is: the worst event of a batch decides).
 _OUTCOMES = {202: "done", 400: "refused", 409: "busy", 503: "unavailable", 500: "crashed"}
@@ -48,26 +68,61 @@ def event_app(name: str, handle: Handle, *, keys: Sequence[bytes], ready: Ready)
     looked at. ``handle`` is one use case; it may be called with the same event many times.
     """
 
+    async def verified(received: Received) -> None:
+        verify(received, keys)
+        await handle(received.event)
+
+    def hear(headers: Mapping[str, str], content: bytes) -> Sequence[Hearing]:
+        return [
+            Hearing(
+                id=received.event.id,
+                type=str(received.event.type),
+                batch=received.event.data.get("batch_id"),
+                traceparent=received.event.traceparent,
+                handle=partial(verified, received),
+            )
+            for received in decode(headers, content)
+        ]
+
+    return hearing_app(name, hear, ready=ready)
+
+
+def hearing_app(name: str, hear: Hear, *, ready: Ready) -> ASGIApp:
+    """An application that does about each request what ``hear`` says, with its probes."""
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
             response = Response(status_code=405, headers={"Allow": "POST"})
         else:
-            status = await _answer(name, handle, keys, Headers(scope=scope), receive)
-            response = Response(status_code=status)
+            response = Response(
+                status_code=await _answer(name, hear, Headers(scope=scope), receive)
+            )
         await response(scope, receive, send)
 
     return with_probes(app, ready)
 
 
-async def _answer(
-    name: str, handle: Handle, keys: Sequence[bytes], headers: Headers, receive: Receive
-) -> int:
+def foreign_hearing(
+    event: ForeignEvent, handle: Callable[[ForeignEvent], Awaitable[None]]
+) -> Hearing:
+    """What is to be done about an event whose attributes anybody may have chosen."""
+    known = event.type in _TYPES
+    return Hearing(
+        id=event.id,
+        type=event.type if known else "other",
+        batch=None,
+        traceparent=event.attributes.get("traceparent"),
+        handle=partial(handle, event),
+    )
+
+
+async def _answer(name: str, hear: Hear, headers: Headers, receive: Receive) -> int:
     """Handle the events of one request; the worst outcome is the answer.
 
     The events of a batch run side by side, because each may take as long as a request may.
     """
     try:
-        events = decode(headers, await body.read(receive, MAX_EVENT_BYTES))
+        heard = hear(headers, await body.read(receive, MAX_EVENT_BYTES))
     except body.ClientGone:
         return 400  # nobody hears it; the broker delivers again
     except body.TooSlow:
@@ -76,30 +131,28 @@ async def _answer(
         metrics.EVENTS.labels(name, "unknown", "refused").inc()
         logger.warning("Refused a request: %s", error or "too large", extra={"action": "refuse"})
         return 400
-    outcomes = await asyncio.gather(*(_outcome(name, handle, keys, event) for event in events))
+    outcomes = await asyncio.gather(*(_outcome(name, hearing) for hearing in heard))
     return max(outcomes, key=_BADNESS.index, default=202)
 
 
-async def _outcome(name: str, handle: Handle, keys: Sequence[bytes], received: Received) -> int:
+async def _outcome(name: str, hearing: Hearing) -> int:
     """Run the use case for one event and count how it went. Never raises."""
-    event = received.event
     started = time.perf_counter()
     with log.bound(
-        event_id=event.id,
-        event_type=str(event.type),
-        batch_id=event.data.get("batch_id"),
-        trace_id=tracing.trace_id(event.traceparent),
+        event_id=hearing.id,
+        event_type=hearing.type,
+        batch_id=hearing.batch,
+        trace_id=tracing.trace_id(tracing.valid(hearing.traceparent)),
     ):
-        status = await _status(handle, keys, received)
-    metrics.EVENTS.labels(name, str(event.type), _OUTCOMES[status]).inc()
-    metrics.EVENT_SECONDS.labels(name, str(event.type)).observe(time.perf_counter() - started)
+        status = await _status(hearing.handle)
+    metrics.EVENTS.labels(name, hearing.type, _OUTCOMES[status]).inc()
+    metrics.EVENT_SECONDS.labels(name, hearing.type).observe(time.perf_counter() - started)
     return status
 
 
-async def _status(handle: Handle, keys: Sequence[bytes], received: Received) -> int:
+async def _status(handle: Callable[[], Awaitable[None]]) -> int:
     try:
-        verify(received, keys)
-        await handle(received.event)
+        await handle()
     except Permanent as error:
         logger.error("Refused for ever: %s", error, extra={"action": "refuse"})
         return 400

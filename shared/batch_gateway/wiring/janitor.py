@@ -10,7 +10,7 @@ from batch_gateway.wiring.runtime import Runtime
 
 def janitor_function() -> Function:
     def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
-        from batch_gateway.services.sweep import Janitor
+        from batch_gateway.services.sweep import Janitor, Kept
 
         janitor = Janitor(
             metadata=runtime.metadata,
@@ -23,7 +23,11 @@ def janitor_function() -> Function:
             clock=runtime.clock,
             routes=open_routes(runtime.settings),
             lease_ttl=timedelta(seconds=runtime.settings.execution.lease_ttl_s),
-            webhooks_kept=timedelta(seconds=runtime.settings.webhooks.keep_s),
+            kept=Kept(
+                deliveries=timedelta(seconds=runtime.settings.webhooks.keep_s),
+                causes=timedelta(seconds=runtime.settings.intake.remember_s),
+                dead_letters=timedelta(seconds=runtime.settings.dead_letters.keep_s),
+            ),
             rules=runtime.settings.sweep,
         )
         return lambda _event: janitor.sweep()

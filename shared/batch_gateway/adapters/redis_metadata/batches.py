@@ -31,6 +31,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.requested import Cause
 from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status; no entry: it must have none.
@@ -43,8 +44,15 @@ class RedisBatches:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def create(self, batch: Batch, events: Sequence[Event]) -> None:
-        await self._scripts.run("create", batch=from_batch(batch), events=from_events(events))
+    async def create(
+        self, batch: Batch, events: Sequence[Event], *, cause: Cause | None = None
+    ) -> None:
+        await self._scripts.run(
+            "create",
+            batch=from_batch(batch),
+            events=from_events(events),
+            cause=None if cause is None else cause.key,
+        )
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         found = await self.load(batch)

@@ -18,6 +18,10 @@ Rows (hashes of simple fields; a missing field is None), and the plan's order:
     claim:<id>                        what is remembered of a request with an Idempotency-Key
     claims-by-age                     zset of ids by creation
     api-keys                          zset ordered by bytes, as a tenant's listings are
+    causes                            key of a cause -> the batch that was made for it
+    causes-by-age                     zset of those keys by creation
+    dead-letter:<id>                  one event that no subscriber has taken
+    dead-letters                      zset of ids by the time they died
     webhook-endpoint:<id>             one webhook endpoint
     webhook-delivery:<id>             that one endpoint is to hear of one event
 
@@ -86,6 +90,9 @@ class Keys:
 
     def webhook_endpoint(self, endpoint: EndpointId) -> str:
         return f"{self.root}:webhook-endpoint:{endpoint}"
+
+    def dead_letter(self, letter: str) -> str:
+        return f"{self.root}:dead-letter:{letter}"
 
     def batches_by_status(self, status: BatchStatus) -> str:
         return f"{self.root}:batches-by-status:{status}"

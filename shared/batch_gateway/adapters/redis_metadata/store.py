@@ -11,7 +11,9 @@ from redis.exceptions import ResponseError
 
 from batch_gateway.adapters.redis_metadata.api_keys import RedisApiKeys
 from batch_gateway.adapters.redis_metadata.batches import RedisBatches
+from batch_gateway.adapters.redis_metadata.causes import RedisCauses
 from batch_gateway.adapters.redis_metadata.claims import RedisClaims
+from batch_gateway.adapters.redis_metadata.dead_letters import RedisDeadLetters
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
 from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
@@ -44,6 +46,8 @@ class RedisMetadata:
         self.outbox = RedisOutbox(scripts)
         self.api_keys = RedisApiKeys(scripts)
         self.claims = RedisClaims(scripts)
+        self.causes = RedisCauses(scripts)
+        self.dead_letters = RedisDeadLetters(scripts)
         self.webhooks = RedisWebhooks(scripts)
 
     async def check(self) -> None:

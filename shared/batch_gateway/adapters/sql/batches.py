@@ -11,7 +11,7 @@ from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
 from batch_gateway.adapters.sql.paging import page
 from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
-from batch_gateway.adapters.sql.schema import batches
+from batch_gateway.adapters.sql.schema import batches, causes
 from batch_gateway.adapters.sql.schema import files as file_table
 from batch_gateway.adapters.sql.schema import shards as shard_table
 from batch_gateway.adapters.sql.steps import close_shards, lock, save, write_events
@@ -31,6 +31,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.requested import Cause
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status.
@@ -46,9 +47,14 @@ class SqlBatches(BatchSweeps):
         super().__init__(database)
         self._database = database
 
-    async def create(self, batch: Batch, events: Sequence[Event]) -> None:
+    async def create(
+        self, batch: Batch, events: Sequence[Event], *, cause: Cause | None = None
+    ) -> None:
         async with self._database.writing() as connection:
             await connection.execute(sa.insert(batches).values(batch_columns(batch)))
+            if cause is not None:
+                row = {"id": cause.key, "batch": batch.id, "created_at": batch.created_at}
+                await connection.execute(sa.insert(causes).values(row))
             await write_events(connection, events, batch.created_at)
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:

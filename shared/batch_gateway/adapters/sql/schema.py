@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0003"
+REVISION = "0004"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -191,6 +191,28 @@ outbox = sa.Table(
     _optional("traceparent", sa.Text),
     _column("created_at", Instant),
     _index("outbox_by_age", "created_at", "id"),
+)
+
+causes = sa.Table(
+    "causes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),  # made of an event's source and id
+    _column("batch", sa.Text),
+    _column("created_at", Instant),
+    _index("causes_by_age", "created_at", "id"),
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _column("attributes", sa.JSON),
+    _column("data", sa.LargeBinary),
+    _column("target", sa.Text),
+    _column("code", sa.Text),
+    _column("reason", sa.Text),
+    _column("died_at", Instant),
+    _index("dead_letters_by_age", "died_at", "id"),
 )
 
 webhook_endpoints = sa.Table(

@@ -2,8 +2,10 @@
 
 from batch_gateway.adapters.sql.api_keys import SqlApiKeys
 from batch_gateway.adapters.sql.batches import SqlBatches
+from batch_gateway.adapters.sql.causes import SqlCauses
 from batch_gateway.adapters.sql.claims import SqlClaims
 from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.dead_letters import SqlDeadLetters
 from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.adapters.sql.files import SqlFiles
 from batch_gateway.adapters.sql.outbox import SqlOutbox
@@ -22,6 +24,8 @@ class SqlMetadata:
         self.outbox = SqlOutbox(database)
         self.api_keys = SqlApiKeys(database)
         self.claims = SqlClaims(database)
+        self.causes = SqlCauses(database)
+        self.dead_letters = SqlDeadLetters(database)
         self.webhooks = SqlWebhooks(database)
 
     async def check(self) -> None:

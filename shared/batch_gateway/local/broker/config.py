@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -11,6 +12,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     host: str | None = None  # Host header, if it differs from the URL's
+
+    @property
+    def named(self) -> str:
+        """The URL as others would know it: by the Service's name, not by the activator's port."""
+        if self.host is None:
+            return self.url
+        return urlsplit(self.url)._replace(netloc=self.host).geturl()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -115,7 +115,7 @@ class Delivery:
             logger.error("dropped %s, undeliverable to %s", event, why)
             return
         letter = event.with_attributes(
-            knativeerrordest=self._trigger.subscriber.url,
+            knativeerrordest=self._trigger.subscriber.named,
             knativeerrorcode=str(outcome.status),
             knativeerrordata=outcome.detail,
         )

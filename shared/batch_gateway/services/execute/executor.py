@@ -23,6 +23,7 @@ from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.milestones import Milestones, Watches
+from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Execution, Retry, Watching
 

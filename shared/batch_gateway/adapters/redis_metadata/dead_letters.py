@@ -1,0 +1,52 @@
+"""DeadLetterRows: events that no subscriber has taken."""
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+
+from batch_gateway.adapters.redis_metadata.fields import (
+    INSTANT,
+    TEXT,
+    Kind,
+    json_kind,
+    read,
+    row,
+    write,
+)
+from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.core.dead_letters import DeadLetter
+
+_LETTER = {
+    "id": TEXT,
+    "attributes": json_kind(dict[str, str]),
+    "data": Kind(lambda data: base64.b64encode(data).decode(), base64.b64decode),
+    "target": TEXT,
+    "code": TEXT,
+    "reason": TEXT,
+    "died_at": INSTANT,
+}
+
+
+class RedisDeadLetters:
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def put(self, letter: DeadLetter) -> None:
+        await self._scripts.run("put_dead_letter", letter=write(letter, _LETTER))
+
+    async def get(self, letter: str) -> DeadLetter | None:
+        found = await self._scripts.row(self._scripts.keys.dead_letter(letter))
+        return DeadLetter(**read(found, _LETTER)) if found else None
+
+    async def list(self, *, limit: int) -> Sequence[DeadLetter]:
+        rows = await self._scripts.run("dead_letters", limit=limit)
+        return [DeadLetter(**read(row(fields), _LETTER)) for fields in rows]
+
+    async def drop(self, letter: str) -> bool:
+        return bool(await self._scripts.run("drop_dead_letters", letter=letter))
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        return int(await self._scripts.run("drop_dead_letters", before=before, limit=limit))
+
+    async def keep(self, most: int) -> int:
+        return int(await self._scripts.run("drop_dead_letters", most=most))

@@ -1,0 +1,157 @@
+"""``batch-gateway dead``: look at events that no subscriber has taken, and send them again.
+
+The dead letter sink has put them into the metadata store. Sent again, an event is heard by all of
+its subscribers, which they bear: they go by what the database says.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from typer import Argument, Option
+
+from batch_gateway.cli.stored import Data, settings_of
+
+if TYPE_CHECKING:
+    from batch_gateway.core.dead_letters import DeadLetter
+    from batch_gateway.ports.dead_letters import DeadLetterRows
+
+T = TypeVar("T")
+
+dead = typer.Typer(name="dead", help="Events that no subscriber has taken.", no_args_is_help=True)
+
+_WAIT = timedelta(seconds=10)  # for the broker
+
+Ids = Annotated[list[str] | None, Argument(help="As `list` prints them: dead_...")]
+All = Annotated[bool, Option("--all", help="All that there are.")]
+MOST = 10_000
+
+
+@dead.command("list")
+def list_(
+    limit: Annotated[int, Option(help="Most to print, the newest first.")] = 50,
+    data: Data = None,
+) -> None:
+    """Print when each died, what it is, and what the subscriber's last answer was."""
+    for letter in _run(data, lambda rows: rows.list(limit=limit)):
+        when = f"{letter.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        event = letter.event
+        typer.echo("\t".join((letter.id, when, event.type, event.id, letter.code, letter.target)))
+
+
+@dead.command()
+def show(letter: Annotated[str, Argument(help="As `list` prints it.")], data: Data = None) -> None:
+    """Print an event with its attributes and data, and why it died."""
+    found = _run(data, lambda rows: _found(rows, [letter]))[0]
+    for name, value in sorted(found.attributes.items()):
+        typer.echo(f"{name}: {value}")
+    typer.echo(f"died: {found.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    typer.echo(f"target: {found.target}\ncode: {found.code}\nreason: {found.reason}\n")
+    typer.echo(found.data.decode(errors="replace"))
+
+
+@dead.command()
+def replay(
+    letters: Ids = None,
+    all_: All = False,
+    to: Annotated[
+        str | None, Option(help="URL of the broker; default: events.sink, K_SINK or the folder's.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Send events to the broker again; each goes from the list when the broker has it."""
+    sent = _run(data, lambda rows: _replayed(rows, letters, all_, _broker(to, data)))
+    typer.echo(f"{sent} sent")
+
+
+@dead.command()
+def drop(letters: Ids = None, all_: All = False, data: Data = None) -> None:
+    """Delete events for good."""
+
+    async def work(rows: "DeadLetterRows") -> int:
+        return sum([await rows.drop(each.id) for each in await _chosen(rows, letters, all_)])
+
+    typer.echo(f"{_run(data, work)} dropped")
+
+
+async def _replayed(rows: "DeadLetterRows", letters: list[str] | None, all_: bool, url: str) -> int:
+    from batch_gateway.adapters.events_http import HttpSink
+    from batch_gateway.services.dead_letters import replay
+
+    sink = HttpSink(url, keys=(), timeout=_WAIT)
+    chosen = await _chosen(rows, letters, all_)
+    try:
+        for letter in reversed(chosen):  # the oldest first
+            await replay(letter, rows, sink)
+    finally:
+        await sink.close()
+    return len(chosen)
+
+
+async def _chosen(
+    rows: "DeadLetterRows", letters: list[str] | None, all_: bool
+) -> "list[DeadLetter]":
+    if bool(letters) == all_:
+        raise typer.BadParameter("name events, or say --all")
+    return list(await rows.list(limit=MOST)) if all_ else await _found(rows, letters or [])
+
+
+async def _found(rows: "DeadLetterRows", letters: list[str]) -> "list[DeadLetter]":
+    found = []
+    for name in letters:
+        letter = await rows.get(name)
+        if letter is None:
+            raise typer.BadParameter(f"there is no dead event {name}")
+        found.append(letter)
+    return found
+
+
+def _broker(to: str | None, data: Path | None) -> str:
+    """Where events go. Raises BadParameter when nobody has said."""
+    if to is not None:
+        return to
+    if data is not None:
+        return _broker_of(data)
+    url = settings_of(None).events.sink or os.environ.get("K_SINK")
+    if not url:
+        raise typer.BadParameter("name the broker with --to, or set events.sink or K_SINK")
+    return url
+
+
+def _broker_of(data: Path) -> str:
+    """The broker of the platform that runs, or ran, in the folder ``data``."""
+    import msgspec
+
+    from batch_gateway.local.broker.config import Config
+
+    try:
+        config = msgspec.json.decode((data / "run" / "broker.json").read_bytes(), type=Config)
+    except OSError:
+        raise typer.BadParameter(f"no platform runs in {data}") from None
+    return f"http://127.0.0.1:{config.port}{config.brokers[0].path}"
+
+
+def _run(data: Path | None, work: "Callable[[DeadLetterRows], Awaitable[T]]") -> T:
+    """What ``work`` returns, done on the store; an error is one line and ends the command."""
+    from batch_gateway.core.errors import BatchGatewayError
+
+    try:
+        return asyncio.run(_done(data, work))
+    except BatchGatewayError as error:
+        typer.echo(f"batch-gateway: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+async def _done(data: Path | None, work: "Callable[[DeadLetterRows], Awaitable[T]]") -> T:
+    from batch_gateway.wiring.stores import open_metadata
+
+    store = await open_metadata(settings_of(data))
+    try:
+        await store.check()
+        return await work(store.dead_letters)
+    finally:
+        await store.close()

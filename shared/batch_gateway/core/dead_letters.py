@@ -1,0 +1,54 @@
+"""Events that no subscriber has taken, as brokers hand them to a dead letter sink."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from batch_gateway.core.requested import ForeignEvent
+
+#: Attributes that brokers add on the way; an event that is sent again starts without them.
+_ADDED = frozenset(
+    {
+        "knativeerrordest",
+        "knativeerrorcode",
+        "knativeerrordata",
+        "knativebrokerttl",
+        "knativearrivaltime",
+    }
+)
+_SHOWN = 1000  # characters of what brokers tell of an error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One event that could not be delivered to one subscriber."""
+
+    id: str
+    attributes: Mapping[str, str]  # as the event was first sent
+    data: bytes
+    target: str  # URL of the subscriber; "": not told
+    code: str  # of his last answer, as text; "": not told
+    reason: str
+    died_at: datetime  # the last time
+
+    @property
+    def event(self) -> ForeignEvent:
+        return ForeignEvent(attributes=self.attributes, data=self.data)
+
+
+def dead_letter(event: ForeignEvent, now: datetime) -> DeadLetter:
+    """The same for the same event and subscriber, however often it dies."""
+    told = event.attributes
+    target = told.get("knativeerrordest", "")
+    name = json.dumps([event.source, event.id, event.type, target]).encode()
+    return DeadLetter(
+        id=f"dead_{hashlib.sha256(name).hexdigest()[:24]}",
+        attributes={key: value for key, value in told.items() if key not in _ADDED},
+        data=event.data,
+        target=target[:_SHOWN],
+        code=told.get("knativeerrorcode", "")[:_SHOWN],
+        reason=told.get("knativeerrordata", "")[:_SHOWN],
+        died_at=now,
+    )

@@ -1,0 +1,16 @@
+"""Objects outside of our own file store that batches can be made of."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+
+class Objects(Protocol):
+    def read(self, uri: str) -> AsyncIterator[bytes]:
+        """Yield the object in chunks of at most 1 MiB.
+
+        On the first chunk raises NotFound, InvalidRequest for a URI that can name none, or
+        Unavailable.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,129 @@
+"""Intake: batches that other systems ask for by events.
+
+The event's source and id are stored in the transaction that creates the batch, and the batch's id
+derives from them, so an event that comes again makes nothing new. A request that is refused is
+handled too: its sender hears of it by an event that names his own.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from batch_gateway.core.errors import Conflict, InvalidRequest, NotFound
+from batch_gateway.core.ids import FileId, TenantId
+from batch_gateway.core.lifecycle import rejected
+from batch_gateway.core.model import Batch
+from batch_gateway.core.requested import Cause
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.objects import Objects
+from batch_gateway.services.announce import Announcer
+from batch_gateway.services.batches import BatchService, NewBatch
+from batch_gateway.services.content import BATCH
+from batch_gateway.services.files import FileService
+from batch_gateway.services.inline import InlineBatches
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What an event asks for: the input is a file that ``new`` names, or one of the others."""
+
+    new: NewBatch
+    requests: Sequence[bytes] | None = None  # JSON objects, each on one line
+    object: str | None = None  # URI
+
+
+class Intake:
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        batches: BatchService,
+        files: FileService,
+        objects: Objects,
+        announcer: Announcer,
+        clock: Clock,
+    ) -> None:
+        self._metadata = metadata
+        self._batches = batches
+        self._inline = InlineBatches(batches, files)
+        self._files = files
+        self._objects = objects
+        self._announcer = announcer
+        self._clock = clock
+
+    async def take(
+        self, tenant: TenantId, cause: Cause, asked: Asked, *, traceparent: str | None
+    ) -> None:
+        """Make the batch that ``cause`` asks for, unless it was made already."""
+        if await self._metadata.causes.find(cause.key) is not None:
+            return
+        named = {"source": cause.source, "id": cause.id}
+        options = {**asked.new.options, "cause": named}
+        new = replace(asked.new, options=options, cause=cause)
+        try:
+            batch = await self._create(tenant, cause, replace(asked, new=new), traceparent)
+        except Conflict:  # made a moment ago, and deleted since
+            logger.info("Made before", extra={"action": "intake", "tenant_id": tenant})
+            return
+        except InvalidRequest as refusal:
+            await self.reject(tenant, cause, refusal, traceparent=traceparent)
+            return
+        logger.info(
+            "Taken in", extra={"action": "intake", "batch_id": batch.id, "tenant_id": tenant}
+        )
+
+    async def reject(
+        self,
+        tenant: TenantId,
+        cause: Cause,
+        refusal: InvalidRequest,
+        *,
+        traceparent: str | None,
+    ) -> None:
+        """Tell whoever asked that no batch was made."""
+        now = self._clock.now()
+        event = rejected(tenant, cause, refusal, now, traceparent=traceparent)
+        await self._metadata.outbox.add([event], now)
+        logger.info(
+            "Rejected: %s", refusal.message, extra={"action": "reject", "tenant_id": tenant}
+        )
+        await self._announcer.announce(event)
+
+    async def _create(
+        self, tenant: TenantId, cause: Cause, asked: Asked, traceparent: str | None
+    ) -> Batch:
+        new = asked.new
+        if asked.requests is not None:
+            return await self._inline.create(
+                tenant, new, asked.requests, traceparent=traceparent, seed=cause.seed
+            )
+        if asked.object is not None:
+            return await self._copy(tenant, new, asked.object, cause, traceparent)
+        if await self._metadata.files.get(tenant, new.input_file_id) is None:
+            raise InvalidRequest(f"No such File object: {new.input_file_id}", param="input_file_id")
+        return await self._batches.create(tenant, new, traceparent=traceparent, seed=cause.seed)
+
+    async def _copy(
+        self, tenant: TenantId, new: NewBatch, uri: str, cause: Cause, traceparent: str | None
+    ) -> Batch:
+        """The object streams into the file store; nothing remains of it if there is no batch."""
+        self._batches.window(new)  # before anything is stored
+        try:
+            async with self._files.upload(tenant) as upload:
+                name = uri.rpartition("/")[2]
+                await upload.store(name, self._objects.read(uri), purpose=BATCH)
+                file = await upload.keep(BATCH, None)
+                batch = await self._batches.create(
+                    tenant,
+                    replace(new, input_file_id=FileId(file.id)),
+                    traceparent=traceparent,
+                    seed=cause.seed,
+                )
+                if batch.input_file_id != file.id:
+                    await upload.discard()
+                return batch
+        except NotFound:
+            raise InvalidRequest(f"There is no object {uri}.", param="object") from None

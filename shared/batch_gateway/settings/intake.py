@@ -1,0 +1,76 @@
+"""Which other systems may ask for batches by events, and what is kept of events that failed."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from batch_gateway.core.ids import tenant_id
+from batch_gateway.settings.base import Group, Positive, Seconds
+
+
+def _folder(uri: str) -> str:
+    if not uri.startswith(("s3://", "file:///")) or not uri.endswith("/"):
+        raise ValueError("a folder is s3://BUCKET/ or s3://BUCKET/PREFIX/ (or file:///PATH/)")
+    return uri
+
+
+Folder = Annotated[str, AfterValidator(_folder)]
+
+
+class Drop(Group):
+    folder: Folder
+    """What is put here as .jsonl becomes a batch."""
+    endpoint: str = "*"
+    """Of the batch; *: whatever the lines name."""
+    completion_window: str = "24h"
+    """Of the batch."""
+    priority: Annotated[int, Field(ge=0, le=9)] = 5
+    """Of the batch."""
+
+
+class Source(Group):
+    tenant: str
+    """Whose batches they are."""
+    keys: tuple[SecretStr, ...] = ()
+    """Keys that it signs with; several while they are rotated."""
+    token: SecretStr | None = None
+    """What an object store's events carry that cannot sign; they can name objects only."""
+    folders: tuple[Folder, ...] = ()
+    """Where objects may be that its requests name."""
+    drops: tuple[Drop, ...] = ()
+    """Folders whose new objects become batches."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Source":
+        if tenant_id(self.tenant) is None:
+            raise ValueError("a tenant's name is 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
+        if not self.keys and self.token is None:
+            raise ValueError("a source needs keys or a token: nobody else could be told from it")
+        secrets = [*self.keys, *([self.token] if self.token is not None else [])]
+        if any(len(secret.get_secret_value()) < 16 for secret in secrets):
+            raise ValueError("a source's keys and token have at least 16 characters")
+        return self
+
+
+class DeadLetters(Group):
+    most: Positive = 10_000
+    """Most events that no subscriber has taken to keep; the oldest go."""
+    keep_s: Seconds = 14 * 86400
+    """How long they are kept."""
+
+
+class Intake(Group):
+    sources: dict[str, Source] = Field(default_factory=dict)
+    """Who may ask for batches, by the `source` of their events: a JSON object as described in
+    docs/events.md. Holds secrets."""
+    remember_s: Seconds = 7 * 86400
+    """How long the ids of events are kept, and how old an event may be. Longer than brokers and
+    operators deliver anew."""
+    s3_endpoint: str | None = None
+    """URL of the S3-compatible store that the folders are in; None: that of the file store."""
+    s3_region: str | None = None
+    """Region to sign for there; None: that of the file store."""
+    s3_access_key_id: str | None = None
+    """For reading there; None: that of the file store."""
+    s3_secret_access_key: SecretStr | None = None
+    """For reading there; None: that of the file store."""

@@ -1,0 +1,180 @@
+"""Intake's door: who an event is from, and what it asks for.
+
+An event that nobody we know has sent is refused (400: brokers do not deliver it again, but put it
+among the dead). One that we know the sender of is handled (202), also when no batch comes of it:
+then he is told so. Object stores may also post their own notifications, which are no CloudEvents,
+with their token as a bearer's.
+"""
+
+import hmac
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import msgspec
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+
+from batch_gateway.core import tracing
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.events import EventType
+from batch_gateway.core.ids import FileId, TenantId
+from batch_gateway.core.requested import TOKEN, Cause, ForeignEvent, objects_of, verified
+from batch_gateway.ports.clock import Clock
+from batch_gateway.services.batches import NewBatch
+from batch_gateway.services.intake import Asked, Intake
+from batch_gateway.settings.intake import Drop, Source
+from batch_gateway.web.cloudevents import Forged
+from batch_gateway.web.foreign import decode
+from batch_gateway.web.function import Hearing, foreign_hearing, hearing_app
+from batch_gateway.web.probes import Ready
+from batch_gateway.web.requested import asked
+
+logger = logging.getLogger(__name__)
+
+_AHEAD = timedelta(minutes=5)  # how far a sender's clock may be before ours
+_NOTICE = "s3.notification"  # the type of what is no CloudEvent
+
+
+def intake_app(
+    intake: Intake,
+    *,
+    sources: Mapping[str, Source],
+    remember: timedelta,
+    clock: Clock,
+    ready: Ready,
+) -> ASGIApp:
+    door = _Door(intake, sources, remember, clock)
+
+    return hearing_app("intake", door.hear, ready=ready)
+
+
+class _Door:
+    def __init__(
+        self, intake: Intake, sources: Mapping[str, Source], remember: timedelta, clock: Clock
+    ) -> None:
+        self._intake = intake
+        self._sources = sources
+        self._remember = remember
+        self._clock = clock
+
+    def hear(self, headers: Mapping[str, str], content: bytes) -> Sequence[Hearing]:
+        """What is to be done about a request. Raises Undecodable."""
+        notice = self._notice(headers, content)
+        events = decode(headers, content) if notice is None else [notice]
+        return [foreign_hearing(event, self._handle) for event in events]
+
+    async def _handle(self, event: ForeignEvent) -> None:
+        traceparent = tracing.valid(event.attributes.get("traceparent"))
+        source, event = self._known(event)
+        tenant = TenantId(source.tenant)
+        cause = Cause(source=event.source, id=event.id)
+        try:
+            self._check_age(event)
+            wanted = self._wanted(source, event)
+        except InvalidRequest as refusal:
+            await self._intake.reject(tenant, cause, refusal, traceparent=traceparent)
+            return
+        for number, one in enumerate(wanted):
+            await self._intake.take(tenant, cause.part(number), one, traceparent=traceparent)
+
+    def _known(self, event: ForeignEvent) -> tuple[Source, ForeignEvent]:
+        """Who sent it, and the event with the data that he vouches for. Raises Forged."""
+        source = self._sources.get(event.source)
+        if source is not None:
+            keys = [key.get_secret_value().encode() for key in source.keys]
+            if (data := verified(keys, event)) is not None:
+                return source, replace(event, data=data)
+            given = event.attributes.get(TOKEN, "")
+            if event.type != EventType.BATCH_REQUESTED and _is(source.token, given):
+                return source, event
+        raise Forged(f"event {event.id!r} is not signed by its source {event.source!r}")
+
+    def _check_age(self, event: ForeignEvent) -> None:
+        """Raise InvalidRequest for an event whose id may have been forgotten."""
+        time, now = event.time, self._clock.now()
+        if time is None:
+            raise _refused("time", "an event needs the time when it happened")
+        if time < now - self._remember:
+            raise _refused("time", "the event is too old")
+        if time > now + _AHEAD:
+            raise _refused("time", "the event is from the future")
+
+    def _wanted(self, source: Source, event: ForeignEvent) -> list[Asked]:
+        """The batches that an event asks for. Raises InvalidRequest."""
+        if event.type == EventType.BATCH_REQUESTED:
+            wanted = asked(event.data)
+            if wanted.object is not None and not _inside(wanted.object, source.folders):
+                raise _refused("object", f"{wanted.object} is in no folder that is allowed to you")
+            return [wanted]
+        try:
+            named = list(objects_of(msgspec.json.decode(event.data)))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise _refused("data", "it is not JSON") from None
+        return [
+            _dropped(drop, uri)
+            for uri in named
+            for drop in source.drops
+            if uri.endswith(".jsonl") and _inside(uri, [drop.folder])
+        ]
+
+    def _notice(self, headers: Mapping[str, str], content: bytes) -> ForeignEvent | None:
+        """A store's own notification as an event; None when it is none, or nobody's."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if "ce-id" in headers or scheme.lower() != "bearer":
+            return None
+        for name, source in self._sources.items():
+            if _is(source.token, token.strip()):
+                return _as_event(name, token.strip(), content)
+        return None
+
+
+def _as_event(source: str, token: str, content: bytes) -> ForeignEvent | None:
+    """Its id is that of the objects' versions: a store that repeats itself says the same."""
+    try:
+        records = msgspec.json.decode(content)["Records"]
+        time = records[0]["eventTime"]
+        versions = [
+            [record["s3"]["bucket"]["name"], *map(record["s3"]["object"].get, _VERSION)]
+            for record in records
+        ]
+    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
+        return None
+    attributes = {
+        "id": msgspec.json.encode(versions).decode(),
+        "source": source,
+        "type": _NOTICE,
+        "time": str(time),
+        TOKEN: token,
+    }
+    return ForeignEvent(attributes=attributes, data=content)
+
+
+_VERSION = ("key", "versionId", "sequencer", "eTag")
+
+
+def _dropped(drop: Drop, uri: str) -> Asked:
+    new = NewBatch(
+        input_file_id=FileId(""),
+        endpoint=drop.endpoint,
+        completion_window=drop.completion_window,
+        priority=drop.priority,
+    )
+    return Asked(new=new, object=uri)
+
+
+def _inside(uri: str, folders: Sequence[str]) -> bool:
+    """Whether ``uri`` is in one of ``folders``, whatever its path says on the way."""
+    plain = not {"", ".", ".."} & set(uri.partition("://")[2].split("/")[1:])
+    return plain and any(uri.startswith(folder) for folder in folders)
+
+
+def _is(secret: SecretStr | None, given: str) -> bool:
+    if secret is None or not given:
+        return False
+    return hmac.compare_digest(secret.get_secret_value().encode(), given.encode())
+
+
+def _refused(param: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid '{param}': {why}.", param=param, code="invalid_value")

@@ -1,0 +1,60 @@
+"""What the data of a ``batch.requested`` event may say; its JSON Schema is published."""
+
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, create_model
+
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.services.intake import Asked
+from batch_gateway.web.api.operations import CreateBatchOrInline
+from batch_gateway.web.extensions import CreateExtendedBatch
+from batch_gateway.web.inline import take_requests
+from batch_gateway.web.parsing import parse
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+RequestedBatch: type[BaseModel] = create_model(
+    "RequestedBatch", __base__=CreateBatchOrInline, object=(str | None, None)
+)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the data."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://batchgateway.dev/schemas/batch-requested.v1.json",
+        **RequestedBatch.model_json_schema(),
+        "title": "Data of dev.batchgateway.batch.requested.v1",
+        "description": "As the body of POST /v1/batches. The input is exactly one of "
+        "input_file_id, requests and object (the URI of a JSONL object in a folder that is "
+        "allowed to the source).",
+    }
+
+
+def asked(data: bytes) -> Asked:
+    """``data`` as what it asks for. Raises InvalidRequest."""
+    rest, uri = _take_object(data)
+    rest, requests = take_requests(rest)
+    new = parse(CreateExtendedBatch, rest).new_batch()
+    return Asked(new=new, requests=requests, object=uri)
+
+
+def _take_object(data: bytes) -> tuple[bytes, str | None]:
+    """``data`` without its ``object``; the id of the input file is then empty."""
+    try:
+        fields = _decode_fields(data)
+        uri = msgspec.json.decode(fields.pop("object", b"null"), type=str | None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return data, None  # its parser says what is wrong
+    if uri is None:
+        return data if b'"object"' not in data else msgspec.json.encode(fields), None
+    for other in ("input_file_id", "requests"):
+        if bytes(fields.get(other, b"null")) != b"null":
+            raise InvalidRequest(
+                f"Invalid 'object': a batch has either 'object' or '{other}', not both.",
+                param="object",
+                code="invalid_value",
+            )
+    fields["input_file_id"] = msgspec.Raw(b'""')
+    return msgspec.json.encode(fields), uri

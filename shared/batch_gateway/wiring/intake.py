@@ -1,0 +1,100 @@
+"""Puts intake together."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp
+
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.ports.files import FileStore
+from batch_gateway.settings import Settings
+from batch_gateway.wiring.function import Function, hosted_function
+from batch_gateway.wiring.runtime import Runtime
+
+
+def intake_function() -> Function:
+    def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
+        from batch_gateway.services.batches import BatchService
+        from batch_gateway.services.files import FileService
+        from batch_gateway.services.intake import Intake
+        from batch_gateway.web.intake import intake_app
+
+        settings = runtime.settings
+        objects = StoredObjects(settings)
+        stack.push_async_callback(objects.close)
+        intake = Intake(
+            metadata=runtime.metadata,
+            batches=BatchService(
+                metadata=runtime.metadata,
+                progress=runtime.scratch.progress,
+                announcer=runtime.announcer,
+                endings=runtime.endings,
+                clock=runtime.clock,
+                fence=timedelta(seconds=settings.execution.fence_s),
+                strict=settings.api.mode == "strict",
+            ),
+            files=FileService(
+                metadata=runtime.metadata,
+                files=runtime.files,
+                clock=runtime.clock,
+                api=settings.api,
+            ),
+            objects=objects,
+            announcer=runtime.announcer,
+            clock=runtime.clock,
+        )
+        return intake_app(
+            intake,
+            sources=settings.intake.sources,
+            remember=timedelta(seconds=settings.intake.remember_s),
+            clock=runtime.clock,
+            ready=runtime.ready,
+        )
+
+    return hosted_function("intake", build)
+
+
+class StoredObjects:
+    """Objects in buckets, and in folders of this machine; a store is opened when it is needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opened: dict[str, FileStore] = {}
+
+    async def read(self, uri: str) -> AsyncIterator[bytes]:
+        url = urlsplit(uri)
+        scheme, _, rest = uri.partition("://")
+        name, _, key = rest.partition("/")
+        root = f"s3://{name}" if scheme == "s3" else "file:///"
+        store = self._opened.get(root)
+        if store is None:
+            store = self._opened[root] = self._open(url.scheme, name)
+        try:
+            async for chunk in store.read(key):
+                yield chunk
+        except ValueError:  # not a key of the file store
+            raise InvalidRequest(f"Invalid 'object': {uri}.", param="object") from None
+
+    async def close(self) -> None:
+        for store in self._opened.values():
+            await store.close()
+
+    def _open(self, scheme: str, bucket: str) -> FileStore:
+        if scheme == "file":
+            from batch_gateway.adapters.local_files import LocalFiles
+
+            return LocalFiles(Path("/"))
+        from batch_gateway.adapters.s3_files import open_s3
+
+        intake, files = self._settings.intake, self._settings.files
+        secret = intake.s3_secret_access_key or files.s3_secret_access_key
+        return open_s3(
+            bucket,
+            endpoint=intake.s3_endpoint or files.s3_endpoint,
+            region=intake.s3_region or files.s3_region,
+            access_key_id=intake.s3_access_key_id or files.s3_access_key_id,
+            secret_access_key=None if secret is None else secret.get_secret_value(),
+        )

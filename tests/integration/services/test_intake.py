@@ -1,0 +1,415 @@
+"""Events by which other systems ask for batches, through intake's own HTTP application."""
+
+import json
+from datetime import timedelta
+
+import httpx
+import pytest
+from cloudevents.conversion import to_binary, to_structured
+from cloudevents.http import CloudEvent
+from fixtures.world import CHAT, TENANT, World, chat_lines
+
+from batch_gateway.core.events import EventType
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.core.requested import ForeignEvent, canonical, signature
+from batch_gateway.services.batches import BatchService
+from batch_gateway.services.files import FileService
+from batch_gateway.services.intake import Intake
+from batch_gateway.settings import Api, Settings
+from batch_gateway.settings import Intake as Rules
+from batch_gateway.web.intake import intake_app
+from batch_gateway.wiring.intake import StoredObjects
+
+KEY, TOKEN = "the key of their system", "the token of their store"
+REQUESTED = str(EventType.BATCH_REQUESTED)
+
+
+class Door:
+    """Intake on a world's stores, over HTTP."""
+
+    def __init__(self, world: World, inbox) -> None:
+        rules = Rules.model_validate(
+            {
+                "sources": {
+                    "/them": {
+                        "tenant": TENANT,
+                        "keys": ["another key, 16 ch", KEY],
+                        "folders": [f"file://{inbox}/"],
+                    },
+                    "/store": {
+                        "tenant": TENANT,
+                        "token": TOKEN,
+                        "drops": [{"folder": "s3://bucket/in/", "endpoint": CHAT}],
+                    },
+                    "/other": {"tenant": "other", "keys": ["a key of the others"]},
+                }
+            }
+        )
+        self.world = world
+        intake = Intake(
+            metadata=world.metadata,
+            batches=BatchService(
+                metadata=world.metadata,
+                progress=world.scratch.progress,
+                announcer=world.announcer,
+                endings=world.endings,
+                clock=world.clock,
+                fence=timedelta(seconds=30),
+                strict=False,
+            ),
+            files=FileService(
+                metadata=world.metadata, files=world.files, clock=world.clock, api=Api()
+            ),
+            objects=StoredObjects(Settings()),
+            announcer=world.announcer,
+            clock=world.clock,
+        )
+        self.intake = intake
+        app = intake_app(
+            intake,
+            sources=rules.sources,
+            remember=timedelta(seconds=rules.remember_s),
+            clock=world.clock,
+            ready=self._ready,
+        )
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://intake")
+
+    async def _ready(self) -> None:
+        """Nothing to wait for."""
+
+    def event(self, data, *, id="1", source="/them", type=REQUESTED, key=KEY, **attributes):
+        given = {
+            "id": id,
+            "source": source,
+            "type": type,
+            "time": self.world.clock.now().isoformat(),
+            "datacontenttype": "application/json",
+            **attributes,
+        }
+        foreign = ForeignEvent(attributes=given, data=b"")
+        body = canonical(json.dumps(data).encode())
+        if key is not None:
+            given["gwsignature"] = signature(key.encode(), foreign, body)
+        return CloudEvent({k: v for k, v in given.items() if v is not None}, data)
+
+    async def send(self, event, mode=to_binary) -> int:
+        headers, body = mode(event)
+        answer = await self.http.post("/", headers=headers, content=body)
+        assert answer.content == b""
+        return answer.status_code
+
+    async def batches(self, tenant=TENANT):
+        page = await self.world.metadata.batches.list(TenantId(tenant), limit=50)
+        return list(page.items)
+
+    def rejections(self):
+        return [e for e in self.world.sink.events if e.type is EventType.BATCH_REJECTED]
+
+
+@pytest.fixture
+async def door(world, tmp_path):
+    (tmp_path / "inbox").mkdir()
+    door = Door(world, tmp_path / "inbox")
+    async with door.http:
+        yield door
+
+
+def inline(count=2, **changes):
+    return {
+        "requests": chat_lines(count),
+        "endpoint": CHAT,
+        "completion_window": "24h",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("mode", [to_binary, to_structured])
+async def test_inline_requests_become_a_batch_that_runs(door, world, mode):
+    assert await door.send(door.event(inline(metadata={"a": "b"})), mode) == 202
+
+    [batch] = await door.batches()
+    assert (batch.tenant, batch.metadata) == (TENANT, {"a": "b"})
+    assert batch.options["cause"] == {"source": "/them", "id": "1"}
+    [created] = [e for e in world.sink.take() if e.type is EventType.BATCH_CREATED]
+    assert created.data["cause"] == {"source": "/them", "id": "1"}
+    ended = await world.run(batch)
+    assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 2)
+
+
+async def test_a_batch_of_events_is_taken_event_by_event(door):
+    events = [json.loads(to_structured(door.event(inline(), id=str(n)))[1]) for n in range(3)]
+
+    answer = await door.http.post(
+        "/",
+        headers={"content-type": "application/cloudevents-batch+json; charset=utf-8"},
+        content=json.dumps(events),
+    )
+
+    assert answer.status_code == 202
+    assert len(await door.batches()) == 3
+
+
+async def test_the_same_event_makes_one_batch_even_when_that_is_deleted(door, world):
+    import asyncio
+
+    event = door.event(inline())
+    assert set(await asyncio.gather(*(door.send(event) for _ in range(5)))) == {202}
+    [batch] = await door.batches()
+    files = await world.metadata.files.list(TENANT, limit=50)
+    assert [file.id for file in files.items] == [batch.input_file_id]
+
+    await world.run(batch)
+    await world.metadata.batches.delete(TENANT, batch.id)
+    assert await door.send(event) == 202
+    assert await door.batches() == []
+    assert await door.send(door.event(inline(), id="2")) == 202
+    assert len(await door.batches()) == 1
+
+
+async def test_a_file_of_the_tenant_becomes_a_batch(door, world):
+    file = await world.upload(b"".join(json.dumps(c).encode() + b"\n" for c in chat_lines(1)))
+    asked = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "1h"}
+
+    assert await door.send(door.event(asked)) == 202
+
+    [batch] = await door.batches()
+    assert (batch.input_file_id, batch.completion_window) == (file.id, "1h")
+
+
+async def test_an_object_in_an_allowed_folder_is_copied(door, world, tmp_path):
+    path = tmp_path / "inbox" / "night" / "in.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b"".join(json.dumps(c).encode() + b"\n" for c in chat_lines(3)))
+    asked = {"object": f"file://{path}", "endpoint": CHAT, "completion_window": "24h"}
+
+    assert await door.send(door.event(asked)) == 202
+    path.unlink()
+
+    [batch] = await door.batches()
+    ended = await world.run(batch)
+    assert ended.counts.completed == 3
+    file = await world.metadata.files.get(TENANT, batch.input_file_id)
+    assert file.filename == "in.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        (inline(endpoint="/v1/nothing"), "endpoint"),
+        (inline(completion_window="soon"), "completion_window"),
+        (inline(requests=[]), "requests"),
+        (inline(input_file_id="file-1"), "requests"),
+        (inline(object="file:///x.jsonl"), "object"),
+        (inline(prio=1), None),
+        ({}, "input_file_id"),
+        (inline(requests=None, input_file_id="file-none"), "input_file_id"),
+        (inline(requests=None, object="file:///etc/passwd"), "object"),
+        (inline(requests=None, object="INBOX/../secret.jsonl"), "object"),
+        (inline(requests=None, object="INBOX/none.jsonl"), "object"),
+        (inline(requests=None, object="INBOX/empty.jsonl"), None),
+        (inline(requests=None, object="s3://elsewhere/in.jsonl"), "object"),
+        ("text", "body"),
+    ],
+)
+async def test_what_makes_no_batch_is_rejected_by_an_event(door, world, tmp_path, asked, param):
+    inbox = tmp_path / "inbox"
+    (inbox / "empty.jsonl").touch()
+    (tmp_path / "secret.jsonl").write_text("{}\n")
+    if isinstance(asked, dict) and str(asked.get("object", "")).startswith("INBOX"):
+        asked = {**asked, "object": asked["object"].replace("INBOX", f"file://{inbox}")}
+
+    assert await door.send(door.event(asked)) == 202
+    assert await door.send(door.event(asked)) == 202
+
+    assert await door.batches() == []
+    first, second = door.rejections()
+    assert first.id == second.id
+    assert first.data["cause"] == {"source": "/them", "id": "1"}
+    assert first.data["reason"]["param"] == param
+    assert first.data["reason"]["message"]
+    assert (await world.metadata.files.list(TENANT, limit=9)).items == []
+
+
+async def test_a_rejection_waits_for_the_broker(door, world):
+    world.sink.away = True
+    assert await door.send(door.event({})) == 202
+    world.sink.away = False
+    world.clock.ahead = timedelta(minutes=1)
+
+    await world.janitor.sweep()
+
+    assert len(door.rejections()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": None},
+        {"key": "a key of the others"},
+        {"source": "/stranger"},
+        {"source": "/other"},
+        {"gwsignature": "0" * 64, "key": None},
+        {"gwtoken": TOKEN, "key": None},
+        {"gwtoken": TOKEN, "source": "/store", "key": None},  # a store cannot ask for anything
+    ],
+)
+async def test_who_is_not_known_is_refused(door, changes):
+    assert await door.send(door.event(inline(), **changes)) == 400
+
+    assert await door.batches() == []
+    assert door.rejections() == []
+
+
+async def test_a_source_asks_for_its_own_tenant(door):
+    event = door.event(inline(), source="/other", key="a key of the others")
+
+    assert await door.send(event) == 202
+
+    assert await door.batches() == []
+    assert len(await door.batches("other")) == 1
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [(timedelta(days=7, minutes=1), "too old"), (timedelta(minutes=-6), "from the future")],
+)
+async def test_an_event_is_refused_beyond_the_time_that_ids_are_kept(door, world, ahead, said):
+    event = door.event(inline())
+    world.clock.ahead = ahead
+
+    assert await door.send(event) == 202
+
+    [rejected] = door.rejections()
+    assert said in rejected.data["reason"]["message"]
+    assert await door.batches() == []
+
+
+async def test_an_id_is_kept_for_as_long_as_its_event_is_taken(door, world):
+    event = door.event(inline())
+    await door.send(event)
+    [batch] = await door.batches()
+    await world.run(batch)
+    await world.metadata.batches.delete(TENANT, batch.id)
+
+    world.clock.ahead = timedelta(days=6, hours=23)
+    await world.janitor.sweep()
+    assert await door.send(event) == 202
+    assert await door.batches() == []
+    world.clock.ahead = timedelta(days=7, hours=2)
+    await world.janitor.sweep()
+    assert await door.send(event) == 202
+    assert await door.batches() == []
+
+
+async def test_without_a_time_an_event_could_be_repeated_for_ever(door):
+    headers, body = to_binary(door.event(inline()))
+    foreign = ForeignEvent(attributes={"id": "1", "source": "/them", "type": REQUESTED}, data=b"")
+    del headers["ce-time"]
+    headers["ce-gwsignature"] = signature(KEY.encode(), foreign, body)
+
+    answer = await door.http.post("/", headers=headers, content=body)
+
+    assert answer.status_code == 202
+    assert "needs the time" in door.rejections()[0].data["reason"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        ({}, b"{}"),
+        ({"content-type": "application/cloudevents+json"}, b"{"),
+        ({"content-type": "application/cloudevents+json"}, b'{"specversion": "1.0", "id": 1.5}'),
+        ({"content-type": "application/cloudevents+json"}, b'{"specversion": "0.3"}'),
+        ({"content-type": "application/cloudevents-batch+json"}, b"{}"),
+        ({"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/them"}, b""),
+        ({"ce-specversion": "1.0", "ce-id": "%FF", "ce-source": "/t", "ce-type": "t"}, b""),
+    ],
+)
+async def test_what_is_no_event_is_refused(door, headers, content):
+    answer = await door.http.post("/", headers=headers, content=content)
+
+    assert (answer.status_code, answer.content) == (400, b"")
+
+
+async def test_a_store_that_is_away_is_tried_again(door, world, monkeypatch):
+    from batch_gateway.core.errors import Unavailable
+
+    async def away(*_, **__):
+        raise Unavailable("the database is away")
+
+    monkeypatch.setattr(world.metadata.causes, "find", away)
+
+    assert await door.send(door.event(inline())) == 503
+
+
+# Object stores --------------------------------------------------------------------------------
+
+
+class Objects:
+    def __init__(self, **objects) -> None:
+        self.objects = objects
+
+    async def read(self, uri):
+        yield self.objects[uri]
+
+
+LINES = b"".join(json.dumps(line).encode() + b"\n" for line in chat_lines(2))
+
+
+def created(*keys):
+    return {
+        "Records": [
+            {
+                "eventName": "s3:ObjectCreated:Put",
+                "eventTime": None,
+                "s3": {
+                    "bucket": {"name": "bucket"},
+                    "object": {"key": key, "eTag": "e", "sequencer": "16"},
+                },
+            }
+            for key in keys
+        ]
+    }
+
+
+@pytest.fixture
+def bucket(door):
+    objects = {f"s3://bucket/in/{name}.jsonl": LINES for name in "ab"}
+    door.intake._objects = Objects(**objects)
+    return door
+
+
+async def test_new_objects_under_a_prefix_become_batches(bucket):
+    keys = ["in/a.jsonl", "in/b.jsonl", "in/readme.txt", "out/c.jsonl"]
+    event = bucket.event(
+        created(*keys), source="/store", type="s3:ObjectCreated:Put", key=None, gwtoken=TOKEN
+    )
+
+    for _ in range(2):
+        assert await bucket.send(event) == 202
+
+    batches = await bucket.batches()
+    assert len(batches) == 2
+    assert {batch.endpoint for batch in batches} == {CHAT}
+    assert bucket.rejections() == []
+
+
+async def test_a_store_may_post_its_own_notification_with_its_token(bucket, world):
+    notice = created("in/a.jsonl")
+    notice["Records"][0]["eventTime"] = world.clock.now().isoformat()
+    for token, status in ((TOKEN, 202), (TOKEN, 202), ("wrong", 400)):
+        answer = await bucket.http.post(
+            "/", json=notice, headers={"authorization": f"Bearer {token}"}
+        )
+        assert answer.status_code == status
+
+    assert len(await bucket.batches()) == 1
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x"])
+async def test_a_store_without_its_token_is_refused(bucket, token):
+    event = bucket.event(created("in/a.jsonl"), source="/store", type="s3", key=None, gwtoken=token)
+
+    assert await bucket.send(event) == 400
+    assert await bucket.batches() == []
