@@ -21,7 +21,6 @@ from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.execute.watch import Lookout
-from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.milestones import Milestones, Watches
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import Routes
