@@ -47,7 +47,7 @@ class PartLine(msgspec.Struct, array_like=True):
     ok: bool | None  # True: for the output file; False: for the error file; None: only a note
     tokens: tuple[
         int, int, int, int
-    ]  # input, cached, output, reasoning; a note's: attempts, 0, 0, 0
+    ]  # input, cached, output, reasoning; a note's: attempts, deaths, 0, 0
     result: msgspec.Raw
     saved: int = 0  # tokens that this result would have cost, had it not been another line's too
 
@@ -200,9 +200,11 @@ def not_answered(
     return PartLine(line=line, ok=False, tokens=NO_TOKENS, result=msgspec.Raw(_encode(result)))
 
 
-def attempted(line: int, attempts: int) -> PartLine:
-    """A note that ``line`` has no result yet after ``attempts`` calls."""
-    return PartLine(line=line, ok=None, tokens=(attempts, 0, 0, 0), result=msgspec.Raw(b"null"))
+def attempted(line: int, attempts: int, deaths: int = 0) -> PartLine:
+    """A note that ``line`` has no result yet after ``attempts`` calls, and that, unless another
+    note or a result follows, ``deaths`` workers died while it was in flight."""
+    tokens = (attempts, deaths, 0, 0)
+    return PartLine(line=line, ok=None, tokens=tokens, result=msgspec.Raw(b"null"))
 
 
 def tokens_of(body: bytes) -> tuple[int, int, int, int]:

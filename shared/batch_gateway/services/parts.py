@@ -31,6 +31,7 @@ class Results:
         self.lines: dict[int, bytes] = {}
         self.failed: set[int] = set()  # of those lines, the ones for the error file
         self.attempts: dict[int, int] = {}  # calls made for lines without a result
+        self.deaths: dict[int, int] = {}  # of workers while these lines were in flight
         self.tally = Tally()
 
     def add(self, content: bytes) -> None:
@@ -38,7 +39,7 @@ class Results:
         for raw in content.splitlines(keepends=True):
             line = decode_part_line(raw)
             if line.ok is None:
-                self.attempts[line.line] = line.tokens[0]
+                self.attempts[line.line], self.deaths[line.line] = line.tokens[:2]
             elif line.line not in self.lines:
                 self.lines[line.line] = raw
                 if not line.ok:

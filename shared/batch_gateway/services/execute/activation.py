@@ -159,7 +159,7 @@ class Activation:
 
     async def _lease_one(self) -> bool:
         """Lease a shard of a model that has slots to spare; False when there is none."""
-        if len(self._holdings) >= self._rules.max_leases:
+        if len(self._holdings) >= self._rules.max_leases or self._suspicious:
             return False
         if not self._holdings and await self._generation_age() is None:
             return False  # somebody is filling the queue again
@@ -175,7 +175,16 @@ class Activation:
         if not self._pools.add(holding, self._group):
             holding.stopped = True  # routes changed since it was planned: leave it to others
         self._advanced(holding)
+        if holding.suspicious:
+            for other in self._holdings:
+                if other is not holding:  # to be worked on elsewhere meanwhile
+                    other.stopped = True
+                    self._advanced(other)
         return True
+
+    @property
+    def _suspicious(self) -> bool:
+        return any(holding.suspicious for holding in self._holdings)
 
     def _stop_overdue(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -210,7 +219,7 @@ class Activation:
 
     def _advanced(self, holding: Holding) -> None:
         """A holding has changed: close it when it is finished, or stopped and at rest."""
-        if holding.buffered >= self._rules.flush_results:
+        if holding.buffered >= self._rules.flush_results or holding.to_note():
             self._flush_now.set()
         if holding.closing or self._crashed:
             return
@@ -288,8 +297,9 @@ class Activation:
         while True:
             await signal_or(self._flush_now, self._rules.flush_interval_s)
             for holding in list(self._holdings):
-                if holding.buffered and not holding.closing:
+                if (holding.buffered or holding.to_note()) and not holding.closing:
                     await self._custody.flush(holding)
+                    self._pools.fill()
 
     async def _keep_registered(self) -> None:
         while True:

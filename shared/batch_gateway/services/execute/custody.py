@@ -15,7 +15,7 @@ from batch_gateway import meters
 from batch_gateway.core.errors import BatchGatewayError, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import ActivationId, ShardId
-from batch_gateway.core.lines import decode_shard_line
+from batch_gateway.core.lines import ShardLine, decode_shard_line, not_answered
 from batch_gateway.core.model import Closed, Lease, Tally, Ticket
 from batch_gateway.core.tracing import trace_id
 from batch_gateway.ports.clock import Clock
@@ -23,13 +23,15 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Progress, ShardQueue
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.execute.holding import Holding
+from batch_gateway.services.execute.holding import Holding, starting
 from batch_gateway.services.milestones import Watch
 from batch_gateway.services.parts import read_blob, read_recorded, write_part
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)
+
+_DEATHS = 3  # of workers with a line in flight: once among others, then twice alone
 
 
 class Custody:
@@ -100,11 +102,14 @@ class Custody:
             ticket,
             (line for line in lines if line.line not in done.lines),
             attempts=done.attempts,
+            deaths=done.deaths,
             tally=done.tally,
             passed=passed,
             most_buffered=4 * self._rules.flush_results,
             stop_at=loop.time() + (lease.deadline - self._clock.now()).total_seconds(),
         )
+        for line in holding.take_poison(_DEATHS):
+            self._write_off(holding, line)
         logger.info(
             "Leased %s: %d of %d lines to do",
             shard.id,
@@ -113,6 +118,23 @@ class Custody:
             extra={"action": "leased", **_log(holding)},
         )
         return holding
+
+    def _write_off(self, holding: Holding, line: ShardLine) -> None:
+        """A line that took every worker down with it is not tried again."""
+        logger.error(
+            "Line %d of %s has killed its workers and is not tried again",
+            line.line,
+            holding.lease.shard.batch,
+            extra={"action": "poison", "line": line.line, **_log(holding)},
+        )
+        result = not_answered(
+            holding.lease.shard.batch,
+            line.line,
+            line.custom_id,
+            code="worker_crashed",
+            message="Two workers died while this request was the only one they were working on.",
+        )
+        holding.write_off(result)
 
     def _passed(self, lease: Lease) -> Mapping[str, str]:
         """Headers that calls carry on. Raises Unavailable while they cannot be opened."""
@@ -129,8 +151,9 @@ class Custody:
         buffer starts no more lines.
         """
         async with holding.writing:
+            to_note = holding.to_note()
             try:
-                await self._write(holding, holding.take_buffer())
+                await self._write(holding, [*holding.take_buffer(), *starting(to_note)])
             except Temporary as error:
                 logger.warning(
                     "Results wait for the file store: %s",
@@ -138,6 +161,8 @@ class Custody:
                     extra={"action": "flush", **_log(holding)},
                 )
                 return
+            for work in to_note:
+                work.noted = True
         try:
             await self._progress.report(holding.lease.shard.id, holding.tally, 4 * self._ttl)
         except Temporary as error:

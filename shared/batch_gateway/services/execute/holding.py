@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from batch_gateway.core.lines import PartLine, ShardLine, attempted, copied, encode_part_line
 from batch_gateway.core.model import Lease, Part, Tally, Ticket
@@ -16,6 +17,9 @@ ELSEWHERE_S = 2.0
 """How long a line that failed at one replica is kept for the others, after its pause."""
 UNREST_S = 60.0
 """How long a line that was aborted for users waits for calm at most."""
+
+
+_AHEAD = 64  # lines that are noted before they are started: so many are suspected after a death
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +36,8 @@ class Work:
     started_at: float = 0.0  # loop.time() of its present call
     aborts: int = 0  # calls that were aborted because users waited
     aborting: bool = False  # the present one is
+    deaths: int = 0  # of earlier workers while it was in flight
+    noted: bool = False  # a stored note says that it may be in flight
 
     def shuns(self, pool: str, now: float) -> bool:
         return pool == self.failed_at and now < self.failed_until
@@ -42,6 +48,11 @@ class Holding:
 
     Finished lines collect in a buffer until they are flushed as a part. Where several pools serve
     the model, a line that failed in one is kept for the others for some seconds.
+
+    *Poison* is a line that kills its worker. To find it, a shard that was leased before is worked
+    on warily: some lines at a time are noted in a part before they may be started. A note that
+    neither a result nor another note follows tells the next holder that its worker died with this
+    line in flight: such *suspects* are run one at a time, alone, before all others.
     """
 
     def __init__(
@@ -50,15 +61,17 @@ class Holding:
         ticket: Ticket,
         lines: Iterable[ShardLine],
         *,
-        attempts: dict[int, int],
+        attempts: Mapping[int, int],
+        deaths: Mapping[int, int],
         tally: Tally,
         passed: Mapping[str, str],
         most_buffered: int,
         stop_at: float,
     ) -> None:
-        """``lines`` are those without a result; ``tally`` is that of the shard's recorded parts;
-        ``passed`` are headers of the client's that calls carry on; no call goes on beyond
-        ``stop_at`` (``loop.time()``), the batch's deadline."""
+        """``lines`` are those without a result, ``attempts`` and ``deaths`` what notes say of them
+        by number; ``tally`` is that of the shard's recorded parts; ``passed`` are headers of the
+        client's that calls carry on; no call goes on beyond ``stop_at`` (``loop.time()``), the
+        batch's deadline."""
         self.lease = lease
         self.ticket = ticket
         self.deadline: datetime = lease.deadline
@@ -72,10 +85,15 @@ class Holding:
         self.stopped = False  # no line is started any more
         self.closing = False  # on its way out: finished, handed back or lost
         self.writing = asyncio.Lock()  # one part at a time
-        self._pending = deque(Work(self, line, attempts.get(line.line, 0)) for line in lines)
-        self._copies = {
-            work.line.line: work.line.copies for work in self._pending if work.line.copies
-        }
+        self._wary = lease.shard.epoch > 1
+        works = [
+            Work(self, line, attempts.get(line.line, 0), deaths=deaths.get(line.line, 0))
+            for line in lines
+        ]
+        works.sort(key=lambda work: -work.deaths)
+        self._pending = deque(works)
+        self._suspects = {work.line.line for work in works if work.deaths}
+        self._copies = {work.line.line: work.line.copies for work in works if work.line.copies}
         self._aborted: deque[tuple[float, Work]] = deque()  # with loop.time() of the abort
         self._waiting: list[tuple[float, int, Work]] = []  # heap by the time to try again
         self._running = 0
@@ -99,13 +117,26 @@ class Holding:
     def buffered(self) -> int:
         return len(self._buffer)
 
+    @property
+    def suspicious(self) -> bool:
+        """Has suspects: nothing else may be in flight in this process beside one of them."""
+        return bool(self._suspects)
+
     def startable(self, now: float, pool: str, *, calm: bool) -> int:
         """Lines that ``take`` would give."""
-        if self.stopped or len(self._buffer) >= self._most_buffered:
+        if not self._startable():
             return 0
         due = sum(at <= now and not work.shuns(pool, now) for at, _, work in self._waiting)
         again = len(self._aborted) if self._again(now, calm=calm) else 0
-        return len(self._pending) + due + again
+        if not self._wary:
+            return len(self._pending) + due + again
+        noted = sum(work.noted for work in islice(self._pending, _AHEAD))
+        return min(noted + due + again, 1) if self._suspects else noted + due + again
+
+    def _startable(self) -> bool:
+        if self._suspects and self._running:
+            return False
+        return not self.stopped and len(self._buffer) < self._most_buffered
 
     def take(self, now: float, pool: str, *, calm: bool) -> Work | None:
         """The next line for ``pool`` at ``now`` (``loop.time()``).
@@ -113,13 +144,13 @@ class Holding:
         One whose pause is over, else one that was aborted, else the next of the plan. Aborted ones
         wait until it is ``calm``: they would only be aborted again.
         """
-        if self.stopped or len(self._buffer) >= self._most_buffered:
+        if not self._startable():
             return None
         work = self._due(now, pool) if self._waiting else None
         if work is None and self._again(now, calm=calm):
             work = self._aborted.popleft()[1]
         if work is None:
-            if not self._pending:
+            if not self._pending or (self._wary and not self._pending[0].noted):
                 return None
             work = self._pending.popleft()
         self._running += 1
@@ -168,6 +199,22 @@ class Holding:
     def record(self, result: PartLine) -> None:
         """A line is finished, and with it those that are the same: all of them in one part."""
         self._running -= 1
+        self._suspects.discard(result.line)
+        self._keep(result)
+
+    def take_poison(self, deaths: int) -> list[ShardLine]:
+        """Lines that so many workers died over: to be written off, not started."""
+        found = []
+        while self._pending and self._pending[0].deaths >= deaths:
+            found.append(self._pending.popleft().line)
+        return found
+
+    def write_off(self, result: PartLine) -> None:
+        """A line is finished without having been started."""
+        self._suspects.discard(result.line)
+        self._keep(result)
+
+    def _keep(self, result: PartLine) -> None:
         batch = self.lease.shard.batch
         copies = self._copies.get(result.line, ())
         for one in (result, *(copied(batch, result, *copy) for copy in copies)):
@@ -183,15 +230,31 @@ class Holding:
         """Undo ``take_buffer`` after a failed write."""
         self._buffer = lines + self._buffer
 
+    def to_note(self) -> list[Work]:
+        """Lines that a note must tell of before they may be started; none: there is time."""
+        if not self._wary or self.stopped or (self._suspects and self._running):
+            return []
+        ahead = list(islice(self._pending, 1 if self._suspects else _AHEAD))
+        found = [work for work in ahead if not work.noted]
+        return found if 2 * len(found) > len(ahead) else []
+
     def notes(self) -> list[bytes]:
-        """How often unfinished lines were tried, so that the next holder counts on."""
+        """What is known of unfinished lines, for the next holder: none of them is in flight."""
         waiting = (work for _, _, work in self._waiting)
         stopped = (work for _, work in self._aborted)
         return [
-            encode_part_line(attempted(work.line.line, work.attempts))
+            encode_part_line(attempted(work.line.line, work.attempts, work.deaths))
             for work in (*self._pending, *stopped, *waiting)
-            if work.attempts
+            if work.attempts or work.deaths or work.noted
         ]
+
+
+def starting(works: Iterable[Work]) -> list[bytes]:
+    """Notes that stand if the worker dies before anything follows them."""
+    return [
+        encode_part_line(attempted(work.line.line, work.attempts, work.deaths + 1))
+        for work in works
+    ]
 
 
 def _headers(lease: Lease, passed: Mapping[str, str]) -> dict[str, str]:

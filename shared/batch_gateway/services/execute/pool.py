@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from operator import itemgetter
 
 from batch_gateway import meters
 from batch_gateway.core.limits import Observation, Signal
@@ -41,10 +42,12 @@ class Pool:
         stop_calls_at: float,
         aborting: Aborting,
         advanced: Callable[[Holding], None],
+        allowed: Callable[[Holding], bool],
     ) -> None:
         """``route`` is one of those that share the pool; ``most``: calls in flight at most;
         ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``aborting`` chooses
-        what is aborted when users wait; ``advanced`` hears of each change of a holding."""
+        what is aborted when users wait; ``advanced`` hears of each change of a holding;
+        ``allowed`` says whether a line of it may be started now."""
         self.route = route
         self.circuit = circuit
         self.holdings: list[Holding] = []
@@ -58,6 +61,7 @@ class Pool:
         self._stop_calls_at = stop_calls_at
         self._aborting = aborting
         self._advanced = advanced
+        self._allowed = allowed
         self._runners: dict[asyncio.Task[None], Work | None] = {}
         self._seen = Observation()  # since the last report
         self._aborted = 0  # since the last report
@@ -80,6 +84,11 @@ class Pool:
         return len(self._runners)
 
     @property
+    def calls(self) -> int:
+        """Calls in flight; a runner between two of them makes none."""
+        return sum(work is not None for work in self._runners.values())
+
+    @property
     def load(self) -> float:
         """Calls in flight for its weight among other replicas."""
         return len(self._runners) / self.route.replica.weight
@@ -88,6 +97,11 @@ class Pool:
     def shut(self) -> bool:
         """The calendar allows no call now."""
         return self.bound == 0
+
+    @property
+    def usable(self) -> bool:
+        """The endpoint takes calls now, as far as we know."""
+        return self.circuit.closed and not self.shut
 
     @property
     def left(self) -> int:
@@ -102,11 +116,7 @@ class Pool:
     @property
     def hungry(self) -> bool:
         """Less than one round of lines is left for the slots granted, if they can be used."""
-        return (
-            self.circuit.closed
-            and not self.shut
-            and self.left < max(1, min(self.grant, self._most))
-        )
+        return self.usable and self.left < max(1, min(self.grant, self._most))
 
     @property
     def starved(self) -> bool:
@@ -182,8 +192,9 @@ class Pool:
     def lower(self, bound: int | None) -> None:
         """The endpoint takes ``bound`` calls from now on: the youngest beyond that are aborted."""
         if bound is not None and (self.bound is None or bound < self.bound):
-            for runner in list(self._runners)[bound:]:
-                runner.cancel()
+            running = [(work.started_at, task) for task, work in self._runners.items() if work]
+            for _, task in sorted(running, key=itemgetter(0))[bound:]:
+                task.cancel()
         self.bound = bound
 
     def abort(self, holding: Holding | None = None) -> list[asyncio.Task[None]]:
@@ -208,6 +219,8 @@ class Pool:
         if self.closed or self.shut or now < self._paused_until or not self.circuit.allows(now):
             return None
         for holding in self.holdings:
+            if not self._allowed(holding):
+                continue
             if (work := holding.take(now, self.route.pool, calm=self._aborting.calm)) is not None:
                 work.trial = self.circuit.start()
                 return work

@@ -67,6 +67,7 @@ class Pools:
         self._memory_lost = memory_lost
         self._pools: dict[str, Pool] = {}
         self._watches: dict[str, tuple[Watch, asyncio.Task[None]]] = {}
+        self._suspicious: list[Holding] = []
         self._sync_now = asyncio.Event()
         self._synced_at = asyncio.get_running_loop().time()
         self._woke_at = 0.0
@@ -82,7 +83,7 @@ class Pools:
         self._group = group
         if not self._attach(holding):
             return False
-        self._fill()
+        self.fill()
         if not any(pool.in_use for pool in self._of(holding)):
             self._sync_now.set()
         return True
@@ -90,12 +91,16 @@ class Pools:
     def remove(self, holding: Holding) -> None:
         for pool in self:
             pool.detach(holding)
+        if holding in self._suspicious:
+            self._suspicious.remove(holding)
 
     def _attach(self, holding: Holding) -> bool:
         routes = self._routes.routes(holding.lease.shard.model)
         holding.pools = len(routes)
         for route in routes:
             self._pool(route).attach(holding, route)
+        if holding.suspicious:
+            self._suspicious.append(holding)
         return bool(routes)
 
     def _pool(self, route: Route) -> Pool:
@@ -109,14 +114,23 @@ class Pools:
                 stop_calls_at=self._stop_calls_at,
                 aborting=self._aborting,
                 advanced=self._advanced,
+                allowed=self._allowed,
             )
             pool.bound = route.endpoint.bound(self._clock.now())
         return pool
 
+    def _allowed(self, holding: Holding) -> bool:
+        """Whether a line of ``holding`` may be started: a suspect has the process for itself."""
+        while self._suspicious and not self._suspicious[0].suspicious:
+            self._suspicious.pop(0)
+        if not self._suspicious:
+            return True
+        return holding is self._suspicious[0] and not any(pool.calls for pool in self)
+
     def _of(self, holding: Holding) -> list[Pool]:
         return [pool for pool in self if holding in pool.holdings]
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """Start what can be started; of several pools always in the one with the least load."""
         able = list(self)
         while able:
@@ -202,8 +216,8 @@ class Pools:
             raise
         for name, grant in grants.items():
             self._pools[name].granted(grant)
-            self._watch(name, mine=grant.watch and not self._pools[name].shut)
-        self._fill()
+            self._watch(name, mine=grant.watch and self._pools[name].usable)
+        self.fill()
         if any(grant.generation is None for grant in grants.values()):
             await self._memory_lost()
         now = asyncio.get_running_loop().time()

@@ -1,0 +1,144 @@
+"""Lines that kill their worker: found, reported, and the rest goes on."""
+
+import asyncio
+import json
+import os
+import signal
+
+from fixtures.worker import spawn_worker
+from fixtures.world import chat_lines
+
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.settings import Execution, Planning, Watching
+
+RULES = Execution(
+    lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, flush_interval_s=0.1, slot_ttl_s=1
+)
+UNWATCHED = Watching(probe=False)
+
+
+class Killer:
+    """Endpoint behaviour: a request that names the poison kills the worker that sent it."""
+
+    def __init__(self) -> None:
+        self.worker: asyncio.subprocess.Process | None = None
+        self.alone: list[bool] = []  # whether the poison was the only request, at each death
+        self.endpoint = None
+
+    async def __call__(self, arrival):
+        if b"POISON" not in arrival.body:
+            await asyncio.sleep(0.02)
+            return
+        self.alone.append(self.endpoint.open == 1)
+        os.kill(self.worker.pid, signal.SIGKILL)
+
+
+async def reclaimed(world):
+    """Wait until what a dead worker held is ready again."""
+    async with asyncio.timeout(20):
+        while (await world.scratch.queue.depth()).leased:
+            await asyncio.sleep(0.1)
+            await world.janitor.sweep()
+
+
+async def run_through(world, killer, sink, batch, *, workers):
+    """Start worker after worker, as a platform does, until the batch is executed."""
+    deaths = 0
+    for _ in range(workers):
+        killer.worker = await spawn_worker(world, sink=sink)
+        deaths += await killer.worker.wait() == -signal.SIGKILL
+        await reclaimed(world)
+        if (await world.reload(batch)).assemblable:
+            break
+    return deaths
+
+
+async def test_a_line_that_kills_its_workers_is_reported_and_the_rest_goes_on(
+    make_world, start_endpoint
+):
+    killer, sink = Killer(), await start_endpoint()
+    killer.endpoint = await start_endpoint()
+    killer.endpoint.answer = killer
+    world = make_world(watching=UNWATCHED, execution=RULES, planning=Planning(shard_lines=20))
+    world.inference_url = killer.endpoint.url
+    lines = chat_lines(60)
+    lines[25]["body"]["messages"][1]["content"] = "POISON"
+    batch = await world.submit(lines)
+    await world.planner.plan(batch.id)
+
+    deaths = await run_through(world, killer, sink.url, batch, workers=6)
+
+    await world.assembler.assemble(batch.id)
+    batch = await world.reload(batch)
+    output, errors = await world.results(batch)
+    assert batch.status is BatchStatus.COMPLETED
+    assert (len(output), len(errors)) == (59, 1)
+    assert errors[0]["custom_id"] == "line-26"
+    assert errors[0]["response"] is None
+    assert errors[0]["error"] == {
+        "code": "worker_crashed",
+        "message": "Two workers died while this request was the only one they were working on.",
+    }
+    assert deaths == 4  # once unawares, once among suspects, twice alone
+    assert killer.alone[2:] == [True, True]
+
+
+async def test_a_worker_that_dies_for_another_reason_accuses_nobody(make_world, start_endpoint):
+    endpoint = await start_endpoint()
+
+    async def slow(arrival):
+        await asyncio.sleep(0.02)
+
+    endpoint.answer = slow
+    world = make_world(watching=UNWATCHED, execution=RULES)
+    world.inference_url = endpoint.url
+    batch = await world.submit(chat_lines(60))
+    await world.planner.plan(batch.id)
+
+    for _ in range(3):
+        seen = len(endpoint.arrivals)
+        working = asyncio.create_task(world.work())
+        while len(endpoint.arrivals) < seen + 10:
+            await asyncio.sleep(0.01)
+        working.cancel()  # nothing is handed back
+        await asyncio.wait([working])
+        await reclaimed(world)
+    await world.work()
+
+    batch = await world.reload(batch)
+    assert (batch.counts.completed, batch.counts.failed) == (60, 0)
+
+
+async def test_lines_that_were_handed_back_are_no_suspects(make_world, start_endpoint):
+    endpoint = await start_endpoint()
+
+    async def slow(arrival):
+        await asyncio.sleep(0.2)
+
+    endpoint.answer = slow
+    batch = None
+    for _ in range(4):  # each activation has to stop in the midst of its calls
+        world = make_world(
+            watching=UNWATCHED,
+            execution=Execution(term_grace_s=0.01, flush_interval_s=0.05, soft_budget_s=20),
+        )
+        world.inference_url = endpoint.url
+        if batch is None:
+            batch = await world.submit(chat_lines(60))
+            await world.planner.plan(batch.id)
+        seen = len(endpoint.arrivals)
+        working = asyncio.create_task(world.work())
+        while len(endpoint.arrivals) == seen:
+            await asyncio.sleep(0.01)
+        world.stopping.set()
+        await working
+
+    endpoint.answer = None
+    world = make_world(watching=UNWATCHED)
+    world.inference_url = endpoint.url
+    await world.work()
+
+    assert (await world.reload(batch)).counts.completed == 60
+    assert endpoint.most_open > 1
+    ids = [json.loads(arrival.body)["messages"][1]["content"] for arrival in endpoint.arrivals]
+    assert len(set(ids)) == 60
