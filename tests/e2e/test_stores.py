@@ -1,8 +1,11 @@
 """The same job on every kind of store: what one machine has, and what a cluster has."""
 
+import json
+
 import pytest
-from fixtures.gateway import CHAT, chat_lines, custom_ids, encoded
+from fixtures.gateway import CHAT, chat_lines, custom_ids, encoded, read_results
 from fixtures.redis import redis62_server, valkey_server
+from openai.types import Batch
 
 pytestmark = pytest.mark.e2e
 
@@ -41,6 +44,20 @@ async def assert_the_job_is_done(gateway):
     output, errors = await gateway.results(cancelled)
     assert cancelled.status == "cancelled"
     assert len(output) + len(errors) == 300
+    await assert_the_rest_is_done(gateway, cancelled, output)
+
+
+async def assert_the_rest_is_done(gateway, cancelled, before):
+    """A retry, its results read while it runs."""
+    await gateway.configure(ttft_ms=10)
+    retry = await gateway.client.post(f"/batches/{cancelled.id}/retry", cast_to=Batch)
+    given = await read_results(gateway.client, retry.id)
+    output, errors = await gateway.results(await gateway.ended(retry))
+
+    assert errors == []
+    assert custom_ids(output) == [f"line-{n}" for n in range(1, 301)]
+    assert sorted(map(json.dumps, given)) == sorted(map(json.dumps, output))
+    assert all(line in output for line in before)
 
 
 @pytest.mark.postgres

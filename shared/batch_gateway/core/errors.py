@@ -8,6 +8,7 @@
         ├── InvalidRequest    the client's fault; becomes OpenAI's error envelope
         ├── NotFound          no such thing, or another tenant's
         ├── Conflict          not allowed in the present state
+        ├── OverQuota         the tenant would have more than he may
         └── Corrupt           stored bytes are not what was recorded
 
 Drivers' exceptions are translated in the adapters (``raise ... from``). Losing a race is not an
@@ -54,6 +55,15 @@ class NotFound(Permanent):
 
 class Conflict(Permanent):
     """Not allowed in the present state."""
+
+
+class OverQuota(Permanent):
+    """The tenant would have more than he may: ``limit`` is the most of ``name`` (``Quotas``)."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(f"the quota of {limit} {name} is exceeded")
+        self.name = name
+        self.limit = limit
 
 
 class Corrupt(Permanent):

@@ -25,6 +25,7 @@ from batch_gateway.core.model import (
     Shard,
     Usage,
 )
+from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
 from batch_gateway.core.requested import Cause
 from batch_gateway.ports.causes import CauseRows
 from batch_gateway.ports.dead_letters import DeadLetterRows
@@ -68,9 +69,19 @@ class Backlog:
     open_batches: Mapping[TenantId, int]  # that have not ended, by tenant
 
 
+class Accounts(Protocol):
+    """What each tenant has. It changes in the very transactions that add to it or take from it.
+
+    Where a method takes ``quotas``, it raises OverQuota, and changes nothing, when the tenant would
+    have more than that of what it adds. However many call at once, the sum never goes beyond.
+    """
+
+    async def get(self, tenant: TenantId) -> Account: ...
+
+
 class FileRows(Protocol):
-    async def add(self, file: File) -> None:
-        """Raises Conflict when the id is taken."""
+    async def add(self, file: File, *, quotas: Quotas = NO_QUOTAS) -> None:
+        """Raises Conflict when the id is taken; OverQuota."""
         ...
 
     async def get(self, tenant: TenantId, file: FileId) -> File | None:
@@ -100,11 +111,17 @@ class FileRows(Protocol):
 
 class BatchRows(Protocol):
     async def create(
-        self, batch: Batch, events: Sequence[Event], *, cause: Cause | None = None
+        self,
+        batch: Batch,
+        events: Sequence[Event],
+        *,
+        cause: Cause | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
-        """Also records the event that asked for it. Raises Conflict when the id or cause is taken.
+        """Also records the event that asked for it.
 
-        The cause's age counts from the batch's creation.
+        The cause's age counts from the batch's creation. Raises Conflict when the id or cause is
+        taken; OverQuota.
         """
         ...
 
@@ -149,6 +166,7 @@ class BatchRows(Protocol):
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Batch | None:
         """validating -> in_progress with all ``shards``, unless it has an ending.
 
@@ -157,7 +175,7 @@ class BatchRows(Protocol):
         When none is open the batch moves on to finalizing at once (both timestamps set); the
         caller then announces it as executed. ``open_shards``, ``counts.total`` and ``model`` are
         set, and ``options`` replaced unless None. ``events`` are written only when this call did
-        it.
+        it. All ``total`` requests are queued until the batch has ended. Raises OverQuota.
         """
         ...
 
@@ -328,6 +346,9 @@ class Outbox(Protocol):
 
 class MetadataStore(Protocol):
     """All aggregates on one database."""
+
+    @property
+    def accounts(self) -> Accounts: ...
 
     @property
     def files(self) -> FileRows: ...

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart
 
 
@@ -33,12 +34,18 @@ class UploadRows(Protocol):
         ...
 
     async def complete(
-        self, tenant: TenantId, upload: UploadId, file: File, *, receipt: str
+        self,
+        tenant: TenantId,
+        upload: UploadId,
+        file: File,
+        *,
+        receipt: str,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Upload | None:
         """pending -> completed, with the row of the ``file`` that it became; drops its parts.
 
         None when it is not pending. Its expiry is the caller's to judge: what was asked for in
-        time may take longer. Raises Conflict when the file's id is taken.
+        time may take longer. Raises Conflict when the file's id is taken; OverQuota.
         """
         ...
 

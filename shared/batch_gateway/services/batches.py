@@ -17,6 +17,7 @@ from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, TenantId, batch_id
 from batch_gateway.core.lifecycle import told
 from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.requested import Cause
 from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS
 from batch_gateway.core.window import parse_window
@@ -64,8 +65,10 @@ class BatchService:
         fence: timedelta,
         strict: bool,
         passing: PassedHeaders | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
         """``passing`` None: no headers are carried on."""
+        self._quotas = quotas
         self._metadata = metadata
         self._progress = progress
         self._announcer = announcer
@@ -97,7 +100,7 @@ class BatchService:
         An input file that is not there (or another tenant's) is no fault of the request: OpenAI
         accepts the batch, and it fails in planning. The id derives from ``seed`` (16 random bytes;
         None: fresh ones): a second call with the same finds the batch that the first one made.
-        Raises InvalidRequest.
+        Raises InvalidRequest, OverQuota.
         """
         window = self.window(new)
         await self._check_purpose(tenant, new.input_file_id)
@@ -121,7 +124,9 @@ class BatchService:
         )
         event = told(EventType.BATCH_CREATED, batch)
         try:
-            await self._metadata.batches.create(batch, [event], cause=new.cause)
+            await self._metadata.batches.create(
+                batch, [event], cause=new.cause, quotas=self._quotas
+            )
         except Conflict:
             made = await self._metadata.batches.get(tenant, batch.id)
             if made is None:

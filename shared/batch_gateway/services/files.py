@@ -16,12 +16,14 @@ from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.ids import FileId, TenantId, file_id
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import File
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore, Page
 from batch_gateway.services.content import Content, FileRules, too_large
 from batch_gateway.services.order import blobs_of
 from batch_gateway.services.refusals import missing
+from batch_gateway.services.room import check_room
 from batch_gateway.settings import Api
 
 logger = logging.getLogger(__name__)
@@ -34,9 +36,18 @@ class IncomingFile:
     """One file on its way in: ``store`` its bytes, then ``keep`` it. See ``FileService.upload``."""
 
     def __init__(
-        self, tenant: TenantId, *, metadata: MetadataStore, files: FileStore, clock: Clock, api: Api
+        self,
+        tenant: TenantId,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        clock: Clock,
+        api: Api,
+        quotas: Quotas,
     ) -> None:
         self._rows = metadata.files
+        self._accounts = metadata.accounts
+        self._quotas = quotas
         self._files = files
         self._clock = clock
         self._rules = FileRules(api)
@@ -55,8 +66,9 @@ class IncomingFile:
     ) -> None:
         """Take the file's bytes; ``purpose`` is None when it is not known yet.
 
-        Raises InvalidRequest as soon as it is clear that the file will not be kept.
+        Raises InvalidRequest or OverQuota as soon as it is clear that the file will not be kept.
         """
+        await check_room(self._accounts, self._quotas, self._tenant, size=1)
         if purpose is not None:
             self._rules.judge_words(filename, purpose)
         self._filename = filename
@@ -67,7 +79,7 @@ class IncomingFile:
         """Write the row, so that the file exists; ``expires_after`` None: the default.
 
         Raises InvalidRequest when the form was incomplete or the file is not what its purpose
-        demands.
+        demands; OverQuota.
         """
         if self._filename is None:
             raise missing("file")
@@ -86,7 +98,7 @@ class IncomingFile:
             expires_after=expires_after,
             now=self._clock.now(),
         )
-        await self._rows.add(file)
+        await self._rows.add(file, quotas=self._quotas)
         return file
 
     async def discard(self) -> None:
@@ -105,9 +117,16 @@ class FileService:
     """A tenant's files. ``None`` or ``False`` says: there is no such file of that tenant."""
 
     def __init__(
-        self, *, metadata: MetadataStore, files: FileStore, clock: Clock, api: Api
+        self,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        clock: Clock,
+        api: Api,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
         self._metadata = metadata
+        self._quotas = quotas
         self._files = files
         self._clock = clock
         self._api = api
@@ -116,7 +135,12 @@ class FileService:
     async def upload(self, tenant: TenantId) -> AsyncIterator[IncomingFile]:
         """An upload; when the block ends with an error nothing of it remains."""
         upload = IncomingFile(
-            tenant, metadata=self._metadata, files=self._files, clock=self._clock, api=self._api
+            tenant,
+            metadata=self._metadata,
+            files=self._files,
+            clock=self._clock,
+            api=self._api,
+            quotas=self._quotas,
         )
         try:
             yield upload

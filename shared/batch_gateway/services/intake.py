@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from batch_gateway.core.errors import Conflict, InvalidRequest, NotFound
+from batch_gateway.core.errors import Conflict, InvalidRequest, NotFound, OverQuota
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.lifecycle import rejected
 from batch_gateway.core.model import Batch
@@ -70,6 +70,10 @@ class Intake:
             return
         except InvalidRequest as refusal:
             await self.reject(tenant, cause, refusal, traceparent=traceparent)
+            return
+        except OverQuota as over:
+            beyond = InvalidRequest(str(over), code="quota_exceeded")
+            await self.reject(tenant, cause, beyond, traceparent=traceparent)
             return
         logger.info(
             "Taken in", extra={"action": "intake", "batch_id": batch.id, "tenant_id": tenant}

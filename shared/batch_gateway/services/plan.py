@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from batch_gateway.core.errors import NotFound
+from batch_gateway.core.errors import NotFound, OverQuota
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.layout import attempt_prefix, shard_key
@@ -34,6 +34,7 @@ from batch_gateway.core.model import (
     ShardState,
     Ticket,
 )
+from batch_gateway.core.quotas import NO_QUOTAS
 from batch_gateway.core.validation import LineValidator
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
@@ -122,20 +123,12 @@ class Planner:
                 await self._fail(batch, survey.errors)
                 return
             shards = [] if _dry(batch) else await self._store(batch, attempt, drafts)
-        now = self._clock.now()
-        begun = told(
-            EventType.BATCH_IN_PROGRESS,
-            batch.evolve(model=survey.model, counts=Counts(total=survey.total), in_progress_at=now),
-        )
-        planned = await self._metadata.batches.plan(
-            batch.id,
-            shards,
-            total=survey.total,
-            model=survey.model,
-            now=now,
-            events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
-            options=_options(batch, survey, drafts),
-        )
+        try:
+            planned = await self._adopt(batch, survey, drafts, shards)
+        except OverQuota as over:
+            await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
+            await self._refuse(batch, over)
+            return
         if planned is None:  # somebody else was first, or it was cancelled
             await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
             planned = await self._metadata.batches.load(batch.id)
@@ -148,6 +141,32 @@ class Planner:
             )
         if planned is not None:
             await self._announce_again(planned)
+
+    async def _adopt(
+        self, batch: Batch, survey: Survey, drafts: Drafts, shards: list[Shard]
+    ) -> Batch | None:
+        """Make the plan true; None when it is not to be any more. Raises OverQuota."""
+        now = self._clock.now()
+        begun = told(
+            EventType.BATCH_IN_PROGRESS,
+            batch.evolve(model=survey.model, counts=Counts(total=survey.total), in_progress_at=now),
+        )
+        return await self._metadata.batches.plan(
+            batch.id,
+            shards,
+            total=survey.total,
+            model=survey.model,
+            now=now,
+            events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
+            options=_options(batch, survey, drafts),
+            quotas=NO_QUOTAS if _dry(batch) else self._rules.quotas,
+        )
+
+    async def _refuse(self, batch: Batch, over: OverQuota) -> None:
+        """Fail a batch for which its tenant has no room, unless another planner was luckier."""
+        found = await self._metadata.batches.load(batch.id)
+        if found is not None and found.status is BatchStatus.VALIDATING:
+            await self._fail(batch, [_too_much(over.limit)])
 
     @asynccontextmanager
     async def _survey(self, batch: Batch, file: File) -> AsyncIterator[tuple[Survey, Drafts]]:
@@ -328,6 +347,15 @@ def _closed(shard: Shard) -> bool:
 
 def _executed(batch: Batch) -> Event:
     return fact(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
+
+
+def _too_much(limit: int) -> BatchError:
+    """OpenAI counts tokens, we count requests; its code is what clients wait and retry for."""
+    return BatchError(
+        code="token_limit_exceeded",
+        message=f"Enqueued request limit reached. Limit: {limit:,} enqueued requests. Please try "
+        "again once some in_progress batches have been completed.",
+    )
 
 
 def _no_origin(name: str) -> BatchError:

@@ -19,7 +19,7 @@ from batch_gateway.services.batches import BatchService, NewBatch
 from batch_gateway.services.carry import Origin
 
 #: What a batch found out about itself while it was planned and run: nothing for its retry.
-_FINDINGS = ("estimated_tokens", "carried_over", "deduplicated", "saved_tokens", "retry")
+_FINDINGS = ("cause", "estimated_tokens", "carried_over", "deduplicated", "saved_tokens", "retry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

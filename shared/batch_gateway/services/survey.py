@@ -12,6 +12,7 @@ from threading import Event
 
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.planning import INVALID, LineRef, ShardSize
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.validation import LineValidator, ValidLine, duplicate
 from batch_gateway.ports.line_index import LineIndex
 from batch_gateway.settings import Planning
@@ -29,6 +30,7 @@ class Rules:
     planning: Planning
     max_lines: int
     strict: bool
+    quotas: Quotas = NO_QUOTAS
 
     @property
     def shard_size(self) -> ShardSize:

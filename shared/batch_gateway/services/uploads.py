@@ -34,12 +34,14 @@ from batch_gateway.core.ids import (
 )
 from batch_gateway.core.layout import file_key, upload_part_key, upload_prefix
 from batch_gateway.core.model import File
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.content import Content, FileRules, too_large
 from batch_gateway.services.refusals import missing
+from batch_gateway.services.room import check_room
 from batch_gateway.settings import Api
 
 logger = logging.getLogger(__name__)
@@ -115,19 +117,27 @@ class UploadService:
     """A tenant's uploads. Raises NotFound when there is no such upload of that tenant."""
 
     def __init__(
-        self, *, metadata: MetadataStore, files: FileStore, clock: Clock, api: Api
+        self,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        clock: Clock,
+        api: Api,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
         self._metadata = metadata
+        self._quotas = quotas
         self._rows = metadata.uploads
         self._files = files
         self._clock = clock
         self._rules = FileRules(api)
 
     async def create(self, tenant: TenantId, asked: NewUpload) -> Upload:
-        """Raises InvalidRequest when no bytes could make a file of it."""
+        """Raises InvalidRequest when no bytes could make a file of it; OverQuota."""
         self._rules.judge_words(asked.filename, asked.purpose)
         if asked.size > self._rules.limit_in_parts(asked.purpose):
             raise too_large()
+        await check_room(self._metadata.accounts, self._quotas, tenant, size=asked.size)
         now = self._clock.now()
         upload = Upload(
             id=upload_id(secrets.token_bytes(16)),
@@ -238,7 +248,9 @@ class UploadService:
             expires_after=None if lifetime is None else timedelta(seconds=lifetime),
             now=self._clock.now(),
         )
-        completed = await self._rows.complete(upload.tenant, upload.id, file, receipt=receipt)
+        completed = await self._rows.complete(
+            upload.tenant, upload.id, file, receipt=receipt, quotas=self._quotas
+        )
         return None if completed is None else (completed, file)
 
     async def _outcome(self, upload: Upload, receipt: str) -> tuple[Upload, File | None]:

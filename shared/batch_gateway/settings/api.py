@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.core.quotas import Quotas
+from batch_gateway.settings.base import Count, Group, Positive, Seconds
 
 #: Only those with a public key: with a shared secret, whoever can verify could also sign.
 SigningAlgorithm = Literal[
@@ -80,3 +81,22 @@ class Quota(Group):
     """Most batches that a tenant creates in an hour; 0: any number. OpenAI's limit."""
     uploads_per_minute: Annotated[int, Field(ge=0)] = 600
     """Most files that a tenant begins to upload in a minute; 0: any number."""
+    files: Count = 1_000_000
+    """Most files that a tenant has at a time, uploaded and produced ones; 0: any number."""
+    stored_bytes: Count = 2_500_000_000_000
+    """Most bytes of all these files; 0: any number. OpenAI's limit. Results are always kept, so
+    they may go beyond; then nothing is uploaded until there is room again."""
+    open_batches: Count = 10_000
+    """Most batches of a tenant that have not ended; 0: any number."""
+    queued_requests: Count = 50_000_000
+    """Most requests of all these batches; 0: any number. A batch that would go beyond fails when
+    it is planned, as OpenAI's do."""
+
+    @property
+    def quotas(self) -> Quotas:
+        return Quotas(
+            files=self.files,
+            stored_bytes=self.stored_bytes,
+            open_batches=self.open_batches,
+            queued_requests=self.queued_requests,
+        )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from batch_gateway.core.errors import InvalidRequest, Temporary
+from batch_gateway.core.errors import InvalidRequest, OverQuota, Temporary
 from batch_gateway.web.body import TooLarge, TooSlow
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,29 @@ class ApiError(Exception):
         return Response(content, self.status, self.headers, "application/json")
 
 
+def over_quota(error: OverQuota) -> ApiError:
+    """Files have to be deleted first, so it is a 400; a batch ends by itself, so it is a 429.
+
+    But not so soon that a client should sleep for it: only the user knows how long to wait.
+    """
+    if error.name == "open_batches":
+        return ApiError(
+            429,
+            f"You have reached your limit of {error.limit:,} batches that have not ended. Please "
+            "try again once some of them have been completed.",
+            type_="requests",
+            code="open_batches_limit_exceeded",
+            headers={"Retry-After": "60", "x-should-retry": "false"},
+        )
+    unit = "bytes of files" if error.name == "stored_bytes" else "files"
+    return ApiError(
+        400,
+        f"You have exceeded your file storage quota. Tenants are limited to {error.limit:,} "
+        f"{unit}.",
+        code="file_storage_quota_exceeded",
+    )
+
+
 def as_api_error(error: Exception) -> ApiError:
     """The answer that ``error`` stands for; logs what is not the client's affair."""
     match error:
@@ -64,6 +87,8 @@ def as_api_error(error: Exception) -> ApiError:
             return error
         case InvalidRequest():
             return ApiError(400, error.message, param=error.param, code=error.code)
+        case OverQuota():
+            return over_quota(error)
         case TooLarge():
             return ApiError(413, "The request body is too large.")
         case TooSlow():

@@ -35,6 +35,7 @@ def api_function() -> Function:
         webhooks = open_webhooks(settings)
         stack.push_async_callback(webhooks.close)
         batches = BatchService(
+            quotas=settings.quota.quotas,
             metadata=runtime.metadata,
             progress=runtime.scratch.progress,
             announcer=runtime.announcer,
@@ -50,12 +51,14 @@ def api_function() -> Function:
                 files=runtime.files,
                 clock=runtime.clock,
                 api=settings.api,
+                quotas=settings.quota.quotas,
             ),
             uploads=UploadService(
                 metadata=runtime.metadata,
                 files=runtime.files,
                 clock=runtime.clock,
                 api=settings.api,
+                quotas=settings.quota.quotas,
             ),
             batches=batches,
             steering=Steering(

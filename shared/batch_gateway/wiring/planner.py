@@ -31,6 +31,7 @@ def make_planner(runtime: Runtime) -> "Planner":
             planning=settings.planning,
             max_lines=settings.api.max_lines,
             strict=settings.api.mode == "strict",
+            quotas=settings.quota.quotas,
         ),
         routes=open_routes(settings),
         scratch=settings.files.scratch_dir,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import (
     amounts,
     from_batch,
@@ -31,6 +32,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.requested import Cause
 from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
 
@@ -45,13 +47,19 @@ class RedisBatches:
         self._scripts = scripts
 
     async def create(
-        self, batch: Batch, events: Sequence[Event], *, cause: Cause | None = None
+        self,
+        batch: Batch,
+        events: Sequence[Event],
+        *,
+        cause: Cause | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
         await self._scripts.run(
             "create",
             batch=from_batch(batch),
             events=from_events(events),
             cause=None if cause is None else cause.key,
+            quotas=from_quotas(quotas),
         )
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
@@ -116,6 +124,7 @@ class RedisBatches:
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Batch | None:
         closed = [shard for shard in shards if shard.state == ShardState.CLOSED]
         return await self._change(
@@ -128,6 +137,7 @@ class RedisBatches:
             model=model,
             options=None if options is None else json_text(options),
             tally=amounts(sum((shard.tally for shard in closed), Tally())),
+            quotas=from_quotas(quotas),
             now=now,
             events=from_events(events),
         )

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, to_file
 from batch_gateway.adapters.redis_metadata.fields import row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.model import File
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.metadata import Page
 
 
@@ -15,8 +17,8 @@ class RedisFiles:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def add(self, file: File) -> None:
-        await self._scripts.run("add_file", file=from_file(file))
+    async def add(self, file: File, *, quotas: Quotas = NO_QUOTAS) -> None:
+        await self._scripts.run("add_file", file=from_file(file), quotas=from_quotas(quotas))
 
     async def get(self, tenant: TenantId, file: FileId) -> File | None:
         found = await self._scripts.row(self._scripts.keys.file(file))

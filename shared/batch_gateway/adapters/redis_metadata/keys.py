@@ -38,6 +38,7 @@ of the tenant's name):
     files-of:<n>:<tenant>             all files
     files-of:<n>:<tenant>:<purpose>   those of one purpose
     batches-of:<n>:<tenant>
+    account:<n>:<tenant>              not a listing but a hash: what the tenant has
     webhook-endpoints-of:<n>:<tenant>
     webhook-deliveries-of:<n>:<tenant>:<endpoint>
 
@@ -63,7 +64,7 @@ Others:
     staged-ready:<attempt>
 """
 
-from batch_gateway.core.ids import BatchId, FileId, UploadId
+from batch_gateway.core.ids import BatchId, FileId, TenantId, UploadId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.webhooks import EndpointId
 
@@ -78,6 +79,9 @@ class Keys:
             raise ValueError("the key prefix must not contain '{': that would begin a hash tag")
         self.root = f"{prefix}:{{metadata}}"
         self.schema = f"{self.root}:schema"
+
+    def account(self, tenant: TenantId) -> str:
+        return f"{self.root}:account:{len(tenant.encode())}:{tenant}"
 
     def file(self, file: FileId) -> str:
         return f"{self.root}:file:{file}"

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from batch_gateway.adapters.redis_metadata.fields import Row, micros
 from batch_gateway.adapters.redis_metadata.keys import Keys
-from batch_gateway.core.errors import Conflict, Unavailable
+from batch_gateway.core.errors import Conflict, OverQuota, Unavailable
 from batch_gateway.core.model import TERMINAL
 
 ANSWER_TIMEOUT_S = 10.0  # an fsync on a busy disk can take seconds
@@ -28,7 +28,7 @@ _PRELUDE = "_prelude.lua"
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """An id that is taken becomes Conflict, everything else Unavailable."""
+    """An id that is taken becomes Conflict, a quota OverQuota, everything else Unavailable."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             yield
@@ -39,6 +39,9 @@ async def translated() -> AsyncIterator[None]:
     except ResponseError as error:
         if str(error).startswith("CONFLICT "):  # our scripts' own
             raise Conflict(str(error).removeprefix("CONFLICT ")) from error
+        if str(error).startswith("OVERQUOTA "):
+            _, name, limit = str(error).split()
+            raise OverQuota(name, int(limit)) from error
         raise Unavailable(f"the metadata Redis refuses: {error}") from error
     except (RedisError, OSError) as error:
         raise Unavailable(f"the metadata Redis does not answer: {error}") from error

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
+from batch_gateway.adapters.redis_metadata.accounts import RedisAccounts
 from batch_gateway.adapters.redis_metadata.api_keys import RedisApiKeys
 from batch_gateway.adapters.redis_metadata.batches import RedisBatches
 from batch_gateway.adapters.redis_metadata.causes import RedisCauses
@@ -39,6 +40,7 @@ class RedisMetadata:
         self._redis = redis
         self._keys = Keys(prefix)
         scripts = Scripts(redis, self._keys)
+        self.accounts = RedisAccounts(scripts)
         self.files = RedisFiles(scripts)
         self.uploads = RedisUploads(scripts)
         self.batches = RedisBatches(scripts)

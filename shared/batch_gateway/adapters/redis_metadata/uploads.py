@@ -5,11 +5,13 @@ from datetime import datetime
 
 import msgspec
 
+from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, from_upload, to_upload
 from batch_gateway.adapters.redis_metadata.fields import json_text, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart
 
 _decode_part = msgspec.json.Decoder(UploadPart).decode
@@ -47,7 +49,13 @@ class RedisUploads:
         return [_decode_part(body) for body in bodies]
 
     async def complete(
-        self, tenant: TenantId, upload: UploadId, file: File, *, receipt: str
+        self,
+        tenant: TenantId,
+        upload: UploadId,
+        file: File,
+        *,
+        receipt: str,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Upload | None:
         found = await self._scripts.run(
             "complete_upload",
@@ -55,6 +63,7 @@ class RedisUploads:
             upload=upload,
             file=from_file(file),
             receipt=receipt,
+            quotas=from_quotas(quotas),
         )
         return None if found is None else to_upload(row(found))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_gateway.adapters.sql.accounts import book, of_ended
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
@@ -31,6 +32,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
 from batch_gateway.core.requested import Cause
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
 
@@ -48,7 +50,12 @@ class SqlBatches(BatchSweeps):
         self._database = database
 
     async def create(
-        self, batch: Batch, events: Sequence[Event], *, cause: Cause | None = None
+        self,
+        batch: Batch,
+        events: Sequence[Event],
+        *,
+        cause: Cause | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
         async with self._database.writing() as connection:
             await connection.execute(sa.insert(batches).values(batch_columns(batch)))
@@ -56,6 +63,7 @@ class SqlBatches(BatchSweeps):
                 row = {"id": cause.key, "batch": batch.id, "created_at": batch.created_at}
                 await connection.execute(sa.insert(causes).values(row))
             await write_events(connection, events, batch.created_at)
+            await book(connection, batch.tenant, Account(open_batches=1), quotas)
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         return await self._one(batches.c.id == batch, batches.c.tenant == tenant)
@@ -111,6 +119,7 @@ class SqlBatches(BatchSweeps):
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch, batches.c.ending.is_(None))
@@ -138,6 +147,7 @@ class SqlBatches(BatchSweeps):
                 )
             await save(connection, before, after)
             await write_events(connection, events, now)
+            await book(connection, after.tenant, Account(queued_requests=total), quotas)
         return after
 
     async def fail(
@@ -157,6 +167,7 @@ class SqlBatches(BatchSweeps):
             after = failed.evolve(errors=tuple(errors), open_shards=0)
             await save(connection, before, after)
             await write_events(connection, events, now)
+            await book(connection, after.tenant, of_ended(before))
         return after
 
     async def cancel(
@@ -289,6 +300,7 @@ class SqlBatches(BatchSweeps):
                 )
             await save(connection, before, after)
             await write_events(connection, events, now)
+            await book(connection, after.tenant, of_ended(before, *files))
         return after
 
     async def finalize(

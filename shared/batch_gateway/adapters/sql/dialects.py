@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -124,13 +126,12 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
 
 def insert_new(dialect: sa.Dialect, table: sa.Table, rows: Sequence[dict[str, Any]]) -> sa.Insert:
     """INSERT of ``rows``, without those whose primary key is there already."""
-    if dialect.name == "sqlite":
-        from sqlalchemy.dialects import sqlite
+    return insert_on(dialect, table).values(rows).on_conflict_do_nothing()
 
-        return sqlite.insert(table).values(rows).on_conflict_do_nothing()
-    from sqlalchemy.dialects import postgresql
 
-    return postgresql.insert(table).values(rows).on_conflict_do_nothing()
+def insert_on(dialect: sa.Dialect, table: sa.Table) -> SqliteInsert | PostgresInsert:
+    """An INSERT that may say what is to happen with rows that are there already."""
+    return SqliteInsert(table) if dialect.name == "sqlite" else PostgresInsert(table)
 
 
 def prepare_migration(connection: sa.Connection) -> None:

@@ -5,12 +5,14 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from batch_gateway.adapters.sql.accounts import book, of_files
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.paging import page
 from batch_gateway.adapters.sql.rows import file_columns, to_file
 from batch_gateway.adapters.sql.schema import EXPIRES, files
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.model import File
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.metadata import Page
 
 
@@ -18,9 +20,10 @@ class SqlFiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, file: File) -> None:
+    async def add(self, file: File, *, quotas: Quotas = NO_QUOTAS) -> None:
         async with self._database.writing() as connection:
             await connection.execute(sa.insert(files).values(file_columns(file)))
+            await book(connection, file.tenant, of_files(file), quotas)
 
     async def get(self, tenant: TenantId, file: FileId) -> File | None:
         query = sa.select(files).where(files.c.id == file, files.c.tenant == tenant)
@@ -58,7 +61,11 @@ class SqlFiles:
         )
         async with self._database.writing() as connection:
             row = (await connection.execute(change)).one_or_none()
-        return None if row is None else to_file(row)
+            if row is None:
+                return None
+            deleted = to_file(row)
+            await book(connection, tenant, of_files(deleted, sign=-1))
+        return deleted
 
     async def expired(self, now: datetime, limit: int) -> Sequence[File]:
         query = (

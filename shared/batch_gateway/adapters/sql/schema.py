@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0004"
+REVISION = "0005"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -57,6 +57,16 @@ LEASED = sa.text("state = 'leased'")
 PENDING = sa.text("state = 'pending'")
 
 metadata = sa.MetaData()
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    _column("files", sa.BigInteger),
+    _column("stored_bytes", sa.BigInteger),
+    _column("open_batches", sa.BigInteger),
+    _column("queued_requests", sa.BigInteger),
+)
 
 files = sa.Table(
     "files",

@@ -1,5 +1,6 @@
 """All aggregates on one engine."""
 
+from batch_gateway.adapters.sql.accounts import SqlAccounts
 from batch_gateway.adapters.sql.api_keys import SqlApiKeys
 from batch_gateway.adapters.sql.batches import SqlBatches
 from batch_gateway.adapters.sql.causes import SqlCauses
@@ -17,6 +18,7 @@ from batch_gateway.adapters.sql.webhooks import SqlWebhooks
 class SqlMetadata:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.accounts = SqlAccounts(database)
         self.files = SqlFiles(database)
         self.uploads = SqlUploads(database)
         self.batches = SqlBatches(database)

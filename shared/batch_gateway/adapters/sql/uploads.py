@@ -11,11 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_gateway.adapters.sql.accounts import book, of_files
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.rows import Row, file_columns
 from batch_gateway.adapters.sql.schema import files, upload_parts, uploads
 from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
 from batch_gateway.core.model import File
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 
 _COLUMNS = (
@@ -80,7 +82,13 @@ class SqlUploads:
             return [_to_part(row) for row in await connection.execute(query)]
 
     async def complete(
-        self, tenant: TenantId, upload: UploadId, file: File, *, receipt: str
+        self,
+        tenant: TenantId,
+        upload: UploadId,
+        file: File,
+        *,
+        receipt: str,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Upload | None:
         completed = {
             "status": UploadStatus.COMPLETED,
@@ -91,6 +99,7 @@ class SqlUploads:
             after = await _end(connection, _pending(tenant, upload), completed)
             if after is not None:
                 await connection.execute(sa.insert(files).values(file_columns(file)))
+                await book(connection, tenant, of_files(file), quotas)
         return after
 
     async def cancel(self, tenant: TenantId, upload: UploadId, *, now: datetime) -> Upload | None:

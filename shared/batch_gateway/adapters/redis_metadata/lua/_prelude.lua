@@ -75,6 +75,38 @@ local function taken(kind, id)
   return redis.error_reply('CONFLICT there is a ' .. kind .. ' ' .. id .. ' already')
 end
 
+-- Accounts: what each tenant has -----------------------------------------------------------------
+
+-- The error that Python raises as OverQuota, when `added` {name: amount} would be beyond
+-- args.quotas {name: most}; nil when all is well.
+local function over_quota(tenant, added)
+  for name, limit in pairs(args.quotas or {}) do
+    local more = tonumber(added[name] or '0')
+    local has = tonumber(redis.call('HGET', tenant_key('account', tenant), name) or '0')
+    if more > 0 and has + more > tonumber(limit) then
+      return redis.error_reply('OVERQUOTA ' .. name .. ' ' .. limit)
+    end
+  end
+  return nil
+end
+
+-- Add to the tenant's account, or take from it when `sign` is -1.
+local function book(tenant, added, sign)
+  for name, amount in pairs(added) do
+    redis.call('HINCRBY', tenant_key('account', tenant), name,
+      string.format('%d', tonumber(amount) * (sign or 1)))
+  end
+end
+
+local function of_file(file)
+  return {files = '1', stored_bytes = file.size}
+end
+
+-- What a batch has until it has ended.
+local function of_open(batch)
+  return {open_batches = '1', queued_requests = batch.total}
+end
+
 -- Files -------------------------------------------------------------------------------------------
 
 local function padded(instant)
@@ -96,6 +128,7 @@ local function add_file(file)
     redis.call('ZADD', listing, 0, listed(file))
   end
   if file.expires_at then redis.call('ZADD', key('files-by-expiry'), file.expires_at, file.id) end
+  book(file.tenant, of_file(file))
 end
 
 -- Uploads ----------------------------------------------------------------------------------------

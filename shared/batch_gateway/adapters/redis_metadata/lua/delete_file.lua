@@ -12,4 +12,5 @@ for _, listing in ipairs({file_listings(file)}) do
   redis.call('ZREM', listing, listed(file))
 end
 redis.call('ZREM', key('files-by-expiry'), file.id)
+book(file.tenant, of_file(file), -1)
 return row

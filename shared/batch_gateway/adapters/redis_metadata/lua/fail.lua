@@ -11,6 +11,7 @@ close_ready(batch)
 for _, index in ipairs(redis.call('SMEMBERS', key('leased', batch.id))) do
   end_lease(batch.id, index)
 end
+book(batch.tenant, of_open(batch), -1)
 move(batch, 'failed', args.now)
 update(batch, {open_shards = '0', errors = args.errors})
 clear(batch, 'assembler', 'assembler_until')

@@ -20,6 +20,7 @@ end
 for _, file in ipairs(args.files) do add_file(file) end
 clear(batch, 'assembler', 'assembler_until',
   'input_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens')
+book(batch.tenant, of_open(batch), -1)
 update(batch, args.changes)
 move(batch, args.to, args.now)
 write_events(args.now)

@@ -9,9 +9,12 @@
 local KINDS = {'shards', 'planned', 'ready'}
 
 local batch = load_row('batch', args.batch)
-if not batch or not is(batch, args.sources) or batch.ending then
+local late = not batch or not is(batch, args.sources) or batch.ending
+local queued = {queued_requests = args.total}
+local refused = not late and over_quota(batch.tenant, queued)
+if late or refused then
   for _, kind in ipairs(KINDS) do redis.call('UNLINK', key('staged-' .. kind, args.staging)) end
-  return false
+  return refused
 end
 
 for _, kind in ipairs(KINDS) do
@@ -23,6 +26,7 @@ for _, kind in ipairs(KINDS) do
 end
 update(batch, {open_shards = args.open, total = args.total, model = args.model,
   options = args.options})
+book(batch.tenant, queued)
 add_tally(batch, args.tally)
 move(batch, 'in_progress', args.now)
 if open_shards(batch) == 0 then move(batch, 'finalizing', args.now) end

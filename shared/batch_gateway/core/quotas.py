@@ -1,0 +1,36 @@
+"""How much a tenant may have at once, and how much he has."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a tenant has, or what is added to it."""
+
+    files: int = 0  # uploaded and produced ones
+    stored_bytes: int = 0  # of those files
+    open_batches: int = 0  # that have not ended
+    queued_requests: int = 0  # of those batches, once they are planned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """The most of each; 0: any number."""
+
+    files: int = 0
+    stored_bytes: int = 0
+    open_batches: int = 0
+    queued_requests: int = 0
+
+    def exceeded(self, then: Account, added: Account) -> str | None:
+        """What there would be too much of; None when all is well.
+
+        Only what is added is looked at: who has too much of one thing may have more of another.
+        """
+        limits, after, more = asdict(self), asdict(then), asdict(added)
+        return next(
+            (name for name in limits if more[name] > 0 and 0 < limits[name] < after[name]), None
+        )
+
+
+NO_QUOTAS = Quotas()
