@@ -10,11 +10,14 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 from manifests.admission import is_knative, names, refusals
 from manifests.kustomize import ROOT, build, combine
 
 from batch_gateway.core.events import EventType
+from batch_gateway.local.manifests import deployment, load
 from batch_gateway.settings import Settings
+from batch_gateway.settings.routes import checked_routes
 
 KUBERNETES = "1.34"  # the oldest that Knative 1.22 and 1.23 run on
 OVERLAYS = sorted(
@@ -177,9 +180,14 @@ def test_triggers_hear_known_events_for_services_that_exist(overlay):
 
 @every_whole
 def test_every_event_type_is_registered(overlay):
-    registered = {d["metadata"]["name"] for d in of_kind(build(ROOT / overlay), "EventType")}
+    registered = [
+        attribute["value"]
+        for event_type in of_kind(build(ROOT / overlay), "EventType")
+        for attribute in event_type["spec"]["attributes"]
+        if attribute["name"] == "type"
+    ]
 
-    assert registered == {str(type_) for type_ in EventType} - {str(EventType.PING)}
+    assert sorted(registered) == sorted({str(type_) for type_ in EventType} - {EventType.PING})
 
 
 @every_combination
@@ -322,3 +330,28 @@ def test_durable_brokers_may_take_as_long_as_an_activation():
     for trigger in of_kind(build(ROOT / "eventing/overlays/kafka"), "Trigger"):
         order = trigger["metadata"]["annotations"]["kafka.eventing.knative.dev/delivery.order"]
         assert order == "unordered"
+
+
+# -- what it means ----------------------------------------------------------------------------
+
+
+def test_the_embedded_platform_runs_what_kustomize_builds():
+    built = deployment([*build(ROOT / "knative/base"), *build(ROOT / "eventing/base")])
+    read = load(ROOT)
+
+    for kind in ("services", "triggers", "pings", "bindings", "brokers"):
+        by_name = [
+            {getattr(f, "name", ""): f for f in getattr(whole, kind)} for whole in (built, read)
+        ]
+        assert by_name[0] == by_name[1]
+    assert built.settings == read.settings
+
+
+def test_the_calendar_for_nights_is_a_routing_file():
+    documents = combine(("knative/base",), ("knative/components/gpu-night-calendar",))
+    (routes,) = (d for d in documents if d["metadata"]["name"] == "batch-gateway-routes")
+
+    checked_routes(yaml.safe_load(routes["data"]["routes.yaml"])).table()
+    for service in services(documents).values():
+        (container,) = service["spec"]["template"]["spec"]["containers"]
+        assert "/etc/batch-gateway-routes" in {m["mountPath"] for m in container["volumeMounts"]}

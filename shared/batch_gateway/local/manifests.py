@@ -6,7 +6,7 @@ installed wheel, from the copy inside the package: in both a function's entry po
 relative to the same folder.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def load(root: Path) -> Deployment:
     """Everything that the manifests under ``root`` say. Raises PlatformError."""
     documents = [document for base in _BASES for document in _base(root / base)]
     try:
-        return _deployment(documents)
+        return deployment(documents)
     except (KeyError, ValueError, TypeError) as error:
         raise PlatformError(f"a manifest under {root} is wrong: {error!r}") from error
 
@@ -61,7 +61,9 @@ def _read(path: Path) -> list[Document]:
         raise PlatformError(f"{path} is not YAML: {error}".replace("\n", " ")) from error
 
 
-def _deployment(documents: list[Document]) -> Deployment:
+def deployment(documents: Sequence[Document]) -> Deployment:
+    """What resources say, each of which names its namespace. Raises KeyError, ValueError."""
+
     def of(api: str, kind: str) -> list[Document]:
         return [
             document
