@@ -278,7 +278,7 @@ def test_a_bad_resource_of_eventing_or_a_bad_domain_is_refused(document, path, v
     assert any(why in found for found in wrong), wrong
 
 
-@pytest.mark.parametrize("document", OURS.values(), ids=lambda d: f"{d['kind']}-{id(d)}")
+@pytest.mark.parametrize("document", OURS.values(), ids=map("-".join, OURS))
 def test_what_all_those_are_made_from_is_admitted(document):
     if is_knative(document):
         assert refusals(document) == []
