@@ -9,6 +9,7 @@ from batch_gateway.cli.batches import add_commands as add_batch_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.cluster import add_commands as add_cluster_commands
 from batch_gateway.cli.dead import dead
+from batch_gateway.cli.doctor.command import doctor
 from batch_gateway.cli.keys import keys
 from batch_gateway.cli.migrate import migrate
 from batch_gateway.cli.simulate import simulate
@@ -31,6 +32,7 @@ add_batch_commands(app)
 app.command(rich_help_panel="Batches")(progress)
 add_cluster_commands(app)
 app.command(rich_help_panel="Clusters")(status)
+app.command(rich_help_panel="Clusters")(doctor)
 
 
 @app.command()

@@ -157,8 +157,14 @@ def _mark(objects: Sequence[Object]) -> None:
     """
     for obj in objects:
         obj["metadata"].setdefault("labels", {})[MANAGED_BY[0]] = MANAGED_BY[1]
-    settings = [obj.get("data") for obj in objects if obj["kind"] == "ConfigMap"]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    settings = [
+        (name, value)
+        for obj in objects
+        if obj["kind"] == "ConfigMap"
+        for name, value in sorted((obj.get("data") or {}).items())
+        if name.startswith("BATCH_GATEWAY_")
+    ]
+    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     for obj in objects:
         if obj["apiVersion"] == "serving.knative.dev/v1" and obj["kind"] == "Service":
             metadata = obj["spec"]["template"].setdefault("metadata", {})

@@ -122,6 +122,12 @@ class Cluster:
         items: list[Object] = (found or {}).get("items", [])
         return [{"apiVersion": api_version, "kind": kind} | item for item in items]
 
+    def log(self, pod: Mapping[str, Any]) -> str:
+        """What the containers of a pod have written."""
+        with _translated():
+            answer = self._client.request("get", f"{self._path(pod)}/log", serialize=False)
+        return str(answer.data if isinstance(answer.data, str) else answer.data.decode())
+
     def clock(self) -> float:
         """The server's clock in unix seconds."""
         with _translated():

@@ -1,0 +1,1 @@
+"""``batch-gateway doctor``: one module per thing that is looked at."""

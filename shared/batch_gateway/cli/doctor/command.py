@@ -1,0 +1,115 @@
+"""``batch-gateway doctor``: looks at everything that has to be right, and says what helps."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from batch_gateway.cli.cluster.options import (
+    DEFAULT_NAMESPACE,
+    Context,
+    Kubeconfig,
+    Namespace,
+    connect,
+)
+from batch_gateway.cli.failing import BAD_END, CommandError, reported
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.cluster.kube import Cluster
+    from batch_gateway.cli.doctor.findings import Finding
+
+
+@reported
+def doctor(
+    stores: Annotated[
+        bool,
+        Option("--stores", help="Check the servers that this environment's settings name instead."),
+    ] = False,
+    inside: Annotated[
+        bool,
+        Option("--inside", help="Also check the stores, by a Job in the cluster that looks once."),
+    ] = False,
+    json: Annotated[bool, Option("--json", help="Print each finding as a line of JSON.")] = False,
+    verbose: Annotated[
+        bool, Option("--verbose", "-v", help="Also print what is as it should be.")
+    ] = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Check a cluster and the service on it, or its stores; each finding comes with the fix."""
+    from batch_gateway.cli.doctor.findings import Severity, spelled, worst
+
+    if stores:
+        found = _of_stores()
+    else:
+        found = _of_cluster(connect(namespace, kubeconfig, context), inside=inside)
+    found.sort(key=lambda finding: -finding.severity)
+    for finding in found:
+        if json:
+            typer.echo(spelled(finding))
+        elif finding.severity is not Severity.OK or verbose:
+            typer.echo(f"{finding.severity.name.lower():8} {finding.what}")
+            if finding.fix:
+                typer.echo(f"{'':8} -> {finding.fix}")
+    if not json:
+        counts = {s: sum(f.severity is s for f in found) for s in reversed(Severity)}
+        typer.echo(", ".join(f"{n} {s.name.lower()}" for s, n in counts.items()))
+    if worst(found) is Severity.ERROR:
+        raise CommandError("something needs to be put right", BAD_END)
+
+
+def _of_stores() -> "list[Finding]":
+    from batch_gateway.cli.doctor.findings import error
+    from batch_gateway.cli.doctor.stores import check_stores
+    from batch_gateway.local.configuration import checked, from_environment
+    from batch_gateway.local.errors import PlatformError
+
+    try:
+        settings = checked(from_environment())
+    except PlatformError as wrong:
+        return [error(str(wrong), "correct the environment's BATCH_GATEWAY_ variables")]
+    return asyncio.run(check_stores(settings))
+
+
+def _of_cluster(cluster: "Cluster", *, inside: bool) -> "list[Finding]":
+    from batch_gateway.cli.doctor import platform, service
+    from batch_gateway.cli.doctor.findings import error
+    from batch_gateway.local.configuration import checked
+    from batch_gateway.local.errors import PlatformError
+
+    found: list[Finding] = []
+    services = cluster.list(service.SERVING, "Service")
+    checks: list[Callable[[], Iterable[Finding]]] = [
+        lambda: platform.check_kubernetes(cluster),
+        lambda: platform.check_clock(cluster),
+        lambda: platform.check_knative(cluster),
+        lambda: platform.check_scale_to_zero(cluster),
+    ]
+    if services:
+        variables = service.variables_of(cluster, services)
+        checks += [
+            lambda: platform.check_features(cluster, services),
+            lambda: service.check_objects(cluster, services),
+            lambda: service.check_broker(cluster),
+            lambda: service.check_settings(variables),
+        ]
+        try:
+            settings = checked(variables)
+        except PlatformError:
+            pass  # told by check_settings
+        else:
+            checks.append(lambda: service.check_scales(settings, services))
+    else:
+        where = f"in the namespace {cluster.namespace}"
+        found.append(error(f"there is no Batch Gateway {where}", "batch-gateway deploy"))
+    for check in checks:
+        found += check()
+    if inside:
+        from batch_gateway.cli.doctor.inside import findings_inside
+
+        for executor in (s for s in services if s["metadata"]["name"] == "executor"):
+            found += findings_inside(cluster, executor)
+    return found

@@ -1,0 +1,161 @@
+"""Checks of the servers that the settings name, from where we run: use them as a pod would."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
+from batch_gateway.core.errors import BatchGatewayError
+from batch_gateway.settings import Settings
+
+_PATIENCE_S = 10.0
+_SKEW_S = 5.0
+_OLDEST_REDIS = (6, 2)
+
+
+async def check_stores(settings: Settings) -> list[Finding]:
+    """All of them, side by side; none keeps another from being looked at."""
+    checks = (metadata, scratch, files, endpoint)
+    found = await asyncio.gather(*(_findings(check, settings) for check in checks))
+    return [finding for findings in found for finding in findings]
+
+
+async def _findings(check: Any, settings: Settings) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            async for finding in check(settings):
+                found.append(finding)
+    except TimeoutError:
+        found.append(error(f"{check.__name__}: no answer for {_PATIENCE_S:g} s", _REACH))
+    except (BatchGatewayError, ValueError) as wrong:
+        found.append(error(f"{check.__name__}: {' '.join(str(wrong).split())}", _REACH))
+    return found
+
+
+_REACH = "is it running, is the URL right, and do NetworkPolicies let us through?"
+
+
+async def metadata(settings: Settings) -> AsyncIterator[Finding]:
+    """The database answers, has this release's schema, and (Redis) keeps what it was told."""
+    from batch_gateway.wiring.stores import open_metadata
+
+    scheme = urlsplit(settings.metadata.url.get_secret_value()).scheme
+    store = await open_metadata(settings)
+    try:
+        try:
+            await store.check()
+        except BatchGatewayError as wrong:
+            fix = "batch-gateway migrate" if "schema" in str(wrong) else _REACH
+            yield error(f"metadata: {wrong}", fix)
+            return
+        yield ok(f"the metadata store ({scheme}) answers and has this release's schema")
+        if scheme.startswith("sqlite"):
+            yield note("the metadata store is SQLite: for one machine, not for a cluster")
+    finally:
+        await store.close()
+    if scheme.startswith(("redis", "valkey")):
+        url = settings.metadata.url.get_secret_value()
+        same = _place(url) == _place(settings.scratch.url.get_secret_value())
+        if same:
+            yield error(
+                "the metadata store and the scratch server are one Redis",
+                "give the metadata store a persistent Redis of its own",
+            )
+
+
+async def scratch(settings: Settings) -> AsyncIterator[Finding]:
+    """Old enough, evicts nothing, and its clock agrees with ours."""
+    from redis.asyncio import Redis
+    from redis.exceptions import RedisError
+
+    client = Redis.from_url(settings.scratch.url.get_secret_value(), decode_responses=True)
+    try:
+        try:
+            info: Mapping[str, Any] = await client.info()
+            began = time.time()
+            seconds, micros = await client.time()
+        except (RedisError, OSError) as wrong:
+            yield error(f"scratch: {wrong}", _REACH)
+            return
+    finally:
+        await client.aclose()
+    version = str(info.get("valkey_version") or info["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
+        yield error(f"the scratch server is {version}", "6.2 or newer is needed")
+    else:
+        yield ok(f"the scratch server answers ({info.get('server_name', 'redis')} {version})")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", 0) and policy != "noeviction":
+        yield warning(
+            f"the scratch server evicts keys (maxmemory-policy {policy}): slots and leases may go",
+            "CONFIG SET maxmemory-policy noeviction",
+        )
+    skew = int(seconds) + int(micros) / 1e6 - (began + time.time()) / 2
+    if abs(skew) > _SKEW_S:
+        yield warning(f"the scratch server's clock is {skew:+.0f} s from ours", "use NTP")
+
+
+async def files(settings: Settings) -> AsyncIterator[Finding]:
+    """Puts, reads, lists and deletes an object of its own."""
+    from batch_gateway.wiring.stores import open_files
+
+    store = open_files(settings)
+    key = f"doctor/{secrets.token_hex(8)}"
+    step = "put"
+    try:
+        await store.put(key, b"probe")
+        step = "get"
+        content = b"".join([chunk async for chunk in store.read(key)])
+        step = "list"
+        listed = [blob.key async for blob in store.list("doctor/")]
+        step = "delete"
+        await store.delete(key)
+        if content != b"probe" or key not in listed:
+            yield error("files: what was written is not what is there", "is it a real S3 store?")
+        else:
+            yield ok(f"objects can be put, read, listed and deleted at {settings.files.url}")
+    except BatchGatewayError as wrong:
+        yield error(
+            f"files: cannot {step} an object at {settings.files.url}: {wrong}",
+            "the credentials need put, get, list and delete on that bucket and prefix",
+        )
+    finally:
+        await store.close()
+
+
+async def endpoint(settings: Settings) -> AsyncIterator[Finding]:
+    """The model endpoint answers; that models are there is its own affair."""
+    import httpx
+
+    inference = settings.inference
+    if inference.routes is not None:
+        yield note(f"where requests go is said by {inference.routes}, which is not looked at here")
+        return
+    key = inference.api_key
+    headers = {} if key is None else {"authorization": f"Bearer {key.get_secret_value()}"}
+    url = f"{inference.url.rstrip('/')}/v1/models"
+    try:
+        async with httpx.AsyncClient(timeout=5) as http:
+            answer = await http.get(url, headers=headers)
+    except httpx.HTTPError as wrong:
+        reason = str(wrong) or type(wrong).__name__
+        yield warning(
+            f"the model endpoint does not answer: {url}: {reason}",
+            "batches wait for it until their deadline; set inference.url if it is elsewhere",
+        )
+        return
+    if answer.status_code in (401, 403):
+        yield error(f"{url} answers {answer.status_code}", "set inference.api_key")
+    elif answer.status_code != 200:
+        yield warning(f"{url} answers {answer.status_code}", "is that an OpenAI-compatible server?")
+    else:
+        yield ok(f"the model endpoint answers: {inference.url}")
+
+
+def _place(url: str) -> tuple[str | None, int, str]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 6379, parts.path.strip("/") or "0"

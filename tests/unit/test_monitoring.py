@@ -1,0 +1,122 @@
+"""Alerts and dashboard: every metric and every label that they name is one that we have."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+from batch_gateway import meters
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.limits import Brake, LimitState, Signal
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.ports.metadata import Backlog
+from batch_gateway.ports.scratch import Depth, PoolState
+from batch_gateway.services.observe import Shared, State, Stored
+from batch_gateway.web import metrics
+from batch_gateway.web.state_metrics import families
+
+COMPONENT = Path(__file__).parents[2] / "knative" / "components" / "monitoring"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "monitoring.md"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+OWN = ("batch_gateway_", "time", "sum", "rate", "increase", "absent", "histogram_quantile")
+
+
+def full_state() -> State:
+    """A state in which everything is known."""
+    seen = Signal(
+        brake=Brake.ENGINE, room=0, reason="", ttft_ms=1.0, running=1, waiting=1, cache=0.5
+    )
+    pool = PoolState(
+        pool="p",
+        endpoint="e",
+        limit=LimitState(limit=3, last_brake=Brake.PROBE, braked_at=NOW),
+        granted=1,
+        in_use=1,
+        wanted=2,
+        holders=1,
+        aborted=0,
+        signal=seen,
+    )
+    backlog = Backlog(first_deadline=NOW, requests={"m": 1}, open_batches={TenantId("t"): 1})
+    return State(
+        at=NOW,
+        stored=Stored(batches={BatchStatus.VALIDATING: 1}, backlog=backlog),
+        shared=Shared(
+            depth=Depth(ready=1, leased=1, reserved=1), pools=[pool], running=1, pending=1
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, set[str]]:
+    """metric -> its labels."""
+    assert metrics.REQUESTS
+    assert meters.CALLS
+    found = {family.name: labels_of(family) for family in families(full_state(), tenants=1)}
+    for collector in list(REGISTRY._collector_to_names):
+        labels = set(getattr(collector, "_labelnames", ()))
+        for name in REGISTRY._collector_to_names[collector]:
+            if name.startswith("batch_gateway_"):
+                found[name] = labels | ({"le"} if name.endswith("_bucket") else set())
+    return found
+
+
+def labels_of(family) -> set[str]:
+    assert family.samples, family.name
+    return {label for sample in family.samples for label in sample.labels}
+
+
+def rules() -> list[dict]:
+    rule = yaml.safe_load((COMPONENT / "prometheus-rule.yaml").read_text())
+    return [alert for group in rule["spec"]["groups"] for alert in group["rules"]]
+
+
+def panels() -> list[dict]:
+    return json.loads((COMPONENT / "batch-gateway.json").read_text())["panels"]
+
+
+def expressions() -> list[str]:
+    asked = [target["expr"] for panel in panels() for target in panel["targets"]]
+    return asked + [alert["expr"] for alert in rules()]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_an_expression_names_metrics_and_labels_that_exist(known, expression):
+    named = re.findall(r"(batch_gateway_\w+)(?:\{([^}]*)\})?", expression)
+
+    assert named
+    for metric, selector in named:
+        assert metric in known, metric
+        assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= known[metric]
+    for labels in re.findall(r"by \(([^)]*)\)", expression):
+        every = set.union(*(known[metric] for metric, _ in named))
+        assert {label.strip() for label in labels.split(",")} <= every
+
+
+def test_legends_and_alerts_use_labels_that_their_metrics_have(known):
+    texts = [(t["expr"], t["legendFormat"]) for panel in panels() for t in panel["targets"]]
+    for alert in rules():
+        texts.append((alert["expr"], alert["annotations"]["summary"].replace("$labels.", "")))
+    for expression, text in texts:
+        named = set(re.findall(r"batch_gateway_\w+", expression))
+        every = set.union(*(known[metric] for metric in named))
+        assert set(re.findall(r"\{\{ ?(\w+) ?\}\}", text)) <= every, text
+
+
+def test_every_alert_says_how_bad_it_is_and_where_to_begin():
+    for alert in rules():
+        assert alert["labels"]["severity"] in ("warning", "critical")
+        assert set(alert["annotations"]) == {"summary", "description"}
+
+
+def test_every_metric_and_alert_is_documented(known):
+    text = DOCUMENT.read_text()
+
+    bases = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in known}
+    counters = {name for name in bases if f"{name}_total" in bases}  # the client's other spelling
+    assert {name for name in bases - counters if f"`{name}`" not in text} == set()
+    assert {alert["alert"] for alert in rules() if f"`{alert['alert']}`" not in text} == set()
