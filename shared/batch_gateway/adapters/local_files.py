@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
-from batch_gateway.adapters.streams import CHUNK, blocks, to_end
+from batch_gateway.adapters.streams import CHUNK, behind, blocks, to_end
 from batch_gateway.core.errors import NotFound, Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
 from batch_gateway.ports.files import BlobStat
@@ -49,8 +49,7 @@ class LocalFiles:
         try:
             await self._call(draft.open)
             async with aclosing(blocks(chunks, CHUNK)) as gathered:
-                async for block in gathered:
-                    await self._call(draft.write, block)
+                await behind(gathered, lambda block: self._call(draft.write, block))
             await self._call(draft.publish)
         finally:
             await self._call(draft.close)

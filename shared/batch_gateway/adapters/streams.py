@@ -6,7 +6,7 @@ its end, or the thread would go on with a file that is closed or an upload that 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -50,6 +50,27 @@ async def blocks(chunks: AsyncIterable[bytes] | bytes, size: int) -> AsyncGenera
                 block = bytearray()
     if block:
         yield block
+
+
+async def behind(
+    gathered: AsyncIterable[bytearray], work: Callable[[bytearray], Awaitable[None]]
+) -> None:
+    """Await ``work`` on each block in turn while the next one is gathered.
+
+    An error or a cancellation leaves no work under way.
+    """
+    working: asyncio.Future[None] | None = None
+    try:
+        async for block in gathered:
+            if working is not None:
+                await working
+            working = asyncio.ensure_future(work(block))
+        if working is not None:
+            await working
+    except BaseException:
+        if working is not None:
+            await to_end(asyncio.wait([working]))
+        raise
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

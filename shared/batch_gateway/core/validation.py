@@ -29,6 +29,9 @@ ENDPOINTS = (
 #: A batch's endpoint when each of its lines names its own.
 ANY_ENDPOINT = "*"
 
+#: What every request line must have, in the order in which it is missed.
+REQUIRED = InputLine.__struct_fields__
+
 LONGEST_MODEL = 256  # characters
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
 _BYTES_PER_TOKEN = 4
@@ -92,8 +95,8 @@ class LineValidator:
         return self._check_request(line, request)
 
     def _check_request(self, line: int, request: InputLine) -> ValidLine | BatchError:
-        for name in ("custom_id", "method", "url", "body"):
-            if getattr(request, name) in (msgspec.UNSET, None):
+        for name, value in zip(REQUIRED, msgspec.structs.astuple(request), strict=True):
+            if value is msgspec.UNSET or value is None:
                 return BatchError(
                     code="missing_required_parameter",
                     message=f"Missing required parameter: '{name}'.",
@@ -248,6 +251,8 @@ def _output_tokens(url: str, prompt: Prompt) -> int:
     if url in ("/v1/embeddings", "/v1/moderations"):
         return 0
     for raw in (prompt.max_completion_tokens, prompt.max_tokens, prompt.max_output_tokens):
+        if not raw:
+            continue
         try:
             return max(0, min(_decode_number(raw), 1_000_000))
         except msgspec.DecodeError:

@@ -116,16 +116,7 @@ def survey_lines(
 
 
 def _valid(number: int, offset: int, length: int, line: ValidLine) -> LineRef:
-    return LineRef(
-        line=number,
-        offset=offset,
-        length=length,
-        model=line.model,
-        prefix=line.prefix,
-        cost=line.cost,
-        custom_id_hash=line.custom_id_hash,
-        twin=line.twin,
-    )
+    return LineRef(number, offset, length, line.model, line.prefix, line.cost, line.custom_id_hash)
 
 
 def _invalid(number: int, offset: int, length: int) -> LineRef:
