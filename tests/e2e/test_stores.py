@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from fixtures import extensions
 from fixtures.gateway import CHAT, chat_lines, custom_ids, encoded, read_results
 from fixtures.redis import redis62_server, valkey_server
 from openai.types import Batch
@@ -68,17 +69,12 @@ async def test_postgresql_s3_and_redis_62(start_gateway, postgres_url, s3_server
             settings={
                 "metadata": {"url": postgres_url, "migrate": True},
                 "scratch": {"url": redis_url},
-                "files": {
-                    "url": f"s3://{s3_server.bucket}/{s3_server.prefix}",
-                    "s3_endpoint": s3_server.endpoint,
-                    "s3_region": s3_server.region,
-                    "s3_access_key_id": s3_server.access_key_id,
-                    "s3_secret_access_key": s3_server.secret_access_key,
-                },
+                "files": s3_server.settings,
             }
         )
 
         await assert_the_job_is_done(gateway)
+        await extensions.work(gateway)
 
 
 async def test_metadata_on_valkey(start_gateway, tmp_path):
@@ -86,6 +82,7 @@ async def test_metadata_on_valkey(start_gateway, tmp_path):
         gateway = await start_gateway(settings={"metadata": {"url": url}})
 
         await assert_the_job_is_done(gateway)
+        await extensions.work(gateway)
 
 
 async def test_sqlite_a_folder_and_valkey(start_gateway):
