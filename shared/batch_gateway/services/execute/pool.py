@@ -53,6 +53,7 @@ class Pool:
         self.holdings: list[Holding] = []
         self.bound: int | None = None  # calls that the endpoint takes now; None: any number
         self.grant = 0
+        self._granted = 0  # the last time; refusals lower ``grant`` until the next
         self.closed = False
         self._attempts = attempts
         self._routes: dict[str, Route] = {}  # by what clients call the model
@@ -162,7 +163,7 @@ class Pool:
         self._aborted += report.aborted
 
     def granted(self, grant: Grant) -> None:
-        self.grant = 0 if self.shut else grant.slots
+        self.grant = self._granted = 0 if self.shut else grant.slots
         if grant.users_wait:
             self._aborting.unrest()
         if grant.excess:
@@ -307,7 +308,7 @@ class Pool:
                 self._seen += Observation(dropped=1, retry_after=ended.retry_after or timedelta(0))
                 self._refusals += 1
                 self.grant = max(0, self.grant - 1)  # not asked again before the next sync
-        rounds = self._refusals // max(1, self.grant)
+        rounds = self._refusals // max(1, self._granted)
         if rounds:
             waiting = pause(
                 rounds,
