@@ -4,12 +4,13 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from aiohttp import web
 from fixtures.world import chat_lines
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.settings import Execution, Planning, Retry
+from batch_gateway.settings import Execution, Planning, Retry, Watching
 
 pytestmark = pytest.mark.redis
 
@@ -216,3 +217,57 @@ async def test_a_wiped_redis_costs_nothing_but_time(make_world):
     batch = await world.reload(batch)
     assert (batch.counts.completed, batch.counts.failed) == (80, 0)
     assert len(await world.arrivals()) == 80
+
+
+async def test_a_call_that_hangs_is_cut_at_the_deadline_and_expires_as_its_batch_does(
+    make_world, start_endpoint
+):
+    endpoint = await start_endpoint()
+
+    async def all_but_one(arrival):
+        if b"Question 2?" in arrival.body:
+            await asyncio.sleep(60)
+
+    endpoint.answer = all_but_one
+    world = make_world(watching=Watching(metrics=False, probe=False))
+    world.inference_url = endpoint.url
+    batch = await planned(world, chat_lines(5), window=timedelta(seconds=2))
+
+    await world.work()
+    await world.assembler.assemble(batch.id)
+
+    batch = await world.reload(batch)
+    output, errors = await world.results(batch)
+    assert batch.status is BatchStatus.EXPIRED
+    assert len(output) == 4
+    assert [line["custom_id"] for line in errors] == ["line-2"]
+    assert errors[0]["error"]["code"] == "batch_expired"
+
+
+async def test_no_retry_goes_beyond_the_deadline(make_world, start_endpoint):
+    endpoint = await start_endpoint()
+
+    async def full(arrival):
+        return web.Response(status=429, headers={"retry-after": "50"})
+
+    endpoint.answer = full
+    world = make_world(watching=Watching(metrics=False, probe=False))
+    world.inference_url = endpoint.url
+    batch = await planned(world, chat_lines(1), window=timedelta(seconds=1.5))
+
+    await world.work()
+    await world.assembler.assemble(batch.id)
+
+    batch = await world.reload(batch)
+    assert batch.status is BatchStatus.EXPIRED
+    assert len(endpoint.arrivals) == 1
+
+
+async def test_a_shards_budget_of_retries_bounds_the_work(make_world):
+    world = make_world(retry=Retry(attempts=10, backoff_s=0.001, budget=0.5))
+    await world.configure(fault_rate=1.0, fault_kinds=["500"])
+
+    batch = await world.run(await world.submit(chat_lines(40)))
+
+    assert (batch.counts.completed, batch.counts.failed) == (0, 40)
+    assert len(await world.arrivals()) == 40 + 20
