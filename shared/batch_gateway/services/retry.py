@@ -8,7 +8,7 @@ planned.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import BatchId, FileId, TenantId
@@ -30,6 +30,7 @@ class AskedRetry:
     completion_window: str | None = None
     metadata: Mapping[str, str] | None = None
     same_metadata: bool = True  # ``metadata`` does not count then
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
 
 
 class Retries:
@@ -65,6 +66,7 @@ class Retries:
             output_expires_after_s=old.output_expires_after_s,
             priority=old.priority,
             options={**options, "retry": asdict(_origin(old, asked))},
+            headers=asked.headers,
         )
         return await self._batches.create(tenant, new, traceparent=traceparent, seed=seed)
 

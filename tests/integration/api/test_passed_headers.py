@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import UTC, datetime
 
 from fixtures.api import Server, headers_of, http_client, running
 
@@ -39,3 +40,26 @@ async def test_they_are_sealed_in_the_row_and_nowhere_else(tmp_path, valkey_url,
         assert "hush" not in text
     assert not any("sealed" in text for text in (created.text, shown.text, listed.text))
     assert batch.sealed not in caplog.text + repr(batch)
+
+
+async def test_a_retry_carries_those_of_the_request_that_asks_for_it(tmp_path, valkey_url, tenant):
+    server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", valkey_url)
+    server.passed = ("x-user-token",)
+    server.passing = PassedHeaders(FernetSealer([b"a key"]))
+    with running(server, Api(), Auth(), 30):
+        async with http_client(server, tenant) as http, server.metadata() as metadata:
+            line = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
+            file = (
+                await http.post("/v1/files", files={"file": line}, data={"purpose": "batch"})
+            ).json()
+            asked = {**BODY, "input_file_id": file["id"]}
+            old = (
+                await http.post("/v1/batches", json=asked, headers={"x-user-token": "old"})
+            ).json()
+            await metadata.batches.fail(old["id"], [], now=datetime.now(UTC), events=[])
+            new = await http.post(f"/v1/batches/{old['id']}/retry", headers={"x-user-token": "new"})
+            assert new.status_code == 200, new.text
+            batch = await metadata.batches.load(BatchId(new.json()["id"]))
+
+    opened = json.loads(FernetSealer([b"a key"]).open(batch.sealed))
+    assert opened["headers"] == {"x-user-token": "new"}

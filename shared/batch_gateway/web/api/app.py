@@ -78,7 +78,7 @@ def api_app(
         for path, methods in extensions.items():
             table[path] = {**table.get(path, {}), **methods}
         table |= ResultRoutes(results, lookup).routes
-        table |= RetryRoutes(retries, max_bytes=longest, idle_s=idle_s).routes
+        table |= RetryRoutes(retries, max_bytes=longest, idle_s=idle_s, passed=passed).routes
     idempotent = Idempotency(claims, clock, max_bytes=longest, idle_s=idle_s)
     resources = [
         Resource(path, _guarded(path, methods, idempotent, limits), auth)

@@ -62,9 +62,7 @@ class BatchRoutes:
         requests = None
         if not self._strict:
             raw, requests = take_requests(raw)
-        given = call.request.headers
-        headers = {name: given[name] for name in self._passed if given.get(name)}
-        new = replace(parse(self._asked, raw).new_batch(), headers=headers)
+        new = replace(parse(self._asked, raw).new_batch(), headers=call.headers(self._passed))
         if requests is None:
             batch = await self._batches.create(
                 call.tenant, new, traceparent=call.traceparent, seed=call.seed

@@ -1,5 +1,8 @@
 """``/v1/batches/{id}/retry``: not in OpenAI's API."""
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from starlette.responses import Response
 
 from batch_gateway.services.retry import Retries
@@ -12,8 +15,12 @@ from batch_gateway.web.parsing import parse
 
 
 class RetryRoutes:
-    def __init__(self, retries: Retries, *, max_bytes: int, idle_s: float) -> None:
+    def __init__(
+        self, retries: Retries, *, max_bytes: int, idle_s: float, passed: Collection[str] = ()
+    ) -> None:
+        """``passed``: names of the headers that the new batch's calls carry on."""
         self._retries = retries
+        self._passed = passed
         self._max_bytes = max_bytes
         self._idle_s = idle_s
 
@@ -25,7 +32,7 @@ class RetryRoutes:
         """An empty body asks for what an empty object does."""
         batch_id = asked_batch(call)
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
-        asked = parse(RetryBatch, raw or b"{}").asked()
+        asked = replace(parse(RetryBatch, raw or b"{}").asked(), headers=call.headers(self._passed))
         with conflicts():
             batch = await self._retries.retry(
                 call.tenant, batch_id, asked, traceparent=call.traceparent, seed=call.seed

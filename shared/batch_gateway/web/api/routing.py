@@ -1,7 +1,7 @@
 """How a request finds its handler: one resource per path, one handler per method."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -24,6 +24,11 @@ class Call:
     traceparent: str  # of the request, or one begun for it
     #: Random; the same again when a request with an Idempotency-Key is done again.
     seed: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+
+    def headers(self, names: Collection[str]) -> dict[str, str]:
+        """Those of the request's headers that are among ``names`` (in lower case)."""
+        given = self.request.headers
+        return {name: given[name] for name in names if given.get(name)}
 
 
 Handler = Callable[[Call], Awaitable[Response]]
