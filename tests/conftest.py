@@ -19,4 +19,5 @@ pytest_plugins = [
     "fixtures.gateway",
     "fixtures.world",
     "fixtures.receivers",
+    "fixtures.intake",
 ]

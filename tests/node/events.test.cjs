@@ -1,0 +1,129 @@
+// Events of the JavaScript CloudEvents SDK, in every mode, become batches; and the document of our
+// own events is valid AsyncAPI. `run.py` gives the addresses, and a key of the source `/js`.
+
+"use strict";
+
+const assert = require("node:assert/strict");
+const crypto = require("node:crypto");
+const { test } = require("node:test");
+const Ajv = require("ajv");
+const addFormats = require("ajv-formats");
+const specs = require("@asyncapi/specs");
+const { CloudEvent, HTTP, emitterFor, httpTransport, Mode } = require("cloudevents");
+const { OpenAI } = require("openai");
+
+const CHAT = "/v1/chat/completions";
+const { BASE_URL, BROKER_URL, INTAKE_URL, INTAKE_HOST, KEY, ASYNCAPI } = process.env;
+const client = new OpenAI({ baseURL: BASE_URL, apiKey: "any" });
+
+// Compact JSON with sorted keys.
+const canonical = (value) => {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const fields = Object.keys(value).sort();
+  return `{${fields.map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`).join(",")}}`;
+};
+
+const signed = (mode) => {
+  const data = {
+    requests: [1, 2].map((n) => ({
+      custom_id: `line-${n}`,
+      method: "POST",
+      url: CHAT,
+      body: { model: "sim-large", max_tokens: 4, messages: [{ role: "user", content: `ä ${n}` }] },
+    })),
+    endpoint: CHAT,
+    completion_window: "24h",
+    metadata: { mode },
+  };
+  const event = {
+    id: crypto.randomUUID(),
+    source: "/js",
+    type: "dev.batchgateway.batch.requested.v1",
+    subject: "a subject",
+    time: new Date().toISOString(),
+  };
+  const time = `${event.time.slice(0, 19)}Z`;
+  const mac = crypto.createHmac("sha256", KEY);
+  const fields = [event.id, event.source, event.type, event.subject, time, canonical(data)];
+  for (const text of fields) mac.update(`${Buffer.byteLength(text)}:${text}`);
+  return new CloudEvent({ ...event, data, gwsignature: mac.digest("hex") });
+};
+
+const batchesOf = async (mode) => {
+  const found = [];
+  for await (const batch of client.batches.list()) {
+    if (batch.metadata?.mode === mode) found.push(batch);
+  }
+  return found;
+};
+
+const until = async (holds) => {
+  for (;;) {
+    const found = await holds();
+    if (found) return found;
+    await new Promise((resume) => setTimeout(resume, 100));
+  }
+};
+
+const completed = (mode, count) =>
+  until(async () => {
+    const found = await batchesOf(mode);
+    const done = found.length === count && found.every(({ status }) => status === "completed");
+    return done && found;
+  });
+
+for (const [mode, value] of [
+  ["binary", Mode.BINARY],
+  ["structured", Mode.STRUCTURED],
+]) {
+  test(`an event in ${mode} mode becomes one batch that completes`, async () => {
+    const emit = emitterFor(httpTransport(BROKER_URL), { mode: value });
+    const event = signed(mode);
+
+    await emit(event);
+    await emit(event);
+
+    const [batch] = await completed(mode, 1);
+    assert.equal(batch.request_counts.completed, 2);
+  });
+}
+
+test("events in a batch become a batch each", async () => {
+  const events = ["batched", "batched", "batched"].map(signed);
+
+  const answer = await post(
+    { "content-type": "application/cloudevents-batch+json" },
+    JSON.stringify(events),
+  );
+
+  assert.equal(answer, 202);
+  await completed("batched", 3);
+});
+
+test("an event that somebody has changed is refused", async () => {
+  const event = signed("changed");
+  const { headers, body } = HTTP.binary(event.cloneWith({ subject: "another" }));
+
+  assert.equal(await post(headers, body), 400);
+  assert.deepEqual(await batchesOf("changed"), []);
+});
+
+test("the document of our events is valid AsyncAPI 3", () => {
+  const ajv = new Ajv({ strict: false, validateFormats: true, allErrors: true });
+  addFormats(ajv);
+  const valid = ajv.compile(specs.schemasWithoutId["3.0.0"]);
+
+  assert.ok(valid(JSON.parse(ASYNCAPI)), JSON.stringify(valid.errors, null, 2));
+});
+
+// Straight to intake: brokers take no batches. `fetch` would not let us name the host.
+const post = (headers, body) =>
+  new Promise((resolve, reject) => {
+    const request = require("node:http").request(
+      INTAKE_URL,
+      { method: "POST", headers: { ...headers, host: INTAKE_HOST } },
+      (answer) => answer.resume().on("end", () => resolve(answer.statusCode)),
+    );
+    request.on("error", reject).end(body);
+  });
