@@ -12,6 +12,7 @@ from batch_gateway.core.pace import (
     bucket_of,
     speed,
     speed_at_work,
+    time_left,
     time_needed,
     urgent_after,
 )
@@ -26,7 +27,7 @@ def steady(per_s: float, *, seconds: int) -> Pace:
     for n in range(seconds):
         number = bucket_of(T0 + n * SECOND)
         done[number] = done.get(number, 0) + per_s
-    return Pace(since=T0, done=done)
+    return Pace(since=T0, at=T0 + seconds * SECOND, done=done)
 
 
 @given(per_s=st.floats(0.1, 1e6), seconds=st.integers(3, 600))
@@ -44,7 +45,7 @@ def test_an_estimate_follows_a_change_by_half_in_a_minute():
     fast = steady(100, seconds=240)
     later = T0 + 240 * SECOND
     slow = {bucket_of(later + n * BUCKET): 50.0 for n in range(1, 13)}  # 10 per second
-    pace = Pace(since=T0, done={**fast.done, **slow})
+    pace = Pace(since=T0, at=later + 12 * BUCKET, done={**fast.done, **slow})
 
     found = speed(pace, later + 12 * BUCKET)
 
@@ -56,6 +57,15 @@ def test_a_batch_that_stands_still_gets_slower_and_then_has_no_speed():
 
     assert speed(pace, T0 + 120 * SECOND) < 50
     assert speed(pace, T0 + 60 * SECOND + KEPT * BUCKET) is None
+
+
+def test_between_two_reports_time_goes_on():
+    pace = steady(100, seconds=60)
+
+    assert time_left(pace, 1000, T0 + 60 * SECOND) == pytest.approx(10 * SECOND, rel=0.01)
+    assert time_left(pace, 1000, T0 + 61 * SECOND) == pytest.approx(9 * SECOND, rel=0.01)
+    assert time_left(pace, 50, T0 + 61 * SECOND) == timedelta(0)
+    assert time_left(steady(100, seconds=1), 1000, T0 + SECOND) is None
 
 
 def test_a_models_speed_is_that_of_the_time_in_which_it_had_work():

@@ -49,6 +49,16 @@ class Ending(StrEnum):
     EXPIRED = "expired"
 
 
+class Blocked(StrEnum):
+    """Why nothing of a batch is being worked on, as users read it."""
+
+    PAUSED = "paused"  # by its owner
+    OFF_PEAK = "off_peak"  # a calendar allows no calls now
+    WAITING_FOR_MODEL = "waiting_for_model"
+    ENGINE_SATURATED = "engine_saturated"
+    NO_SLOTS = "no_slots"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens as the engines reported them, summed over result lines."""
@@ -153,6 +163,9 @@ class Batch:
     expired_at: datetime | None = None
     cancelling_at: datetime | None = None
     cancelled_at: datetime | None = None
+    # Live, never stored (``services.outlook``):
+    estimated_completion_at: datetime | None = None  # None: not known, or not running
+    blocked_reason: Blocked | None = None  # None: it goes on, is not running, or nobody knows
 
     @property
     def terminal(self) -> bool:

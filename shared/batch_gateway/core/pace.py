@@ -10,13 +10,16 @@ from which it is urgent. Nothing is guessed: without reports there is no estimat
 margin before the deadline makes a batch urgent.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 BUCKET = timedelta(seconds=5)
 KEPT = 60  # buckets: five minutes
 _HALF_LIFE = timedelta(minutes=1)
+_FRESH = timedelta(seconds=5)  # executors report every second
 _LEAST_KNOWN = timedelta(seconds=2)  # what is known of a shorter time says nothing
 
 Buckets = Mapping[int, float]
@@ -27,19 +30,47 @@ def bucket_of(instant: datetime) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // BUCKET
 
 
+class Hindrance(StrEnum):
+    """Why an executor that has lines of a batch cannot send any of them now."""
+
+    NO_SLOTS = "no_slots"  # all slots are others'
+    ENGINE_SATURATED = "engine_saturated"  # the endpoint refuses, or a brake holds the limit down
+    WAITING_FOR_MODEL = "waiting_for_model"  # the endpoint is away, perhaps at zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What one executor has in its hands of a batch and model."""
+
+    model: str
+    cost: float  # of the lines that are not finished
+    hindrance: Hindrance | None = None  # None: some of them are being worked on
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """What is known of a batch that is being worked on."""
 
     since: datetime  # of the first report; older buckets than are kept do not count
+    at: datetime  # of the last report
     done: Buckets
-    held: Mapping[str, float] = field(
-        default_factory=dict
-    )  # cost left in executors' hands, by model
+    held: tuple[Held, ...] = ()
+
+    def known_until(self, now: datetime) -> datetime:
+        """The instant that the reports speak of: the last one's, unless they have ceased."""
+        return self.at if now - self.at < _FRESH else now
+
+    def cost_held(self) -> Counter[str]:
+        """By model."""
+        cost = Counter[str]()
+        for one in self.held:
+            cost[one.model] += one.cost  # type: ignore[assignment]
+        return cost
 
 
 def speed(pace: Pace, now: datetime) -> float | None:
     """Cost per second lately; None when too little is known yet, or nothing was finished lately."""
+    now = pace.known_until(now)
     newest = bucket_of(now)
     begin = datetime.fromtimestamp(0, UTC) + BUCKET * max(bucket_of(pace.since), newest - KEPT + 1)
     if now - max(begin, pace.since) < _LEAST_KNOWN:
@@ -52,6 +83,17 @@ def speed(pace: Pace, now: datetime) -> float | None:
         done += weight * pace.done.get(number, 0.0)
         known_s += weight * max(0.0, length.total_seconds())
     return done / known_s if done and known_s else None
+
+
+def time_left(pace: Pace, cost: float, now: datetime) -> timedelta | None:
+    """How long ``cost``, as reported last, takes from now on at the present speed.
+
+    None: the speed is not known.
+    """
+    known = speed(pace, now)
+    if known is None:
+        return None
+    return max(timedelta(0), timedelta(seconds=cost / known) - (now - pace.known_until(now)))
 
 
 def speed_at_work(done: Buckets) -> float | None:

@@ -7,7 +7,7 @@ database, plus what executors report of the open ones.
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -28,6 +28,7 @@ from batch_gateway.services.announce import Announcer
 from batch_gateway.services.content import BATCH
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
+from batch_gateway.services.outlook import Outlooks
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.refusals import invalid_value
 
@@ -66,8 +67,9 @@ class BatchService:
         strict: bool,
         passing: PassedHeaders | None = None,
         quotas: Quotas = NO_QUOTAS,
+        outlooks: Outlooks | None = None,
     ) -> None:
-        """``passing`` None: no headers are carried on."""
+        """``passing`` None: no headers are carried on; ``outlooks`` None: nothing is foreseen."""
         self._quotas = quotas
         self._metadata = metadata
         self._progress = progress
@@ -77,6 +79,7 @@ class BatchService:
         self._fence = fence
         self._strict = strict
         self._passing = passing
+        self._outlooks = outlooks
 
     def window(self, new: NewBatch) -> timedelta:
         """The window of what is asked for. Raises InvalidRequest if it or the endpoint is none."""
@@ -149,7 +152,8 @@ class BatchService:
             [live], torn = await with_progress([found], self._metadata.shards, self._progress)
             if not torn:
                 break
-        return live
+        [foreseen] = await self._foreseen([live])
+        return foreseen
 
     async def list(
         self,
@@ -172,7 +176,10 @@ class BatchService:
         if limit == 0:
             return Page(items=(), more=bool(page.items))
         live, _ = await with_progress(page.items, self._metadata.shards, self._progress)
-        return replace(page, items=live)
+        return replace(page, items=await self._foreseen(live))
+
+    async def _foreseen(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        return batches if self._outlooks is None else await self._outlooks.add(batches)
 
     async def cancel(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         """Ask a batch to stop; asking again changes nothing. Raises Conflict when it has ended.

@@ -14,6 +14,7 @@ from batch_gateway.settings.intake import DeadLetters, Intake
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
 from batch_gateway.settings.probes import Probes
+from batch_gateway.settings.queue import Queue
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
 from batch_gateway.settings.webhooks import Webhooks
 from batch_gateway.settings.work import Execution, Planning, Sweep
@@ -34,6 +35,7 @@ __all__ = [
     "Metrics",
     "Planning",
     "Probes",
+    "Queue",
     "Quota",
     "Retry",
     "Scratch",
@@ -63,6 +65,7 @@ class Settings(BaseSettings):
     quota: Quota = Quota()
     planning: Planning = Planning()
     execution: Execution = Execution()
+    queue: Queue = Queue()
     sweep: Sweep = Sweep()
     webhooks: Webhooks = Webhooks()
     intake: Intake = Intake()

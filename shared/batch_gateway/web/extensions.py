@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.core.model import Batch, BatchStatus, Blocked
 from batch_gateway.ports.metadata import BatchFilter
 from batch_gateway.services.batches import NewBatch
 from batch_gateway.services.retry import AskedRetry
 from batch_gateway.services.steering import Changes
-from batch_gateway.web.openai import Asked, BatchMetadata, BatchObject, CreateBatch
+from batch_gateway.web.openai import Asked, BatchMetadata, BatchObject, CreateBatch, whole_seconds
 from batch_gateway.web.parsing import choice, integer
 
 _MOST = 10**15
@@ -78,6 +78,8 @@ class RetryBatch(Asked):
 class ExtendedBatchObject(BatchObject):
     priority: int
     paused: bool
+    estimated_completion_at: int | None  # of running ones, as far as it is known
+    blocked_reason: Blocked | None  # why nothing of it is being worked on
     on_invalid_line: OnInvalidLine
     dry_run: bool
     estimated_tokens: dict[str, int] | None  # by model; of dry runs
@@ -97,6 +99,8 @@ class ExtendedBatchObject(BatchObject):
             **standard,
             priority=batch.priority,
             paused=batch.paused,
+            estimated_completion_at=whole_seconds(batch.estimated_completion_at),
+            blocked_reason=batch.blocked_reason,
             on_invalid_line=batch.options.get("on_invalid_line", "fail"),
             dry_run=batch.options.get("dry_run", False),
             estimated_tokens=batch.options.get("estimated_tokens"),

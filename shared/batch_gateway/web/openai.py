@@ -77,7 +77,7 @@ class FileObject(BaseModel):
             id=file.id,
             bytes=file.size,
             created_at=int(file.created_at.timestamp()),
-            expires_at=_seconds(file.expires_at),
+            expires_at=whole_seconds(file.expires_at),
             filename=file.filename,
             purpose=file.purpose,
         )
@@ -171,14 +171,14 @@ class BatchObject(BaseModel):
             output_file_id=batch.output_file_id,
             error_file_id=batch.error_file_id,
             created_at=int(batch.created_at.timestamp()),
-            in_progress_at=_seconds(batch.in_progress_at),
+            in_progress_at=whole_seconds(batch.in_progress_at),
             expires_at=int(batch.deadline.timestamp()),
-            finalizing_at=_seconds(batch.finalizing_at),
-            completed_at=_seconds(batch.completed_at),
-            failed_at=_seconds(batch.failed_at),
-            expired_at=_seconds(batch.expired_at),
-            cancelling_at=_seconds(batch.cancelling_at),
-            cancelled_at=_seconds(batch.cancelled_at),
+            finalizing_at=whole_seconds(batch.finalizing_at),
+            completed_at=whole_seconds(batch.completed_at),
+            failed_at=whole_seconds(batch.failed_at),
+            expired_at=whole_seconds(batch.expired_at),
+            cancelling_at=whole_seconds(batch.cancelling_at),
+            cancelled_at=whole_seconds(batch.cancelled_at),
             request_counts=RequestCounts(
                 total=counts.total, completed=counts.completed, failed=counts.failed
             ),
@@ -217,5 +217,5 @@ def _errors(errors: Sequence[BatchError]) -> BatchErrors | None:
     )
 
 
-def _seconds(instant: datetime | None) -> int | None:
+def whole_seconds(instant: datetime | None) -> int | None:
     return None if instant is None else int(instant.timestamp())

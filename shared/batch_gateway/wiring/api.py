@@ -18,6 +18,7 @@ def api_function() -> Function:
         from batch_gateway.services.files import FileService
         from batch_gateway.services.lookup import Lookup
         from batch_gateway.services.models import ModelService
+        from batch_gateway.services.outlook import Outlooks
         from batch_gateway.services.results import ResultService
         from batch_gateway.services.retry import Retries
         from batch_gateway.services.steering import Steering
@@ -34,6 +35,7 @@ def api_function() -> Function:
         stack.push_async_callback(engine.close)
         webhooks = open_webhooks(settings)
         stack.push_async_callback(webhooks.close)
+        outlooks = Outlooks(runtime.scratch, routes, runtime.clock, ceiling=settings.limits.ceiling)
         batches = BatchService(
             quotas=settings.quota.quotas,
             metadata=runtime.metadata,
@@ -44,6 +46,7 @@ def api_function() -> Function:
             fence=timedelta(seconds=settings.execution.fence_s),
             strict=settings.api.mode == "strict",
             passing=open_passing(settings),
+            outlooks=None if settings.api.mode == "strict" else outlooks,
         )
         return api_app(
             files=FileService(

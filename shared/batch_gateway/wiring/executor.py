@@ -38,6 +38,7 @@ def make_executor(
         endings=runtime.endings,
         clock=runtime.clock,
         rules=runtime.settings.execution,
+        queue_rules=runtime.settings.queue,
         retry=runtime.settings.retry,
         watching=runtime.settings.watching,
         stopping=stopping,

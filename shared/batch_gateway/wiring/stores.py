@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -89,6 +90,7 @@ def open_scratch_server(settings: Settings) -> Scratch:
         rules=settings.limits.rules,
         interval=timedelta(seconds=settings.limits.interval_s),
         total=settings.limits.total,
+        weights={TenantId(name): w for name, w in settings.queue.tenant_weights.items()},
     )
 
 

@@ -8,7 +8,7 @@ from fixtures.scratch import MINUTE, NO_TIME
 
 from batch_gateway.adapters.scratch import RedisScratch
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.pace import BUCKET
+from batch_gateway.core.pace import BUCKET, Held, Hindrance
 from batch_gateway.ports.pace import Stint
 
 pytestmark = pytest.mark.redis
@@ -30,7 +30,7 @@ async def test_what_all_holders_did_adds_up_by_batch_and_by_model(scratch: Redis
 
     assert set(batches) == {A, B}
     assert sum(batches[A].done.values()) == 15.5
-    assert batches[A].held == {"m": 90, "org/m:x": 4}
+    assert batches[A].cost_held() == {"m": 90, "org/m:x": 4}
     assert [sum(done.values()) for done in models.values()] == [11, 5.5, 0]
 
 
@@ -38,10 +38,19 @@ async def test_what_is_left_is_a_holders_last_word_until_it_runs_out(scratch: Re
     await scratch.paces.report(ONE, [stint(left=90)], ttl=MINUTE)
     await scratch.paces.report(ONE, [stint(left=40)], ttl=MINUTE)
     await scratch.paces.report(OTHER, [stint(left=7)], ttl=NO_TIME)
-    assert (await scratch.paces.of_batches([A]))[A].held == {"m": 40}
+    assert (await scratch.paces.of_batches([A]))[A].held == (Held(model="m", cost=40),)
 
     await scratch.paces.report(ONE, [stint(left=0)], ttl=MINUTE)
-    assert (await scratch.paces.of_batches([A]))[A].held == {}
+    assert (await scratch.paces.of_batches([A]))[A].held == ()
+
+
+async def test_a_holder_says_why_it_does_not_go_on(scratch: RedisScratch) -> None:
+    why = Stint(batch=A, model="m", done=0, left=7, hindrance=Hindrance.NO_SLOTS)
+    await scratch.paces.report(ONE, [why], ttl=MINUTE)
+
+    held = (await scratch.paces.of_batches([A]))[A].held
+
+    assert held == (Held(model="m", cost=7, hindrance=Hindrance.NO_SLOTS),)
 
 
 async def test_the_first_report_begins_the_time_that_is_known(scratch: RedisScratch) -> None:

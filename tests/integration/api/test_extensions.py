@@ -1,8 +1,12 @@
 """Extension fields of a new batch: taken, shown, kept; refused by the strict mode."""
 
+from datetime import UTC, datetime
+
 import openai as sdk
 import pytest
 from fixtures.api import openai_client
+from fixtures.metadata import a_shard
+from openai.types import Batch
 
 from batch_gateway.settings import Api
 
@@ -50,3 +54,20 @@ async def test_strict_mode_refuses_every_extension(serve_api, tenant):
                 if name in VALID:
                     message = f"Invalid value: '{value}'. Supported values are: "
                 assert refused.value.body["message"].startswith(message)
+
+
+async def test_a_batch_shows_when_it_will_be_done_and_what_it_waits_for(openai, metadata):
+    batch = await openai.batches.create(**VALID)
+    assert batch.estimated_completion_at is None
+    assert batch.blocked_reason is None
+    row = await metadata.batches.load(batch.id)
+    await metadata.batches.plan(
+        row.id, [a_shard(row, 0)], total=10, model="m", now=datetime.now(UTC), events=[]
+    )
+
+    await openai.post(f"/batches/{batch.id}/pause", cast_to=Batch)
+
+    seen = await openai.batches.retrieve(batch.id)
+    assert (seen.blocked_reason, seen.estimated_completion_at) == ("paused", None)
+    (listed,) = (await openai.batches.list(limit=1)).data
+    assert listed.blocked_reason == "paused"

@@ -4,14 +4,13 @@ All holders add to the same buckets under the server's clock. What a holder has 
 entry with its own expiry, so a holder that died is soon forgotten.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from batch_gateway.adapters.scratch.server import Scripts, milliseconds
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.pace import BUCKET, KEPT, Buckets, Pace
+from batch_gateway.core.pace import BUCKET, KEPT, Buckets, Held, Hindrance, Pace
 from batch_gateway.ports.pace import Stint
 
 
@@ -26,7 +25,9 @@ class RedisPaces:
     ) -> None:
         if not stints:
             return
-        told = chain.from_iterable((s.batch, s.model, s.done, s.left) for s in stints)
+        told = chain.from_iterable(
+            (s.batch, s.model, s.done, s.left, s.hindrance or "") for s in stints
+        )
         await self._report(
             [self._root], [holder, milliseconds(ttl), milliseconds(BUCKET), KEPT, *told]
         )
@@ -53,16 +54,19 @@ class RedisPaces:
 
 
 def _pace(entries: Iterable[tuple[str, str]]) -> Pace:
-    since = 0
+    told_ms = {"since": 0, "at": 0}
     done: dict[int, float] = {}
-    held = Counter[str]()
+    held: list[Held] = []
     for entry, value in entries:
         kind, _, name = entry.partition(":")
         match kind:
-            case "since":
-                since = int(value)
+            case "since" | "at":
+                told_ms[kind] = int(value)
             case "done":
                 done[int(name)] = float(value)
             case "left":
-                held[name] += float(value)  # type: ignore[assignment]
-    return Pace(since=datetime.fromtimestamp(since / 1000, UTC), done=done, held=held)
+                cost, _, why = value.partition(":")
+                hindrance = Hindrance(why) if why else None
+                held.append(Held(model=name, cost=float(cost), hindrance=hindrance))
+    since, at = (datetime.fromtimestamp(ms / 1000, UTC) for ms in told_ms.values())
+    return Pace(since=since, at=at, done=done, held=tuple(held))

@@ -29,13 +29,15 @@ from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.execute.heartbeat import Heartbeat
 from batch_gateway.services.execute.holding import Holding
+from batch_gateway.services.execute.pacing import Pacing
 from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.turns import Turns
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.rebuild import ensure_generation
 from batch_gateway.services.routing import Routes
-from batch_gateway.settings import Execution
+from batch_gateway.settings import Execution, Queue
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Activation:
         endings: Endings,
         clock: Clock,
         rules: Execution,
+        queue_rules: Queue,
         stopping: asyncio.Event,
     ) -> None:
         """``stopping`` is set when the process has been asked to end."""
@@ -76,6 +79,7 @@ class Activation:
         self._endings = endings
         self._clock = clock
         self._rules = rules
+        self._queue_rules = queue_rules
         self._stopping = stopping
         self._soft_end = now + rules.soft_budget_s
         self._hard_end = now + rules.hard_budget_s
@@ -97,9 +101,18 @@ class Activation:
             waker=waker,
             clock=clock,
             rules=rules,
+            turns=Turns(queue_rules),
             stop_calls_at=self._hard_end,
             advanced=self._advanced,
             memory_lost=self._memory_lost,
+        )
+        self._pacing = Pacing(
+            me,
+            scratch=scratch,
+            clock=clock,
+            execution=rules,
+            rules=queue_rules,
+            hindrance_of=self._pools.hindrance,
         )
         self._heartbeat = Heartbeat(
             metadata=metadata,
@@ -108,6 +121,7 @@ class Activation:
             rules=rules,
             holdings=lambda: self._holdings,
             learned=self._learned,
+            pacing=self._pacing,
         )
 
     async def run(self) -> None:
@@ -159,13 +173,19 @@ class Activation:
 
     async def _lease_one(self) -> bool:
         """Lease a shard of a model that has slots to spare; False when there is none."""
-        if len(self._holdings) >= self._rules.max_leases or self._suspicious:
+        fair, urgent = self._room()
+        if self._suspicious or not (fair or urgent):
             return False
         if not self._holdings and await self._generation_age() is None:
             return False  # somebody is filling the queue again
         shut = self._routes.table.shut(self._clock.now())
         holding = await self._custody.lease(
-            avoid=[*self._pools.sated, *shut.names], models=shut.only
+            lambda: self._scratch.queue.propose(
+                models=shut.only,
+                avoid=shut.names,
+                avoid_fair=self._pools.sated if fair else None,
+                avoid_urgent=self._pools.sated_with_urgent if urgent else None,
+            )
         )
         self._shut_out = bool(shut) and holding is None and not self._holdings
         if holding is None:
@@ -174,6 +194,7 @@ class Activation:
         self._holdings.append(holding)
         if not self._pools.add(holding, self._group):
             holding.stopped = True  # routes changed since it was planned: leave it to others
+        await self._pacing.report(self._holdings)
         self._advanced(holding)
         if holding.suspicious:
             for other in self._holdings:
@@ -185,6 +206,15 @@ class Activation:
     @property
     def _suspicious(self) -> bool:
         return any(holding.suspicious for holding in self._holdings)
+
+    def _room(self) -> tuple[bool, bool]:
+        """Whether a fair and whether an urgent shard may be leased; neither takes all leases."""
+        most = self._rules.max_leases
+        if len(self._holdings) >= most:
+            return False, False
+        of_a_lane = max(1, int(most * self._queue_rules.urgent_share))
+        urgent = sum(holding.urgent for holding in self._holdings)
+        return len(self._holdings) - urgent < of_a_lane, urgent < of_a_lane
 
     def _stop_overdue(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -286,6 +316,7 @@ class Activation:
         await self._custody.hand_back(holding)
 
     def _drop(self, holding: Holding) -> None:
+        self._pacing.count(holding)
         self._pools.remove(holding)
         if holding in self._holdings:
             self._holdings.remove(holding)
@@ -300,6 +331,7 @@ class Activation:
                 if (holding.buffered or holding.to_note()) and not holding.closing:
                     await self._custody.flush(holding)
                     self._pools.fill()
+            await self._pacing.report(self._holdings)
 
     async def _keep_registered(self) -> None:
         while True:
@@ -338,6 +370,7 @@ class Activation:
         """Give slots back, leave the register, and only then open a successor if there is work."""
         try:
             await self._pools.leave()
+            await self._pacing.report((), at_once=True)
             await self._scratch.activations.leave(self._me)
             depth = await self._scratch.queue.depth()
         except Temporary as error:

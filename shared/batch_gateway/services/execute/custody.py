@@ -8,7 +8,7 @@ compacted into one part, so merging a batch reads one object per shard.
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 from batch_gateway import meters
@@ -63,14 +63,9 @@ class Custody:
         self._rules = rules
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
 
-    async def lease(
-        self, avoid: Sequence[str], models: Sequence[str] | None = None
-    ) -> Holding | None:
-        """Lease the next shard, leaving out models in ``avoid``; None when there is none.
-
-        ``models`` limits the choice to those models; None: all.
-        """
-        while (ticket := await self._queue.propose(models=models, avoid=avoid)) is not None:
+    async def lease(self, propose: Callable[[], Awaitable[Ticket | None]]) -> Holding | None:
+        """Lease the next shard that the queue proposes; None when there is none."""
+        while (ticket := await propose()) is not None:
             lease = await self._metadata.shards.claim(
                 ticket.shard,
                 holder=self._holder,

@@ -24,7 +24,7 @@ from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.milestones import Milestones, Watches
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import Routes
-from batch_gateway.settings import Execution, Retry, Watching
+from batch_gateway.settings import Execution, Queue, Retry, Watching
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Executor:
         endings: Endings,
         clock: Clock,
         rules: Execution,
+        queue_rules: Queue,
         retry: Retry,
         watching: Watching,
         stopping: asyncio.Event,
@@ -65,6 +66,7 @@ class Executor:
         self._endings = endings
         self._clock = clock
         self._rules = rules
+        self._queue_rules = queue_rules
         self._watches = Watches(
             [
                 BudgetGuard(metadata, scratch.progress, endings),
@@ -110,5 +112,6 @@ class Executor:
             endings=self._endings,
             clock=self._clock,
             rules=self._rules,
+            queue_rules=self._queue_rules,
             stopping=self._stopping,
         )

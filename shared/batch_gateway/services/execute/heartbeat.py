@@ -15,6 +15,7 @@ from batch_gateway.ports.scratch import Scratch
 from batch_gateway.ports.shards import Standing
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.holding import Holding
+from batch_gateway.services.execute.pacing import Pacing
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.rebuild import ensure_generation
 from batch_gateway.settings import Execution
@@ -35,6 +36,7 @@ class Heartbeat:
         rules: Execution,
         holdings: Callable[[], Collection[Holding]],
         learned: Callable[[Holding, Standing], None],
+        pacing: Pacing,
     ) -> None:
         """``learned`` hears at every beat how each of ``holdings`` stands."""
         self._metadata = metadata
@@ -43,6 +45,7 @@ class Heartbeat:
         self._rules = rules
         self._holdings = holdings
         self._learned = learned
+        self._pacing = pacing
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
         self._beat_now = asyncio.Event()
 
@@ -51,6 +54,7 @@ class Heartbeat:
         while True:
             try:
                 await self._beat()
+                await self._pacing.judge([h for h in self._holdings() if not h.closing])
                 await self._reclaim()
             except Temporary as error:
                 logger.warning("A heartbeat failed: %s", error, extra={"action": "heartbeat"})

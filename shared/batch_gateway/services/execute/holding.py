@@ -82,6 +82,7 @@ class Holding:
         self.headers = _headers(lease, passed)  # of its calls
         self.pools = 1  # that its lines may be taken by
         self.further = sum(attempts.values())  # attempts beyond the first, of all lines
+        self.urgent = ticket.urgent  # goes before work that is not; heartbeats judge it anew
         self.stopped = False  # no line is started any more
         self.closing = False  # on its way out: finished, handed back or lost
         self.writing = asyncio.Lock()  # one part at a time
@@ -99,11 +100,24 @@ class Holding:
         self._running = 0
         self._buffer: list[bytes] = []
         self._most_buffered = most_buffered
+        self._cost = lease.shard.cost / max(1, lease.shard.lines)  # of a line, on average
+        self._counted = tally.completed + tally.failed
 
     @property
     def left(self) -> int:
         """Lines without a result that are not running."""
         return len(self._pending) + len(self._aborted) + len(self._waiting)
+
+    @property
+    def cost_left(self) -> float:
+        """Estimated tokens of the lines without a result, running ones included."""
+        return (self.left + self._running) * self._cost
+
+    def newly_done(self) -> float:
+        """Estimated tokens of the lines finished since the last call."""
+        finished = self.tally.completed + self.tally.failed
+        new, self._counted = finished - self._counted, finished
+        return new * self._cost
 
     @property
     def running(self) -> int:

@@ -18,12 +18,14 @@ from operator import itemgetter
 
 from batch_gateway import meters
 from batch_gateway.core.limits import Observation, Signal
+from batch_gateway.core.pace import Hindrance
 from batch_gateway.core.retry import Outcome, pause
 from batch_gateway.ports.scratch import Grant, Report
 from batch_gateway.services.execute.aborting import Aborting
 from batch_gateway.services.execute.attempt import Attempts, Ended
 from batch_gateway.services.execute.circuit import Circuit
 from batch_gateway.services.execute.holding import Holding, Work
+from batch_gateway.services.execute.turns import Turns
 from batch_gateway.services.routing import Route
 
 _FIRST_PAUSE = timedelta(seconds=0.25)
@@ -37,6 +39,7 @@ class Pool:
         attempts: Attempts,
         circuit: Circuit,
         group: asyncio.TaskGroup,
+        turns: Turns,
         *,
         most: int,
         stop_calls_at: float,
@@ -54,10 +57,12 @@ class Pool:
         self.bound: int | None = None  # calls that the endpoint takes now; None: any number
         self.grant = 0
         self._granted = 0  # the last time; refusals lower ``grant`` until the next
+        self.known = False  # there was a grant, be it of none
         self.closed = False
         self._attempts = attempts
         self._routes: dict[str, Route] = {}  # by what clients call the model
         self._group = group
+        self._turns = turns
         self._most = most
         self._stop_calls_at = stop_calls_at
         self._aborting = aborting
@@ -120,11 +125,26 @@ class Pool:
         return self.usable and self.left < max(1, min(self.grant, self._most))
 
     @property
+    def hungry_for_urgent(self) -> bool:
+        """The same, if only urgent work counts."""
+        left = sum(holding.left for holding in self.holdings if holding.urgent)
+        return self.usable and left < max(1, min(self.grant, self._most))
+
+    @property
     def starved(self) -> bool:
         """Has lines, and neither a call running nor a slot to start one."""
         if self._runners or not self.left:
             return False
         return self.grant == 0 or not self.circuit.closed
+
+    @property
+    def hindrance(self) -> Hindrance | None:
+        """Why one more call could not be started now, or would be in vain; None: it could."""
+        if not self.circuit.closed:
+            return Hindrance.WAITING_FOR_MODEL
+        if self._refusals >= max(1, self.grant):
+            return Hindrance.ENGINE_SATURATED
+        return Hindrance.NO_SLOTS if self.known and len(self._runners) >= self.grant else None
 
     def want(self) -> int:
         """Slots that could be used now."""
@@ -164,6 +184,7 @@ class Pool:
 
     def granted(self, grant: Grant) -> None:
         self.grant = self._granted = 0 if self.shut else grant.slots
+        self.known = True
         if grant.users_wait:
             self._aborting.unrest()
         if grant.excess:
@@ -219,13 +240,15 @@ class Pool:
         now = asyncio.get_running_loop().time()
         if self.closed or self.shut or now < self._paused_until or not self.circuit.allows(now):
             return None
-        for holding in self.holdings:
-            if not self._allowed(holding):
-                continue
-            if (work := holding.take(now, self.route.pool, calm=self._aborting.calm)) is not None:
-                work.trial = self.circuit.start()
-                return work
-        return None
+        name, calm = self.route.pool, self._aborting.calm
+
+        def take(holding: Holding) -> Work | None:
+            return holding.take(now, name, calm=calm) if self._allowed(holding) else None
+
+        work = self._turns.next(self.holdings, self.grant, take)
+        if work is not None:
+            work.trial = self.circuit.start()
+        return work
 
     async def _run(self, work: Work | None) -> None:
         task = asyncio.current_task()

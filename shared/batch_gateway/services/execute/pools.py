@@ -9,12 +9,13 @@ have changed are taken up, and what calendars say by then.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import Signal
+from batch_gateway.core.pace import Hindrance
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import Slots
 from batch_gateway.services.announce import Waker
@@ -23,6 +24,7 @@ from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.execute.pool import Pool
+from batch_gateway.services.execute.turns import Turns
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.execute.watch import Lookout, Watch
 from batch_gateway.services.routing import Route, Routes
@@ -46,6 +48,7 @@ class Pools:
         waker: Waker,
         clock: Clock,
         rules: Execution,
+        turns: Turns,
         stop_calls_at: float,
         advanced: Callable[[Holding], None],
         memory_lost: Callable[[], Awaitable[None]],
@@ -62,6 +65,7 @@ class Pools:
         self._waker = waker
         self._clock = clock
         self._rules = rules
+        self._turns = turns
         self._stop_calls_at = stop_calls_at
         self._advanced = advanced
         self._memory_lost = memory_lost
@@ -110,6 +114,7 @@ class Pools:
                 self._attempts,
                 self._circuits.of(route.endpoint),
                 self._group,
+                self._turns,
                 most=self._rules.max_calls,
                 stop_calls_at=self._stop_calls_at,
                 aborting=self._aborting,
@@ -155,6 +160,13 @@ class Pools:
         for pool in self:
             pool.lower(pool.route.endpoint.bound(at))
 
+    def hindrance(self, holding: Holding) -> Hindrance | None:
+        """Why no line of ``holding`` is being worked on; None: one is, or could be at once."""
+        if holding.running or not holding.left:
+            return None
+        found = [pool.hindrance for pool in self._of(holding)]
+        return None if None in found else next(iter(found), None)
+
     def stop(self, holding: Holding) -> None:
         """Abort the calls of ``holding``; its lines go back to it."""
         for pool in self:
@@ -186,9 +198,16 @@ class Pools:
     @property
     def sated(self) -> list[str]:
         """Models that have lines enough for the slots they have."""
+        return self._models_but(pool for pool in self if pool.hungry)
+
+    @property
+    def sated_with_urgent(self) -> list[str]:
+        """Models that have urgent lines enough for the slots they have."""
+        return self._models_but(pool for pool in self if pool.hungry_for_urgent)
+
+    def _models_but(self, hungry: Iterable[Pool]) -> list[str]:
         held = {holding.lease.shard.model for pool in self for holding in pool.holdings}
-        hungry = {h.lease.shard.model for pool in self if pool.hungry for h in pool.holdings}
-        return sorted(held - hungry)
+        return sorted(held - {h.lease.shard.model for pool in hungry for h in pool.holdings})
 
     async def keep(self) -> None:
         """Sync until cancelled."""

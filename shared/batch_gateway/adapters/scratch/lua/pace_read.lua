@@ -1,7 +1,7 @@
 -- What is known of some batches or models.
 -- KEYS  the batches' or models' hashes
 -- Returns for each {entry, value, entry, value, ...}, without what holders said too long ago; their
--- entries lose the holder's name: "left:MODEL" may come several times.
+-- entries lose the holder's name ("left:MODEL" may come several times) and the expiry.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = {}

@@ -1,15 +1,16 @@
 -- Add what a holder finished to the present buckets, and note what it has left.
 -- KEYS  1 the paces' root
 -- ARGV  1 holder, 2 how long its word on what is left holds in ms, 3 length of a bucket in ms,
---       4 buckets kept; then for each stint: batch, model, cost done, cost left
+--       4 buckets kept; then for each stint: batch, model, cost done, cost left, hindrance or ''
 --
--- batch:BATCH  hash  since (ms of the first report), done:BUCKET -> cost,
---                    left:HOLDER:MODEL -> "expiry in ms:cost"
+-- batch:BATCH  hash  since, at (ms of the first and last report), done:BUCKET -> cost,
+--                    left:HOLDER:MODEL -> "expiry in ms:cost:hindrance"
 -- model:MODEL  hash  BUCKET -> cost
--- Buckets are numbered from 1970 on. What nobody reports to vanishes after an hour.
+-- Buckets are numbered from 1970 on. What nobody reports to vanishes: a batch after an hour, a model
+-- after a week, because a batch that waits for the night wants to know how fast it will be.
 local root, holder, ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local length, kept = tonumber(ARGV[3]), tonumber(ARGV[4])
-local MEMORY = 3600 * 1000
+local HOUR, WEEK = 3600 * 1000, 7 * 24 * 3600 * 1000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local bucket = math.floor(now / length)
@@ -22,25 +23,26 @@ local function trim(name, prefix)
   end
 end
 
-local function add(name, prefix, cost)
+local function add(name, prefix, cost, memory)
   if cost > 0 then
     local entry = prefix .. string.format('%.0f', bucket)
     if redis.call('HEXISTS', name, entry) == 0 then trim(name, prefix) end
     redis.call('HINCRBYFLOAT', name, entry, cost)
   end
-  redis.call('PEXPIRE', name, MEMORY)
+  redis.call('PEXPIRE', name, memory)
 end
 
-for i = 5, #ARGV, 4 do
+for i = 5, #ARGV, 5 do
   local batch, model = root .. ':batch:' .. ARGV[i], root .. ':model:' .. ARGV[i + 1]
   local done, left = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   redis.call('HSETNX', batch, 'since', string.format('%.0f', now))
+  redis.call('HSET', batch, 'at', string.format('%.0f', now))
   local entry = 'left:' .. holder .. ':' .. ARGV[i + 1]
   if left > 0 then
-    redis.call('HSET', batch, entry, string.format('%.0f:%.17g', now + ttl, left))
+    redis.call('HSET', batch, entry, string.format('%.0f:%.17g:%s', now + ttl, left, ARGV[i + 4]))
   else
     redis.call('HDEL', batch, entry)
   end
-  add(batch, 'done:', done)
-  if done > 0 then add(model, '', done) end
+  add(batch, 'done:', done, HOUR)
+  if done > 0 then add(model, '', done, WEEK) end
 end

@@ -1,0 +1,85 @@
+"""When a running batch will be done, and what keeps it from going on: what can honestly be said.
+
+An estimate is the work that is left divided by the batch's own speed lately. Calendars count: time
+in which the endpoints take no calls does not, time in which they take fewer counts less; that they
+may take more later promises nothing. What cannot be known is None.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from batch_gateway.core.model import Batch, BatchStatus, Blocked
+from batch_gateway.core.pace import Hindrance, Pace
+
+_FARTHEST = timedelta(days=60)
+_RECENT = timedelta(seconds=30)  # after that a brake explains nothing any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """What counts of a pool of slots."""
+
+    model: str
+    full: bool  # all its slots are in use or lent
+    braked_at: datetime | None  # None: nothing ever lowered its limit
+
+
+def blocked(
+    batch: Batch,
+    pace: Pace | None,
+    *,
+    left: Mapping[str, float],
+    shut: Callable[[str], bool],
+    pools: Iterable[PoolView],
+    now: datetime,
+) -> Blocked | None:
+    """None: the batch is not running, is being worked on, or it is not known what it waits for.
+
+    ``left`` is the cost of all its open work by model; ``shut`` tells whether a calendar allows no
+    call of a model.
+    """
+    if batch.status is not BatchStatus.IN_PROGRESS or batch.ending is not None:
+        return None
+    if batch.paused:
+        return Blocked.PAUSED
+    models = [model for model, cost in left.items() if cost > 0]
+    if models and all(shut(model) for model in models):
+        return Blocked.OFF_PEAK
+    held = [one for one in (pace.held if pace else ()) if one.cost > 0]
+    if any(one.hindrance is None for one in held):
+        return None
+    of_models = [pool for pool in pools if pool.model in models]
+    braked = any(pool.braked_at and now - pool.braked_at < _RECENT for pool in of_models)
+    if any(one.hindrance is Hindrance.WAITING_FOR_MODEL for one in held):
+        return Blocked.WAITING_FOR_MODEL
+    if any(one.hindrance is Hindrance.ENGINE_SATURATED for one in held):
+        return Blocked.ENGINE_SATURATED
+    if held or (of_models and all(pool.full for pool in of_models)):
+        return Blocked.ENGINE_SATURATED if braked else Blocked.NO_SLOTS
+    return None
+
+
+def done_at(
+    now: datetime,
+    needed: timedelta,
+    *,
+    ceiling: Callable[[datetime], int],
+    next_change: Callable[[datetime], datetime | None],
+) -> datetime | None:
+    """When work is done that takes ``needed`` at the present speed, if ``ceiling`` calls are
+    allowed at an instant and change next at ``next_change``. None: not in the foreseeable future.
+    """
+    usual = ceiling(now)
+    at = now
+    while at - now < _FARTHEST:
+        allowed = ceiling(at)
+        share = min(1.0, allowed / usual) if usual else float(allowed > 0)
+        change = next_change(at)
+        if share and (change is None or needed <= share * (change - at)):
+            return at + needed / share
+        if change is None:
+            return None
+        needed -= share * (change - at)
+        at = change
+    return None

@@ -1,0 +1,140 @@
+"""Tells how fast work goes, and learns from what everybody tells which batches are urgent.
+
+Reported are differences, about once a second. At every heartbeat an executor estimates anew what
+the batches in its hands still need; one executor at a time does so for the batches in the queue
+with the earliest deadlines. So urgency follows the estimates, at the price of a few commands.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.ids import ActivationId, BatchId
+from batch_gateway.core.pace import Hindrance, speed_at_work, time_needed, urgent_after
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.pace import Stint
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.execute.holding import Holding
+from batch_gateway.settings import Execution, Queue
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 1.0
+_LOOKED_AT = 500  # batches in the queue that are judged at a time
+_MOVED = timedelta(seconds=1)  # the queue is told of changes greater than this
+
+_Key = tuple[BatchId, str]  # batch and model
+
+
+class Pacing:
+    def __init__(
+        self,
+        holder: ActivationId,
+        *,
+        scratch: Scratch,
+        clock: Clock,
+        execution: Execution,
+        rules: Queue,
+        hindrance_of: Callable[[Holding], Hindrance | None] = lambda _: None,
+    ) -> None:
+        """``hindrance_of`` says why a holding does not go on; None: it does."""
+        self._holder = holder
+        self._scratch = scratch
+        self._clock = clock
+        self._hindrance_of = hindrance_of
+        self._rules = rules.urgency
+        self._every = timedelta(seconds=execution.heartbeat_s)
+        self._ttl = timedelta(seconds=execution.lease_ttl_s)
+        self._done = Counter[_Key]()  # cost finished and not reported yet
+        self._reported_at = 0.0  # loop.time()
+        self._told: set[_Key] = set()  # of which something is said to be left
+
+    def count(self, holding: Holding) -> None:
+        """Take up what ``holding`` has finished since the last time."""
+        self._done[_key(holding)] += holding.newly_done()  # type: ignore[assignment]
+
+    async def report(self, holdings: Collection[Holding], *, at_once: bool = False) -> None:
+        """Tell what was done since the last report and what is left; later, if nobody listens.
+
+        About once a second, unless it must be ``at_once`` or there is work on a new batch.
+        """
+        time = asyncio.get_running_loop().time()
+        new = {_key(holding) for holding in holdings} - self._told
+        if time - self._reported_at < _EVERY_S and not new and not at_once:
+            return
+        left = Counter[_Key]()
+        for holding in holdings:
+            self.count(holding)
+            left[_key(holding)] += holding.cost_left  # type: ignore[assignment]
+        keys = {key for key, done in self._done.items() if done} | self._told | left.keys()
+        stints = [
+            Stint(
+                batch=key[0],
+                model=key[1],
+                done=self._done[key],
+                left=left[key],
+                hindrance=self._hindrance([h for h in holdings if _key(h) == key]),
+            )
+            for key in sorted(keys)
+        ]
+        try:
+            await self._scratch.paces.report(self._holder, stints, ttl=self._ttl)
+        except Temporary as error:
+            logger.debug("Paces are not reported: %s", error, extra={"action": "pace"})
+            return
+        self._reported_at = time
+        self._done.clear()
+        self._told = {key for key, cost in left.items() if cost}
+
+    def _hindrance(self, holdings: Sequence[Holding]) -> Hindrance | None:
+        """Why none of ``holdings`` goes on; None: one does, or will at once."""
+        found = [self._hindrance_of(holding) for holding in holdings]
+        return None if None in found else next(iter(found), None)
+
+    async def judge(self, holdings: Collection[Holding]) -> None:
+        """Find out anew which batches are urgent, ours and those in the queue."""
+        own = {holding.lease.shard.batch: holding.deadline for holding in holdings}
+        most = _LOOKED_AT if await self._scratch.once("urgency", self._every) else 0
+        if not own and not most:
+            return
+        backlog = await self._scratch.queue.backlog(most, list(own))
+        deadlines = {**{batch: waiting.deadline for batch, waiting in backlog.items()}, **own}
+        queued = {batch: waiting.cost for batch, waiting in backlog.items()}
+        needed = await self._time_needed(deadlines, queued)
+        at = {
+            batch: urgent_after(deadline, needed[batch], self._rules)
+            for batch, deadline in deadlines.items()
+        }
+        moved = {}
+        for batch, waiting in backlog.items():
+            before = waiting.urgent_after
+            if before is None or abs(at[batch] - before) > _MOVED:
+                moved[batch] = at[batch]
+        if moved:
+            await self._scratch.queue.urge(moved)
+        now = self._clock.now()
+        for holding in holdings:
+            holding.urgent = at[holding.lease.shard.batch] <= now
+
+    async def _time_needed(
+        self, batches: Iterable[BatchId], queued: Mapping[BatchId, Mapping[str, float]]
+    ) -> dict[BatchId, timedelta | None]:
+        """For what is queued and what is in anybody's hands."""
+        paces = await self._scratch.paces.of_batches(list(batches))
+        left: dict[BatchId, Counter[str]] = {}
+        for batch in batches:
+            left[batch] = Counter(queued.get(batch, {}))
+            if batch in paces:
+                left[batch].update(paces[batch].cost_held())
+        models = sorted({model for cost in left.values() for model in cost})
+        done = await self._scratch.paces.of_models(models)
+        speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
+        return {batch: time_needed(cost, speeds) for batch, cost in left.items()}
+
+
+def _key(holding: Holding) -> _Key:
+    shard = holding.lease.shard
+    return shard.batch, shard.model

@@ -1,0 +1,114 @@
+"""Adds to running batches when they will be done and what they wait for (``core.outlook``).
+
+Both come from the scratch memory: what is queued, what executors have in their hands and how fast
+they are. Without it nothing is said.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.core.outlook import PoolView, blocked, done_at
+from batch_gateway.core.pace import Pace, speed_at_work, time_left, time_needed
+from batch_gateway.core.routing import RoutingTable
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.scratch import PoolState, Scratch
+from batch_gateway.services.routing import Routes
+
+logger = logging.getLogger(__name__)
+
+
+class Outlooks:
+    def __init__(self, scratch: Scratch, routes: Routes, clock: Clock, *, ceiling: int) -> None:
+        """``ceiling``: most slots of a pool, as the deployment has it."""
+        self._scratch = scratch
+        self._routes = routes
+        self._clock = clock
+        self._ceiling = ceiling
+
+    async def add(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """``batches``, those that are running with their outlook."""
+        running = [batch.id for batch in batches if batch.status is BatchStatus.IN_PROGRESS]
+        if not running:
+            return batches
+        try:
+            queued = await self._scratch.queue.backlog(0, running)
+            paces = await self._scratch.paces.of_batches(running)
+            left = {}
+            for name in running:
+                left[name] = Counter[str](queued[name].cost if name in queued else {})
+                left[name].update(paces[name].cost_held() if name in paces else {})
+            models = sorted({model for cost in left.values() for model in cost})
+            done = await self._scratch.paces.of_models(models)
+            pools = await self._scratch.slots.pools()
+        except Temporary as error:
+            logger.warning("No outlook: %s", error, extra={"action": "no_outlook"})
+            return batches
+        speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
+        return [
+            self._with_outlook(batch, paces.get(batch.id), left[batch.id], speeds, pools)
+            if batch.id in left
+            else batch
+            for batch in batches
+        ]
+
+    def _with_outlook(
+        self,
+        batch: Batch,
+        pace: Pace | None,
+        left: Mapping[str, float],
+        speeds: Mapping[str, float | None],
+        pools: Sequence[PoolState],
+    ) -> Batch:
+        now = self._clock.now()
+        table = self._routes.table
+        shut = table.shut(now)
+
+        def is_shut(model: str) -> bool:
+            return model in shut.names or (shut.only is not None and model not in shut.only)
+
+        reason = blocked(
+            batch, pace, left=left, shut=is_shut, pools=_views(table, pools, left), now=now
+        )
+        needed = _needed(pace, left, speeds, now)
+        if needed is None or batch.paused or batch.ending is not None:
+            return batch.evolve(blocked_reason=reason)
+        slowest = max(left, key=lambda model: left[model])
+        done = done_at(
+            now,
+            needed,
+            ceiling=lambda at: table.ceiling(slowest, at, self._ceiling),
+            next_change=lambda at: table.next_change(slowest, at, self._ceiling),
+        )
+        return batch.evolve(blocked_reason=reason, estimated_completion_at=done)
+
+
+def _needed(
+    pace: Pace | None, left: Mapping[str, float], speeds: Mapping[str, float | None], now: datetime
+) -> timedelta | None:
+    """At the batch's own speed; at what its models can do, when it has not been worked on."""
+    if sum(left.values()) <= 0:
+        return None
+    if pace is None:
+        return time_needed(left, speeds)
+    return time_left(pace, sum(left.values()), now)
+
+
+def _views(
+    table: RoutingTable, pools: Sequence[PoolState], models: Mapping[str, float]
+) -> list[PoolView]:
+    """The pools that serve ``models``."""
+    states = {state.pool: state for state in pools}
+    return [
+        PoolView(
+            model=model,
+            full=state.granted >= int(state.limit.limit) and state.wanted > state.in_use,
+            braked_at=state.limit.braked_at,
+        )
+        for model in models
+        for replica in table.replicas(model)
+        if (state := states.get(replica.pool)) is not None
+    ]

@@ -1,0 +1,34 @@
+"""Whose work comes first: shares of tenants, and what a near deadline changes."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from batch_gateway.core.pace import UrgencyRules
+from batch_gateway.settings.base import Group
+
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Queue(Group):
+    tenant_weights: dict[str, Weight] = {}  # noqa: RUF012 - pydantic copies it
+    """How much of the fair lane a tenant gets, as JSON, such as {"acme": 2}; 1 where nothing is
+    said. While others have nothing to do, everybody may use everything."""
+    urgent_margin_s: Annotated[float, Field(ge=0)] = 60
+    """A batch is urgent in the last seconds before its deadline, whatever is estimated."""
+    urgent_safety: Annotated[float, Field(ge=1)] = 2.0
+    """And as soon as the time that it still needs, by present speed, does not fit so often before
+    its deadline: estimates err, and others are at work too."""
+    urgent_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Share of an executor's slots and leases that urgent work may take while other work waits:
+    tight deadlines must not starve everybody else."""
+    urgent_reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Share of an executor's slots that only urgent work may use: what it finds free at once. It
+    stays idle otherwise."""
+
+    @property
+    def urgency(self) -> UrgencyRules:
+        return UrgencyRules(
+            margin=timedelta(seconds=self.urgent_margin_s), safety=self.urgent_safety
+        )

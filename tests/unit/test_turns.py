@@ -1,0 +1,69 @@
+"""Whose line gets the next free slot."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from batch_gateway.services.execute.turns import Turns
+from batch_gateway.settings import Queue
+
+T0 = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@dataclass(eq=False)
+class Held:
+    """What turns look at of a holding."""
+
+    name: str
+    lines: int
+    urgent: bool = False
+    deadline: datetime = T0
+    running: int = 0
+
+
+def started(rules: Queue, slots: int, *held: Held) -> list[str]:
+    """Who gets ``slots`` free slots, in order."""
+    turns, order = Turns(rules), []
+
+    def take(one: Any) -> Any:
+        if one.lines == 0:
+            return None
+        one.lines -= 1
+        one.running += 1
+        return one
+
+    while len(order) < slots and (work := turns.next(cast("Any", held), slots, take)):
+        order.append(cast("Held", work).name)
+    return order
+
+
+def test_without_urgency_shards_go_in_the_order_of_their_leases():
+    assert started(Queue(), 4, Held("a", 3), Held("b", 3)) == ["a", "a", "a", "b"]
+
+
+def test_urgent_shards_go_first_by_deadline():
+    later = Held("later", 2, urgent=True, deadline=T0 + timedelta(hours=1))
+    sooner = Held("sooner", 2, urgent=True)
+
+    order = started(Queue(urgent_share=1), 5, Held("fair", 9), later, sooner)
+
+    assert order == ["sooner", "sooner", "later", "later", "fair"]
+
+
+def test_urgent_work_leaves_others_their_share_and_takes_what_they_leave():
+    order = started(Queue(urgent_share=0.75), 8, Held("fair", 9), Held("urgent", 9, urgent=True))
+    assert order == ["urgent"] * 6 + ["fair"] * 2
+
+    order = started(Queue(urgent_share=0.75), 8, Held("fair", 1), Held("urgent", 9, urgent=True))
+    assert order == ["urgent"] * 6 + ["fair"] + ["urgent"]
+
+
+@pytest.mark.parametrize(("slots", "fair"), [(10, 8), (2, 1), (1, 1)])
+def test_a_reserve_is_for_urgent_work_only(slots, fair):
+    rules = Queue(urgent_reserve=0.2, urgent_share=1)
+
+    assert started(rules, slots, Held("fair", 99)) == ["fair"] * fair
+    everybody = started(rules, slots, Held("fair", 99), Held("urgent", 99, urgent=True))
+    assert everybody == ["urgent"] * slots
