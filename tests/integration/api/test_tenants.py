@@ -26,6 +26,7 @@ SENT = {
     ("POST", "/v1/uploads/{upload_id}/parts"): {"files": {"data": ("data", b"x")}},
     ("POST", "/v1/uploads/{upload_id}/complete"): {"json": {"part_ids": ["part_1"]}},
     ("POST", "/v1/batches/{batch_id}/update"): {"json": {"priority": 1}},
+    ("POST", "/v1/webhook_endpoints/{endpoint_id}/test"): {"json": {"event_type": "batch.failed"}},
     ("GET", "/v1/batches/{batch_id}/requests"): {"params": {"custom_id": "1"}},
 }
 
@@ -36,15 +37,18 @@ COLLECTIONS = {
     ("POST", "/v1/uploads"): "names nothing",
     ("GET", "/v1/batches"): "lists",
     ("POST", "/v1/batches"): "an input file",
+    ("GET", "/v1/webhook_endpoints"): "lists",
+    ("POST", "/v1/webhook_endpoints"): "names nothing",
+    ("GET", "/v1/webhook_event_types"): "the same for everybody",
     ("GET", "/v1/models"): "the same for everybody",
     ("GET", "/v1/models/{model}"): "the same for everybody",
 }
 
 
 @pytest.fixture
-async def neighbour(server):
+async def neighbour(server, tenant):
     """A client of the tenant who has things."""
-    async with http_client(server, TenantId("neighbour")) as client:
+    async with http_client(server, TenantId(f"neighbour-of-{tenant}")) as client:
         yield client
 
 
@@ -56,6 +60,11 @@ async def upload(http, *, purpose="batch"):
 async def begin_upload(http):
     asked = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "evals"}
     return (await http.post("/v1/uploads", json=asked)).json()["id"]
+
+
+async def add_endpoint(http):
+    asked = {"name": "n", "url": "https://8.8.8.8/hook", "event_types": ["batch.failed"]}
+    return (await http.post("/v1/webhook_endpoints", json=asked)).json()["id"]
 
 
 async def create_batch(http, server, *, ended=False):
@@ -87,6 +96,7 @@ async def owned(neighbour, server):
     return {
         "file_id": [await upload(neighbour), await upload(neighbour, purpose="user_data")],
         "upload_id": [await begin_upload(neighbour)],
+        "endpoint_id": [await add_endpoint(neighbour)],
         "batch_id": [
             await create_batch(neighbour, server),
             await create_batch(neighbour, server, ended=True),
@@ -98,6 +108,9 @@ async def everything(http, owned):
     """All that its owner can see of it."""
     seen = [(await http.get(f"/v1/files/{name}")).text for name in owned["file_id"]]
     seen += [(await http.get(f"/v1/batches/{name}")).text for name in owned["batch_id"]]
+    seen += [
+        (await http.get(f"/v1/webhook_endpoints/{name}")).text for name in owned["endpoint_id"]
+    ]
     return seen
 
 
@@ -138,9 +151,9 @@ async def assert_unknown(http, route, name, theirs):
 
 
 async def test_lists_show_and_continue_only_after_ones_own(http, neighbour, owned):
-    for path, name in (("/v1/files", "file_id"), ("/v1/batches", "batch_id")):
-        theirs = owned[name][0]
-
+    lists = [path.split("/")[2] for (_, path), how in COLLECTIONS.items() if how == "lists"]
+    of = {"files": "file_id", "batches": "batch_id", "webhook_endpoints": "endpoint_id"}
+    for path, theirs in ((f"/v1/{name}", owned[of[name]][0]) for name in lists):
         listed = (await http.get(path)).json()
         behind = await http.get(path, params={"after": theirs})
         unknown = await http.get(path, params={"after": theirs[:-6] + "000000"})
