@@ -42,10 +42,14 @@ def server(mode, tmp_path_factory, _valkey) -> Iterator[Server]:
 
 @pytest.fixture
 def serve(mode, tmp_path, _valkey):
-    """Starts an API with other settings: ``with serve(max_file_bytes=1000) as server``."""
+    """Starts an API with other settings: ``with serve(max_file_bytes=1000) as server``.
 
-    def serve(quota: Quota = NO_QUOTA, **settings):
-        server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", _valkey)
+    ``private_webhooks``: whether its webhooks may go to this machine.
+    """
+
+    def serve(quota: Quota = NO_QUOTA, *, private_webhooks: bool = False, **settings):
+        database = f"sqlite+aiosqlite:///{tmp_path}/metadata.db"
+        server = Server(tmp_path, database, _valkey, private_webhooks=private_webhooks)
         return running(server, Api(mode=mode, **settings), AUTH, 30, quota)
 
     return serve

@@ -76,6 +76,7 @@ CHECKS = {
     67: "a 429 tells when to come again",
     68: "no key and a wrong key are 401",
     69: "an unknown field is refused",
+    70: "webhooks are verified by the client, also with two signatures during a rotation",
     71: "names of models may have slashes",
 }
 _NAMED = re.compile(r"checks?[_-](\d+(?:[_-]\d+)*)")
