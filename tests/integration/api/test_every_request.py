@@ -82,6 +82,27 @@ async def test_a_wrong_method_is_405_and_told_the_right_ones(http, method, path,
     assert error["code"] == "method_not_supported"
 
 
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/batches/batch_1", "/docs"])
+async def test_options_tells_the_methods_to_anybody(server, path):
+    async with httpx.AsyncClient(base_url=server.url) as anybody:
+        answer = await anybody.options(path)
+        refusal = await anybody.patch(path)
+
+    assert (answer.status_code, answer.text) == (204, "")
+    assert answer.headers["allow"] == refusal.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("TRACE", "/v1/nothing"), ("OPTIONS", "/v1/nothing"), ("GET", "/robots.txt")],
+)
+async def test_what_the_framework_would_answer_itself_is_404_in_the_envelope(http, method, path):
+    answer = await http.request(method, path)
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == f"Invalid URL ({method} {path})"
+
+
 # -- authentication -------------------------------------------------------------------------------
 
 ROUTES = [

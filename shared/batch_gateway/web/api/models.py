@@ -30,7 +30,7 @@ class ModelRoutes:
         if model is None:
             raise ApiError(
                 404,
-                f"The model '{name}' does not exist",
+                f"The model `{name}` does not exist",
                 param="model",
                 code="model_not_found",
             )

@@ -49,6 +49,9 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
+        if request.method == "OPTIONS":  # asks what there is, and nothing of anybody's
+            await Response(None, 204, {"Allow": self._allowed})(scope, receive, send)
+            return
         handler = self._methods.get(request.method)
         if handler is None:
             raise self._not_allowed(request)
@@ -58,13 +61,17 @@ class Resource:
             response = await handler(call)
             await response(scope, receive, send)
 
+    @property
+    def _allowed(self) -> str:
+        return ", ".join(sorted(self._methods))
+
     def _not_allowed(self, request: Request) -> ApiError:
         return ApiError(
             405,
             f"Not allowed to {request.method} on {request.url.path} (HINT: Perhaps you meant to "
             "use a different HTTP method?)",
             code="method_not_supported",
-            headers={"Allow": ", ".join(sorted(self._methods))},
+            headers={"Allow": self._allowed},
         )
 
 
