@@ -11,12 +11,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from fixtures.metadata import ALICE, BOB, T0, a_file, planned
 
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.adapters.sql.migrate import migrate
 from batch_gateway.adapters.sql.schema import REVISION, metadata
 from batch_gateway.core.errors import Permanent, Unavailable
+from batch_gateway.core.quotas import Account
 
 
 async def _run(url, work):
@@ -56,13 +58,16 @@ async def test_the_migrations_make_the_tables_that_are_described(empty_url):
     }
 
 
-def test_the_expected_revision_is_the_newest_migration():
+def _config():
     config = Config()
     config.set_main_option(
         "script_location", str(files("batch_gateway.adapters.sql") / "migrations")
     )
+    return config
 
-    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+
+def test_the_expected_revision_is_the_newest_migration():
+    assert ScriptDirectory.from_config(_config()).get_current_head() == REVISION
 
 
 async def test_a_migrated_database_is_ready_and_migrating_again_changes_nothing(empty_url):
@@ -126,6 +131,30 @@ async def test_a_process_at_work_goes_on_while_a_newer_release_migrates(empty_ur
 
     await at_work.check()
     await at_work.close()
+
+
+async def test_what_tenants_have_is_counted_when_accounts_begin(empty_url):
+    store = await open_sql(empty_url, pool_size=1, migrate=True)
+    for file in (a_file(size=3_000_000_000), a_file(size=1), a_file(tenant=BOB, size=0)):
+        await store.files.add(file)
+    await planned(store, shards=2)
+    failed = await planned(store, shards=1)
+    await store.batches.fail(failed.id, [], now=T0, events=[])
+    kept = {tenant: await store.accounts.get(tenant) for tenant in (ALICE, BOB)}
+    counting = ScriptDirectory.from_config(_config()).get_revision("0005").module
+
+    def count_anew(connection):
+        connection.execute(sa.text("DELETE FROM accounts"))
+        connection.execute(sa.text(counting.FROM_WHAT_THERE_IS))
+
+    await _run(empty_url, count_anew)
+    counted = {tenant: await store.accounts.get(tenant) for tenant in (ALICE, BOB)}
+    await store.close()
+
+    assert counted == kept
+    assert kept[ALICE] == Account(
+        files=2, stored_bytes=3_000_000_001, open_batches=1, queued_requests=20
+    )
 
 
 async def test_migrating_says_what_it_did(empty_url):

@@ -6,7 +6,7 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-_FROM_WHAT_THERE_IS = """
+FROM_WHAT_THERE_IS = """
 INSERT INTO accounts (tenant, files, stored_bytes, open_batches, queued_requests)
 SELECT tenant, SUM(files), SUM(stored_bytes), SUM(open_batches), SUM(queued_requests) FROM (
     SELECT tenant, COUNT(*) AS files, SUM(size) AS stored_bytes, 0 AS open_batches,
@@ -29,4 +29,4 @@ def upgrade() -> None:
         sa.Column("queued_requests", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("tenant"),
     )
-    op.execute(_FROM_WHAT_THERE_IS)
+    op.execute(FROM_WHAT_THERE_IS)
