@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench constraints clean
+.PHONY: help demo check test test-node lint bench sbom constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,9 +43,15 @@ test-node: $(VENV)/.test ## OpenAI's Node client against the running service; No
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
 	@$(BIN)/python -m benchmarks $(F)
 
+sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as CycloneDX
+	@rm -rf build/image && mkdir -p build
+	@$(BIN)/python functions/install.py build/image
+	@$(BIN)/uv pip freeze -q --path build/image/site-packages > build/image.txt
+	@$(BIN)/uv tool run -q --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o build/sbom.json build/image.txt
+	@echo "build/sbom.json"
+
 constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
-	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --extra test --no-emit-package batch-gateway -o constraints.txt pyproject.toml
 
 clean: ## Remove what was installed and measured
-	rm -rf $(VENV) .demo benchmarks/results
+	rm -rf $(VENV) .demo benchmarks/results build

@@ -11,6 +11,14 @@ def memory_mib(pid: int) -> float:
     return _field(pid, "VmRSS") / 1024
 
 
+def proportional_mib(pid: int) -> float:
+    """Resident memory, of which what several processes share counts in parts."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError("Pss")
+
+
 def peak_mib(pid: int) -> float:
     """Resident memory at its highest since the start, or since ``forget_peak``."""
     return _field(pid, "VmHWM") / 1024

@@ -176,3 +176,19 @@ async def test_a_sink_may_be_closed_unused():
     sink = HttpSink("http://127.0.0.1:9/", keys=KEYS, timeout=SECONDS)
 
     await sink.close()
+
+
+async def test_a_token_is_sent_as_it_is_at_that_moment_and_only_if_there_is_one(broker, tmp_path):
+    token = tmp_path / "token"
+    sink = HttpSink(broker.url, keys=KEYS, timeout=SECONDS, token_file=token)
+
+    await sink.send(CREATED)
+    for content in ("first\n", "second"):
+        token.write_text(content)
+        await sink.send(CREATED)
+    await sink.close()
+
+    sent = [
+        headers.get("authorization", headers.get("Authorization")) for headers, _ in broker.received
+    ]
+    assert sent == [None, "Bearer first", "Bearer second"]

@@ -10,6 +10,7 @@ broker just when it is needed, and a POST that dies on it cannot be told from a 
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -30,8 +31,20 @@ _SHOWN = 200  # bytes of a refusal that go into the error's message
 
 
 class HttpSink:
-    def __init__(self, url: str, *, keys: Sequence[bytes], timeout: timedelta) -> None:
-        """``url`` takes events within ``timeout``. The first of ``keys`` signs; none: unsigned."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        keys: Sequence[bytes],
+        timeout: timedelta,
+        token_file: Path | None = None,
+    ) -> None:
+        """``url`` takes events within ``timeout``. The first of ``keys`` signs; none: unsigned.
+
+        What ``token_file`` holds, if it is there, shows the broker who we are; it is read for each
+        event, because it is replaced before it expires.
+        """
+        self._token_file = token_file
         self._url = url
         self._key = keys[0] if keys else None
         self._timeout = timeout
@@ -54,6 +67,7 @@ class HttpSink:
     async def _post(self, headers: Mapping[str, str], body: bytes) -> None:
         import aiohttp  # slow to import: only those who send pay for it
 
+        headers = {**headers, **self._identity()}
         try:
             async with self._opened().post(
                 self._url, data=body, headers=headers, allow_redirects=False
@@ -68,6 +82,14 @@ class HttpSink:
         if 400 <= answer.status < 500 and answer.status not in _RETRIED:
             raise Permanent(said)
         raise Temporary(said)
+
+    def _identity(self) -> Mapping[str, str]:
+        if self._token_file is None:
+            return {}
+        try:
+            return {"authorization": f"Bearer {self._token_file.read_text().strip()}"}
+        except FileNotFoundError:
+            return {}
 
     async def close(self) -> None:
         if self._session is not None:

@@ -146,6 +146,13 @@ class Platform:
         """The processes of a Service, those that start or stop included; empty at zero."""
         return [child.pid for child in self._children(service)]
 
+    async def warm(self, service: str) -> None:
+        """Start one process of a Service and wait until it is ready, as a first request would.
+
+        Raises StartFailed.
+        """
+        await self._machine.revisions[service].warm()
+
     # -- trouble, for tests -------------------------------------------------------------------
 
     def kill(self, service: str) -> int:

@@ -51,3 +51,6 @@ class Events(Group):
     signing_keys: SecretStr = SecretStr("")
     """Comma-separated secrets of the internal events' signature; the first signs, all verify, so
     keys can be rotated. Empty is only allowed on the loopback interface."""
+    token_file: Path = Path("/oidc/token")
+    """Token for a broker that asks its senders who they are, where a SinkBinding puts it. Where
+    there is none, none is sent."""

@@ -102,7 +102,10 @@ def open_sink(settings: Settings) -> EventSink:
     if not url:
         raise ValueError("no broker: set events.sink, or let a SinkBinding inject K_SINK")
     return HttpSink(
-        url, keys=signing_keys(settings), timeout=timedelta(seconds=settings.events.timeout_s)
+        url,
+        keys=signing_keys(settings),
+        timeout=timedelta(seconds=settings.events.timeout_s),
+        token_file=settings.events.token_file,
     )
 
 
