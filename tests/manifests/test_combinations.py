@@ -37,6 +37,8 @@ ALTERNATIVES = (
     {"oidc", "api-keys"},
     {"mt", "rabbitmq", "kafka"},
 )
+#: Groups whose schemas are not at hand.
+OPERATORS = {"monitoring.coreos.com"}
 FLAG = re.compile(r"kubernetes\.podspec-[a-z-]+|authentication-oidc")
 
 
@@ -120,6 +122,8 @@ def refused(document: str, features: frozenset[str]) -> list[str]:
     content = json.loads(document)
     if is_knative(content):
         return refusals(content, features)
+    if content["apiVersion"].partition("/")[0] in OPERATORS:
+        return list(names.metadata(content["metadata"]))
     try:
         kubernetes_validate.validate(content, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
