@@ -5,9 +5,9 @@ The README's table is this command's output; a test holds them together.
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from batch_gateway.settings import Settings
 
@@ -31,13 +31,21 @@ def rows() -> list[Row]:
 
 
 def secret_variables() -> frozenset[str]:
-    """The environment variables of settings that nobody should read by accident."""
+    """The environment variables of settings that hold, or are, what nobody should read."""
     return frozenset(
         f"BATCH_GATEWAY_{group}__{name}".upper()
         for group, group_field in Settings.model_fields.items()
         for name, field in type(group_field.default).model_fields.items()
-        if "SecretStr" in str(field.annotation)
+        if _holds_secrets(field.annotation)
     )
+
+
+def _holds_secrets(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, SecretStr):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_holds_secrets(field.annotation) for field in annotation.model_fields.values())
+    return any(_holds_secrets(inner) for inner in get_args(annotation))
 
 
 def table() -> str:

@@ -83,6 +83,20 @@ def test_secrets_are_made_once_and_completed_but_never_overwritten(kube, command
     assert "POSTGRES_PASSWORD" in secret(kube, "batch-gateway-postgresql")
 
 
+def test_what_holds_secrets_goes_where_secrets_are(kube, command):
+    sources = '{"/shop": {"tenant": "shop", "keys": ["0123456789abcdef"]}}'
+    fields = ("inference.api_key=k3y", f"intake.sources={sources}", "api.mode=strict")
+
+    command("deploy", *(word for field in fields for word in ("--set", field)))
+
+    values = secret(kube)
+    settings = kube.find("ConfigMap", "batch-gateway-settings")["data"]
+    assert values["BATCH_GATEWAY_INFERENCE__API_KEY"] == "k3y"
+    assert values["BATCH_GATEWAY_INTAKE__SOURCES"] == sources
+    assert settings["BATCH_GATEWAY_API__MODE"] == "strict"
+    assert "BATCH_GATEWAY_INTAKE__SOURCES" not in settings
+
+
 def test_a_trial_has_a_signing_key_that_nobody_else_knows(kube, command):
     command("deploy", "--overlay", "trial")
 

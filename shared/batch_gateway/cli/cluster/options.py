@@ -41,7 +41,7 @@ def chosen_settings(given: list[str] | None) -> tuple[dict[str, str], dict[str, 
             raise typer.BadParameter(f"there is no setting {setting}")
         variables[f"BATCH_GATEWAY_{group}__{name}".upper()] = value
     try:
-        checked(variables | _COMPLETE)
+        checked(_COMPLETE | variables)
     except PlatformError as error:
         raise typer.BadParameter(str(error)) from error
     secret = secret_variables()
@@ -52,4 +52,7 @@ def chosen_settings(given: list[str] | None) -> tuple[dict[str, str], dict[str, 
 
 
 #: What the Secret or the overlay has, so that settings which need it can be checked without.
-_COMPLETE = {"BATCH_GATEWAY_AUTH__SECRET": "there"}
+_COMPLETE = {
+    "BATCH_GATEWAY_AUTH__SECRET": "there",
+    "BATCH_GATEWAY_INFERENCE__HEADER_KEYS": "there",
+}
