@@ -64,7 +64,7 @@ async def connects(url: httpx.URL) -> bool:
     async with httpx.AsyncClient(base_url=url) as other:
         try:
             await other.get("/healthz")
-        except httpx.ConnectError:
+        except httpx.TransportError:  # refused, or still taken by the kernel and then dropped
             return False
         return True
 
