@@ -4,6 +4,8 @@ import io
 import json
 import socket
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -257,3 +259,64 @@ def test_help_needs_neither_the_http_client_nor_the_cluster_s(monkeypatch):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+class Breaking(BaseHTTPRequestHandler):
+    """A service whose streams break: each answer is the next of ``answers``, cut off if asked."""
+
+    answers: list[tuple[bytes, bool]] = []  # noqa: RUF012 - one class per test
+    asked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        if "/results" not in self.path:
+            content = json.dumps(ENDED).encode()
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            return
+        content, cut = self.answers.pop(0)
+        self.send_header("Content-Length", str(len(content) + cut))
+        self.end_headers()
+        self.wfile.write(content)
+        if cut:
+            self.close_connection = True
+
+    def log_message(self, *_) -> None:
+        """Nobody reads it."""
+
+
+ENDED = {
+    "id": "batch_1",
+    "status": "completed",
+    "request_counts": {"total": 3, "completed": 3, "failed": 0},
+    "error_file_id": None,
+    "output_file_id": "file-1",
+}
+
+
+def test_results_that_are_followed_come_once_although_the_connection_breaks(monkeypatch):
+    odd = '{"id": "2", "text": "\u2028 ends no line"}\n'.encode()
+    Breaking.answers = [
+        (b'{"id": "1"}\n{"cursor":"c1","status":"in_progress"}\n' + odd, True),
+        (odd + b'{"id": "3"}\n{"cursor":"c2","status":"in_progress"}\n', False),
+        (b'{"cursor":"c3","status":"completed"}\n', False),
+    ]
+    Breaking.asked = []
+    monkeypatch.setattr(service.time, "sleep", lambda _s: None)
+    server = HTTPServer(("127.0.0.1", 0), Breaking)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        told = CliRunner().invoke(app, ["results", "batch_1", "--follow", "--url", url])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    assert told.exit_code == 0, told.output
+    assert told.stdout_bytes == b'{"id": "1"}\n' + odd + b'{"id": "3"}\n'
+    follows = [path for path in Breaking.asked if "/results" in path]
+    assert [path.partition("after=")[2] for path in follows] == ["", "c1", "c2"]
