@@ -1,7 +1,7 @@
 """Where requests to a model go. Configuration only, never a client's words."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -20,7 +20,7 @@ class Route:
     """One replica of a model, and what a call of it takes at present."""
 
     replica: Replica
-    headers: Mapping[str, str]  # of every call, the API key among them
+    headers: Mapping[str, str] = field(repr=False)  # of every call, the API key among them
     ceiling: int | None = None  # of the pool's slots, by the model's limit; None: no such limit
 
     @property

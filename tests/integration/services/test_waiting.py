@@ -1,6 +1,7 @@
 """Work that must wait: for a calendar to allow it, or for a model to come up from zero."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -173,7 +174,7 @@ async def test_a_model_at_zero_is_woken_and_waited_for_without_an_avalanche(rout
     assert max(open_then[12:21]) == 1
 
 
-async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpoint):
+async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpoint, caplog):
     port = free_port()
     world = route(
         f"endpoints: {{a: {{url: 'http://127.0.0.1:{port}', breaker: {{pause_s: 0.05,"
@@ -181,8 +182,10 @@ async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpo
         retry=Retry(attempts=1, backoff_s=0.01),
     )
     batch = await planned(world, 30)
+    caplog.set_level(logging.INFO)
     working = asyncio.create_task(world.work())
-    await asyncio.sleep(1)
+    while "a is away: cannot connect" not in caplog.text:
+        await asyncio.sleep(0.05)
 
     endpoint = await start_endpoint(port=port)
     await working
@@ -190,3 +193,4 @@ async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpo
     batch = await world.reload(batch)
     assert (batch.counts.completed, batch.counts.failed) == (30, 0)
     assert len(endpoint.arrivals) == 30
+    assert "a is back" in caplog.text

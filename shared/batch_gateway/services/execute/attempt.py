@@ -33,6 +33,7 @@ class Ended:
     result: PartLine | None  # None: try again
     pause: timedelta  # before the next attempt; zero with a result
     retry_after: timedelta | None  # as the endpoint said; None: it did not
+    reason: str = ""  # of a failure, for people
 
 
 class Attempts:
@@ -75,7 +76,8 @@ class Attempts:
         rules = self._rules(route)
         verdict = judge(answer.status, rules.again)
         if verdict.again and not self._exhausted(work, verdict, rules):
-            return self._again(work, verdict, answer.retry_after, rules)
+            reason = f"it answers {answer.status}"
+            return self._again(work, verdict, answer.retry_after, rules, reason)
         batch = work.holding.lease.shard.batch
         try:
             result = answered(
@@ -107,7 +109,7 @@ class Attempts:
         """An attempt without a usable answer."""
         rules = self._rules(route)
         if not self._exhausted(work, verdict, rules):
-            return self._again(work, verdict, None, rules)
+            return self._again(work, verdict, None, rules, message)
         result = not_answered(
             work.holding.lease.shard.batch,
             work.line.line,
@@ -115,7 +117,7 @@ class Attempts:
             code=code,
             message=message,
         )
-        return Ended(verdict, result, timedelta(0), None)
+        return Ended(verdict, result, timedelta(0), None, message)
 
     def _rules(self, route: Route) -> RetryRules:
         return route.endpoint.retry or self._retry
@@ -128,7 +130,12 @@ class Attempts:
         return work.attempts + 1 >= rules.attempts or work.holding.further >= allowance
 
     def _again(
-        self, work: Work, verdict: Verdict, retry_after: timedelta | None, rules: RetryRules
+        self,
+        work: Work,
+        verdict: Verdict,
+        retry_after: timedelta | None,
+        rules: RetryRules,
+        reason: str,
     ) -> Ended:
         work.attempts += verdict.counts
         work.holding.further += verdict.counts
@@ -140,7 +147,7 @@ class Attempts:
             retry_after=retry_after,
             jitter=random.random(),
         )
-        return Ended(verdict, None, waiting, retry_after)
+        return Ended(verdict, None, waiting, retry_after, reason)
 
 
 def _envelope(answer: Answer) -> bytes:

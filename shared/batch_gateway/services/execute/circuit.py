@@ -36,7 +36,9 @@ class Circuit:
             logger.info("%s is back", self._endpoint.name, extra=self._log("closed"))
         self._state = breaker.CLOSED
 
-    def failed(self, now: float, *, trial: bool, retry_after: timedelta | None) -> None:
+    def failed(
+        self, now: float, *, trial: bool, retry_after: timedelta | None, reason: str
+    ) -> None:
         """A call found nobody; the endpoint may have said for how long."""
         was_closed = self._state.closed
         self._state = breaker.failed(
@@ -47,7 +49,7 @@ class Circuit:
             asked_s=retry_after.total_seconds() if retry_after else 0.0,
         )
         if was_closed and not self._state.closed:
-            logger.warning("%s is away", self._endpoint.name, extra=self._log("opened"))
+            logger.warning("%s is away: %s", self._endpoint.name, reason, extra=self._log("opened"))
 
     def gave_up(self, *, trial: bool) -> None:
         """A call ended otherwise, which says nothing about the endpoint."""

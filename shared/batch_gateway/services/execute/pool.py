@@ -117,7 +117,7 @@ class Pool:
     @property
     def full(self) -> bool:
         """All calls that this activation may make are running or could be: help is welcome."""
-        return self.in_use + self.left >= self._most
+        return self.usable and self.in_use + self.left >= self._most
 
     @property
     def hungry(self) -> bool:
@@ -309,7 +309,9 @@ class Pool:
             case True:
                 self.circuit.answered()
             case False:
-                self.circuit.failed(now, trial=work.trial, retry_after=ended.retry_after)
+                self.circuit.failed(
+                    now, trial=work.trial, retry_after=ended.retry_after, reason=ended.reason
+                )
             case None:
                 self.circuit.gave_up(trial=work.trial)
 
