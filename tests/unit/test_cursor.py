@@ -1,6 +1,9 @@
 """Cursors of results, and the order of completion that makes them last."""
 
+import base64
+import json
 import random
+import zlib
 
 import pytest
 
@@ -61,3 +64,11 @@ def test_lines_far_apart_keep_their_places():
     given.feed(order)
 
     assert (given.output(), given.error()) == (bytes([0, 1]), b"")
+
+
+def test_a_cursor_that_was_made_up_takes_no_memory():
+    packed = [0, [[0, 2**40]], [], None]
+    packed[0] = zlib.crc32(ONE.encode())
+    word = base64.urlsafe_b64encode(zlib.compress(json.dumps(packed).encode())).decode()
+
+    assert Cursor.decode(word.rstrip("="), ONE) is None

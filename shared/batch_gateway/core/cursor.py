@@ -58,14 +58,15 @@ class Cursor:
             packed = _decode(text)
         except (ValueError, zlib.error, msgspec.DecodeError):
             return None
-        if packed.batch != _checked(batch) or sum(n for _, n in packed.whole) > _MOST_SHARDS:
+        shards = sum(n for _, n in packed.whole) + len(packed.begun)
+        if packed.batch != _checked(batch) or shards > _MOST_SHARDS:
             return None
         given = {shard: WHOLE for start, n in packed.whole for shard in range(start, start + n)}
         given |= dict(packed.begun)
         return cls(given, None if packed.place is None else Place(*packed.place))
 
 
-_MOST_SHARDS = 10_000_000
+_MOST_SHARDS = 500_000  # no batch has so many; who makes up a cursor gets no memory for it
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 

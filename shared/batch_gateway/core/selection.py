@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from batch_gateway.core.validation import REFUSALS
+
 
 class _Error(msgspec.Struct):
     code: Any = None
@@ -36,6 +38,12 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 class ErrorSelection:
     def __init__(self, words: Iterable[str]) -> None:
         self._words = frozenset(words)
+
+    @staticmethod
+    def refused(line: bytes) -> bool:
+        """Whether the request was never valid: it may even have another one's name."""
+        found = _decode(line)
+        return found.response is None and found.error is not None and found.error.code in REFUSALS
 
     def admits(self, line: bytes) -> bool:
         """Whether one of the words is true of this line of an error file."""

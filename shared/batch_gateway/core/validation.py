@@ -32,6 +32,22 @@ ANY_ENDPOINT = "*"
 #: What every request line must have, in the order in which it is missed.
 REQUIRED = InputLine.__struct_fields__
 
+#: Codes of errors that are found by looking at the line alone.
+REFUSALS = frozenset(
+    {
+        "invalid_json_line",
+        "missing_required_parameter",
+        "invalid_type",
+        "invalid_method",
+        "invalid_url",
+        "invalid_request",
+        "streaming_unsupported",
+        "mismatched_model",
+        "duplicate_custom_id",
+        "line_too_long",
+    }
+)
+
 LONGEST_MODEL = 256  # characters
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
 _BYTES_PER_TOKEN = 4

@@ -80,9 +80,13 @@ class Carried:
             for line in lines:
                 start, offset = offset, offset + len(line)
                 custom_id = custom_id_of(line)
-                if custom_id is None or (not ok and self._retried.admits(line)):
+                if custom_id is None or not (ok or self._kept(line)):
                     continue
                 yield Answer(custom_id_hash(custom_id), number, start, len(line.rstrip(b"\n")))
+
+    def _kept(self, error: bytes) -> bool:
+        """Whether an error is taken over; planning refuses again what was never valid."""
+        return not (self._retried.admits(error) or self._retried.refused(error))
 
     def shards(self, index: LineIndex, size: ShardSize) -> Iterator[tuple[bytes, Tally]]:
         """Part lines of what is taken over, some at a time, and what they come to."""

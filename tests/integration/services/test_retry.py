@@ -222,3 +222,27 @@ async def test_what_cannot_be_retried_is_refused(world):
         with pytest.raises(InvalidRequest, match="nothing to retry"):
             await retried(world, batch)
     assert await retried(world, done, tenant=TenantId("stranger")) is None
+
+
+async def test_a_refused_line_that_bears_the_name_of_another_answers_nothing_for_it(world):
+    failing, other = chat_lines(1, model="nobody")[0], chat_lines(2)[1]
+    lines = [failing, other, {**other, "custom_id": "line-1"}]
+    lines += [{**other, "custom_id": "line-1", "url": "/v1/embeddings"}]
+    old = await world.run(await world.submit(lines, on_invalid_line="skip"))
+    before = await arrived(world)
+
+    new = await world.run(await retried(world, old, AskedRetry(errors=["404"])))
+
+    _, errors = await world.results(new)
+    assert await arrived(world) - before == 1
+    assert [line["response"] and line["response"]["status_code"] for line in errors] == [
+        404,
+        None,
+        None,
+    ]
+    assert [line["error"] and line["error"]["code"] for line in errors] == [
+        None,
+        "duplicate_custom_id",
+        "invalid_url",
+    ]
+    assert new.options["carried_over"] == 1
