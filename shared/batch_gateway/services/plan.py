@@ -11,13 +11,12 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from batch_gateway.core.errors import NotFound, OverQuota
 from batch_gateway.core.events import Event, EventType, fact
@@ -40,11 +39,13 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.pace import Paces
 from batch_gateway.ports.scratch import Rights, ShardQueue
 from batch_gateway.services.alone import alone
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.carry import Carried, Origin, OriginGone, carried_from
 from batch_gateway.services.drafts import Draft, Drafts, run_in
+from batch_gateway.services.findings import is_dry, runs_once, with_findings
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.parts import write_part
 from batch_gateway.services.routing import Routes
@@ -54,7 +55,6 @@ from batch_gateway.services.webhooks.notices import Notices
 logger = logging.getLogger(__name__)
 
 WRITES = 4  # shard objects being stored at once
-ESTIMATES = 100  # models whose tokens a dry run tells at most
 TICKETS = 500  # pushed to the queue at a time
 LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
 ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
@@ -69,6 +69,7 @@ class Planner:
         indexes: LineIndexes,
         queue: ShardQueue,
         rights: Rights,
+        paces: Paces,
         announcer: Announcer,
         notices: Notices,
         waker: Waker,
@@ -82,6 +83,7 @@ class Planner:
         self._indexes = indexes
         self._queue = queue
         self._rights = rights
+        self._paces = paces
         self._announcer = announcer
         self._notices = notices
         self._waker = waker
@@ -122,7 +124,7 @@ class Planner:
             if survey.errors:
                 await self._fail(batch, survey.errors)
                 return
-            shards = [] if _dry(batch) else await self._store(batch, attempt, drafts)
+            shards = [] if is_dry(batch) else await self._store(batch, attempt, drafts)
         try:
             planned = await self._adopt(batch, survey, drafts, shards)
         except OverQuota as over:
@@ -158,8 +160,8 @@ class Planner:
             model=survey.model,
             now=now,
             events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
-            options=_options(batch, survey, drafts),
-            quotas=NO_QUOTAS if _dry(batch) else self._rules.quotas,
+            options=await with_findings(batch, survey, drafts.carried, self._paces),
+            quotas=NO_QUOTAS if is_dry(batch) else self._rules.quotas,
         )
 
     async def _refuse(self, batch: Batch, over: OverQuota) -> None:
@@ -171,7 +173,7 @@ class Planner:
     @asynccontextmanager
     async def _survey(self, batch: Batch, file: File) -> AsyncIterator[tuple[Survey, Drafts]]:
         """Survey the input; the drafts can be read while the context is open."""
-        once = _once(batch)
+        once = runs_once(batch)
         validator = LineValidator(
             batch.endpoint,
             models=self._routes.table.names,
@@ -313,32 +315,6 @@ def ticket(batch: Batch, shard: Shard) -> Ticket:
         priority=batch.priority,
         deadline=batch.deadline,
     )
-
-
-def _dry(batch: Batch) -> bool:
-    return bool(batch.options.get("dry_run"))
-
-
-def _once(batch: Batch) -> bool:
-    """Whether requests that are the same are to run once only."""
-    return bool(batch.options.get("deduplicate"))
-
-
-def _options(batch: Batch, survey: Survey, drafts: Drafts) -> Mapping[str, Any] | None:
-    """The options with what planning has found out; None when they stay as they are."""
-    found: dict[str, Any] = {}
-    if _dry(batch):
-        found["estimated_tokens"] = _estimates(survey)
-    if _once(batch):
-        found["deduplicated"] = survey.deduplicated
-    if drafts.carried is not None:
-        found["carried_over"] = drafts.carried.taken
-    return {**batch.options, **found} if found else None
-
-
-def _estimates(survey: Survey) -> dict[str, int]:
-    """Estimated tokens of the models that get most."""
-    return dict(survey.costs.most_common(ESTIMATES))
 
 
 def _closed(shard: Shard) -> bool:

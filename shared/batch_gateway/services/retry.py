@@ -18,8 +18,16 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.batches import BatchService, NewBatch
 from batch_gateway.services.carry import Origin
 
-#: What a batch found out about itself while it was planned and run: nothing for its retry.
-_FINDINGS = ("cause", "estimated_tokens", "carried_over", "deduplicated", "saved_tokens", "retry")
+#: Options that tell what became of a batch, or where it came from: nothing for its retry.
+_FINDINGS = (
+    "cause",
+    "estimated_tokens",
+    "estimated_duration_s",
+    "carried_over",
+    "deduplicated",
+    "saved_tokens",
+    "retry",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,6 +83,7 @@ class ExtendedBatchObject(BatchObject):
     on_invalid_line: OnInvalidLine
     dry_run: bool
     estimated_tokens: dict[str, int] | None  # by model; of dry runs
+    estimated_duration_s: int | None  # of dry runs; None: the models' speed is not known
     max_errors: int | None
     max_error_rate: float | None
     max_total_tokens: int | None
@@ -104,6 +105,7 @@ class ExtendedBatchObject(BatchObject):
             on_invalid_line=batch.options.get("on_invalid_line", "fail"),
             dry_run=batch.options.get("dry_run", False),
             estimated_tokens=batch.options.get("estimated_tokens"),
+            estimated_duration_s=batch.options.get("estimated_duration_s"),
             max_errors=batch.options.get("max_errors"),
             max_error_rate=batch.options.get("max_error_rate"),
             max_total_tokens=batch.options.get("max_total_tokens"),

@@ -23,6 +23,7 @@ def make_planner(runtime: Runtime) -> "Planner":
         indexes=SqliteLineIndexes(settings.files.scratch_dir),
         queue=runtime.scratch.queue,
         rights=runtime.scratch.rights,
+        paces=runtime.scratch.paces,
         announcer=runtime.announcer,
         notices=runtime.notices,
         waker=runtime.waker,

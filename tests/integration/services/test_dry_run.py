@@ -1,9 +1,14 @@
 """Dry runs: judged and counted like any batch, but nothing runs."""
 
+import math
+from datetime import timedelta
+
 import pytest
 from fixtures.world import chat_lines
 
+from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, Counts
+from batch_gateway.ports.pace import Stint
 
 pytestmark = pytest.mark.redis
 
@@ -51,3 +56,18 @@ async def test_a_dry_run_that_is_planned_twice_stays_as_it_is(world):
     await world.planner.plan(batch.id)
 
     assert await world.reload(batch) == planned
+
+
+async def test_a_dry_run_estimates_the_time_at_the_speed_that_its_models_had_lately(world):
+    unknown = await world.run(await world.submit(chat_lines(3), dry_run=True))
+    stint = Stint(batch=unknown.id, model="sim-large", done=5000.0, left=0.0)
+    await world.scratch.paces.report(ActivationId("me"), [stint], ttl=timedelta(minutes=1))
+
+    known = await world.run(await world.submit(chat_lines(3), dry_run=True))
+    mixed = [*chat_lines(3), {**chat_lines(1, model="sim-small")[0], "custom_id": "small"}]
+    half_known = await world.run(await world.submit(mixed, dry_run=True))
+
+    tokens = known.options["estimated_tokens"]["sim-large"]
+    assert unknown.options["estimated_duration_s"] is None
+    assert known.options["estimated_duration_s"] == math.ceil(tokens / (5000 / 5))
+    assert half_known.options["estimated_duration_s"] is None

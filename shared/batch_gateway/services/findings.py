@@ -1,0 +1,57 @@
+"""What planning finds out about a batch, for its owner: estimates, and what need not run.
+
+It is kept among the batch's options, beside what he asked for.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.model import Batch
+from batch_gateway.core.pace import speed_at_work, time_needed
+from batch_gateway.ports.pace import Paces
+from batch_gateway.services.carry import Carried
+from batch_gateway.services.survey import Survey
+
+logger = logging.getLogger(__name__)
+
+ESTIMATES = 100  # models whose tokens a dry run tells at most
+
+
+def is_dry(batch: Batch) -> bool:
+    """Whether nothing of the batch is to run."""
+    return bool(batch.options.get("dry_run"))
+
+
+def runs_once(batch: Batch) -> bool:
+    """Whether requests that are the same are to run once only."""
+    return bool(batch.options.get("deduplicate"))
+
+
+async def with_findings(
+    batch: Batch, survey: Survey, carried: Carried | None, paces: Paces
+) -> Mapping[str, Any] | None:
+    """The batch's options with what was found out; None when they stay as they are."""
+    found: dict[str, Any] = {}
+    if is_dry(batch):
+        found["estimated_tokens"] = dict(survey.costs.most_common(ESTIMATES))
+        found["estimated_duration_s"] = await _duration_s(survey.costs, paces)
+    if runs_once(batch):
+        found["deduplicated"] = survey.deduplicated
+    if carried is not None:
+        found["carried_over"] = carried.taken
+    return {**batch.options, **found} if found else None
+
+
+async def _duration_s(costs: Mapping[str, int], paces: Paces) -> int | None:
+    """How long it takes at the speed that the models had lately; None when one's is not known."""
+    try:
+        done = await paces.of_models(sorted(costs))
+    except Temporary as error:
+        logger.warning("No estimate: %s", error, extra={"action": "no_estimate"})
+        return None
+    speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
+    needed = time_needed(costs, speeds)
+    return None if needed is None else math.ceil(needed.total_seconds())
