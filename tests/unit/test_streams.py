@@ -1,4 +1,4 @@
-"""Gathering streams into blocks, and threads that outlive a cancellation."""
+"""Gathering streams into blocks, work beside it, and threads that outlive a cancellation."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.streams import blocks, to_end
+from batch_gateway.adapters.streams import behind, blocks, to_end
 
 
 async def source(chunks: list[bytes]) -> AsyncIterator[bytes]:
@@ -62,3 +62,66 @@ async def test_whoever_is_cancelled_waits_for_his_thread(times: int, fails: bool
 
     assert ended.is_set()
     assert waiting.cancelled()
+
+
+class Writer:
+    """Work that ends only when it is told to, and says what is under way."""
+
+    def __init__(self) -> None:
+        self.done: list[bytes] = []
+        self.under_way = 0
+        self.go_on = asyncio.Event()
+        self.fails = False
+
+    async def __call__(self, block: bytearray) -> None:
+        self.under_way += 1
+        assert self.under_way == 1, "one block at a time"
+        try:
+            await self.go_on.wait()
+            if self.fails:
+                raise RuntimeError("the disk is full")
+            self.done.append(bytes(block))
+        finally:
+            self.under_way -= 1
+
+
+async def test_the_next_block_is_gathered_while_one_is_worked_on():
+    write, gathered = Writer(), []
+
+    async def gathering() -> AsyncIterator[bytearray]:
+        for block in (b"a", b"b", b"c"):
+            gathered.append(block)
+            yield bytearray(block)
+
+    working = asyncio.ensure_future(behind(gathering(), write))
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert (gathered, write.done) == ([b"a", b"b"], [])
+    write.go_on.set()
+    await working
+
+    assert write.done == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("where", ["gathering", "work", "cancelled"])
+async def test_an_error_leaves_no_work_under_way(where: str):
+    write = Writer()
+    write.fails = where == "work"
+
+    async def gathering() -> AsyncIterator[bytearray]:
+        yield bytearray(b"a")
+        if where == "gathering":
+            raise RuntimeError("the client is gone")
+        yield bytearray(b"b")
+
+    working = asyncio.ensure_future(behind(gathering(), write))
+    for _ in range(9):
+        await asyncio.sleep(0)
+    if where == "cancelled":
+        working.cancel()
+    write.go_on.set()
+    with pytest.raises(asyncio.CancelledError if where == "cancelled" else RuntimeError):
+        await working
+
+    assert write.under_way == 0
+    assert write.done == ([b"a"] if where == "gathering" else [])

@@ -57,7 +57,7 @@ async def behind(
 ) -> None:
     """Await ``work`` on each block in turn while the next one is gathered.
 
-    An error or a cancellation leaves no work under way.
+    An error waits for the work under way, a cancellation passes on to it and waits too.
     """
     working: asyncio.Future[None] | None = None
     try:
