@@ -1,0 +1,169 @@
+"""A shard in the hands of an activation: whatever happens, no line is lost or done twice."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.lines import ShardLine, decode_part_line, not_answered
+from batch_gateway.core.model import Lease, Shard, Tally, Ticket
+from batch_gateway.services.execute.holding import Holding, Work
+
+BATCH = BatchId("batch_1")
+POOLS = ("a/m", "b/m")
+
+
+def holding(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None) -> Holding:
+    shard = Shard(batch=BATCH, index=0, model="m", key="k", lines=lines, cost=lines, epoch=epoch)
+    deadline = datetime(2030, 1, 1, tzinfo=UTC)
+    made = Holding(
+        Lease(
+            shard=shard,
+            tenant=TenantId("t"),
+            endpoint="/v1/chat/completions",
+            deadline=deadline,
+            priority=5,
+            options={},
+            traceparent=None,
+        ),
+        Ticket(
+            shard=shard.id, tenant=TenantId("t"), model="m", cost=1, priority=5, deadline=deadline
+        ),
+        [ShardLine(n, str(n), "/v1/chat/completions", "m", Raw(b"{}")) for n in range(lines)],
+        attempts={},
+        deaths=deaths or {},
+        tally=Tally(),
+        passed={},
+        most_buffered=10_000,
+        stop_at=1e9,
+    )
+    made.pools = len(POOLS)
+    return made
+
+
+def note(held: Holding) -> None:
+    """As a flush does."""
+    for work in held.to_note():
+        work.noted = True
+
+
+def finish(held: Holding, work: Work) -> None:
+    held.record(not_answered(BATCH, work.line.line, "x", code="c", message="m"))
+
+
+class Play:
+    """An activation's part, played at random."""
+
+    def __init__(self, held: Holding) -> None:
+        self.held = held
+        self.now = 0.0
+        self.running: list[Work] = []
+
+    def step(self, kind: str, pool: str) -> None:
+        if kind == "later":
+            self.now += 1.0
+        elif kind == "note":
+            note(self.held)
+        elif kind == "take":
+            could = self.held.startable(self.now, pool, calm=True)
+            work = self.held.take(self.now, pool, calm=True)
+            assert (work is not None) == (could > 0)
+            if work is not None:
+                assert not work.shuns(pool, self.now)
+                self.running.append(work)
+        elif self.running:
+            work = self.running.pop()
+            if kind == "record":
+                finish(self.held, work)
+            elif kind == "wait":
+                work.tries += 1
+                self.held.wait(work, pool, self.now, 0.5)
+            elif kind == "abort":
+                self.held.aborted(work, self.now)
+            else:
+                self.held.give_back(work)
+
+    def drain(self) -> list[int]:
+        """Finish everything; the numbers of the lines that were recorded."""
+        for work in self.running:
+            finish(self.held, work)
+        while not self.held.finished:
+            note(self.held)
+            self.now += 100.0
+            while (work := self.held.take(self.now, POOLS[0], calm=True)) is not None:
+                finish(self.held, work)
+        return [decode_part_line(raw).line for raw in self.held.take_buffer()]
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "take", "record", "wait", "give_back", "abort", "later", "note"]),
+        st.sampled_from(POOLS),
+    ),
+    max_size=80,
+)
+
+
+@given(lines=st.integers(1, 20), epoch=st.integers(1, 2), play=steps)
+def test_every_line_is_recorded_exactly_once(lines, epoch, play):
+    game = Play(holding(lines, epoch=epoch))
+    recorded = 0
+    for kind, pool in play:
+        recorded += kind == "record" and bool(game.running)
+        game.step(kind, pool)
+        assert game.held.running == len(game.running)
+        assert game.held.left + game.held.running + recorded == lines
+
+    assert sorted(game.drain()) == list(range(lines))
+
+
+@given(deaths=st.dictionaries(st.integers(0, 9), st.integers(1, 2), max_size=5), play=steps)
+def test_suspects_come_first_and_are_alone_and_nothing_starts_unnoted(deaths, play):
+    game = Play(holding(10, epoch=3, deaths=deaths))
+    for kind, pool in play:
+        game.step(kind, pool)
+        if game.held.suspicious:
+            assert len(game.running) <= 1
+            assert all(work.deaths for work in game.running)
+        assert all(work.noted for work in game.running)
+
+    assert sorted(game.drain()) == list(range(10))
+    assert not game.held.suspicious
+
+
+def test_the_first_failure_costs_no_pause_at_another_replica():
+    held = holding(1)
+    work = held.take(0.0, "a/m", calm=True)
+    assert work is not None
+    work.tries = 1
+
+    held.wait(work, "a/m", 0.0, 5.0)
+
+    assert held.startable(0.0, "a/m", calm=True) == 0
+    assert held.take(0.0, "a/m", calm=True) is None
+    assert held.take(0.0, "b/m", calm=True) is work
+
+
+def test_a_line_goes_back_to_the_same_replica_when_no_other_wants_it():
+    held = holding(1)
+    work = held.take(0.0, "a/m", calm=True)
+    assert work is not None
+    work.tries = 1
+    held.wait(work, "a/m", 0.0, 5.0)
+
+    assert held.take(6.0, "a/m", calm=True) is None
+    assert held.take(7.0, "a/m", calm=True) is work
+
+
+def test_what_is_handed_back_accuses_nobody():
+    held = holding(3, epoch=2, deaths={1: 1})
+    note(held)
+    work = held.take(0.0, "a/m", calm=True)
+    assert work is not None
+    held.give_back(work)
+
+    notes = [decode_part_line(raw) for raw in held.notes()]
+
+    assert [(one.line, one.tokens[:2]) for one in notes] == [(1, (0, 1))]
