@@ -36,7 +36,7 @@ def test_an_end_tells_counts_files_and_the_first_reason():
         status=BatchStatus.FAILED,
         failed_at=T0 + MINUTE,
         errors=(BatchError(code="invalid_json_line", message="no", line=3),),
-        options={"retry_of": "batch_0", "after": {"batch_id": "batch_9", "template": {}}},
+        options={"retry": {"batch": "batch_0"}, "after": {"batch_id": "batch_9", "template": {}}},
     )
 
     event = ended(failed)

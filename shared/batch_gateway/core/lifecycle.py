@@ -41,6 +41,13 @@ _INSTANTS = (
     "cancelled_at",
 )
 
+#: Where a batch comes from: name in the data, its option, and the part of that (None: all of it).
+_ORIGINS = (
+    ("retry_of", "retry", "batch"),
+    ("after", "after", "batch_id"),
+    ("cause", "cause", None),
+)
+
 
 def told(type_: EventType, batch: Batch) -> Event:
     """That ``batch`` was created, is in progress or has ended, whenever it is told."""
@@ -154,7 +161,7 @@ def _data(batch: Batch) -> Mapping[str, Any]:
     if batch.terminal and batch.errors:
         first = batch.errors[0]
         data["reason"] = {"code": first.code, "message": first.message, "line": first.line}
-    for name in ("retry_of", "after", "cause"):
-        if (value := batch.options.get(name)) is not None:
-            data[name] = value["batch_id"] if name == "after" else value
+    for name, option, field in _ORIGINS:
+        if (origin := batch.options.get(option)) is not None:
+            data[name] = origin if field is None else origin[field]
     return data

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from batch_gateway.core.chaining import chained_file, check_template
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import BatchId, FileId, TenantId, batch_id
@@ -106,9 +107,12 @@ class BatchService:
         Raises InvalidRequest, OverQuota.
         """
         window = self.window(new)
-        await self._check_purpose(tenant, new.input_file_id)
         now = self._clock.now()
         name = batch_id(seed or secrets.token_bytes(16))
+        if "after" in new.options:
+            await self._check_chain(tenant, new)
+            new = replace(new, input_file_id=chained_file(name))
+        await self._check_purpose(tenant, new.input_file_id)
         batch = Batch(
             id=name,
             tenant=tenant,
@@ -202,6 +206,22 @@ class BatchService:
             await self._announcer.announce(replace(event, traceparent=found.traceparent))
             await self._endings.spread(batch)
         return found
+
+    async def _check_chain(self, tenant: TenantId, new: NewBatch) -> None:
+        """Raise InvalidRequest unless there is a batch to follow, and a template for it."""
+        after = new.options["after"]
+        check_template(after["template"])
+        if new.endpoint == ANY_ENDPOINT:
+            raise InvalidRequest(
+                "Invalid 'endpoint': a batch that follows another names the endpoint of its "
+                "requests.",
+                param="endpoint",
+                code="invalid_value",
+            )
+        if await self._metadata.batches.get(tenant, BatchId(after["batch_id"])) is None:
+            raise InvalidRequest(
+                f"No batch found with id '{after['batch_id']}'.", param="after.batch_id"
+            )
 
     async def _check_purpose(self, tenant: TenantId, file: FileId) -> None:
         found = await self._metadata.files.get(tenant, file)

@@ -44,6 +44,7 @@ from batch_gateway.ports.scratch import Rights, ShardQueue
 from batch_gateway.services.alone import alone
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.carry import Carried, Origin, OriginGone, carried_from
+from batch_gateway.services.chain import Chain
 from batch_gateway.services.drafts import Draft, Drafts, run_in
 from batch_gateway.services.findings import is_dry, runs_once, with_findings
 from batch_gateway.services.groups import tasks
@@ -104,6 +105,14 @@ class Planner:
             await self._announce_again(batch)
             return
         file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
+        if file is None and "after" in batch.options:
+            chained = await Chain(self._metadata, self._files, self._clock).input(batch)
+            if chained is None:
+                return  # it is announced again when the other batch has ended
+            if isinstance(chained, list):
+                await self._fail(batch, chained)
+                return
+            file = chained
         if file is None or file.purpose != "batch":
             await self._fail(batch, [_no_file(batch)])
             return

@@ -23,6 +23,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
 from batch_gateway.services.order import blobs_of
@@ -70,6 +71,7 @@ class Janitor:
         self._scratch = scratch
         self._announcer = announcer
         self._notices = notices
+        self._followers = Followers(metadata.batches, announcer, clock)
         self._waker = waker
         self._endings = endings
         self._clock = clock
@@ -167,7 +169,8 @@ class Janitor:
             before=self._clock.now() - _seconds(self._rules.stuck_s),
             limit=_LIMIT,
         )
-        await self._announcer.announce(*(_reminder(batch) for batch in stuck))
+        ready = await self._followers.without_waiting(stuck)
+        await self._announcer.announce(*(_reminder(batch) for batch in ready))
 
     async def _warn_of_deadlines(self) -> None:
         """Tell of batches that will probably be late; again after an hour, which says the same."""

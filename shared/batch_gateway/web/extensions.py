@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import Batch, BatchStatus, Blocked
@@ -16,7 +16,14 @@ from batch_gateway.ports.metadata import BatchFilter
 from batch_gateway.services.batches import NewBatch
 from batch_gateway.services.retry import AskedRetry
 from batch_gateway.services.steering import Changes
-from batch_gateway.web.openai import Asked, BatchMetadata, BatchObject, CreateBatch, whole_seconds
+from batch_gateway.web.openai import (
+    Asked,
+    BatchMetadata,
+    BatchObject,
+    CreateBatch,
+    Text,
+    whole_seconds,
+)
 from batch_gateway.web.parsing import choice, integer
 
 _MOST = 10**15
@@ -24,6 +31,13 @@ _LAST_SECOND = 253_402_300_000  # of the year 9999, about
 
 Priority = Annotated[int, Field(ge=0, le=9)]
 OnInvalidLine = Literal["fail", "skip"]
+
+
+class After(Asked):
+    """The batch whose output this one is made of, and the template of the bodies."""
+
+    batch_id: Annotated[Text, Field(min_length=1, max_length=256)]
+    template: dict[str, Any]
 
 
 class CreateExtendedBatch(CreateBatch):
@@ -34,9 +48,24 @@ class CreateExtendedBatch(CreateBatch):
     max_error_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     max_total_tokens: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     deduplicate: bool = False
+    after: After | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_input(cls, given: Any) -> Any:
+        """A batch that follows another gets its input file when that has completed."""
+        if not isinstance(given, dict) or given.get("after") is None:
+            return given
+        if given.get("input_file_id") is not None:
+            raise InvalidRequest(
+                "Invalid 'after': a batch has either 'after' or an input of its own, not both.",
+                param="after",
+                code="invalid_value",
+            )
+        return {**given, "input_file_id": ""}
 
     def new_batch(self) -> NewBatch:
-        options = {
+        options: dict[str, Any] = {
             "on_invalid_line": self.on_invalid_line,
             "dry_run": self.dry_run,
             "max_errors": self.max_errors,
@@ -44,6 +73,8 @@ class CreateExtendedBatch(CreateBatch):
             "max_total_tokens": self.max_total_tokens,
             "deduplicate": self.deduplicate,
         }
+        if self.after is not None:
+            options["after"] = self.after.model_dump()
         return replace(super().new_batch(), priority=self.priority, options=options)
 
 
@@ -91,6 +122,7 @@ class ExtendedBatchObject(BatchObject):
     deduplicated: int | None  # requests that get another one's answer; None until planned
     saved_tokens: int | None  # that these would have used; None until the batch has ended
     retry_of: str | None
+    after: str | None  # the batch whose output this one is made of
     carried_over: int | None  # requests whose answers are those of ``retry_of``; None until planned
 
     @classmethod
@@ -113,6 +145,7 @@ class ExtendedBatchObject(BatchObject):
             deduplicated=batch.options.get("deduplicated"),
             saved_tokens=batch.options.get("saved_tokens"),
             retry_of=batch.options.get("retry", {}).get("batch"),
+            after=batch.options.get("after", {}).get("batch_id"),
             carried_over=batch.options.get("carried_over"),
         )
 

@@ -10,6 +10,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Settings
@@ -42,7 +43,12 @@ class Runtime:
         self.clock = SystemClock()
         self.announcer = Announcer(metadata.outbox, sink)
         self.waker = Waker(scratch.activations, sink, execution.max_activations)
-        self.notices = Notices(metadata.webhooks, sink, self.clock)
+        self.notices = Notices(
+            metadata.webhooks,
+            sink,
+            self.clock,
+            Followers(metadata.batches, self.announcer, self.clock),
+        )
         self.endings = Endings(
             metadata=metadata,
             files=files,

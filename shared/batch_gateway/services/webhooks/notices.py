@@ -15,18 +15,26 @@ from batch_gateway.core.webhooks import deliveries_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.webhooks import WebhookRows
+from batch_gateway.services.chain import Followers
 
 logger = logging.getLogger(__name__)
 
 
 class Notices:
-    def __init__(self, webhooks: WebhookRows, sink: EventSink, clock: Clock) -> None:
+    def __init__(
+        self, webhooks: WebhookRows, sink: EventSink, clock: Clock, followers: Followers
+    ) -> None:
         self._webhooks = webhooks
+        self._followers = followers
         self._sink = sink
         self._clock = clock
 
     async def put_down(self, batch: Batch) -> None:
-        """Put down that ``batch``, which is terminal, has ended. Raises Unavailable."""
+        """Put down that ``batch``, which is terminal, has ended. Raises Unavailable.
+
+        The batches that wait for it are woken.
+        """
+        await self._followers.wake(batch)
         endpoints = await self._webhooks.subscribed(batch.tenant, f"batch.{batch.status}")
         deliveries = deliveries_of(batch, endpoints, self._clock.now())
         if deliveries and await self._webhooks.enqueue(deliveries):

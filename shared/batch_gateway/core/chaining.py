@@ -1,0 +1,136 @@
+"""Batches that are made of another one's output: the template of their requests' bodies.
+
+A template is a body with placeholders in its texts: ``{{text}}`` is what the model has answered,
+``{{custom_id}}`` the request's, and ``{{/choices/0/logprobs}}`` whatever that JSON pointer
+(RFC 6901) leads to in the answer's body. A text that is nothing but a placeholder becomes the value
+itself; inside a longer text it is spelled out. What is put in is never looked at for placeholders.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.ids import BatchId, FileId
+from batch_gateway.core.model import Batch
+
+LONGEST = 64 * 1024  # bytes of a template
+_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+_NAMED = ("text", "custom_id")
+
+
+class Missing(Exception):
+    """An answer has nothing where a placeholder points to."""
+
+
+def after_of(batch: Batch) -> BatchId | None:
+    """The batch whose output ``batch`` is made of; None: it has an input of its own."""
+    after = batch.options.get("after")
+    return None if after is None else BatchId(after["batch_id"])
+
+
+def chained_file(batch: BatchId) -> FileId:
+    """The input file of a chained batch, which is made when the other one has completed."""
+    return FileId(f"file-{hashlib.blake2b(batch.encode(), digest_size=12).hexdigest()}")
+
+
+def check_template(template: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for placeholders that mean nothing."""
+    if len(msgspec.json.encode(template)) > LONGEST:
+        raise _refused(f"it is longer than {LONGEST} bytes")
+    for name in _placeholders(template):
+        if name not in _NAMED and not name.startswith("/"):
+            raise _refused(f"'{{{{{name}}}}}' is neither text nor custom_id nor a JSON pointer")
+
+
+def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any]) -> bytes:
+    """The request that the template makes of one line of an output. Raises Missing."""
+    result = msgspec.json.decode(raw)
+    answer = result["response"]["body"]
+
+    def value(name: str) -> Any:
+        if name == "custom_id":
+            return result["custom_id"]
+        return _text(answer) if name == "text" else _pointed(answer, name)
+
+    body = _filled(template, value)
+    return _line(result["custom_id"], endpoint, body)
+
+
+def empty_line(raw: bytes, endpoint: str) -> bytes:
+    """A request that is refused when it is planned, in the place of one that cannot be made."""
+    return _line(msgspec.json.decode(raw)["custom_id"], endpoint, None)
+
+
+def _line(custom_id: str, endpoint: str, body: Any) -> bytes:
+    line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _placeholders(node: Any) -> Iterator[str]:
+    match node:
+        case str():
+            yield from _PLACEHOLDER.findall(node)
+        case Mapping():
+            for each in node.values():
+                yield from _placeholders(each)
+        case list():
+            for each in node:
+                yield from _placeholders(each)
+
+
+def _filled(node: Any, value: Callable[[str], Any]) -> Any:
+    match node:
+        case str():
+            if whole := _PLACEHOLDER.fullmatch(node):
+                return value(whole[1])
+            return _PLACEHOLDER.sub(lambda found: _spelled(value(found[1])), node)
+        case Mapping():
+            return {key: _filled(each, value) for key, each in node.items()}
+        case list():
+            return [_filled(each, value) for each in node]
+    return node
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _text(answer: Any) -> str:
+    """What the model has said, in the answers of chat completions, completions and responses."""
+    match answer:
+        case {"choices": [{"message": {"content": str(text)}}, *_]}:
+            return text
+        case {"choices": [{"text": str(text)}, *_]}:
+            return text
+        case {"output": list(items)}:
+            parts = [
+                part["text"]
+                for item in items
+                if isinstance(item, dict) and item.get("type") == "message"
+                for part in item.get("content", ())
+                if part.get("type") == "output_text"
+            ]
+            if parts:
+                return "".join(parts)
+    raise Missing("the answer has no text")
+
+
+def _pointed(answer: Any, pointer: str) -> Any:
+    found = answer
+    for step in pointer.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        try:
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise Missing(f"the answer has nothing at {pointer}") from None
+    return found
+
+
+def _refused(why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid 'after.template': {why}.", param="after.template", code="invalid_value"
+    )

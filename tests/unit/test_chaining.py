@@ -1,0 +1,91 @@
+import json
+
+import pytest
+from fixtures.gateway import CHAT
+
+from batch_gateway.core.chaining import Missing, check_template, empty_line, request_line
+from batch_gateway.core.errors import InvalidRequest
+
+
+def output(body, custom_id="one"):
+    line = {"id": "r", "custom_id": custom_id, "response": {"body": body}, "error": None}
+    return json.dumps(line).encode()
+
+
+SAID = 'She said: "{{text}}"\n\u00e4 \\ 1'
+CHATTED = {"choices": [{"message": {"content": SAID}}], "usage": {"total_tokens": 7}, "a/b": [1]}
+
+
+def made(template, body=CHATTED):
+    return json.loads(request_line(output(body), CHAT, template))
+
+
+def test_a_request_is_made_of_an_answer():
+    template = {
+        "model": "judge",
+        "messages": [
+            {"role": "system", "content": "Judge {{custom_id}}."},
+            {"role": "user", "content": "{{ text }}"},
+        ],
+        "temperature": 0.5,
+    }
+
+    assert made(template) == {
+        "custom_id": "one",
+        "method": "POST",
+        "url": CHAT,
+        "body": {
+            "model": "judge",
+            "messages": [
+                {"role": "system", "content": "Judge one."},
+                {"role": "user", "content": SAID},
+            ],
+            "temperature": 0.5,
+        },
+    }
+
+
+def test_what_is_put_in_is_not_looked_at_for_placeholders():
+    assert made({"x": "<{{text}}>"})["body"]["x"] == f"<{SAID}>"
+
+
+def test_a_pointer_gives_the_value_or_spells_it_out():
+    body = made({"n": "{{/usage/total_tokens}}", "s": "{{/usage}}!", "e": "{{/a~1b/0}}"})["body"]
+
+    assert body == {"n": 7, "s": '{"total_tokens":7}!', "e": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": [{"message": {"content": "hi"}}]},
+        {"choices": [{"text": "hi"}, {"text": "ho"}]},
+        {
+            "output": [
+                {"type": "reasoning"},
+                {"type": "message", "content": [{"type": "output_text", "text": "h"}]},
+                {"type": "message", "content": [{"type": "output_text", "text": "i"}]},
+            ]
+        },
+    ],
+)
+def test_the_text_is_found_in_every_kind_of_answer(answer):
+    assert made({"x": "{{text}}"}, answer)["body"] == {"x": "hi"}
+
+
+@pytest.mark.parametrize(
+    "placeholder", ["{{text}}", "{{/choices/0}}", "{{/data/x}}", "{{/data/9}}"]
+)
+def test_what_an_answer_does_not_have_is_missing(placeholder):
+    with pytest.raises(Missing):
+        made({"x": placeholder}, {"data": [1]})
+
+
+def test_in_the_place_of_a_request_that_cannot_be_made_is_one_that_is_refused():
+    assert json.loads(empty_line(output({}), CHAT))["body"] is None
+
+
+@pytest.mark.parametrize("template", [{"x": ["{{answer}}"]}, {"x": "{{}}"}, {"x": "y" * 70_000}])
+def test_templates_that_mean_nothing_are_refused(template):
+    with pytest.raises(InvalidRequest):
+        check_template(template)
