@@ -70,8 +70,12 @@ class Connection(asyncio.Protocol):
 
     def _reply(self) -> None:
         if self._latency_s:
-            asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, ANSWER)
+            asyncio.get_running_loop().call_later(self._latency_s, self._answer)
         else:
+            self._answer()
+
+    def _answer(self) -> None:
+        if not self._transport.is_closing():
             self._transport.write(ANSWER)
 
 

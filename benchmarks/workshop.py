@@ -35,6 +35,8 @@ class Work:
 
     cpu_s: float
     wall_s: float
+    redis: int  # round trips
+    writes: int  # transactions that wrote to the database
 
 
 @dataclass(frozen=True, kw_only=True)

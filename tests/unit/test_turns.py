@@ -21,6 +21,11 @@ class Held:
     urgent: bool = False
     deadline: datetime = T0
     running: int = 0
+    tenant: str = "t"
+
+    @property
+    def lease(self) -> "Held":
+        return self
 
 
 def started(rules: Queue, slots: int, *held: Held) -> list[str]:
@@ -67,3 +72,18 @@ def test_a_reserve_is_for_urgent_work_only(slots, fair):
     assert started(rules, slots, Held("fair", 99)) == ["fair"] * fair
     everybody = started(rules, slots, Held("fair", 99), Held("urgent", 99, urgent=True))
     assert everybody == ["urgent"] * slots
+
+
+def test_tenants_share_the_slots_by_weight_whoever_was_first():
+    order = started(Queue(), 6, Held("a", 99, tenant="a"), Held("b", 2, tenant="b"))
+    assert order == ["a", "b", "a", "b", "a", "a"]
+
+    weighted = Queue(tenant_weights={"b": 2})
+    order = started(weighted, 6, Held("a", 99, tenant="a"), Held("b", 99, tenant="b"))
+    assert sorted(order) == ["a", "a", "b", "b", "b", "b"]
+
+
+def test_a_tenant_that_comes_late_gets_all_free_slots_until_it_has_its_share():
+    huge, small = Held("a", 99, tenant="a", running=8), Held("b", 99, tenant="b")
+
+    assert started(Queue(), 10, huge, small) == ["b"] * 8 + ["a", "b"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from batch_gateway.core.ids import ActivationId, BatchId, ShardId
+from batch_gateway.core.ids import ActivationId, BatchId, ShardId, TenantId
 from batch_gateway.core.limits import LimitState, Observation, Signal
 from batch_gateway.core.model import LeaseRef, Tally, Ticket
 from batch_gateway.ports.pace import Paces
@@ -59,12 +59,15 @@ class ShardQueue(Protocol):
         avoid: Sequence[str] = (),
         avoid_fair: Sequence[str] | None = (),
         avoid_urgent: Sequence[str] | None = (),
+        held: Sequence[TenantId] | None = None,
         reserve: timedelta = timedelta(seconds=10),
     ) -> Ticket | None:
         """The next shard, hidden from others for ``reserve``; None when none is ready.
 
         ``models`` limits the choice to those models (None: all); ``avoid`` leaves models out,
-        ``avoid_fair`` and ``avoid_urgent`` leave more of them out of one lane (None: all).
+        ``avoid_fair`` and ``avoid_urgent`` leave more of them out of one lane (None: all). Of the
+        models in ``avoid_fair`` the work of tenants that are not ``held`` is proposed all the same
+        (None: of nobody).
         A reservation that is not followed by ``lease``, ``release`` or ``complete`` in time makes
         the shard ready again.
         """

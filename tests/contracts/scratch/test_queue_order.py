@@ -257,6 +257,22 @@ async def test_who_has_fair_work_enough_still_gets_what_is_urgent(scratch: Redis
     assert await scratch.queue.propose(avoid_fair=["qwen"], avoid_urgent=None) is not None
 
 
+async def test_who_has_a_tenants_work_enough_still_gets_that_of_others(
+    scratch: RedisScratch,
+) -> None:
+    await scratch.queue.push([a_ticket("batch_a", n) for n in range(3)])
+    other = a_ticket("batch_b", tenant=BOB)
+    await scratch.queue.push([other, a_ticket("batch_c", tenant=BOB, model="qwen")])
+
+    sated = {"avoid": ["qwen"], "avoid_fair": ["llama", "qwen"], "avoid_urgent": None}
+    assert await scratch.queue.propose(**sated) is None
+    assert await scratch.queue.propose(**sated, held=[ALICE], models=["qwen"]) is None
+    assert await scratch.queue.propose(**sated, held=[ALICE]) == other
+    assert await scratch.queue.propose(**sated, held=[ALICE]) is None
+    assert await scratch.queue.propose(**sated, held=[ALICE, BOB]) is None
+    assert await scratch.queue.propose(**sated, held=[]) is not None
+
+
 async def test_what_waits_is_told_by_batch_and_model(scratch: RedisScratch) -> None:
     await scratch.queue.push(
         [

@@ -84,13 +84,19 @@ class RedisQueue:
         avoid: Sequence[str] = (),
         avoid_fair: Sequence[str] | None = (),
         avoid_urgent: Sequence[str] | None = (),
+        held: Sequence[TenantId] | None = None,
         reserve: timedelta = timedelta(seconds=10),
     ) -> Ticket | None:
         allowed = "" if models is None else _json(list(models))
         left_out = (
             "" if some is None else _json([*avoid, *some]) for some in (avoid_fair, avoid_urgent)
         )
-        found = await self._propose(self._keys, [milliseconds(reserve), allowed, *left_out])
+        sated = set(avoid_fair or ()) - set(avoid) if held is not None else set()
+        others = sorted(sated if models is None else sated.intersection(models))
+        found = await self._propose(
+            self._keys,
+            [milliseconds(reserve), allowed, *left_out, _json(others), _json(list(held or ()))],
+        )
         return None if found is None else _ticket(found[0], urgent=bool(found[1]))
 
     async def lease(self, ticket: Ticket, lease: LeaseRef, ttl: timedelta) -> None:

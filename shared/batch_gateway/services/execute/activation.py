@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 REGISTERED = timedelta(seconds=5)  # how long a dead activation stays in the register
 _RENEW_S = 1.0  # how often a living one says so
 _LOOK_S = 0.2  # between two looks when nothing happens
+_CALM_LOOK_S = 0.5  # the same, with lines for several rounds of calls in hand
 _EMPTY_S = 0.05  # after an empty queue, however much happens
 _RETRY_S = 0.5  # after a server did not answer
 _LAST_RETRIES_S = 15.0  # after the hard budget, to get results stored and leases back
@@ -166,7 +167,7 @@ class Activation:
                 logger.warning("Waiting for a server: %s", error, extra={"action": "lease"})
                 await asyncio.sleep(_RETRY_S)
             await asyncio.sleep(_EMPTY_S)
-            await signal_or(self._changed, _LOOK_S)
+            await signal_or(self._changed, _CALM_LOOK_S if self._pools.at_ease else _LOOK_S)
 
     def _out_of_time(self) -> bool:
         return self._stopping.is_set() or asyncio.get_running_loop().time() >= self._soft_end
@@ -185,6 +186,7 @@ class Activation:
                 avoid=shut.names,
                 avoid_fair=self._pools.sated if fair else None,
                 avoid_urgent=self._pools.sated_with_urgent if urgent else None,
+                held=sorted({holding.lease.tenant for holding in self._holdings}),
             )
         )
         self._shut_out = bool(shut) and holding is None and not self._holdings

@@ -196,6 +196,11 @@ class Pools:
         return [one for one in held if all(pool.shut for pool in self._of(one))]
 
     @property
+    def at_ease(self) -> bool:
+        """Every pool has lines for several rounds of calls."""
+        return bool(self._pools) and all(pool.left >= 3 * pool.grant > 0 for pool in self)
+
+    @property
     def sated(self) -> list[str]:
         """Models that have lines enough for the slots they have."""
         return self._models_but(pool for pool in self if pool.hungry)

@@ -1,13 +1,15 @@
 """Whose line gets the next free slot of a pool.
 
 Urgent shards go first, by deadline, up to their share of the slots while other work waits; a shard
-that they outrank keeps its lease and goes on when there is room. Within a lane the shards go in the
-order in which they were leased, line by line in plan order: neighbours in the prefix tree are
-dispatched together. A part of the slots may be reserved for urgent work.
+that they outrank keeps its lease and goes on when there is room. All other work shares the slots
+by its tenants' weights: so a small batch does not wait for the huge one of another tenant. A
+tenant's shards go in the order in which they were leased, line by line in plan order: neighbours
+in the prefix tree are dispatched together. A part of the slots may be reserved for urgent work.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from batch_gateway.services.execute.holding import Holding, Work
 from batch_gateway.settings import Queue
@@ -17,6 +19,7 @@ class Turns:
     def __init__(self, rules: Queue) -> None:
         self._share = rules.urgent_share
         self._reserve = rules.urgent_reserve
+        self._weights = rules.tenant_weights
 
     def next(
         self, holdings: Sequence[Holding], slots: int, take: Callable[[Holding], Work | None]
@@ -37,7 +40,17 @@ class Turns:
     ) -> Work | None:
         if not self._room(holdings, slots):
             return None
+        running = Counter[str]()
+        for holding in holdings:
+            running[holding.lease.tenant] += holding.running
+        if len(running) > 1:
+            holdings = sorted(holdings, key=lambda holding: self._served(holding, running))
         return _first(holdings, take)
+
+    def _served(self, holding: Holding, running: Mapping[str, int]) -> float:
+        """Slots that the holding's tenant has, for his weight."""
+        tenant = holding.lease.tenant
+        return running[tenant] / self._weights.get(tenant, 1.0)
 
     def _room(self, fair: Sequence[Holding], slots: int) -> bool:
         """Whether fair work may use one more slot; one is never reserved."""

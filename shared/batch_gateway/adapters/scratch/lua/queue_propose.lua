@@ -1,7 +1,8 @@
 -- Choose the next shard and hide it for a while.
 -- KEYS  1 the queue's root
 -- ARGV  1 how long in ms, 2 models allowed as a JSON list or '' for all; models left out as JSON
---       lists or '' for all: 3 in the fair lane, 4 in the urgent one
+--       lists or '' for all: 3 in the fair lane, 4 in the urgent one; as JSON lists: 5 models of
+--       3 of which the fair lane proposes work of other tenants than those in 6
 -- Returns {ticket as JSON, whether its batch is urgent (0 or 1)}, or nil when nothing is ready.
 local URGENT_RUN = 3 -- urgent proposals in a row before everybody else gets one
 
@@ -49,16 +50,34 @@ local function urgent_head(models)
   return head(models, function(model) return key('urgent', model) end)
 end
 
-local function fair_head(models)
+-- The tenant of a model whose turn it is, and his virtual time; those in `skipped` are passed over.
+local function first_tenant(model, skipped, count)
+  local standing = redis.call('ZRANGE', key('present', model), 0, count, 'WITHSCORES')
+  for i = 1, #standing, 2 do
+    if not skipped[standing[i]] then return standing[i], tonumber(standing[i + 1]) end
+  end
+end
+
+-- The best shard of the tenant whose turn it is. Of `sated` models only the work of tenants counts
+-- that are not in `held`.
+local function fair_head(models, sated, held)
+  local skipped = {}
+  for _, tenant in ipairs(held) do skipped[tenant] = true end
   local tenant, least = nil, nil
-  for _, model in ipairs(models) do
-    local first = redis.call('ZRANGE', key('present', model), 0, 0, 'WITHSCORES')
-    local time = tonumber(first[2])
-    if time and (not least or time < least or (time == least and first[1] < tenant)) then
-      tenant, least = first[1], time
+  local function consider(model, passed_over, count)
+    local name, time = first_tenant(model, passed_over, count)
+    if time and (not least or time < least or (time == least and name < tenant)) then
+      tenant, least = name, time
     end
   end
-  return tenant and head(models, function(model) return key('rank', tenant, model) end)
+  for _, model in ipairs(models) do consider(model, {}, 0) end
+  for _, model in ipairs(sated) do consider(model, skipped, #held) end
+  if not tenant then return nil end
+  local allowed = { unpack(models) }
+  if not skipped[tenant] then
+    for _, model in ipairs(sated) do allowed[#allowed + 1] = model end
+  end
+  return head(allowed, function(model) return key('rank', tenant, model) end)
 end
 
 -- The lanes take turns; where only the urgent one has anything, no turn is used up.
@@ -67,7 +86,7 @@ local run = tonumber(redis.call('HGET', key('state'), 'urgent_run') or 0)
 if choice and run < URGENT_RUN then
   redis.call('HSET', key('state'), 'urgent_run', run + 1)
 else
-  local fair = fair_head(except(ARGV[3]))
+  local fair = fair_head(except(ARGV[3]), cjson.decode(ARGV[5]), cjson.decode(ARGV[6]))
   if fair then redis.call('HSET', key('state'), 'urgent_run', 0) end
   choice = fair or choice
 end
