@@ -44,7 +44,7 @@ def full_state() -> State:
     backlog = Backlog(first_deadline=NOW, requests={"m": 1}, open_batches={TenantId("t"): 1})
     return State(
         at=NOW,
-        stored=Stored(batches={BatchStatus.VALIDATING: 1}, backlog=backlog),
+        stored=Stored(batches={BatchStatus.VALIDATING: 1}, backlog=backlog, last_dead=NOW),
         shared=Shared(
             depth=Depth(ready=1, leased=1, reserved=1), pools=[pool], running=1, pending=1
         ),

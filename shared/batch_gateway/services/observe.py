@@ -29,6 +29,7 @@ class Stored:
 
     batches: Mapping[BatchStatus, int]
     backlog: Backlog
+    last_dead: datetime | None  # when an event was given up last; None: none is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,12 @@ class Observatory:
 
     async def _stored(self) -> Stored:
         batches = self._metadata.batches
-        return Stored(batches=await batches.count_by_status(), backlog=await batches.backlog())
+        dead = await self._metadata.dead_letters.list(limit=1)
+        return Stored(
+            batches=await batches.count_by_status(),
+            backlog=await batches.backlog(),
+            last_dead=dead[0].died_at if dead else None,
+        )
 
     async def _shared(self) -> Shared:
         running, pending = await self._scratch.activations.count()

@@ -51,6 +51,12 @@ def families(state: State, *, tenants: int) -> Iterator[GaugeMetricFamily]:
         counts = {status.value: state.stored.batches.get(status, 0) for status in BatchStatus}
         yield _gauge("batches", "Batches of all tenants by status.", "status", counts)
         yield from _backlog(state.stored.backlog, tenants)
+        if state.stored.last_dead is not None:
+            yield GaugeMetricFamily(
+                "batch_gateway_last_dead_event_timestamp_seconds",
+                "When an event was given up last, of those that are kept.",
+                state.stored.last_dead.timestamp(),
+            )
     if state.slack is not None:
         yield GaugeMetricFamily(
             "batch_gateway_first_deadline_seconds",

@@ -11,8 +11,10 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import PlainTextResponse
 
+from batch_gateway.core.dead_letters import dead_letter
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
+from batch_gateway.core.requested import ForeignEvent
 from batch_gateway.services.observe import Observatory
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 
@@ -158,3 +160,18 @@ async def test_what_executors_and_the_janitor_do_is_counted(world):
     assert after["tokens"] > before["tokens"]
     assert after["sweeps"] - before["sweeps"] == 1
     assert after["failed"] == before["failed"]
+
+
+async def test_the_time_of_the_last_event_that_was_given_up_is_told(world):
+    page = MetricsPage(observatory=observatory(world, kept=timedelta(0)))
+    before = await told(page)
+    died = world.clock.now()
+    attributes = {"id": "1", "source": "/s", "type": "t", "specversion": "1.0"}
+    event = ForeignEvent(attributes=attributes, data=b"")
+    await world.metadata.dead_letters.put(dead_letter(event, died))
+
+    state = await told(page)
+
+    assert ("last_dead_event_timestamp_seconds",) not in before
+    told_at = state[("last_dead_event_timestamp_seconds",)]
+    assert told_at == pytest.approx(died.timestamp(), abs=1)

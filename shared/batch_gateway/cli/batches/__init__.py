@@ -2,8 +2,7 @@
 
 import typer
 
-from batch_gateway.cli.batches import commands
-from batch_gateway.cli.batches.results import results
+from batch_gateway.cli.batches import commands, results
 
 _PANEL = "Batches"
 
@@ -15,7 +14,7 @@ def add_commands(app: typer.Typer) -> None:
         ("list", commands.list_),
         ("get", commands.get),
         ("cancel", commands.cancel),
-        ("results", results),
+        ("results", results.results),
         ("pause", commands.pause),
         ("resume", commands.resume),
         ("retry", commands.retry),

@@ -128,11 +128,12 @@ class Cluster:
             answer = self._client.request("get", f"{self._path(pod)}/log", serialize=False)
         return str(answer.data if isinstance(answer.data, str) else answer.data.decode())
 
-    def clock(self) -> float:
-        """The server's clock in unix seconds."""
+    def clock(self) -> float | None:
+        """The server's clock in unix seconds; None: it does not tell."""
         with _translated():
             answer = self._client.request("get", "/version", serialize=False)
-        return parsedate_to_datetime(answer.headers["date"]).timestamp()
+        told = answer.headers.get("date")
+        return None if told is None else parsedate_to_datetime(told).timestamp()
 
     # -- writing ------------------------------------------------------------------------------
 
