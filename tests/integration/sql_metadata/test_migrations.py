@@ -206,3 +206,18 @@ def test_only_migrating_imports_alembic_and_only_the_dialect_in_use_is_imported(
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
 
     assert result.stdout.split() == []
+
+
+async def test_a_database_that_is_up_to_date_is_opened_without_alembic(tmp_path):
+    url = f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}"
+    await migrate(url)
+    program = (
+        "import asyncio, sys\n"
+        "from batch_gateway.adapters.sql import open_sql\n"
+        f"asyncio.run(open_sql({url!r}, pool_size=1, migrate=True))\n"
+        "print(*sorted({'alembic', 'mako'} & set(sys.modules)))\n"
+    )
+
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert result.stdout.split() == []

@@ -1,5 +1,7 @@
 """All aggregates on one engine."""
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from batch_gateway.adapters.sql.accounts import SqlAccounts
 from batch_gateway.adapters.sql.api_keys import SqlApiKeys
 from batch_gateway.adapters.sql.batches import SqlBatches
@@ -13,6 +15,7 @@ from batch_gateway.adapters.sql.outbox import SqlOutbox
 from batch_gateway.adapters.sql.shards import SqlShards
 from batch_gateway.adapters.sql.uploads import SqlUploads
 from batch_gateway.adapters.sql.webhooks import SqlWebhooks
+from batch_gateway.core.errors import Unavailable
 
 
 class SqlMetadata:
@@ -45,12 +48,21 @@ async def open_sql(url: str, *, pool_size: int, migrate: bool) -> SqlMetadata:
     process to PostgreSQL.
     """
     engine = create_engine(url, pool_size)
+    database = Database(engine)
     if migrate:
-        from batch_gateway.adapters.sql.migrate import upgrade
-
         try:
-            await upgrade(engine)
+            await _migrate(engine, database)
         except BaseException:
             await engine.dispose()
             raise
-    return SqlMetadata(Database(engine))
+    return SqlMetadata(database)
+
+
+async def _migrate(engine: AsyncEngine, database: Database) -> None:
+    """Bring the schema up to date unless it is: Alembic makes a start longer and larger."""
+    try:
+        await database.check()
+    except Unavailable:
+        from batch_gateway.adapters.sql.migrate import upgrade
+
+        await upgrade(engine)
