@@ -116,7 +116,16 @@ def survey_lines(
 
 
 def _valid(number: int, offset: int, length: int, line: ValidLine) -> LineRef:
-    return LineRef(number, offset, length, line.model, line.prefix, line.cost, line.custom_id_hash)
+    return LineRef(
+        number,
+        offset,
+        length,
+        line.model,
+        line.prefix,
+        line.cost,
+        line.custom_id_hash,
+        line.twin,
+    )
 
 
 def _invalid(number: int, offset: int, length: int) -> LineRef:

@@ -1,0 +1,41 @@
+"""What a survey notes of each line, for all that planning does afterwards."""
+
+import json
+
+import pytest
+
+from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
+from batch_gateway.core.lines import custom_id_hash
+from batch_gateway.core.validation import LineValidator
+from batch_gateway.services.survey import Rules, survey_lines
+from batch_gateway.settings import Planning
+
+RULES = Rules(planning=Planning(), max_lines=100, strict=False)
+BODY = {"model": "m", "input": "x"}
+
+
+def line(name, **body):
+    url = "/v1/embeddings"
+    return {"custom_id": name, "method": "POST", "url": url, "body": BODY | body}
+
+
+@pytest.mark.parametrize("twins", [True, False])
+def test_each_line_is_noted_with_its_place_its_name_and_its_twin(tmp_path, twins):
+    lines = [json.dumps(line(name, **body)).encode() for name, body in NAMED]
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    validator = LineValidator("/v1/embeddings", models=frozenset(), strict=False, twins=twins)
+
+    with SqliteLineIndexes(tmp_path).open() as index:
+        survey = survey_lines(path, index, validator, RULES)
+        refs = list(index.ordered())
+
+    content = path.read_bytes()
+    assert survey.total == len(refs) == 3
+    assert [content[ref.offset :][: ref.length] for ref in refs] == lines
+    assert [ref.custom_id_hash for ref in refs] == [custom_id_hash(name) for name, _ in NAMED]
+    assert len({ref.twin for ref in refs}) == (2 if twins else 1)
+    assert all(bool(ref.twin) is twins for ref in refs)
+
+
+NAMED = [("a", {}), ("b", {"user": "u"}), ("c", {})]
