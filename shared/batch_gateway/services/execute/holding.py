@@ -144,7 +144,7 @@ class Holding:
         again = len(self._aborted) if self._again(now, calm=calm) else 0
         if not self._wary:
             return len(self._pending) + due + again
-        noted = sum(work.noted for work in islice(self._pending, _AHEAD))
+        noted = sum(work.noted for work in self._turn())
         return min(noted + due + again, 1) if self._suspects else noted + due + again
 
     def _startable(self) -> bool:
@@ -164,7 +164,7 @@ class Holding:
         if work is None and self._again(now, calm=calm):
             work = self._aborted.popleft()[1]
         if work is None:
-            if not self._pending or (self._wary and not self._pending[0].noted):
+            if not self._pending or (self._wary and not any(w.noted for w in self._turn()[:1])):
                 return None
             work = self._pending.popleft()
         self._running += 1
@@ -186,11 +186,13 @@ class Holding:
     def give_back(self, work: Work) -> None:
         """A line that was started and cut through no fault of its own: first in the row again."""
         self._running -= 1
+        work.failed_at = None
         self._pending.appendleft(work)
 
     def aborted(self, work: Work, now: float) -> None:
         """A line whose call was aborted because users waited."""
         self._running -= 1
+        work.failed_at = None
         self._aborted.append((now, work))
 
     def _again(self, now: float, *, calm: bool) -> bool:
@@ -248,9 +250,14 @@ class Holding:
         """Lines that a note must tell of before they may be started; none: there is time."""
         if not self._wary or self.stopped or (self._suspects and self._running):
             return []
-        ahead = list(islice(self._pending, 1 if self._suspects else _AHEAD))
+        ahead = self._turn()
         found = [work for work in ahead if not work.noted]
         return found if 2 * len(found) > len(ahead) else []
+
+    def _turn(self) -> list[Work]:
+        """Lines of the plan that may come next: as long as there are suspects, only one of them."""
+        ahead = islice(self._pending, 1 if self._suspects else _AHEAD)
+        return [work for work in ahead if work.deaths or not self._suspects]
 
     def notes(self) -> list[bytes]:
         """What is known of unfinished lines, for the next holder: none of them is in flight."""
