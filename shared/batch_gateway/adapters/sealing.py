@@ -8,10 +8,13 @@ changes. Without a key secrets are kept as they are; each value says which of th
 import base64
 import hashlib
 from collections.abc import Sequence
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from batch_gateway.core.errors import Permanent
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 _SEALED, _PLAIN = "fernet:", "plain:"
 
@@ -19,8 +22,7 @@ _SEALED, _PLAIN = "fernet:", "plain:"
 class FernetSealer:
     def __init__(self, keys: Sequence[bytes]) -> None:
         """``keys`` may be of any length; none: nothing is sealed."""
-        fernets = [Fernet(base64.urlsafe_b64encode(hashlib.sha256(key).digest())) for key in keys]
-        self._fernet = MultiFernet(fernets) if fernets else None
+        self._keys = keys
 
     def seal(self, secret: str) -> str:
         if self._fernet is None:
@@ -28,6 +30,8 @@ class FernetSealer:
         return _SEALED + self._fernet.encrypt(secret.encode()).decode()
 
     def open(self, sealed: str) -> str:
+        from cryptography.fernet import InvalidToken
+
         if sealed.startswith(_PLAIN):
             return sealed.removeprefix(_PLAIN)
         try:
@@ -38,3 +42,13 @@ class FernetSealer:
             raise Permanent(
                 "a stored secret was sealed with a key that is not configured"
             ) from None
+
+    @cached_property
+    def _fernet(self) -> "MultiFernet | None":
+        """None: there are no keys. Made when it is needed: most starts never need it."""
+        from cryptography.fernet import Fernet, MultiFernet
+
+        fernets = [
+            Fernet(base64.urlsafe_b64encode(hashlib.sha256(key).digest())) for key in self._keys
+        ]
+        return MultiFernet(fernets) if fernets else None
