@@ -11,9 +11,11 @@ What was learned is kept between batches and ages: while nothing happens, the li
 that of an unknown pool, by half of the distance in each half-life.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from batch_gateway.core.slowness import Slowness
 
 _MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops
 _ASLEEP = timedelta(minutes=1)  # without a fold: from then on a pool is idle
@@ -51,6 +53,8 @@ class Observation:
     dropped: int = 0
     ignored: int = 0
     in_flight: int = 0  # calls running now
+    busy_ms: int = 0  # what the successes took together
+    work: int = 0  # what they did (``core.slowness``)
     retry_after: timedelta = timedelta(0)  # the longest pause that the endpoint asked for
     signal: Signal | None = None  # news of the watch; None: there are none
     watched: bool = False  # a watch is kept: growth waits for its word
@@ -61,6 +65,8 @@ class Observation:
             dropped=self.dropped + other.dropped,
             ignored=self.ignored + other.ignored,
             in_flight=self.in_flight + other.in_flight,
+            busy_ms=self.busy_ms + other.busy_ms,
+            work=self.work + other.work,
             retry_after=max(self.retry_after, other.retry_after),
             signal=self.signal or other.signal,
             watched=self.watched or other.watched,
@@ -76,6 +82,7 @@ class LimitRules:
     start: int = 8
     cut: float = 0.9  # factor per fold with drops
     step: float = 1.0  # slots added per round trip once slow start is over
+    slower: float = 1.5  # times as long as usual: calls wait somewhere; only where nobody watches
     half_life: timedelta = timedelta(hours=1)  # of what was learned, while nothing happens
     abort_for: timedelta = timedelta(seconds=1)  # after users were seen to wait
 
@@ -86,6 +93,8 @@ class LimitRules:
             raise ValueError("the cut must be a factor between 0 and 1")
         if not self.step > 0:
             raise ValueError("the step must be above 0")
+        if not self.slower > 1:
+            raise ValueError("slower than usual must be more than once as long")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +108,7 @@ class LimitState:
     braked_at: datetime | None = None  # when it did
     held_until: datetime | None = None  # the endpoint asked not to be sent more before
     abort_until: datetime | None = None  # users wait: calls beyond the limit are aborted
+    slowness: Slowness = field(default_factory=Slowness)
 
     def aborts(self, now: datetime) -> bool:
         """Whether calls beyond the limit are to be aborted, not only waited for."""
@@ -132,8 +142,14 @@ def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
         return _given_up(state, seen, seen.signal, rules, now)
     if seen.dropped:
         return _cut(state, seen, rules, now)
-    limit = state.limit + _growth(state, seen, rules, now)
     watched = seen.watched or seen.signal is not None
+    if not watched:
+        spent = state.slowness.after(seen.successes, seen.busy_ms, seen.work, state.limit)
+        slowness, slow = spent.judged(state.limit, rules.slower)
+        state = replace(state, slowness=slowness)
+        if slow:
+            return _slowed(state, rules, now)
+    limit = state.limit + _growth(state, seen, rules, now)
     return replace(state, limit=_bounded(limit, rules, watched=watched))
 
 
@@ -169,6 +185,20 @@ def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
         last_brake=Brake.RETRY_AFTER if named else Brake.DROPPED,
         reason=reason,
         braked_at=now,
+    )
+
+
+def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
+    """Calls take too long for what they do, and nobody can say why."""
+    limit = min(state.limit * rules.cut, state.limit - 1.0)
+    return replace(
+        state,
+        limit=_bounded(limit, rules, watched=False),
+        slow_start=False,
+        last_brake=Brake.LATENCY,
+        reason=f"calls take {state.slowness.slower:.1f} times as long as usual for what they do",
+        braked_at=now,
+        abort_until=now + rules.abort_for,
     )
 
 

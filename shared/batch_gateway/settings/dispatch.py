@@ -32,6 +32,9 @@ class Limits(Group):
     """Factor by which trouble lowers a limit, at each controller interval that sees some."""
     step: Annotated[float, Field(gt=0)] = 1.0
     """Slots that a round trip without trouble adds."""
+    slower: Annotated[float, Field(gt=1)] = 1.5
+    """Calls that take so many times as long as usual for what they do wait in a queue that nobody
+    sees. It counts only where neither metrics nor probes tell more."""
     interval_s: Seconds = 0.2
     """How often a pool's limit is reconsidered."""
     half_life_s: Seconds = 3600
@@ -46,6 +49,7 @@ class Limits(Group):
             start=self.start,
             cut=self.cut,
             step=self.step,
+            slower=self.slower,
             half_life=timedelta(seconds=self.half_life_s),
         )
 

@@ -187,6 +187,8 @@ def _spelled(pool: str, report: Report) -> Sequence[str | int]:
         seen.successes,
         seen.dropped,
         seen.ignored,
+        seen.busy_ms,
+        seen.work,
         milliseconds(seen.retry_after),
         "" if seen.signal is None else _encode(seen.signal).decode(),
     )
@@ -204,7 +206,7 @@ def _synced(answer: Sequence[Any]) -> _Synced:
         watch=bool(watch),
         bound=None if bound < 0 else bound,
         seen=None if seen is None else _observation(in_flight, *seen),
-        idle=timedelta(0) if seen is None else timedelta(milliseconds=seen[6] or 0),
+        idle=timedelta(0) if seen is None else timedelta(milliseconds=seen[8] or 0),
     )
 
 
@@ -213,6 +215,8 @@ def _observation(
     successes: int,
     dropped: int,
     ignored: int,
+    busy_ms: int,
+    work: int,
     retry_after_ms: int,
     signal: str,
     watched: int,
@@ -223,6 +227,8 @@ def _observation(
         dropped=dropped,
         ignored=ignored,
         in_flight=in_flight,
+        busy_ms=busy_ms,
+        work=work,
         retry_after=timedelta(milliseconds=retry_after_ms),
         signal=_decode_signal(signal) if signal else None,
         watched=bool(watched),

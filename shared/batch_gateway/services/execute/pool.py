@@ -18,8 +18,10 @@ from operator import itemgetter
 
 from batch_gateway import meters
 from batch_gateway.core.limits import Observation, Signal
+from batch_gateway.core.lines import NO_TOKENS
 from batch_gateway.core.pace import Hindrance
 from batch_gateway.core.retry import Outcome, pause
+from batch_gateway.core.slowness import units
 from batch_gateway.ports.scratch import Grant, Report
 from batch_gateway.services.execute.aborting import Aborting
 from batch_gateway.services.execute.attempt import Attempts, Ended
@@ -322,7 +324,7 @@ class Pool:
         """
         match ended.verdict.outcome:
             case Outcome.SUCCESS:
-                self._seen += Observation(successes=1)
+                self._seen += _success(ended, now - work.started_at)
                 self._refusals = 0
             case Outcome.IGNORED:
                 self._seen += Observation(ignored=1)
@@ -350,3 +352,10 @@ class Pool:
         allowed = self.route.endpoint.timeout.total_seconds()
         seconds = max(0.0, min(self._stop_calls_at - now, holding.stop_at - now, allowed))
         return timedelta(seconds=seconds), seconds < allowed
+
+
+def _success(ended: Ended, seconds: float) -> Observation:
+    prompt, cached, output, _ = NO_TOKENS if ended.result is None else ended.result.tokens
+    return Observation(
+        successes=1, busy_ms=round(1000 * seconds), work=round(units(prompt - cached, output))
+    )

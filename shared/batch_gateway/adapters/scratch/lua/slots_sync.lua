@@ -4,14 +4,15 @@
 --       pool, 5 ms after which an idle pool is forgotten, 6 ceiling of all pools together or 0,
 --       7 ms for which a watch is kept without a word; then for each pool:
 --       pool, endpoint, ceiling of the endpoint or 0, ceiling of the pool or 0, want, in use,
---       aborted, successes, dropped, ignored, Retry-After in ms, signal or ''
+--       aborted, successes, dropped, ignored, ms that the successes took, work that they did,
+--       Retry-After in ms, signal or ''
 -- Returns {now in ms, generation or nil, answers}; an answer, in the order of the pools:
 --         {grant, share, limit, learned or '', slots wanted by all, in flight, version, watch (0 or 1),
 --          bound, observation or nil}. The share is what the holder would have if no call were
 --         running; the bound is what ceilings leave of the limit, or -1 for all of it. The
 --         observation is all that was seen since the last one, and whoever is given it must fold
---         it: {successes, dropped, ignored, Retry-After in ms, signal or '', watched (0 or 1), ms since
---         the last one or nil}.
+--         it: {successes, dropped, ignored, ms, work, Retry-After in ms, signal or '', watched (0 or 1),
+--         ms since the last one or nil}.
 --
 -- pools         zset  pool by the instant in ms when it is forgotten
 -- limit:POOL    hash  limit, learned (what else core.limits knows), version; endpoint and its
@@ -23,7 +24,7 @@ local root, me = KEYS[1], ARGV[1]
 local ttl, interval, memory, watch_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local FIELDS, FIRST = 12, 8
+local FIELDS, FIRST = 14, 8
 
 -- Largest shares of which nobody gets more than he wants: the modest first, what they leave is
 -- for the others. An indivisible rest goes to those who have most already, so that it stays put.
@@ -162,34 +163,38 @@ for _, pool in ipairs(mine) do
     now + ttl, pool.my_slots, math.max(report.want, report.in_use), report.in_use))
 
   redis.call('HSET', state, 'endpoint', pool.endpoint, 'endpoint_ceiling', pool.endpoint_ceiling)
-  for n, name in ipairs({ 'aborted', 'successes', 'dropped', 'ignored' }) do
+  for n, name in ipairs({ 'aborted', 'successes', 'dropped', 'ignored', 'busy_ms', 'work' }) do
     local count = ARGV[i + 5 + n]
     if tonumber(count) > 0 then redis.call('HINCRBY', state, name, count) end
   end
+  local sums = redis.call('HMGET', state, 'successes', 'dropped', 'ignored', 'busy_ms', 'work')
   local seen = redis.call('HMGET', state,
-    'successes', 'dropped', 'ignored', 'retry_after', 'signal', 'signal_at', 'news', 'watcher', 'watch_until')
-  if tonumber(ARGV[i + 10]) > tonumber(seen[4] or 0) then
-    seen[4] = ARGV[i + 10]
-    redis.call('HSET', state, 'retry_after', seen[4])
+    'retry_after', 'signal', 'signal_at', 'news', 'watcher', 'watch_until')
+  if tonumber(ARGV[i + 12]) > tonumber(seen[1] or 0) then
+    seen[1] = ARGV[i + 12]
+    redis.call('HSET', state, 'retry_after', seen[1])
   end
-  if ARGV[i + 11] ~= '' then
-    seen[5], seen[6], seen[7] = ARGV[i + 11], now, '1'
-    redis.call('HSET', state, 'signal', seen[5], 'signal_at', string.format('%.0f', now), 'news', '1')
+  local news = ARGV[i + 13] ~= ''
+  if news then
+    seen[2], seen[3], seen[4] = ARGV[i + 13], now, '1'
+    redis.call('HSET', state, 'signal', seen[2], 'signal_at', string.format('%.0f', now), 'news', '1')
   end
-  local watch = seen[8] == me or now >= tonumber(seen[9] or 0)
+  local watch = seen[5] == me or now >= tonumber(seen[6] or 0)
   if watch then
     redis.call('HSET', state, 'watcher', me, 'watch_until', string.format('%.0f', now + watch_ms))
   end
 
   local observation = false
-  if now - pool.folded_at >= interval or ARGV[i + 11] ~= '' then -- news do not wait
+  if now - pool.folded_at >= interval or news then -- news do not wait
     observation = {
-      tonumber(seen[1] or 0), tonumber(seen[2] or 0), tonumber(seen[3] or 0),
-      tonumber(seen[4] or 0), seen[7] and seen[5] or '',
-      seen[6] and now - tonumber(seen[6]) < watch_ms and 1 or 0,
+      tonumber(sums[1] or 0), tonumber(sums[2] or 0), tonumber(sums[3] or 0),
+      tonumber(sums[4] or 0), tonumber(sums[5] or 0),
+      tonumber(seen[1] or 0), seen[4] and seen[2] or '',
+      seen[3] and now - tonumber(seen[3]) < watch_ms and 1 or 0,
       pool.folded_at > 0 and now - pool.folded_at,
     }
-    redis.call('HDEL', state, 'successes', 'dropped', 'ignored', 'retry_after', 'news')
+    redis.call('HDEL', state,
+      'successes', 'dropped', 'ignored', 'busy_ms', 'work', 'retry_after', 'news')
     redis.call('HSET', state, 'folded_at', string.format('%.0f', now))
   end
   redis.call('PEXPIRE', state, memory)
