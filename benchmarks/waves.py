@@ -252,4 +252,4 @@ if __name__ == "__main__":
     import uvloop
 
     result = uvloop.run(play(msgspec.convert(json.loads(sys.argv[1]), Scene)))
-    print(msgspec.json.encode(result).decode())
+    sys.stdout.buffer.write(msgspec.json.encode(result))

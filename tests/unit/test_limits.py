@@ -18,7 +18,7 @@ from batch_gateway.core.limits import (
     slots,
 )
 
-RULES = LimitRules(floor=2, ceiling=200, start=8)
+RULES = LimitRules(floor=2, ceiling=200, start=8, cut=0.9, step=1.0)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
@@ -207,7 +207,7 @@ def test_trouble_that_lasts_leaves_the_floor():
 
 
 def test_from_the_floor_it_grows_again():
-    rules = LimitRules(floor=1)
+    rules = LimitRules(floor=1, step=1.0)
     state = LimitState(limit=1.0, slow_start=False)
 
     for _ in range(20):

@@ -80,8 +80,8 @@ class LimitRules:
     floor: int = 0  # slots that are left under a watch; without one it is 1 at least
     ceiling: int = 256
     start: int = 8
-    cut: float = 0.9  # factor per fold with drops
-    step: float = 1.0  # slots added per round trip once slow start is over
+    cut: float = 0.95  # factor per fold with drops
+    step: float = 0.5  # slots added per round trip once slow start is over
     slower: float = 1.5  # times as long as usual: calls wait somewhere; only where nobody watches
     half_life: timedelta = timedelta(hours=1)  # of what was learned, while nothing happens
     abort_for: timedelta = timedelta(seconds=1)  # after users were seen to wait

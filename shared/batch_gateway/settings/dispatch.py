@@ -28,10 +28,12 @@ class Limits(Group):
     """Slots of a pool at most."""
     total: Positive | None = None
     """Slots of all pools together, over all executors; None: no such bound."""
-    cut: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Factor by which trouble lowers a limit, at each controller interval that sees some."""
-    step: Annotated[float, Field(gt=0)] = 1.0
-    """Slots that a round trip without trouble adds."""
+    cut: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Factor by which drops lower a limit, at each controller interval that sees some; at least
+    as many slots as calls were dropped. 0.9 costs a twentieth of an overloaded endpoint's use."""
+    step: Annotated[float, Field(gt=0)] = 0.5
+    """Slots that a round trip without trouble adds: how often an endpoint that is full must refuse
+    a call."""
     slower: Annotated[float, Field(gt=1)] = 1.5
     """Calls that take so many times as long as usual for what they do wait in a queue that nobody
     sees. It counts only where neither metrics nor probes tell more."""

@@ -120,6 +120,11 @@ class Holding:
         return new * self._cost
 
     @property
+    def resting(self) -> int:
+        """Those of them that were aborted and wait for calm."""
+        return len(self._aborted)
+
+    @property
     def running(self) -> int:
         return self._running
 

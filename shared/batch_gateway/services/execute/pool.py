@@ -31,7 +31,8 @@ from batch_gateway.services.execute.turns import Turns
 from batch_gateway.services.routing import Route
 
 _FIRST_PAUSE = timedelta(seconds=0.25)
-_LONGEST_PAUSE = timedelta(seconds=15)
+_LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit's matter
+_LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
 
 
 class Pool:
@@ -124,7 +125,8 @@ class Pool:
     @property
     def hungry(self) -> bool:
         """Less than one round of lines is left for the slots granted, if they can be used."""
-        return self.usable and self.left < max(1, min(self.grant, self._most))
+        resting = sum(holding.resting for holding in self.holdings)
+        return self.usable and self.left - resting < max(1, min(self.grant, self._most))
 
     @property
     def hungry_for_urgent(self) -> bool:
@@ -341,9 +343,11 @@ class Pool:
                 rounds,
                 first=_FIRST_PAUSE,
                 longest=_LONGEST_PAUSE,
-                retry_after=ended.retry_after,
+                retry_after=None,
                 jitter=0.0,
             )
+            if ended.retry_after is not None:
+                waiting = max(waiting, min(ended.retry_after, _LONGEST_NAMED))
             self._paused_until = max(self._paused_until, now + waiting.total_seconds())
 
     def _time_for(self, holding: Holding) -> tuple[timedelta, bool]:
