@@ -52,7 +52,7 @@ class Slowness:
 
         At most once per round trip: an earlier cut must have been able to show.
         """
-        if self.calls < limit:
+        if self.calls < int(limit):
             return self, False
         fresh = replace(self, calls=0.0)
         if self.slower < tolerance:
