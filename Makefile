@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench sbom constraints clean
+.PHONY: help demo check test test-node lint bench soak sbom constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,14 @@ test: lint ## Everything: lint and all tests, on real servers
 test-node: $(VENV)/.test ## OpenAI's Node client against the running service; Node comes from a wheel
 	@$(BIN)/python tests/node/run.py $(VENV)/node
 
+$(VENV)/.bench: $(VENV)/.test
+	@echo "Installing what drawings need into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+soak: $(VENV)/.bench ## Two hours of traffic in six minutes, drawn in benchmarks/results/soak.png
+	@$(BIN)/python -m benchmarks.soak
+
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
 	@$(BIN)/python -m benchmarks $(F)
 
@@ -51,7 +59,7 @@ sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as Cy
 	@echo "build/sbom.json"
 
 constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
-	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --extra test --no-emit-package batch-gateway -o constraints.txt pyproject.toml
+	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --extra test --extra bench --no-emit-package batch-gateway -o constraints.txt pyproject.toml
 
 clean: ## Remove what was installed and measured
 	rm -rf $(VENV) .demo benchmarks/results build

@@ -74,7 +74,6 @@ class Sample(msgspec.Struct, kw_only=True):
     limit: int = 0
     in_flight: int = 0
     aborted: int = 0
-    done: int = 0  # batch answers so far
     brake: str | None = None
 
 
@@ -88,7 +87,10 @@ class Outcome(msgspec.Struct, kw_only=True):
     refused: int = 0
     aborted: int = 0
     failed_users: int = 0
-    samples: list[Sample] = msgspec.field(default_factory=list)
+    felt: list[tuple[float, float]] = []  # second of arrival and time to the first token, of all
+    answered_s: list[float] = []  # when batch answers came
+    lines_answered: int = 0  # different ones
+    samples: list[Sample] = []
 
     @property
     def progress(self) -> float:
@@ -210,7 +212,9 @@ def _outcome(
         users_s=0.0,
         capacity_s=SLOTS * (end - begin),
         samples=samples,
+        felt=[(one.at, one.first_token) for one in felt if one.first_token is not None],
     )
+    answered = set()
     for entry in entries:
         seconds = 0.0
         if entry.started_at is not None:
@@ -222,10 +226,14 @@ def _outcome(
             outcome.sent += entry.arrived_at >= begin
             outcome.refused += entry.arrived_at >= begin and entry.status in (429, 503)
             outcome.aborted += entry.arrived_at >= begin and entry.aborted
-            if entry.aborted:
+            if entry.aborted and entry.ended_at is not None and entry.ended_at < end:
                 outcome.wasted_s += seconds
             else:
                 outcome.useful_s += seconds
+            if entry.status == 200 and entry.ended_at is not None:
+                outcome.answered_s.append(entry.ended_at - start)
+                answered.add(entry.digest)
+    outcome.lines_answered = len(answered)
     return outcome
 
 

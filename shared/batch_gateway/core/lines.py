@@ -47,7 +47,7 @@ class PartLine(msgspec.Struct, array_like=True):
     ok: bool | None  # True: for the output file; False: for the error file; None: only a note
     tokens: tuple[
         int, int, int, int
-    ]  # input, cached, output, reasoning; a note's: attempts, deaths, 0, 0
+    ]  # input, cached, output, reasoning; a note's: as attempted() says
     result: msgspec.Raw
     saved: int = 0  # tokens that this result would have cost, had it not been another line's too
 
@@ -200,10 +200,13 @@ def not_answered(
     return PartLine(line=line, ok=False, tokens=NO_TOKENS, result=msgspec.Raw(_encode(result)))
 
 
-def attempted(line: int, attempts: int, deaths: int = 0) -> PartLine:
+def attempted(
+    line: int, attempts: int, deaths: int = 0, aborts: int = 0, *, cut: bool = False
+) -> PartLine:
     """A note that ``line`` has no result yet after ``attempts`` calls, and that, unless another
-    note or a result follows, ``deaths`` workers died while it was in flight."""
-    tokens = (attempts, deaths, 0, 0)
+    note or a result follows, ``deaths`` workers died while it was in flight. ``aborts`` calls were
+    ended in favour of others; ``cut``: the last one by the end of its activation."""
+    tokens = (attempts, deaths, aborts, int(cut))
     return PartLine(line=line, ok=None, tokens=tokens, result=msgspec.Raw(b"null"))
 
 

@@ -32,6 +32,8 @@ class Results:
         self.failed: set[int] = set()  # of those lines, the ones for the error file
         self.attempts: dict[int, int] = {}  # calls made for lines without a result
         self.deaths: dict[int, int] = {}  # of workers while these lines were in flight
+        self.aborts: dict[int, int] = {}  # calls of these lines that were ended for others
+        self.cut: set[int] = set()  # lines whose call the end of an activation cut
         self.tally = Tally()
 
     def add(self, content: bytes) -> None:
@@ -39,12 +41,18 @@ class Results:
         for raw in content.splitlines(keepends=True):
             line = decode_part_line(raw)
             if line.ok is None:
-                self.attempts[line.line], self.deaths[line.line] = line.tokens[:2]
+                self._note(line.line, *line.tokens)
             elif line.line not in self.lines:
                 self.lines[line.line] = raw
                 if not line.ok:
                     self.failed.add(line.line)
                 self.tally += line.tally
+
+    def _note(self, line: int, attempts: int, deaths: int, aborts: int, cut: int) -> None:
+        self.attempts[line], self.deaths[line], self.aborts[line] = attempts, deaths, aborts
+        self.cut.discard(line)
+        if cut:
+            self.cut.add(line)
 
     def content(self) -> bytes:
         """All results in the order in which they came about, as the content of one part."""

@@ -98,6 +98,8 @@ class Custody:
             (line for line in lines if line.line not in done.lines),
             attempts=done.attempts,
             deaths=done.deaths,
+            aborts=done.aborts,
+            cut=done.cut,
             tally=done.tally,
             passed=passed,
             most_buffered=4 * self._rules.flush_results,

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -36,6 +36,7 @@ class Work:
     started_at: float = 0.0  # loop.time() of its present call
     aborts: int = 0  # calls that were aborted because users waited
     aborting: bool = False  # the present one is
+    cut: bool = False  # the end of the activation has ended its call
     deaths: int = 0  # of earlier workers while it was in flight
     noted: bool = False  # a stored note says that it may be in flight
 
@@ -63,15 +64,18 @@ class Holding:
         *,
         attempts: Mapping[int, int],
         deaths: Mapping[int, int],
+        aborts: Mapping[int, int],
+        cut: Collection[int],
         tally: Tally,
         passed: Mapping[str, str],
         most_buffered: int,
         stop_at: float,
     ) -> None:
-        """``lines`` are those without a result, ``attempts`` and ``deaths`` what notes say of them
-        by number; ``tally`` is that of the shard's recorded parts; ``passed`` are headers of the
-        client's that calls carry on; no call goes on beyond ``stop_at`` (``loop.time()``), the
-        batch's deadline."""
+        """``lines`` are those without a result; ``attempts``, ``deaths`` and ``aborts`` are what
+        notes say of them by number, ``cut`` those whose call the end of an activation cut: they go
+        first, with a full budget. ``tally`` is that of the shard's recorded parts; ``passed`` are
+        headers of the client's that calls carry on; no call goes on beyond ``stop_at``
+        (``loop.time()``), the batch's deadline."""
         self.lease = lease
         self.ticket = ticket
         self.deadline: datetime = lease.deadline
@@ -88,10 +92,16 @@ class Holding:
         self.writing = asyncio.Lock()  # one part at a time
         self._wary = lease.shard.epoch > 1
         works = [
-            Work(self, line, attempts.get(line.line, 0), deaths=deaths.get(line.line, 0))
+            Work(
+                self,
+                line,
+                attempts.get(line.line, 0),
+                deaths=deaths.get(line.line, 0),
+                aborts=aborts.get(line.line, 0),
+            )
             for line in lines
         ]
-        works.sort(key=lambda work: -work.deaths)
+        works.sort(key=lambda work: (-work.deaths, work.line.line not in cut))
         self._pending = deque(works)
         self._suspects = {work.line.line for work in works if work.deaths}
         self._copies = {work.line.line: work.line.copies for work in works if work.line.copies}
@@ -269,16 +279,18 @@ class Holding:
         waiting = (work for _, _, work in self._waiting)
         stopped = (work for _, work in self._aborted)
         return [
-            encode_part_line(attempted(work.line.line, work.attempts, work.deaths))
+            encode_part_line(
+                attempted(work.line.line, work.attempts, work.deaths, work.aborts, cut=work.cut)
+            )
             for work in (*self._pending, *stopped, *waiting)
-            if work.attempts or work.deaths or work.noted
+            if work.attempts or work.deaths or work.noted or work.aborts or work.cut
         ]
 
 
 def starting(works: Iterable[Work]) -> list[bytes]:
     """Notes that stand if the worker dies before anything follows them."""
     return [
-        encode_part_line(attempted(work.line.line, work.attempts, work.deaths + 1))
+        encode_part_line(attempted(work.line.line, work.attempts, work.deaths + 1, work.aborts))
         for work in works
     ]
 

@@ -46,12 +46,14 @@ class Pool:
         *,
         most: int,
         stop_calls_at: float,
+        full_budget_s: float,
         aborting: Aborting,
         advanced: Callable[[Holding], None],
         allowed: Callable[[Holding], bool],
     ) -> None:
         """``route`` is one of those that share the pool; ``most``: calls in flight at most;
-        ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``aborting`` chooses
+        ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``full_budget_s``: a
+        call with that much time has had all that an activation can give; ``aborting`` chooses
         what is aborted when users wait; ``advanced`` hears of each change of a holding;
         ``allowed`` says whether a line of it may be started now."""
         self.route = route
@@ -68,6 +70,7 @@ class Pool:
         self._turns = turns
         self._most = most
         self._stop_calls_at = stop_calls_at
+        self._full_budget_s = full_budget_s
         self._aborting = aborting
         self._advanced = advanced
         self._allowed = allowed
@@ -272,6 +275,7 @@ class Pool:
         route = self._routes[holding.lease.shard.model]
         clock = asyncio.get_running_loop().time
         work.started_at = clock()
+        before = work.attempts, work.tries, holding.further
         try:
             ended = await self._attempts.attempt(work, route, timeout)
         except BaseException:
@@ -285,8 +289,12 @@ class Pool:
             raise
         self._aborting.used(clock() - work.started_at)
         if cut and ended.verdict.outcome is Outcome.DROPPED and not self._time_for(holding)[0]:
-            self._out_of_time(work)
-            return
+            holding.stopped = True
+            if timeout.total_seconds() < self._full_budget_s:
+                work.attempts, work.tries, holding.further = before
+                work.cut = True
+                self._out_of_time(work)
+                return
         self._settle(work, ended)
 
     def _out_of_time(self, work: Work) -> None:

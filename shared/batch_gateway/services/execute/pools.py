@@ -32,6 +32,7 @@ from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)
 
+_FULL = 0.9  # of the hard budget: a call cut after so long will not be quicker another time
 _WAKE_EVERY_S = 1.0  # a new activation shows in the slots before the next one is asked for
 
 
@@ -117,6 +118,7 @@ class Pools:
                 self._turns,
                 most=self._rules.max_calls,
                 stop_calls_at=self._stop_calls_at,
+                full_budget_s=_FULL * self._rules.hard_budget_s,
                 aborting=self._aborting,
                 advanced=self._advanced,
                 allowed=self._allowed,

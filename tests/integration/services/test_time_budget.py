@@ -1,0 +1,63 @@
+"""Calls that are longer than the time an activation has left."""
+
+import pytest
+from fixtures.world import chat_lines
+
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.settings import Execution, Planning, Retry, Watching
+
+pytestmark = pytest.mark.redis
+
+UNWATCHED = Watching(metrics=False, probe=False)
+BRIEF = {"slot_sync_s": 0.05, "flush_interval_s": 0.1}
+
+
+async def planned(world, lines):
+    batch = await world.submit(lines)
+    await world.planner.plan(batch.id)
+    return batch
+
+
+async def test_a_call_that_its_activation_had_no_time_for_costs_no_attempt_and_goes_first(
+    make_world,
+):
+    """One line at a time takes 0.4 s: the fourth is cut, and the next activation begins with it."""
+    world = make_world(
+        watching=UNWATCHED,
+        retry=Retry(attempts=1),
+        execution=Execution(soft_budget_s=1.0, hard_budget_s=1.1, max_calls=1, **BRIEF),
+    )
+    await world.configure(ttft_ms=400)
+    batch = await planned(world, chat_lines(6))
+
+    await world.work()
+    cut = [call for call in await world.arrivals() if call["aborted"]]
+    await world.work()
+    calls = await world.arrivals()
+    while (await world.reload(batch)).status is BatchStatus.IN_PROGRESS:
+        await world.work()
+
+    after = calls[calls.index(cut[0]) + 1]
+    assert after["digest"] == cut[0]["digest"]
+    assert (await world.reload(batch)).counts.completed == 6
+
+
+async def test_a_call_that_outlasts_a_whole_activation_is_a_time_out_in_the_end(make_world):
+    world = make_world(
+        watching=UNWATCHED,
+        retry=Retry(attempts=2, backoff_s=0.01),
+        execution=Execution(soft_budget_s=0.5, hard_budget_s=1, **BRIEF),
+        planning=Planning(shard_lines=1),
+    )
+    await world.configure(fault_rate=1, fault_kinds=["timeout"], fault_match="Question 1?")
+    batch = await planned(world, chat_lines(2))
+
+    for _ in range(8):
+        if (await world.reload(batch)).status is BatchStatus.IN_PROGRESS:
+            await world.work()
+
+    batch = await world.reload(batch)
+    assert (batch.counts.completed, batch.counts.failed) == (1, 1)
+    await world.assembler.assemble(batch.id)
+    _, errors = await world.results(await world.reload(batch))
+    assert [line["error"]["code"] for line in errors] == ["request_timeout"]
