@@ -19,6 +19,7 @@ QUICK = {
     "abort_share": 1.0,
     "calm_s": 0.2,
 }
+BY_METRICS = {**QUICK, "probe": False, "stale_s": 30}  # however slow the machine is
 
 
 async def planned(world, count):
@@ -48,7 +49,7 @@ async def calls_of_batch(world):
 async def test_a_queue_in_the_engine_brakes_and_the_youngest_calls_are_given_back_unharmed(
     make_world,
 ):
-    world = make_world(watching=Watching(**QUICK), retry=Retry(attempts=1))
+    world = make_world(watching=Watching(**BY_METRICS), retry=Retry(attempts=1))
     await world.configure(slots=4, ttft_ms=300)
     batch = await planned(world, 20)
 
@@ -94,7 +95,7 @@ async def test_there_is_one_probe_at_a_time_and_only_while_there_is_work(make_wo
 
 
 async def test_aborting_can_be_switched_off(make_world):
-    world = make_world(watching=Watching(**QUICK, abort=False))
+    world = make_world(watching=Watching(**BY_METRICS, abort=False))
     await world.configure(slots=4, ttft_ms=100)
     batch = await planned(world, 20)
 
@@ -118,7 +119,9 @@ async def test_watching_can_be_switched_off(make_world):
 
 
 async def test_a_line_is_left_in_peace_after_some_aborts(make_world):
-    world = make_world(watching=Watching(**QUICK, abort_times=1), planning=Planning(shard_lines=4))
+    world = make_world(
+        watching=Watching(**BY_METRICS, abort_times=1), planning=Planning(shard_lines=4)
+    )
     await world.configure(slots=2, ttft_ms=200)
     batch = await planned(world, 12)
 
@@ -133,7 +136,7 @@ async def test_an_engine_full_of_users_gets_no_batch_call_until_there_is_room(
     make_world, start_simulator
 ):
     here = await start_simulator(slots=2)
-    world = make_world(watching=Watching(**QUICK))
+    world = make_world(watching=Watching(**BY_METRICS))
     world.inference_url = here.url
     engine = here.simulator.engines["sim-large"]
     await world.configure(ttft_ms=100)

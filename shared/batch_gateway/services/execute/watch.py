@@ -26,7 +26,8 @@ from batch_gateway.settings import Watching
 
 logger = logging.getLogger(__name__)
 
-_UNREADABLE_S = 10.0  # until metrics that could not be read are tried again
+_UNREADABLE_S = 0.5  # until metrics that could not be read are tried again; doubles from there
+_LONGEST_UNREADABLE_S = 10.0
 _GIVE_UP = timedelta(seconds=60)  # a probe that has waited for longer is begun anew
 _MARGIN_S = 0.005  # later than allowed, so that a probe just in time is not called late
 
@@ -56,6 +57,7 @@ class Watch:
         self._fit = Fit()
         self._usual = Usual()
         self._readable_at = 0.0  # loop.time() from which on metrics are tried
+        self._failures = 0  # to read them, in a row
         self._probes = settings.probe
         self._clock = asyncio.get_running_loop().time
 
@@ -96,8 +98,11 @@ class Watch:
             logger.info(
                 "Metrics of %s: %s", self._route.pool, error, extra={"action": "unreadable"}
             )
-            self._readable_at = self._clock() + _UNREADABLE_S
+            pause = min(_LONGEST_UNREADABLE_S, _UNREADABLE_S * 2**self._failures)
+            self._failures += 1
+            self._readable_at = self._clock() + pause
             return False
+        self._failures = 0
         self._fit = self._fit.after(reading, passed)
         age = timedelta(seconds=self._clock() - asked)
         self._say(engine_signal(reading, age, self._fit, self._rules))

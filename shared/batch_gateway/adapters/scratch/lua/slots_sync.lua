@@ -121,9 +121,9 @@ if bounded then
     endpoints[pool.endpoint] = endpoints[pool.endpoint] or {}
     table.insert(endpoints[pool.endpoint], pool)
   end
-  for _, pool in ipairs(mine) do
-    if pool.endpoint_ceiling > 0 and endpoints[pool.endpoint] then
-      bound(endpoints[pool.endpoint], pool.endpoint_ceiling)
+  for _, pool in ipairs(all) do -- mine come first: what I say of a ceiling is the latest
+    if endpoints[pool.endpoint] then
+      if pool.endpoint_ceiling > 0 then bound(endpoints[pool.endpoint], pool.endpoint_ceiling) end
       endpoints[pool.endpoint] = nil
     end
   end
