@@ -4,8 +4,10 @@ The youngest: they have cost least. Not those that were aborted often enough alr
 too much slot time was lost that way. When all slots are full of long calls, no lower limit helps a
 user who comes now; giving slots back at once does.
 
-A line that was aborted is sent again as soon as it is calm. Until then others go first, or the
-same few would be aborted again and again until they may not be any more.
+A line that was aborted is sent again as soon as it is calm: no user has waited for some seconds, or
+the pool has about as much room as it had at best lately (near its limit somebody always waits for a
+moment). Until then others go first, or the same few would be aborted again and again until they may
+not be any more, just when every slot counts.
 """
 
 import asyncio
@@ -15,6 +17,29 @@ from datetime import timedelta
 from batch_gateway.core.aborts import SlotTime
 from batch_gateway.services.execute.holding import Work
 from batch_gateway.settings import Watching
+
+_AMPLE = 0.75  # of the most that a pool's limit was lately
+_LATELY = timedelta(minutes=5)  # half-life of that memory
+
+
+class Room:
+    """How a pool's limit stands against the most that it was lately."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._as_of = self._clock()
+        self._limit = self._most = 0.0
+
+    def now(self, limit: int) -> None:
+        """The limit is ``limit`` now."""
+        passed = timedelta(seconds=self._clock() - self._as_of)
+        self._as_of = self._clock()
+        self._limit = limit
+        self._most = max(limit, self._most * 0.5 ** (passed / _LATELY))
+
+    @property
+    def ample(self) -> bool:
+        return self._limit >= _AMPLE * self._most
 
 
 class Aborting:
@@ -31,10 +56,9 @@ class Aborting:
         """Users wait just now."""
         self._unrest_until = self._clock() + self._settings.calm_s
 
-    @property
-    def calm(self) -> bool:
-        """No user has waited for a while."""
-        return self._clock() >= self._unrest_until
+    def calm(self, room: "Room") -> bool:
+        """Whether aborted lines of a pool with that ``room`` are to be sent again."""
+        return self._clock() >= self._unrest_until or room.ample
 
     def used(self, seconds: float) -> None:
         """A call has ended by itself after that long."""

@@ -23,7 +23,7 @@ from batch_gateway.core.pace import Hindrance
 from batch_gateway.core.retry import Outcome, pause
 from batch_gateway.core.slowness import units
 from batch_gateway.ports.scratch import Grant, Report
-from batch_gateway.services.execute.aborting import Aborting
+from batch_gateway.services.execute.aborting import Aborting, Room
 from batch_gateway.services.execute.attempt import Attempts, Ended
 from batch_gateway.services.execute.circuit import Circuit
 from batch_gateway.services.execute.holding import Holding, Work
@@ -77,6 +77,7 @@ class Pool:
         self._runners: dict[asyncio.Task[None], Work | None] = {}
         self._seen = Observation()  # since the last report
         self._aborted = 0  # since the last report
+        self._room = Room()
         self._refusals = 0  # drops in a row
         self._paused_until = 0.0  # loop.time()
 
@@ -161,7 +162,8 @@ class Pool:
         startable = 0
         if now >= self._paused_until and self.circuit.allows(now):
             startable = sum(
-                h.startable(now, self.route.pool, calm=self._aborting.calm) for h in self.holdings
+                h.startable(now, self.route.pool, calm=self._aborting.calm(self._room))
+                for h in self.holdings
             )
             if not self.circuit.closed:
                 startable = min(startable, 1)
@@ -192,6 +194,7 @@ class Pool:
     def granted(self, grant: Grant) -> None:
         self.grant = self._granted = 0 if self.shut else grant.slots
         self.known = True
+        self._room.now(grant.limit)
         if grant.users_wait:
             self._aborting.unrest()
         if grant.excess:
@@ -247,7 +250,7 @@ class Pool:
         now = asyncio.get_running_loop().time()
         if self.closed or self.shut or now < self._paused_until or not self.circuit.allows(now):
             return None
-        name, calm = self.route.pool, self._aborting.calm
+        name, calm = self.route.pool, self._aborting.calm(self._room)
 
         def take(holding: Holding) -> Work | None:
             return holding.take(now, name, calm=calm) if self._allowed(holding) else None
