@@ -34,6 +34,8 @@ def holding(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None)
         [ShardLine(n, str(n), "/v1/chat/completions", "m", Raw(b"{}")) for n in range(lines)],
         attempts={},
         deaths=deaths or {},
+        aborts={},
+        cut=(),
         tally=Tally(),
         passed={},
         most_buffered=10_000,
