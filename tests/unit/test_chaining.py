@@ -74,11 +74,26 @@ def test_the_text_is_found_in_every_kind_of_answer(answer):
 
 
 @pytest.mark.parametrize(
-    "placeholder", ["{{text}}", "{{/choices/0}}", "{{/data/x}}", "{{/data/9}}"]
+    "placeholder", ["{{text}}", "{{/choices/0}}", "{{/data/x}}", "{{/data/9}}", "{{/data/-1}}"]
 )
 def test_what_an_answer_does_not_have_is_missing(placeholder):
     with pytest.raises(Missing):
         made({"x": placeholder}, {"data": [1]})
+
+
+def test_an_answer_that_cannot_be_read_is_missing():
+    raw = output({}).replace(b"{}", b'{"x": "\\ud800"}')
+
+    with pytest.raises(Missing, match="cannot be read"):
+        request_line(raw, CHAT, {"x": "{{/x}}"})
+    assert json.loads(empty_line(raw, CHAT))["body"] is None
+
+
+def test_numbers_of_any_size_stay_what_they_are():
+    assert made({"n": "{{/n}}", "seed": 10**30}, {"n": 10**25})["body"] == {
+        "n": 10**25,
+        "seed": 10**30,
+    }
 
 
 def test_in_the_place_of_a_request_that_cannot_be_made_is_one_that_is_refused():

@@ -15,11 +15,24 @@ import msgspec
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.ids import BatchId, FileId
+from batch_gateway.core.lines import custom_id_of
 from batch_gateway.core.model import Batch
 
 LONGEST = 64 * 1024  # bytes of a template
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _NAMED = ("text", "custom_id")
+
+
+class _Response(msgspec.Struct):
+    body: msgspec.Raw
+
+
+class _Result(msgspec.Struct):
+    custom_id: str
+    response: _Response
+
+
+_decode_result = msgspec.json.Decoder(_Result).decode
 
 
 class Missing(Exception):
@@ -48,24 +61,27 @@ def check_template(template: Mapping[str, Any]) -> None:
 
 def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any]) -> bytes:
     """The request that the template makes of one line of an output. Raises Missing."""
-    result = msgspec.json.decode(raw)
-    answer = result["response"]["body"]
+    try:
+        result = _decode_result(raw)
+        answer = msgspec.json.decode(result.response.body)
+    except (msgspec.DecodeError, RecursionError):
+        raise Missing("the answer cannot be read as JSON") from None
 
     def value(name: str) -> Any:
         if name == "custom_id":
-            return result["custom_id"]
+            return result.custom_id
         return _text(answer) if name == "text" else _pointed(answer, name)
 
     body = _filled(template, value)
-    return _line(result["custom_id"], endpoint, body)
+    return _line(result.custom_id, endpoint, body)
 
 
 def empty_line(raw: bytes, endpoint: str) -> bytes:
     """A request that is refused when it is planned, in the place of one that cannot be made."""
-    return _line(msgspec.json.decode(raw)["custom_id"], endpoint, None)
+    return _line(custom_id_of(raw), endpoint, None)
 
 
-def _line(custom_id: str, endpoint: str, body: Any) -> bytes:
+def _line(custom_id: str | None, endpoint: str, body: Any) -> bytes:
     line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
     return msgspec.json.encode(line) + b"\n"
 
@@ -107,26 +123,32 @@ def _text(answer: Any) -> str:
         case {"choices": [{"text": str(text)}, *_]}:
             return text
         case {"output": list(items)}:
-            parts = [
-                part["text"]
-                for item in items
-                if isinstance(item, dict) and item.get("type") == "message"
-                for part in item.get("content", ())
-                if part.get("type") == "output_text"
-            ]
+            parts = [text for item in items for text in _said(item)]
             if parts:
                 return "".join(parts)
     raise Missing("the answer has no text")
+
+
+def _said(item: Any) -> Iterator[str]:
+    """The texts of one item of a response's output."""
+    match item:
+        case {"type": "message", "content": list(parts)}:
+            for part in parts:
+                match part:
+                    case {"type": "output_text", "text": str(text)}:
+                        yield text
 
 
 def _pointed(answer: Any, pointer: str) -> Any:
     found = answer
     for step in pointer.split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")
-        try:
-            found = found[int(key)] if isinstance(found, list) else found[key]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise Missing(f"the answer has nothing at {pointer}") from None
+        if isinstance(found, dict) and key in found:
+            found = found[key]
+        elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        else:
+            raise Missing(f"the answer has nothing at {pointer}")
     return found
 
 
