@@ -1,5 +1,6 @@
 """The controller, without a server."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -289,7 +290,17 @@ def test_growth_waits_for_the_word_of_the_watch():
 
     assert fold(state, full + Observation(watched=True), RULES).limit == 10
     assert fold(state, full + Observation(watched=True, signal=signal(0)), RULES).limit == 10
-    assert fold(state, full + Observation(signal=signal(None)), RULES).limit == 20
+
+
+def test_until_the_watch_knows_how_much_fits_successes_decide():
+    full = Observation(successes=10, in_flight=10, watched=True)
+    unsure = fold(LimitState(limit=10.0), full + Observation(signal=signal(None)), RULES)
+
+    later = fold(unsure, replace(full, successes=20, in_flight=20), RULES)
+    sure = fold(later, Observation(signal=signal(0), watched=True), RULES)
+
+    assert (unsure.limit, later.limit) == (20, 40)
+    assert fold(sure, replace(full, in_flight=40), RULES).limit == 40
 
 
 @given(state=states, hours=st.floats(0, 100))

@@ -108,6 +108,7 @@ class LimitState:
     braked_at: datetime | None = None  # when it did
     held_until: datetime | None = None  # the endpoint asked not to be sent more before
     abort_until: datetime | None = None  # users wait: calls beyond the limit are aborted
+    unsure: bool = False  # the watch cannot say yet how much fits: successes decide
     slowness: Slowness = field(default_factory=Slowness)
 
     def aborts(self, now: datetime) -> bool:
@@ -138,6 +139,8 @@ def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
     if seen.retry_after:
         until = now + seen.retry_after
         state = replace(state, held_until=max(until, state.held_until or until))
+    if seen.signal is not None:
+        state = replace(state, unsure=seen.signal.room is None)
     if seen.signal is not None and seen.signal.room is not None and seen.signal.room < 0:
         return _given_up(state, seen, seen.signal, rules, now)
     if seen.dropped:
@@ -218,7 +221,7 @@ def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: dateti
         if seen.signal.brake is Brake.ENGINE:  # it does not show calls that are about to start
             room -= max(0.0, state.limit - seen.in_flight)
         return max(0.0, room)
-    if seen.watched:
+    if seen.watched and not state.unsure:
         return 0.0
     step = state.limit if state.slow_start else rules.step
     return step * min(1.0, seen.successes / max(1.0, state.limit))
