@@ -303,6 +303,27 @@ def test_until_the_watch_knows_how_much_fits_successes_decide():
     assert fold(sure, replace(full, in_flight=40), RULES).limit == 40
 
 
+@given(drops=st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_drops_leave_a_call_where_the_watch_cannot_say_how_much_fits(drops):
+    rules = LimitRules(floor=0)
+    state = initial(rules)
+
+    for dropped in drops:
+        seen = Observation(dropped=dropped, signal=signal(None), watched=True)
+        state = fold(state, seen, rules)
+
+        assert slots(state) >= 1
+
+
+def test_a_pool_that_the_watch_has_emptied_gets_a_call_when_the_watch_knows_no_more():
+    rules = LimitRules(floor=0)
+    emptied = fold(LimitState(limit=3.0), Observation(signal=signal(-9), watched=True), rules)
+
+    back = fold(emptied, Observation(signal=signal(None), watched=True), rules)
+
+    assert (slots(emptied), slots(back)) == (0, 1)
+
+
 @given(state=states, hours=st.floats(0, 100))
 def test_what_was_learned_ages_towards_an_unknown_pool(state, hours):
     start = initial(RULES).limit

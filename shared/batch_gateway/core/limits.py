@@ -77,7 +77,7 @@ class Observation:
 class LimitRules:
     """Bounds and speeds of the controller; settings say why each value is what it is."""
 
-    floor: int = 0  # slots that are left under a watch; without one it is 1 at least
+    floor: int = 0  # slots that are left while a watch can give more; otherwise it is 1 at least
     ceiling: int = 256
     start: int = 8
     cut: float = 0.95  # factor per fold with drops
@@ -117,7 +117,7 @@ class LimitState:
 
 
 def initial(rules: LimitRules) -> LimitState:
-    return LimitState(limit=_bounded(rules.start, rules, watched=False))
+    return LimitState(limit=_bounded(rules.start, rules, told=False))
 
 
 def slots(state: LimitState) -> int:
@@ -153,7 +153,7 @@ def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
         if slow:
             return _slowed(state, rules, now)
     limit = state.limit + _growth(state, seen, rules, now)
-    return replace(state, limit=_bounded(limit, rules, watched=watched))
+    return replace(state, limit=_bounded(limit, rules, told=watched and not state.unsure))
 
 
 def _given_up(
@@ -164,7 +164,7 @@ def _given_up(
     limit = min(state.limit - 1.0, min(state.limit, float(seen.in_flight)) + signal.room)
     return replace(
         state,
-        limit=_bounded(limit, rules, watched=True),
+        limit=_bounded(limit, rules, told=True),
         slow_start=False,
         last_brake=signal.brake,
         reason=signal.reason,
@@ -183,7 +183,7 @@ def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
         reason += ", and the endpoint named a time to wait"
     return replace(
         state,
-        limit=_bounded(limit, rules, watched=seen.watched),
+        limit=_bounded(limit, rules, told=seen.watched and not state.unsure),
         slow_start=False,
         last_brake=Brake.RETRY_AFTER if named else Brake.DROPPED,
         reason=reason,
@@ -196,7 +196,7 @@ def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
     limit = min(state.limit * rules.cut, state.limit - 1.0)
     return replace(
         state,
-        limit=_bounded(limit, rules, watched=False),
+        limit=_bounded(limit, rules, told=False),
         slow_start=False,
         last_brake=Brake.LATENCY,
         reason=f"calls take {state.slowness.slower:.1f} times as long as usual for what they do",
@@ -227,7 +227,7 @@ def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: dateti
     return step * min(1.0, seen.successes / max(1.0, state.limit))
 
 
-def _bounded(limit: float, rules: LimitRules, *, watched: bool) -> float:
-    """Without a watch a pool needs a call in flight to learn that things have changed."""
-    floor = rules.floor if watched else max(1, rules.floor)
+def _bounded(limit: float, rules: LimitRules, *, told: bool) -> float:
+    """Unless a watch tells how much fits, only a call in flight shows that things are better."""
+    floor = rules.floor if told else max(1, rules.floor)
     return min(max(float(limit), float(floor)), float(rules.ceiling))

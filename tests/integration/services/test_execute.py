@@ -203,7 +203,9 @@ async def test_the_deadline_ends_the_batch_with_what_is_finished(make_world):
 
 async def test_a_wiped_redis_costs_nothing_but_time(make_world):
     world = make_world(
-        planning=Planning(shard_lines=10), execution=Execution(heartbeat_s=0.2, slot_ttl_s=1)
+        planning=Planning(shard_lines=10),
+        execution=Execution(heartbeat_s=0.2, slot_ttl_s=1),
+        watching=Watching(metrics=False, probe=False),  # nobody asks for calls back
     )
     await world.configure(ttft_ms=30, slots=4)
     batch = await planned(world, chat_lines(80))
