@@ -4,6 +4,8 @@ Hears ``batch.executed``, ``batch.cancelling`` and ``batch.expiring``; begins wh
 open any more.
 """
 
+import functions_framework.aio
+
 from batch_gateway.wiring.assembler import assembler_function
 
-assembler = assembler_function()
+assembler = functions_framework.aio.http(assembler_function())

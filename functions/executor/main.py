@@ -3,6 +3,8 @@
 Hears ``work.available``, which carries no work: shards are leased by priority from the queue.
 """
 
+import functions_framework.aio
+
 from batch_gateway.wiring.executor import executor_function
 
-executor = executor_function()
+executor = functions_framework.aio.http(executor_function())

@@ -3,6 +3,8 @@
 Ticked every minute by a PingSource; a sweep is harmless and safe to run twice at once.
 """
 
+import functions_framework.aio
+
 from batch_gateway.wiring.janitor import janitor_function
 
-janitor = janitor_function()
+janitor = functions_framework.aio.http(janitor_function())

@@ -4,6 +4,8 @@ Hears ``batch.created``; a redelivered event plans again to the same shards, or 
 what has become of the batch.
 """
 
+import functions_framework.aio
+
 from batch_gateway.wiring.planner import planner_function
 
-planner = planner_function()
+planner = functions_framework.aio.http(planner_function())

@@ -1,10 +1,10 @@
-"""The server of every function.
+"""The server of every function: the framework's application, on uvicorn.
 
-A function is a functions-framework function in ``functions/NAME/main.py``, and the framework's own
-command serves it too. This is a server of our own, because that command closes idle connections
-after 2 s, kills requests 30 s after SIGTERM, has no lifespan, and imports a second web framework,
-which costs each cold start a quarter of its time (`README`, design notes). The framework's
-variables are understood: ``FUNCTION_SOURCE``, ``FUNCTION_TARGET``, ``PORT`` and ``HOST``.
+``functions/NAME/main.py`` declares a function for functions-framework, which loads it and makes the
+application around it; the framework's own command serves it too. The server is one of our own,
+because that command closes idle connections after 2 s, kills requests 30 s after SIGTERM and has no
+lifespan (`README`, design notes). The framework's variables are understood: ``FUNCTION_SOURCE``,
+``FUNCTION_TARGET``, ``PORT`` and ``HOST``.
 
 On SIGTERM the listener closes, ``stopping()`` is set at once, and open requests are waited for
 without a limit: the platform has one, and an executor answers as soon as it has handed its work
@@ -13,36 +13,38 @@ back. A second SIGTERM changes nothing; a second Ctrl-C gives up waiting.
 
 import asyncio
 import gc
-import importlib.util
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from starlette.routing import Router
-from starlette.types import ASGIApp
+from functions_framework.aio import create_asgi_app
+from starlette.applications import Starlette
 
 from batch_gateway.web.function import Hosted, hosted
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.stopping import stopping
 
 
-def function(name: str, source: Path) -> Hosted:
-    """The function that ``source`` declares as ``name``."""
-    spec = importlib.util.spec_from_file_location("main", source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return hosted[name]
+def load(name: str, source: Path) -> Starlette:
+    """The framework's application around the function that ``source`` declares as ``name``."""
+    framework: Callable[[str, str, str], Starlette] = create_asgi_app  # has no annotations
+    return adapted(framework(name, str(source), "http"), hosted[name])
 
 
-def served(host: Hosted) -> ASGIApp:
-    """The function's application, with its resources open for as long as the server runs."""
-    return Router(default=host, lifespan=host.lifespan, redirect_slashes=False)
+def adapted(app: Starlette, host: Hosted) -> Starlette:
+    """``app`` with the function's lifespan, and with every request going to the function itself.
+
+    The framework's own routes answer some paths and methods before the function sees them.
+    """
+    app.router.lifespan_context = host.lifespan
+    app.router.routes.clear()
+    app.router.default = host
+    return app
 
 
 class Server(uvicorn.Server):
@@ -72,7 +74,7 @@ def main() -> None:
     """Serve the function that the argument or the environment names, until a signal comes."""
     name = sys.argv[1] if len(sys.argv) > 1 else os.environ["FUNCTION_TARGET"]
     source = Path(os.environ.get("FUNCTION_SOURCE", f"functions/{name}/main.py"))
-    app = served(function(name, source))
+    app = load(name, source)
     config = uvicorn.Config(
         app,
         host=listening_on(),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import functions_framework.aio
 from starlette.types import ASGIApp
 
 from batch_gateway import log
@@ -38,4 +39,4 @@ async def build() -> AsyncIterator[ASGIApp]:
     print("closed", flush=True)
 
 
-toy = http_function("toy", build)
+toy = functions_framework.aio.http(http_function("toy", build))
