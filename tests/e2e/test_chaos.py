@@ -89,7 +89,8 @@ async def test_redis_is_wiped_in_mid_batch(start_gateway):
     await gateway.wipe_redis()
 
     await assert_complete(gateway, batch)
-    assert len(await gateway.arrivals()) == COUNT
+    # calls that were given back for the engine's users begin again; none is finished twice
+    assert len([r for r in await gateway.arrivals() if not r["aborted"]]) == COUNT
 
 
 async def test_events_are_lost_doubled_delayed_and_disordered(start_gateway):

@@ -268,6 +268,7 @@ async def test_a_swept_batch_leaves_its_row_and_its_listings_only(
         f"{root}:batch:{a_batch().id}",
         f"{root}:batches-of:5:alice",
         f"{root}:batches-by-status:completed",
+        f"{root}:account:5:alice",
     }
 
 

@@ -82,6 +82,15 @@ async def test_a_new_batch_answers_the_whole_object(openai, input_file):
         "max_errors": None,
         "max_error_rate": None,
         "max_total_tokens": None,
+        "after": None,
+        "blocked_reason": None,
+        "carried_over": None,
+        "deduplicate": False,
+        "deduplicated": None,
+        "estimated_completion_at": None,
+        "estimated_duration_s": None,
+        "retry_of": None,
+        "saved_tokens": None,
     }
 
 

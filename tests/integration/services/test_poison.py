@@ -124,7 +124,7 @@ async def test_lines_that_were_handed_back_are_no_suspects(make_world, start_end
         )
         world.inference_url = endpoint.url
         if batch is None:
-            batch = await world.submit(chat_lines(60))
+            batch = await world.submit(chat_lines(300))
             await world.planner.plan(batch.id)
         seen = len(endpoint.arrivals)
         working = asyncio.create_task(world.work())
@@ -138,7 +138,7 @@ async def test_lines_that_were_handed_back_are_no_suspects(make_world, start_end
     world.inference_url = endpoint.url
     await world.work()
 
-    assert (await world.reload(batch)).counts.completed == 60
+    assert (await world.reload(batch)).counts.completed == 300
     assert endpoint.most_open > 1
     ids = [json.loads(arrival.body)["messages"][1]["content"] for arrival in endpoint.arrivals]
     assert len(set(ids)) == 60
