@@ -141,4 +141,4 @@ async def test_lines_that_were_handed_back_are_no_suspects(make_world, start_end
     assert (await world.reload(batch)).counts.completed == 300
     assert endpoint.most_open > 1
     ids = [json.loads(arrival.body)["messages"][1]["content"] for arrival in endpoint.arrivals]
-    assert len(set(ids)) == 60
+    assert len(set(ids)) == 300
