@@ -241,7 +241,7 @@ class _Draft:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._unfinished.replace(self._path)
                 break
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):  # the folder went while it was made
                 if attempt == _RENAMES - 1 or not self._unfinished.exists():
                     raise
         for folder in self._path.parents:
