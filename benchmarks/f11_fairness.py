@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from batch_gateway.core.model import Batch
+from batch_gateway.services.batches.outlook import Outlooks
 from batch_gateway.services.live import with_progress
-from batch_gateway.services.outlook import Outlooks
 from batch_gateway.services.routing import OneEndpoint
 from benchmarks.figure import Figure
 from benchmarks.stage import chat_lines

@@ -4,7 +4,7 @@ import pytest
 
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import Batch, BatchStatus, Counts, Usage
-from batch_gateway.services.budget import Budget
+from batch_gateway.services.execute.budget import Budget
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = Batch(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.services.content import Content
+from batch_gateway.services.files.content import Content
 
 MIB = 1024 * 1024
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lines import PartLine, encode_part_line, not_answered
-from batch_gateway.services.merge import Merge
+from batch_gateway.services.assemble.merge import Merge
 
 
 def encoded(number, *, ok=True, text=""):

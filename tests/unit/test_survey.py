@@ -7,7 +7,7 @@ import pytest
 from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
 from batch_gateway.core.lines import custom_id_hash
 from batch_gateway.core.validation import LineValidator
-from batch_gateway.services.survey import Rules, survey_lines
+from batch_gateway.services.plan.survey import Rules, survey_lines
 from batch_gateway.settings import Planning
 
 RULES = Rules(planning=Planning(), max_lines=100, strict=False)

@@ -163,7 +163,7 @@ class Batch:
     expired_at: datetime | None = None
     cancelling_at: datetime | None = None
     cancelled_at: datetime | None = None
-    # Live, never stored (``services.outlook``):
+    # Live, never stored (``services.batches.outlook``):
     estimated_completion_at: datetime | None = None  # None: not known, or not running
     blocked_reason: Blocked | None = None  # None: it goes on, is not running, or nobody knows
 

@@ -1,1 +1,1 @@
-"""Use cases, one module each. All I/O goes through ports."""
+"""Use cases. All I/O goes through ports; what several of them share lies beside the packages."""

@@ -19,7 +19,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.parts import earlier_parts, read_new, read_recorded
+from batch_gateway.services.results.parts import earlier_parts, read_new, read_recorded
 
 logger = logging.getLogger(__name__)
 

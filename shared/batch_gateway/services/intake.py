@@ -18,10 +18,10 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.objects import Objects
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.batches import BatchService, NewBatch
-from batch_gateway.services.content import BATCH
-from batch_gateway.services.files import FileService
-from batch_gateway.services.inline import InlineBatches
+from batch_gateway.services.batches.inline import InlineBatches
+from batch_gateway.services.batches.service import BatchService, NewBatch
+from batch_gateway.services.files.content import BATCH
+from batch_gateway.services.files.service import FileService
 
 logger = logging.getLogger(__name__)
 

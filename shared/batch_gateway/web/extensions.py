@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field, model_validator
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import Batch, BatchStatus, Blocked
 from batch_gateway.ports.metadata import BatchFilter
-from batch_gateway.services.batches import NewBatch
-from batch_gateway.services.retry import AskedRetry
-from batch_gateway.services.steering import Changes
+from batch_gateway.services.batches.retry import AskedRetry
+from batch_gateway.services.batches.service import NewBatch
+from batch_gateway.services.batches.steering import Changes
 from batch_gateway.web.openai import (
     Asked,
     BatchMetadata,

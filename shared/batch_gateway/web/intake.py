@@ -22,7 +22,7 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.requested import TOKEN, Cause, ForeignEvent, objects_of, verified
 from batch_gateway.ports.clock import Clock
-from batch_gateway.services.batches import NewBatch
+from batch_gateway.services.batches.service import NewBatch
 from batch_gateway.services.intake import Asked, Intake
 from batch_gateway.settings.intake import Drop, Source
 from batch_gateway.web.cloudevents import Forged

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.model import Batch, BatchError, File, Usage
-from batch_gateway.services.batches import NewBatch
+from batch_gateway.services.batches.service import NewBatch
 
 # -- requests -------------------------------------------------------------------------------------
 

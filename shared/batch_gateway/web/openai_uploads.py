@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field
 
 from batch_gateway.core.model import File
 from batch_gateway.core.uploads import Upload, UploadPart
-from batch_gateway.services.content import LONGEST_NAME
-from batch_gateway.services.uploads import MOST_PARTS, NewUpload
+from batch_gateway.services.files.content import LONGEST_NAME
+from batch_gateway.services.files.uploads import MOST_PARTS, NewUpload
 from batch_gateway.web.openai import Asked, ExpiresAfter, FileObject, Text
 
 

@@ -14,15 +14,15 @@ from batch_gateway.wiring.stores import open_sealer, open_webhooks
 def api_function() -> Function:
     def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
         from batch_gateway.adapters.engine_http import HttpEngine
-        from batch_gateway.services.batches import BatchService
-        from batch_gateway.services.files import FileService
-        from batch_gateway.services.lookup import Lookup
+        from batch_gateway.services.batches.outlook import Outlooks
+        from batch_gateway.services.batches.retry import Retries
+        from batch_gateway.services.batches.service import BatchService
+        from batch_gateway.services.batches.steering import Steering
+        from batch_gateway.services.files.service import FileService
+        from batch_gateway.services.files.uploads import UploadService
         from batch_gateway.services.models import ModelService
-        from batch_gateway.services.outlook import Outlooks
-        from batch_gateway.services.results import ResultService
-        from batch_gateway.services.retry import Retries
-        from batch_gateway.services.steering import Steering
-        from batch_gateway.services.uploads import UploadService
+        from batch_gateway.services.results.lookup import Lookup
+        from batch_gateway.services.results.stream import ResultService
         from batch_gateway.services.webhooks.endpoints import EndpointService
         from batch_gateway.web.api import api_app
         from batch_gateway.web.api.rates import RateLimits

@@ -9,7 +9,7 @@ from batch_gateway.wiring.runtime import Runtime
 
 def assembler_function() -> Function:
     def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
-        from batch_gateway.services.assemble import Assembler
+        from batch_gateway.services.assemble.assembler import Assembler
 
         settings = runtime.settings
         expiry = settings.api.output_expiry_s

@@ -17,8 +17,8 @@ from batch_gateway.wiring.runtime import Runtime
 
 def intake_function() -> Function:
     def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
-        from batch_gateway.services.batches import BatchService
-        from batch_gateway.services.files import FileService
+        from batch_gateway.services.batches.service import BatchService
+        from batch_gateway.services.files.service import FileService
         from batch_gateway.services.intake import Intake
         from batch_gateway.web.intake import intake_app
 

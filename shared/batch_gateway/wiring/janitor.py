@@ -10,7 +10,7 @@ from batch_gateway.wiring.runtime import Runtime
 
 def janitor_function() -> Function:
     def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
-        from batch_gateway.services.sweep import Janitor, Kept
+        from batch_gateway.services.upkeep.sweep import Janitor, Kept
 
         janitor = Janitor(
             metadata=runtime.metadata,

@@ -8,13 +8,13 @@ from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
-    from batch_gateway.services.plan import Planner
+    from batch_gateway.services.plan.planner import Planner
 
 
 def make_planner(runtime: Runtime) -> "Planner":
     from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
-    from batch_gateway.services.plan import Planner
-    from batch_gateway.services.survey import Rules
+    from batch_gateway.services.plan.planner import Planner
+    from batch_gateway.services.plan.survey import Rules
 
     settings = runtime.settings
     return Planner(

@@ -10,7 +10,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
-from batch_gateway.services.chain import Followers
+from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Settings

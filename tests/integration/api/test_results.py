@@ -12,7 +12,7 @@ from fixtures.metadata import a_shard
 from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.core.lines import ShardLine, answered, encode_part_line
 from batch_gateway.core.model import ShardState, Tally
-from batch_gateway.services.parts import write_part
+from batch_gateway.services.results.parts import write_part
 from batch_gateway.settings import Api
 
 VALID = {

@@ -13,7 +13,7 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.batches import BatchService, NewBatch
+from batch_gateway.services.batches.service import BatchService, NewBatch
 
 TEMPLATE = {
     "model": "sim-large",

@@ -8,7 +8,7 @@ from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.ids import result_id
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.lookup import Lookup
+from batch_gateway.services.results.lookup import Lookup
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis

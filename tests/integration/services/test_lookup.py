@@ -7,7 +7,7 @@ from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.ids import TenantId
-from batch_gateway.services.lookup import Lookup
+from batch_gateway.services.results.lookup import Lookup
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis

@@ -7,8 +7,8 @@ import pytest
 from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.model import Blocked
-from batch_gateway.services.batches import BatchService
-from batch_gateway.services.outlook import Outlooks
+from batch_gateway.services.batches.outlook import Outlooks
+from batch_gateway.services.batches.service import BatchService
 from batch_gateway.services.routing import OneEndpoint
 from batch_gateway.settings import Execution, Inference, Planning
 

@@ -16,7 +16,7 @@ from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.lines import decode_shard_line
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.services.parts import read_blob
+from batch_gateway.services.results.parts import read_blob
 from batch_gateway.settings import Planning
 
 pytestmark = pytest.mark.redis

@@ -14,8 +14,8 @@ from batch_gateway.core.ids import ActivationId, TenantId, shard_id
 from batch_gateway.core.layout import lease_ref
 from batch_gateway.core.lines import ShardLine, answered, encode_part_line
 from batch_gateway.core.model import BatchStatus, ShardState, Tally
-from batch_gateway.services.parts import write_part
-from batch_gateway.services.results import ResultService, Standing
+from batch_gateway.services.results.parts import write_part
+from batch_gateway.services.results.stream import ResultService, Standing
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis

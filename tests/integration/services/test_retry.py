@@ -10,9 +10,9 @@ from fixtures.world import TENANT, chat_lines
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.batches import BatchService
-from batch_gateway.services.rebuild import ensure_generation
-from batch_gateway.services.retry import AskedRetry, Retries
+from batch_gateway.services.batches.retry import AskedRetry, Retries
+from batch_gateway.services.batches.service import BatchService
+from batch_gateway.services.upkeep.rebuild import ensure_generation
 from batch_gateway.settings import Planning
 
 pytestmark = pytest.mark.redis

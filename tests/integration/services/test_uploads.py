@@ -9,7 +9,7 @@ import pytest
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.uploads import Upload, UploadPart
-from batch_gateway.services.uploads import LIFETIME, NewUpload, UploadService
+from batch_gateway.services.files.uploads import LIFETIME, NewUpload, UploadService
 from batch_gateway.settings import Api
 
 pytestmark = pytest.mark.redis

@@ -35,8 +35,8 @@ from batch_gateway.services.execute.turns import Turns
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.groups import tasks
-from batch_gateway.services.rebuild import ensure_generation
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.upkeep.rebuild import ensure_generation
 from batch_gateway.settings import Execution, Queue
 
 logger = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from batch_gateway.ports.scratch import Progress, ShardQueue
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.execute.holding import Holding, starting
 from batch_gateway.services.milestones import Watch
-from batch_gateway.services.parts import read_blob, read_recorded, write_part
 from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.services.results.parts import read_blob, read_recorded, write_part
 from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.model_client import ModelClient
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
-from batch_gateway.services.budget import BudgetGuard
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.activation import REGISTERED, Activation
 from batch_gateway.services.execute.attempt import Attempts
+from batch_gateway.services.execute.budget import BudgetGuard
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.execute.watch import Lookout

@@ -17,7 +17,7 @@ from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.holding import Holding
 from batch_gateway.services.execute.pacing import Pacing
 from batch_gateway.services.execute.waiting import signal_or
-from batch_gateway.services.rebuild import ensure_generation
+from batch_gateway.services.upkeep.rebuild import ensure_generation
 from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from batch_gateway.core.webhooks import deliveries_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.webhooks import WebhookRows
-from batch_gateway.services.chain import Followers
+from batch_gateway.services.batches.chain import Followers
 
 logger = logging.getLogger(__name__)
 

@@ -7,15 +7,15 @@ from starlette.types import ASGIApp
 
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ClaimRows
-from batch_gateway.services.batches import BatchService
-from batch_gateway.services.files import FileService
-from batch_gateway.services.inline import InlineBatches
-from batch_gateway.services.lookup import Lookup
+from batch_gateway.services.batches.inline import InlineBatches
+from batch_gateway.services.batches.retry import Retries
+from batch_gateway.services.batches.service import BatchService
+from batch_gateway.services.batches.steering import Steering
+from batch_gateway.services.files.service import FileService
+from batch_gateway.services.files.uploads import UploadService
 from batch_gateway.services.models import ModelService
-from batch_gateway.services.results import ResultService
-from batch_gateway.services.retry import Retries
-from batch_gateway.services.steering import Steering
-from batch_gateway.services.uploads import UploadService
+from batch_gateway.services.results.lookup import Lookup
+from batch_gateway.services.results.stream import ResultService
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.settings import Api
 from batch_gateway.web import body

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import BatchId
 from batch_gateway.ports.metadata import ALL_BATCHES
-from batch_gateway.services.batches import BatchService
-from batch_gateway.services.inline import InlineBatches
+from batch_gateway.services.batches.inline import InlineBatches
+from batch_gateway.services.batches.service import BatchService
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import File
-from batch_gateway.services.files import IncomingFile
+from batch_gateway.services.files.service import IncomingFile
 from batch_gateway.services.refusals import unrecognized
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai import Asked, ExpiresAfter

@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.model import File
-from batch_gateway.services.files import NOT_DOWNLOADABLE, FileService
+from batch_gateway.services.files.service import NOT_DOWNLOADABLE, FileService
 from batch_gateway.web import body, metrics
 from batch_gateway.web.api.file_form import receive_upload
 from batch_gateway.web.api.routing import Call, Routes, answer

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, create_model
 
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.content import PURPOSES
+from batch_gateway.services.files.content import PURPOSES
 from batch_gateway.web.extensions import (
     BatchDeleted,
     BatchRequestObject,

@@ -12,9 +12,9 @@ from starlette.responses import Response, StreamingResponse
 
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import BatchId
-from batch_gateway.services.lookup import Lookup
 from batch_gateway.services.refusals import missing
-from batch_gateway.services.results import ResultService, Standing
+from batch_gateway.services.results.lookup import Lookup
+from batch_gateway.services.results.stream import ResultService, Standing
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
 from batch_gateway.web.api.routing import Call, Routes
 from batch_gateway.web.envelope import ApiError

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from starlette.responses import Response
 
-from batch_gateway.services.retry import Retries
+from batch_gateway.services.batches.retry import Retries
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
 from batch_gateway.web.api.routing import Call, Routes, answer

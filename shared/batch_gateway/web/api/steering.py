@@ -8,8 +8,8 @@ from starlette.responses import Response
 from batch_gateway.core.errors import Conflict
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.model import Batch
-from batch_gateway.services.batches import BatchService
-from batch_gateway.services.steering import Steering
+from batch_gateway.services.batches.service import BatchService
+from batch_gateway.services.batches.steering import Steering
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
 from batch_gateway.web.api.routing import Call, Routes, answer

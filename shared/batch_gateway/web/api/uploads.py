@@ -8,8 +8,8 @@ from starlette.responses import Response
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import UploadId
 from batch_gateway.core.uploads import UploadPart
+from batch_gateway.services.files.uploads import IncomingPart, UploadService
 from batch_gateway.services.refusals import unrecognized
-from batch_gateway.services.uploads import IncomingPart, UploadService
 from batch_gateway.web import body, metrics
 from batch_gateway.web.api.file_form import cleaned
 from batch_gateway.web.api.routing import Call, Routes, answer

@@ -18,8 +18,8 @@ from batch_gateway.core.lines import custom_id_of, decode_part_line, decode_shar
 from batch_gateway.core.model import Batch, Shard, ShardState
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.pages import grouped
-from batch_gateway.services.parts import Results, present_parts, read_blob, read_recorded
+from batch_gateway.services.results.pages import grouped
+from batch_gateway.services.results.parts import Results, present_parts, read_blob, read_recorded
 
 _SHARDS = 4  # looked through side by side
 

@@ -32,11 +32,11 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
+from batch_gateway.services.assemble.merge import Merge, Product
 from batch_gateway.services.groups import tasks
-from batch_gateway.services.merge import Merge, Product
-from batch_gateway.services.order import OrderLog, blobs_of
-from batch_gateway.services.parts import Results, read_blob, read_recorded
-from batch_gateway.services.survey import read_lines
+from batch_gateway.services.plan.survey import read_lines
+from batch_gateway.services.results.order import OrderLog, blobs_of
+from batch_gateway.services.results.parts import Results, read_blob, read_recorded
 from batch_gateway.services.webhooks.notices import Notices
 
 logger = logging.getLogger(__name__)

@@ -26,10 +26,10 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, MetadataStore, Page
 from batch_gateway.ports.scratch import Progress
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.content import BATCH
+from batch_gateway.services.batches.outlook import Outlooks
 from batch_gateway.services.endings import Endings
+from batch_gateway.services.files.content import BATCH
 from batch_gateway.services.live import with_progress
-from batch_gateway.services.outlook import Outlooks
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.refusals import invalid_value
 

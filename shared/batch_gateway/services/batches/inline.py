@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import Batch
-from batch_gateway.services.batches import BatchService, NewBatch
-from batch_gateway.services.content import BATCH
-from batch_gateway.services.files import FileService
+from batch_gateway.services.batches.service import BatchService, NewBatch
+from batch_gateway.services.files.content import BATCH
+from batch_gateway.services.files.service import FileService
 
 FILENAME = "requests.jsonl"
 _CHUNK = 256  # lines handed to the store at a time

@@ -2,7 +2,7 @@
 
 A shard is small (some hundred lines), so its results are held in memory as a whole. Of several
 results for one line the first wins, in the order of the accepted list. That order is kept whatever
-becomes of the shard, because readers count by it (``services.results``): results only ever come
+becomes of the shard, because readers count by it (``results.stream``): results only ever come
 behind those that are there.
 """
 

@@ -3,7 +3,7 @@
 While a batch runs its results are in the parts of its shards: those that the rows name, and, of a
 shard that is being worked on, those that its holder has stored so far. A reader is given, shard by
 shard, what is there beyond what he had; inside a shard the order never changes
-(``services.parts``), so a number per shard tells how far he has come. Parts of a lease count only
+(``results.parts``), so a number per shard tells how far he has come. Parts of a lease count only
 if the lease is still the shard's after they were listed: whoever takes the shard over later lists
 them too, and keeps them; what a holder stores after that is never given to anybody.
 
@@ -27,9 +27,9 @@ from batch_gateway.core.model import Batch, Part, Shard, ShardState
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.order import read_given
-from batch_gateway.services.pages import grouped, split_lines
-from batch_gateway.services.parts import present_parts, read_recorded
+from batch_gateway.services.results.order import read_given
+from batch_gateway.services.results.pages import grouped, split_lines
+from batch_gateway.services.results.parts import present_parts, read_recorded
 
 _SHARDS = 100  # rows looked at together
 _PAGE_BYTES = 16 * 1024 * 1024  # of one answer: its lines are held in memory

@@ -39,9 +39,9 @@ from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.content import Content, FileRules, too_large
+from batch_gateway.services.files.content import Content, FileRules, too_large
+from batch_gateway.services.files.room import check_room
 from batch_gateway.services.refusals import missing
-from batch_gateway.services.room import check_room
 from batch_gateway.settings import Api
 
 logger = logging.getLogger(__name__)

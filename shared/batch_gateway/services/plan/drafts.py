@@ -26,8 +26,8 @@ from batch_gateway.core.model import BatchError, Tally
 from batch_gateway.core.planning import INVALID, LineRef, cut
 from batch_gateway.core.validation import LineValidator, duplicate
 from batch_gateway.ports.line_index import LineIndex
-from batch_gateway.services.carry import Carried
-from batch_gateway.services.survey import Rules, too_long
+from batch_gateway.services.plan.carry import Carried
+from batch_gateway.services.plan.survey import Rules, too_long
 
 T = TypeVar("T")
 

@@ -23,12 +23,12 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
-from batch_gateway.services.chain import Followers
+from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
-from batch_gateway.services.order import blobs_of
-from batch_gateway.services.rebuild import ensure_generation, refill
+from batch_gateway.services.results.order import blobs_of
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Sweep
 

@@ -1,7 +1,7 @@
 """Retrying an ended batch: a new batch that runs only what has no good answer yet.
 
 The new batch has the old one's input, takes its answers over while it is planned
-(``services.carry``) and is like any other from there on, so its files hold all answers, old and
+(``plan.carry``) and is like any other from there on, so its files hold all answers, old and
 new, in input order. The old batch stays as it is. What the new one needs to know of it is written
 into it at once: the old row may be deleted, only its files have to be there until the new batch is
 planned.
@@ -15,8 +15,8 @@ from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import Batch
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.batches import BatchService, NewBatch
-from batch_gateway.services.carry import Origin
+from batch_gateway.services.batches.service import BatchService, NewBatch
+from batch_gateway.services.plan.carry import Origin
 
 #: Options that tell what became of a batch, or where it came from: nothing for its retry.
 _FINDINGS = (

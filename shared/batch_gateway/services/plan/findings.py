@@ -12,8 +12,8 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import Batch
 from batch_gateway.core.pace import speed_at_work, time_needed
 from batch_gateway.ports.pace import Paces
-from batch_gateway.services.carry import Carried
-from batch_gateway.services.survey import Survey
+from batch_gateway.services.plan.carry import Carried
+from batch_gateway.services.plan.survey import Survey
 
 logger = logging.getLogger(__name__)
 

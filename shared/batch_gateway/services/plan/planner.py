@@ -41,16 +41,16 @@ from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.pace import Paces
 from batch_gateway.ports.scratch import Rights, ShardQueue
-from batch_gateway.services.alone import alone
 from batch_gateway.services.announce import Announcer, Waker
-from batch_gateway.services.carry import Carried, Origin, OriginGone, carried_from
-from batch_gateway.services.chain import Chain
-from batch_gateway.services.drafts import Draft, Drafts, run_in
-from batch_gateway.services.findings import is_dry, runs_once, with_findings
+from batch_gateway.services.batches.chain import Chain
 from batch_gateway.services.groups import tasks
-from batch_gateway.services.parts import write_part
+from batch_gateway.services.plan.alone import alone
+from batch_gateway.services.plan.carry import Carried, Origin, OriginGone, carried_from
+from batch_gateway.services.plan.drafts import Draft, Drafts, run_in
+from batch_gateway.services.plan.findings import is_dry, runs_once, with_findings
+from batch_gateway.services.plan.survey import Rules, Survey, survey_lines
+from batch_gateway.services.results.parts import write_part
 from batch_gateway.services.routing import Routes
-from batch_gateway.services.survey import Rules, Survey, survey_lines
 from batch_gateway.services.webhooks.notices import Notices
 
 logger = logging.getLogger(__name__)

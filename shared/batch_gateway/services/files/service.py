@@ -20,10 +20,10 @@ from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore, Page
-from batch_gateway.services.content import Content, FileRules, too_large
-from batch_gateway.services.order import blobs_of
+from batch_gateway.services.files.content import Content, FileRules, too_large
+from batch_gateway.services.files.room import check_room
 from batch_gateway.services.refusals import missing
-from batch_gateway.services.room import check_room
+from batch_gateway.services.results.order import blobs_of
 from batch_gateway.settings import Api
 
 logger = logging.getLogger(__name__)

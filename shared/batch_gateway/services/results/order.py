@@ -15,7 +15,7 @@ from batch_gateway.core.ids import FileId
 from batch_gateway.core.layout import order_key
 from batch_gateway.core.model import File
 from batch_gateway.ports.files import FileStore
-from batch_gateway.services.parts import Results
+from batch_gateway.services.results.parts import Results
 
 _CHUNK = 1024 * 1024
 

@@ -1,0 +1,7 @@
+"""Files: whole or in parts, from users or made for them by batches.
+
+service  created, listed, read, deleted
+uploads  files that come in parts
+content  what is asked of a file whose bytes have come
+room     whether a tenant has room for one more
+"""

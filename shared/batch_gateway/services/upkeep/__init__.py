@@ -1,0 +1,5 @@
+"""Upkeep: repairs after crashes, lost events and an emptied scratch server.
+
+sweep    the janitor's round over everything that may lie about
+rebuild  the queue filled again from the database
+"""
