@@ -2,29 +2,37 @@
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from batch_gateway.wiring.function import Function, Handler, batch_of, event_function
 from batch_gateway.wiring.runtime import Runtime
 
+if TYPE_CHECKING:
+    from batch_gateway.services.assemble.assembler import Assembler
+
+
+def make_assembler(runtime: Runtime) -> "Assembler":
+    from batch_gateway.services.assemble.assembler import Assembler
+
+    settings = runtime.settings
+    expiry = settings.api.output_expiry_s
+    return Assembler(
+        metadata=runtime.metadata,
+        files=runtime.files,
+        scratch=runtime.scratch,
+        announcer=runtime.announcer,
+        notices=runtime.notices,
+        clock=runtime.clock,
+        scratch_dir=settings.files.scratch_dir,
+        lease_ttl=timedelta(seconds=settings.execution.assembly_ttl_s),
+        default_expiry=timedelta(seconds=expiry) if expiry else None,
+        longest_line=settings.planning.max_line_bytes,
+    )
+
 
 def assembler_function() -> Function:
     def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
-        from batch_gateway.services.assemble.assembler import Assembler
-
-        settings = runtime.settings
-        expiry = settings.api.output_expiry_s
-        assembler = Assembler(
-            metadata=runtime.metadata,
-            files=runtime.files,
-            scratch=runtime.scratch,
-            announcer=runtime.announcer,
-            notices=runtime.notices,
-            clock=runtime.clock,
-            scratch_dir=settings.files.scratch_dir,
-            lease_ttl=timedelta(seconds=settings.execution.assembly_ttl_s),
-            default_expiry=timedelta(seconds=expiry) if expiry else None,
-            longest_line=settings.planning.max_line_bytes,
-        )
+        assembler = make_assembler(runtime)
         return lambda event: assembler.assemble(batch_of(event))
 
     return event_function("assembler", use_case)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from batch_gateway.web.stopping import stopping
 from batch_gateway.wiring.function import Function, Handler, event_function
-from batch_gateway.wiring.routes import open_passing, open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ def make_executor(
         scratch=runtime.scratch,
         client=client,
         metrics=metrics,
-        routes=open_routes(runtime.settings),
-        passing=open_passing(runtime.settings),
+        routes=runtime.routes,
+        passing=runtime.passing,
         announcer=runtime.announcer,
         sink=runtime.sink,
         waker=runtime.waker,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
@@ -11,47 +12,39 @@ from starlette.types import ASGIApp
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.ports.files import FileStore
 from batch_gateway.settings import Settings
+from batch_gateway.wiring.batches import make_batches, make_files
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import Runtime
+
+if TYPE_CHECKING:
+    from batch_gateway.services.intake import Intake
+
+
+def make_intake(runtime: Runtime, stack: AsyncExitStack) -> "Intake":
+    """Intake; what it opens is closed with ``stack``."""
+    from batch_gateway.services.intake import Intake
+
+    objects = StoredObjects(runtime.settings)
+    stack.push_async_callback(objects.close)
+    return Intake(
+        metadata=runtime.metadata,
+        batches=make_batches(runtime),
+        files=make_files(runtime),
+        objects=objects,
+        announcer=runtime.announcer,
+        clock=runtime.clock,
+    )
 
 
 def intake_function() -> Function:
     def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
-        from batch_gateway.services.batches.service import BatchService
-        from batch_gateway.services.files.service import FileService
-        from batch_gateway.services.intake import Intake
         from batch_gateway.web.intake import intake_app
 
-        settings = runtime.settings
-        objects = StoredObjects(settings)
-        stack.push_async_callback(objects.close)
-        intake = Intake(
-            metadata=runtime.metadata,
-            batches=BatchService(
-                metadata=runtime.metadata,
-                progress=runtime.scratch.progress,
-                announcer=runtime.announcer,
-                endings=runtime.endings,
-                clock=runtime.clock,
-                fence=timedelta(seconds=settings.execution.fence_s),
-                strict=settings.api.mode == "strict",
-                quotas=settings.quota.quotas,
-            ),
-            files=FileService(
-                metadata=runtime.metadata,
-                files=runtime.files,
-                clock=runtime.clock,
-                api=settings.api,
-                quotas=settings.quota.quotas,
-            ),
-            objects=objects,
-            announcer=runtime.announcer,
-            clock=runtime.clock,
-        )
+        rules = runtime.settings.intake
         return intake_app(
-            intake,
-            sources=settings.intake.sources,
-            remember=timedelta(seconds=settings.intake.remember_s),
+            make_intake(runtime, stack),
+            sources=rules.sources,
+            remember=timedelta(seconds=rules.remember_s),
             clock=runtime.clock,
             ready=runtime.ready,
         )

@@ -4,7 +4,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from batch_gateway.wiring.function import Function, Handler, batch_of, event_function
-from batch_gateway.wiring.routes import open_routes
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def make_planner(runtime: Runtime) -> "Planner":
             strict=settings.api.mode == "strict",
             quotas=settings.quota.quotas,
         ),
-        routes=open_routes(settings),
+        routes=runtime.routes,
         scratch=settings.files.scratch_dir,
     )
 

@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from batch_gateway.core.errors import Unavailable
+from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -12,9 +14,12 @@ from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
+from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.services.routing import Routes
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Settings
 from batch_gateway.web.readiness import Readiness
+from batch_gateway.wiring.routes import open_passing, open_routes
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server, open_sink
 
 
@@ -33,14 +38,17 @@ class Runtime:
         files: FileStore,
         scratch: Scratch,
         sink: EventSink,
+        *,
+        clock: Clock | None = None,
     ) -> None:
+        """``clock`` None: the system's."""
         execution = settings.execution
         self.settings = settings
         self.metadata = metadata
         self.files = files
         self.scratch = scratch
         self.sink = sink
-        self.clock = SystemClock()
+        self.clock: Clock = clock or SystemClock()
         self.announcer = Announcer(metadata.outbox, sink)
         self.waker = Waker(scratch.activations, sink, execution.max_activations)
         self.notices = Notices(
@@ -57,8 +65,17 @@ class Runtime:
             clock=self.clock,
             fence=timedelta(seconds=execution.fence_s),
         )
-
         self.ready = Readiness(self._check, settings.probes)
+
+    @cached_property
+    def routes(self) -> Routes:
+        """Raises ValueError when the routing file cannot be used."""
+        return open_routes(self.settings)
+
+    @cached_property
+    def passing(self) -> PassedHeaders | None:
+        """None: no header is carried on."""
+        return open_passing(self.settings)
 
     async def _check(self) -> None:
         """Raise Unavailable, naming it, when something that we need does not answer."""

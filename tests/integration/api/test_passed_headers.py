@@ -4,11 +4,10 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from fixtures.api import Server, headers_of, http_client, running
+from fixtures.api import HEADER_KEY, Server, headers_of, http_client, running
 
 from batch_gateway.adapters.sealing import FernetSealer
 from batch_gateway.core.ids import BatchId
-from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.settings import Api, Auth
 
 BODY = {
@@ -21,7 +20,6 @@ BODY = {
 async def test_they_are_sealed_in_the_row_and_nowhere_else(tmp_path, valkey_url, tenant, caplog):
     server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", valkey_url)
     server.passed = ("x-user-token", "x-absent")
-    server.passing = PassedHeaders(FernetSealer([b"a key"]))
     with caplog.at_level(logging.INFO), running(server, Api(), Auth(), 30):
         async with http_client(server, tenant) as http:
             headers = {**headers_of(tenant), "X-User-Token": "hush", "x-other": "loud"}
@@ -32,7 +30,7 @@ async def test_they_are_sealed_in_the_row_and_nowhere_else(tmp_path, valkey_url,
             batch = await metadata.batches.load(BatchId(created.json()["id"]))
 
     assert batch.sealed is not None
-    assert json.loads(FernetSealer([b"a key"]).open(batch.sealed)) == {
+    assert json.loads(FernetSealer([HEADER_KEY.encode()]).open(batch.sealed)) == {
         "batch": batch.id,
         "headers": {"x-user-token": "hush"},
     }
@@ -45,7 +43,6 @@ async def test_they_are_sealed_in_the_row_and_nowhere_else(tmp_path, valkey_url,
 async def test_a_retry_carries_those_of_the_request_that_asks_for_it(tmp_path, valkey_url, tenant):
     server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", valkey_url)
     server.passed = ("x-user-token",)
-    server.passing = PassedHeaders(FernetSealer([b"a key"]))
     with running(server, Api(), Auth(), 30):
         async with http_client(server, tenant) as http, server.metadata() as metadata:
             line = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
@@ -61,5 +58,5 @@ async def test_a_retry_carries_those_of_the_request_that_asks_for_it(tmp_path, v
             assert new.status_code == 200, new.text
             batch = await metadata.batches.load(BatchId(new.json()["id"]))
 
-    opened = json.loads(FernetSealer([b"a key"]).open(batch.sealed))
+    opened = json.loads(FernetSealer([HEADER_KEY.encode()]).open(batch.sealed))
     assert opened["headers"] == {"x-user-token": "new"}

@@ -13,7 +13,7 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.batches.service import BatchService, NewBatch
+from batch_gateway.services.batches.service import NewBatch
 
 TEMPLATE = {
     "model": "sim-large",
@@ -25,15 +25,7 @@ TEMPLATE = {
 @pytest.fixture
 def follow(world):
     """Creates a batch that follows another."""
-    service = BatchService(
-        metadata=world.metadata,
-        progress=world.scratch.progress,
-        announcer=world.announcer,
-        endings=world.endings,
-        clock=world.clock,
-        fence=timedelta(seconds=30),
-        strict=False,
-    )
+    service = world.batches
 
     async def follow(first, template=TEMPLATE, tenant=TENANT, endpoint=CHAT, **options):
         new = NewBatch(

@@ -1,33 +1,22 @@
 """What running batches say of their end and of what they wait for, against a simulated model."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.model import Blocked
 from batch_gateway.services.batches.outlook import Outlooks
-from batch_gateway.services.batches.service import BatchService
-from batch_gateway.services.routing import OneEndpoint
-from batch_gateway.settings import Execution, Inference, Planning
+from batch_gateway.settings import Execution, Planning
+from batch_gateway.wiring.batches import make_batches
 
 pytestmark = pytest.mark.redis
 BRISK = Execution(heartbeat_s=0.2, flush_interval_s=0.2)
 
 
 def service(world):
-    routes = OneEndpoint(Inference(url=world.inference_url))
-    return BatchService(
-        metadata=world.metadata,
-        progress=world.scratch.progress,
-        announcer=world.announcer,
-        endings=world.endings,
-        clock=world.clock,
-        fence=timedelta(seconds=30),
-        strict=False,
-        outlooks=Outlooks(world.scratch, routes, world.clock, ceiling=256),
-    )
+    outlooks = Outlooks(world.scratch, world.routes, world.clock, ceiling=256)
+    return make_batches(world.runtime, outlooks)
 
 
 async def begun(world, lines, **options):

@@ -11,7 +11,6 @@ from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.batches.retry import AskedRetry, Retries
-from batch_gateway.services.batches.service import BatchService
 from batch_gateway.services.upkeep.rebuild import ensure_generation
 from batch_gateway.settings import Planning
 
@@ -22,16 +21,7 @@ EVERYTHING = AskedRetry()
 
 async def retried(world, batch, asked=EVERYTHING, *, tenant=TENANT):
     """The new batch, not planned yet."""
-    batches = BatchService(
-        metadata=world.metadata,
-        progress=world.scratch.progress,
-        announcer=world.announcer,
-        endings=world.endings,
-        clock=world.clock,
-        fence=timedelta(seconds=30),
-        strict=False,
-    )
-    retries = Retries(batches, world.metadata, world.clock)
+    retries = Retries(world.batches, world.metadata, world.clock)
     return await retries.retry(tenant, batch.id, asked, traceparent=None)
 
 

@@ -1,0 +1,42 @@
+"""Puts together what creates batches and files, for every function that takes them in."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from batch_gateway.wiring.runtime import Runtime
+
+if TYPE_CHECKING:
+    from batch_gateway.services.batches.outlook import Outlooks
+    from batch_gateway.services.batches.service import BatchService
+    from batch_gateway.services.files.service import FileService
+
+
+def make_batches(runtime: Runtime, outlooks: "Outlooks | None" = None) -> "BatchService":
+    """``outlooks`` None: nothing is foreseen."""
+    from batch_gateway.services.batches.service import BatchService
+
+    settings = runtime.settings
+    return BatchService(
+        metadata=runtime.metadata,
+        progress=runtime.scratch.progress,
+        announcer=runtime.announcer,
+        endings=runtime.endings,
+        clock=runtime.clock,
+        fence=timedelta(seconds=settings.execution.fence_s),
+        strict=settings.api.mode == "strict",
+        passing=runtime.passing,
+        quotas=settings.quota.quotas,
+        outlooks=outlooks,
+    )
+
+
+def make_files(runtime: Runtime) -> "FileService":
+    from batch_gateway.services.files.service import FileService
+
+    return FileService(
+        metadata=runtime.metadata,
+        files=runtime.files,
+        clock=runtime.clock,
+        api=runtime.settings.api,
+        quotas=runtime.settings.quota.quotas,
+    )
