@@ -8,7 +8,12 @@ import signal
 from fixtures.worker import spawn_worker
 from fixtures.world import chat_lines
 
+from batch_gateway.adapters.local_files import LocalFiles
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.services.execute.custody import Custody
+from batch_gateway.services.milestones import Watches
 from batch_gateway.settings import Execution, Planning, Watching
 
 RULES = Execution(
@@ -107,6 +112,41 @@ async def test_a_worker_that_dies_for_another_reason_accuses_nobody(make_world, 
 
     batch = await world.reload(batch)
     assert (batch.counts.completed, batch.counts.failed) == (60, 0)
+
+
+async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_path):
+    class Away(LocalFiles):
+        away = False
+
+        async def put(self, key, chunks):
+            if self.away:
+                raise Unavailable("the file store is away")
+            return await super().put(key, chunks)
+
+    world, files = make_world(), Away(tmp_path / "files")
+    batch = await world.submit(chat_lines(5))
+    await world.planner.plan(batch.id)
+    queue = world.scratch.queue
+    custody = Custody(
+        ActivationId("me"),
+        metadata=world.metadata,
+        files=files,
+        queue=queue,
+        progress=world.scratch.progress,
+        announcer=world.announcer,
+        passing=None,
+        guard=Watches([]),
+        clock=world.clock,
+        rules=world.execution,
+    )
+    await custody.hand_back(await custody.lease(queue.propose))
+    again = await custody.lease(queue.propose)  # from now on lines are noted before they start
+    files.away = True
+    await custody.flush(again)
+    files.away = False
+    await custody.hand_back(again)
+
+    assert not (await custody.lease(queue.propose)).suspicious
 
 
 async def test_lines_that_were_handed_back_are_no_suspects(make_world, start_endpoint):

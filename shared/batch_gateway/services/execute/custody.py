@@ -150,7 +150,7 @@ class Custody:
         async with holding.writing:
             to_note = holding.to_note()
             try:
-                await self._write(holding, [*holding.take_buffer(), *starting(to_note)])
+                await self._write(holding, starting(to_note))
             except Temporary as error:
                 logger.warning(
                     "Results wait for the file store: %s",
@@ -166,11 +166,15 @@ class Custody:
             logger.debug("Progress is not reported: %s", error, extra={"action": "progress"})
         await self._guard.check(holding.lease)
 
-    async def _write(self, holding: Holding, lines: list[bytes]) -> None:
-        if not lines:
+    async def _write(self, holding: Holding, notes: Sequence[bytes] = ()) -> None:
+        """Store what is finished, and ``notes`` behind it; these only count if that succeeds."""
+        lines = holding.take_buffer()
+        if not lines and not notes:
             return
         try:
-            part = await write_part(self._files, holding.lease.shard, holding.sequence, lines)
+            part = await write_part(
+                self._files, holding.lease.shard, holding.sequence, [*lines, *notes]
+            )
         except BaseException:
             holding.put_back_buffer(lines)
             raise
@@ -204,7 +208,7 @@ class Custody:
         """Give a shard up with everything that is finished; no call of it is running any more."""
         event = _executed(holding)
         async with holding.writing:
-            await self._write(holding, holding.take_buffer())
+            await self._write(holding)
             notes = holding.notes()
             recorded = list(holding.parts)
             if notes:
