@@ -24,8 +24,9 @@ from batch_gateway.services.live import with_progress
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_S = 1.0
-_REMEMBERED = timedelta(days=1)
+_PAUSE = timedelta(seconds=1)  # between two looks at a batch
+_REMEMBERED = timedelta(days=1)  # that a step was told
+_KNOWN = 1000  # batches; who has not been heard of for long is forgotten
 _DONE = 100  # percent: then it is the assembler's news
 
 
@@ -54,24 +55,35 @@ class _Looked:
 
 class Milestones:
     def __init__(
-        self, metadata: MetadataStore, scratch: Scratch, sink: EventSink, clock: Clock
+        self,
+        metadata: MetadataStore,
+        scratch: Scratch,
+        sink: EventSink,
+        clock: Clock,
+        *,
+        pause: timedelta = _PAUSE,
     ) -> None:
+        """``pause``: between two looks at a batch."""
         self._metadata = metadata
         self._scratch = scratch
         self._sink = sink
         self._clock = clock
+        self._pause_s = pause.total_seconds()
         self._looked: dict[BatchId, _Looked] = {}
 
     async def check(self, lease: Lease) -> None:
         """Tell of the step that the batch of ``lease`` has reached. Never raises."""
-        now = asyncio.get_running_loop().time()
-        looked = self._looked.setdefault(lease.shard.batch, _Looked(next_at=now))
+        now, batch = asyncio.get_running_loop().time(), lease.shard.batch
+        looked = self._looked.pop(batch, None) or _Looked(next_at=now)
+        self._looked[batch] = looked  # behind all others
+        if len(self._looked) > _KNOWN:
+            del self._looked[next(iter(self._looked))]
         if now < looked.next_at:
             return
-        looked.next_at = now + _PAUSE_S
+        looked.next_at = now + self._pause_s
         try:
-            if not await self._look(lease.shard.batch, looked):
-                del self._looked[lease.shard.batch]
+            if not await self._look(batch, looked):
+                self._looked.pop(batch, None)  # another may have looked meanwhile
         except BatchGatewayError as error:
             logger.info("Progress is not told: %s", error, extra={"action": "milestone"})
 

@@ -1,5 +1,6 @@
 """What other systems hear of a batch, from its creation to its end."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,8 @@ from fixtures.gateway import chat_lines
 from fixtures.world import World
 
 from batch_gateway.core.events import EventType
+from batch_gateway.core.ids import ActivationId
+from batch_gateway.services.milestones import Milestones
 from batch_gateway.settings import Execution, Planning
 
 LIFE = [
@@ -99,3 +102,20 @@ async def test_work_goes_on_when_progress_cannot_be_told(make_world, away):
     await world.work()
 
     assert (await world.reload(batch)).counts.completed == 10
+
+
+async def test_two_who_look_at_a_batch_that_has_ended_at_once_do_no_harm(world):
+    batch = await world.submit(chat_lines(2))
+    await world.planner.plan(batch.id)
+    ticket = await world.scratch.queue.propose()
+    lease = await world.metadata.shards.claim(
+        ticket.shard, holder=ActivationId("me"), token="t", now=world.clock.now()
+    )
+    await world.metadata.batches.fail(batch.id, [], now=world.clock.now(), events=[])
+    milestones = Milestones(
+        world.metadata, world.scratch, world.sink, world.clock, pause=timedelta(0)
+    )
+
+    await asyncio.gather(milestones.check(lease), milestones.check(lease))
+
+    assert EventType.BATCH_PROGRESS not in world.sink.types()
