@@ -16,20 +16,27 @@ import hashlib
 from batch_gateway.core.ids import BatchId, FileId, PartId, UploadId
 from batch_gateway.core.model import LeaseRef, Part, Shard
 
+FILES, ORDERS, UPLOADS, WORK = "files/", "orders/", "uploads/", "work/"
+
 _DIGEST = 16  # hex digits of the sha256 in a part's key
 
 
 def file_key(file: FileId) -> str:
-    return f"files/{file}"
+    return f"{FILES}{file}"
 
 
 def order_key(file: FileId) -> str:
     """Of the completion order that is kept with a result file."""
-    return f"orders/{file}"
+    return f"{ORDERS}{file}"
+
+
+def blobs_of(*files: FileId) -> list[str]:
+    """The keys of everything that may be kept for files: themselves, and the order of results."""
+    return [key for file in files for key in (file_key(file), order_key(file))]
 
 
 def upload_prefix(upload: UploadId) -> str:
-    return f"uploads/{upload}/"
+    return f"{UPLOADS}{upload}/"
 
 
 def upload_part_key(upload: UploadId, part: PartId) -> str:
@@ -37,7 +44,7 @@ def upload_part_key(upload: UploadId, part: PartId) -> str:
 
 
 def work_prefix(batch: BatchId) -> str:
-    return f"work/{batch}/"
+    return f"{WORK}{batch}/"
 
 
 def attempt_prefix(batch: BatchId, attempt: str) -> str:

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from fixtures.world import chat_lines
 
-from batch_gateway.core.errors import Busy, Corrupt
+from batch_gateway.adapters.local_files import LocalFiles
+from batch_gateway.core.errors import Busy, Corrupt, Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import BatchStatus
@@ -87,6 +88,49 @@ async def test_of_two_assemblers_one_is_told_to_come_again_and_no_file_is_left_o
     assert sorted(await blobs(world, "files/")) == sorted(
         [file_key(batch.input_file_id), file_key(batch.output_file_id)]
     )
+
+
+async def test_a_cancel_in_the_midst_of_it_is_obeyed_at_once(make_world, tmp_path):
+    world = make_world()
+    batch = await executed(world, chat_lines(3))
+
+    class Overtaken(LocalFiles):
+        async def put(self, key, chunks):
+            size = await super().put(key, chunks)
+            if key.startswith("orders/"):
+                now = world.clock.now()
+                await world.metadata.batches.cancel(
+                    batch.tenant, batch.id, now=now, fence_at=now, events=[]
+                )
+            return size
+
+    world.files = Overtaken(tmp_path / "files")
+
+    await world.assembler.assemble(batch.id)
+
+    ended = await world.reload(batch)
+    assert ended.status is BatchStatus.CANCELLED
+    assert sorted(await blobs(world, "files/")) == sorted(
+        [file_key(batch.input_file_id), file_key(ended.output_file_id)]
+    )
+
+
+async def test_an_assembly_that_cannot_be_done_leaves_nothing_behind(make_world, tmp_path):
+    world = make_world()
+    batch = await executed(world, chat_lines(3))
+
+    class Full(LocalFiles):
+        async def put(self, key, chunks):
+            if key.startswith("orders/"):
+                raise Unavailable("no space is left")
+            return await super().put(key, chunks)
+
+    world.files = Full(tmp_path / "files")
+
+    with pytest.raises(Unavailable):
+        await world.assembler.assemble(batch.id)
+
+    assert await blobs(world, "files/") == [file_key(batch.input_file_id)]
 
 
 async def test_nothing_happens_while_a_shard_is_open(world):

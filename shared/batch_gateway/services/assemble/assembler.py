@@ -9,7 +9,7 @@ assemblers the one whose transaction wins has made the files, and the other dele
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,7 @@ from typing import Any
 from batch_gateway.core import lifecycle
 from batch_gateway.core.errors import Busy, Corrupt, NotFound, Temporary
 from batch_gateway.core.ids import BatchId, FileId, file_id
-from batch_gateway.core.layout import file_key, work_prefix
+from batch_gateway.core.layout import blobs_of, file_key, work_prefix
 from batch_gateway.core.lines import (
     custom_id_of,
     decode_shard_line,
@@ -35,7 +35,7 @@ from batch_gateway.services.announce import Announcer
 from batch_gateway.services.assemble.merge import Merge, Product
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.plan.survey import read_lines
-from batch_gateway.services.results.order import OrderLog, blobs_of
+from batch_gateway.services.results.order import OrderLog
 from batch_gateway.services.results.parts import Results, read_blob, read_recorded
 from batch_gateway.services.webhooks.notices import Notices
 
@@ -108,6 +108,7 @@ class Assembler:
 
         Raises Busy while another assembler is at it.
         """
+        holder = secrets.token_hex(8)
         for _ in range(_ATTEMPTS):
             batch = await self._metadata.batches.load(batch_id)
             if batch is None:
@@ -118,7 +119,7 @@ class Assembler:
                 return
             if not batch.assemblable:  # shards are open: whoever closes the last one announces
                 return
-            async with self._leased(batch_id) as (leased, holder):
+            async with self._leased(batch_id, holder) as leased:
                 ended = await self._assemble(leased, holder)
             if ended is not None:
                 await self._announce(ended)
@@ -127,14 +128,13 @@ class Assembler:
         raise Busy(f"{batch_id} changed under the assembler {_ATTEMPTS} times")
 
     @asynccontextmanager
-    async def _leased(self, batch_id: BatchId) -> AsyncIterator[tuple[Batch, str]]:
+    async def _leased(self, batch_id: BatchId, holder: str) -> AsyncIterator[Batch]:
         """Hold the right to assemble, renewed as long as the context is open."""
-        holder = secrets.token_hex(8)
         batch = await self._claim(batch_id, holder)
         async with tasks() as group:
             renewing = group.create_task(self._renew(batch_id, holder))
             try:
-                yield batch, holder
+                yield batch
             finally:
                 renewing.cancel()
 
@@ -186,7 +186,7 @@ class Assembler:
             events=[lifecycle.ended(then)],
         )
         if ended is None:
-            await self._files.delete(*blobs_of(assembled.files))
+            await self._discard(file.id for file in assembled.files)
             return None
         logger.info(
             "%s: %d succeeded, %d failed of %d",
@@ -199,17 +199,21 @@ class Assembler:
         return ended
 
     async def _write(self, batch: Batch) -> Assembled:
+        names = (file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12)))
         merge, order = Merge(self._scratch_dir), OrderLog(self._scratch_dir)
         try:
             total, not_run = await self._add_runs(batch, merge, order)
-            names = await self._store(merge)
+            await self._store(merge, names)
             await order.store(self._files, names[0 if merge.output.lines else 1])
+            lines = merge.output.lines + merge.error.lines
+            if lines != total:
+                raise Corrupt(f"{batch.id} has {lines} results for {total} lines")
+        except BaseException:  # also when the request is cancelled
+            await self._discard(names)
+            raise
         finally:
             await asyncio.to_thread(merge.close)
             await asyncio.to_thread(order.close)
-        lines = merge.output.lines + merge.error.lines
-        if lines != total:
-            raise Corrupt(f"{batch.id} has {lines} results for {total} lines")
         output = self._row(batch, "output", names[0], merge.output)
         error = self._row(batch, "error", names[1], merge.error)
         counts = Counts(
@@ -272,12 +276,15 @@ class Assembler:
         except NotFound:
             return 0
 
-    async def _store(self, merge: Merge) -> tuple[FileId, FileId]:
-        """Stream both products to the store as they are merged; the ids of their files.
+    async def _discard(self, names: Iterable[FileId]) -> None:
+        """Remove blobs that will be nobody's; what fails here the janitor does."""
+        try:
+            await self._files.delete(*blobs_of(*names))
+        except Temporary as error:
+            logger.warning("Blobs are left behind: %s", error, extra={"action": "orphan"})
 
-        A product without a line is not stored.
-        """
-        names = (file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12)))
+    async def _store(self, merge: Merge, names: tuple[FileId, FileId]) -> None:
+        """Stream both products to the store as they are merged; one without a line is left out."""
         queues = {
             id(product): _Stream(self._files, file_key(name))
             for product, name in zip((merge.output, merge.error), names, strict=True)
@@ -289,7 +296,6 @@ class Assembler:
                 await queues[id(product)].put(chunk, group)
             for stream in queues.values():
                 await stream.end()
-        return names
 
     def _row(self, batch: Batch, kind: str, name: FileId, product: Product) -> File | None:
         if not product.lines:

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.ids import FileId, TenantId, file_id
-from batch_gateway.core.layout import file_key
+from batch_gateway.core.layout import blobs_of, file_key
 from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.clock import Clock
@@ -23,7 +23,6 @@ from batch_gateway.ports.metadata import MetadataStore, Page
 from batch_gateway.services.files.content import Content, FileRules, too_large
 from batch_gateway.services.files.room import check_room
 from batch_gateway.services.refusals import missing
-from batch_gateway.services.results.order import blobs_of
 from batch_gateway.settings import Api
 
 logger = logging.getLogger(__name__)
@@ -179,7 +178,7 @@ class FileService:
         if deleted is None:
             return False
         try:
-            await self._files.delete(*blobs_of([deleted]))
+            await self._files.delete(*blobs_of(deleted.id))
         except Temporary as error:  # the row is gone, and with it the file; sweeps find the blob
             logger.warning("A blob is left behind: %s", error, extra={"action": "orphan"})
         return True

@@ -6,14 +6,13 @@ It is written while a batch is assembled and goes with the file that it is kept 
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from batch_gateway.core.completion_order import Given, encode
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.layout import order_key
-from batch_gateway.core.model import File
 from batch_gateway.ports.files import FileStore
 from batch_gateway.services.results.parts import Results
 
@@ -45,11 +44,6 @@ class OrderLog:
 
     def close(self) -> None:
         self._file.close()
-
-
-def blobs_of(batch_files: Iterable[File]) -> list[str]:
-    """The keys of everything that is kept for result files: themselves, and their order."""
-    return [key for file in batch_files for key in (file.key, order_key(file.id))]
 
 
 async def read_given(files: FileStore, beside: FileId, given: Mapping[int, int]) -> Given:
