@@ -52,7 +52,7 @@ _ORIGINS = (
 def told(type_: EventType, batch: Batch) -> Event:
     """That ``batch`` was created, is in progress or has ended, whenever it is told."""
     then = _as_it_was(batch, _STATUS[type_])
-    return _event(type_, then, fact_id(type_, batch.id), at=_entered(then))
+    return _event(type_, then, fact_id(type_, batch.id), at=then.status_since)
 
 
 def ended(batch: Batch) -> Event:
@@ -115,13 +115,6 @@ def _as_it_was(batch: Batch, status: BatchStatus) -> Batch:
         model = batch.model if begun else None
         return batch.evolve(status=status, counts=counts, model=model, **later)
     return batch
-
-
-def _entered(batch: Batch) -> datetime | None:
-    if batch.status is BatchStatus.VALIDATING:
-        return batch.created_at
-    entered: datetime | None = getattr(batch, f"{batch.status}_at")
-    return entered
 
 
 def _event(type_: EventType, batch: Batch, id_: str, *, at: datetime | None, **more: Any) -> Event:

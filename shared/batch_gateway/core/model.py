@@ -176,6 +176,14 @@ class Batch:
         """No shard is open any more and the results are not merged yet."""
         return self.open_shards == 0 and self.status in (S.FINALIZING, S.CANCELLING)
 
+    @property
+    def status_since(self) -> datetime:
+        """When it entered its present status."""
+        if self.status is S.VALIDATING:
+            return self.created_at
+        entered: datetime = getattr(self, f"{self.status}_at")
+        return entered
+
     def evolve(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)
 

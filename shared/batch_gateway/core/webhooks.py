@@ -119,7 +119,7 @@ def deliveries_of(batch: Batch, endpoints: Sequence[Endpoint], now: datetime) ->
     Who came after the end does not hear of it.
     """
     event_type = f"batch.{batch.status}"
-    happened_at: datetime = getattr(batch, f"{batch.status}_at")
+    happened_at = batch.status_since
     return [
         Delivery(
             id=DeliveryId(f"whd_{_digest(endpoint.id, batch.id, event_type)}"),

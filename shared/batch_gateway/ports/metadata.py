@@ -9,7 +9,7 @@ already there is no error and changes nothing. An event's age counts from the ``
 that wrote it (``create``: from the batch's creation).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -106,6 +106,10 @@ class FileRows(Protocol):
 
     async def expired(self, now: datetime, limit: int) -> Sequence[File]:
         """Files of all tenants whose ``expires_at`` has passed, the first to expire first."""
+        ...
+
+    async def existing(self, files: Sequence[FileId]) -> Collection[FileId]:
+        """Those of up to 1,000 ``files`` that there are, of whichever tenant (for sweeps)."""
         ...
 
 
@@ -280,9 +284,17 @@ class BatchRows(Protocol):
         ...
 
     async def unfinished(
-        self, statuses: Sequence[BatchStatus], *, before: datetime, limit: int
+        self,
+        statuses: Sequence[BatchStatus],
+        *,
+        before: datetime,
+        limit: int,
+        after: Batch | None = None,
     ) -> Sequence[Batch]:
-        """Batches in one of ``statuses`` since before ``before``, longest first (for sweeps)."""
+        """Batches in one of ``statuses`` since before ``before``, longest first (for sweeps).
+
+        ``after`` continues behind the last one returned.
+        """
         ...
 
     async def overdue(self, limit: int) -> Sequence[Batch]:

@@ -62,4 +62,5 @@ class Sweep(Group):
     """A batch that waits for longer in a state has lost the event that moves it on. Announcing it
     twice is harmless."""
     leftovers_s: Seconds = 86400.0
-    """Unfinished writes that are older have no writer any more."""
+    """Unfinished writes that are older have no writer any more, and blobs that no row names no
+    owner."""

@@ -131,3 +131,14 @@ async def test_expired_files_of_all_tenants_come_in_order_of_expiry(metadata):
 
     assert await metadata.files.expired(T0 + SECOND, 10) == [first, second]
     assert await metadata.files.expired(T0 + SECOND, 1) == [first]
+
+
+async def test_files_of_any_tenant_can_be_asked_for_together(metadata):
+    mine, theirs = a_file(), a_file(tenant=BOB)
+    await metadata.files.add(mine)
+    await metadata.files.add(theirs)
+
+    found = await metadata.files.existing([mine.id, FileId("file-none"), theirs.id])
+
+    assert set(found) == {mine.id, theirs.id}
+    assert not await metadata.files.existing([])

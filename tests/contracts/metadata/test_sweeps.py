@@ -47,6 +47,21 @@ async def test_unfinished_batches_come_by_the_time_in_their_present_status(metad
     assert await found(S.CANCELLING, S.VALIDATING, before=FAR_AHEAD) == by_age[2:]
 
 
+async def test_unfinished_batches_are_gone_through_piece_by_piece(metadata):
+    same_time = [a_batch(created_at=T0) for _ in range(3)]
+    for batch in same_time:
+        await metadata.batches.create(batch, [])
+    running = await planned(metadata)  # since T0 + 1
+    four = (S.VALIDATING, S.IN_PROGRESS)
+    found, after = [], None
+
+    while some := await metadata.batches.unfinished(four, before=LATER, limit=2, after=after):
+        found += _ids(some)
+        after = some[-1]
+
+    assert found == [*sorted(_ids(same_time)), running.id]
+
+
 async def test_overdue_batches_are_judged_by_the_databases_clock(metadata):
     unplanned = a_batch(deadline=LONG_AGO)
     await metadata.batches.create(unplanned, [])

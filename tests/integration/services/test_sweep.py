@@ -7,10 +7,14 @@ from datetime import timedelta
 import pytest
 from fixtures.world import chat_lines
 
+from batch_gateway.adapters.local_files import LocalFiles
+from batch_gateway.core.errors import Temporary, Unavailable
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.idempotency import KEPT, Claim
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.core.requested import Cause
+from batch_gateway.services.upkeep import sweep
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
@@ -135,17 +139,101 @@ async def test_a_batch_whose_event_was_lost_is_announced_again(world, stage):
     assert expected in world.sink.types()
 
 
-async def test_expired_files_are_deleted_with_their_rows(world):
-    file = await world.upload(b"x")
-    expired = await world.metadata.files.delete(file.tenant, file.id)
-    await world.metadata.files.add(
-        dataclasses.replace(expired, expires_at=world.clock.now() - timedelta(seconds=1))
-    )
+async def test_a_batch_that_waits_for_another_hides_nobody_behind_it(world, monkeypatch):
+    monkeypatch.setattr(sweep, "LIMIT", 2)
+    first = await planned(world)
+    after = {"batch_id": first.id, "template": {}}
+    waiting = [await world.submit(chat_lines(1), after=after) for _ in range(4)]
+    unheard = await world.submit(chat_lines(1))
+    for batch in (*waiting, unheard):
+        await world.metadata.outbox.sent([fact(EventType.BATCH_CREATED, batch.id).id])
+    world.clock.ahead = LATER
 
     await world.janitor.sweep()
 
-    assert await world.metadata.files.get(file.tenant, file.id) is None
-    assert [blob async for blob in world.files.list("files/")] == []
+    created = {e.subject for e in world.sink.events if e.type is EventType.BATCH_CREATED}
+    assert unheard.id in created
+    assert created.isdisjoint(batch.id for batch in waiting)
+
+
+async def expired_file(world):
+    file = await world.upload(b"x")
+    added = await world.metadata.files.delete(file.tenant, file.id)
+    expired = dataclasses.replace(added, expires_at=world.clock.now() - timedelta(seconds=1))
+    await world.metadata.files.add(expired)
+    return expired
+
+
+async def blobs(world, prefix):
+    return [blob.key async for blob in world.files.list(prefix)]
+
+
+async def test_expired_files_are_deleted_with_their_rows_however_many(world, monkeypatch):
+    monkeypatch.setattr(sweep, "LIMIT", 2)
+    expired = [await expired_file(world) for _ in range(5)]
+
+    await world.janitor.sweep()
+
+    assert not await world.metadata.files.existing([file.id for file in expired])
+    assert await blobs(world, "files/") == []
+
+
+async def test_an_expired_file_stays_known_until_its_blob_is_gone(make_world, tmp_path):
+    class Undeletable(LocalFiles):
+        async def delete(self, *keys):
+            raise Unavailable("the file store does not delete now")
+
+    world = make_world()
+    file = await expired_file(world)
+    world.files = Undeletable(tmp_path / "files")
+    with pytest.raises(Temporary):
+        await world.janitor.sweep()
+    assert await world.metadata.files.existing([file.id])
+
+    world.files = LocalFiles(tmp_path / "files")
+    await asyncio.sleep(0.01)
+    await world.janitor.sweep()
+
+    assert await blobs(world, "files/") == []
+
+
+async def test_blobs_that_nobody_owns_are_deleted_when_nobody_can_be_writing_them(world):
+    ended = await world.run(await world.submit(chat_lines(2)))
+    await planned(world)
+    kept = {prefix: await blobs(world, prefix) for prefix in ("files/", "orders/", "work/")}
+    for key in (
+        "files/file-0123",
+        "orders/file-0123",
+        "uploads/upload_0123/part_0123",
+        f"work/{ended.id}/0123/000000/lines.jsonl",
+        "work/batch_gone/0123/000000/lines.jsonl",
+    ):
+        await world.files.put(key, b"nobody's")
+
+    await world.janitor.sweep()
+    assert "files/file-0123" in await blobs(world, "files/")
+
+    await world.wipe()  # so that it is looked again at once
+    world.clock.ahead = timedelta(days=1, hours=1)
+    await world.janitor.sweep()
+
+    assert {prefix: await blobs(world, prefix) for prefix in kept} == kept
+    assert await blobs(world, "uploads/") == []
+
+
+async def test_causes_are_forgotten_however_many(world, monkeypatch):
+    monkeypatch.setattr(sweep, "LIMIT", 2)
+    batch = await world.submit(chat_lines(1))
+    causes = [Cause(source="/them", id=str(n)) for n in range(5)]
+    for number, cause in enumerate(causes):
+        made = batch.evolve(id=f"{batch.id[:-1]}{number}", created_at=world.clock.now())
+        if made.id != batch.id:
+            await world.metadata.batches.create(made, [], cause=cause)
+    world.clock.ahead = timedelta(days=8)
+
+    await world.janitor.sweep()
+
+    assert [await world.metadata.causes.find(cause.key) for cause in causes] == [None] * 5
 
 
 async def test_claims_of_idempotent_requests_are_forgotten_after_a_day(world):

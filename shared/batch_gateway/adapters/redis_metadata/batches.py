@@ -258,11 +258,18 @@ class RedisBatches:
         await self._scripts.run("swept", batch=batch)
 
     async def unfinished(
-        self, statuses: Sequence[BatchStatus], *, before: datetime, limit: int
+        self,
+        statuses: Sequence[BatchStatus],
+        *,
+        before: datetime,
+        limit: int,
+        after: Batch | None = None,
     ) -> Sequence[Batch]:
+        last = None if after is None else {"id": after.id, "score": micros(after.status_since)}
         rows = await self._due(
             *(f"batches-by-status:{status}" for status in statuses),
             until=f"({micros(before)}",
+            after=last,
             limit=limit,
         )
         oldest = sorted(rows, key=lambda found: (int(found["status_since"]), found["id"]))
@@ -304,9 +311,11 @@ class RedisBatches:
         changed = await self._scripts.run(script, **args)
         return None if changed is None else to_batch(row(changed))
 
-    async def _due(self, *indexes: str, limit: int, until: str | None = None) -> Sequence[Row]:
+    async def _due(
+        self, *indexes: str, limit: int, until: str | None = None, after: Row | None = None
+    ) -> Sequence[Row]:
         rows = await self._scripts.run(
-            "due", kind="batch", indexes=indexes, until=until, limit=limit
+            "due", kind="batch", indexes=indexes, until=until, after=after, limit=limit
         )
         return [row(found) for found in rows]
 

@@ -153,13 +153,10 @@ def to_upload(row: Row) -> Upload:
 
 def from_batch(batch: Batch) -> Row:
     """``status_since`` is for the index by status; the scripts change it with the status."""
-    since = batch.created_at
-    if batch.status is not BatchStatus.VALIDATING:
-        since = getattr(batch, f"{batch.status}_at")
     return {
         **write(batch, _BATCH),
         **from_results(batch.counts, batch.usage),
-        "status_since": micros(since),
+        "status_since": micros(batch.status_since),
     }
 
 

@@ -1,12 +1,12 @@
 """FileRows: file rows, a tenant's listings, and the index by expiry."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, to_file
 from batch_gateway.adapters.redis_metadata.fields import row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
@@ -55,3 +55,10 @@ class RedisFiles:
             "due", kind="file", indexes=["files-by-expiry"], until=now, limit=limit
         )
         return [to_file(row(found)) for found in rows]
+
+    async def existing(self, files: Sequence[FileId]) -> Collection[FileId]:
+        async with translated(), self._scripts.redis.pipeline(transaction=False) as questions:
+            for file in files:
+                questions.exists(self._scripts.keys.file(file))
+            answers = await questions.execute()
+        return {file for file, there in zip(files, answers, strict=True) if there}

@@ -1,6 +1,6 @@
 """File rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -76,3 +76,8 @@ class SqlFiles:
         )
         async with self._database.reading() as connection:
             return [to_file(row) for row in await connection.execute(query)]
+
+    async def existing(self, names: Sequence[FileId]) -> Collection[FileId]:
+        query = sa.select(files.c.id).where(files.c.id.in_(names))
+        async with self._database.reading() as connection:
+            return {FileId(name) for name in await connection.scalars(query)}

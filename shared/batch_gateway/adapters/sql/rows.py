@@ -74,18 +74,11 @@ def to_file(row: Row) -> File:
     return File(**fields | {"id": FileId(row.id), "tenant": TenantId(row.tenant)})
 
 
-def status_since(batch: Batch) -> Any:
-    """When the batch entered its present status."""
-    if batch.status is BatchStatus.VALIDATING:
-        return batch.created_at
-    return getattr(batch, f"{batch.status}_at")
-
-
 def batch_columns(batch: Batch) -> Columns:
     usage = [None] * len(_USAGE) if batch.usage is None else _usage_values(batch.usage)
     return {
         **{name: getattr(batch, name) for name in _SAME_IN_BATCH},
-        "status_since": status_since(batch),
+        "status_since": batch.status_since,
         "unswept": batch.terminal,  # until ``swept``: a terminal row is never written again
         "metadata": None if batch.metadata is None else dict(batch.metadata),
         "total": batch.counts.total,

@@ -13,6 +13,7 @@ from batch_gateway.adapters.sql.schema import (
     STRANDED,
     UNSWEPT,
     WAITS_FOR_FENCE,
+    Instant,
     batches,
 )
 from batch_gateway.core.ids import TenantId
@@ -25,11 +26,20 @@ class BatchSweeps:
         self._database = database
 
     async def unfinished(
-        self, statuses: Sequence[BatchStatus], *, before: datetime, limit: int
+        self,
+        statuses: Sequence[BatchStatus],
+        *,
+        before: datetime,
+        limit: int,
+        after: Batch | None = None,
     ) -> Sequence[Batch]:
         since = batches.c.status_since
+        behind: list[sa.ColumnElement[bool]] = []
+        if after is not None:
+            last = sa.tuple_(sa.literal(after.status_since, Instant), sa.literal(after.id))
+            behind.append(sa.tuple_(since, batches.c.id) > last)
         return await self._oldest(
-            since, batches.c.status.in_(statuses), since < before, limit=limit
+            since, batches.c.status.in_(statuses), since < before, *behind, limit=limit
         )
 
     async def overdue(self, limit: int) -> Sequence[Batch]:

@@ -20,6 +20,7 @@ from batch_gateway.core.chaining import (
 )
 from batch_gateway.core.errors import Conflict, NotFound
 from batch_gateway.core.events import EventType
+from batch_gateway.core.ids import BatchId
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.lifecycle import told
 from batch_gateway.core.model import Batch, BatchError, BatchStatus, File
@@ -56,14 +57,19 @@ class Followers:
 
     async def without_waiting(self, batches: Sequence[Batch]) -> list[Batch]:
         """Those of ``batches`` that nothing keeps from being planned."""
-        return [batch for batch in batches if not await self._waits(batch)]
-
-    async def _waits(self, batch: Batch) -> bool:
-        first = after_of(batch)
-        if first is None or batch.status is not BatchStatus.VALIDATING:
-            return False
-        other = await self._batches.get(batch.tenant, first)
-        return other is not None and not other.terminal
+        going_on: dict[BatchId, bool] = {}
+        for batch in batches:
+            first = after_of(batch)
+            if first is not None and first not in going_on:
+                other = await self._batches.get(batch.tenant, first)
+                going_on[first] = other is not None and not other.terminal
+        return [
+            batch
+            for batch in batches
+            if batch.status is not BatchStatus.VALIDATING
+            or (first := after_of(batch)) is None
+            or not going_on[first]
+        ]
 
 
 class Chain:

@@ -2,4 +2,5 @@
 
 sweep    the janitor's round over everything that may lie about
 rebuild  the queue filled again from the database
+orphans  blobs that nobody owns
 """

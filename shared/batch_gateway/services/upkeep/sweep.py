@@ -6,15 +6,15 @@ events are only made to agree with it.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from batch_gateway import meters
 from batch_gateway.core.errors import BatchGatewayError, Temporary
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.idempotency import KEPT
-from batch_gateway.core.layout import upload_prefix, work_prefix
+from batch_gateway.core.layout import blobs_of, upload_prefix, work_prefix
 from batch_gateway.core.lifecycle import at_risk, told
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.core.risk import late
@@ -26,18 +26,19 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
-from batch_gateway.services.results.order import blobs_of
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.upkeep.orphans import delete_orphans
 from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Sweep
 
 logger = logging.getLogger(__name__)
 
-_LIMIT = 200  # things of a kind that one sweep repairs; the next one goes on
+LIMIT = 200  # things of a kind that are looked at together
 #: How long an upload that was completed in the last moment may take to become a file.
 _COMPLETING = timedelta(hours=1)
 _RARELY = timedelta(hours=1)
+_SELDOM = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +95,13 @@ class Janitor:
             self._announce_stuck,
             self._warn_of_deadlines,
             self._wake,
+            self._deliver_webhooks,
             self._delete_files,
             self._forget_uploads,
             self._delete_work,
-            self._forget_claims,
-            self._forget_events,
-            self._deliver_webhooks,
+            self._forget_records,
             self._delete_leftovers,
+            self._delete_orphans,
         )
         failed = [step.__name__ for step in steps if not await self._run(step)]
         if failed:
@@ -126,11 +127,11 @@ class Janitor:
 
     async def _send_outbox(self) -> None:
         before = self._clock.now() - _seconds(self._rules.unsent_s)
-        unsent = await self._metadata.outbox.unsent(before=before, limit=_LIMIT)
+        unsent = await self._metadata.outbox.unsent(before=before, limit=LIMIT)
         await self._announcer.announce(*(row.event for row in unsent))
 
     async def _expire_batches(self) -> None:
-        for batch in await self._metadata.batches.overdue(_LIMIT):
+        for batch in await self._metadata.batches.overdue(LIMIT):
             await self._endings.expire(batch.id)
 
     async def _rebuild_queue(self) -> None:
@@ -145,7 +146,7 @@ class Janitor:
             return
         old = self._clock.now() - self._ttl
         leased = [
-            ref for ref, since in await self._metadata.shards.leased(limit=_LIMIT) if since < old
+            ref for ref, since in await self._metadata.shards.leased(limit=LIMIT) if since < old
         ]
         alive = await self._scratch.queue.alive(leased)
         await self._endings.reclaim(
@@ -154,37 +155,48 @@ class Janitor:
 
     async def _break_fences(self) -> None:
         """Close the shards of ended batches whose holders do not give them up."""
-        for batch in await self._metadata.batches.fenced(_LIMIT):
+        for batch in await self._metadata.batches.fenced(LIMIT):
             await self._endings.fence(batch.id)
 
     async def _finalize_stranded(self) -> None:
-        for batch in await self._metadata.batches.stranded(_LIMIT):
+        for batch in await self._metadata.batches.stranded(LIMIT):
             event = fact(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
             await self._metadata.batches.finalize(batch.id, now=self._clock.now(), events=[event])
 
     async def _announce_stuck(self) -> None:
         """Batches that wait for an event that nobody seems to have heard."""
-        stuck = await self._metadata.batches.unfinished(
-            [BatchStatus.VALIDATING, BatchStatus.FINALIZING, BatchStatus.CANCELLING],
-            before=self._clock.now() - _seconds(self._rules.stuck_s),
-            limit=_LIMIT,
-        )
-        ready = await self._followers.without_waiting(stuck)
-        await self._announcer.announce(*(_reminder(batch) for batch in ready))
+        before = self._clock.now() - _seconds(self._rules.stuck_s)
+        stuck = BatchStatus.VALIDATING, BatchStatus.FINALIZING, BatchStatus.CANCELLING
+        async for batches in self._unfinished(*stuck, before=before):
+            ready = await self._followers.without_waiting(batches)
+            await self._announcer.announce(*(_reminder(batch) for batch in ready))
 
     async def _warn_of_deadlines(self) -> None:
         """Tell of batches that will probably be late; again after an hour, which says the same."""
         now = self._clock.now()
-        batches = await self._metadata.batches.unfinished(
-            [BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS], before=now, limit=_LIMIT
-        )
-        running = [batch for batch in batches if batch.ending is None]
-        live, _ = await with_progress(running, self._metadata.shards, self._scratch.progress)
-        for batch in live:
-            if late(batch, now) and await self._scratch.once(f"at_risk/{batch.id}", _RARELY):
-                event = at_risk(batch, now)
-                await self._metadata.outbox.add([event], now)
-                await self._announcer.announce(event)
+        begun = BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS
+        async for batches in self._unfinished(*begun, before=now):
+            running = [batch for batch in batches if batch.ending is None]
+            live, _ = await with_progress(running, self._metadata.shards, self._scratch.progress)
+            for batch in live:
+                if late(batch, now) and await self._scratch.once(f"at_risk/{batch.id}", _RARELY):
+                    event = at_risk(batch, now)
+                    await self._metadata.outbox.add([event], now)
+                    await self._announcer.announce(event)
+
+    async def _unfinished(
+        self, *statuses: BatchStatus, before: datetime
+    ) -> AsyncIterator[Sequence[Batch]]:
+        """All batches in ``statuses`` since before ``before``, some at a time.
+
+        All: whoever waits for long by right must not hide those behind him.
+        """
+        after: Batch | None = None
+        while found := await self._metadata.batches.unfinished(
+            statuses, before=before, limit=LIMIT, after=after
+        ):
+            yield found
+            after = found[-1]
 
     async def _wake(self) -> None:
         """Backlog without an activation, as far as calendars allow any of it now."""
@@ -206,44 +218,56 @@ class Janitor:
         await self._scratch.queue.release(ticket, refund=1.0)
         return True
 
+    async def _deliver_webhooks(self) -> None:
+        await self._notices.wake_if_due()
+
     async def _delete_files(self) -> None:
-        for file in await self._metadata.files.expired(self._clock.now(), _LIMIT):
-            await self._metadata.files.delete(file.tenant, file.id)
-            await self._files.delete(*blobs_of([file]))
+        """The blobs first: what fails is found again by its row."""
+        rows, now = self._metadata.files, self._clock.now()
+        while expired := await rows.expired(now, LIMIT):
+            await self._files.delete(*blobs_of(*(file.id for file in expired)))
+            for file in expired:
+                await rows.delete(file.tenant, file.id)
 
     async def _forget_uploads(self) -> None:
         """Long after an upload's time is over, whatever became of it, nobody works on it."""
-        for upload in await self._metadata.uploads.expired(self._clock.now() - _COMPLETING, _LIMIT):
-            await self._files.delete_prefix(upload_prefix(upload.id))
-            await self._metadata.uploads.forget(upload.id)
+        rows, before = self._metadata.uploads, self._clock.now() - _COMPLETING
+        while expired := await rows.expired(before, LIMIT):
+            for upload in expired:
+                await self._files.delete_prefix(upload_prefix(upload.id))
+                await rows.forget(upload.id)
 
     async def _delete_work(self) -> None:
-        for batch in await self._metadata.batches.ended(limit=_LIMIT):
-            await self._notices.put_down(batch)
-            await self._files.delete_prefix(work_prefix(batch.id))
-            await self._metadata.batches.swept(batch.id)
+        while ended := await self._metadata.batches.ended(limit=LIMIT):
+            for batch in ended:
+                await self._notices.put_down(batch)
+                await self._files.delete_prefix(work_prefix(batch.id))
+                await self._metadata.batches.swept(batch.id)
 
-    async def _forget_claims(self) -> None:
-        """Of idempotent requests that nobody repeats any more."""
-        before = self._clock.now() - KEPT
-        while await self._metadata.claims.forget(before, _LIMIT) == _LIMIT:
-            pass
-
-    async def _forget_events(self) -> None:
-        """That were asked with, long after they would be refused; and that nobody has taken."""
-        now = self._clock.now()
-        await self._metadata.causes.forget(now - self._kept.causes - _RARELY, _LIMIT)
-        await self._metadata.dead_letters.forget(now - self._kept.dead_letters, _LIMIT)
-
-    async def _deliver_webhooks(self) -> None:
-        await self._notices.wake_if_due()
-        before = self._clock.now() - self._kept.deliveries
-        while await self._metadata.webhooks.forget(before, _LIMIT) == _LIMIT:
-            pass
+    async def _forget_records(self) -> None:
+        """Of what nobody asks about any more."""
+        store, now = self._metadata, self._clock.now()
+        for rows, kept in (
+            (store.claims, KEPT),
+            (store.causes, self._kept.causes + _RARELY),  # for longer than they are refused
+            (store.dead_letters, self._kept.dead_letters),
+            (store.webhooks, self._kept.deliveries),
+        ):
+            while await rows.forget(now - kept, LIMIT) == LIMIT:
+                pass
 
     async def _delete_leftovers(self) -> None:
         if await self._scratch.once("leftovers", _RARELY):
-            await self._files.sweep(self._clock.now() - _seconds(self._rules.leftovers_s))
+            await self._files.sweep(self._old())
+
+    async def _delete_orphans(self) -> None:
+        if await self._scratch.once("orphans", _SELDOM):
+            deleted = await delete_orphans(self._metadata, self._files, self._old())
+            logger.info("%d blobs were nobody's", deleted, extra={"action": "orphans"})
+
+    def _old(self) -> datetime:
+        """What was written before has no writer any more."""
+        return self._clock.now() - _seconds(self._rules.leftovers_s)
 
 
 def _seconds(number: float) -> timedelta:
