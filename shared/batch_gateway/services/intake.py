@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batch_gateway.core.errors import Conflict, InvalidRequest, NotFound, OverQuota
-from batch_gateway.core.ids import FileId, TenantId
+from batch_gateway.core.ids import TenantId
 from batch_gateway.core.lifecycle import rejected
 from batch_gateway.core.model import Batch
 from batch_gateway.core.requested import Cause
@@ -20,7 +20,6 @@ from batch_gateway.ports.objects import Objects
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.service import BatchService, NewBatch
-from batch_gateway.services.files.content import BATCH
 from batch_gateway.services.files.service import FileService
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,6 @@ class Intake:
         self._metadata = metadata
         self._batches = batches
         self._inline = InlineBatches(batches, files)
-        self._files = files
         self._objects = objects
         self._announcer = announcer
         self._clock = clock
@@ -113,21 +111,15 @@ class Intake:
     async def _copy(
         self, tenant: TenantId, new: NewBatch, uri: str, cause: Cause, traceparent: str | None
     ) -> Batch:
-        """The object streams into the file store; nothing remains of it if there is no batch."""
-        self._batches.window(new)  # before anything is stored
+        """The object streams into the file store."""
         try:
-            async with self._files.upload(tenant) as upload:
-                name = uri.rpartition("/")[2]
-                await upload.store(name, self._objects.read(uri), purpose=BATCH)
-                file = await upload.keep(BATCH, None)
-                batch = await self._batches.create(
-                    tenant,
-                    replace(new, input_file_id=FileId(file.id)),
-                    traceparent=traceparent,
-                    seed=cause.seed,
-                )
-                if batch.input_file_id != file.id:
-                    await upload.discard()
-                return batch
+            return await self._inline.create_from(
+                tenant,
+                new,
+                uri.rpartition("/")[2],
+                self._objects.read(uri),
+                traceparent=traceparent,
+                seed=cause.seed,
+            )
         except NotFound:
             raise InvalidRequest(f"There is no object {uri}.", param="object") from None

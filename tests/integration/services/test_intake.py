@@ -1,5 +1,6 @@
 """Events by which other systems ask for batches, through intake's own HTTP application."""
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ from cloudevents.conversion import to_binary, to_structured
 from fixtures.intake import KEY, REQUESTED, TOKEN
 from fixtures.world import CHAT, TENANT, chat_lines
 
+from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.requested import ForeignEvent, signature
@@ -49,8 +51,6 @@ async def test_a_batch_of_events_is_taken_event_by_event(door):
 
 
 async def test_the_same_event_makes_one_batch_even_when_that_is_deleted(door, world):
-    import asyncio
-
     event = door.event(inline())
     assert set(await asyncio.gather(*(door.send(event) for _ in range(5)))) == {202}
     [batch] = await door.batches()
@@ -231,14 +231,29 @@ async def test_what_is_no_event_is_refused(door, headers, content):
 
 
 async def test_a_store_that_is_away_is_tried_again(door, world, monkeypatch):
-    from batch_gateway.core.errors import Unavailable
-
     async def away(*_, **__):
         raise Unavailable("the database is away")
 
     monkeypatch.setattr(world.metadata.causes, "find", away)
 
     assert await door.send(door.event(inline())) == 503
+
+
+async def test_a_batch_whose_making_was_not_confirmed_keeps_its_input(door, world, monkeypatch):
+    create = world.metadata.batches.create
+
+    async def unconfirmed(*args, **kwargs):
+        await create(*args, **kwargs)
+        raise Unavailable("the connection broke before the answer")
+
+    event = door.event(inline())
+    with monkeypatch.context() as broken:
+        broken.setattr(world.metadata.batches, "create", unconfirmed)
+        assert await door.send(event) == 503
+
+    assert await door.send(event) == 202
+    [batch] = await door.batches()
+    assert (await world.run(batch)).counts.completed == 2
 
 
 # Object stores --------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
-"""Batches whose requests come with them instead of in a file.
+"""Batches whose input comes with them instead of in a file that was there before.
 
-They are written into an input file of the tenant, as he could have uploaded it, byte for byte as he
-wrote them; from there on such a batch is like any other.
+It is written into an input file of the tenant, as he could have uploaded it, byte for byte as it
+came; from there on such a batch is like any other.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
 
+from batch_gateway.core.errors import Permanent
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import Batch
 from batch_gateway.services.batches.service import BatchService, NewBatch
@@ -31,20 +32,40 @@ class InlineBatches:
         traceparent: str | None,
         seed: bytes | None = None,
     ) -> Batch:
-        """As ``BatchService.create``, with ``requests`` (JSON objects, each on one line) as input.
+        """As ``create_from``, with ``requests``: JSON objects, each on one line."""
+        return await self.create_from(
+            tenant, new, FILENAME, _lines(requests), traceparent=traceparent, seed=seed
+        )
 
-        Nothing remains of them when the batch is refused, or was made before from the same seed.
+    async def create_from(
+        self,
+        tenant: TenantId,
+        new: NewBatch,
+        filename: str,
+        content: AsyncIterable[bytes],
+        *,
+        traceparent: str | None,
+        seed: bytes | None = None,
+    ) -> Batch:
+        """As ``BatchService.create``, with the file ``filename`` of this ``content`` as input.
+
+        Nothing remains of it when the batch is refused, or was made before from the same seed. It
+        stays while nobody knows: a batch whose database did not answer in time may be there.
         """
         self._batches.window(new)  # before anything is stored
         async with self._files.upload(tenant) as upload:
-            await upload.store(FILENAME, _lines(requests), purpose=BATCH)
+            await upload.store(filename, content, purpose=BATCH)
             file = await upload.keep(BATCH, None)
+        try:
             batch = await self._batches.create(
                 tenant, replace(new, input_file_id=file.id), traceparent=traceparent, seed=seed
             )
-            if batch.input_file_id != file.id:
-                await upload.discard()
-            return batch
+        except Permanent:
+            await upload.discard()
+            raise
+        if batch.input_file_id != file.id:
+            await upload.discard()
+        return batch
 
 
 async def _lines(requests: Sequence[bytes]) -> AsyncIterator[bytes]:
