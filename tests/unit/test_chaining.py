@@ -3,7 +3,7 @@ import json
 import pytest
 from fixtures.gateway import CHAT
 
-from batch_gateway.core.chaining import Missing, check_template, empty_line, request_line
+from batch_gateway.core.chaining import Unfillable, check_template, empty_line, request_line
 from batch_gateway.core.errors import InvalidRequest
 
 
@@ -17,7 +17,7 @@ CHATTED = {"choices": [{"message": {"content": SAID}}], "usage": {"total_tokens"
 
 
 def made(template, body=CHATTED):
-    return json.loads(request_line(output(body), CHAT, template))
+    return json.loads(request_line(output(body), CHAT, template, 100_000))
 
 
 def test_a_request_is_made_of_an_answer():
@@ -77,15 +77,15 @@ def test_the_text_is_found_in_every_kind_of_answer(answer):
     "placeholder", ["{{text}}", "{{/choices/0}}", "{{/data/x}}", "{{/data/9}}", "{{/data/-1}}"]
 )
 def test_what_an_answer_does_not_have_is_missing(placeholder):
-    with pytest.raises(Missing):
+    with pytest.raises(Unfillable):
         made({"x": placeholder}, {"data": [1]})
 
 
 def test_an_answer_that_cannot_be_read_is_missing():
     raw = output({}).replace(b"{}", b'{"x": "\\ud800"}')
 
-    with pytest.raises(Missing, match="cannot be read"):
-        request_line(raw, CHAT, {"x": "{{/x}}"})
+    with pytest.raises(Unfillable, match="cannot be read"):
+        request_line(raw, CHAT, {"x": "{{/x}}"}, 1000)
     assert json.loads(empty_line(raw, CHAT))["body"] is None
 
 
@@ -104,3 +104,13 @@ def test_in_the_place_of_a_request_that_cannot_be_made_is_one_that_is_refused():
 def test_templates_that_mean_nothing_are_refused(template):
     with pytest.raises(InvalidRequest):
         check_template(template)
+
+
+@pytest.mark.parametrize("place", ["{{text}}", "so: {{text}}", "{{/choices}}"])
+def test_a_request_does_not_grow_beyond_what_a_line_may_have(place):
+    answer = {"choices": [{"message": {"content": "x" * 1000}}]}
+    raw = output(answer)
+
+    assert request_line(raw, CHAT, {"x": [place] * 3}, 4000)
+    with pytest.raises(Unfillable, match="longer than 4000 bytes"):
+        request_line(raw, CHAT, {"x": [place] * 5}, 4000)

@@ -10,7 +10,7 @@ from batch_gateway.core.validation import LineValidator
 from batch_gateway.services.plan.survey import Rules, survey_lines
 from batch_gateway.settings import Planning
 
-RULES = Rules(planning=Planning(), max_lines=100, strict=False)
+RULES = Rules(planning=Planning(), max_lines=100, max_file_bytes=1_000_000, strict=False)
 BODY = {"model": "m", "input": "x"}
 
 

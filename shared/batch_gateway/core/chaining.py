@@ -35,8 +35,8 @@ class _Result(msgspec.Struct):
 _decode_result = msgspec.json.Decoder(_Result).decode
 
 
-class Missing(Exception):
-    """An answer has nothing where a placeholder points to."""
+class Unfillable(Exception):
+    """An answer has nothing where a placeholder points to, or too much."""
 
 
 def after_of(batch: Batch) -> BatchId | None:
@@ -59,21 +59,28 @@ def check_template(template: Mapping[str, Any]) -> None:
             raise _refused(f"'{{{{{name}}}}}' is neither text nor custom_id nor a JSON pointer")
 
 
-def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any]) -> bytes:
-    """The request that the template makes of one line of an output. Raises Missing."""
+def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any], longest: int) -> bytes:
+    """The request that the template makes of one line of an output. Raises Unfillable.
+
+    No more than ``longest`` bytes are put in: a template of a few KiB may name a long text
+    thousands of times.
+    """
     try:
         result = _decode_result(raw)
         answer = msgspec.json.decode(result.response.body)
     except (msgspec.DecodeError, RecursionError):
-        raise Missing("the answer cannot be read as JSON") from None
+        raise Unfillable("the answer cannot be read as JSON") from None
+    left = longest
 
     def value(name: str) -> Any:
-        if name == "custom_id":
-            return result.custom_id
-        return _text(answer) if name == "text" else _pointed(answer, name)
+        nonlocal left
+        found = result.custom_id if name == "custom_id" else _value(answer, name)
+        left -= len(_spelled(found))
+        if left < 0:
+            raise Unfillable(f"the request would be longer than {longest} bytes")
+        return found
 
-    body = _filled(template, value)
-    return _line(result.custom_id, endpoint, body)
+    return _line(result.custom_id, endpoint, _filled(template, value))
 
 
 def empty_line(raw: bytes, endpoint: str) -> bytes:
@@ -115,6 +122,10 @@ def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
+def _value(answer: Any, name: str) -> Any:
+    return _text(answer) if name == "text" else _pointed(answer, name)
+
+
 def _text(answer: Any) -> str:
     """What the model has said, in the answers of chat completions, completions and responses."""
     match answer:
@@ -126,7 +137,7 @@ def _text(answer: Any) -> str:
             parts = [text for item in items for text in _said(item)]
             if parts:
                 return "".join(parts)
-    raise Missing("the answer has no text")
+    raise Unfillable("the answer has no text")
 
 
 def _said(item: Any) -> Iterator[str]:
@@ -148,7 +159,7 @@ def _pointed(answer: Any, pointer: str) -> Any:
         elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
             found = found[int(key)]
         else:
-            raise Missing(f"the answer has nothing at {pointer}")
+            raise Unfillable(f"the answer has nothing at {pointer}")
     return found
 
 

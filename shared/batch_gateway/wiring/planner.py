@@ -30,6 +30,7 @@ def make_planner(runtime: Runtime) -> "Planner":
         rules=Rules(
             planning=settings.planning,
             max_lines=settings.api.max_lines,
+            max_file_bytes=settings.api.max_file_bytes,
             strict=settings.api.mode == "strict",
             quotas=settings.quota.quotas,
         ),

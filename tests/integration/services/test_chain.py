@@ -13,6 +13,7 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.core.quotas import Quotas
 from batch_gateway.services.batches.service import NewBatch
 
 TEMPLATE = {
@@ -138,6 +139,28 @@ async def test_a_template_that_does_not_fit_fails_the_batch_with_the_line(world,
     assert [error.line for error in ended.errors] == [1, 2]
     assert "nothing at /no/such/thing" in ended.errors[0].message
     assert await world.metadata.files.get(TENANT, second.input_file_id) is None
+
+
+async def test_a_chained_input_is_bounded_as_an_uploaded_one_is(make_world, world, follow):
+    first = await world.run(await world.submit(chat_lines(3)))
+    second = await follow(first.id)
+
+    ended = await make_world(max_file_bytes=100).run(second)
+
+    assert ended.status is BatchStatus.FAILED
+    assert "more than a file may hold" in ended.errors[0].message
+    assert await world.metadata.files.get(TENANT, second.input_file_id) is None
+
+
+async def test_a_chained_input_counts_among_its_tenants_files(make_world, world, follow):
+    first = await world.run(await world.submit(chat_lines(3)))
+    second = await follow(first.id)
+
+    ended = await make_world(quotas=Quotas(files=2)).run(second)
+
+    assert ended.status is BatchStatus.FAILED
+    assert "no room for the input file" in ended.errors[0].message
+    assert len([blob async for blob in world.files.list("files/")]) == 2
 
 
 async def test_with_skip_lines_that_do_not_fit_are_errors_of_their_own(world, follow):

@@ -33,6 +33,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.assemble.merge import Merge, Product
+from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.plan.survey import read_lines
 from batch_gateway.services.results.order import OrderLog
@@ -304,15 +305,12 @@ class Assembler:
         expiry = self._default_expiry
         if batch.output_expires_after_s is not None:
             expiry = timedelta(seconds=batch.output_expires_after_s)
-        return File(
-            id=name,
-            tenant=batch.tenant,
-            purpose="batch_output",
+        return file_of(
+            name,
+            batch.tenant,
+            product,
             filename=f"{batch.id}_{kind}.jsonl",
-            size=product.size,
-            lines=product.lines,
-            sha256=product.sha256.hexdigest(),
-            key=file_key(name),
+            purpose=BATCH_OUTPUT,
             created_at=now,
             expires_at=None if expiry is None else now + expiry,
         )

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
 
@@ -18,7 +19,7 @@ from batch_gateway.core.model import File
 from batch_gateway.services.refusals import invalid_value
 from batch_gateway.settings import Api
 
-BATCH = "batch"
+BATCH, BATCH_OUTPUT = "batch", "batch_output"
 #: What a user may upload a file for, in the order of OpenAI's messages.
 PURPOSES = ("assistants", BATCH, "fine-tune", "vision", "user_data", "evals")
 #: Characters of a file name.
@@ -29,6 +30,16 @@ _HEAD = 1024 * 1024  # bytes of the beginning that are kept for a look at the fi
 _BOM = b"\xef\xbb\xbf"
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Measured(Protocol):
+    """What there is to know of a file's bytes."""
+
+    size: int
+    sha256: "hashlib._Hash"
+
+    @property
+    def lines(self) -> int: ...
 
 
 class Content:
@@ -140,15 +151,12 @@ class FileRules:
         """The row of a file that begins to exist ``now``; ``expires_after`` None: the default."""
         if expires_after is None and purpose == BATCH and self._api.file_expiry_s:
             expires_after = timedelta(seconds=self._api.file_expiry_s)
-        return File(
-            id=id_,
-            tenant=tenant,
-            purpose=purpose,
+        return file_of(
+            id_,
+            tenant,
+            content,
             filename=filename,
-            size=content.size,
-            lines=content.lines if purpose == BATCH else None,
-            sha256=content.sha256.hexdigest(),
-            key=file_key(id_),
+            purpose=purpose,
             created_at=now,
             expires_at=None if expires_after is None else now + expires_after,
         )
@@ -163,6 +171,31 @@ class FileRules:
         if filename.lower().endswith(".jsonl"):
             return True
         return filename == "upload" and self._api.mode == "extended"
+
+
+def file_of(
+    id_: FileId,
+    tenant: TenantId,
+    content: Measured,
+    *,
+    filename: str,
+    purpose: str,
+    created_at: datetime,
+    expires_at: datetime | None,
+) -> File:
+    """The row of a file with this content, under the key that its id gives it."""
+    return File(
+        id=id_,
+        tenant=tenant,
+        purpose=purpose,
+        filename=filename,
+        size=content.size,
+        lines=content.lines if purpose in (BATCH, BATCH_OUTPUT) else None,
+        sha256=content.sha256.hexdigest(),
+        key=file_key(id_),
+        created_at=created_at,
+        expires_at=expires_at,
+    )
 
 
 def too_large() -> InvalidRequest:

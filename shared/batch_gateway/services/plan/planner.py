@@ -42,10 +42,10 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.pace import Paces
 from batch_gateway.ports.scratch import Rights, ShardQueue
 from batch_gateway.services.announce import Announcer, Waker
-from batch_gateway.services.batches.chain import Chain
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.plan.alone import alone
 from batch_gateway.services.plan.carry import Carried, Origin, OriginGone, carried_from
+from batch_gateway.services.plan.chained import ChainedInputs
 from batch_gateway.services.plan.drafts import Draft, Drafts, run_in
 from batch_gateway.services.plan.findings import is_dry, runs_once, with_findings
 from batch_gateway.services.plan.survey import Rules, Survey, survey_lines
@@ -92,6 +92,7 @@ class Planner:
         self._rules = rules
         self._routes = routes
         self._scratch = scratch
+        self._chained = ChainedInputs(metadata, files, clock, rules)
 
     async def plan(self, batch_id: BatchId) -> None:
         """Plan the batch, or announce again what an earlier call has already made true.
@@ -106,7 +107,7 @@ class Planner:
             return
         file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
         if file is None and "after" in batch.options:
-            chained = await Chain(self._metadata, self._files, self._clock).input(batch)
+            chained = await self._chained.file(batch)
             if chained is None:
                 return  # it is announced again when the other batch has ended
             if isinstance(chained, list):

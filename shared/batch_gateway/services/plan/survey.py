@@ -29,6 +29,7 @@ class Rules:
 
     planning: Planning
     max_lines: int
+    max_file_bytes: int
     strict: bool
     quotas: Quotas = NO_QUOTAS
 
