@@ -1,6 +1,7 @@
 """Janitor: repairs what crashes and lost events have left behind.
 
-Ticked every minute by a PingSource; a sweep is harmless and safe to run twice at once.
+Hears ``upkeep.due`` when work is made, and goes round each minute until there is none. A PingSource
+calls it every ten minutes in any case; a sweep is harmless and safe to run twice at once.
 """
 
 import functions_framework.aio

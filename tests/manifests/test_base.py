@@ -2,14 +2,17 @@
 
 import ast
 import re
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
 from batch_gateway.core.events import EventType
+from batch_gateway.local.cron import Cron
 from batch_gateway.local.manifests import deployment_root, load
-from batch_gateway.settings import Settings
+from batch_gateway.settings import Settings, Sweep
 
 ROOT = deployment_root()
 DEPLOYMENT = load(ROOT)
@@ -29,6 +32,7 @@ HEARD_BY = {
     EventType.BATCH_CANCELLING: "assembler",
     EventType.BATCH_EXPIRING: "assembler",
     EventType.WEBHOOK_DUE: "notifier",
+    EventType.UPKEEP_DUE: "janitor",
     EventType.BATCH_REQUESTED: "intake",
 }
 
@@ -140,12 +144,12 @@ def test_every_event_type_that_somebody_works_on_has_one_trigger():
 def test_triggers_of_rabbitmq_deliver_as_many_events_as_there_may_be_pods():
     for trigger in (document for document in DOCUMENTS if document["kind"] == "Trigger"):
         name = trigger["spec"]["subscriber"]["ref"]["name"]
-        scale = SERVICES[name]["spec"]["template"]["metadata"]["annotations"]
-        parallelism = trigger["metadata"]["annotations"]
-        assert (
-            parallelism["rabbitmq.eventing.knative.dev/parallelism"]
-            == scale["autoscaling.knative.dev/max-scale"]
+        template = SERVICES[name]["spec"]["template"]
+        scale = int(template["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"])
+        parallelism = int(
+            trigger["metadata"]["annotations"]["rabbitmq.eventing.knative.dev/parallelism"]
         )
+        assert scale <= parallelism <= scale * template["spec"]["containerConcurrency"]
 
 
 def test_the_broker_answers_at_once_and_retries_with_patience():
@@ -157,10 +161,23 @@ def test_the_broker_answers_at_once_and_retries_with_patience():
         assert (delivery.retry, delivery.exponential, delivery.backoff_s) == (5, True, 2.0)
 
 
-def test_the_janitor_is_called_every_minute_without_the_broker():
+def test_the_janitor_is_called_without_the_broker_before_anything_is_missed():
     (ping,) = DEPLOYMENT.pings
+    (janitor,) = (service for service in DEPLOYMENT.services if service.name == "janitor")
+    ticks = [datetime(2026, 1, 1, tzinfo=UTC)]
+    while len(ticks) < 200:
+        ticks.append(Cron(ping.schedule).next(ticks[-1]))
+    longest_s = max((after - before).total_seconds() for before, after in pairwise(ticks))
 
-    assert (ping.schedule, ping.sink.kind, ping.sink.name) == ("* * * * *", "Service", "janitor")
+    assert (ping.sink.kind, ping.sink.name) == ("Service", "janitor")
+    assert longest_s < Sweep().absence_s
+    assert Sweep().budget_s + Sweep().every_s <= longest_s <= janitor.timeout_s
+
+
+def test_who_calls_a_janitor_that_goes_round_does_not_wait_for_him():
+    (janitor,) = (service for service in DEPLOYMENT.services if service.name == "janitor")
+
+    assert janitor.concurrency > 1
 
 
 def test_every_function_finds_the_broker_by_the_sink_binding():

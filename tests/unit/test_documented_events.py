@@ -18,6 +18,7 @@ INTERNAL = {
     EventType.BATCH_EXECUTED,
     EventType.WORK_AVAILABLE,
     EventType.WEBHOOK_DUE,
+    EventType.UPKEEP_DUE,
     EventType.PING,
 }
 

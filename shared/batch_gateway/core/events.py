@@ -38,6 +38,7 @@ class EventType(StrEnum):
     BATCH_CANCELLED = f"{_PREFIX}.batch.cancelled.v1"
     WORK_AVAILABLE = f"{_PREFIX}.work.available.v1"  # -> executor: opens an activation
     WEBHOOK_DUE = f"{_PREFIX}.webhook.due.v1"  # -> notifier: a delivery's time has come
+    UPKEEP_DUE = f"{_PREFIX}.upkeep.due.v1"  # -> janitor: there is work to look after
     PING = "dev.knative.sources.ping"  # -> janitor
 
 
@@ -82,6 +83,16 @@ def deliveries_due(random: bytes) -> Event:
         id=f"webhooks/{random[:12].hex()}",
         type=EventType.WEBHOOK_DUE,
         subject="webhooks",
+        data={},
+    )
+
+
+def upkeep_due(random: bytes) -> Event:
+    """There is work that somebody should look after."""
+    return Event(
+        id=f"upkeep/{random[:12].hex()}",
+        type=EventType.UPKEEP_DUE,
+        subject="upkeep",
         data={},
     )
 

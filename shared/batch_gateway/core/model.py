@@ -40,6 +40,7 @@ SOURCES: Mapping[BatchStatus, frozenset[BatchStatus]] = {
 }
 
 TERMINAL = frozenset({S.FAILED, S.COMPLETED, S.EXPIRED, S.CANCELLED})
+OPEN = (S.VALIDATING, S.IN_PROGRESS, S.FINALIZING, S.CANCELLING)
 
 
 class Ending(StrEnum):

@@ -19,8 +19,6 @@ from batch_gateway.local.resources import PingSource
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_S = 60.0
-
 
 class Ping:
     """Raises ValueError for a schedule or time zone that does not exist."""
@@ -63,7 +61,7 @@ class Ping:
             headers["Content-Type"] = source.content_type
         try:
             answer = await http.post(
-                self._sink.url, content=source.data, headers=headers, timeout=_TIMEOUT_S
+                self._sink.url, content=source.data, headers=headers, timeout=None
             )
         except httpx.HTTPError as error:
             logger.info("a tick of %s failed: %s", source.name, error)

@@ -6,34 +6,84 @@ raises: a caller's work is done when its transaction is.
 
 A wake-up carries no work and is never stored: it is sent only when the register of activations
 has room for one more, and a lost one is made up for by the janitor.
+
+The janitor himself rests while there is nothing to look after, so whoever makes work calls him, and
+looks again later whether that was heard (``services.upkeep.courier``).
 """
 
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 
-from batch_gateway.core.errors import BatchGatewayError, Permanent
-from batch_gateway.core.events import Event, wake_up
+from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary
+from batch_gateway.core.events import Event, EventType, upkeep_due, wake_up
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.metadata import Outbox
-from batch_gateway.ports.scratch import Activations
+from batch_gateway.ports.scratch import Activations, Scratch
 
 logger = logging.getLogger(__name__)
 
 #: How long a wake-up counts as pending: about a function's start and a broker's first retry.
 PENDING = timedelta(seconds=10)
+#: How long one call for the janitor speaks for all who would call him.
+_CALLED = timedelta(seconds=15)
+
+#: Facts that somebody must act upon.
+_OPEN = frozenset(
+    {
+        EventType.BATCH_CREATED,
+        EventType.BATCH_IN_PROGRESS,
+        EventType.BATCH_CANCELLING,
+        EventType.BATCH_EXPIRING,
+        EventType.BATCH_EXECUTED,
+    }
+)
+
+
+class Caller:
+    """Calls the janitor."""
+
+    def __init__(self, scratch: Scratch, sink: EventSink) -> None:
+        self._scratch = scratch
+        self._sink = sink
+
+    async def call(self, *, at_once: bool = False) -> None:
+        """Have him come, unless he was called just now; one who is there stays. Never raises.
+
+        ``at_once``: even if he was.
+        """
+        try:
+            if not await self._scratch.once("upkeep", _CALLED) and not at_once:
+                return
+        except Temporary as error:
+            logger.info("Perhaps called twice: %s", error, extra={"action": "call"})
+        try:
+            await self._sink.send(upkeep_due(secrets.token_bytes(12)))
+        except BatchGatewayError as error:
+            logger.warning("The janitor is not called: %s", error, extra={"action": "call"})
 
 
 class Announcer:
     """Sends facts that are in the outbox."""
 
-    def __init__(self, outbox: Outbox, sink: EventSink) -> None:
+    def __init__(self, outbox: Outbox, sink: EventSink, caller: Caller) -> None:
         self._outbox = outbox
         self._sink = sink
+        self._caller = caller
+        self.spoke = asyncio.Event()
+        """Set whenever something was announced that somebody must act upon."""
 
     async def announce(self, *events: Event) -> None:
         """Send each event and forget it in the outbox when the broker has it. Never raises."""
+        if not any(event.type in _OPEN for event in events):
+            await self._tell(events)
+            return
+        self.spoke.set()
+        await asyncio.gather(self._tell(events), self._caller.call())
+
+    async def _tell(self, events: Sequence[Event]) -> None:
         sent = await asyncio.gather(*(self._send(event) for event in events))
         ids = [event.id for event, done in zip(events, sent, strict=True) if done]
         if not ids:

@@ -23,7 +23,7 @@ class Webhooks(Group):
     """How long a receiver may take to acknowledge."""
     backoff_s: Seconds = 10
     """Pause before the second attempt of a delivery; doubles from there. The janitor looks each
-    minute, so short pauses may take longer."""
+    minute while one is due soon, so short pauses may take longer."""
     backoff_max_s: Seconds = 4 * 3600
     """Longest pause."""
     give_up_s: Seconds = 72 * 3600

@@ -54,6 +54,13 @@ class Execution(Group):
 
 
 class Sweep(Group):
+    every_s: Seconds = 60.0
+    """How often the janitor sweeps while there is work to look after."""
+    budget_s: Seconds = 540.0
+    """After this the janitor leaves his rounds to a successor. Below the platform's 600 s."""
+    absence_s: Seconds = 660.0
+    """How long nobody may come when nothing is due, so what becomes due within it is waited for: a
+    little more than the period of the janitor's PingSource."""
     interval_s: Seconds = 3.0
     """The janitor's ticks cannot be signed, so more of them than one in this time do nothing."""
     unsent_s: Seconds = 10.0

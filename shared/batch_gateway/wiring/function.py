@@ -10,6 +10,7 @@ from batch_gateway import log
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId
+from batch_gateway.services.groups import tasks
 from batch_gateway.settings import Settings
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
@@ -42,7 +43,9 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
         settings = Settings()
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
-        async with open_runtime(settings) as runtime, AsyncExitStack() as stack:
+        async with open_runtime(settings) as runtime, tasks() as group, AsyncExitStack() as stack:
+            courier = group.create_task(runtime.courier.run())
+            stack.callback(courier.cancel)
             app = runtime.ready.gate(build(runtime, stack))
             yield with_metrics(app, metrics_page(name, runtime))
 

@@ -1,17 +1,21 @@
 """Puts the janitor together."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from batch_gateway.web.stopping import stopping
 from batch_gateway.wiring.function import Function, Handler, event_function
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
+    from batch_gateway.services.upkeep.rounds import Rounds
     from batch_gateway.services.upkeep.sweep import Janitor
 
 
 def make_janitor(runtime: Runtime) -> "Janitor":
+    from batch_gateway.services.upkeep.backlog import Backlog
     from batch_gateway.services.upkeep.sweep import Janitor, Kept
 
     settings = runtime.settings
@@ -24,7 +28,7 @@ def make_janitor(runtime: Runtime) -> "Janitor":
         waker=runtime.waker,
         endings=runtime.endings,
         clock=runtime.clock,
-        routes=runtime.routes,
+        backlog=Backlog(runtime.scratch, runtime.routes, runtime.clock),
         lease_ttl=timedelta(seconds=settings.execution.lease_ttl_s),
         kept=Kept(
             deliveries=timedelta(seconds=settings.webhooks.keep_s),
@@ -35,9 +39,31 @@ def make_janitor(runtime: Runtime) -> "Janitor":
     )
 
 
+def make_rounds(runtime: Runtime, *, stopping: asyncio.Event) -> "Rounds":
+    from batch_gateway.services.upkeep.attention import Attention
+    from batch_gateway.services.upkeep.backlog import Backlog
+    from batch_gateway.services.upkeep.rounds import Rounds
+
+    rules = runtime.settings.sweep
+    return Rounds(
+        janitor=make_janitor(runtime),
+        attention=Attention(
+            metadata=runtime.metadata,
+            followers=runtime.followers,
+            backlog=Backlog(runtime.scratch, runtime.routes, runtime.clock),
+            routes=runtime.routes,
+            clock=runtime.clock,
+            absence=timedelta(seconds=rules.absence_s),
+        ),
+        caller=runtime.caller,
+        stopping=stopping,
+        rules=rules,
+    )
+
+
 def janitor_function() -> Function:
     def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
-        janitor = make_janitor(runtime)
-        return lambda _event: janitor.sweep()
+        rounds = make_rounds(runtime, stopping=stopping())
+        return lambda _event: rounds.make()
 
     return event_function("janitor", use_case)

@@ -11,11 +11,12 @@ from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.announce import Announcer, Caller, Waker
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.upkeep.courier import Courier
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Settings
 from batch_gateway.web.readiness import Readiness
@@ -49,14 +50,18 @@ class Runtime:
         self.scratch = scratch
         self.sink = sink
         self.clock: Clock = clock or SystemClock()
-        self.announcer = Announcer(metadata.outbox, sink)
-        self.waker = Waker(scratch.activations, sink, execution.max_activations)
-        self.notices = Notices(
-            metadata.webhooks,
-            sink,
+        self.caller = Caller(scratch, sink)
+        self.announcer = Announcer(metadata.outbox, sink, self.caller)
+        self.courier = Courier(
+            metadata,
+            self.announcer,
+            self.caller,
             self.clock,
-            Followers(metadata.batches, self.announcer, self.clock),
+            patience=timedelta(seconds=settings.sweep.unsent_s),
         )
+        self.waker = Waker(scratch.activations, sink, execution.max_activations)
+        self.followers = Followers(metadata.batches, self.announcer, self.clock)
+        self.notices = Notices(metadata.webhooks, sink, self.clock, self.followers)
         self.endings = Endings(
             metadata=metadata,
             files=files,

@@ -51,6 +51,10 @@ async def planned(world: World, count: int, model: str = "m"):
     return batch
 
 
+async def unsent(world: World):
+    return await world.metadata.outbox.unsent(before=world.clock.now(), limit=10)
+
+
 async def test_nobody_stays_awake_for_work_that_the_calendar_forbids(route, start_endpoint):
     endpoint = await start_endpoint()
     world = route(f"endpoints: {{a: {by_day(endpoint.url, 0)}}}\nmodels: {{m: a}}")
@@ -70,6 +74,24 @@ async def test_nobody_stays_awake_for_work_that_the_calendar_forbids(route, star
     assert EventType.WORK_AVAILABLE in world.sink.types()
     await world.work()
     assert (await world.reload(batch)).counts.completed == 5
+
+
+async def test_the_janitor_rests_until_the_calendar_is_about_to_open(route, start_endpoint):
+    endpoint = await start_endpoint()
+    world = route(f"endpoints: {{a: {by_day(endpoint.url, 0)}}}\nmodels: {{m: a}}")
+    set_clock(world, 12)
+    await planned(world, 5)
+    await world.metadata.outbox.sent([row.event.id for row in await unsent(world)])
+
+    async with asyncio.timeout(5):
+        await world.rounds(every_s=60).make()
+
+    world.clock.ahead += timedelta(hours=5, minutes=55)
+    rounds = asyncio.create_task(world.rounds(every_s=60).make())
+    await asyncio.sleep(0.2)
+    assert not rounds.done()
+    world.stopping.set()
+    await rounds
 
 
 async def test_other_models_go_on_while_one_must_wait(route, start_endpoint):

@@ -26,7 +26,7 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
-from batch_gateway.services.routing import Routes
+from batch_gateway.services.upkeep.backlog import Backlog
 from batch_gateway.services.upkeep.orphans import delete_orphans
 from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
 from batch_gateway.services.webhooks.notices import Notices
@@ -62,7 +62,7 @@ class Janitor:
         waker: Waker,
         endings: Endings,
         clock: Clock,
-        routes: Routes,
+        backlog: Backlog,
         lease_ttl: timedelta,
         kept: Kept,
         rules: Sweep,
@@ -76,7 +76,7 @@ class Janitor:
         self._waker = waker
         self._endings = endings
         self._clock = clock
-        self._routes = routes
+        self._backlog = backlog
         self._ttl = lease_ttl
         self._kept = kept
         self._rules = rules
@@ -200,23 +200,8 @@ class Janitor:
 
     async def _wake(self) -> None:
         """Backlog without an activation, as far as calendars allow any of it now."""
-        depth = await self._scratch.queue.depth()
-        running, _ = await self._scratch.activations.count()
-        if running or not (depth.ready or depth.leased):
-            return
-        if depth.leased or await self._open():
+        if not await self._backlog.attended() and await self._backlog.workable():
             await self._waker.wake()
-
-    async def _open(self) -> bool:
-        """Whether a ready shard may be worked on now."""
-        shut = self._routes.table.shut(self._clock.now())
-        if not shut:
-            return True
-        ticket = await self._scratch.queue.propose(models=shut.only, avoid=shut.names)
-        if ticket is None:
-            return False
-        await self._scratch.queue.release(ticket, refund=1.0)
-        return True
 
     async def _deliver_webhooks(self) -> None:
         await self._notices.wake_if_due()

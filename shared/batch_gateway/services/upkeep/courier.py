@@ -1,0 +1,60 @@
+"""Courier: looks again whether what this process has announced was heard.
+
+The janitor sends what the broker did not take, and announces again what was not heard. But a broker
+that loses an event may lose the call for the janitor too, and then nobody would come before the
+next tick of his timer. So whoever has announced something looks again a few times, as long as his
+process lives anyway: sends what is still in the outbox, and calls the janitor once more while there
+is work. It is all a hint; nothing depends on it but time.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from batch_gateway.core.errors import BatchGatewayError
+from batch_gateway.core.model import OPEN
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.services.announce import Announcer, Caller
+
+logger = logging.getLogger(__name__)
+
+_LIMIT = 100
+_ROUNDS = 4
+
+
+class Courier:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        announcer: Announcer,
+        caller: Caller,
+        clock: Clock,
+        *,
+        patience: timedelta,
+    ) -> None:
+        """``patience``: what is in the outbox for longer was not taken by the broker."""
+        self._metadata = metadata
+        self._announcer = announcer
+        self._caller = caller
+        self._clock = clock
+        self._patience = patience
+
+    async def run(self) -> None:
+        """Look after what is announced, until cancelled. Never raises."""
+        while True:
+            await self._announcer.spoke.wait()
+            self._announcer.spoke.clear()
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(self._patience.total_seconds())
+                try:
+                    await self._look()
+                except BatchGatewayError as error:
+                    logger.info("Not looked after: %s", error, extra={"action": "courier"})
+
+    async def _look(self) -> None:
+        now = self._clock.now()
+        unsent = await self._metadata.outbox.unsent(before=now - self._patience, limit=_LIMIT)
+        await self._announcer.announce(*(row.event for row in unsent))
+        if await self._metadata.batches.unfinished(OPEN, before=now - self._patience, limit=1):
+            await self._caller.call()

@@ -1,0 +1,167 @@
+"""The janitor goes round while there is work to look after, and rests when there is none."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from fixtures.world import chat_lines
+
+from batch_gateway.core.events import EventType
+from batch_gateway.core.ids import ActivationId
+from batch_gateway.core.lifecycle import told
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.settings import Sweep
+
+pytestmark = pytest.mark.redis
+
+DAY = timedelta(days=1)
+
+
+def _created(batch):
+    return told(EventType.BATCH_CREATED, batch)
+
+
+async def going(world, **rules):
+    """The rounds as a task that has swept at least once."""
+    task = asyncio.create_task(world.rounds(**rules).make())
+    await asyncio.sleep(0.1)
+    return task
+
+
+async def planned(world, **options):
+    batch = await world.submit(chat_lines(2), **options)
+    await world.planner.plan(batch.id)
+    await world.metadata.outbox.sent([_created(batch).id])
+    world.sink.take()
+    return batch
+
+
+async def test_without_work_one_sweep_is_all(world):
+    async with asyncio.timeout(5):
+        await world.rounds(every_s=60).make()
+
+    assert world.sink.types() == []
+
+
+async def test_it_goes_round_until_the_batch_has_ended(world):
+    batch = await planned(world)
+    rounds = await going(world)
+    assert not rounds.done()
+
+    await world.work()
+    await world.assembler.assemble(batch.id)
+
+    async with asyncio.timeout(5):
+        await rounds
+    assert (await world.reload(batch)).status is BatchStatus.COMPLETED
+
+
+async def test_a_second_call_is_answered_at_once(world):
+    await planned(world)
+    rounds = world.rounds(every_s=60)
+    first = asyncio.create_task(rounds.make())
+    await asyncio.sleep(0.1)
+
+    async with asyncio.timeout(5):
+        await rounds.make()
+
+    assert not first.done()
+    world.stopping.set()
+    await first
+
+
+@pytest.mark.parametrize("why", ["time", "signal"])
+async def test_who_must_stop_calls_a_successor(world, why):
+    await planned(world)
+    before = world.sink.calls
+    rounds = await going(world, every_s=0.05, budget_s=0.2 if why == "time" else 60)
+
+    if why == "signal":
+        world.stopping.set()
+
+    async with asyncio.timeout(5):
+        await rounds
+    assert world.sink.calls == before + 1
+
+
+async def test_an_event_that_the_broker_does_not_take_keeps_it(world):
+    await world.metadata.outbox.add([_created(await planned(world))], world.clock.now())
+    world.sink.away = True
+    rounds = await going(world)
+    assert not rounds.done()
+    world.stopping.set()
+    await rounds
+
+
+async def test_a_batch_that_is_paused_does_not_keep_it(world):
+    batch = await planned(world)
+    await world.metadata.batches.pause(batch.tenant, batch.id, True)
+    await world.scratch.queue.withdraw(batch.id)
+
+    async with asyncio.timeout(5):
+        await world.rounds(every_s=60).make()
+
+
+async def test_a_paused_batch_whose_deadline_is_near_keeps_it(world):
+    batch = await planned(world, window=timedelta(minutes=5))
+    await world.metadata.batches.pause(batch.tenant, batch.id, True)
+    await world.scratch.queue.withdraw(batch.id)
+
+    rounds = await going(world)
+
+    assert not rounds.done()
+    world.stopping.set()
+    await rounds
+
+
+async def test_a_batch_that_waits_for_another_does_not_keep_it(world):
+    first = await planned(world)
+    await world.metadata.batches.pause(first.tenant, first.id, True)
+    await world.scratch.queue.withdraw(first.id)
+    after = {"batch_id": first.id, "template": {"messages": "{{response.body.choices}}"}}
+    follower = await world.submit(b"", after=after)
+    await world.metadata.outbox.sent([_created(follower).id])
+
+    async with asyncio.timeout(5):
+        await world.rounds(every_s=60).make()
+
+
+async def test_a_deadline_far_away_and_an_executor_at_work_keep_it(world):
+    batch = await planned(world)
+    await world.scratch.queue.withdraw(batch.id)
+    await world.metadata.batches.pause(batch.tenant, batch.id, True)
+    me = ActivationId("somebody")
+    await world.scratch.activations.enter(me, maximum=8, ttl=timedelta(minutes=1))
+
+    rounds = await going(world)
+
+    assert not rounds.done()
+    world.stopping.set()
+    await rounds
+
+
+async def test_the_janitor_is_called_when_something_must_be_done(world):
+    batch = await world.submit(chat_lines(1))
+
+    await world.announcer.announce(_created(batch))
+    await world.announcer.announce(_created(batch))
+
+    assert world.sink.calls == 1
+
+
+async def test_what_the_broker_did_not_take_is_sent_again_by_who_announced_it(world):
+    batch = await world.submit(chat_lines(1))
+    world.sweep = Sweep(unsent_s=0.02)
+    runtime = world.runtime
+    running = asyncio.create_task(runtime.courier.run())
+    world.sink.away = True
+    await runtime.announcer.announce(_created(batch))
+    await asyncio.sleep(0.05)
+
+    world.sink.away = False
+
+    async with asyncio.timeout(5):
+        while EventType.BATCH_CREATED not in world.sink.types():
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert await world.metadata.outbox.unsent(before=world.clock.now(), limit=1) == []
