@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fixtures import extensions
+from fixtures import extensions, tenants
 from fixtures.gateway import CHAT, chat_lines, custom_ids, encoded, read_results
 from fixtures.redis import redis62_server, valkey_server
 from openai.types import Batch
@@ -63,24 +63,32 @@ async def assert_the_rest_is_done(gateway, cancelled, before):
 
 @pytest.mark.postgres
 @pytest.mark.s3
-async def test_postgresql_s3_and_redis_62(start_gateway, postgres_url, s3_server, tmp_path):
+async def test_postgresql_s3_and_redis_62(
+    start_gateway, start_receiver, postgres_url, s3_server, tmp_path
+):
     with redis62_server(tmp_path / "redis") as redis_url:
         gateway = await start_gateway(
             settings={
                 "metadata": {"url": postgres_url, "migrate": True},
                 "scratch": {"url": redis_url},
                 "files": s3_server.settings,
+                **tenants.SETTINGS,
             }
         )
+        await tenants.work(gateway, start_receiver)
 
+        gateway.client = tenants.client_of(gateway, "carol")
         await assert_the_job_is_done(gateway)
         await extensions.work(gateway)
 
 
-async def test_metadata_on_valkey(start_gateway, tmp_path):
+async def test_metadata_on_valkey(start_gateway, start_receiver, tmp_path):
     with valkey_server(tmp_path / "metadata", appendonly=True) as url:
-        gateway = await start_gateway(settings={"metadata": {"url": url}})
+        settings = {"metadata": {"url": url}, **tenants.SETTINGS}
+        gateway = await start_gateway(settings=settings)
+        await tenants.work(gateway, start_receiver)
 
+        gateway.client = tenants.client_of(gateway, "carol")
         await assert_the_job_is_done(gateway)
         await extensions.work(gateway)
 
