@@ -1,9 +1,10 @@
 """Faults on purpose, in the middle of a batch: nothing is lost, nothing is double."""
 
 import asyncio
+import shutil
 
 import pytest
-from fixtures.gateway import chat_lines, custom_ids
+from fixtures.gateway import BRISK, chat_lines, custom_ids
 
 from batch_gateway.local.platform import Faults
 
@@ -60,6 +61,28 @@ async def test_a_function_is_killed_as_soon_as_it_starts(start_gateway, service)
     gateway.platform.kill(service)
 
     await assert_complete(gateway, batch)
+
+
+async def test_an_assembler_killed_in_mid_assembly_is_followed_by_one_that_goes_on(
+    start_gateway, tmp_path
+):
+    lines, shard, data = 200, 4, tmp_path / "data"
+    execution = BRISK["execution"] | {"assembly_run_bytes": 1}  # a run every four shards
+    settings = {"planning": {"shard_lines": shard}, "execution": execution}
+    gateway = await start_gateway(speed_up=10, data=data, settings=settings)
+    batch = await gateway.submit(chat_lines(lines))
+
+    async with asyncio.timeout(60):
+        while not (kept := [*data.glob(f"files/work/{batch.id}/runs/none/*")]):
+            await asyncio.sleep(0.001)
+    gateway.platform.kill("assembler")
+    gathered = max(int(run.name.split("-")[1]) for run in kept)
+    for parts in data.glob(f"files/work/{batch.id}/*/*/parts"):
+        if int(parts.parent.name) < gathered:
+            shutil.rmtree(parts)
+
+    assert 4 <= gathered < lines // shard
+    await assert_complete(gateway, batch, lines)
 
 
 async def test_the_api_is_killed_and_answers_again(start_gateway):

@@ -5,16 +5,19 @@
     uploads/UPLOAD/PART                               parts of an upload that is not complete
     work/BATCH/ATTEMPT/SHARD/lines.jsonl              request lines of one shard
     work/BATCH/ATTEMPT/SHARD/parts/EPOCH-TOKEN/SEQ-LINES-SHA.jsonl   result lines of that shard
+    work/BATCH/runs/ENDING/FIRST-END-LINES-NOTRUN-ORDER-SHA          results of several shards
 
 ATTEMPT is new for each planning, EPOCH and TOKEN for each lease, so nothing is ever overwritten
 and a late writer can only make objects that nobody reads. A part's key holds the number of its
-lines and the beginning of its sha256: the key alone is enough to verify it.
+lines and the beginning of its sha256: the key alone is enough to verify it. A run's key says in the
+same way what is in it; two assemblers that make the same run write the same bytes.
 """
 
 import hashlib
+from dataclasses import dataclass
 
 from batch_gateway.core.ids import BatchId, FileId, PartId, UploadId
-from batch_gateway.core.model import LeaseRef, Part, Shard
+from batch_gateway.core.model import Ending, LeaseRef, Part, Shard
 
 FILES, ORDERS, UPLOADS, WORK = "files/", "orders/", "uploads/", "work/"
 
@@ -87,6 +90,44 @@ def verifies(part: Part, content: bytes) -> bool:
         hashlib.sha256(content).hexdigest()[:_DIGEST] == digest
         and content.count(b"\n") == part.lines
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The results of consecutive shards, sorted by line number, as an assembler keeps them."""
+
+    first: int  # index of its first shard
+    end: int  # index after that of its last shard
+    lines: int
+    not_run: int  # of those lines, the ones that were never run
+    order: int  # bytes in front of the lines: their completion order
+
+
+def runs_prefix(batch: BatchId, ending: Ending | None) -> str:
+    """Under which runs are: each ending has its own, because lines that were not run say why."""
+    return f"{work_prefix(batch)}runs/{ending or 'none'}/"
+
+
+def run_key(batch: BatchId, ending: Ending | None, run: Run, content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()[:_DIGEST]
+    return (
+        f"{runs_prefix(batch, ending)}"
+        f"{run.first:06d}-{run.end:06d}-{run.lines}-{run.not_run}-{run.order}-{digest}"
+    )
+
+
+def run_of_key(key: str) -> Run | None:
+    """The run that ``key`` names; None when it does not name one."""
+    *numbers, _ = key.rpartition("/")[2].split("-")
+    if len(numbers) != 5 or not all(number.isdecimal() for number in numbers):
+        return None
+    first, end, lines, not_run, order = map(int, numbers)
+    return Run(first=first, end=end, lines=lines, not_run=not_run, order=order)
+
+
+def is_run(key: str, content: bytes) -> bool:
+    """Whether ``content`` is what the run's key says."""
+    return hashlib.sha256(content).hexdigest()[:_DIGEST] == key.rpartition("-")[2]
 
 
 def lease_ref(shard: Shard) -> LeaseRef:

@@ -9,7 +9,7 @@ already there is no error and changes nothing. An event's age counts from the ``
 that wrote it (``create``: from the batch's creation).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -77,6 +77,18 @@ class Accounts(Protocol):
     """
 
     async def get(self, tenant: TenantId) -> Account: ...
+
+    def tenants(self) -> AsyncIterator[TenantId]:
+        """All that have an account, in no order; those that get one meanwhile may be missing."""
+        ...
+
+    async def recount(self, tenant: TenantId) -> bool:
+        """Count anew what a tenant has; whether the account was wrong and is right now.
+
+        It goes wrong only while two releases of this software that count differently are at work.
+        False also when too much happened meanwhile to tell: try again some other time.
+        """
+        ...
 
 
 class FileRows(Protocol):

@@ -20,12 +20,20 @@ class UploadRows(Protocol):
         ...
 
     async def add_part(
-        self, tenant: TenantId, part: UploadPart, *, now: datetime, max_bytes: int, max_parts: int
+        self,
+        tenant: TenantId,
+        part: UploadPart,
+        *,
+        now: datetime,
+        max_bytes: int,
+        max_parts: int,
+        quotas: Quotas = NO_QUOTAS,
     ) -> bool:
         """Record a part of a pending upload that has not expired at ``now``.
 
         False when the upload does not take it (look again), or when all its parts together would
-        be more than ``max_bytes`` or ``max_parts``.
+        be more than ``max_bytes`` or ``max_parts``. Parts count as stored bytes as long as their
+        upload is pending and not forgotten. Raises OverQuota.
         """
         ...
 

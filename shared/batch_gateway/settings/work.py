@@ -51,6 +51,9 @@ class Execution(Group):
     """How long executors may take to give up the shards of a cancelled or expired batch."""
     assembly_ttl_s: Seconds = 15
     """How long an assembly stays with an assembler that has gone silent."""
+    assembly_run_bytes: Positive = 16 * 1024 * 1024
+    """About how much of a batch's results, in bytes, an assembler's crash makes its successor read
+    again from small objects; held in memory."""
 
 
 class Sweep(Group):
@@ -71,3 +74,6 @@ class Sweep(Group):
     leftovers_s: Seconds = 86400.0
     """Unfinished writes that are older have no writer any more, and blobs that no row names no
     owner."""
+    recount_s: Seconds = 86400.0
+    """How often what each tenant has is counted anew, which heals what two releases that were at
+    work at once have counted differently."""

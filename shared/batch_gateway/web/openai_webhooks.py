@@ -68,7 +68,6 @@ class WebhookEndpointObject(BaseModel):
     url: str
     event_types: list[str]
     signing_secret_hint: str | None
-    disabled_at: int | None  # an extension: since when it hears no more; an update ends that
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:
@@ -81,6 +80,14 @@ class WebhookEndpointWithSecret(WebhookEndpointObject):
     @classmethod
     def with_secret(cls, endpoint: Endpoint, secret: str) -> Self:
         return cls(**_fields(endpoint), signing_secret=secret)
+
+
+class ExtendedWebhookEndpointObject(WebhookEndpointObject):
+    disabled_at: int | None  # since when it hears no more; an update ends that
+
+
+class ExtendedWebhookEndpointWithSecret(WebhookEndpointWithSecret):
+    disabled_at: int | None
 
 
 class WebhookEndpointDeleted(BaseModel):
@@ -142,6 +149,9 @@ class _Page(BaseModel):
 
 WebhookEndpointList = create_model(
     "WebhookEndpointList", __base__=_Page, data=(list[WebhookEndpointObject], ...)
+)
+ExtendedWebhookEndpointList = create_model(
+    "ExtendedWebhookEndpointList", __base__=_Page, data=(list[ExtendedWebhookEndpointObject], ...)
 )
 WebhookDeliveryList = create_model(
     "WebhookDeliveryList", __base__=_Page, data=(list[WebhookDeliveryObject], ...)

@@ -27,6 +27,7 @@ def make_assembler(runtime: Runtime) -> "Assembler":
         lease_ttl=timedelta(seconds=settings.execution.assembly_ttl_s),
         default_expiry=timedelta(seconds=expiry) if expiry else None,
         longest_line=settings.planning.max_line_bytes,
+        run_bytes=settings.execution.assembly_run_bytes,
     )
 
 

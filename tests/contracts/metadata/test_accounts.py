@@ -1,6 +1,7 @@
 """What each tenant has: kept by every change, and never beyond its quotas."""
 
 import asyncio
+from dataclasses import asdict
 
 import pytest
 from fixtures.metadata import (
@@ -15,11 +16,13 @@ from fixtures.metadata import (
     planned,
 )
 
+from batch_gateway.adapters.sql.accounts import book
+from batch_gateway.adapters.sql.store import SqlMetadata
 from batch_gateway.core.errors import Conflict, OverQuota
-from batch_gateway.core.ids import FileId, UploadId
+from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
 from batch_gateway.core.model import BatchStatus, Counts
 from batch_gateway.core.quotas import Account, Quotas
-from batch_gateway.core.uploads import Upload, UploadStatus
+from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 
 
 def an_upload() -> Upload:
@@ -55,19 +58,131 @@ async def test_files_count_until_they_are_deleted(metadata):
     assert await metadata.accounts.get(BOB) == Account(files=1, stored_bytes=1)
 
 
-async def test_an_upload_counts_when_it_has_become_a_file(metadata):
+async def add_part(metadata, upload, size, **quotas) -> bool:
+    part = UploadPart(id=PartId(f"part_{size}"), upload=upload.id, size=size, created_at=T0)
+    return await metadata.uploads.add_part(
+        ALICE, part, now=T0, max_bytes=100, max_parts=9, quotas=Quotas(**quotas)
+    )
+
+
+async def test_an_upload_counts_by_its_parts_and_then_as_a_file(metadata):
     upload = an_upload()
     await metadata.uploads.create(upload)
-    small = Quotas(stored_bytes=4)
+    assert await add_part(metadata, upload, 3)
+    assert await add_part(metadata, upload, 4)
+    begun = await metadata.accounts.get(ALICE)
 
-    with pytest.raises(OverQuota):
-        await metadata.uploads.complete(ALICE, upload.id, a_file(size=5), receipt="r", quotas=small)
-    before = await metadata.accounts.get(ALICE)
-    pending = await metadata.uploads.get(ALICE, upload.id)
-    await metadata.uploads.complete(ALICE, upload.id, a_file(size=5), receipt="r")
+    quotas = Quotas(files=1, stored_bytes=6)  # its parts are more, but a file is less than those
+    file = a_file(size=5)
+    completed = await metadata.uploads.complete(ALICE, upload.id, file, receipt="r", quotas=quotas)
+    await metadata.uploads.forget(upload.id)
 
-    assert (before, pending) == (Account(), upload)
+    assert begun == Account(stored_bytes=7)
+    assert completed is not None
     assert await metadata.accounts.get(ALICE) == Account(files=1, stored_bytes=5)
+
+
+async def test_a_part_or_file_beyond_a_quota_changes_nothing(metadata):
+    upload = an_upload()
+    await metadata.uploads.create(upload)
+    await add_part(metadata, upload, 3, stored_bytes=6)
+
+    with pytest.raises(OverQuota) as part:
+        await add_part(metadata, upload, 4, stored_bytes=6)
+    with pytest.raises(OverQuota) as file:
+        await metadata.uploads.complete(
+            ALICE, upload.id, a_file(size=7), receipt="r", quotas=Quotas(stored_bytes=6)
+        )
+
+    assert (part.value.name, file.value.name) == ("stored_bytes", "stored_bytes")
+    assert await metadata.accounts.get(ALICE) == Account(stored_bytes=3)
+    assert await metadata.uploads.get(ALICE, upload.id) == upload
+    assert len(await metadata.uploads.parts(ALICE, upload.id)) == 1
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_parts_that_go_give_their_room_back_once(metadata, cancelled):
+    upload = an_upload()
+    await metadata.uploads.create(upload)
+    await add_part(metadata, upload, 3)
+
+    if cancelled:
+        assert await metadata.uploads.cancel(ALICE, upload.id, now=T0) is not None
+        assert await metadata.uploads.cancel(ALICE, upload.id, now=T0) is None
+    await metadata.uploads.forget(upload.id)
+    await metadata.uploads.forget(upload.id)
+
+    assert await metadata.accounts.get(ALICE) == Account()
+
+
+async def book_wrongly(metadata, tenant, wrong: Account) -> None:
+    """Change an account as a release that counts otherwise would."""
+    if isinstance(metadata, SqlMetadata):
+        async with metadata._database.writing() as connection:
+            await book(connection, tenant, wrong)
+    else:
+        for name, amount in asdict(wrong).items():
+            await metadata._redis.hincrby(metadata._keys.account(tenant), name, amount)
+
+
+async def test_an_account_that_went_wrong_is_counted_anew(metadata):
+    await metadata.files.add(a_file(size=3_000_000_000))
+    await metadata.files.add(a_file(size=7))
+    await metadata.files.add(a_file(tenant=BOB, size=1))
+    await metadata.uploads.create(an_upload())
+    await add_part(metadata, an_upload(), 3)
+    await planned(metadata, shards=2)
+    await finalizing(metadata)
+    await metadata.batches.create(a_batch(tenant=BOB), [])
+    ended = a_batch()
+    await metadata.batches.create(ended, [])
+    await metadata.batches.fail(ended.id, [], now=T0, events=[])
+    right = await metadata.accounts.get(ALICE)
+    assert right == Account(files=2, stored_bytes=3_000_000_010, open_batches=2, queued_requests=30)
+
+    assert not await metadata.accounts.recount(ALICE)
+    await book_wrongly(
+        metadata, ALICE, Account(files=-5, stored_bytes=2**40, open_batches=1, queued_requests=9)
+    )
+
+    assert await metadata.accounts.recount(ALICE)
+    assert await metadata.accounts.get(ALICE) == right
+    assert await metadata.accounts.get(BOB) == Account(files=1, stored_bytes=1, open_batches=1)
+    assert not await metadata.accounts.recount(TenantId("nobody"))
+
+
+async def test_every_tenant_that_has_something_has_an_account(metadata):
+    names = [TenantId(name) for name in ("alice", "a:b*c[d]", "7:ünï")]
+    for name in names:
+        await metadata.files.add(a_file(tenant=name))
+
+    assert {tenant async for tenant in metadata.accounts.tenants()} == set(names)
+
+
+async def test_counting_anew_while_things_change_never_makes_an_account_wrong(open_metadata):
+    stores = [await open_metadata() for _ in range(3)]
+
+    async def busy(store):
+        for _ in range(15):
+            file = a_file(size=2)
+            await store.files.add(file)
+            batch = a_batch()
+            await store.batches.create(batch, [])
+            await store.files.delete(ALICE, file.id)
+            await store.files.add(a_file(size=3))
+            await store.batches.fail(batch.id, [], now=T0, events=[])
+
+    async def recounting():
+        while True:
+            assert not await stores[2].accounts.recount(ALICE)
+
+    watching = asyncio.create_task(recounting())
+    await asyncio.gather(busy(stores[0]), busy(stores[1]))
+    watching.cancel()
+    await asyncio.wait([watching])
+
+    assert watching.cancelled()
+    assert await stores[0].accounts.get(ALICE) == Account(files=30, stored_bytes=90)
 
 
 async def test_a_batch_counts_until_it_has_ended_and_its_files_from_then_on(metadata):

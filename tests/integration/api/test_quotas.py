@@ -79,6 +79,25 @@ async def test_who_has_too_many_bytes_is_told_the_limit_and_leaves_nothing_behin
     assert len([name for name in blobs if "/files/" in name]) == 2
 
 
+async def test_parts_that_nobody_completes_take_room_until_they_are_given_up(serve_api):
+    with serve_api(quota=quota(stored_bytes=100)) as server:
+        async with openai_client(server, ALICE) as alice, openai_client(server, BOB) as bob:
+            begun, other = await begin_upload(alice, 60), await begin_upload(alice, 60)
+            await alice.uploads.parts.create(begun.id, data=b"x" * 60)
+            with pytest.raises(sdk.BadRequestError, match="limited to 100 bytes of files"):
+                await alice.uploads.parts.create(other.id, data=b"x" * 60)
+            with pytest.raises(sdk.BadRequestError, match="limited to 100 bytes of files"):
+                await upload(alice)
+            await upload(bob)
+            blobs = server.blobs()
+            await alice.uploads.cancel(begun.id)
+            part = await alice.uploads.parts.create(other.id, data=b"x" * 60)
+            done = await alice.uploads.complete(other.id, part_ids=[part.id])
+
+    assert len([name for name in blobs if "/uploads/" in name]) == 1
+    assert done.file.bytes == 60
+
+
 async def test_uploads_that_become_files_too_late_are_refused(serve_api):
     with serve_api(quota=quota(files=1)) as server:
         async with openai_client(server, ALICE) as alice:

@@ -1,17 +1,19 @@
 """The assembler on real stores."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.adapters.local_files import LocalFiles
-from batch_gateway.core.errors import Busy, Corrupt, Unavailable
+from batch_gateway.core.errors import Busy, Corrupt, NotFound, Unavailable
 from batch_gateway.core.events import EventType
-from batch_gateway.core.layout import file_key
+from batch_gateway.core.layout import file_key, run_of_key
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Planning
+from batch_gateway.services.results.stream import ResultService
+from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
 
@@ -193,3 +195,118 @@ async def test_result_files_expire_as_the_batch_asked(world):
     file = await world.metadata.files.get(ended.tenant, ended.output_file_id)
     assert file.expires_at - file.created_at == timedelta(hours=2)
     assert file.purpose == "batch_output"
+
+
+async def half_assembled(world, batch):
+    """Let an assembly fail behind all but the last shards, and take what it has read away.
+
+    Returns how many shards it has gathered for whoever comes next.
+    """
+    shards = [shard async for shard in world.metadata.shards.of_batch(batch.id)]
+    assert len(shards) == 12
+    last = shards[-1].parts[0].key
+    content = b"".join([chunk async for chunk in world.files.read(last)])
+    await world.files.delete(last)
+    with pytest.raises(Corrupt):
+        await world.assembler.assemble(batch.id)
+    await world.files.put(last, content)
+    world.clock.ahead += timedelta(minutes=1)  # the right to assemble has run out
+    kept = await blobs(world, f"work/{batch.id}/runs/")
+    gathered = max(run_of_key(key).end for key in kept)
+    await world.files.delete(*(part.key for shard in shards[:gathered] for part in shard.parts))
+    return gathered
+
+
+@pytest.fixture
+def world_of_runs(make_world):
+    """Every four shards, which are read side by side, make a run."""
+    return make_world(planning=Planning(shard_lines=5), execution=Execution(assembly_run_bytes=1))
+
+
+async def test_an_assembly_goes_on_behind_the_shards_that_a_dead_one_has_gathered(world_of_runs):
+    world = world_of_runs
+    lines = chat_lines(60)
+    for line in lines[::12]:
+        line["body"]["model"] = "nobody"
+    batch = await executed(world, lines)
+
+    gathered = await half_assembled(world, batch)
+    await world.assembler.assemble(batch.id)
+
+    batch = await world.reload(batch)
+    output, errors = await world.results(batch)
+    assert 4 <= gathered < 12
+    assert batch.status is BatchStatus.COMPLETED
+    assert [line["custom_id"] for line in errors] == [f"line-{n}" for n in range(1, 61, 12)]
+    assert [line["custom_id"] for line in output] == [
+        f"line-{n}" for n in range(1, 61) if n % 12 != 1
+    ]
+    assert (batch.counts.completed, batch.counts.failed) == (55, 5)
+    assert await blobs(world, f"work/{batch.id}/") == []
+
+
+async def test_readers_have_each_line_once_although_an_assembler_died(world_of_runs):
+    world = world_of_runs
+    batch = await executed(world, chat_lines(60))
+    reader = ResultService(
+        metadata=world.metadata,
+        files=world.files,
+        clock=world.clock,
+        follow=timedelta(seconds=1),
+        stopping=asyncio.Event(),
+    )
+    first = await reader.page(batch.tenant, batch.id, after=None, limit=23)
+
+    await half_assembled(world, batch)
+    await world.assembler.assemble(batch.id)
+    second = await reader.page(batch.tenant, batch.id, after=first.cursor, limit=100)
+
+    given = [json.loads(line)["custom_id"] for line in (*first.lines, *second.lines)]
+    assert sorted(given) == sorted(f"line-{n}" for n in range(1, 61))
+
+
+async def test_a_damaged_run_is_gathered_anew(world_of_runs):
+    world = world_of_runs
+    batch = await executed(world, chat_lines(60))
+    last = [shard async for shard in world.metadata.shards.of_batch(batch.id)][-1].parts[0].key
+    content = b"".join([chunk async for chunk in world.files.read(last)])
+    await world.files.delete(last)
+    with pytest.raises(Corrupt):
+        await world.assembler.assemble(batch.id)
+    for key in await blobs(world, f"work/{batch.id}/runs/"):
+        await world.files.put(key, b"nonsense\n")
+    await world.files.put(last, content)
+    world.clock.ahead += timedelta(minutes=1)
+
+    await world.assembler.assemble(batch.id)
+
+    output, _ = await world.results(await world.reload(batch))
+    assert [line["custom_id"] for line in output] == [f"line-{n}" for n in range(1, 61)]
+
+
+async def test_runs_of_another_ending_are_not_used(world_of_runs):
+    """Lines that were never run say why."""
+    world = world_of_runs
+    batch = await world.submit(chat_lines(60), window=timedelta(seconds=2))
+    await world.planner.plan(batch.id)
+    await asyncio.sleep((batch.deadline - world.clock.now()).total_seconds())
+    assert await world.endings.expire(batch.id)
+    shards = [shard async for shard in world.metadata.shards.of_batch(batch.id)]
+    content = b"".join([chunk async for chunk in world.files.read(shards[-1].key)])
+    await world.files.delete(shards[-1].key)
+    with pytest.raises(NotFound):
+        await world.assembler.assemble(batch.id)
+    await world.files.put(shards[-1].key, content)
+    world.clock.ahead += timedelta(minutes=1)
+    kept = await blobs(world, f"work/{batch.id}/runs/")
+    now = world.clock.now()
+    await world.metadata.batches.cancel(batch.tenant, batch.id, now=now, fence_at=now, events=[])
+
+    await world.assembler.assemble(batch.id)
+
+    batch = await world.reload(batch)
+    _, errors = await world.results(batch)
+    assert kept
+    assert batch.status is BatchStatus.CANCELLED
+    assert [line["error"]["code"] for line in errors] == ["batch_cancelled"] * 60
+    assert (batch.counts.total, batch.counts.failed) == (60, 0)

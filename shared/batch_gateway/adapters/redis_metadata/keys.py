@@ -64,6 +64,8 @@ Others:
     staged-ready:<attempt>
 """
 
+import re
+
 from batch_gateway.core.ids import BatchId, FileId, TenantId, UploadId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.webhooks import EndpointId
@@ -81,7 +83,20 @@ class Keys:
         self.schema = f"{self.root}:schema"
 
     def account(self, tenant: TenantId) -> str:
-        return f"{self.root}:account:{len(tenant.encode())}:{tenant}"
+        return self.of_tenant("account", tenant)
+
+    def of_tenant(self, kind: str, tenant: TenantId) -> str:
+        return f"{self.root}:{kind}:{len(tenant.encode())}:{tenant}"
+
+    @property
+    def accounts(self) -> str:
+        """A pattern that all accounts match, and nothing else."""
+        root = re.sub(r"[][*?\\^-]", r"\\\g<0>", self.root)
+        return f"{root}:account:*"
+
+    @property
+    def uploads_by_expiry(self) -> str:
+        return f"{self.root}:uploads-by-expiry"
 
     def file(self, file: FileId) -> str:
         return f"{self.root}:file:{file}"

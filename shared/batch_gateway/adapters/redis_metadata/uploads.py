@@ -29,7 +29,14 @@ class RedisUploads:
         return to_upload(found) if found.get("tenant") == tenant else None
 
     async def add_part(
-        self, tenant: TenantId, part: UploadPart, *, now: datetime, max_bytes: int, max_parts: int
+        self,
+        tenant: TenantId,
+        part: UploadPart,
+        *,
+        now: datetime,
+        max_bytes: int,
+        max_parts: int,
+        quotas: Quotas = NO_QUOTAS,
     ) -> bool:
         added = await self._scripts.run(
             "add_upload_part",
@@ -41,6 +48,7 @@ class RedisUploads:
             now=now,
             max_bytes=max_bytes,
             max_parts=max_parts,
+            quotas=from_quotas(quotas),
         )
         return bool(added)
 

@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 THREADS = 16  # boto3 calls at once
 _IN_FLIGHT = 4  # parts of one blob that are under way at once, each in memory
+_ALL_IN_FLIGHT = 8  # parts of all blobs together
 
 
 class S3Files:
@@ -42,6 +43,7 @@ class S3Files:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        self._places = asyncio.Semaphore(_ALL_IN_FLIGHT)
 
     async def put(self, key: str, chunks: AsyncIterable[bytes] | bytes) -> int:
         checked_key(key)
@@ -157,7 +159,9 @@ class S3Files:
                     await to_end(running[0])
                     running.popleft()
                 number += 1
+                await self._places.acquire()
                 running.append(self._start(sending, number=number))
+                running[-1].add_done_callback(lambda _: self._places.release())
             while running:
                 await to_end(running[0])
                 running.popleft()

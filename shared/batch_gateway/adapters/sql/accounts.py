@@ -4,18 +4,23 @@ Whoever changes an account does so last in his transaction: its row is locked un
 nobody waits for another row while he holds it.
 """
 
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import insert_on
-from batch_gateway.adapters.sql.schema import accounts
+from batch_gateway.adapters.sql.schema import accounts, batches, files, uploads
 from batch_gateway.core.errors import OverQuota
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.model import Batch, File
+from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, File
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.core.uploads import UploadStatus
 
 _NAMES = tuple(Account.__dataclass_fields__)
+_PAGE = 500  # tenants read at a time
 
 
 class SqlAccounts:
@@ -27,6 +32,59 @@ class SqlAccounts:
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         return Account() if row is None else _to_account(row._mapping)
+
+    async def tenants(self) -> AsyncIterator[TenantId]:
+        last = ""
+        while True:
+            query = sa.select(accounts.c.tenant).where(accounts.c.tenant > last)
+            async with self._database.reading() as connection:
+                page = await connection.scalars(query.order_by(accounts.c.tenant).limit(_PAGE))
+                names = page.all()
+            for name in names:
+                yield TenantId(name)
+            if len(names) < _PAGE:
+                return
+            last = names[-1]
+
+    async def recount(self, tenant: TenantId) -> bool:
+        """With the account locked: whoever changes something now books it after us."""
+        own = accounts.c.tenant == tenant
+        async with self._database.writing() as connection:
+            locked = sa.select(accounts).where(own).with_for_update()
+            row = (await connection.execute(locked)).one_or_none()
+            if row is None:
+                return False
+            counted = await _counted(connection, tenant)
+            if counted == _to_account(row._mapping):
+                return False
+            await connection.execute(sa.update(accounts).where(own).values(asdict(counted)))
+        return True
+
+
+async def _counted(connection: AsyncConnection, tenant: TenantId) -> Account:
+    """What the rows say that a tenant has."""
+    number = sa.func.count()
+
+    def total(column: sa.Column[int]) -> sa.ColumnElement[int]:
+        return sa.cast(sa.func.coalesce(sa.func.sum(column), 0), sa.BigInteger)
+
+    kept = sa.select(number, total(files.c.size)).where(files.c.tenant == tenant)
+    coming = sa.select(total(uploads.c.stored)).where(
+        uploads.c.tenant == tenant, uploads.c.status == UploadStatus.PENDING
+    )
+    opened = sa.select(number, total(batches.c.total)).where(
+        batches.c.tenant == tenant,
+        batches.c.status.in_([status for status in BatchStatus if status not in TERMINAL]),
+    )
+    file_count, file_bytes = (await connection.execute(kept)).one()
+    part_bytes = (await connection.execute(coming)).scalar_one()
+    batch_count, requests = (await connection.execute(opened)).one()
+    return Account(
+        files=file_count,
+        stored_bytes=file_bytes + part_bytes,
+        open_batches=batch_count,
+        queued_requests=requests,
+    )
 
 
 async def book(

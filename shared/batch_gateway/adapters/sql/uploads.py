@@ -11,13 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_gateway.adapters.sql.accounts import book, of_files
+from batch_gateway.adapters.sql.accounts import book
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.rows import Row, file_columns
 from batch_gateway.adapters.sql.schema import files, upload_parts, uploads
 from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
 from batch_gateway.core.model import File
-from batch_gateway.core.quotas import NO_QUOTAS, Quotas
+from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 
 _COLUMNS = (
@@ -51,7 +51,14 @@ class SqlUploads:
         return None if row is None else _to_upload(row)
 
     async def add_part(
-        self, tenant: TenantId, part: UploadPart, *, now: datetime, max_bytes: int, max_parts: int
+        self,
+        tenant: TenantId,
+        part: UploadPart,
+        *,
+        now: datetime,
+        max_bytes: int,
+        max_parts: int,
+        quotas: Quotas = NO_QUOTAS,
     ) -> bool:
         counted = (
             sa.update(uploads)
@@ -70,6 +77,7 @@ class SqlUploads:
             if (await connection.execute(counted)).rowcount != 1:
                 return False
             await connection.execute(added)
+            await book(connection, tenant, Account(stored_bytes=part.size), quotas)
         return True
 
     async def parts(self, tenant: TenantId, upload: UploadId) -> Sequence[UploadPart]:
@@ -96,16 +104,22 @@ class SqlUploads:
             "receipt": receipt,
         }
         async with self._database.writing() as connection:
-            after = await _end(connection, _pending(tenant, upload), completed)
-            if after is not None:
-                await connection.execute(sa.insert(files).values(file_columns(file)))
-                await book(connection, tenant, of_files(file), quotas)
-        return after
+            ended = await _end(connection, _pending(tenant, upload), completed)
+            if ended is None:
+                return None
+            await connection.execute(sa.insert(files).values(file_columns(file)))
+            change = Account(files=1, stored_bytes=file.size - ended.stored)
+            await book(connection, tenant, change, quotas)
+        return _to_upload(ended)
 
     async def cancel(self, tenant: TenantId, upload: UploadId, *, now: datetime) -> Upload | None:
         in_time = sa.and_(_pending(tenant, upload), uploads.c.expires_at > now)
         async with self._database.writing() as connection:
-            return await _end(connection, in_time, {"status": UploadStatus.CANCELLED})
+            ended = await _end(connection, in_time, {"status": UploadStatus.CANCELLED})
+            if ended is None:
+                return None
+            await book(connection, tenant, Account(stored_bytes=-ended.stored))
+        return _to_upload(ended)
 
     async def expired(self, before: datetime, limit: int) -> Sequence[Upload]:
         query = (
@@ -120,12 +134,16 @@ class SqlUploads:
     async def forget(self, upload: UploadId) -> None:
         async with self._database.writing() as connection:
             # Locked before its parts are dropped, so that none is added in between.
-            locked = sa.select(uploads.c.id).where(uploads.c.id == upload).with_for_update()
-            await connection.execute(locked)
+            locked = sa.select(uploads).where(uploads.c.id == upload).with_for_update()
+            row = (await connection.execute(locked)).one_or_none()
+            if row is None:
+                return
             await connection.execute(
                 sa.delete(upload_parts).where(upload_parts.c.upload_id == upload)
             )
             await connection.execute(sa.delete(uploads).where(uploads.c.id == upload))
+            if row.status == UploadStatus.PENDING:
+                await book(connection, TenantId(row.tenant), Account(stored_bytes=-row.stored))
 
 
 def _pending(tenant: TenantId, upload: UploadId) -> sa.ColumnElement[bool]:
@@ -138,14 +156,13 @@ def _pending(tenant: TenantId, upload: UploadId) -> sa.ColumnElement[bool]:
 
 async def _end(
     connection: AsyncConnection, condition: sa.ColumnElement[bool], values: dict[str, Any]
-) -> Upload | None:
+) -> Row | None:
     """Change the upload that meets ``condition`` and drop its parts; None when none does."""
     change = sa.update(uploads).where(condition).values(values).returning(uploads)
-    row = (await connection.execute(change)).one_or_none()
-    if row is None:
-        return None
-    await connection.execute(sa.delete(upload_parts).where(upload_parts.c.upload_id == row.id))
-    return _to_upload(row)
+    row: Row | None = (await connection.execute(change)).one_or_none()
+    if row is not None:
+        await connection.execute(sa.delete(upload_parts).where(upload_parts.c.upload_id == row.id))
+    return row
 
 
 def _to_upload(row: Row) -> Upload:

@@ -3,7 +3,9 @@
 It begins when no shard is open any more, and reads exactly the parts that the shards' rows name.
 Lines that never ran, because the batch was cancelled or expired, get their error lines here and
 nowhere else. The right to assemble is leased; files are written under fresh ids, so of two
-assemblers the one whose transaction wins has made the files, and the other deletes his own.
+assemblers the one whose transaction wins has made the files, and the other deletes his own. Of a
+large batch it keeps what it has gathered as it goes on, for whoever comes after a crash
+(``gathering``).
 """
 
 import asyncio
@@ -20,39 +22,21 @@ from batch_gateway.core import lifecycle
 from batch_gateway.core.errors import Busy, Corrupt, NotFound, Temporary
 from batch_gateway.core.ids import BatchId, FileId, file_id
 from batch_gateway.core.layout import blobs_of, file_key, work_prefix
-from batch_gateway.core.lines import (
-    custom_id_of,
-    decode_shard_line,
-    encode_part_line,
-    not_answered,
-)
-from batch_gateway.core.model import Batch, BatchStatus, Counts, Ending, File, Shard
+from batch_gateway.core.model import Batch, BatchStatus, Counts, Ending, File
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
+from batch_gateway.services.assemble.gathering import Gathering
 from batch_gateway.services.assemble.merge import Merge, Product
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.groups import tasks
-from batch_gateway.services.plan.survey import read_lines
+from batch_gateway.services.plan.findings import is_dry
 from batch_gateway.services.results.order import OrderLog
-from batch_gateway.services.results.parts import Results, read_blob, read_recorded
 from batch_gateway.services.webhooks.notices import Notices
 
 logger = logging.getLogger(__name__)
-
-#: Why a line was not run, by the batch's ending: OpenAI's codes and, for expiry, its words.
-NOT_RUN = {
-    Ending.EXPIRED: (
-        "batch_expired",
-        "This request could not be executed before the completion window expired.",
-    ),
-    Ending.CANCELLED: (
-        "batch_cancelled",
-        "This request was not executed because the batch was cancelled.",
-    ),
-}
 
 _ENDS = {
     None: BatchStatus.COMPLETED,
@@ -91,8 +75,13 @@ class Assembler:
         lease_ttl: timedelta,
         default_expiry: timedelta | None,
         longest_line: int,
+        run_bytes: int,
     ) -> None:
-        """``default_expiry`` of result files; None: they are kept."""
+        """``default_expiry`` of result files; None: they are kept.
+
+        ``run_bytes``: about how much of a batch's results a crash makes the next assembler read
+        again, shard by shard.
+        """
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
@@ -103,6 +92,7 @@ class Assembler:
         self._ttl = lease_ttl
         self._default_expiry = default_expiry
         self._longest_line = longest_line
+        self._run_bytes = run_bytes
 
     async def assemble(self, batch_id: BatchId) -> None:
         """Assemble the batch if it is time to, or announce again what has become of it.
@@ -203,12 +193,22 @@ class Assembler:
         names = (file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12)))
         merge, order = Merge(self._scratch_dir), OrderLog(self._scratch_dir)
         try:
-            total, not_run = await self._add_runs(batch, merge, order)
+            gathering = Gathering(
+                batch,
+                metadata=self._metadata,
+                files=self._files,
+                merge=merge,
+                order=order,
+                run_bytes=self._run_bytes,
+            )
+            await gathering.gather()
+            if not gathering.shards:  # it ended before it was planned
+                await gathering.add_input(self._scratch_dir, self._longest_line)
             await self._store(merge, names)
             await order.store(self._files, names[0 if merge.output.lines else 1])
             lines = merge.output.lines + merge.error.lines
-            if lines != total:
-                raise Corrupt(f"{batch.id} has {lines} results for {total} lines")
+            if lines != gathering.lines:
+                raise Corrupt(f"{batch.id} has {lines} results for {gathering.lines} lines")
         except BaseException:  # also when the request is cancelled
             await self._discard(names)
             raise
@@ -218,64 +218,11 @@ class Assembler:
         output = self._row(batch, "output", names[0], merge.output)
         error = self._row(batch, "error", names[1], merge.error)
         counts = Counts(
-            total=batch.counts.total if _dry(batch) else total,
+            total=batch.counts.total if is_dry(batch) else gathering.lines,
             completed=merge.output.lines,
-            failed=merge.error.lines - not_run,
+            failed=merge.error.lines - gathering.not_run,
         )
         return Assembled(output, error, counts, merge)
-
-    async def _add_runs(self, batch: Batch, merge: Merge, order: OrderLog) -> tuple[int, int]:
-        """Add one run per shard; the number of all lines, and of those that never ran."""
-        total = not_run = shards = 0
-        async for shard in self._metadata.shards.of_batch(batch.id):
-            results = await read_recorded(self._files, shard.parts)
-            missing = shard.lines - len(results.lines)
-            if missing:
-                await self._add_not_run(batch, shard, results)
-            await asyncio.to_thread(merge.add_run, results.sorted())
-            await asyncio.to_thread(order.add, results)
-            total, not_run, shards = total + shard.lines, not_run + missing, shards + 1
-        if not shards:  # it ended before it was planned
-            total = not_run = await self._add_input(batch, merge)
-        return total, not_run
-
-    async def _add_not_run(self, batch: Batch, shard: Shard, results: Results) -> None:
-        if batch.ending is None:
-            raise Corrupt(
-                f"{shard.id} is closed without {shard.lines - len(results.lines)} results"
-            )
-        code, message = NOT_RUN[batch.ending]
-        for raw in (await read_blob(self._files, shard.key)).splitlines():
-            line = decode_shard_line(raw)
-            for number, custom_id in ((line.line, line.custom_id), *line.copies):
-                if number not in results.lines:
-                    part = not_answered(batch.id, number, custom_id, code=code, message=message)
-                    results.add(encode_part_line(part))
-
-    async def _add_input(self, batch: Batch, merge: Merge) -> int:
-        """Lines of an input that was never planned; none if the file is gone."""
-        file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
-        if file is None or batch.ending is None or _dry(batch):
-            return 0
-        code, message = NOT_RUN[batch.ending]
-
-        def add(path: Path) -> int:
-            number = 0
-            lines = []
-            for line, _, raw in read_lines(path, self._longest_line):
-                if raw == b"":
-                    continue
-                number += 1
-                part = not_answered(batch.id, line, custom_id_of(raw), code=code, message=message)
-                lines.append(encode_part_line(part))
-            merge.add_run(b"".join(lines))
-            return number
-
-        try:
-            async with self._files.local_copy(file.key, self._scratch_dir) as path:
-                return await asyncio.to_thread(add, path)
-        except NotFound:
-            return 0
 
     async def _discard(self, names: Iterable[FileId]) -> None:
         """Remove blobs that will be nobody's; what fails here the janitor does."""
@@ -358,11 +305,6 @@ def _options(batch: Batch, merge: Merge) -> Mapping[str, Any] | None:
     if not batch.options.get("deduplicate"):
         return None
     return {**batch.options, "saved_tokens": merge.saved}
-
-
-def _dry(batch: Batch) -> bool:
-    """Whether nothing of the batch was ever to run."""
-    return bool(batch.options.get("dry_run"))
 
 
 def _log(batch: BatchId) -> dict[str, str]:

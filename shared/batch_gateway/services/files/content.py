@@ -49,9 +49,10 @@ class Content:
     only when the last byte has passed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, md5: bool = False) -> None:
         self.size = 0
         self.sha256 = hashlib.sha256()
+        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None  # None: nobody asks for it
         self._line_ends = 0
         self._head = b""
         self._last = b"\n"
@@ -88,6 +89,8 @@ class Content:
     def _measure(self, chunks: Sequence[bytes]) -> None:
         for chunk in chunks:
             self.sha256.update(chunk)
+            if self.md5 is not None:
+                self.md5.update(chunk)
             self._line_ends += chunk.count(b"\n")
             self._last = chunk[-1:] or self._last
 

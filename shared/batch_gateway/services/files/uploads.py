@@ -69,9 +69,16 @@ class IncomingPart:
     """One part on its way in: ``store`` its bytes, then ``keep`` it."""
 
     def __init__(
-        self, upload: Upload, *, metadata: MetadataStore, files: FileStore, clock: Clock
+        self,
+        upload: Upload,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        clock: Clock,
+        quotas: Quotas,
     ) -> None:
         self._rows = metadata.uploads
+        self._quotas = quotas
         self._files = files
         self._clock = clock
         self._upload = upload
@@ -89,13 +96,18 @@ class IncomingPart:
         self._size = await self._files.put(self._key, _at_most(chunks, LARGEST_PART))
 
     async def keep(self) -> UploadPart:
-        """Write the row, so that the part exists. Raises InvalidRequest, NotFound."""
+        """Write the row, so that the part exists. Raises InvalidRequest, NotFound, OverQuota."""
         if self._size is None:
             raise missing("data")
         upload, now = self._upload, self._clock.now()
         part = UploadPart(id=self._id, upload=upload.id, size=self._size, created_at=now)
         if not await self._rows.add_part(
-            upload.tenant, part, now=now, max_bytes=_room(upload), max_parts=MOST_PARTS
+            upload.tenant,
+            part,
+            now=now,
+            max_bytes=_room(upload),
+            max_parts=MOST_PARTS,
+            quotas=self._quotas,
         ):
             found = await self._rows.get(upload.tenant, upload.id)
             _demand_pending(found, upload.id, self._clock)
@@ -157,7 +169,13 @@ class UploadService:
     async def part(self, tenant: TenantId, upload: UploadId) -> AsyncIterator[IncomingPart]:
         """A part of a pending upload; when the block ends with an error nothing of it remains."""
         found = _demand_pending(await self._rows.get(tenant, upload), upload, self._clock)
-        part = IncomingPart(found, metadata=self._metadata, files=self._files, clock=self._clock)
+        part = IncomingPart(
+            found,
+            metadata=self._metadata,
+            files=self._files,
+            clock=self._clock,
+            quotas=self._quotas,
+        )
         try:
             yield part
         except Temporary:
@@ -263,14 +281,13 @@ class UploadService:
 
     async def _measure(self, upload: Upload, keys: Sequence[str], md5: str | None) -> Content:
         """Read all parts once. Raises InvalidRequest when they do not make the announced file."""
-        content = Content()
-        digest = hashlib.md5(usedforsecurity=False)
-        async for chunk in content.measured(self._chunks(keys), upload.size):
-            if md5 is not None:
-                digest.update(chunk)
-        if md5 is not None and digest.hexdigest() != md5.lower():
+        content = Content(md5=md5 is not None)
+        async for _ in content.measured(self._chunks(keys), upload.size):
+            pass
+        found = None if content.md5 is None else content.md5.hexdigest()
+        if md5 is not None and found != md5.lower():
             raise InvalidRequest(
-                f"The MD5 of the parts is {digest.hexdigest()}, not {md5.lower()} as expected.",
+                f"The MD5 of the parts is {found}, not {md5.lower()} as expected.",
                 param="md5",
                 code="invalid_value",
             )

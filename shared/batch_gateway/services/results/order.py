@@ -26,11 +26,9 @@ class OrderLog:
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  (see close)
         self._size = 0
 
-    def add(self, results: Results) -> None:
-        """One shard's results. Blocks when there are many."""
-        self._size += self._file.write(
-            encode((line, line not in results.failed) for line in results.lines)
-        )
+    def add(self, order: bytes) -> None:
+        """That of the next shards (``order_of``). Blocks when it is long."""
+        self._size += self._file.write(order)
 
     async def store(self, files: FileStore, beside: FileId) -> None:
         """Keep what there is with the file ``beside``."""
@@ -44,6 +42,11 @@ class OrderLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def order_of(results: Results) -> bytes:
+    """The completion order of one shard."""
+    return encode((line, line not in results.failed) for line in results.lines)
 
 
 async def read_given(files: FileStore, beside: FileId, given: Mapping[int, int]) -> Given:

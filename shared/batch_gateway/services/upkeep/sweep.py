@@ -102,6 +102,7 @@ class Janitor:
             self._forget_records,
             self._delete_leftovers,
             self._delete_orphans,
+            self._recount,
         )
         failed = [step.__name__ for step in steps if not await self._run(step)]
         if failed:
@@ -240,6 +241,17 @@ class Janitor:
         ):
             while await rows.forget(now - kept, LIMIT) == LIMIT:
                 pass
+
+    async def _recount(self) -> None:
+        """What tenants have, in case two releases at once have counted differently."""
+        if not await self._scratch.once("recount", _seconds(self._rules.recount_s)):
+            return
+        async for tenant in self._metadata.accounts.tenants():
+            if await self._metadata.accounts.recount(tenant):
+                logger.warning(
+                    "An account was wrong and is counted anew",
+                    extra={"action": "recount", "tenant_id": tenant},
+                )
 
     async def _delete_leftovers(self) -> None:
         if await self._scratch.once("leftovers", _RARELY):

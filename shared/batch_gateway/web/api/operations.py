@@ -1,7 +1,7 @@
 """What each route of the API takes and answers, for its OpenAPI document."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, create_model
@@ -29,6 +29,9 @@ from batch_gateway.web.openai_models import ModelList, ModelObject
 from batch_gateway.web.openai_uploads import CompleteUpload, CreateUpload, PartObject, UploadObject
 from batch_gateway.web.openai_webhooks import (
     CreateWebhookEndpoint,
+    ExtendedWebhookEndpointList,
+    ExtendedWebhookEndpointObject,
+    ExtendedWebhookEndpointWithSecret,
     RotateWebhookSecret,
     TestWebhookEndpoint,
     UpdateWebhookEndpoint,
@@ -175,9 +178,21 @@ STANDARD: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/models/{model:path}"): Operation(summary="Describe a model", answer=ModelObject),
 }
 
+#: Answer -> the same with extensions.
+_EXTENDED_ANSWERS: dict[Model | None, Model] = {
+    BatchObject: ExtendedBatchObject,
+    BatchList: ExtendedBatchList,
+    WebhookEndpointObject: ExtendedWebhookEndpointObject,
+    WebhookEndpointWithSecret: ExtendedWebhookEndpointWithSecret,
+    WebhookEndpointList: ExtendedWebhookEndpointList,
+}
+
 #: The same beyond OpenAI's API: other routes, and other answers of the same routes.
 EXTENDED: dict[tuple[str, str], Operation] = {
-    **STANDARD,
+    **{
+        route: replace(operation, answer=_EXTENDED_ANSWERS.get(operation.answer, operation.answer))
+        for route, operation in STANDARD.items()
+    },
     ("GET", f"{_ENDPOINT}/deliveries"): Operation(
         summary="List what a webhook endpoint has been told, newest first",
         answer=WebhookDeliveryList,
@@ -189,14 +204,8 @@ EXTENDED: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/batches"): Operation(
         summary="Create a batch", answer=ExtendedBatchObject, body=CreateBatchOrInline
     ),
-    ("GET", "/v1/batches/{batch_id}"): Operation(
-        summary="Describe a batch", answer=ExtendedBatchObject
-    ),
     ("DELETE", "/v1/batches/{batch_id}"): Operation(
         summary="Remove a batch that has ended", answer=BatchDeleted
-    ),
-    ("POST", "/v1/batches/{batch_id}/cancel"): Operation(
-        summary="Cancel a batch", answer=ExtendedBatchObject
     ),
     ("POST", "/v1/batches/{batch_id}/pause"): Operation(
         summary="Start no more lines of a batch", answer=ExtendedBatchObject

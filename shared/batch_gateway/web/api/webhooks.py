@@ -13,6 +13,9 @@ from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai_webhooks import (
     CreateWebhookEndpoint,
+    ExtendedWebhookEndpointList,
+    ExtendedWebhookEndpointObject,
+    ExtendedWebhookEndpointWithSecret,
     RotateWebhookSecret,
     TestWebhookEndpoint,
     UpdateWebhookEndpoint,
@@ -36,7 +39,13 @@ class WebhookRoutes:
     def __init__(
         self, endpoints: EndpointService, *, max_bytes: int, idle_s: float, strict: bool
     ) -> None:
-        """``strict``: without the log of deliveries, which is not in OpenAI's API."""
+        """``strict``: without the log of deliveries and what else is not in OpenAI's API."""
+        self._shown: type[WebhookEndpointObject] = ExtendedWebhookEndpointObject
+        self._with_secret: type[WebhookEndpointWithSecret] = ExtendedWebhookEndpointWithSecret
+        self._listed: type[BaseModel] = ExtendedWebhookEndpointList
+        if strict:
+            self._shown, self._with_secret = WebhookEndpointObject, WebhookEndpointWithSecret
+            self._listed = WebhookEndpointList
         self._endpoints = endpoints
         self._max_bytes = max_bytes
         self._idle_s = idle_s
@@ -61,7 +70,7 @@ class WebhookRoutes:
         endpoint, secret = await self._endpoints.create(
             call.tenant, asked.name, asked.url, asked.unique_types()
         )
-        return answer(WebhookEndpointWithSecret.with_secret(endpoint, secret))
+        return answer(self._with_secret.with_secret(endpoint, secret))
 
     async def list(self, call: Call) -> Response:
         limit, after = _cursor(call)
@@ -70,15 +79,15 @@ class WebhookRoutes:
         )
         if page is None:
             raise _unknown_cursor(after or "", "webhook endpoint")
-        found = [WebhookEndpointObject.of(endpoint) for endpoint in page.items]
-        return answer(WebhookEndpointList(data=found, has_more=page.more, **_ends(found)))
+        found = [self._shown.of(endpoint) for endpoint in page.items]
+        return answer(self._listed(data=found, has_more=page.more, **_ends(found)))
 
     async def get(self, call: Call) -> Response:
         id_ = _asked_endpoint(call)
         endpoint = await self._endpoints.get(call.tenant, id_)
         if endpoint is None:
             raise _no_such_endpoint(id_)
-        return answer(WebhookEndpointObject.of(endpoint))
+        return answer(self._shown.of(endpoint))
 
     async def update(self, call: Call) -> Response:
         id_ = _asked_endpoint(call)
@@ -86,7 +95,7 @@ class WebhookRoutes:
         endpoint = await self._endpoints.update(call.tenant, id_, changes)
         if endpoint is None:
             raise _no_such_endpoint(id_)
-        return answer(WebhookEndpointObject.of(endpoint))
+        return answer(self._shown.of(endpoint))
 
     async def delete(self, call: Call) -> Response:
         id_ = _asked_endpoint(call)
@@ -102,7 +111,7 @@ class WebhookRoutes:
         )
         if rotated is None:
             raise _no_such_endpoint(id_)
-        return answer(WebhookEndpointWithSecret.with_secret(*rotated))
+        return answer(self._with_secret.with_secret(*rotated))
 
     async def test(self, call: Call) -> Response:
         id_ = _asked_endpoint(call)

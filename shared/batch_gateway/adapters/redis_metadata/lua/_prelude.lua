@@ -140,8 +140,14 @@ local function pending_upload(tenant, id)
   return nil
 end
 
--- Returns the row as it is then.
+-- The parts of a pending upload are its tenant's no more.
+local function release_parts(upload)
+  book(upload.tenant, {stored_bytes = upload.stored}, -1)
+end
+
+-- End a pending upload. Returns the row as it is then.
 local function end_upload(upload, changes)
+  release_parts(upload)
   changes.id = upload.id
   store('upload', changes)
   redis.call('UNLINK', key('upload-parts', upload.id))

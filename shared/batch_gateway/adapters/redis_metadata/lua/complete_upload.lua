@@ -6,7 +6,8 @@
 
 local upload = pending_upload(args.tenant, args.upload)
 if not upload then return false end
-local refused = taken('file', args.file.id) or over_quota(args.tenant, of_file(args.file))
+local added = {files = '1', stored_bytes = args.file.size - upload.stored}  -- its parts go
+local refused = taken('file', args.file.id) or over_quota(args.tenant, added)
 if refused then return refused end
 
 add_file(args.file)

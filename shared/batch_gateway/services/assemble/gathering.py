@@ -1,0 +1,200 @@
+"""Gathers the results of a batch's shards on scratch disk, and keeps most of them in the store.
+
+Shards are read in plan order, some side by side, and bound together as runs: the results of
+consecutive shards, sorted by line number. Each run that is full is stored besides, under a key that
+says which shards are in it. So an assembler that comes after one that has died reads those few runs
+instead of the many small parts, which it does not touch again, and goes on where they end. The last
+run of a batch, and with it all of a small batch, is never stored: it is as quickly read again.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from batch_gateway.core.errors import Corrupt, NotFound
+from batch_gateway.core.layout import Run, is_run, run_key, run_of_key, runs_prefix
+from batch_gateway.core.lines import (
+    custom_id_of,
+    decode_shard_line,
+    encode_part_line,
+    not_answered,
+)
+from batch_gateway.core.model import Batch, Ending, Shard
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.services.assemble.merge import Merge
+from batch_gateway.services.groups import tasks
+from batch_gateway.services.plan.findings import is_dry
+from batch_gateway.services.plan.survey import read_lines
+from batch_gateway.services.results.order import OrderLog, order_of
+from batch_gateway.services.results.pages import grouped
+from batch_gateway.services.results.parts import Results, read_blob, read_recorded
+
+logger = logging.getLogger(__name__)
+
+#: Why a line was not run, by the batch's ending: OpenAI's codes and, for expiry, its words.
+NOT_RUN = {
+    Ending.EXPIRED: (
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+    Ending.CANCELLED: (
+        "batch_cancelled",
+        "This request was not executed because the batch was cancelled.",
+    ),
+}
+
+_SHARDS = 4  # read side by side
+
+
+class Gathering:
+    """What has been gathered of one batch; the results themselves go to ``merge`` and ``order``."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        merge: Merge,
+        order: OrderLog,
+        run_bytes: int,
+    ) -> None:
+        """A run is full with ``run_bytes``; it is held in memory."""
+        self.shards = 0
+        self.lines = 0
+        self.not_run = 0  # of these lines, the ones that were never run
+        self._batch = batch
+        self._metadata = metadata
+        self._files = files
+        self._merge = merge
+        self._order = order
+        self._run_bytes = run_bytes
+        self._begin()
+
+    async def gather(self) -> None:
+        """Take up the results of all shards. Raises Corrupt when one is missing."""
+        await self._take_kept()
+        self._begin()
+        async with tasks() as group:
+            keeping: asyncio.Task[int] | None = None
+            async for shards in grouped(self._metadata.shards.of_batch(self._batch.id), _SHARDS):
+                left = [shard for shard in shards if shard.index >= self.shards]
+                for found in await asyncio.gather(*(self._results(shard) for shard in left)):
+                    self._add(*found)
+                if self._size >= self._run_bytes:
+                    if keeping is not None:
+                        await keeping
+                    run, content = await self._bind()
+                    key = run_key(self._batch.id, self._batch.ending, run, content)
+                    keeping = group.create_task(self._files.put(key, content))
+            await self._bind()
+
+    async def add_input(self, scratch: Path, longest_line: int) -> None:
+        """Take up the lines of an input that was never planned; none if the file is gone."""
+        batch = self._batch
+        file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
+        if file is None or batch.ending is None or is_dry(batch):
+            return
+        code, message = NOT_RUN[batch.ending]
+
+        def add(path: Path) -> None:
+            lines = []
+            for line, _, raw in read_lines(path, longest_line):
+                if raw == b"":
+                    continue
+                part = not_answered(batch.id, line, custom_id_of(raw), code=code, message=message)
+                lines.append(encode_part_line(part))
+            self._merge.add_run(b"".join(lines))
+            self.lines = self.not_run = len(lines)
+
+        try:
+            async with self._files.local_copy(file.key, scratch) as path:
+                await asyncio.to_thread(add, path)
+        except NotFound:
+            return
+
+    # -- what an earlier assembler has kept ------------------------------------------------------
+
+    async def _take_kept(self) -> None:
+        """Take up kept runs as long as each begins where the one before it ends."""
+        prefix = runs_prefix(self._batch.id, self._batch.ending)
+        keys = [blob.key async for blob in self._files.list(prefix)]
+        for key in keys:
+            run = run_of_key(key)
+            if run is None or run.first != self.shards:
+                continue
+            content = await read_blob(self._files, key)
+            if not is_run(key, content):
+                logger.error(
+                    "A run is damaged and gathered anew", extra={"action": "run", "key": key}
+                )
+                continue
+            await self._take(run, content)
+        if keys:
+            logger.info(
+                "An assembly goes on behind %d shards",
+                self.shards,
+                extra={"action": "assembly", "batch_id": self._batch.id},
+            )
+
+    async def _take(self, run: Run, content: bytes) -> None:
+        await asyncio.to_thread(self._order.add, content[: run.order])
+        await asyncio.to_thread(self._merge.add_run, content[run.order :])
+        self.shards = run.end
+        self.lines += run.lines
+        self.not_run += run.not_run
+
+    # -- the run that is being bound -------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._first = self.shards
+        self._run: dict[int, bytes] = {}  # encoded part lines by line number
+        self._run_order = bytearray()
+        self._run_not_run = 0
+        self._size = 0  # bytes
+
+    def _add(self, shard: Shard, results: Results, missing: int) -> None:
+        self._run |= results.lines
+        self._run_order += order_of(results)
+        self._run_not_run += missing
+        self._size += sum(map(len, results.lines.values()))
+        self.shards = shard.index + 1
+
+    async def _bind(self) -> tuple[Run, bytes]:
+        """Take up the run that has come together and begin the next; the run as it is kept."""
+        run = Run(
+            first=self._first,
+            end=self.shards,
+            lines=len(self._run),
+            not_run=self._run_not_run,
+            order=len(self._run_order),
+        )
+        lines = [raw for _, raw in sorted(self._run.items())]
+        content = await asyncio.to_thread(b"".join, [self._run_order, *lines])
+        self._begin()
+        await self._take(run, content)
+        return run, content
+
+    async def _results(self, shard: Shard) -> tuple[Shard, Results, int]:
+        """A closed shard's results, one for each of its lines; how many were never run."""
+        results = await read_recorded(self._files, shard.parts)
+        missing = shard.lines - len(results.lines)
+        if missing:
+            await self._add_not_run(shard, results)
+        return shard, results, missing
+
+    async def _add_not_run(self, shard: Shard, results: Results) -> None:
+        if self._batch.ending is None:
+            raise Corrupt(
+                f"{shard.id} is closed without {shard.lines - len(results.lines)} results"
+            )
+        code, message = NOT_RUN[self._batch.ending]
+        for raw in (await read_blob(self._files, shard.key)).splitlines():
+            line = decode_shard_line(raw)
+            for number, custom_id in ((line.line, line.custom_id), *line.copies):
+                if number not in results.lines:
+                    part = not_answered(
+                        self._batch.id, number, custom_id, code=code, message=message
+                    )
+                    results.add(encode_part_line(part))
