@@ -229,14 +229,14 @@ async def test_not_being_ready_names_what_is_away(server, http):
 
 async def test_requests_are_counted_by_route(http):
     await http.get("/v1/files/file-none")
-    await http.get("/v1/strange/path")
+    await http.get("/v1/no-such-path")
 
     counted = (await http.get("/metrics")).text
 
     name = "batch_gateway_http_requests_total"
     assert f'{name}{{method="GET",route="/v1/files/{{file_id}}",status="404"}}' in counted
     assert f'{name}{{method="GET",route="unknown",status="404"}}' in counted
-    assert "strange" not in counted
+    assert "no-such-path" not in counted
 
 
 async def test_a_store_that_is_away_is_503_and_worth_another_try(serve_api, tenant):
