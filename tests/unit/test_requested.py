@@ -40,6 +40,11 @@ def test_the_signature_is_what_the_recipe_says():
     assert signature(KEY, event, event.data) == hmac.new(KEY, said, hashlib.sha256).hexdigest()
 
 
+@pytest.mark.parametrize("time", ["", "soon", "2026-03-01", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_is_no_instant_is_none(time):
+    assert an_event(time=time).time is None
+
+
 def test_data_may_be_spelled_anew_on_the_way():
     sent = an_event()
     arrived = an_event(b'{"a":"\\u00e4","b":1}', time="2026-03-01T13:00:00.12+01:00")

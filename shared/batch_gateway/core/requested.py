@@ -43,9 +43,9 @@ class ForeignEvent:
         """None when there is none, or it is no instant."""
         try:
             time = datetime.fromisoformat(self.attributes.get("time", ""))
-        except ValueError:
+            return None if time.tzinfo is None else time.astimezone(UTC)
+        except (ValueError, OverflowError):  # beyond the year 1 or 9999 in UTC
             return None
-        return None if time.tzinfo is None else time.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
