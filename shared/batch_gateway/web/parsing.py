@@ -68,7 +68,12 @@ def refusal(error: ErrorDetails) -> InvalidRequest:
     if kind == "string_too_long":
         return refusals.too_long(param, context["max_length"], len(given))
     if kind == "too_long":
-        return refusals.too_many_properties(param, context["max_length"], len(given))
+        too_many = (
+            refusals.array_too_long if isinstance(given, list) else refusals.too_many_properties
+        )
+        return too_many(param, context["max_length"], len(given))
+    if kind == "too_short" and given == []:
+        return refusals.empty_array(param)
     return InvalidRequest(f"Invalid '{param}': {error['msg']}.", param=param, code="invalid_value")
 
 

@@ -101,3 +101,12 @@ async def test_strict_mode_retries_nothing(serve_api, tenant):
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.NotFoundError, match="Invalid URL"):
                 await retry(openai, "batch_1")
+
+
+async def test_too_many_words_are_refused_as_an_array(http):
+    answer = await http.post("/v1/batches/batch_x/retry", json={"errors": ["5xx"] * 101})
+
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == ("errors", "array_above_max_length")
+    assert "an array with length 101" in error["message"]
