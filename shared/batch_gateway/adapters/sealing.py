@@ -30,10 +30,10 @@ class FernetSealer:
         return _SEALED + self._fernet.encrypt(secret.encode()).decode()
 
     def open(self, sealed: str) -> str:
-        from cryptography.fernet import InvalidToken
-
         if sealed.startswith(_PLAIN):
             return sealed.removeprefix(_PLAIN)
+        from cryptography.fernet import InvalidToken
+
         try:
             if self._fernet is None:
                 raise InvalidToken
@@ -46,9 +46,11 @@ class FernetSealer:
     @cached_property
     def _fernet(self) -> "MultiFernet | None":
         """None: there are no keys. Made when it is needed: most starts never need it."""
+        if not self._keys:
+            return None
         from cryptography.fernet import Fernet, MultiFernet
 
         fernets = [
             Fernet(base64.urlsafe_b64encode(hashlib.sha256(key).digest())) for key in self._keys
         ]
-        return MultiFernet(fernets) if fernets else None
+        return MultiFernet(fernets)

@@ -10,8 +10,9 @@ from batch_gateway.settings.base import Group, Positive, Seconds
 
 class Webhooks(Group):
     encryption_keys: SecretStr = SecretStr("")
-    """Comma-separated keys that the endpoints' signing secrets are stored under; the first seals,
-    all open, so keys can be rotated. Empty: secrets are stored as they are."""
+    """Comma-separated keys that the endpoints' signing secrets are stored under, also in answers
+    that are kept for an Idempotency-Key; the first seals, all open, so keys can be rotated. Empty:
+    secrets are stored as they are."""
     allow_http: bool = False
     """Whether receivers may be reached without TLS."""
     allow_private: bool = False

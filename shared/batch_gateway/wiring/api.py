@@ -48,6 +48,7 @@ def make_api(
         models=_models(runtime, stack),
         endpoints=_endpoints(runtime, stack),
         claims=runtime.metadata.claims,
+        sealer=open_sealer(settings),
         limits=RateLimits(runtime.scratch.rates, settings.quota),
         auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
         clock=runtime.clock,

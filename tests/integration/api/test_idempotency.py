@@ -53,6 +53,19 @@ async def test_a_repeated_upload_is_the_same_file_although_the_forms_boundary_is
     assert await listed(http, "files") == [first.json()["id"]]
 
 
+async def test_a_secret_in_an_answer_is_told_again_but_not_stored(http, server):
+    asked = {"name": "n", "url": "https://8.8.8.8/hook", "event_types": ["batch.failed"]}
+    first = await http.post("/v1/webhook_endpoints", json=asked, headers=KEY)
+    again = await http.post("/v1/webhook_endpoints", json=asked, headers=KEY)
+
+    secret = first.json()["signing_secret"]
+    assert again.json()["signing_secret"] == secret
+    async with aiosqlite.connect(server.folder / "metadata.db") as database:
+        rows = await database.execute_fetchall("SELECT body FROM claims WHERE body IS NOT NULL")
+    assert rows
+    assert not any(secret in body for (body,) in rows)
+
+
 async def test_the_same_key_with_another_body_is_refused(http):
     await http.post("/v1/batches", json=BATCH, headers=KEY)
     await upload(http)

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ClaimRows
+from batch_gateway.ports.secrets import Sealer
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.retry import Retries
 from batch_gateway.services.batches.service import BatchService
@@ -48,6 +49,7 @@ def api_app(
     models: ModelService,
     endpoints: EndpointService,
     claims: ClaimRows,
+    sealer: Sealer,
     limits: RateLimits,
     auth: Authenticator,
     clock: Clock,
@@ -79,7 +81,7 @@ def api_app(
             table[path] = {**table.get(path, {}), **methods}
         table |= ResultRoutes(results, lookup).routes
         table |= RetryRoutes(retries, max_bytes=longest, idle_s=idle_s, passed=passed).routes
-    idempotent = Idempotency(claims, clock, max_bytes=longest, idle_s=idle_s)
+    idempotent = Idempotency(claims, sealer, clock, max_bytes=longest, idle_s=idle_s)
     resources = [
         Resource(path, _guarded(path, methods, idempotent, limits), auth)
         for path, methods in table.items()

@@ -7,7 +7,8 @@ seed: a batch takes its id from that, so one that was made already is found and 
 
 Only what succeeded is remembered: a refused request may be corrected and sent under the same key.
 Whether a request is the same is judged by its body. A form streams into the store and is known only
-at its end; the boundary, which clients make up for each request, does not count.
+at its end; the boundary, which clients make up for each request, does not count. Answers are kept
+sealed: that to a new webhook endpoint holds its secret.
 """
 
 import hashlib
@@ -22,10 +23,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive
 
-from batch_gateway.core.errors import BatchGatewayError, InvalidRequest, Temporary
+from batch_gateway.core.errors import BatchGatewayError, InvalidRequest, Permanent, Temporary
 from batch_gateway.core.idempotency import Answered, Claim, claim_id
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ClaimRows
+from batch_gateway.ports.secrets import Sealer
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Handler
 from batch_gateway.web.envelope import ApiError
@@ -40,9 +42,12 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class Idempotency:
-    def __init__(self, claims: ClaimRows, clock: Clock, *, max_bytes: int, idle_s: float) -> None:
+    def __init__(
+        self, claims: ClaimRows, sealer: Sealer, clock: Clock, *, max_bytes: int, idle_s: float
+    ) -> None:
         """``max_bytes``: the largest body that is not a form."""
         self._claims = claims
+        self._sealer = sealer
         self._clock = clock
         self._max_bytes = max_bytes
         self._idle_s = idle_s
@@ -66,7 +71,7 @@ class Idempotency:
             if claim.answer is not None:
                 await sent.finish(self._idle_s)
                 _demand_same(claim, sent.fingerprint)
-                return _repeated(claim.answer)
+                return self._repeated(claim.answer)
             raise ApiError(
                 409,
                 "A request with the same Idempotency-Key is being worked on. Please try again.",
@@ -125,12 +130,29 @@ class Idempotency:
         answer = Answered(
             status=response.status_code,
             content_type=response.headers.get("content-type", ""),
-            body=bytes(response.body).decode(),
+            body=self._sealer.seal(bytes(response.body).decode()),
         )
         try:
             await self._claims.answer(claim.id, claim.holder, sent.fingerprint or "", answer)
         except Temporary as error:
             logger.warning("An answer is not kept: %s", error, extra={"action": "idempotency"})
+
+    def _repeated(self, answer: Answered) -> Response:
+        try:
+            content = self._sealer.open(answer.body)
+        except Permanent as error:
+            logger.warning("An answer is lost: %s", error, extra={"action": "idempotency"})
+            raise ApiError(
+                409,
+                "This was done already, but its answer is not known any more.",
+                code="idempotency_answer_lost",
+                headers={"x-should-retry": "false"},
+            ) from error
+        return Response(
+            content,
+            answer.status,
+            {"content-type": answer.content_type, "idempotency-replayed": "true"},
+        )
 
     async def _release(self, claim: Claim, *, refused: bool) -> None:
         try:
@@ -205,11 +227,3 @@ def _demand_same(claim: Claim, fingerprint: str | None) -> None:
 def _refused(error: BaseException) -> bool:
     """Whether nothing was done, and the fault was the request's."""
     return isinstance(error, InvalidRequest) or (isinstance(error, ApiError) and error.status < 500)
-
-
-def _repeated(answer: Answered) -> Response:
-    return Response(
-        answer.body,
-        answer.status,
-        {"content-type": answer.content_type, "idempotency-replayed": "true"},
-    )
