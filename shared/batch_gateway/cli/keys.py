@@ -33,9 +33,16 @@ def create(
     data: Data = None,
 ) -> None:
     """Make a key and print its secret, which cannot be seen again."""
+    import secrets
     from datetime import UTC
 
-    from batch_gateway.core.api_keys import ApiKey, digest_of, fresh_key_id, fresh_secret
+    from batch_gateway.core.api_keys import (
+        SECRET_BYTES,
+        ApiKey,
+        api_key_id,
+        api_key_secret,
+        digest_of,
+    )
     from batch_gateway.core.ids import tenant_id
 
     owner = tenant_id(tenant)
@@ -44,9 +51,9 @@ def create(
     if not name.isprintable():
         raise typer.BadParameter("a key's name is printable")
     now = datetime.now(UTC)
-    secret = fresh_secret()
+    secret = api_key_secret(secrets.token_bytes(SECRET_BYTES))
     key = ApiKey(
-        id=fresh_key_id(),
+        id=api_key_id(secrets.token_bytes(8)),
         tenant=owner,
         name=name,
         digest=digest_of(secret),

@@ -6,14 +6,14 @@ what is stored can be compared with, but not used. Looking a key up by the diges
 presents also leaks no time: a digest that is nearly right says nothing about a secret that is.
 """
 
+import base64
 import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
 from batch_gateway.core.ids import TenantId
 
-_SECRET_BYTES = 32
+SECRET_BYTES = 32
 _SHOWN = 8  # characters of a wrong key that its error message repeats
 
 
@@ -31,12 +31,14 @@ class ApiKey:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-def fresh_secret() -> str:
-    return f"sk-bg-{secrets.token_urlsafe(_SECRET_BYTES)}"
+def api_key_secret(random: bytes) -> str:
+    """A key's secret, from ``SECRET_BYTES`` random bytes."""
+    return f"sk-bg-{base64.urlsafe_b64encode(random[:SECRET_BYTES]).rstrip(b'=').decode()}"
 
 
-def fresh_key_id() -> str:
-    return f"key_{secrets.token_hex(8)}"
+def api_key_id(random: bytes) -> str:
+    """``key_`` and 16 hex digits, from 8 random bytes."""
+    return f"key_{random[:8].hex()}"
 
 
 def digest_of(secret: str) -> str:

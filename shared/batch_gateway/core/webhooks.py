@@ -8,7 +8,6 @@ payload holds ids only and can be made again at any time, so no row stores one.
 import base64
 import hashlib
 import hmac
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +29,7 @@ EVENT_TYPES = tuple(f"batch.{status}" for status in sorted(ENDED))
 #: How long the secret before a rotation stays good if its owner asks for it.
 OVERLAP = timedelta(hours=24)
 
-_SECRET_BYTES = 32
+SECRET_BYTES = 32
 
 
 class DeliveryState(StrEnum):
@@ -96,12 +95,14 @@ class Backoff:
         return again if again < delivery.created_at + self.give_up else None
 
 
-def fresh_endpoint_id() -> EndpointId:
-    return EndpointId(f"we_{secrets.token_hex(16)}")
+def endpoint_id(random: bytes) -> EndpointId:
+    """``we_`` and 32 hex digits, from 16 random bytes."""
+    return EndpointId(f"we_{random[:16].hex()}")
 
 
-def fresh_secret() -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+def signing_secret(random: bytes) -> str:
+    """From ``SECRET_BYTES`` random bytes."""
+    return "whsec_" + base64.b64encode(random[:SECRET_BYTES]).decode()
 
 
 def hint_of(secret: str) -> str:

@@ -1,20 +1,21 @@
 """ApiKeyRows: what every metadata store must do with API keys."""
 
+import secrets
 from dataclasses import replace
 
 import pytest
 from fixtures.metadata import ALICE, BOB, SECOND, T0
 
-from batch_gateway.core.api_keys import ApiKey, digest_of, fresh_key_id, fresh_secret
+from batch_gateway.core.api_keys import SECRET_BYTES, ApiKey, api_key_id, api_key_secret, digest_of
 from batch_gateway.core.errors import Conflict
 
 
 def _key(**changes) -> ApiKey:
     fields = {
-        "id": fresh_key_id(),
+        "id": api_key_id(secrets.token_bytes(8)),
         "tenant": ALICE,
         "name": "naïve 名前",
-        "digest": digest_of(fresh_secret()),
+        "digest": digest_of(api_key_secret(secrets.token_bytes(SECRET_BYTES))),
         "created_at": T0,
     }
     return ApiKey(**(fields | changes))

@@ -10,16 +10,17 @@ from batch_gateway.core.errors import Busy, InvalidRequest
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.webhooks import (
     OVERLAP,
+    SECRET_BYTES,
     Delivery,
     DeliveryId,
     Endpoint,
     EndpointId,
+    endpoint_id,
     event_id,
-    fresh_endpoint_id,
-    fresh_secret,
     hint_of,
     payload,
     signed_headers,
+    signing_secret,
 )
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.pages import Page
@@ -70,9 +71,9 @@ class EndpointService:
                 f"You have {self._most} webhook endpoints already: delete one first.",
                 code="too_many_webhook_endpoints",
             )
-        now, secret = self._clock.now(), fresh_secret()
+        now, secret = self._clock.now(), _fresh_secret()
         endpoint = Endpoint(
-            id=fresh_endpoint_id(),
+            id=endpoint_id(secrets.token_bytes(16)),
             tenant=tenant,
             name=name,
             url=url,
@@ -130,7 +131,7 @@ class EndpointService:
             before = await self._webhooks.get(tenant, endpoint)
             if before is None:
                 return None
-            secret = fresh_secret()
+            secret = _fresh_secret()
             after = replace(
                 before,
                 secret=self._sealer.seal(secret),
@@ -167,6 +168,10 @@ class EndpointService:
     def _later(self, before: datetime) -> datetime:
         """Now, but never ``before``: the time of the last change tells changes apart."""
         return max(self._clock.now(), before + timedelta(microseconds=1))
+
+
+def _fresh_secret() -> str:
+    return signing_secret(secrets.token_bytes(SECRET_BYTES))
 
 
 def signing_secrets(endpoint: Endpoint, sealer: Sealer, now: datetime) -> list[str]:
