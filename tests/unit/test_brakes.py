@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.core.aborts import SlotTime
-from batch_gateway.core.brakes import Fit, Reading, Usual, WatchRules, engine_signal, probe_signal
+from batch_gateway.core.brakes import (
+    Drain,
+    Fit,
+    Reading,
+    Usual,
+    WatchRules,
+    engine_signal,
+    probe_signal,
+)
 from batch_gateway.core.limits import Brake, LimitRules, LimitState, Observation, fold
 from batch_gateway.core.slowness import Slowness, units
 
@@ -97,6 +105,63 @@ def test_after_a_while_without_a_queue_one_more_is_tried():
     fit = fit.after(calm, 2 * LOOK)
 
     assert fit.most == 33
+
+
+def draining(per_s: float) -> Drain:
+    """After calls have ended at that pace for long."""
+    drain = Drain()
+    for _ in range(100):
+        drain = drain.after(round(per_s * LOOK.total_seconds()), LOOK)
+    return drain
+
+
+@pytest.mark.parametrize(
+    ("per_s", "waiting", "brief"),
+    [(1000, 49, True), (1000, 51, False), (5, 1, False), (0, 1, False), (0, 0, True)],
+)
+def test_a_queue_is_brief_that_is_gone_before_a_user_would_notice(per_s, waiting, brief):
+    assert draining(per_s).brief(waiting, RULES) is brief
+
+
+def test_the_pace_at_which_calls_end_is_forgotten_by_half_in_a_second():
+    drain = draining(1000)
+
+    for _ in range(5):
+        drain = drain.after(0, LOOK)
+
+    assert drain.per_s == pytest.approx(500, rel=0.01)
+    assert drain.after(100, timedelta(0)) == drain
+
+
+@given(ended=st.lists(st.integers(0, 500), min_size=1, max_size=50))
+def test_the_pace_is_never_taken_for_higher_than_it_was(ended):
+    drain = Drain()
+
+    for count in ended:
+        drain = drain.after(count, LOOK)
+
+    assert 0 <= drain.per_s <= max(ended) / LOOK.total_seconds() + 1e-6
+
+
+@given(reading=readings, fit=st.sampled_from([Fit(), Fit(most=10), Fit(most=64)]))
+def test_a_brief_queue_lowers_the_limit_but_no_call_is_aborted_for_it(reading, fit):
+    lasting = engine_signal(reading, AT_ONCE, fit, RULES)
+    brief = engine_signal(reading, AT_ONCE, fit, RULES, brief=True)
+
+    assert brief.room == lasting.room
+    assert brief.users_wait == (lasting.users_wait and not reading.waiting)
+    assert ("for a moment" in brief.reason) == (reading.waiting > 0)
+
+
+@given(reading=readings, fit=st.sampled_from([Fit(), Fit(most=10), Fit(most=64)]))
+def test_a_brief_queue_does_not_say_that_less_fits(reading, fit):
+    after = fit.after(reading, LOOK, brief=True)
+
+    assert (after.most is None) == (fit.most is None)
+    if fit.most is not None:
+        assert after.most >= max(fit.most, reading.running)
+    if reading.waiting:
+        assert after.calm == timedelta(0)
 
 
 def probe(*, ttft=None, open_for=None, usual=40 * MS):

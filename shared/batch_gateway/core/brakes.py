@@ -8,6 +8,11 @@ the probe is for engines whose metrics cannot be reached. Either ends in a ``Sig
 How much fits is not among the metrics; it is learned. Whenever requests wait, as many as run then
 are what fits; whenever more run, that many do. Every now and then without a queue one more is
 tried, because what fits depends on the requests.
+
+A quick engine has a queue now and then for some hundredths of a second, whatever the limit: calls
+come in bunches. How long a queue lasts at most is known, because it is known how many calls end.
+One that a user would not notice is *brief*: it lowers the limit, but says nothing about how much
+fits, and no call is aborted for it.
 """
 
 import math
@@ -17,6 +22,7 @@ from datetime import timedelta
 
 from batch_gateway.core.limits import Brake, Signal
 
+_LATELY = timedelta(seconds=1)  # half-life of what is known of the pace at which calls end
 _EXPLORE = timedelta(seconds=10)  # without a queue, until one more than ever is tried
 _FULL_CUT = 0.1  # of the running requests, when the cache is full
 
@@ -28,7 +34,7 @@ class WatchRules:
     keep_free: int = 1  # slots of the engine that are left for the next interactive request
     stale: timedelta = timedelta(seconds=1)  # older metrics are no good news
     full: float = 0.95  # share of the KV cache from which on it is full
-    wait: timedelta = timedelta(milliseconds=50)  # of a probe beyond the usual: a queue
+    wait: timedelta = timedelta(milliseconds=50)  # beyond the usual, that users would notice
     cut: int = 2  # slots to give up at each look while a probe waits too long
     step: int = 1  # slots to add at each probe that does not
 
@@ -50,21 +56,45 @@ class Fit:
     most: float | None = None  # None: no queue was ever seen
     calm: timedelta = timedelta(0)  # since there was a queue, or since one more was tried
 
-    def after(self, reading: Reading, passed: timedelta) -> "Fit":
-        """What is known ``passed`` after the last reading."""
-        if reading.waiting > 0:
+    def after(self, reading: Reading, passed: timedelta, *, brief: bool = False) -> "Fit":
+        """What is known ``passed`` after the last reading; a queue in it may be ``brief``."""
+        if reading.waiting > 0 and not brief:
             return Fit(most=reading.running)
         if self.most is None:
             return self
         most = max(self.most, reading.running)
+        if reading.waiting > 0:
+            return Fit(most=most)
         if self.calm + passed >= _EXPLORE:
             return Fit(most=most + 1)
         return replace(self, most=most, calm=self.calm + passed)
 
 
-def engine_signal(reading: Reading, age: timedelta, fit: Fit, rules: WatchRules) -> Signal:
-    """What metrics say that are ``age`` old."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """How quickly requests leave an engine's queue, at least: others than ours end there too."""
+
+    per_s: float = 0.0  # of our calls that ended lately
+
+    def after(self, ended: int, passed: timedelta) -> "Drain":
+        """What is known when ``ended`` more have ended within ``passed``."""
+        if not passed:
+            return self
+        kept = 0.5 ** (passed / _LATELY)
+        return Drain(per_s=kept * self.per_s + (1 - kept) * ended / passed.total_seconds())
+
+    def brief(self, waiting: float, rules: WatchRules) -> bool:
+        """Whether who comes now does not notice that so many wait before him."""
+        return waiting <= self.per_s * rules.wait.total_seconds()
+
+
+def engine_signal(
+    reading: Reading, age: timedelta, fit: Fit, rules: WatchRules, *, brief: bool = False
+) -> Signal:
+    """What metrics say that are ``age`` old; a queue in them may be ``brief``."""
     room, reason, users_wait = _engine_room(reading, fit, rules)
+    if brief and reading.waiting > 0:
+        reason, users_wait = f"{reason} for a moment", False
     if age > rules.stale and (room is None or room > 0):
         room, reason = 0, f"the engine's metrics are {age.total_seconds():.1f} s old"
     return Signal(

@@ -73,7 +73,8 @@ class Watching(Group):
     probe_interval_s: Seconds = 0.25
     """How often."""
     probe_wait_ms: Annotated[float, Field(gt=0)] = 50
-    """By how much a probe may be slower than it usually is; beyond, interactive users wait."""
+    """By how much a probe may be slower than it usually is, and how long an engine's queue may
+    last; beyond, interactive users wait."""
     probe_cut: Positive = 2
     """Slots that a pool gives up at each look while a probe waits."""
     probe_step: Positive = 1

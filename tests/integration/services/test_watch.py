@@ -136,6 +136,31 @@ async def test_a_line_is_left_in_peace_after_some_aborts(make_world):
     assert set(times.values()) == {1}
 
 
+async def test_aborted_lines_do_not_wait_for_calm_when_slots_are_free_and_nothing_else_is_left(
+    make_world,
+):
+    world = make_world(watching=Watching(**{**BY_METRICS, "calm_s": 1000}))
+    await world.configure(slots=4, ttft_ms=300)
+    batch = await planned(world, 12)
+
+    async with asyncio.timeout(30):  # half of how long they wait at most
+        done = await worked(world, batch)
+
+    assert done.total() == 12
+    assert (await pool(world)).aborted > 0
+
+
+async def test_bunches_of_calls_that_a_quick_engine_takes_at_once_abort_nothing(make_world):
+    world = make_world(watching=Watching(**{**BY_METRICS, "probe_wait_ms": 10_000}))
+    await world.configure(slots=4, ttft_ms=20)
+    batch = await planned(world, 200)
+
+    done = await worked(world, batch)
+
+    assert done.total() == 200
+    assert (await pool(world)).aborted <= 8  # before it is known how quick it is
+
+
 async def test_an_engine_full_of_users_gets_no_batch_call_until_there_is_room(
     make_world, start_simulator
 ):

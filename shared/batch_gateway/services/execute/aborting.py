@@ -7,7 +7,8 @@ user who comes now; giving slots back at once does.
 A line that was aborted is sent again as soon as it is calm: no user has waited for some seconds, or
 the pool has about as much room as it had at best lately (near its limit somebody always waits for a
 moment). Until then others go first, or the same few would be aborted again and again until they may
-not be any more, just when every slot counts.
+not be any more, just when every slot counts. Where there are no others, they need not wait while
+half of the slots are free: the end of a batch would only come later.
 """
 
 import asyncio
@@ -40,6 +41,10 @@ class Room:
     @property
     def ample(self) -> bool:
         return self._limit >= _AMPLE * self._most
+
+    def mostly_free(self, in_use: int) -> bool:
+        """Whether less than half of the slots would be used by ``in_use`` calls."""
+        return 2 * in_use < self._limit
 
 
 class Aborting:

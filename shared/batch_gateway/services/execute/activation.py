@@ -42,7 +42,7 @@ from batch_gateway.settings import Execution, Queue
 logger = logging.getLogger(__name__)
 
 REGISTERED = timedelta(seconds=5)  # how long a dead activation stays in the register
-_RENEW_S = 1.0  # how often a living one says so
+_RENEW_S = 2.0  # how often a living one says so
 _LOOK_S = 0.2  # between two looks when nothing happens
 _CALM_LOOK_S = 0.5  # the same, with lines for several rounds of calls in hand
 _EMPTY_S = 0.05  # after an empty queue, however much happens
@@ -259,7 +259,7 @@ class Activation:
             self._close(holding, self._custody.finish)
         elif holding.stopped and not holding.running:
             self._close(holding, self._hand_back)
-        if not holding.left:
+        if not holding.left and self._pools.hungry:
             self._changed.set()
 
     def _learned(self, holding: Holding, standing: Standing) -> None:

@@ -62,6 +62,7 @@ class Pool:
         self.bound: int | None = None  # calls that the endpoint takes now; None: any number
         self.grant = 0
         self._granted = 0  # the last time; refusals lower ``grant`` until the next
+        self.answered = 0  # calls that the engine has done, ever
         self.known = False  # there was a grant, be it of none
         self.closed = False
         self._attempts = attempts
@@ -161,15 +162,19 @@ class Pool:
         now = asyncio.get_running_loop().time()
         startable = 0
         if now >= self._paused_until and self.circuit.allows(now):
-            startable = sum(
-                h.startable(now, self.route.pool, calm=self._aborting.calm(self._room))
-                for h in self.holdings
-            )
+            calm = self._aborting.calm(self._room)
+            startable = self._startable(now, calm=calm)
+            if not startable and not calm and self._room.mostly_free(self.in_use):
+                startable = self._startable(now, calm=True)
             if not self.circuit.closed:
                 startable = min(startable, 1)
         if not self.in_use and not startable and self.left:
             startable = 1  # keeps the pool known while all its lines wait
         return min(self._most, self.in_use + startable)
+
+    def _startable(self, now: float, *, calm: bool) -> int:
+        """Lines that could be started with slots enough."""
+        return sum(h.startable(now, self.route.pool, calm=calm) for h in self.holdings)
 
     def report(self, signal: Signal | None) -> Report:
         """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
@@ -250,15 +255,21 @@ class Pool:
         now = asyncio.get_running_loop().time()
         if self.closed or self.shut or now < self._paused_until or not self.circuit.allows(now):
             return None
-        name, calm = self.route.pool, self._aborting.calm(self._room)
+        calm = self._aborting.calm(self._room)
+        work = self._take(now, calm=calm)
+        if work is None and not calm and self._room.mostly_free(self.in_use):
+            work = self._take(now, calm=True)
+        if work is not None:
+            work.trial = self.circuit.start()
+        return work
+
+    def _take(self, now: float, *, calm: bool) -> Work | None:
+        name = self.route.pool
 
         def take(holding: Holding) -> Work | None:
             return holding.take(now, name, calm=calm) if self._allowed(holding) else None
 
-        work = self._turns.next(self.holdings, self.grant, take)
-        if work is not None:
-            work.trial = self.circuit.start()
-        return work
+        return self._turns.next(self.holdings, self.grant, take)
 
     async def _run(self, work: Work | None) -> None:
         task = asyncio.current_task()
@@ -338,6 +349,7 @@ class Pool:
         match ended.verdict.outcome:
             case Outcome.SUCCESS:
                 self._seen += _success(ended, now - work.started_at)
+                self.answered += 1
                 self._refusals = 0
             case Outcome.IGNORED:
                 self._seen += Observation(ignored=1)

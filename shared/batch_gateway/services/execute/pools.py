@@ -203,6 +203,11 @@ class Pools:
         return bool(self._pools) and all(pool.left >= 3 * pool.grant > 0 for pool in self)
 
     @property
+    def hungry(self) -> bool:
+        """Some pool could use more lines."""
+        return any(pool.hungry for pool in self)
+
+    @property
     def sated(self) -> list[str]:
         """Models that have lines enough for the slots they have."""
         return self._models_but(pool for pool in self if pool.hungry)
@@ -264,7 +269,10 @@ class Pools:
         if not mine:
             self._unwatch(name)
         elif name not in self._watches:
-            watch = self._lookout.watch(self._pools[name].route, self._sync_now.set)
+            pool = self._pools[name]
+            watch = self._lookout.watch(
+                pool.route, urgent=self._sync_now.set, ended=lambda: pool.answered
+            )
             self._watches[name] = watch, self._group.create_task(watch.keep())
 
     def _unwatch(self, name: str) -> None:

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import msgspec
 
-from batch_gateway.core.brakes import Fit, Usual, WatchRules, engine_signal, probe_signal
+from batch_gateway.core.brakes import Drain, Fit, Usual, WatchRules, engine_signal, probe_signal
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.limits import Signal
 from batch_gateway.ports.engine_metrics import EngineMetrics
@@ -43,8 +43,10 @@ class Watch:
         metrics: EngineMetrics,
         settings: Watching,
         urgent: Callable[[], None],
+        ended: Callable[[], int],
     ) -> None:
-        """``urgent`` hears when slots are to be given up."""
+        """``urgent`` hears when slots are to be given up; ``ended`` counts the calls of this
+        activation that the engine has answered."""
         self._route = route
         self._model = route.replica.model
         self._headers = {n: value for n, value in route.headers.items() if n != OBJECTIVE}
@@ -53,8 +55,11 @@ class Watch:
         self._rules: WatchRules = settings.rules
         self._settings = settings
         self._urgent = urgent
+        self._ended = ended
+        self._counted = ended()
         self._news: Signal | None = None
         self._fit = Fit()
+        self._drain = Drain()
         self._usual = Usual()
         self._readable_at = 0.0  # loop.time() from which on metrics are tried
         self._failures = 0  # to read them, in a row
@@ -103,9 +108,12 @@ class Watch:
             self._readable_at = self._clock() + pause
             return False
         self._failures = 0
-        self._fit = self._fit.after(reading, passed)
+        counted, self._counted = self._counted, self._ended()
+        self._drain = self._drain.after(self._counted - counted, passed)
+        brief = self._drain.brief(reading.waiting, self._rules)
+        self._fit = self._fit.after(reading, passed, brief=brief)
         age = timedelta(seconds=self._clock() - asked)
-        self._say(engine_signal(reading, age, self._fit, self._rules))
+        self._say(engine_signal(reading, age, self._fit, self._rules, brief=brief))
         return True
 
     async def _probe(self) -> None:
@@ -167,11 +175,12 @@ class Lookout:
         self._client = client
         self._metrics = metrics
 
-    def watch(self, route: Route, urgent: Callable[[], None]) -> Watch:
+    def watch(self, route: Route, *, urgent: Callable[[], None], ended: Callable[[], int]) -> Watch:
         return Watch(
             route,
             client=self._client,
             metrics=self._metrics,
             settings=self.settings,
             urgent=urgent,
+            ended=ended,
         )
