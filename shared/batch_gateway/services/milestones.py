@@ -1,8 +1,8 @@
 """Milestones: progress that other systems hear of, told by whoever stores results.
 
-Looked for where results are stored, at most once a second for each batch. No row remembers what was
-told: a step's event has an id of its own, and a key in the scratch memory keeps others from telling
-it too. A batch that is faster than that skips steps.
+Looked for where results are stored, every two seconds at most for each batch. No row remembers what
+was told: a step's event has an id of its own, and a key in the scratch memory keeps others from
+telling it too. A batch that is faster than that skips steps.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from batch_gateway.services.live import with_progress
 
 logger = logging.getLogger(__name__)
 
-_PAUSE = timedelta(seconds=1)  # between two looks at a batch
+_PAUSE = timedelta(seconds=2)  # between two looks at a batch
 _REMEMBERED = timedelta(days=1)  # that a step was told
 _KNOWN = 1000  # batches; who has not been heard of for long is forgotten
 _DONE = 100  # percent: then it is the assembler's news

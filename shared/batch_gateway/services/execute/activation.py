@@ -173,12 +173,17 @@ class Activation:
         return self._stopping.is_set() or asyncio.get_running_loop().time() >= self._soft_end
 
     async def _lease_one(self) -> bool:
-        """Lease a shard of a model that has slots to spare; False when there is none."""
+        """Lease a shard of a model that has slots to spare; False when no more need be tried now.
+
+        That is when there was none, or when there are lines enough and the shard is of a tenant
+        of whom we had some already.
+        """
         fair, urgent = self._room()
         if self._suspicious or not (fair or urgent):
             return False
         if not self._holdings and await self._generation_age() is None:
             return False  # somebody is filling the queue again
+        tenants = {holding.lease.tenant for holding in self._holdings}
         shut = self._routes.table.shut(self._clock.now())
         holding = await self._custody.lease(
             lambda: self._scratch.queue.propose(
@@ -186,7 +191,7 @@ class Activation:
                 avoid=shut.names,
                 avoid_fair=self._pools.sated if fair else None,
                 avoid_urgent=self._pools.sated_with_urgent if urgent else None,
-                held=sorted({holding.lease.tenant for holding in self._holdings}),
+                held=sorted(tenants),
             )
         )
         self._shut_out = bool(shut) and holding is None and not self._holdings
@@ -203,7 +208,7 @@ class Activation:
                 if other is not holding:  # to be worked on elsewhere meanwhile
                     other.stopped = True
                     self._advanced(other)
-        return True
+        return self._pools.hungry or holding.lease.tenant not in tenants
 
     @property
     def _suspicious(self) -> bool:
