@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fixtures import extensions, tenants
+from fixtures import extensions, odd, tenants
 from fixtures.gateway import CHAT, chat_lines, custom_ids, encoded, read_results
 from fixtures.redis import redis62_server, valkey_server
 from openai.types import Batch
@@ -80,6 +80,7 @@ async def test_postgresql_s3_and_redis_62(
         gateway.client = tenants.client_of(gateway, "carol")
         await assert_the_job_is_done(gateway)
         await extensions.work(gateway)
+        await odd.work(gateway)
 
 
 async def test_metadata_on_valkey(start_gateway, start_receiver, tmp_path):
@@ -91,7 +92,11 @@ async def test_metadata_on_valkey(start_gateway, start_receiver, tmp_path):
         gateway.client = tenants.client_of(gateway, "carol")
         await assert_the_job_is_done(gateway)
         await extensions.work(gateway)
+        await odd.work(gateway)
 
 
 async def test_sqlite_a_folder_and_valkey(start_gateway):
-    await assert_the_job_is_done(await start_gateway())
+    gateway = await start_gateway()
+
+    await assert_the_job_is_done(gateway)
+    await odd.work(gateway)

@@ -59,6 +59,22 @@ def too_long(param: str, maximum: int, got: int) -> InvalidRequest:
     )
 
 
+def empty_string(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid '{param}': empty string. Expected a string with minimum length 1, but got an "
+        "empty string instead.",
+        param=param,
+        code="empty_string",
+    )
+
+
+def nul(param: str) -> InvalidRequest:
+    """The one character that no database stores."""
+    return InvalidRequest(
+        f"Invalid '{param}': it contains the character NUL.", param=param, code="invalid_value"
+    )
+
+
 def empty_array(param: str) -> InvalidRequest:
     return InvalidRequest(
         f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an "

@@ -13,7 +13,7 @@ from batch_gateway.services import refusals
 M = TypeVar("M", bound=BaseModel)
 
 _ID = re.compile(r"[!-~]{1,256}", re.ASCII)
-_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_INTEGER = re.compile(r"-?[0-9]{1,1000}", re.ASCII)  # Python reads 4300 digits at most
 
 #: pydantic's name of an error -> what was expected.
 _EXPECTED = {
@@ -67,6 +67,10 @@ def refusal(error: ErrorDetails) -> InvalidRequest:
         return refusals.above_maximum(param, context["le"], given)
     if kind == "string_too_long":
         return refusals.too_long(param, context["max_length"], len(given))
+    if kind == "string_too_short":  # none needs more than one character
+        return refusals.empty_string(param)
+    if kind == "string_pattern_mismatch":  # there is only one pattern
+        return refusals.nul(param)
     if kind == "too_long":
         too_many = (
             refusals.array_too_long if isinstance(given, list) else refusals.too_many_properties

@@ -245,7 +245,7 @@ async def test_another_tenants_upload_is_not_there(openai, stranger):
         ({"bytes": 1e300}, "bytes", None),
         ({"bytes": 10**40}, None, None),
         ({"filename": "x" * 513}, "filename", "string_above_max_length"),
-        ({"filename": ""}, "filename", "invalid_value"),
+        ({"filename": ""}, "filename", "empty_string"),
         ({"filename": "a\0b"}, "filename", "invalid_value"),
         ({"filename": None}, "filename", "invalid_type"),
         ({"mime_type": 7}, "mime_type", "invalid_type"),
@@ -268,6 +268,14 @@ async def test_an_upload_that_could_not_become_a_file_is_refused(http, changes, 
     assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
     assert error["param"] == param
     assert code is None or error["code"] == code
+
+
+async def test_a_list_of_parts_that_is_too_long_is_called_one(http):
+    answer = await http.post("/v1/uploads/upload_x/complete", json={"part_ids": ["a"] * 10_001})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "array_above_max_length")
+    assert error["message"].endswith("but got an array with length 10001 instead.")
 
 
 @pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision", "user_data"])

@@ -33,8 +33,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 16  # boto3 calls at once
-_IN_FLIGHT = 4  # parts of one blob that are under way at once, each in memory
+_IN_FLIGHT = 2  # parts of one blob that are under way at once, each in memory
 _ALL_IN_FLIGHT = 8  # parts of all blobs together
+_RANGES = 4  # of a blob that are fetched at once
 
 
 class S3Files:
@@ -193,7 +194,7 @@ class S3Files:
         """Copy a blob into the new file ``copy``, in several ranges at once."""
         head = await self._call(self._bucket.head, key)
         await self._call(_allocate, copy, head.size)
-        step = max(PART, -(-head.size // _IN_FLIGHT))
+        step = max(PART, -(-head.size // _RANGES))
         stop = threading.Event()
         running = [
             self._start(

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from batch_gateway.adapters.sql.dialects import reading, unavailable
+from batch_gateway.adapters.sql.dialects import reading, unavailable, writers_turns
 from batch_gateway.adapters.sql.schema import REVISION
 from batch_gateway.core.errors import Conflict, Unavailable
 
@@ -17,6 +17,7 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reader = reading(engine)
+        self._turns = writers_turns(engine)
         self._schema_is_known = False
 
     @property
@@ -27,7 +28,7 @@ class Database:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end, rolled back when an exception leaves it."""
         with translated():
-            async with self._engine.begin() as connection:
+            async with self._turns.turn(), self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -54,6 +55,7 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        self._turns.close()
 
 
 async def revision(connection: AsyncConnection) -> str | None:

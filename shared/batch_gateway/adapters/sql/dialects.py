@@ -2,9 +2,9 @@
 
 SQLite locks the file, not rows: a writing transaction begins with BEGIN IMMEDIATE, so it waits for
 its turn before it reads, and what it has read cannot change until it commits. (Begun otherwise it
-would fail when another wrote in between.) The write-ahead log lets readers go on meanwhile, and
-``synchronous=FULL`` puts each commit on the disk. PostgreSQL locks the batch's row with SELECT FOR
-UPDATE, which SQLAlchemy leaves out for SQLite.
+would fail when another wrote in between; whose turn it is, ``turns`` says.) The write-ahead log
+lets readers go on meanwhile, and ``synchronous=FULL`` puts each commit on the disk. PostgreSQL
+locks the batch's row with SELECT FOR UPDATE, which SQLAlchemy leaves out for SQLite.
 
 Reads are single statements and run without a transaction on both.
 """
@@ -12,6 +12,7 @@ Reads are single statements and run without a transaction on both.
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from batch_gateway.adapters.sql.schema import Instant
+from batch_gateway.adapters.sql.turns import Turns
 
 #: How long a SQLite writer waits for the others, unless the URL says otherwise (``?timeout=``).
 SQLITE_TIMEOUT_S = 20.0
@@ -102,6 +104,15 @@ def _sqlite(url: str) -> AsyncEngine:
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def writers_turns(engine: AsyncEngine) -> Turns:
+    """How the transactions that write wait for one another before they begin."""
+    if engine.dialect.name != "sqlite":
+        return Turns(None, 0)  # rows are locked, not the file
+    database, query = engine.url.database, engine.url.query
+    timeout = float(str(query.get("timeout", SQLITE_TIMEOUT_S)))
+    return Turns(Path(database) if database else None, timeout)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

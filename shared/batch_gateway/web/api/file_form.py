@@ -21,7 +21,7 @@ class _Expiry(Asked):
 
 
 _EXPIRES_AFTER = re.compile(r"expires_after\[(\w+)\]")
-_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_INTEGER = re.compile(r"-?[0-9]{1,1000}", re.ASCII)
 
 
 async def receive_upload(form: Form, upload: IncomingFile) -> File:
