@@ -100,7 +100,16 @@ def test_in_the_place_of_a_request_that_cannot_be_made_is_one_that_is_refused():
     assert json.loads(empty_line(output({}), CHAT))["body"] is None
 
 
-@pytest.mark.parametrize("template", [{"x": ["{{answer}}"]}, {"x": "{{}}"}, {"x": "y" * 70_000}])
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"x": ["{{answer}}"]},
+        {"x": "{{}}"},
+        {"x": "y" * 70_000},
+        {"temperature": float("inf")},
+        {"x": [{"y": float("nan")}]},
+    ],
+)
 def test_templates_that_mean_nothing_are_refused(template):
     with pytest.raises(InvalidRequest):
         check_template(template)

@@ -7,6 +7,7 @@ itself; inside a longer text it is spelled out. What is put in is never looked a
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -51,9 +52,13 @@ def chained_file(batch: BatchId) -> FileId:
 
 
 def check_template(template: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest for placeholders that mean nothing."""
+    """Raise InvalidRequest for placeholders that mean nothing, and for what is no JSON."""
     if len(msgspec.json.encode(template)) > LONGEST:
         raise _refused(f"it is longer than {LONGEST} bytes")
+    try:
+        json.dumps(template, allow_nan=False)
+    except ValueError:
+        raise _refused("it has a number that is none, or is beyond all numbers") from None
     for name in _placeholders(template):
         if name not in _NAMED and not name.startswith("/"):
             raise _refused(f"'{{{{{name}}}}}' is neither text nor custom_id nor a JSON pointer")
