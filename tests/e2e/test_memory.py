@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fixtures.command import up
 from fixtures.gateway import TERMINAL, chat_lines, encoded
+from fixtures.simulator import simulator_process
 from openai import OpenAI
 from openai.types import Batch
 
@@ -94,7 +95,8 @@ def test_no_process_grows_by_more_than_75_mib_over_100_mb(tmp_path):
     growth: dict[str, int] = {}
 
     with (
-        up(tmp_path / "data", "--simulator", LIMITS__START="64") as (platform, base_url),
+        simulator_process(kv_blocks=0) as url,
+        up(tmp_path / "data", "--inference-url", url, LIMITS__START="64") as (platform, base_url),
         OpenAI(base_url=base_url, api_key="x") as client,
     ):
         run(client, small)
@@ -111,7 +113,6 @@ def test_no_process_grows_by_more_than_75_mib_over_100_mb(tmp_path):
         results = results_of(client, run(client, long))
         look()
 
-    growth = {who: grown for who, grown in growth.items() if "simulator" not in who}
     assert (surveyed.request_counts.total, results) == (LINES, LINES // 10)
     assert {"api", "planner", "executor", "assembler"} <= growth.keys()
     assert {who: grown for who, grown in growth.items() if grown > GROWTH_KIB} == {}
