@@ -7,7 +7,7 @@ vanishes.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
@@ -187,15 +187,19 @@ class BatchObject(BaseModel):
         )
 
 
+class Identified(Protocol):
+    id: str
+
+
 class ListObject(BaseModel):
     object: Literal["list"] = "list"
-    data: Sequence[FileObject] | Sequence[SerializeAsAny[BatchObject]]
+    data: Sequence[SerializeAsAny[BaseModel]]
     first_id: str | None
     last_id: str | None
     has_more: bool
 
     @classmethod
-    def of(cls, data: Sequence[FileObject] | Sequence[BatchObject], *, more: bool) -> Self:
+    def of(cls, data: Sequence[Identified], *, more: bool) -> Self:
         return cls(
             data=data,
             first_id=data[0].id if data else None,

@@ -1,15 +1,13 @@
 """OpenAI's wire for webhook endpoints, and the log of their deliveries, which is our own."""
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from batch_gateway.core.webhooks import EVENT_TYPES, Delivery, Endpoint
 from batch_gateway.services.webhooks.endpoints import Changes
-from batch_gateway.web.openai import Asked, Text
+from batch_gateway.web.openai import Asked, Text, whole_seconds
 
 
 def _known(event_type: str) -> str:
@@ -20,10 +18,16 @@ def _known(event_type: str) -> str:
     return event_type
 
 
+def _each_once(event_types: list[str]) -> list[str]:
+    return list(dict.fromkeys(event_types))
+
+
 EventTypeName = Annotated[
     str, AfterValidator(_known), Field(json_schema_extra={"enum": list(EVENT_TYPES)})
 ]
-EventTypes = Annotated[list[EventTypeName], Field(min_length=1, max_length=100)]
+EventTypes = Annotated[
+    list[EventTypeName], Field(min_length=1, max_length=100), AfterValidator(_each_once)
+]
 Name = Annotated[Text, Field(min_length=1, max_length=256)]
 Url = Annotated[Text, Field(min_length=1, max_length=4096)]
 
@@ -33,9 +37,6 @@ class CreateWebhookEndpoint(Asked):
     url: Url
     event_types: EventTypes
 
-    def unique_types(self) -> Sequence[str]:
-        return list(dict.fromkeys(self.event_types))
-
 
 class UpdateWebhookEndpoint(Asked):
     name: Name | None = None
@@ -43,12 +44,7 @@ class UpdateWebhookEndpoint(Asked):
     event_types: EventTypes | None = None
 
     def changes(self) -> Changes:
-        types = self.event_types
-        return Changes(
-            name=self.name,
-            url=self.url,
-            event_types=None if types is None else list(dict.fromkeys(types)),
-        )
+        return Changes(name=self.name, url=self.url, event_types=self.event_types)
 
 
 class RotateWebhookSecret(Asked):
@@ -133,29 +129,11 @@ class WebhookDeliveryObject(BaseModel):
             status=delivery.state.value,
             attempts=delivery.attempts,
             created_at=int(delivery.created_at.timestamp()),
-            attempted_at=_seconds(delivery.attempted_at),
-            next_attempt_at=_seconds(delivery.due_at),
+            attempted_at=whole_seconds(delivery.attempted_at),
+            next_attempt_at=whole_seconds(delivery.due_at),
             status_code=delivery.status_code,
             error=delivery.error,
         )
-
-
-class _Page(BaseModel):
-    object: Literal["list"] = "list"
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-
-
-WebhookEndpointList = create_model(
-    "WebhookEndpointList", __base__=_Page, data=(list[WebhookEndpointObject], ...)
-)
-ExtendedWebhookEndpointList = create_model(
-    "ExtendedWebhookEndpointList", __base__=_Page, data=(list[ExtendedWebhookEndpointObject], ...)
-)
-WebhookDeliveryList = create_model(
-    "WebhookDeliveryList", __base__=_Page, data=(list[WebhookDeliveryObject], ...)
-)
 
 
 def _fields(endpoint: Endpoint) -> dict[str, object]:
@@ -167,9 +145,5 @@ def _fields(endpoint: Endpoint) -> dict[str, object]:
         "url": endpoint.url,
         "event_types": list(endpoint.event_types),
         "signing_secret_hint": endpoint.hint,
-        "disabled_at": _seconds(endpoint.disabled_at),
+        "disabled_at": whole_seconds(endpoint.disabled_at),
     }
-
-
-def _seconds(instant: datetime | None) -> int | None:
-    return None if instant is None else int(instant.timestamp())

@@ -29,15 +29,13 @@ from batch_gateway.web.openai_models import ModelList, ModelObject
 from batch_gateway.web.openai_uploads import CompleteUpload, CreateUpload, PartObject, UploadObject
 from batch_gateway.web.openai_webhooks import (
     CreateWebhookEndpoint,
-    ExtendedWebhookEndpointList,
     ExtendedWebhookEndpointObject,
     ExtendedWebhookEndpointWithSecret,
     RotateWebhookSecret,
     TestWebhookEndpoint,
     UpdateWebhookEndpoint,
-    WebhookDeliveryList,
+    WebhookDeliveryObject,
     WebhookEndpointDeleted,
-    WebhookEndpointList,
     WebhookEndpointObject,
     WebhookEndpointTested,
     WebhookEndpointWithSecret,
@@ -47,11 +45,17 @@ from batch_gateway.web.openai_webhooks import (
 Schema = dict[str, Any]
 Model = type[BaseModel]
 
-FileList = create_model("FileList", __base__=ListObject, data=(list[FileObject], ...))
-BatchList = create_model("BatchList", __base__=ListObject, data=(list[BatchObject], ...))
-ExtendedBatchList = create_model(
-    "ExtendedBatchList", __base__=ListObject, data=(list[ExtendedBatchObject], ...)
-)
+
+def _list_of(kind: Model, name: str) -> Model:
+    return create_model(name, __base__=ListObject, data=(list[kind], ...))  # type: ignore[valid-type]
+
+
+FileList = _list_of(FileObject, "FileList")
+BatchList = _list_of(BatchObject, "BatchList")
+ExtendedBatchList = _list_of(ExtendedBatchObject, "ExtendedBatchList")
+WebhookEndpointList = _list_of(WebhookEndpointObject, "WebhookEndpointList")
+ExtendedWebhookEndpointList = _list_of(ExtendedWebhookEndpointObject, "ExtendedWebhookEndpointList")
+WebhookDeliveryList = _list_of(WebhookDeliveryObject, "WebhookDeliveryList")
 
 #: Requests inside the body are taken out of it before the rest is parsed (see ``web.inline``).
 CreateBatchOrInline = create_model(

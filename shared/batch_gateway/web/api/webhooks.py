@@ -11,18 +11,16 @@ from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.openai import ListObject
 from batch_gateway.web.openai_webhooks import (
     CreateWebhookEndpoint,
-    ExtendedWebhookEndpointList,
     ExtendedWebhookEndpointObject,
     ExtendedWebhookEndpointWithSecret,
     RotateWebhookSecret,
     TestWebhookEndpoint,
     UpdateWebhookEndpoint,
-    WebhookDeliveryList,
     WebhookDeliveryObject,
     WebhookEndpointDeleted,
-    WebhookEndpointList,
     WebhookEndpointObject,
     WebhookEndpointTested,
     WebhookEndpointWithSecret,
@@ -42,10 +40,8 @@ class WebhookRoutes:
         """``strict``: without the log of deliveries and what else is not in OpenAI's API."""
         self._shown: type[WebhookEndpointObject] = ExtendedWebhookEndpointObject
         self._with_secret: type[WebhookEndpointWithSecret] = ExtendedWebhookEndpointWithSecret
-        self._listed: type[BaseModel] = ExtendedWebhookEndpointList
         if strict:
             self._shown, self._with_secret = WebhookEndpointObject, WebhookEndpointWithSecret
-            self._listed = WebhookEndpointList
         self._endpoints = endpoints
         self._max_bytes = max_bytes
         self._idle_s = idle_s
@@ -68,7 +64,7 @@ class WebhookRoutes:
     async def create(self, call: Call) -> Response:
         asked = await self._asked(call, CreateWebhookEndpoint)
         endpoint, secret = await self._endpoints.create(
-            call.tenant, asked.name, asked.url, asked.unique_types()
+            call.tenant, asked.name, asked.url, asked.event_types
         )
         return answer(self._with_secret.with_secret(endpoint, secret))
 
@@ -80,7 +76,7 @@ class WebhookRoutes:
         if page is None:
             raise _unknown_cursor(after or "", "webhook endpoint")
         found = [self._shown.of(endpoint) for endpoint in page.items]
-        return answer(self._listed(data=found, has_more=page.more, **_ends(found)))
+        return answer(ListObject.of(found, more=page.more))
 
     async def get(self, call: Call) -> Response:
         id_ = _asked_endpoint(call)
@@ -144,7 +140,7 @@ class WebhookRoutes:
         if page is None:
             raise _unknown_cursor(after or "", "delivery")
         found = [WebhookDeliveryObject.of(delivery) for delivery in page.items]
-        return answer(WebhookDeliveryList(data=found, has_more=page.more, **_ends(found)))
+        return answer(ListObject.of(found, more=page.more))
 
     async def _asked(self, call: Call, kind: type[M]) -> M:
         """The body, which clients leave out when they have nothing to say."""
@@ -168,15 +164,6 @@ def _cursor(call: Call) -> tuple[int, str | None]:
     if after is not None and not plain_id(after):
         raise _unknown_cursor(after, "object")
     return limit, after
-
-
-def _ends(
-    found: "list[WebhookEndpointObject] | list[WebhookDeliveryObject]",
-) -> dict[str, str | None]:
-    """The first and the last id of a page; nothing of an empty one."""
-    if not found:
-        return {"first_id": None, "last_id": None}
-    return {"first_id": found[0].id, "last_id": found[-1].id}
 
 
 def _no_such_endpoint(given: str) -> ApiError:
