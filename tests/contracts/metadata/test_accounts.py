@@ -12,6 +12,7 @@ from fixtures.metadata import (
     a_batch,
     a_file,
     a_shard,
+    assembled,
     finalizing,
     planned,
 )
@@ -20,7 +21,7 @@ from batch_gateway.adapters.sql.accounts import book
 from batch_gateway.adapters.sql.store import SqlMetadata
 from batch_gateway.core.errors import Conflict, OverQuota
 from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
-from batch_gateway.core.model import BatchStatus, Counts
+from batch_gateway.core.model import Counts
 from batch_gateway.core.quotas import Account, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 
@@ -188,19 +189,13 @@ async def test_counting_anew_while_things_change_never_makes_an_account_wrong(op
 async def test_a_batch_counts_until_it_has_ended_and_its_files_from_then_on(metadata):
     batch = await finalizing(metadata)
     running = await metadata.accounts.get(ALICE)
-    await metadata.batches.claim_assembly(batch.id, "me", now=T0, ttl=SECOND)
 
-    await metadata.batches.finish(
+    await assembled(
+        metadata,
         batch.id,
-        BatchStatus.COMPLETED,
-        holder="me",
-        files=[a_file(id=FileId("file-out"), size=4), a_file(size=1)],
-        output=FileId("file-out"),
-        error=None,
-        counts=Counts(total=99, completed=99),
-        usage=None,
         now=T0,
-        events=[],
+        files=[a_file(id=FileId("file-out"), size=4), a_file(size=1)],
+        counts=Counts(total=99, completed=99),
     )
 
     assert running == Account(open_batches=1, queued_requests=10)

@@ -7,6 +7,7 @@ from fixtures.metadata import (
     SECOND,
     T0,
     a_batch,
+    assembled,
     claimed,
     planned,
 )
@@ -61,20 +62,7 @@ async def test_they_are_deleted_when_a_batch_ends(metadata: MetadataStore, end):
         await metadata.batches.expire(batch.id, now=LATER, fence_at=LATER, events=[])
     assert (await metadata.batches.load(batch.id)).sealed == SEALED
 
-    await metadata.batches.claim_assembly(batch.id, HOLDER, now=LATER, ttl=SECOND)
-    ended = await metadata.batches.finish(
-        batch.id,
-        end,
-        holder=HOLDER,
-        files=[],
-        output=None,
-        error=None,
-        counts=batch.counts,
-        usage=None,
-        now=LATER,
-        events=[],
-    )
+    ended = await assembled(metadata, batch.id, end, now=LATER, counts=batch.counts)
 
-    assert ended is not None
     assert (ended.status, ended.sealed) == (end, None)
     assert (await metadata.batches.load(batch.id)).sealed is None

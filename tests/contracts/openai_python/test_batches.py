@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import openai
 import pytest
-from fixtures.api import FENCE
+from fixtures.metadata import assembled
 from openai import AsyncOpenAI
 
-from batch_gateway.core.model import BatchStatus, Counts
+from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.validation import ENDPOINTS
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
@@ -31,19 +31,7 @@ async def end(server, batch, status):
             await store.batches.fail(batch.id, [], now=now, events=[])
             return
         await store.batches.plan(batch.id, [], total=0, model="m", now=now, events=[])
-        await store.batches.claim_assembly(batch.id, "me", now=now, ttl=FENCE)
-        await store.batches.finish(
-            batch.id,
-            status,
-            holder="me",
-            files=[],
-            output=None,
-            error=None,
-            counts=Counts(),
-            usage=None,
-            now=now,
-            events=[],
-        )
+        await assembled(store, batch.id, status, now=now)
 
 
 # -- creating -------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@ from datetime import UTC, datetime
 import openai as sdk
 import pytest
 from fixtures.api import FENCE
-from fixtures.metadata import a_shard
+from fixtures.metadata import a_shard, assembled
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId, ShardId
-from batch_gateway.core.model import BatchStatus, Counts, Ending, Tally, Ticket
+from batch_gateway.core.model import BatchStatus, Ending, Tally, Ticket
 
 
 @pytest.fixture
@@ -42,22 +42,7 @@ async def lease(metadata, batch, index=0):
 
 
 async def cancelled(metadata, batch):
-    """The assembler has done its part."""
-    now = datetime.now(UTC)
-    row = await metadata.batches.claim_assembly(batch.id, "me", now=now, ttl=FENCE)
-    assert row is not None
-    return await metadata.batches.finish(
-        batch.id,
-        BatchStatus.CANCELLED,
-        holder="me",
-        files=[],
-        output=None,
-        error=None,
-        counts=Counts(),
-        usage=None,
-        now=now,
-        events=[],
-    )
+    return await assembled(metadata, batch.id, BatchStatus.CANCELLED, now=datetime.now(UTC))
 
 
 async def test_cancelling_a_running_batch_sets_its_ending_and_announces_it(
@@ -149,20 +134,7 @@ async def test_a_completed_batch_cannot_be_cancelled(http, metadata, batch):
     for index in range(2):
         held = await lease(metadata, batch, index)
         await metadata.shards.finish(held.ref, [], Tally(completed=10), now=now, events=[])
-    await metadata.batches.claim_assembly(batch.id, "me", now=now, ttl=FENCE)
-    done = await metadata.batches.finish(
-        batch.id,
-        BatchStatus.COMPLETED,
-        holder="me",
-        files=[],
-        output=None,
-        error=None,
-        counts=Counts(total=20, completed=20),
-        usage=None,
-        now=now,
-        events=[],
-    )
-    assert done is not None
+    await assembled(metadata, batch.id, now=now)
 
     answer = await http.post(f"/v1/batches/{batch.id}/cancel")
 

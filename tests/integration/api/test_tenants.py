@@ -10,10 +10,10 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from fixtures.api import FENCE, http_client
+from fixtures.api import http_client
+from fixtures.metadata import assembled
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.model import BatchStatus, Counts
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 CREATE = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
@@ -74,19 +74,7 @@ async def create_batch(http, server, *, ended=False):
         now = datetime.now(UTC)
         async with server.metadata() as store:
             await store.batches.plan(batch, [], total=0, model="m", now=now, events=[])
-            await store.batches.claim_assembly(batch, "me", now=now, ttl=FENCE)
-            await store.batches.finish(
-                batch,
-                BatchStatus.COMPLETED,
-                holder="me",
-                files=[],
-                output=None,
-                error=None,
-                counts=Counts(),
-                usage=None,
-                now=now,
-                events=[],
-            )
+            await assembled(store, batch, now=now)
     return batch
 
 
