@@ -8,6 +8,7 @@ and the queries that they serve share one predicate, written as literal SQL, bec
 uses such an index for a query that visibly implies it (a bound parameter does not).
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,12 @@ def _column(name: str, type_: Any, **options: Any) -> sa.Column[Any]:
 
 def _optional(name: str, type_: Any) -> sa.Column[Any]:
     return sa.Column(name, type_, nullable=True)
+
+
+def _tokens(column: Callable[[str, Any], sa.Column[Any]]) -> list[sa.Column[Any]]:
+    """What the answers of a batch or a shard have used."""
+    names = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+    return [column(name, sa.BigInteger) for name in names]
 
 
 def _index(name: str, *columns: str, where: sa.TextClause | None = None) -> sa.Index:
@@ -137,10 +144,7 @@ batches = sa.Table(
     _column("total", sa.BigInteger),
     _column("completed", sa.BigInteger),
     _column("failed", sa.BigInteger),
-    _optional("input_tokens", sa.BigInteger),  # all four are null: no line was answered yet
-    _optional("cached_tokens", sa.BigInteger),
-    _optional("output_tokens", sa.BigInteger),
-    _optional("reasoning_tokens", sa.BigInteger),
+    *_tokens(_optional),  # all are null: no line was answered yet
     _column("errors", sa.JSON),
     _optional("output_file_id", sa.Text),
     _optional("error_file_id", sa.Text),
@@ -182,10 +186,7 @@ shards = sa.Table(
     _column("parts", sa.JSON),
     _column("completed", sa.BigInteger),
     _column("failed", sa.BigInteger),
-    _column("input_tokens", sa.BigInteger),
-    _column("cached_tokens", sa.BigInteger),
-    _column("output_tokens", sa.BigInteger),
-    _column("reasoning_tokens", sa.BigInteger),
+    *_tokens(_column),
     _index("shards_ready", "batch_id", "position", where=READY),
     _index("shards_leased", "leased_at", "batch_id", "position", where=LEASED),
 )
