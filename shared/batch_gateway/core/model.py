@@ -173,6 +173,21 @@ class Batch:
         return self.status in TERMINAL
 
     @property
+    def is_dry(self) -> bool:
+        """Nothing of it is to run."""
+        return bool(self.options.get("dry_run"))
+
+    @property
+    def runs_once(self) -> bool:
+        """Requests that are the same run once only."""
+        return bool(self.options.get("deduplicate"))
+
+    @property
+    def skips_invalid(self) -> bool:
+        """Lines that are invalid fail alone."""
+        return self.options.get("on_invalid_line") == "skip"
+
+    @property
     def assemblable(self) -> bool:
         """No shard is open any more and the results are not merged yet."""
         return self.open_shards == 0 and self.status in (S.FINALIZING, S.CANCELLING)

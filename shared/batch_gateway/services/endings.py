@@ -13,13 +13,14 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.layout import lease_ref
-from batch_gateway.core.model import Batch, BatchError, Closed, Lease, LeaseRef, ShardState, Ticket
+from batch_gateway.core.model import Batch, BatchError, Closed, LeaseRef, ShardState
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.results.parts import earlier_parts, read_new, read_recorded
+from batch_gateway.services.tickets import ticket
 
 logger = logging.getLogger(__name__)
 
@@ -143,20 +144,9 @@ class Endings:
             extra={"action": "reclaimed", "batch_id": shard.batch, "shard_id": shard.id},
         )
         if released is True:
-            await self._scratch.queue.release(_ticket(lease))
+            await self._scratch.queue.release(ticket(lease, shard))
         elif isinstance(released, Closed):
             await self._scratch.queue.complete([shard.id])
             if released.last:
                 await self._announcer.announce(event)
         return True
-
-
-def _ticket(lease: Lease) -> Ticket:
-    return Ticket(
-        shard=lease.shard.id,
-        tenant=lease.tenant,
-        model=lease.shard.model,
-        cost=lease.shard.cost,
-        priority=lease.priority,
-        deadline=lease.deadline,
-    )

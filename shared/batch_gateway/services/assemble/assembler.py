@@ -32,7 +32,6 @@ from batch_gateway.services.assemble.gathering import Gathering
 from batch_gateway.services.assemble.merge import Merge, Product
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.groups import tasks
-from batch_gateway.services.plan.findings import is_dry
 from batch_gateway.services.results.order import OrderLog
 from batch_gateway.services.webhooks.notices import Notices
 
@@ -218,7 +217,7 @@ class Assembler:
         output = self._row(batch, "output", names[0], merge.output)
         error = self._row(batch, "error", names[1], merge.error)
         counts = Counts(
-            total=batch.counts.total if is_dry(batch) else gathering.lines,
+            total=batch.counts.total if batch.is_dry else gathering.lines,
             completed=merge.output.lines,
             failed=merge.error.lines - gathering.not_run,
         )
@@ -302,7 +301,7 @@ class _Stream:
 
 def _options(batch: Batch, merge: Merge) -> Mapping[str, Any] | None:
     """The options with what only the results tell; None when they stay as they are."""
-    if not batch.options.get("deduplicate"):
+    if not batch.runs_once:
         return None
     return {**batch.options, "saved_tokens": merge.saved}
 

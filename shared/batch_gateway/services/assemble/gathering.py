@@ -24,7 +24,6 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.assemble.merge import Merge
 from batch_gateway.services.groups import tasks
-from batch_gateway.services.plan.findings import is_dry
 from batch_gateway.services.plan.survey import read_lines
 from batch_gateway.services.results.order import OrderLog, order_of
 from batch_gateway.services.results.pages import grouped
@@ -94,7 +93,7 @@ class Gathering:
         """Take up the lines of an input that was never planned; none if the file is gone."""
         batch = self._batch
         file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
-        if file is None or batch.ending is None or is_dry(batch):
+        if file is None or batch.ending is None or batch.is_dry:
             return
         code, message = NOT_RUN[batch.ending]
 

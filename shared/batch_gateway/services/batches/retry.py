@@ -81,7 +81,7 @@ class Retries:
     async def _check(self, old: Batch, asked: AskedRetry) -> None:
         if not old.terminal:
             raise Conflict(f"Cannot retry a batch with status '{old.status}'.")
-        if old.options.get("dry_run"):
+        if old.is_dry:
             raise _nothing("it was a dry run.")
         if 0 < old.counts.total <= old.counts.completed:
             raise _nothing("all its requests have succeeded.")

@@ -21,7 +21,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Control, ShardQueue
 from batch_gateway.services.announce import Waker
 from batch_gateway.services.endings import Endings
-from batch_gateway.services.plan.planner import enqueue
+from batch_gateway.services.tickets import enqueue
 
 logger = logging.getLogger(__name__)
 

@@ -108,7 +108,7 @@ class _Requests:
         self.errors: list[BatchError] = []
         self._endpoint = batch.endpoint
         self._template = batch.options["after"]["template"]
-        self._skip = batch.options.get("on_invalid_line") == "skip"
+        self._skip = batch.skips_invalid
         self._longest = longest
         self._lines = 0
 

@@ -20,25 +20,15 @@ logger = logging.getLogger(__name__)
 ESTIMATES = 100  # models whose tokens a dry run tells at most
 
 
-def is_dry(batch: Batch) -> bool:
-    """Whether nothing of the batch is to run."""
-    return bool(batch.options.get("dry_run"))
-
-
-def runs_once(batch: Batch) -> bool:
-    """Whether requests that are the same are to run once only."""
-    return bool(batch.options.get("deduplicate"))
-
-
 async def with_findings(
     batch: Batch, survey: Survey, carried: Carried | None, paces: Paces
 ) -> Mapping[str, Any] | None:
     """The batch's options with what was found out; None when they stay as they are."""
     found: dict[str, Any] = {}
-    if is_dry(batch):
+    if batch.is_dry:
         found["estimated_tokens"] = dict(survey.costs.most_common(ESTIMATES))
         found["estimated_duration_s"] = await _duration_s(survey.costs, paces)
-    if runs_once(batch):
+    if batch.runs_once:
         found["deduplicated"] = survey.deduplicated
     if carried is not None:
         found["carried_over"] = carried.taken

@@ -31,7 +31,6 @@ from batch_gateway.core.model import (
     File,
     Shard,
     ShardState,
-    Ticket,
 )
 from batch_gateway.core.quotas import NO_QUOTAS
 from batch_gateway.core.validation import LineValidator
@@ -47,16 +46,16 @@ from batch_gateway.services.plan.alone import alone
 from batch_gateway.services.plan.carry import Carried, Origin, OriginGone, carried_from
 from batch_gateway.services.plan.chained import ChainedInputs
 from batch_gateway.services.plan.drafts import Draft, Drafts, run_in
-from batch_gateway.services.plan.findings import is_dry, runs_once, with_findings
+from batch_gateway.services.plan.findings import with_findings
 from batch_gateway.services.plan.survey import Rules, Survey, survey_lines
 from batch_gateway.services.results.parts import write_part
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.tickets import enqueue
 from batch_gateway.services.webhooks.notices import Notices
 
 logger = logging.getLogger(__name__)
 
 WRITES = 4  # shard objects being stored at once
-TICKETS = 500  # pushed to the queue at a time
 LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
 ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
 
@@ -134,7 +133,7 @@ class Planner:
             if survey.errors:
                 await self._fail(batch, survey.errors)
                 return
-            shards = [] if is_dry(batch) else await self._store(batch, attempt, drafts)
+            shards = [] if batch.is_dry else await self._store(batch, attempt, drafts)
         try:
             planned = await self._adopt(batch, survey, drafts, shards)
         except OverQuota as over:
@@ -171,7 +170,7 @@ class Planner:
             now=now,
             events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
             options=await with_findings(batch, survey, drafts.carried, self._paces),
-            quotas=NO_QUOTAS if is_dry(batch) else self._rules.quotas,
+            quotas=NO_QUOTAS if batch.is_dry else self._rules.quotas,
         )
 
     async def _refuse(self, batch: Batch, over: OverQuota) -> None:
@@ -183,29 +182,32 @@ class Planner:
     @asynccontextmanager
     async def _survey(self, batch: Batch, file: File) -> AsyncIterator[tuple[Survey, Drafts]]:
         """Survey the input; the drafts can be read while the context is open."""
-        once = runs_once(batch)
         validator = LineValidator(
             batch.endpoint,
             models=self._routes.table.names,
             strict=self._rules.strict,
-            twins=once,
+            twins=batch.runs_once,
         )
         async with (
             self._files.local_copy(file.key, self._scratch) as path,
             self._carried(batch) as carried,
         ):
             with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:
-                skip = batch.options.get("on_invalid_line") == "skip"
                 with _given_up_on_error() as given_up:
                     survey = await run_in(
                         thread,
                         lambda: survey_lines(
-                            path, index, validator, self._rules, skip=skip, given_up=given_up
+                            path,
+                            index,
+                            validator,
+                            self._rules,
+                            skip=batch.skips_invalid,
+                            given_up=given_up,
                         ),
                     )
                 if carried is not None:
                     await run_in(thread, lambda: carried.index(index))
-                if once:
+                if batch.runs_once:
                     most = self._rules.planning.shard_lines
                     survey.spare(await run_in(thread, lambda: index.join_twins(most)))
                 drafts = Drafts(batch.id, path, index, thread, validator, self._rules, carried)
@@ -292,19 +294,6 @@ class Planner:
             await self._announcer.announce(told(EventType.BATCH_IN_PROGRESS, batch))
 
 
-async def enqueue(batch: Batch, metadata: MetadataStore, queue: ShardQueue) -> None:
-    """Push the batch's ready shards; those that are queued already are left alone."""
-    tickets: list[Ticket] = []
-    async for shard in metadata.shards.of_batch(batch.id):
-        if shard.state is ShardState.READY:
-            tickets.append(ticket(batch, shard))
-        if len(tickets) == TICKETS:
-            await queue.push(tickets)
-            tickets = []
-    if tickets:
-        await queue.push(tickets)
-
-
 @contextmanager
 def _given_up_on_error() -> Iterator[threading.Event]:
     """An event that tells a thread that nobody waits for it any more."""
@@ -314,17 +303,6 @@ def _given_up_on_error() -> Iterator[threading.Event]:
     except BaseException:  # also when the request is cancelled
         given_up.set()
         raise
-
-
-def ticket(batch: Batch, shard: Shard) -> Ticket:
-    return Ticket(
-        shard=shard.id,
-        tenant=batch.tenant,
-        model=shard.model,
-        cost=shard.cost,
-        priority=batch.priority,
-        deadline=batch.deadline,
-    )
 
 
 def _closed(shard: Shard) -> bool:
