@@ -25,7 +25,7 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class Waiting:
     """What waits of a batch."""
 
     deadline: datetime
@@ -107,7 +107,7 @@ class ShardQueue(Protocol):
         """Whether each of these very leases has a heartbeat that has not run out."""
         ...
 
-    async def backlog(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Backlog]:
+    async def waiting(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Waiting]:
         """What waits of the ``most`` batches with the earliest deadlines, and of ``also``.
 
         Batches without ready shards are left out.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def make_janitor(runtime: Runtime) -> "Janitor":
-    from batch_gateway.services.upkeep.backlog import Backlog
+    from batch_gateway.services.upkeep.demand import Demand
     from batch_gateway.services.upkeep.sweep import Janitor, Kept
 
     settings = runtime.settings
@@ -28,7 +28,7 @@ def make_janitor(runtime: Runtime) -> "Janitor":
         waker=runtime.waker,
         endings=runtime.endings,
         clock=runtime.clock,
-        backlog=Backlog(runtime.scratch, runtime.routes, runtime.clock),
+        demand=Demand(runtime.scratch, runtime.routes, runtime.clock),
         lease_ttl=timedelta(seconds=settings.execution.lease_ttl_s),
         kept=Kept(
             deliveries=timedelta(seconds=settings.webhooks.keep_s),
@@ -41,7 +41,7 @@ def make_janitor(runtime: Runtime) -> "Janitor":
 
 def make_rounds(runtime: Runtime, *, stopping: asyncio.Event) -> "Rounds":
     from batch_gateway.services.upkeep.attention import Attention
-    from batch_gateway.services.upkeep.backlog import Backlog
+    from batch_gateway.services.upkeep.demand import Demand
     from batch_gateway.services.upkeep.rounds import Rounds
 
     rules = runtime.settings.sweep
@@ -50,7 +50,7 @@ def make_rounds(runtime: Runtime, *, stopping: asyncio.Event) -> "Rounds":
         attention=Attention(
             metadata=runtime.metadata,
             followers=runtime.followers,
-            backlog=Backlog(runtime.scratch, runtime.routes, runtime.clock),
+            demand=Demand(runtime.scratch, runtime.routes, runtime.clock),
             routes=runtime.routes,
             clock=runtime.clock,
             absence=timedelta(seconds=rules.absence_s),

@@ -20,7 +20,7 @@ from fixtures.scratch import (
 
 from batch_gateway.adapters.scratch import RedisScratch
 from batch_gateway.core.ids import BatchId, TenantId
-from batch_gateway.ports.scratch import Backlog
+from batch_gateway.ports.scratch import Waiting
 
 pytestmark = pytest.mark.redis
 
@@ -287,11 +287,11 @@ async def test_what_waits_is_told_by_batch_and_model(scratch: RedisScratch) -> N
     assert taken is not None
 
     a, b, c = (BatchId(f"batch_{name}") for name in "abc")
-    told = await scratch.queue.backlog(2)
+    told = await scratch.queue.waiting(2)
 
     assert list(told) == [b, a]
-    assert told[a] == Backlog(deadline=T0, urgent_after=None, cost={"llama": 30})
-    assert told[b] == Backlog(deadline=T0 - HOUR, urgent_after=PAST, cost={"llama": 7})
-    assert set(await scratch.queue.backlog(1, [c, a])) == {a, b, c}
+    assert told[a] == Waiting(deadline=T0, urgent_after=None, cost={"llama": 30})
+    assert told[b] == Waiting(deadline=T0 - HOUR, urgent_after=PAST, cost={"llama": 7})
+    assert set(await scratch.queue.waiting(1, [c, a])) == {a, b, c}
     await scratch.queue.release(taken)
-    assert (await scratch.queue.backlog(0, [a]))[a].cost == {"llama": 30, "qwen": 5}
+    assert (await scratch.queue.waiting(0, [a]))[a].cost == {"llama": 30, "qwen": 5}

@@ -106,7 +106,7 @@ async def open_of(world, batch, model):
 async def test_urgency_follows_the_estimates(make_world):
     world = make_world(planning=Planning(shard_lines=10))
     batch = await planned(world, chat_lines(40), window=timedelta(hours=1))
-    cost = (await world.scratch.queue.backlog(1))[batch.id].cost["sim-large"]
+    cost = (await world.scratch.queue.waiting(1))[batch.id].cost["sim-large"]
     pacing = Pacing(
         ActivationId("me"),
         scratch=world.scratch,
@@ -118,7 +118,7 @@ async def test_urgency_follows_the_estimates(make_world):
     async def judged():
         await pacing.judge([])
         await asyncio.sleep(0.01)  # the heartbeat, of which there is one at a time
-        found = (await world.scratch.queue.backlog(1))[batch.id].urgent_after
+        found = (await world.scratch.queue.waiting(1))[batch.id].urgent_after
         return (batch.deadline - found).total_seconds()
 
     assert await judged() == pytest.approx(60, abs=0.1)

@@ -22,7 +22,7 @@ import msgspec
 from batch_gateway.adapters.scratch.server import Scripts, milliseconds
 from batch_gateway.core.ids import BatchId, ShardId, TenantId, shard_id, split_shard_id
 from batch_gateway.core.model import LeaseRef, Ticket
-from batch_gateway.ports.scratch import Backlog, Depth
+from batch_gateway.ports.scratch import Depth, Waiting
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class RedisQueue:
         self._expired = scripts.load("queue_index", "queue_expired")
         self._discard = scripts.load("queue_index", "queue_discard")
         self._alive = scripts.load("queue_index", "queue_alive")
-        self._backlog = scripts.load("queue_index", "queue_backlog")
+        self._waiting = scripts.load("queue_index", "queue_waiting")
         self._urge = scripts.load("queue_index", "queue_urge")
         self._depth = scripts.load("queue_index", "queue_depth")
 
@@ -139,16 +139,16 @@ class RedisQueue:
             answers.extend(bool(one) for one in found)
         return answers
 
-    async def backlog(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Backlog]:
+    async def waiting(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Waiting]:
         return {
-            BatchId(batch): Backlog(
+            BatchId(batch): Waiting(
                 deadline=_instant(1000 * int(deadline)),
                 urgent_after=_instant(1000 * int(urgent)) if int(urgent) >= 0 else None,
                 cost={
                     model: int(cost) for model, cost in zip(costs[::2], costs[1::2], strict=True)
                 },
             )
-            for batch, deadline, urgent, costs in await self._backlog(self._keys, [most, *also])
+            for batch, deadline, urgent, costs in await self._waiting(self._keys, [most, *also])
         }
 
     async def urge(self, urgent_after: Mapping[BatchId, datetime]) -> None:

@@ -35,7 +35,7 @@ class Outlooks:
         if not running:
             return batches
         try:
-            queued = await self._scratch.queue.backlog(0, running)
+            queued = await self._scratch.queue.waiting(0, running)
             paces = await self._scratch.paces.of_batches(running)
             left = {}
             for name in running:

@@ -100,17 +100,17 @@ class Pacing:
         most = _LOOKED_AT if await self._scratch.once("urgency", self._every) else 0
         if not own and not most:
             return
-        backlog = await self._scratch.queue.backlog(most, list(own))
-        deadlines = {**{batch: waiting.deadline for batch, waiting in backlog.items()}, **own}
-        queued = {batch: waiting.cost for batch, waiting in backlog.items()}
+        waiting = await self._scratch.queue.waiting(most, list(own))
+        deadlines = {**{batch: shards.deadline for batch, shards in waiting.items()}, **own}
+        queued = {batch: shards.cost for batch, shards in waiting.items()}
         needed = await self._time_needed(deadlines, queued)
         at = {
             batch: urgent_after(deadline, needed[batch], self._rules)
             for batch, deadline in deadlines.items()
         }
         moved = {}
-        for batch, waiting in backlog.items():
-            before = waiting.urgent_after
+        for batch, shards in waiting.items():
+            before = shards.urgent_after
             if before is None or abs(at[batch] - before) > _MOVED:
                 moved[batch] = at[batch]
         if moved:

@@ -3,7 +3,7 @@
 sweep      the janitor's round over everything that may lie about
 rounds     one after the other, as long as there is work to look after
 attention  whether there is
-backlog    whether there is work for an executor
+demand     whether there is work for an executor
 courier    whoever has announced something looks again whether it was heard
 rebuild    the queue filled again from the database
 orphans    blobs that nobody owns

@@ -12,7 +12,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.routing import Routes
-from batch_gateway.services.upkeep.backlog import Backlog
+from batch_gateway.services.upkeep.demand import Demand
 
 _LOOKED_AT = 200  # open batches; if there are more, some of them will need him
 _A_MOMENT = timedelta(seconds=1)  # clocks differ
@@ -24,7 +24,7 @@ class Attention:
         *,
         metadata: MetadataStore,
         followers: Followers,
-        backlog: Backlog,
+        demand: Demand,
         routes: Routes,
         clock: Clock,
         absence: timedelta,
@@ -32,7 +32,7 @@ class Attention:
         """``absence``: after so long somebody looks again in any case."""
         self._metadata = metadata
         self._followers = followers
-        self._backlog = backlog
+        self._demand = demand
         self._routes = routes
         self._clock = clock
         self._absence = absence
@@ -55,8 +55,8 @@ class Attention:
         return (
             len(batches) == _LOOKED_AT
             or await self._moving(batches, until)
-            or await self._backlog.attended()
-            or await self._backlog.workable()
+            or await self._demand.attended()
+            or await self._demand.workable()
             or self._opens(now, until)
         )
 

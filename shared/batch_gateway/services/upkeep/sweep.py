@@ -26,7 +26,7 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
-from batch_gateway.services.upkeep.backlog import Backlog
+from batch_gateway.services.upkeep.demand import Demand
 from batch_gateway.services.upkeep.orphans import delete_orphans
 from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
 from batch_gateway.services.webhooks.notices import Notices
@@ -62,7 +62,7 @@ class Janitor:
         waker: Waker,
         endings: Endings,
         clock: Clock,
-        backlog: Backlog,
+        demand: Demand,
         lease_ttl: timedelta,
         kept: Kept,
         rules: Sweep,
@@ -76,7 +76,7 @@ class Janitor:
         self._waker = waker
         self._endings = endings
         self._clock = clock
-        self._backlog = backlog
+        self._demand = demand
         self._ttl = lease_ttl
         self._kept = kept
         self._rules = rules
@@ -201,7 +201,7 @@ class Janitor:
 
     async def _wake(self) -> None:
         """Backlog without an activation, as far as calendars allow any of it now."""
-        if not await self._backlog.attended() and await self._backlog.workable():
+        if not await self._demand.attended() and await self._demand.workable():
             await self._waker.wake()
 
     async def _deliver_webhooks(self) -> None:

@@ -5,7 +5,7 @@ from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.routing import Routes
 
 
-class Backlog:
+class Demand:
     def __init__(self, scratch: Scratch, routes: Routes, clock: Clock) -> None:
         self._scratch = scratch
         self._routes = routes
