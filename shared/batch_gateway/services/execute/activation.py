@@ -29,6 +29,7 @@ from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.custody import Custody
 from batch_gateway.services.execute.heartbeat import Heartbeat
 from batch_gateway.services.execute.holding import Holding
+from batch_gateway.services.execute.leasing import Leasing
 from batch_gateway.services.execute.pacing import Pacing
 from batch_gateway.services.execute.pools import Pools
 from batch_gateway.services.execute.turns import Turns
@@ -75,12 +76,10 @@ class Activation:
         self._metadata = metadata
         self._scratch = scratch
         self._custody = custody
-        self._routes = routes
         self._waker = waker
         self._endings = endings
         self._clock = clock
         self._rules = rules
-        self._queue_rules = queue_rules
         self._stopping = stopping
         self._soft_end = now + rules.soft_budget_s
         self._hard_end = now + rules.hard_budget_s
@@ -88,7 +87,6 @@ class Activation:
         self._crashed = False
         self._successor = True  # wanted when there is backlog at the end
         self._idle_since: float | None = None
-        self._shut_out = False  # there may be work, but calendars allow none of it now
         self._holdings: list[Holding] = []
         self._changed = asyncio.Event()
         self._flush_now = asyncio.Event()
@@ -106,6 +104,15 @@ class Activation:
             stop_calls_at=self._hard_end,
             advanced=self._advanced,
             memory_lost=self._memory_lost,
+        )
+        self._leasing = Leasing(
+            custody=custody,
+            queue=scratch.queue,
+            pools=self._pools,
+            routes=routes,
+            clock=clock,
+            rules=rules,
+            queue_rules=queue_rules,
         )
         self._pacing = Pacing(
             me,
@@ -173,28 +180,15 @@ class Activation:
         return self._stopping.is_set() or asyncio.get_running_loop().time() >= self._soft_end
 
     async def _lease_one(self) -> bool:
-        """Lease a shard of a model that has slots to spare; False when no more need be tried now.
+        """Lease a shard and work on it; False when no more need be tried now.
 
         That is when there was none, or when there are lines enough and the shard is of a tenant
         of whom we had some already.
         """
-        fair, urgent = self._room()
-        if self._suspicious or not (fair or urgent):
-            return False
         if not self._holdings and await self._generation_age() is None:
             return False  # somebody is filling the queue again
         tenants = {holding.lease.tenant for holding in self._holdings}
-        shut = self._routes.table.shut(self._clock.now())
-        holding = await self._custody.lease(
-            lambda: self._scratch.queue.propose(
-                models=shut.only,
-                avoid=shut.names,
-                avoid_fair=self._pools.sated if fair else None,
-                avoid_urgent=self._pools.sated_with_urgent if urgent else None,
-                held=sorted(tenants),
-            )
-        )
-        self._shut_out = bool(shut) and holding is None and not self._holdings
+        holding = await self._leasing.next(self._holdings)
         if holding is None:
             return False
         self._idle_since = None
@@ -209,19 +203,6 @@ class Activation:
                     other.stopped = True
                     self._advanced(other)
         return self._pools.hungry or holding.lease.tenant not in tenants
-
-    @property
-    def _suspicious(self) -> bool:
-        return any(holding.suspicious for holding in self._holdings)
-
-    def _room(self) -> tuple[bool, bool]:
-        """Whether a fair and whether an urgent shard may be leased; neither takes all leases."""
-        most = self._rules.max_leases
-        if len(self._holdings) >= most:
-            return False, False
-        of_a_lane = max(1, int(most * self._queue_rules.urgent_share))
-        urgent = sum(holding.urgent for holding in self._holdings)
-        return len(self._holdings) - urgent < of_a_lane, urgent < of_a_lane
 
     def _stop_overdue(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -248,7 +229,7 @@ class Activation:
                 return True
         if now - self._idle_since < self._rules.idle_exit_s:
             return False
-        if self._shut_out and depth and not (depth.leased or depth.reserved):
+        if self._leasing.shut_out and depth and not (depth.leased or depth.reserved):
             return True  # the janitor wakes one when a calendar allows it
         return await self._scratch.activations.leave_unless_last(self._me)
 

@@ -12,27 +12,21 @@ it has slots.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
 
 from batch_gateway import meters
-from batch_gateway.core.limits import Observation, Signal
-from batch_gateway.core.lines import NO_TOKENS
+from batch_gateway.core.limits import Signal
 from batch_gateway.core.pace import Hindrance
-from batch_gateway.core.retry import Outcome, pause
-from batch_gateway.core.slowness import units
+from batch_gateway.core.retry import Outcome
 from batch_gateway.ports.scratch import Grant, Report
 from batch_gateway.services.execute.aborting import Aborting, Room
 from batch_gateway.services.execute.attempt import Attempts, Ended
 from batch_gateway.services.execute.circuit import Circuit
 from batch_gateway.services.execute.holding import Holding, Work
+from batch_gateway.services.execute.outcomes import Outcomes
 from batch_gateway.services.execute.turns import Turns
 from batch_gateway.services.routing import Route
-
-_FIRST_PAUSE = timedelta(seconds=0.25)
-_LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit's matter
-_LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
 
 
 class Pool:
@@ -62,7 +56,6 @@ class Pool:
         self.bound: int | None = None  # calls that the endpoint takes now; None: any number
         self.grant = 0
         self._granted = 0  # the last time; refusals lower ``grant`` until the next
-        self.answered = 0  # calls that the engine has done, ever
         self.known = False  # there was a grant, be it of none
         self.closed = False
         self._attempts = attempts
@@ -76,11 +69,8 @@ class Pool:
         self._advanced = advanced
         self._allowed = allowed
         self._runners: dict[asyncio.Task[None], Work | None] = {}
-        self._seen = Observation()  # since the last report
-        self._aborted = 0  # since the last report
+        self._outcomes = Outcomes()
         self._room = Room()
-        self._refusals = 0  # drops in a row
-        self._paused_until = 0.0  # loop.time()
 
     def attach(self, holding: Holding, route: Route) -> None:
         """Take lines of ``holding`` too, over ``route``; or over another one than before."""
@@ -96,6 +86,11 @@ class Pool:
     @property
     def in_use(self) -> int:
         return len(self._runners)
+
+    @property
+    def answered(self) -> int:
+        """Calls that the engine has done, ever."""
+        return self._outcomes.answered
 
     @property
     def calls(self) -> int:
@@ -151,7 +146,7 @@ class Pool:
         """Why one more call could not be started now, or would be in vain; None: it could."""
         if not self.circuit.closed:
             return Hindrance.WAITING_FOR_MODEL
-        if self._refusals >= max(1, self.grant):
+        if self._outcomes.refusals >= max(1, self.grant):
             return Hindrance.ENGINE_SATURATED
         return Hindrance.NO_SLOTS if self.known and len(self._runners) >= self.grant else None
 
@@ -161,7 +156,7 @@ class Pool:
             return self.in_use
         now = asyncio.get_running_loop().time()
         startable = 0
-        if now >= self._paused_until and self.circuit.allows(now):
+        if now >= self._outcomes.paused_until and self.circuit.allows(now):
             calm = self._aborting.calm(self._room)
             startable = self._startable(now, calm=calm)
             if not startable and not calm and self._room.mostly_free(self.in_use):
@@ -178,23 +173,20 @@ class Pool:
 
     def report(self, signal: Signal | None) -> Report:
         """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
-        report = Report(
+        seen, aborted = self._outcomes.take(signal)
+        return Report(
             endpoint=self.route.endpoint.name,
             want=self.want(),
             in_use=self.in_use,
-            seen=self._seen + Observation(signal=signal),
-            aborted=self._aborted,
+            seen=seen,
+            aborted=aborted,
             ceiling=self.route.ceiling,
             endpoint_ceiling=None if self.bound is None else max(1, self.bound),
         )
-        self._seen = Observation()
-        self._aborted = 0
-        return report
 
     def unreported(self, report: Report) -> None:
         """Undo ``report``: it did not reach anybody."""
-        self._seen += replace(report.seen, signal=None)
-        self._aborted += report.aborted
+        self._outcomes.put_back(report)
 
     def granted(self, grant: Grant) -> None:
         self.grant = self._granted = 0 if self.shut else grant.slots
@@ -211,7 +203,7 @@ class Pool:
         for work in self._aborting.choose(running, excess):
             work.aborts += 1
             work.aborting = True
-            self._aborted += 1
+            self._outcomes.aborted()
             running[work].cancel()
 
     def start(self) -> bool:
@@ -253,7 +245,9 @@ class Pool:
 
     def _next(self) -> Work | None:
         now = asyncio.get_running_loop().time()
-        if self.closed or self.shut or now < self._paused_until or not self.circuit.allows(now):
+        if self.closed or self.shut or now < self._outcomes.paused_until:
+            return None
+        if not self.circuit.allows(now):
             return None
         calm = self._aborting.calm(self._room)
         work = self._take(now, calm=calm)
@@ -342,36 +336,10 @@ class Pool:
                 self.circuit.gave_up(trial=work.trial)
 
     def _count(self, work: Work, ended: Ended, now: float) -> None:
-        """Report the outcome; pause the pool when every slot has been refused in a row.
-
-        A trial in vain is no sign of overload: what was learned of the endpoint stays.
-        """
-        match ended.verdict.outcome:
-            case Outcome.SUCCESS:
-                self._seen += _success(ended, now - work.started_at)
-                self.answered += 1
-                self._refusals = 0
-            case Outcome.IGNORED:
-                self._seen += Observation(ignored=1)
-                self._refusals = 0
-            case Outcome.DROPPED:
-                if work.trial and ended.verdict.alive is False:
-                    return
-                self._seen += Observation(dropped=1, retry_after=ended.retry_after or timedelta(0))
-                self._refusals += 1
-                self.grant = max(0, self.grant - 1)  # not asked again before the next sync
-        rounds = self._refusals // max(1, self._granted)
-        if rounds:
-            waiting = pause(
-                rounds,
-                first=_FIRST_PAUSE,
-                longest=_LONGEST_PAUSE,
-                retry_after=None,
-                jitter=0.0,
-            )
-            if ended.retry_after is not None:
-                waiting = max(waiting, min(ended.retry_after, _LONGEST_NAMED))
-            self._paused_until = max(self._paused_until, now + waiting.total_seconds())
+        """Report the outcome; a slot that was refused is not used again before the next sync."""
+        took = now - work.started_at
+        if self._outcomes.count(ended, now, took, trial=work.trial, slots=self._granted):
+            self.grant = max(0, self.grant - 1)
 
     def _time_for(self, holding: Holding) -> tuple[timedelta, bool]:
         """How long a call may take now, and whether that is less than its route allows."""
@@ -379,10 +347,3 @@ class Pool:
         allowed = self.route.endpoint.timeout.total_seconds()
         seconds = max(0.0, min(self._stop_calls_at - now, holding.stop_at - now, allowed))
         return timedelta(seconds=seconds), seconds < allowed
-
-
-def _success(ended: Ended, seconds: float) -> Observation:
-    prompt, cached, output, _ = NO_TOKENS if ended.result is None else ended.result.tokens
-    return Observation(
-        successes=1, busy_ms=round(1000 * seconds), work=round(units(prompt - cached, output))
-    )

@@ -1,0 +1,86 @@
+"""What came of a pool's calls: told to the slots with each report, and a pause for the pool itself.
+
+When every slot has been refused in a row, more calls would only be refused too, whatever the limit
+says by then: the pool starts nothing for a while, which doubles with every further round.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from batch_gateway.core.limits import Observation, Signal
+from batch_gateway.core.lines import NO_TOKENS
+from batch_gateway.core.retry import Outcome, pause
+from batch_gateway.core.slowness import units
+from batch_gateway.ports.scratch import Report
+from batch_gateway.services.execute.attempt import Ended
+
+_FIRST_PAUSE = timedelta(seconds=0.25)
+_LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit's matter
+_LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
+
+
+class Outcomes:
+    def __init__(self) -> None:
+        self.answered = 0  # calls that the engine has done, ever
+        self.refusals = 0  # drops in a row
+        self.paused_until = 0.0  # loop.time(); nothing is started before
+        self._seen = Observation()  # since the last report
+        self._aborted = 0  # since the last report
+
+    def aborted(self) -> None:
+        """A call was aborted because users wait."""
+        self._aborted += 1
+
+    def take(self, signal: Signal | None) -> tuple[Observation, int]:
+        """What was seen and how many calls were aborted since the last time; with news of a
+        watch."""
+        taken = self._seen + Observation(signal=signal), self._aborted
+        self._seen, self._aborted = Observation(), 0
+        return taken
+
+    def put_back(self, report: Report) -> None:
+        """Undo ``take``: the report did not reach anybody."""
+        self._seen += replace(report.seen, signal=None)
+        self._aborted += report.aborted
+
+    def count(self, ended: Ended, now: float, seconds: float, *, trial: bool, slots: int) -> bool:
+        """A call in one of ``slots`` has ended after ``seconds``; True: it was dropped.
+
+        A trial in vain is no sign of overload: what was learned of the endpoint stays.
+        """
+        match ended.verdict.outcome:
+            case Outcome.SUCCESS:
+                self._seen += _success(ended, seconds)
+                self.answered += 1
+                self.refusals = 0
+                return False
+            case Outcome.IGNORED:
+                self._seen += Observation(ignored=1)
+                self.refusals = 0
+                return False
+            case Outcome.DROPPED:
+                if trial and ended.verdict.alive is False:
+                    return False
+                self._seen += Observation(dropped=1, retry_after=ended.retry_after or timedelta(0))
+                self.refusals += 1
+                self._pause(ended.retry_after, now, slots)
+                return True
+
+    def _pause(self, retry_after: timedelta | None, now: float, slots: int) -> None:
+        """Start nothing for a while if every one of ``slots`` has been refused in a row."""
+        rounds = self.refusals // max(1, slots)
+        if not rounds:
+            return
+        waiting = pause(
+            rounds, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, retry_after=None, jitter=0.0
+        )
+        if retry_after is not None:
+            waiting = max(waiting, min(retry_after, _LONGEST_NAMED))
+        self.paused_until = max(self.paused_until, now + waiting.total_seconds())
+
+
+def _success(ended: Ended, seconds: float) -> Observation:
+    prompt, cached, output, _ = NO_TOKENS if ended.result is None else ended.result.tokens
+    return Observation(
+        successes=1, busy_ms=round(1000 * seconds), work=round(units(prompt - cached, output))
+    )
