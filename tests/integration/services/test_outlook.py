@@ -1,13 +1,15 @@
 """What running batches say of their end and of what they wait for, against a simulated model."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from fixtures.world import TENANT, chat_lines
 
-from batch_gateway.core.model import Blocked
+from batch_gateway.adapters.routing_file import RoutingFile
+from batch_gateway.core.model import BatchStatus, Blocked
 from batch_gateway.services.batches.outlook import Outlooks
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import Execution, Planning, Watching
 from batch_gateway.wiring.batches import make_batches
 
 pytestmark = pytest.mark.redis
@@ -71,6 +73,46 @@ async def test_a_batch_says_that_its_model_is_full_or_away(make_world, trouble, 
     found = await seen(world, batch, lambda b: b.blocked_reason is not None)
 
     assert found.blocked_reason is reason
+    await stopped(working)
+
+
+async def test_a_batch_says_that_its_calendar_forbids_calls_and_goes_on_when_it_allows_them(
+    make_world, tmp_path
+):
+    world = make_world(execution=BRISK)
+    (tmp_path / "routes.yaml").write_text(
+        f"endpoints: {{a: {{url: {world.inference_url}, calendar: {{windows: "
+        "[{when: '* 9-17 * * *', max_concurrency: 0}]}}}\nmodels: {sim-large: a}"
+    )
+    world.routing = RoutingFile(tmp_path / "routes.yaml")
+    noon = world.clock.now().replace(hour=12, minute=0) + timedelta(days=1)
+    world.clock.ahead = noon - world.clock.now()
+    batch, working = await begun(world, chat_lines(5), window=timedelta(days=3))
+    await working  # at once: nobody stays awake for it
+
+    waiting = await service(world).get(TENANT, batch.id)
+    world.clock.ahead += timedelta(hours=6)
+    evening = await service(world).get(TENANT, batch.id)
+    done = await world.run(batch)
+
+    assert (waiting.blocked_reason, waiting.counts.completed) == (Blocked.OFF_PEAK, 0)
+    assert evening.blocked_reason is None
+    assert (done.status, done.counts.completed) == (BatchStatus.COMPLETED, 5)
+
+
+async def test_a_batch_says_that_others_have_all_the_slots(make_world):
+    world = make_world(execution=BRISK, watching=Watching(metrics=False, probe=False))
+    await world.configure(ttft_ms=60_000)
+    _, working = await begun(world, chat_lines(50))
+    async with asyncio.timeout(30):
+        while len(await world.arrivals()) < 8:
+            await asyncio.sleep(0.05)
+    batch = await world.submit(chat_lines(5))
+    await world.planner.plan(batch.id)
+
+    found = await seen(world, batch, lambda b: b.blocked_reason is not None)
+
+    assert found.blocked_reason is Blocked.NO_SLOTS
     await stopped(working)
 
 
