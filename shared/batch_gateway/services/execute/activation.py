@@ -195,7 +195,7 @@ class Activation:
         self._holdings.append(holding)
         if not self._pools.add(holding, self._group):
             holding.stopped = True  # routes changed since it was planned: leave it to others
-        await self._pacing.report(self._holdings)
+        await self._pacing.report(self._holdings, at_once=True)  # it is in no queue any more
         self._advanced(holding)
         if holding.suspicious:
             for other in self._holdings:
