@@ -1,0 +1,88 @@
+"""What came of a pool's calls: nothing is told twice or forgotten, and refusals make it pause."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_gateway.core.limits import Brake, Observation, Signal
+from batch_gateway.core.retry import ANSWERED, AWAY, FULL, REFUSED
+from batch_gateway.ports.scratch import Report
+from batch_gateway.services.execute.attempt import Ended
+from batch_gateway.services.execute.outcomes import Outcomes
+
+SECOND = timedelta(seconds=1)
+
+
+def ended(verdict, retry_after=None):
+    return Ended(verdict, None, timedelta(0), retry_after)
+
+
+def report(seen, aborted):
+    return Report(endpoint="e", want=0, in_use=0, seen=seen, aborted=aborted)
+
+
+@given(
+    calls=st.lists(st.sampled_from([ANSWERED, FULL, REFUSED]), max_size=30),
+    lost=st.lists(st.booleans(), min_size=31, max_size=31),
+)
+def test_every_outcome_is_told_once_however_many_reports_are_lost(calls, lost):
+    outcomes, told, aborted = Outcomes(), Observation(), 0
+
+    for verdict, is_lost in zip(calls, lost, strict=False):
+        outcomes.count(ended(verdict), 0.0, 0.5, trial=False, slots=4)
+        outcomes.aborted()
+        seen, count = outcomes.take(Signal(brake=Brake.PROBE, room=0, reason=""))
+        assert seen.signal is not None
+        if is_lost:
+            outcomes.put_back(report(seen, count))
+        else:
+            told, aborted = told + seen, aborted + count
+    rest, count = outcomes.take(None)
+    told, aborted = told + rest, aborted + count
+
+    assert told.successes == calls.count(ANSWERED) == outcomes.answered
+    assert (told.dropped, told.ignored) == (calls.count(FULL), calls.count(REFUSED))
+    assert aborted == len(calls)
+    assert rest.signal is None  # old news are no news
+
+
+def test_a_pool_pauses_when_every_slot_was_refused_in_a_row_and_longer_each_round():
+    outcomes, pauses = Outcomes(), []
+
+    for _ in range(12):
+        assert outcomes.count(ended(FULL), 0.0, 0.1, trial=False, slots=3)
+        pauses.append(outcomes.paused_until)
+
+    assert pauses[1] == 0.0
+    assert 0.0 < pauses[2] < pauses[5] < pauses[8] <= pauses[11]
+
+
+def test_an_answer_ends_the_row_of_refusals():
+    outcomes = Outcomes()
+    for _ in range(2):
+        outcomes.count(ended(FULL), 0.0, 0.1, trial=False, slots=3)
+
+    assert not outcomes.count(ended(ANSWERED), 0.0, 0.1, trial=False, slots=3)
+    outcomes.count(ended(FULL), 0.0, 0.1, trial=False, slots=3)
+
+    assert (outcomes.refusals, outcomes.paused_until) == (1, 0.0)
+
+
+@pytest.mark.parametrize(("named", "pause"), [(4, 4.0), (600, 15.0)], ids=["short", "too long"])
+def test_the_pause_is_at_least_what_the_endpoint_named_up_to_a_bound(named, pause):
+    outcomes = Outcomes()
+
+    outcomes.count(ended(FULL, named * SECOND), 0.0, 0.1, trial=False, slots=1)
+
+    assert outcomes.paused_until == pause
+
+
+def test_a_trial_in_vain_is_no_sign_of_overload():
+    outcomes = Outcomes()
+
+    assert not outcomes.count(ended(AWAY), 0.0, 0.1, trial=True, slots=1)
+
+    assert outcomes.take(None) == (Observation(), 0)
+    assert outcomes.paused_until == 0.0
