@@ -217,6 +217,27 @@ def test_calls_that_take_longer_for_what_they_do_cut_the_limit_at_last():
     assert slow.aborts(NOW)
 
 
+@pytest.mark.parametrize(("ms_per_unit", "left"), [(20, 0.5), (16, 0.625), (90, 0.5)])
+def test_slow_start_takes_back_what_it_has_overshot_by_and_half_at_most(ms_per_unit, left):
+    rules = LimitRules(start=40)
+    state = fold(LimitState(limit=40.0, slow_start=False), calls(10, 40), rules, NOW)
+    state = replace(state, slow_start=True)
+
+    slow = fold(state, calls(ms_per_unit, state.limit), rules, NOW)
+
+    assert slow.limit == pytest.approx(state.limit * left, rel=0.05)
+    assert not slow.slow_start
+
+
+def test_a_limit_does_not_grow_while_calls_are_slow_but_no_round_trip_is_over():
+    rules = LimitRules(start=40)
+    state = fold(LimitState(limit=40.0), calls(10, 40), rules, NOW)
+
+    waiting = fold(state, calls(200, state.limit / 4), rules, NOW)
+
+    assert (waiting.limit, waiting.last_brake) == (state.limit, None)
+
+
 def test_longer_answers_are_not_slower():
     rules = LimitRules(start=40)
     state = fold(LimitState(limit=40.0), calls(10, 40), rules, NOW)

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from batch_gateway.core.slowness import Slowness
 
-_MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops
+_MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops or slowness
 _ASLEEP = timedelta(minutes=1)  # without a fold: from then on a pool is idle
 
 
@@ -152,6 +152,8 @@ def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
         state = replace(state, slowness=slowness)
         if slow:
             return _slowed(state, rules, now)
+        if slowness.slower >= rules.slower:  # not a round trip yet: wait for it
+            return replace(state, limit=_bounded(state.limit, rules, told=False))
     limit = state.limit + _growth(state, seen, rules, now)
     return replace(state, limit=_bounded(limit, rules, told=watched and not state.unsure))
 
@@ -192,8 +194,12 @@ def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
 
 
 def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
-    """Calls take too long for what they do, and nobody can say why."""
-    limit = min(state.limit * rules.cut, state.limit - 1.0)
+    """Calls take too long for what they do, and nobody can say why.
+
+    What slow start has overshot by is what they take too long by: the rest of them only wait.
+    """
+    cut = max(_MOST_CUT, 1 / state.slowness.slower) if state.slow_start else rules.cut
+    limit = min(state.limit * cut, state.limit - 1.0)
     return replace(
         state,
         limit=_bounded(limit, rules, told=False),
