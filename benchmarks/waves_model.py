@@ -1,0 +1,261 @@
+"""The scene of ``benchmarks.waves`` in virtual time: eight minutes of it pass in half a second.
+
+``python -m benchmarks.waves_model`` plays it with several seeds and prints what F13 measures. The
+engine is the simulator's and the controller is ``core``'s; slots, syncs and calls are modelled
+without Redis, HTTP and processes. So it is where a rule of the controller is tried out, with many
+seeds; F13 shows whether it is true.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count, cycle
+from statistics import mean
+from typing import Any, Literal
+
+from batch_gateway.core.aborts import SlotTime
+from batch_gateway.core.brakes import Fit, Reading, Usual, engine_signal, probe_signal
+from batch_gateway.core.limits import Observation, Signal, fold, initial, slots
+from batch_gateway.core.slowness import units
+from batch_gateway.settings import Limits, Watching
+from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.engine import Engine, Generation
+from batch_gateway.simulator.load import users
+from benchmarks.stage import percentile
+from benchmarks.waves import SLOTS, TPOT_MS, TTFT_MS, Scene, lines, tokens
+
+Setting = Literal["alone", "metrics", "router", "plain", "latency"]
+SETTINGS: tuple[Setting, ...] = ("metrics", "router", "plain", "latency")
+SEEDS = (2, 3, 4)
+SYNC_S = 0.2
+START = datetime(2030, 1, 1, tzinfo=UTC)
+PROMPT_TOKENS = 12
+
+
+@dataclass(order=True)
+class Event:
+    at: float
+    n: int
+    callback: Callable[..., Any] = field(compare=False)
+    cancelled: bool = field(default=False, compare=False)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Timeline:
+    """A clock that jumps from one event to the next."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._events: list[Event] = []
+        self._number = count()
+
+    def time(self) -> float:
+        return self._now
+
+    def call_later(self, delay: float, callback: Callable[..., Any], /) -> Event:
+        event = Event(self._now + delay, next(self._number), callback)
+        heapq.heappush(self._events, event)
+        return event
+
+    def run(self, end: float) -> None:
+        while self._events and self._events[0].at <= end:
+            event = heapq.heappop(self._events)
+            if not event.cancelled:
+                self._now = event.at
+                event.callback()
+
+
+@dataclass(kw_only=True)
+class Played:
+    ttft_s: list[float] = field(default_factory=list)  # of the users after the first pair of waves
+    users_s: float = 0.0  # slot seconds, as all that follow
+    useful_s: float = 0.0
+    wasted_s: float = 0.0
+    capacity_s: float
+    refused: int = 0
+
+    @property
+    def progress(self) -> float:
+        return self.useful_s / (self.capacity_s - self.users_s)
+
+
+class Model:
+    def __init__(self, scene: Scene, setting: Setting) -> None:
+        self.played = Played(capacity_s=SLOTS * (scene.end_s - scene.warm_s))
+        self._scene = scene
+        self._setting = setting
+        self._time = Timeline()
+        config = Config(slots=SLOTS, ttft_ms=TTFT_MS, tpot_ms=TPOT_MS, prefill_us_per_token=0.0)
+        self._engine = Engine(config, self._time)
+        self._limits, self._watching = Limits().rules, Watching().rules
+        self._state = initial(self._limits)
+        self._fit, self._usual = Fit(), Usual()
+        self._news: Signal | None = None
+        self._seen = Observation(watched=setting != "latency")
+        self._slot_time = SlotTime()
+        self._calls: dict[int, tuple[float, Generation]] = {}  # with the time that each was sent
+        self._lines: Iterator[dict[str, Any]] = cycle(lines(scene))  # aborted ones come again
+        self._number = count()
+        self._lent = 0  # a rise of the limit is lent with the sync after it
+
+    def play(self) -> Played:
+        scene, at = self._scene, self._time.call_later
+        for user in users(scene.plan(), mean_tokens=tokens(scene.user_s), seed=scene.seed):
+            at(user.at, lambda made=user.tokens: self._user(made))
+        if self._setting != "alone":
+            at(0.0, self._sync)
+        if self._setting == "metrics":
+            at(0.0, self._read)
+        elif self._setting in ("router", "plain"):
+            at(0.0, self._probe)
+        self._time.run(scene.end_s)
+        for _, generation in self._calls.values():
+            if generation.running:
+                self.played.useful_s += self._counted(_begun(generation))
+        return self.played
+
+    def _user(self, made: int) -> None:
+        arrived = self._time.time()
+        begun: list[float] = []
+
+        def started() -> None:
+            begun.append(self._time.time())
+            if arrived >= self._scene.warm_s:
+                self.played.ttft_s.append(begun[0] - arrived + TTFT_MS / 1000)
+
+        def done() -> None:
+            self.played.users_s += self._counted(begun[0])
+
+        self._engine.submit(_generation(made, started, done))
+
+    def _counted(self, since: float) -> float:
+        """Slot seconds from then on that are measured."""
+        return max(0.0, self._time.time() - max(since, self._scene.warm_s))
+
+    def _call(self, made: int) -> None:
+        number, sent = next(self._number), self._time.time()
+        begun: list[float] = []
+
+        def done() -> None:
+            del self._calls[number]
+            took = self._time.time() - sent
+            self.played.useful_s += self._counted(begun[0])
+            self._slot_time = self._slot_time.used(took)
+            self._seen += Observation(
+                successes=1, busy_ms=round(1000 * took), work=round(units(PROMPT_TOKENS, made))
+            )
+            self._fill()
+
+        generation = _generation(made, lambda: begun.append(self._time.time()), done)
+        self._calls[number] = sent, generation
+        self._engine.submit(generation)
+
+    def _fill(self) -> None:
+        while len(self._calls) < self._lent:
+            full = self._engine.running + self._engine.waiting >= SLOTS
+            if self._setting == "router" and full:
+                self.played.refused += 1
+                self._seen += Observation(dropped=1)
+                self._lent -= 1
+            else:
+                self._call(next(self._lines)["body"]["max_tokens"])
+
+    def _sync(self) -> None:
+        self._look()
+        self._time.call_later(SYNC_S, self._sync)
+
+    def _look(self) -> None:
+        before = slots(self._state)
+        now = START + timedelta(seconds=self._time.time())
+        seen = self._seen + Observation(signal=self._news, in_flight=len(self._calls))
+        self._state = fold(self._state, seen, self._limits, now)
+        self._news, self._seen = None, Observation(watched=self._setting != "latency")
+        self._lent = min(before, slots(self._state))
+        if self._state.aborts(now):
+            self._abort(len(self._calls) - slots(self._state))
+        self._fill()
+
+    def _abort(self, excess: int) -> None:
+        youngest = sorted(self._calls.items(), key=lambda item: -item[1][0])
+        for number, (sent, generation) in youngest[: max(0, excess)]:
+            age = self._time.time() - sent
+            if not self._slot_time.affords(age, Watching().abort_share):
+                return
+            self._slot_time = self._slot_time.wasted(age)
+            if generation.running:
+                self.played.wasted_s += self._counted(_begun(generation))
+            del self._calls[number]
+            self._engine.abort(generation)
+
+    def _say(self, signal: Signal) -> None:
+        self._news = signal
+        if signal.room is not None and signal.room < 0:
+            self._look()
+
+    def _read(self) -> None:
+        reading = Reading(running=self._engine.running, waiting=self._engine.waiting)
+        self._fit = self._fit.after(reading, timedelta(seconds=SYNC_S))
+        self._say(engine_signal(reading, timedelta(0), self._fit, self._watching))
+        self._time.call_later(SYNC_S, self._read)
+
+    def _probe(self) -> None:
+        sent, usual = self._time.time(), self._usual.ttft
+        answered: list[bool] = []
+
+        def late() -> None:
+            if not answered:
+                self._say_probe(open_for=timedelta(seconds=self._time.time() - sent))
+                self._time.call_later(SYNC_S, late)
+
+        def done() -> None:
+            answered.append(True)
+            took = self._time.time() - sent
+            self._usual.add(self._time.time(), timedelta(seconds=took))
+            self._say_probe(ttft=timedelta(seconds=took))
+            pause = max(0.0, Watching().probe_interval_s - took)
+            self._time.call_later(pause, self._probe)
+
+        patience = (usual or timedelta(seconds=60)) + self._watching.wait
+        self._time.call_later(patience.total_seconds() + 0.005, late)
+        self._engine.submit(_generation(1, None, done))
+
+    def _say_probe(
+        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None
+    ) -> None:
+        usual = self._usual.ttft
+        self._say(probe_signal(ttft=ttft, open_for=open_for, usual=usual, rules=self._watching))
+
+
+def _generation(
+    made: int, started: Callable[[], None] | None, done: Callable[[], None]
+) -> Generation:
+    return Generation(
+        prompt_tokens=PROMPT_TOKENS, blocks=(), output_tokens=made, started=started, done=done
+    )
+
+
+def _begun(generation: Generation) -> float:
+    """When it got its slot."""
+    return generation.first_token_at - TTFT_MS / 1000
+
+
+def main() -> None:
+    for setting in SETTINGS:
+        found = []
+        for seed in SEEDS:
+            alone = percentile(Model(Scene(seed=seed), "alone").play().ttft_s, 0.99)
+            played = Model(Scene(seed=seed), setting).play()
+            found.append((percentile(played.ttft_s, 0.99) / alone, played))
+        print(
+            f"{setting:8} ratio {mean(ratio for ratio, _ in found):6.2f}  "
+            f"progress {mean(one.progress for _, one in found):.2f}  "
+            f"lost {mean(one.wasted_s / one.capacity_s for _, one in found):.3f}  "
+            + " ".join(f"{ratio:.2f}/{one.progress:.2f}" for ratio, one in found)
+        )
+
+
+if __name__ == "__main__":
+    main()
