@@ -3,7 +3,7 @@
 1 GiB by default, and ``make bench F=F16 LARGE_GIB=8`` for as much as OpenAI's uploads take: 10
 million lines then. That takes some minutes and, with S3, disk for four times the input. Parts of
 64 MiB go to the API's process four at a time; memory is what a function's process has at its peak
-beyond what it had when it was idle. The S3 store holds a dozen parts of 8 MiB for four uploads.
+beyond what it had when it was idle. The S3 store holds a dozen parts of 6 MiB for four uploads.
 """
 
 import asyncio

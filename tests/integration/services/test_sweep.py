@@ -8,11 +8,13 @@ import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.adapters.local_files import LocalFiles
+from batch_gateway.adapters.sql.accounts import book
 from batch_gateway.core.errors import Temporary, Unavailable
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.idempotency import KEPT, Claim
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.core.quotas import Account
 from batch_gateway.core.requested import Cause
 from batch_gateway.services.upkeep import sweep
 from batch_gateway.settings import Execution, Planning
@@ -261,6 +263,26 @@ async def test_work_objects_of_failed_batches_are_deleted(world):
 
     assert [blob async for blob in world.files.list("work/")] == []
     assert await shards_of(world, batch) == []
+
+
+async def test_what_tenants_have_is_counted_anew_once_a_day(world):
+    batch = await planned(world)
+    right = await world.metadata.accounts.get(batch.tenant)
+
+    async def spoil() -> None:
+        """Count as no release of ours does."""
+        async with world.metadata._database.writing() as connection:
+            await book(connection, batch.tenant, Account(files=3, open_batches=-7))
+
+    await spoil()
+    await world.janitor.sweep()
+    healed = await world.metadata.accounts.get(batch.tenant)
+    await spoil()
+    await asyncio.sleep(0.01)  # the next sweep is none before that
+    await world.janitor.sweep()
+
+    assert healed == right
+    assert await world.metadata.accounts.get(batch.tenant) != right
 
 
 async def test_sweeping_twice_at_once_does_no_harm(make_world):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-PART = 8 * 1024 * 1024  # bytes; S3 takes 10,000 parts of at least 5 MiB: blobs of up to 78 GiB
+PART = 6 * 1024 * 1024  # bytes; S3 takes 10,000 parts of at least 5 MiB: blobs of up to 58 GiB
 
 
 class Sending(Protocol):
