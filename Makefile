@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench soak sbom constraints clean
+.PHONY: help demo check test test-node lint bench day soak sbom constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ $(VENV)/.bench: $(VENV)/.test
 
 soak: $(VENV)/.bench ## Two hours of traffic in six minutes, drawn in benchmarks/results/soak.png
 	@$(BIN)/python -m benchmarks.soak
+
+day: $(VENV)/.bench ## A day with one batch in eight minutes: what runs when, drawn in benchmarks/results/day.png
+	@$(BIN)/python -m benchmarks.day
 
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
 	@$(BIN)/python -m benchmarks $(F)

@@ -18,8 +18,9 @@ from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.machine import Machine
 from batch_gateway.local.options import Options
 from batch_gateway.local.processes import Child
+from batch_gateway.local.replica import State
 
-__all__ = ["Faults", "Options", "Platform", "PlatformError"]
+__all__ = ["Faults", "Options", "Platform", "PlatformError", "State"]
 
 
 class Platform:
@@ -145,6 +146,11 @@ class Platform:
     def pids(self, service: str) -> list[int]:
         """The processes of a Service, those that start or stop included; empty at zero."""
         return [child.pid for child in self._children(service)]
+
+    def states(self, service: str) -> dict[int, State]:
+        """What each process of a Service is at, by its pid."""
+        replicas = self._machine.revisions[service].replicas
+        return {one.child.pid: one.state for one in replicas if one.child is not None}
 
     async def warm(self, service: str) -> None:
         """Start one process of a Service and wait until it is ready, as a first request would.
