@@ -21,10 +21,31 @@ HOUR = timedelta(hours=1)
         (11, 100, True),
     ],
 )
-def test_a_batch_is_late_if_less_of_it_is_done_than_of_its_time_is_gone(hours, done, expected):
+def test_without_an_estimate_a_batch_is_late_if_less_of_it_is_done_than_of_its_time_is_gone(
+    hours, done, expected
+):
     batch = a_batch(deadline=T0 + 10 * HOUR, counts=Counts(total=100, completed=done))
 
     assert late(batch, T0 + hours * HOUR) is expected
+
+
+@pytest.mark.parametrize(
+    ("hours", "end", "expected"),
+    [
+        (0.4, 30, False),  # of the first minutes nothing follows
+        (0.5, 10.1, True),
+        (0.5, 9.9, False),
+        (5, 9.9, False),  # although only a tenth is done
+        (9.9, 10.1, True),
+    ],
+)
+def test_where_its_end_is_foreseen_only_that_counts(hours, end, expected):
+    counts = Counts(total=100, completed=10)
+    batch = a_batch(deadline=T0 + 10 * HOUR, counts=counts)
+
+    foreseen = batch.evolve(estimated_completion_at=T0 + end * HOUR)
+
+    assert late(foreseen, T0 + hours * HOUR) is expected
 
 
 def test_a_batch_that_waits_to_be_planned_can_be_late():

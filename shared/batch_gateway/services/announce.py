@@ -15,7 +15,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary
 from batch_gateway.core.events import Event, EventType, upkeep_due, wake_up
@@ -82,6 +82,14 @@ class Announcer:
             return
         self.spoke.set()
         await asyncio.gather(self._tell(events), self._caller.call())
+
+    async def mention(self, event: Event, now: datetime) -> None:
+        """Send an event that no transaction has written; what cannot be sent now is written then.
+
+        Raises Unavailable when it can neither be sent nor written.
+        """
+        if not await self._send(event):
+            await self._outbox.add([event], now)
 
     async def _tell(self, events: Sequence[Event]) -> None:
         sent = await asyncio.gather(*(self._send(event) for event in events))

@@ -17,9 +17,9 @@ from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lifecycle import progress, step_reached
 from batch_gateway.core.model import BatchStatus, Lease
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.announce import Announcer
 from batch_gateway.services.live import with_progress
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Milestones:
         self,
         metadata: MetadataStore,
         scratch: Scratch,
-        sink: EventSink,
+        announcer: Announcer,
         clock: Clock,
         *,
         pause: timedelta = _PAUSE,
@@ -66,7 +66,7 @@ class Milestones:
         """``pause``: between two looks at a batch."""
         self._metadata = metadata
         self._scratch = scratch
-        self._sink = sink
+        self._announcer = announcer
         self._clock = clock
         self._pause_s = pause.total_seconds()
         self._looked: dict[BatchId, _Looked] = {}
@@ -98,5 +98,6 @@ class Milestones:
             return True
         looked.told = step
         if await self._scratch.once(f"progress/{batch_id}/{step}", _REMEMBERED):
-            await self._sink.send(progress(live, step, self._clock.now()))
+            now = self._clock.now()
+            await self._announcer.mention(progress(live, step, now), now)
         return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from batch_gateway.web.body import IDLE_S
-from batch_gateway.wiring.batches import make_batches, make_files
+from batch_gateway.wiring.batches import make_batches, make_files, make_outlooks
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import Runtime
 from batch_gateway.wiring.stores import open_sealer, open_webhooks
@@ -25,7 +25,6 @@ def make_api(
     runtime: Runtime, stack: AsyncExitStack, *, ready: "Ready", idle_s: float = IDLE_S
 ) -> ASGIApp:
     """The application; what it opens is closed with ``stack``. ``idle_s``: see ``web.api``."""
-    from batch_gateway.services.batches.outlook import Outlooks
     from batch_gateway.services.batches.retry import Retries
     from batch_gateway.services.results.lookup import Lookup
     from batch_gateway.web.api import api_app
@@ -33,10 +32,8 @@ def make_api(
     from batch_gateway.web.auth import authenticator
 
     settings = runtime.settings
-    outlooks = Outlooks(
-        runtime.scratch, runtime.routes, runtime.clock, ceiling=settings.limits.ceiling
-    )
-    batches = make_batches(runtime, None if settings.api.mode == "strict" else outlooks)
+    outlooks = None if settings.api.mode == "strict" else make_outlooks(runtime)
+    batches = make_batches(runtime, outlooks)
     return api_app(
         files=make_files(runtime),
         uploads=_uploads(runtime),

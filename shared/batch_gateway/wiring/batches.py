@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from batch_gateway.services.files.service import FileService
 
 
+def make_outlooks(runtime: Runtime) -> "Outlooks":
+    from batch_gateway.services.batches.outlook import Outlooks
+
+    ceiling = runtime.settings.limits.ceiling
+    return Outlooks(runtime.scratch, runtime.routes, runtime.clock, ceiling=ceiling)
+
+
 def make_batches(runtime: Runtime, outlooks: "Outlooks | None" = None) -> "BatchService":
     """``outlooks`` None: nothing is foreseen."""
     from batch_gateway.services.batches.service import BatchService

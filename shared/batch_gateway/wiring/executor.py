@@ -32,7 +32,6 @@ def make_executor(
         routes=runtime.routes,
         passing=runtime.passing,
         announcer=runtime.announcer,
-        sink=runtime.sink,
         waker=runtime.waker,
         endings=runtime.endings,
         clock=runtime.clock,

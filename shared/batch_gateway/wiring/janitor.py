@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_gateway.web.stopping import stopping
+from batch_gateway.wiring.batches import make_outlooks
 from batch_gateway.wiring.function import Function, Handler, event_function
 from batch_gateway.wiring.runtime import Runtime
 
@@ -29,6 +30,7 @@ def make_janitor(runtime: Runtime) -> "Janitor":
         endings=runtime.endings,
         clock=runtime.clock,
         demand=Demand(runtime.scratch, runtime.routes, runtime.clock),
+        outlooks=make_outlooks(runtime),
         lease_ttl=timedelta(seconds=settings.execution.lease_ttl_s),
         kept=Kept(
             deliveries=timedelta(seconds=settings.webhooks.keep_s),

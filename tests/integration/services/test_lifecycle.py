@@ -3,12 +3,12 @@
 import asyncio
 from datetime import timedelta
 
-import pytest
 from fixtures.gateway import chat_lines
 from fixtures.world import World
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.ports.pace import Stint
 from batch_gateway.services.milestones import Milestones
 from batch_gateway.settings import Execution, Planning
 
@@ -80,6 +80,24 @@ async def test_a_batch_that_will_be_late_is_told_of_once_an_hour(world):
     assert (event.id, event.type) == (f"{batch.id}/at_risk", EventType.BATCH_AT_RISK)
 
 
+async def test_a_batch_whose_speed_is_too_low_is_told_of_early(world):
+    slow = await world.submit(chat_lines(20), window=timedelta(seconds=40))
+    fast = await world.submit(chat_lines(20), window=timedelta(seconds=40))
+    for batch in (slow, fast):
+        await world.planner.plan(batch.id)
+    world.sink.take()
+    for _ in range(2):
+        for batch, done in ((slow, 1), (fast, 1_000)):
+            stint = Stint(batch=batch.id, model="sim-large", done=done, left=1_000)
+            holder = ActivationId(f"worker of {batch.id}")
+            await world.scratch.paces.report(holder, [stint], ttl=timedelta(minutes=1))
+        await asyncio.sleep(2.2)  # a shorter time is not looked at
+
+    await world.janitor.sweep()
+
+    assert [event.id for event in life(world)] == [f"{slow.id}/at_risk"]
+
+
 async def test_that_a_batch_will_be_late_waits_for_the_broker(world):
     batch = await world.submit(chat_lines(2), window=timedelta(hours=4))
     world.clock.ahead = timedelta(hours=2)
@@ -93,15 +111,22 @@ async def test_that_a_batch_will_be_late_waits_for_the_broker(world):
     assert f"{batch.id}/at_risk" in {event.id for event in life(world)}
 
 
-@pytest.mark.parametrize("away", [True, False])
-async def test_work_goes_on_when_progress_cannot_be_told(make_world, away):
+async def test_progress_that_cannot_be_told_now_is_told_later_and_work_goes_on(make_world):
     world = make_world(planning=Planning(shard_lines=2))
     batch = await world.submit(chat_lines(10))
     await world.planner.plan(batch.id)
-    world.sink.away = away
+    world.sink.take()
+    world.sink.away = True
     await world.work()
-
     assert (await world.reload(batch)).counts.completed == 10
+
+    world.sink.away = False
+    world.clock.ahead = timedelta(minutes=1)
+    await world.janitor.sweep()
+
+    steps = {event.data["percent"] for event in life(world) if "percent" in event.data}
+    assert steps
+    assert steps <= set(range(10, 100, 10))
 
 
 async def test_two_who_look_at_a_batch_that_has_ended_at_once_do_no_harm(world):
@@ -113,7 +138,7 @@ async def test_two_who_look_at_a_batch_that_has_ended_at_once_do_no_harm(world):
     )
     await world.metadata.batches.fail(batch.id, [], now=world.clock.now(), events=[])
     milestones = Milestones(
-        world.metadata, world.scratch, world.sink, world.clock, pause=timedelta(0)
+        world.metadata, world.scratch, world.announcer, world.clock, pause=timedelta(0)
     )
 
     await asyncio.gather(milestones.check(lease), milestones.check(lease))

@@ -8,7 +8,6 @@ import socket
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
-from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.model_client import ModelClient
@@ -41,7 +40,6 @@ class Executor:
         routes: Routes,
         passing: PassedHeaders | None,
         announcer: Announcer,
-        sink: EventSink,
         waker: Waker,
         endings: Endings,
         clock: Clock,
@@ -70,7 +68,7 @@ class Executor:
         self._watches = Watches(
             [
                 BudgetGuard(metadata, scratch.progress, endings),
-                Milestones(metadata, scratch, sink, clock),
+                Milestones(metadata, scratch, announcer, clock),
             ]
         )
         self._stopping = stopping

@@ -24,6 +24,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.batches.chain import Followers
+from batch_gateway.services.batches.outlook import Outlooks
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.live import with_progress
 from batch_gateway.services.upkeep.demand import Demand
@@ -63,6 +64,7 @@ class Janitor:
         endings: Endings,
         clock: Clock,
         demand: Demand,
+        outlooks: Outlooks,
         lease_ttl: timedelta,
         kept: Kept,
         rules: Sweep,
@@ -77,6 +79,7 @@ class Janitor:
         self._endings = endings
         self._clock = clock
         self._demand = demand
+        self._outlooks = outlooks
         self._ttl = lease_ttl
         self._kept = kept
         self._rules = rules
@@ -179,7 +182,7 @@ class Janitor:
         async for batches in self._unfinished(*begun, before=now):
             running = [batch for batch in batches if batch.ending is None]
             live, _ = await with_progress(running, self._metadata.shards, self._scratch.progress)
-            for batch in live:
+            for batch in await self._outlooks.add(live):
                 if late(batch, now) and await self._scratch.once(f"at_risk/{batch.id}", _RARELY):
                     event = at_risk(batch, now)
                     await self._metadata.outbox.add([event], now)
