@@ -3,7 +3,10 @@
 The README's table is this command's output; a test holds them together.
 """
 
+import ast
+import inspect
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -23,11 +26,29 @@ def rows() -> list[Row]:
     found = []
     for group_name, group_field in Settings.model_fields.items():
         group = group_field.default
-        for name, field in type(group).model_fields.items():
+        meanings = _meanings(type(group))
+        for name in type(group).model_fields:
             variable = f"BATCH_GATEWAY_{group_name}__{name}".upper()
-            meaning = " ".join((field.description or "").split())
-            found.append(Row(variable, _spelled(getattr(group, name)), meaning))
+            found.append(Row(variable, _spelled(getattr(group, name)), meanings.get(name, "")))
     return found
+
+
+def _meanings(group: type[BaseModel]) -> dict[str, str]:
+    """The docstrings under the fields of ``group``, as they stand in the source.
+
+    Pydantic would read them too, but at each start of each function.
+    """
+    (tree,) = ast.parse(inspect.getsource(group)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value).replace("\n", " ")
+        for field, text in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def secret_variables() -> frozenset[str]:

@@ -11,7 +11,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def seconds(value: float) -> timedelta:

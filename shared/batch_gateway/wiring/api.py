@@ -10,7 +10,7 @@ from batch_gateway.web.body import IDLE_S
 from batch_gateway.wiring.batches import make_batches, make_files, make_outlooks
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import Runtime
-from batch_gateway.wiring.stores import open_sealer, open_webhooks
+from batch_gateway.wiring.stores import LateWebhooks, open_sealer
 
 if TYPE_CHECKING:
     from batch_gateway.services.batches.steering import Steering
@@ -113,7 +113,7 @@ def _models(runtime: Runtime, stack: AsyncExitStack) -> "ModelService":
 def _endpoints(runtime: Runtime, stack: AsyncExitStack) -> "EndpointService":
     from batch_gateway.services.webhooks.endpoints import EndpointService
 
-    client = open_webhooks(runtime.settings)
+    client = LateWebhooks(runtime.settings.webhooks)
     stack.push_async_callback(client.close)
     return EndpointService(
         webhooks=runtime.metadata.webhooks,

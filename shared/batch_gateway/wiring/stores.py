@@ -1,7 +1,7 @@
 """Opens the stores and the broker that the settings name; adapters are imported here, late."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,7 +14,8 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.ports.secrets import Sealer
-from batch_gateway.settings import Settings
+from batch_gateway.ports.webhooks import Answer
+from batch_gateway.settings import Settings, Webhooks
 
 if TYPE_CHECKING:
     from batch_gateway.adapters.webhook_http import HttpWebhooks
@@ -109,16 +110,36 @@ def open_sink(settings: Settings) -> EventSink:
     )
 
 
-def open_webhooks(settings: Settings) -> "HttpWebhooks":
-    """The way to the receivers of webhooks."""
-    from batch_gateway.adapters.webhook_http import HttpWebhooks
+class LateWebhooks:
+    """The way to the receivers of webhooks, made when somebody first wants to go it.
 
-    webhooks = settings.webhooks
-    return HttpWebhooks(
-        timeout=timedelta(seconds=webhooks.timeout_s),
-        allow_http=webhooks.allow_http,
-        allow_private=webhooks.allow_private,
-    )
+    Its HTTP client would be an eighth of the start of functions that seldom or never use it.
+    """
+
+    def __init__(self, settings: Webhooks) -> None:
+        self._settings = settings
+        self._client: HttpWebhooks | None = None
+
+    async def check(self, url: str) -> None:
+        await self._made().check(url)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        return await self._made().post(url, headers, body)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def _made(self) -> "HttpWebhooks":
+        if self._client is None:
+            from batch_gateway.adapters.webhook_http import HttpWebhooks
+
+            self._client = HttpWebhooks(
+                timeout=timedelta(seconds=self._settings.timeout_s),
+                allow_http=self._settings.allow_http,
+                allow_private=self._settings.allow_private,
+            )
+        return self._client
 
 
 def open_sealer(settings: Settings) -> Sealer:

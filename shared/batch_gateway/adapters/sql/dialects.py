@@ -13,11 +13,9 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
-from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -25,6 +23,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from batch_gateway.adapters.sql.schema import Instant
 from batch_gateway.adapters.sql.turns import Turns
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+    from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
 #: How long a SQLite writer waits for the others, unless the URL says otherwise (``?timeout=``).
 SQLITE_TIMEOUT_S = 20.0
@@ -140,9 +142,15 @@ def insert_new(dialect: sa.Dialect, table: sa.Table, rows: Sequence[dict[str, An
     return insert_on(dialect, table).values(rows).on_conflict_do_nothing()
 
 
-def insert_on(dialect: sa.Dialect, table: sa.Table) -> SqliteInsert | PostgresInsert:
+def insert_on(dialect: sa.Dialect, table: sa.Table) -> "SqliteInsert | PostgresInsert":
     """An INSERT that may say what is to happen with rows that are there already."""
-    return SqliteInsert(table) if dialect.name == "sqlite" else PostgresInsert(table)
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 def prepare_migration(connection: sa.Connection) -> None:
