@@ -30,7 +30,7 @@ from benchmarks.stage import Stage, chat_lines, stage
 SPEED_UP = 180
 DAY_S = 24 * 3600 / SPEED_UP
 HOUR_S = DAY_S / 24
-LINES = 3_000
+LINES = 1_500
 HANDED_IN, FETCHED = 9.0, 15.0  # o'clock
 LOOKS_EVERY_S = HOUR_S / 6
 SAMPLES_EVERY_S = 0.02
