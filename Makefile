@@ -57,11 +57,12 @@ day: $(VENV)/.bench ## A day with one batch in eight minutes: what runs when, dr
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
 	@$(BIN)/python -m benchmarks $(F)
 
-sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as CycloneDX
-	@rm -rf build/image && mkdir -p build
+sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as CycloneDX: versions, licences, what needs what
+	@rm -rf build/image build/looking && mkdir -p build
 	@$(BIN)/python functions/install.py build/image
-	@$(BIN)/uv pip freeze -q --path build/image/site-packages > build/image.txt
-	@$(BIN)/uv tool run -q --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o build/sbom.json build/image.txt
+	@$(BIN)/uv venv -q --no-project build/looking
+	@echo "$(CURDIR)/build/image/site-packages" > $$(echo build/looking/lib/python*/site-packages)/image.pth
+	@$(BIN)/uv tool run -q --from 'cyclonedx-bom>=7,<8' cyclonedx-py environment --pyproject pyproject.toml --PEP-639 --output-reproducible -o build/sbom.json build/looking
 	@echo "build/sbom.json"
 
 constraints: $(VENV)/.test ## Pin the newest versions of all dependencies

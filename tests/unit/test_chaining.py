@@ -2,6 +2,9 @@ import json
 
 import pytest
 from fixtures.gateway import CHAT
+from fixtures.json_values import anything
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batch_gateway.core.chaining import Unfillable, check_template, empty_line, request_line
 from batch_gateway.core.errors import InvalidRequest
@@ -123,3 +126,56 @@ def test_a_request_does_not_grow_beyond_what_a_line_may_have(place):
     assert request_line(raw, CHAT, {"x": [place] * 3}, 4000)
     with pytest.raises(Unfillable, match="longer than 4000 bytes"):
         request_line(raw, CHAT, {"x": [place] * 5}, 4000)
+
+
+def nested(levels):
+    node = "{{text}}"
+    for _ in range(levels):
+        node = [node]
+    return {"x": node}
+
+
+def test_templates_are_nested_so_deep_and_no_deeper():
+    check_template(nested(49))
+
+    for levels in (50, 300):
+        with pytest.raises(InvalidRequest, match="nested deeper than 50 levels"):
+            check_template(nested(levels))
+
+
+def test_an_answer_as_deep_as_can_be_read_never_crashes_a_request():
+    for levels in range(300, 1000, 50):
+        raw = output({}).replace(b"{}", b'{"choices":' + b"[" * levels + b"]" * levels + b"}")
+        try:
+            request_line(raw, CHAT, nested(49) | {"y": "{{/choices}}"}, 100_000)
+        except Unfillable:
+            continue
+
+
+def test_a_place_in_a_list_that_no_number_is_as_long_as_leads_nowhere():
+    with pytest.raises(Unfillable, match="nothing at"):
+        made({"x": "{{/choices/" + "9" * 5000 + "}}"})
+
+
+PLACES = st.sampled_from(
+    [
+        *("{{text}}", "{{custom_id}}", "{{/choices/0}}", "{{/choices/00}}", "{{/choices/-1}}"),
+        *("{{//}}", "{{/a~1b/\u0661}}", "{{/a~2b}}", "so {{/usage}} it {{text}}"),
+        *("{{", "{{ }}", "{{{text}}}"),
+    ]
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), anything(PLACES)), anything(PLACES))
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+def test_whatever_template_is_accepted_makes_requests_or_says_why_not(template, body):
+    try:
+        check_template(template)
+    except InvalidRequest:
+        return
+    for answer in (CHATTED, body):
+        try:
+            line = request_line(output(answer), CHAT, template, 10_000)
+        except Unfillable:
+            continue
+        assert json.loads(line)["custom_id"] == "one"

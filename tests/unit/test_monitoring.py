@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import promql_parser
 import pytest
 import yaml
 from prometheus_client import REGISTRY
@@ -97,6 +98,27 @@ def test_an_expression_names_metrics_and_labels_that_exist(known, expression):
         assert {label.strip() for label in labels.split(",")} <= every
 
 
+@pytest.mark.parametrize("expression", expressions())
+def test_an_expression_is_promql_and_gives_a_value_per_series(expression):
+    parsed = promql_parser.parse(expression)  # Prometheus' own grammar and type rules
+
+    assert not isinstance(parsed, promql_parser.MatrixSelector | promql_parser.StringLiteral)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("sum(rate(a[5m])", "unclosed left parenthesis"),
+        ("rate(a)", "expected type matrix"),
+        ("a and 1", "not allowed in binary scalar expression"),
+        ('a{b=~"("}', "illegal regex"),
+    ],
+)
+def test_what_is_no_promql_is_found(wrong, why):
+    with pytest.raises(ValueError, match=why):
+        promql_parser.parse(wrong)
+
+
 def test_legends_and_alerts_use_labels_that_their_metrics_have(known):
     texts = [(t["expr"], t["legendFormat"]) for panel in panels() for t in panel["targets"]]
     for alert in rules():
@@ -109,6 +131,7 @@ def test_legends_and_alerts_use_labels_that_their_metrics_have(known):
 
 def test_every_alert_says_how_bad_it_is_and_where_to_begin():
     for alert in rules():
+        assert promql_parser.parse_duration(alert.get("for", "1m"))
         assert alert["labels"]["severity"] in ("warning", "critical")
         assert set(alert["annotations"]) == {"summary", "description"}
 

@@ -20,6 +20,8 @@ from batch_gateway.core.lines import custom_id_of
 from batch_gateway.core.model import Batch
 
 LONGEST = 64 * 1024  # bytes of a template
+DEEPEST = 50  # levels of a template: it is walked by functions that call themselves
+_INDEX_DIGITS = 9  # of a place in a list; longer numbers lead nowhere
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _NAMED = ("text", "custom_id")
 
@@ -53,6 +55,8 @@ def chained_file(batch: BatchId) -> FileId:
 
 def check_template(template: Mapping[str, Any]) -> None:
     """Raise InvalidRequest for placeholders that mean nothing, and for what is no JSON."""
+    if _is_deeper(template, DEEPEST):
+        raise _refused(f"it is nested deeper than {DEEPEST} levels")
     if len(msgspec.json.encode(template)) > LONGEST:
         raise _refused(f"it is longer than {LONGEST} bytes")
     try:
@@ -85,7 +89,10 @@ def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any], longest
             raise Unfillable(f"the request would be longer than {longest} bytes")
         return found
 
-    return _line(result.custom_id, endpoint, _filled(template, value))
+    try:
+        return _line(result.custom_id, endpoint, _filled(template, value))
+    except RecursionError:
+        raise Unfillable("the answer is nested too deeply") from None
 
 
 def empty_line(raw: bytes, endpoint: str) -> bytes:
@@ -96,6 +103,18 @@ def empty_line(raw: bytes, endpoint: str) -> bytes:
 def _line(custom_id: str | None, endpoint: str, body: Any) -> bytes:
     line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
     return msgspec.json.encode(line) + b"\n"
+
+
+def _is_deeper(node: Any, levels: int) -> bool:
+    """Whether ``node`` has more than so many levels."""
+    match node:
+        case Mapping():
+            inner = list(node.values())
+        case list():
+            inner = node
+        case _:
+            return False
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def _placeholders(node: Any) -> Iterator[str]:
@@ -161,11 +180,15 @@ def _pointed(answer: Any, pointer: str) -> Any:
         key = step.replace("~1", "/").replace("~0", "~")
         if isinstance(found, dict) and key in found:
             found = found[key]
-        elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+        elif isinstance(found, list) and _is_index(key) and int(key) < len(found):
             found = found[int(key)]
         else:
             raise Unfillable(f"the answer has nothing at {pointer}")
     return found
+
+
+def _is_index(key: str) -> bool:
+    return key.isdecimal() and len(key) <= _INDEX_DIGITS
 
 
 def _refused(why: str) -> InvalidRequest:

@@ -17,14 +17,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from functions_framework.aio import create_asgi_app
 from starlette.applications import Starlette
 
+from batch_gateway.web.framework import create_asgi_app
 from batch_gateway.web.function import Hosted, hosted
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.stopping import stopping
@@ -32,8 +31,7 @@ from batch_gateway.web.stopping import stopping
 
 def load(name: str, source: Path) -> Starlette:
     """The framework's application around the function that ``source`` declares as ``name``."""
-    framework: Callable[[str, str, str], Starlette] = create_asgi_app  # has no annotations
-    return adapted(framework(name, str(source), "http"), hosted[name])
+    return adapted(create_asgi_app(name, str(source), "http"), hosted[name])
 
 
 def adapted(app: Starlette, host: Hosted) -> Starlette:

@@ -1,8 +1,13 @@
 """``after``: batches that follow another, through the official SDK."""
 
+import httpx
 import openai as sdk
 import pytest
+from fixtures.api import headers_of
 from fixtures.gateway import CHAT, chat_lines
+from fixtures.json_values import anything
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 AFTER = {"template": {"model": "m", "messages": [{"role": "user", "content": "{{text}}"}]}}
 
@@ -48,3 +53,33 @@ async def test_what_makes_no_chain_is_refused(openai, changes, param):
         await created(openai, **({"after": {"batch_id": "b", **AFTER}} | changes))
 
     assert refused.value.param == param
+
+
+PLACES = st.sampled_from(["{{text}}", "{{/choices/0}}", "{{", "{{ }}", "{{nothing}}", "x{{/a}}y"])
+
+
+@pytest.mark.slow
+async def test_whatever_after_says_is_accepted_or_refused_in_the_envelope(openai, server, tenant):
+    first = await created(openai, requests=chat_lines(1))
+    names = st.just(first.id) | anything(st.sampled_from([first.id, "batch_", ""]))
+    shaped = st.fixed_dictionaries(
+        {"batch_id": names, "template": anything(PLACES)}, optional={"more": st.none()}
+    )
+
+    @given(shaped | anything(PLACES))
+    @settings(
+        max_examples=120,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    def fuzz(after):
+        asked = {"endpoint": CHAT, "completion_window": "24h", "after": after}
+        answer = http.post("/v1/batches", json=asked)
+        assert answer.status_code in (200, 400), answer.text
+        if answer.status_code == 400:
+            assert answer.json()["error"]["type"] == "invalid_request_error"
+
+    with httpx.Client(base_url=server.url, headers=headers_of(tenant), timeout=30) as http:
+        fuzz()

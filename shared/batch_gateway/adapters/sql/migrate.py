@@ -1,7 +1,8 @@
 """Brings a database's schema up to date, by Alembic.
 
 Safe when several processes start at once: the whole upgrade is one transaction, and only one of
-them at a time is let into it; the others then find nothing left to do.
+them at a time is let into it; the others then find nothing left to do. There is no way back: what a
+migration has changed an older release's would only guess at, so going back means restoring.
 """
 
 import asyncio

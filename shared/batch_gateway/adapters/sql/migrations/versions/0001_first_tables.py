@@ -212,14 +212,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("claims_by_age", "claims", ["created_at", "id"])
-
-
-def downgrade() -> None:
-    op.drop_table("claims")
-    op.drop_table("upload_parts")
-    op.drop_table("uploads")
-    op.drop_table("api_keys")
-    op.drop_table("outbox")
-    op.drop_table("shards")
-    op.drop_table("files")
-    op.drop_table("batches")

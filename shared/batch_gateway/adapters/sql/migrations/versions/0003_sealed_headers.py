@@ -9,7 +9,3 @@ down_revision = "0002"
 
 def upgrade() -> None:
     op.add_column("batches", sa.Column("sealed", sa.Text(), nullable=True))
-
-
-def downgrade() -> None:
-    op.drop_column("batches", "sealed")

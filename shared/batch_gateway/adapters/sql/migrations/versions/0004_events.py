@@ -28,8 +28,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("dead_letters_by_age", "dead_letters", ["died_at", "id"])
-
-
-def downgrade() -> None:
-    op.drop_table("dead_letters")
-    op.drop_table("causes")
