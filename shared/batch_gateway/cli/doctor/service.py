@@ -84,8 +84,8 @@ def _channel_based(annotations: Mapping[str, str]) -> Iterator[Finding]:
         )
     yield warning(
         f"the Broker is a {_MT}: unless its channel is durable, events are lost when it restarts",
-        "the janitor makes up for it, mostly within a minute, at worst in ten; deploy --broker kafka"
-        " or rabbitmq to have events kept",
+        "the janitor makes up for it within a minute, at worst ten; deploy --broker kafka or"
+        " rabbitmq to have events kept",
     )
 
 
