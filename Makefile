@@ -51,7 +51,7 @@ $(VENV)/.bench: $(VENV)/.test
 soak: $(VENV)/.bench ## Two hours of traffic in six minutes, drawn in benchmarks/results/soak.png
 	@$(BIN)/python -m benchmarks.soak
 
-day: $(VENV)/.bench ## A day with one batch in eight minutes: what runs when, drawn in benchmarks/results/day.png
+day: $(VENV)/.bench ## A day with one batch in five minutes: what runs when, drawn in benchmarks/results/day.png
 	@$(BIN)/python -m benchmarks.day
 
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F

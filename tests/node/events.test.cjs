@@ -90,11 +90,12 @@ for (const [mode, value] of [
 }
 
 // The HTTP binding wants such characters percent-encoded, as UTF-8. The SDK does not do so: Node
-// then sends those of Latin-1 as single bytes, and refuses all others.
+// then sends those of Latin-1 as single bytes, which intake understands (brokers may not), and
+// refuses all others.
 test("a subject of Latin-1 in binary mode is understood although the SDK does not encode it", async () => {
-  const emit = emitterFor(httpTransport(BROKER_URL), { mode: Mode.BINARY });
+  const { headers, body } = HTTP.binary(signed("latin-1", "Größe"));
 
-  await emit(signed("latin-1", "Größe"));
+  assert.equal(await post(headers, body), 202);
 
   await completed("latin-1", 1);
 });
@@ -113,7 +114,7 @@ test("any subject can be sent in structured mode, or percent-encoded in binary m
 });
 
 test("events in a batch become a batch each", async () => {
-  const events = ["batched", "batched", "batched"].map(signed);
+  const events = ["batched", "batched", "batched"].map((mode) => signed(mode));
 
   const answer = await post(
     { "content-type": "application/cloudevents-batch+json" },

@@ -147,10 +147,12 @@ class Platform:
         """The processes of a Service, those that start or stop included; empty at zero."""
         return [child.pid for child in self._children(service)]
 
-    def states(self, service: str) -> dict[int, State]:
-        """What each process of a Service is at, by its pid."""
+    def states(self, service: str) -> dict[int, tuple[State, int]]:
+        """What each process of a Service is at, and its requests in flight, by its pid."""
         replicas = self._machine.revisions[service].replicas
-        return {one.child.pid: one.state for one in replicas if one.child is not None}
+        return {
+            one.child.pid: (one.state, one.in_flight) for one in replicas if one.child is not None
+        }
 
     async def warm(self, service: str) -> None:
         """Start one process of a Service and wait until it is ready, as a first request would.
