@@ -62,7 +62,7 @@ sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as Cy
 	@$(BIN)/python functions/install.py build/image
 	@$(BIN)/uv venv -q --no-project build/looking
 	@echo "$(CURDIR)/build/image/site-packages" > $$(echo build/looking/lib/python*/site-packages)/image.pth
-	@$(BIN)/uv tool run -q --from 'cyclonedx-bom>=7,<8' cyclonedx-py environment --pyproject pyproject.toml --PEP-639 --output-reproducible -o build/sbom.json build/looking
+	@$(BIN)/uv tool run -q --from 'cyclonedx-bom>=7,<8' cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json build/looking
 	@echo "build/sbom.json"
 
 constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
