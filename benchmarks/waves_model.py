@@ -27,7 +27,7 @@ from benchmarks.waves import SLOTS, TPOT_MS, TTFT_MS, Scene, lines, tokens
 
 Setting = Literal["alone", "metrics", "router", "plain", "latency"]
 SETTINGS: tuple[Setting, ...] = ("metrics", "router", "plain", "latency")
-SEEDS = (2, 3, 4)
+SEEDS = range(2, 10)
 SYNC_S = 0.2
 START = datetime(2030, 1, 1, tzinfo=UTC)
 PROMPT_TOKENS = 12
@@ -204,10 +204,12 @@ class Model:
     def _probe(self) -> None:
         sent, usual = self._time.time(), self._usual.ttft
         answered: list[bool] = []
+        looks = count(1)
 
         def late() -> None:
             if not answered:
-                self._say_probe(open_for=timedelta(seconds=self._time.time() - sent))
+                open_for = timedelta(seconds=self._time.time() - sent)
+                self._say_probe(open_for=open_for, looks=next(looks))
                 self._time.call_later(SYNC_S, late)
 
         def done() -> None:
@@ -223,10 +225,17 @@ class Model:
         self._engine.submit(_generation(1, None, done))
 
     def _say_probe(
-        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None
+        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None, looks: int = 0
     ) -> None:
-        usual = self._usual.ttft
-        self._say(probe_signal(ttft=ttft, open_for=open_for, usual=usual, rules=self._watching))
+        self._say(
+            probe_signal(
+                ttft=ttft,
+                open_for=open_for,
+                looks=looks,
+                usual=self._usual.ttft,
+                rules=self._watching,
+            )
+        )
 
 
 def _generation(

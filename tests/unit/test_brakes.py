@@ -164,8 +164,8 @@ def test_a_brief_queue_does_not_say_that_less_fits(reading, fit):
         assert after.calm == timedelta(0)
 
 
-def probe(*, ttft=None, open_for=None, usual=40 * MS):
-    return probe_signal(ttft=ttft, open_for=open_for, usual=usual, rules=RULES)
+def probe(*, ttft=None, open_for=None, looks=1, usual=40 * MS):
+    return probe_signal(ttft=ttft, open_for=open_for, looks=looks, usual=usual, rules=RULES)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +174,18 @@ def probe(*, ttft=None, open_for=None, usual=40 * MS):
         ({"ttft": 89 * MS}, 1, False),
         ({"ttft": 91 * MS}, 0, False),
         ({"open_for": 89 * MS}, 0, False),
-        ({"open_for": 91 * MS}, -2, True),
+        ({"open_for": 91 * MS}, -1, True),
+        ({"open_for": 291 * MS, "looks": 2}, -3, True),
         ({"open_for": 9 * timedelta(seconds=1), "usual": None}, 0, False),
     ],
-    ids=["in time", "late", "not yet late", "unanswered for too long", "nothing is known yet"],
+    ids=[
+        "in time",
+        "late",
+        "not yet late",
+        "unanswered for too long",
+        "still unanswered",
+        "nothing is known yet",
+    ],
 )
 def test_a_probe_is_judged_by_what_is_usual(asked, room, users_wait):
     signal = probe(**asked)

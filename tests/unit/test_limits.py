@@ -292,6 +292,30 @@ def test_growth_waits_for_the_word_of_the_watch():
     assert fold(state, full + Observation(watched=True, signal=signal(0)), RULES).limit == 10
 
 
+def test_probes_in_time_add_more_once_there_was_no_trouble_for_a_while():
+    state = fold(LimitState(limit=20.0), Observation(dropped=2, in_flight=20), RULES)
+    in_time = Observation(in_flight=20, signal=signal(1, Brake.PROBE))
+
+    soon = fold(state, in_time, RULES, NOW + SECOND)
+    later = fold(state, in_time, RULES, NOW + 2 * SECOND)
+
+    assert (soon.limit - state.limit, later.limit - state.limit) == (1.0, 3.0)
+
+
+@given(in_flight=st.integers(10, 19), dropped=st.integers(1, 9))
+def test_what_still_runs_beside_refused_calls_is_left_to_the_judgement_of_a_watch(
+    in_flight, dropped
+):
+    seen = Observation(in_flight=in_flight, dropped=dropped)
+    state = LimitState(limit=20.0, slow_start=False)
+
+    watched = fold(state, replace(seen, watched=True), RULES)
+    unwatched = fold(state, seen, RULES)
+
+    assert watched.limit == max(in_flight, 20 - dropped)
+    assert unwatched.limit == min(watched.limit, 20 * RULES.cut)
+
+
 def test_until_the_watch_knows_how_much_fits_successes_decide():
     full = Observation(successes=10, in_flight=10, watched=True)
     unsure = fold(LimitState(limit=10.0), full + Observation(signal=signal(None)), RULES)

@@ -35,7 +35,7 @@ class WatchRules:
     stale: timedelta = timedelta(seconds=1)  # older metrics are no good news
     full: float = 0.95  # share of the KV cache from which on it is full
     wait: timedelta = timedelta(milliseconds=50)  # beyond the usual, that users would notice
-    cut: int = 2  # slots to give up at each look while a probe waits too long
+    cut: int = 3  # slots to give up at each look but the first that finds a probe waiting too long
     step: int = 1  # slots to add at each probe that does not
 
 
@@ -149,13 +149,18 @@ def probe_signal(
     *,
     ttft: timedelta | None,
     open_for: timedelta | None,
+    looks: int = 1,
     usual: timedelta | None,
     rules: WatchRules,
 ) -> Signal:
     """What a probe says.
 
     ``ttft``: of the one answered just now, None: none was; ``open_for``: the age of the one that is
-    still unanswered, None: there is none; ``usual``: that of an engine at rest, None: unknown.
+    still unanswered, None: there is none; ``looks``: how many have found that one unanswered;
+    ``usual``: that of an engine at rest, None: unknown.
+
+    Most queues are gone with the next call that ends: the first look gives up one slot. One that is
+    still there at the next is longer than that.
     """
     allowed = (usual or timedelta(0)) + rules.wait
     shown = None if ttft is None else ttft / timedelta(milliseconds=1)
@@ -163,7 +168,7 @@ def probe_signal(
         late = usual is not None and open_for > allowed
         return Signal(
             brake=Brake.PROBE,
-            room=-rules.cut if late else 0,
+            room=-(1 if looks == 1 else rules.cut) if late else 0,
             users_wait=late,
             reason=f"a probe has waited for {open_for.total_seconds():.2f} s",
             ttft_ms=shown,

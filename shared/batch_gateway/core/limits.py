@@ -18,6 +18,8 @@ from enum import StrEnum
 from batch_gateway.core.slowness import Slowness
 
 _MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops or slowness
+_CALM = timedelta(seconds=2)  # after a brake; from then on probes that are answered say more
+_CALM_GROWTH = 3.0  # times as much
 _ASLEEP = timedelta(minutes=1)  # without a fold: from then on a pool is idle
 
 
@@ -176,16 +178,20 @@ def _given_up(
 
 
 def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> LimitState:
-    """Calls were dropped: at least as many were too many, unless that is what still runs."""
+    """Calls were dropped: at least as many were too many, unless that is what still runs.
+
+    A watch would tell if that were too many too; without one the limit goes a little lower.
+    """
+    told = seen.watched and not state.unsure
     fit = max(state.limit - seen.dropped, float(seen.in_flight), state.limit * _MOST_CUT)
-    limit = min(state.limit * rules.cut, state.limit - 1.0, fit)
+    limit = min(state.limit - 1.0, fit, state.limit if told else state.limit * rules.cut)
     named = state.held_until is not None and now < state.held_until
     reason = f"{seen.dropped} calls were refused, timed out or broke"
     if named:
         reason += ", and the endpoint named a time to wait"
     return replace(
         state,
-        limit=_bounded(limit, rules, told=seen.watched and not state.unsure),
+        limit=_bounded(limit, rules, told=told),
         slow_start=False,
         last_brake=Brake.RETRY_AFTER if named else Brake.DROPPED,
         reason=reason,
@@ -226,6 +232,8 @@ def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: dateti
         room = float(seen.signal.room)
         if seen.signal.brake is Brake.ENGINE:  # it does not show calls that are about to start
             room -= max(0.0, state.limit - seen.in_flight)
+        elif state.braked_at is None or now - state.braked_at >= _CALM:
+            room *= _CALM_GROWTH
         return max(0.0, room)
     if seen.watched and not state.unsure:
         return 0.0

@@ -75,10 +75,12 @@ class Watching(Group):
     probe_wait_ms: Annotated[float, Field(gt=0)] = 50
     """By how much a probe may be slower than it usually is, and how long an engine's queue may
     last; beyond, interactive users wait."""
-    probe_cut: Positive = 2
-    """Slots that a pool gives up at each look while a probe waits."""
+    probe_cut: Positive = 3
+    """Slots that a pool gives up at each look that finds a probe still waiting. At the first it is
+    one: most queues are gone with the next call that ends."""
     probe_step: Positive = 1
-    """Slots that each probe adds which was answered in time."""
+    """Slots that each probe adds which was answered in time; three times as many when there was no
+    trouble for two seconds."""
     abort: bool = True
     """Whether the youngest calls are aborted when a pool must give up slots for interactive users;
     their lines are sent again later."""

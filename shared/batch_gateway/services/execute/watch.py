@@ -123,8 +123,10 @@ class Watch:
             call = group.create_task(self._ask())
             patience = (self._usual.ttft or _GIVE_UP) + self._rules.wait
             pause = patience.total_seconds() + _MARGIN_S
+            looks = 0
             while not (await asyncio.wait([call], timeout=pause))[0]:
-                self._say(self._probe_signal(open_for=self._since(sent)))
+                looks += 1
+                self._say(self._probe_signal(open_for=self._since(sent), looks=looks))
                 pause = self._settings.interval_s
         if call.result():
             ttft = self._since(sent)
@@ -132,9 +134,11 @@ class Watch:
             self._say(self._probe_signal(ttft=ttft))
 
     def _probe_signal(
-        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None
+        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None, looks: int = 0
     ) -> Signal:
-        return probe_signal(ttft=ttft, open_for=open_for, usual=self._usual.ttft, rules=self._rules)
+        return probe_signal(
+            ttft=ttft, open_for=open_for, looks=looks, usual=self._usual.ttft, rules=self._rules
+        )
 
     async def _ask(self) -> bool:
         """Whether the probe was answered; the calls of the pool tell of everything else."""
