@@ -91,6 +91,14 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        said = _one_line(f"{record.getMessage()}{fields}")
         time = f"{_instant(record):%H:%M:%S.%f}"[:-3]
-        line = f"{time} {record.levelname:<7} {self._service}: {record.getMessage()}{fields}"
+        line = f"{time} {record.levelname:<7} {self._service}: {said}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _one_line(said: str) -> str:
+    """``said`` without what would begin another line, or steer a terminal: clients name paths."""
+    if said.isprintable():
+        return said
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)

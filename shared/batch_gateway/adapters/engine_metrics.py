@@ -17,8 +17,10 @@ from datetime import timedelta
 
 import aiohttp
 
+from batch_gateway.adapters.tls import Contexts
 from batch_gateway.core.brakes import Reading
 from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.routing import Tls
 
 _RUNNING = (
     "vllm:num_requests_running",
@@ -67,11 +69,14 @@ Samples = Mapping[str, list[tuple[str | None, float]]]
 class HttpEngineMetrics:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None  # made in the event loop it serves
+        self._contexts = Contexts()
 
-    async def read(self, url: str, model: str, timeout: timedelta) -> Reading:
+    async def read(
+        self, url: str, model: str, timeout: timedelta, tls: Tls | None = None
+    ) -> Reading:
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                text = await self._fetch(url)
+                text = await self._fetch(url, tls)
         except TimeoutError as error:
             raise Unavailable(f"{url} has not answered in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -85,10 +90,11 @@ class HttpEngineMetrics:
         if self._session is not None:
             await self._session.close()
 
-    async def _fetch(self, url: str) -> str:
+    async def _fetch(self, url: str, tls: Tls | None) -> str:
+        secured = self._contexts.to(url, tls)
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        async with self._session.get(url, allow_redirects=False) as response:
+        async with self._session.get(url, allow_redirects=False, ssl=secured) as response:
             if response.status != 200:
                 raise ValueError(f"HTTP status {response.status}")
             content = await response.content.read(_MOST_BYTES)

@@ -38,7 +38,6 @@ it: the race above is then rare."""
 STALE_WITHIN_S = 1.0
 """A connection that the server gave up breaks as soon as it is used, not after this."""
 
-_USUAL = Tls()
 _NO_ANSWER = "the connection was closed without an answer"
 _CUT_OFF = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
 """How aiohttp says that a connection ended before the answer began."""
@@ -111,10 +110,8 @@ class HttpModelClient:
 
     def _secured(self, url: str, tls: Tls | None) -> ssl.SSLContext | Literal[True]:
         """How the connection is secured. Raises CallRefused when its files cannot be used."""
-        if tls is None or tls == _USUAL or not url.startswith("https:"):
-            return True
         try:
-            return self._contexts.of(tls)
+            return self._contexts.to(url, tls)
         except Unavailable as error:
             raise CallRefused(str(error)) from error
 

@@ -7,11 +7,13 @@ one than before; connections that are open go on with the old one.
 import ssl
 import time
 from pathlib import Path
+from typing import Literal
 
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
 
 LOOK_S = 1.0
+_USUAL = Tls()
 _Marks = tuple[tuple[int, ...], ...]
 
 
@@ -20,6 +22,12 @@ class Contexts:
         self._known: dict[Tls, ssl.SSLContext] = {}
         self._marks: dict[Tls, _Marks] = {}
         self._looked_at: dict[Tls, float] = {}
+
+    def to(self, url: str, tls: Tls | None) -> ssl.SSLContext | Literal[True]:
+        """How a connection to ``url`` is secured; True: as usual. Raises Unavailable as ``of``."""
+        if tls is None or tls == _USUAL or not url.startswith("https:"):
+            return True
+        return self.of(tls)
 
     def of(self, tls: Tls) -> ssl.SSLContext:
         """The present context. Raises Unavailable when there is none and files cannot be used."""

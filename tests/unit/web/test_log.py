@@ -88,3 +88,12 @@ def test_people_get_text(capsys):
     logger.debug("Planned", extra={"batch_id": "batch_1"})
 
     assert capsys.readouterr().err.endswith("DEBUG   planner: Planned batch_id=batch_1\n")
+
+
+def test_what_clients_name_begins_no_line_and_steers_no_terminal(capsys):
+    log.configure(Log(format="text"), service="api")
+
+    logger.warning("No route %s", "/a\nINFO api: Forged\x1b[2J ü")
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"No route /a\nINFO api: Forged\x1b[2J ü")

@@ -97,7 +97,10 @@ class Watch:
         asked = self._clock()
         try:
             reading = await self._metrics.read(
-                self._route.endpoint.metrics, self._model, self._rules.stale
+                self._route.endpoint.metrics,
+                self._model,
+                self._rules.stale,
+                self._route.endpoint.tls,
             )
         except Unavailable as error:
             logger.info(
