@@ -27,7 +27,7 @@ from benchmarks.waves import SLOTS, TPOT_MS, TTFT_MS, Scene, lines, tokens
 
 Setting = Literal["alone", "metrics", "router", "plain", "latency"]
 SETTINGS: tuple[Setting, ...] = ("metrics", "router", "plain", "latency")
-SEEDS = range(2, 10)
+SEEDS = range(2, 14)
 SYNC_S = 0.2
 START = datetime(2030, 1, 1, tzinfo=UTC)
 PROMPT_TOKENS = 12
