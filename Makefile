@@ -34,8 +34,12 @@ lint: $(VENV)/.test ## Formatting, lint, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+#: What a change is most likely to break, within a minute and a half.
+QUICK = tests/unit tests/contracts/scratch tests/contracts/test_file_store.py tests/contracts/test_line_index.py \
+	$(addprefix tests/integration/services/test_,plan.py assemble.py sweep.py)
+
 check: lint ## The quick checks: lint and the fast tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not e2e and not chaos and not postgres and not s3" tests/unit tests/contracts/scratch tests/contracts/test_file_store.py tests/contracts/test_line_index.py tests/integration/services
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not e2e and not chaos and not postgres and not s3" $(QUICK)
 
 test: lint ## Everything: lint and all tests, on real servers
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

@@ -90,8 +90,8 @@ for (const [mode, value] of [
 }
 
 // The HTTP binding wants such characters percent-encoded, as UTF-8. The SDK does not do so: Node
-// then sends those of Latin-1 as single bytes, which intake understands (brokers may not), and
-// refuses all others.
+// then sends those of Latin-1 as they are, in the encoding of the body that goes with the headers,
+// which intake understands (brokers may not), and refuses all others.
 test("a subject of Latin-1 in binary mode is understood although the SDK does not encode it", async () => {
   const { headers, body } = HTTP.binary(signed("latin-1", "Größe"));
 

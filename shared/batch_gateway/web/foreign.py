@@ -7,6 +7,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,13 +41,22 @@ def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ForeignEvent]:
 
 def _binary(headers: Mapping[str, str], body: bytes) -> ForeignEvent:
     found = {
-        name[3:]: unquote(value, errors="strict")
-        for name, value in headers.items()
-        if name.startswith("ce-")
+        name[3:]: _header_text(value) for name, value in headers.items() if name.startswith("ce-")
     }
     if content_type := headers.get("content-type"):
         found["datacontenttype"] = content_type
     return _checked(found, body)
+
+
+def _header_text(value: str) -> str:
+    """What a header says whose bytes stand in ``value`` as Latin-1.
+
+    Characters beyond ASCII should be percent-encoded. Senders who do not know that (JavaScript's
+    SDK) send UTF-8 or Latin-1; Node sends either, depending on what is written with the headers.
+    """
+    with suppress(UnicodeError):
+        value = value.encode("latin-1").decode()
+    return unquote(value, errors="strict")
 
 
 def _structured(raw: bytes) -> ForeignEvent:
