@@ -9,7 +9,7 @@ already there is no error and changes nothing. An event's age counts from the ``
 that wrote it (``create``: from the batch's creation).
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -25,12 +25,14 @@ from batch_gateway.core.model import (
     Shard,
     Usage,
 )
-from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.requested import Cause
+from batch_gateway.ports.accounts import Accounts
 from batch_gateway.ports.causes import CauseRows
 from batch_gateway.ports.dead_letters import DeadLetterRows
 from batch_gateway.ports.keys import ApiKeyRows as ApiKeyRows
 from batch_gateway.ports.keys import ClaimRows as ClaimRows
+from batch_gateway.ports.outbox import Outbox
 from batch_gateway.ports.pages import Page as Page
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.ports.uploads import UploadRows
@@ -67,28 +69,6 @@ class Backlog:
     first_deadline: datetime | None  # of those whose deadline runs; None: there are none
     requests: Mapping[str, int]  # not answered yet in closed shards, by the batch's model
     open_batches: Mapping[TenantId, int]  # that have not ended, by tenant
-
-
-class Accounts(Protocol):
-    """What each tenant has. It changes in the very transactions that add to it or take from it.
-
-    Where a method takes ``quotas``, it raises OverQuota, and changes nothing, when the tenant would
-    have more than that of what it adds. However many call at once, the sum never goes beyond.
-    """
-
-    async def get(self, tenant: TenantId) -> Account: ...
-
-    def tenants(self) -> AsyncIterator[TenantId]:
-        """All that have an account, in no order; those that get one meanwhile may be missing."""
-        ...
-
-    async def recount(self, tenant: TenantId) -> bool:
-        """Count anew what a tenant has; whether the account was wrong and is right now.
-
-        It goes wrong only while two releases of this software that count differently are at work.
-        False also when too much happened meanwhile to tell: try again some other time.
-        """
-        ...
 
 
 class FileRows(Protocol):
@@ -345,26 +325,6 @@ class BatchRows(Protocol):
         A batch's deadline runs while it is validating or in_progress and has no ending. Requests
         count while their batch is in_progress.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
-    event: Event
-    created_at: datetime
-
-
-class Outbox(Protocol):
-    async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
-        """Events written before ``before`` and not yet known to be sent, oldest first."""
-        ...
-
-    async def add(self, events: Sequence[Event], now: datetime) -> None:
-        """Write events that no other change makes true."""
-        ...
-
-    async def sent(self, event_ids: Sequence[str]) -> None:
-        """Forget events that the broker has taken."""
         ...
 
 

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary
 from batch_gateway.core.events import Event, EventType, upkeep_due, wake_up
 from batch_gateway.ports.event_sink import EventSink
-from batch_gateway.ports.metadata import Outbox
+from batch_gateway.ports.outbox import Outbox
 from batch_gateway.ports.scratch import Activations, Scratch
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from batch_gateway.adapters.redis_metadata.codec import from_events, to_event
 from batch_gateway.adapters.redis_metadata.fields import instant
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.events import Event
-from batch_gateway.ports.metadata import Unsent
+from batch_gateway.ports.outbox import Unsent
 
 
 class RedisOutbox:

@@ -10,7 +10,7 @@ from batch_gateway.adapters.sql.rows import to_event
 from batch_gateway.adapters.sql.schema import outbox
 from batch_gateway.adapters.sql.steps import write_events
 from batch_gateway.core.events import Event
-from batch_gateway.ports.metadata import Unsent
+from batch_gateway.ports.outbox import Unsent
 
 
 class SqlOutbox:

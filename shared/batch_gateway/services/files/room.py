@@ -6,7 +6,7 @@ The transaction that makes the file asks again, and decides.
 from batch_gateway.core.errors import OverQuota
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
-from batch_gateway.ports.metadata import Accounts
+from batch_gateway.ports.accounts import Accounts
 
 
 async def check_room(accounts: Accounts, quotas: Quotas, tenant: TenantId, *, size: int) -> None:

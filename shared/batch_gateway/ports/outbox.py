@@ -1,0 +1,28 @@
+"""Events that are true since a transaction was, until the broker has them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from batch_gateway.core.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    event: Event
+    created_at: datetime
+
+
+class Outbox(Protocol):
+    async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
+        """Events written before ``before`` and not yet known to be sent, oldest first."""
+        ...
+
+    async def add(self, events: Sequence[Event], now: datetime) -> None:
+        """Write events that no other change makes true."""
+        ...
+
+    async def sent(self, event_ids: Sequence[str]) -> None:
+        """Forget events that the broker has taken."""
+        ...
