@@ -6,6 +6,7 @@ import shutil
 import pytest
 from fixtures.gateway import BRISK, chat_lines, custom_ids
 
+from batch_gateway.core.layout import runs_prefix, work_prefix
 from batch_gateway.local.platform import Faults
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
@@ -71,13 +72,15 @@ async def test_an_assembler_killed_in_mid_assembly_is_followed_by_one_that_goes_
     settings = {"planning": {"shard_lines": shard}, "execution": execution}
     gateway = await start_gateway(speed_up=10, data=data, settings=settings)
     batch = await gateway.submit(chat_lines(lines))
+    runs = data / "files" / runs_prefix(batch.id, None)
+    attempts = data / "files" / work_prefix(batch.id)
 
     async with asyncio.timeout(60):
-        while not (kept := [*data.glob(f"files/work/{batch.id}/runs/none/*")]):
+        while not (kept := [*runs.glob("*")]):
             await asyncio.sleep(0.001)
     gateway.platform.kill("assembler")
     gathered = max(int(run.name.split("-")[1]) for run in kept)
-    for parts in data.glob(f"files/work/{batch.id}/*/*/parts"):
+    for parts in attempts.glob("*/*/parts"):
         if int(parts.parent.name) < gathered:
             shutil.rmtree(parts)
 

@@ -36,6 +36,11 @@ async def planned(world, **options):
     return batch
 
 
+async def pause(world, batch):
+    await world.metadata.batches.pause(batch.tenant, batch.id, True)
+    await world.scratch.queue.withdraw(batch.id)
+
+
 async def test_without_work_one_sweep_is_all(world):
     async with asyncio.timeout(5):
         await world.rounds(every_s=60).make()
@@ -95,8 +100,7 @@ async def test_an_event_that_the_broker_does_not_take_keeps_it(world):
 
 async def test_a_batch_that_is_paused_does_not_keep_it(world):
     batch = await planned(world)
-    await world.metadata.batches.pause(batch.tenant, batch.id, True)
-    await world.scratch.queue.withdraw(batch.id)
+    await pause(world, batch)
 
     async with asyncio.timeout(5):
         await world.rounds(every_s=60).make()
@@ -104,8 +108,7 @@ async def test_a_batch_that_is_paused_does_not_keep_it(world):
 
 async def test_a_paused_batch_whose_deadline_is_near_keeps_it(world):
     batch = await planned(world, window=timedelta(minutes=5))
-    await world.metadata.batches.pause(batch.tenant, batch.id, True)
-    await world.scratch.queue.withdraw(batch.id)
+    await pause(world, batch)
 
     rounds = await going(world)
 
@@ -116,8 +119,7 @@ async def test_a_paused_batch_whose_deadline_is_near_keeps_it(world):
 
 async def test_a_batch_that_waits_for_another_does_not_keep_it(world):
     first = await planned(world)
-    await world.metadata.batches.pause(first.tenant, first.id, True)
-    await world.scratch.queue.withdraw(first.id)
+    await pause(world, first)
     after = {"batch_id": first.id, "template": {"messages": "{{response.body.choices}}"}}
     follower = await world.submit(b"", after=after)
     await world.metadata.outbox.sent([_created(follower).id])
@@ -128,8 +130,7 @@ async def test_a_batch_that_waits_for_another_does_not_keep_it(world):
 
 async def test_a_deadline_far_away_and_an_executor_at_work_keep_it(world):
     batch = await planned(world)
-    await world.scratch.queue.withdraw(batch.id)
-    await world.metadata.batches.pause(batch.tenant, batch.id, True)
+    await pause(world, batch)
     me = ActivationId("somebody")
     await world.scratch.activations.enter(me, maximum=8, ttl=timedelta(minutes=1))
 
