@@ -72,29 +72,22 @@ def fact_id(type_: EventType, batch: BatchId) -> str:
 
 def wake_up(random: bytes) -> Event:
     """There may be work: opens one activation."""
-    return Event(
-        id=f"work/{random[:12].hex()}", type=EventType.WORK_AVAILABLE, subject="work", data={}
-    )
+    return _hint(EventType.WORK_AVAILABLE, "work", random)
 
 
 def deliveries_due(random: bytes) -> Event:
     """There are webhooks to be delivered."""
-    return Event(
-        id=f"webhooks/{random[:12].hex()}",
-        type=EventType.WEBHOOK_DUE,
-        subject="webhooks",
-        data={},
-    )
+    return _hint(EventType.WEBHOOK_DUE, "webhooks", random)
 
 
 def upkeep_due(random: bytes) -> Event:
     """There is work that somebody should look after."""
-    return Event(
-        id=f"upkeep/{random[:12].hex()}",
-        type=EventType.UPKEEP_DUE,
-        subject="upkeep",
-        data={},
-    )
+    return _hint(EventType.UPKEEP_DUE, "upkeep", random)
+
+
+def _hint(type_: EventType, subject: str, random: bytes) -> Event:
+    """An event that stands for no fact: each is another one."""
+    return Event(id=f"{subject}/{random[:12].hex()}", type=type_, subject=subject, data={})
 
 
 def signature(key: bytes, event: Event) -> str:
