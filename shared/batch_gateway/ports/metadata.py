@@ -148,7 +148,9 @@ class BatchRows(Protocol):
         """Remove a batch that has ended, with its shard rows; return what it was.
 
         None when it has not ended, or is not the tenant's. Its files and work objects are the
-        caller's affair.
+        caller's affair. This is the only way in which a batch's row goes, so what has to outlive a
+        batch (a sum over batches) is kept in this transaction, or in the one that ended the batch.
+        Outbox rows, deliveries of webhooks, causes and claims have lifetimes of their own and stay.
         """
         ...
 
@@ -313,6 +315,15 @@ class BatchRows(Protocol):
 
     async def swept(self, batch: BatchId) -> None:
         """Record that the work objects of a terminal batch are gone, and drop its shard rows."""
+        ...
+
+    async def outlived(
+        self, *, before: datetime, limit: int, after: Batch | None = None
+    ) -> Sequence[Batch]:
+        """Batches that ended before ``before`` and are ``swept``, the first to end first.
+
+        ``after`` continues behind the last one returned.
+        """
         ...
 
     async def count_by_status(self) -> dict[BatchStatus, int]:

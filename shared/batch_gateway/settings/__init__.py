@@ -17,11 +17,12 @@ from batch_gateway.settings.probes import Probes
 from batch_gateway.settings.queue import Queue
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
 from batch_gateway.settings.webhooks import Webhooks
-from batch_gateway.settings.work import Execution, Planning, Sweep
+from batch_gateway.settings.work import Batches, Execution, Planning, Sweep
 
 __all__ = [
     "Api",
     "Auth",
+    "Batches",
     "DeadLetters",
     "Events",
     "Execution",
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     api: Api = Api()
     auth: Auth = Auth()
     quota: Quota = Quota()
+    batches: Batches = Batches()
     planning: Planning = Planning()
     execution: Execution = Execution()
     queue: Queue = Queue()

@@ -1,6 +1,6 @@
 """How batches are planned and worked on, and what is repaired when."""
 
-from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.settings.base import Count, Group, Positive, Seconds
 
 
 class Planning(Group):
@@ -54,6 +54,12 @@ class Execution(Group):
     assembly_run_bytes: Positive = 16 * 1024 * 1024
     """About how much of a batch's results, in bytes, an assembler's crash makes its successor read
     again from small objects; held in memory."""
+
+
+class Batches(Group):
+    retention_s: Count = 90 * 86400
+    """How long in seconds a batch that has ended is kept before it is deleted; 0: for ever. Its
+    files are kept as long as they say themselves."""
 
 
 class Sweep(Group):

@@ -11,6 +11,7 @@ from batch_gateway.wiring.function import Function, Handler, event_function
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
+    from batch_gateway.services.upkeep.retention import Retention
     from batch_gateway.services.upkeep.rounds import Rounds
     from batch_gateway.services.upkeep.sweep import Janitor
 
@@ -31,6 +32,7 @@ def make_janitor(runtime: Runtime) -> "Janitor":
         clock=runtime.clock,
         demand=Demand(runtime.scratch, runtime.routes, runtime.clock),
         outlooks=make_outlooks(runtime),
+        retention=make_retention(runtime),
         lease_ttl=timedelta(seconds=settings.execution.lease_ttl_s),
         kept=Kept(
             deliveries=timedelta(seconds=settings.webhooks.keep_s),
@@ -39,6 +41,14 @@ def make_janitor(runtime: Runtime) -> "Janitor":
         ),
         rules=settings.sweep,
     )
+
+
+def make_retention(runtime: Runtime) -> "Retention":
+    from batch_gateway.services.upkeep.retention import Retention
+
+    kept_s = runtime.settings.batches.retention_s
+    kept = timedelta(seconds=kept_s) if kept_s else None
+    return Retention(runtime.metadata, runtime.files, runtime.clock, kept)
 
 
 def make_rounds(runtime: Runtime, *, stopping: asyncio.Event) -> "Rounds":
@@ -53,6 +63,7 @@ def make_rounds(runtime: Runtime, *, stopping: asyncio.Event) -> "Rounds":
             metadata=runtime.metadata,
             followers=runtime.followers,
             demand=Demand(runtime.scratch, runtime.routes, runtime.clock),
+            retention=make_retention(runtime),
             routes=runtime.routes,
             clock=runtime.clock,
             absence=timedelta(seconds=rules.absence_s),

@@ -10,6 +10,7 @@ from fixtures.metadata import (
     a_batch,
     a_tally,
     an_event,
+    assembled,
     claimed,
     finalizing,
     planned,
@@ -138,6 +139,54 @@ async def test_ended_batches_are_found_until_they_are_swept(metadata):
     assert [shard async for shard in metadata.shards.of_batch(first.id)] == []
     kept = [shard.state async for shard in metadata.shards.of_batch(running.id)]
     assert kept == [ShardState.READY] * 2
+
+
+async def test_swept_batches_are_found_by_when_they_ended(metadata):
+    ended = []
+    for number, status in enumerate((S.FAILED, S.CANCELLED, S.COMPLETED, S.FAILED)):
+        batch = await planned(metadata, shards=1)
+        now = LATER + (3 - number) * SECOND
+        if status is S.FAILED:
+            await metadata.batches.fail(batch.id, [], now=now, events=[])
+        elif status is S.CANCELLED:
+            await metadata.batches.cancel(ALICE, batch.id, now=T0, fence_at=T0, events=[])
+            await assembled(metadata, batch.id, status, now=now)
+        else:
+            lease = await claimed(metadata, batch, 0)
+            await metadata.shards.finish(lease.ref, [], a_tally(), now=T0, events=[])
+            await assembled(metadata, batch.id, status, now=now)
+        ended.append(batch.id)
+    running = await planned(metadata)
+    unswept = await planned(metadata)
+    await metadata.batches.fail(unswept.id, [], now=LATER, events=[])
+    for name in (*ended, running.id):
+        await metadata.batches.swept(name)
+
+    async def found(before, limit=10, after=None):
+        return list(await metadata.batches.outlived(before=before, limit=limit, after=after))
+
+    by_age = list(reversed(ended))
+    assert _ids(await found(FAR_AHEAD)) == by_age
+    assert _ids(await found(LATER + 2 * SECOND)) == by_age[:2]
+    assert await found(LATER) == []
+    first = await found(FAR_AHEAD, limit=3)
+    assert _ids(first) == by_age[:3]
+    assert _ids(await found(FAR_AHEAD, after=first[0], limit=1)) == by_age[1:2]
+    assert _ids(await found(FAR_AHEAD, after=first[-1])) == by_age[3:]
+    await metadata.batches.delete(ALICE, by_age[0])
+    assert _ids(await found(FAR_AHEAD, after=first[0])) == by_age[1:]
+    assert _ids(await found(FAR_AHEAD)) == by_age[1:]
+
+
+async def test_batches_that_are_not_swept_hide_none_behind_them(metadata):
+    for _ in range(3):
+        unswept = await planned(metadata)
+        await metadata.batches.fail(unswept.id, [], now=T0, events=[])
+    swept = await planned(metadata)
+    await metadata.batches.fail(swept.id, [], now=LATER, events=[])
+    await metadata.batches.swept(swept.id)
+
+    assert _ids(await metadata.batches.outlived(before=FAR_AHEAD, limit=1)) == [swept.id]
 
 
 async def test_batches_are_counted_by_status(metadata):

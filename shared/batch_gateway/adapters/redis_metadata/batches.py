@@ -265,15 +265,19 @@ class RedisBatches:
         limit: int,
         after: Batch | None = None,
     ) -> Sequence[Batch]:
-        last = None if after is None else {"id": after.id, "score": micros(after.status_since)}
-        rows = await self._due(
-            *(f"batches-by-status:{status}" for status in statuses),
-            until=f"({micros(before)}",
-            after=last,
-            limit=limit,
-        )
-        oldest = sorted(rows, key=lambda found: (int(found["status_since"]), found["id"]))
-        return [to_batch(found) for found in oldest[:limit]]
+        return [to_batch(found) for found in await self._since(statuses, before, limit, after)]
+
+    async def outlived(
+        self, *, before: datetime, limit: int, after: Batch | None = None
+    ) -> Sequence[Batch]:
+        found: list[Batch] = []
+        while len(found) < limit:
+            rows = await self._since(sorted(TERMINAL), before, limit, after)
+            found += [to_batch(row) for row in rows if "swept" in row]
+            if len(rows) < limit:
+                break
+            after = to_batch(rows[-1])
+        return found[:limit]
 
     async def overdue(self, limit: int) -> Sequence[Batch]:
         return [to_batch(found) for found in await self._due("batches-by-deadline", limit=limit)]
@@ -310,6 +314,24 @@ class RedisBatches:
         """Run a script that answers with the changed batch, or with nothing."""
         changed = await self._scripts.run(script, **args)
         return None if changed is None else to_batch(row(changed))
+
+    async def _since(
+        self,
+        statuses: Sequence[BatchStatus],
+        before: datetime,
+        limit: int,
+        after: Batch | None,
+    ) -> Sequence[Row]:
+        """Batches in one of ``statuses`` since before ``before``, longest first."""
+        last = None if after is None else {"id": after.id, "score": micros(after.status_since)}
+        rows = await self._due(
+            *(f"batches-by-status:{status}" for status in statuses),
+            until=f"({micros(before)}",
+            after=last,
+            limit=limit,
+        )
+        oldest = sorted(rows, key=lambda found: (int(found["status_since"]), found["id"]))
+        return oldest[:limit]
 
     async def _due(
         self, *indexes: str, limit: int, until: str | None = None, after: Row | None = None

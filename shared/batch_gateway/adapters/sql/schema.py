@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0005"
+REVISION = "0006"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -60,6 +60,7 @@ DEADLINE_RUNS = sa.text("ending IS NULL AND status IN ('validating', 'in_progres
 WAITS_FOR_FENCE = sa.text("ending IS NOT NULL AND open_shards > 0")
 STRANDED = sa.text("status = 'in_progress' AND open_shards = 0")
 UNSWEPT = sa.text("unswept")
+OUTLIVED = sa.text("status IN ('completed', 'failed', 'expired', 'cancelled') AND NOT unswept")
 EXPIRES = sa.text("expires_at IS NOT NULL")
 READY = sa.text("state = 'ready'")
 LEASED = sa.text("state = 'leased'")
@@ -169,6 +170,7 @@ batches = sa.Table(
     _index("batches_by_fence", "fence_at", "id", where=WAITS_FOR_FENCE),
     _index("batches_stranded", "status_since", "id", where=STRANDED),
     _index("batches_unswept", "status_since", "id", where=UNSWEPT),
+    _index("batches_outlived", "status_since", "id", where=OUTLIVED),
 )
 
 shards = sa.Table(

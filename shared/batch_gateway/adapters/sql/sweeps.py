@@ -10,6 +10,7 @@ from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.rows import to_batch
 from batch_gateway.adapters.sql.schema import (
     DEADLINE_RUNS,
+    OUTLIVED,
     STRANDED,
     UNSWEPT,
     WAITS_FOR_FENCE,
@@ -33,14 +34,12 @@ class BatchSweeps:
         limit: int,
         after: Batch | None = None,
     ) -> Sequence[Batch]:
-        since = batches.c.status_since
-        behind: list[sa.ColumnElement[bool]] = []
-        if after is not None:
-            last = sa.tuple_(sa.literal(after.status_since, Instant), sa.literal(after.id))
-            behind.append(sa.tuple_(since, batches.c.id) > last)
-        return await self._oldest(
-            since, batches.c.status.in_(statuses), since < before, *behind, limit=limit
-        )
+        return await self._since(batches.c.status.in_(statuses), before, after, limit)
+
+    async def outlived(
+        self, *, before: datetime, limit: int, after: Batch | None = None
+    ) -> Sequence[Batch]:
+        return await self._since(OUTLIVED, before, after, limit)
 
     async def overdue(self, limit: int) -> Sequence[Batch]:
         deadline = batches.c.deadline
@@ -82,6 +81,21 @@ class BatchSweeps:
                     TenantId(name): count for name, count in await connection.execute(tenants)
                 },
             )
+
+    async def _since(
+        self,
+        which: sa.ColumnElement[bool] | sa.TextClause,
+        before: datetime,
+        after: Batch | None,
+        limit: int,
+    ) -> Sequence[Batch]:
+        """``which`` batches that are in their present status since before ``before``."""
+        since = batches.c.status_since
+        behind: list[sa.ColumnElement[bool]] = []
+        if after is not None:
+            last = sa.tuple_(sa.literal(after.status_since, Instant), sa.literal(after.id))
+            behind.append(sa.tuple_(since, batches.c.id) > last)
+        return await self._oldest(since, which, since < before, *behind, limit=limit)
 
     async def _oldest(
         self,

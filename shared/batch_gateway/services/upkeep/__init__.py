@@ -7,4 +7,5 @@ demand     whether there is work for an executor
 courier    whoever has announced something looks again whether it was heard
 rebuild    the queue filled again from the database
 orphans    blobs that nobody owns
+retention  batches that ended long ago, deleted
 """

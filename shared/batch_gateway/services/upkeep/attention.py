@@ -13,6 +13,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.routing import Routes
 from batch_gateway.services.upkeep.demand import Demand
+from batch_gateway.services.upkeep.retention import Retention
 
 _LOOKED_AT = 200  # open batches; if there are more, some of them will need him
 _A_MOMENT = timedelta(seconds=1)  # clocks differ
@@ -25,6 +26,7 @@ class Attention:
         metadata: MetadataStore,
         followers: Followers,
         demand: Demand,
+        retention: Retention,
         routes: Routes,
         clock: Clock,
         absence: timedelta,
@@ -33,6 +35,7 @@ class Attention:
         self._metadata = metadata
         self._followers = followers
         self._demand = demand
+        self._retention = retention
         self._routes = routes
         self._clock = clock
         self._absence = absence
@@ -45,6 +48,7 @@ class Attention:
             await self._metadata.outbox.unsent(before=now + _A_MOMENT, limit=1)
             or await self._metadata.batches.ended(limit=1)
             or await self._metadata.webhooks.due(until)
+            or await self._retention.due()
         ):
             return True
         batches = await self._metadata.batches.unfinished(

@@ -30,6 +30,7 @@ from batch_gateway.services.live import with_progress
 from batch_gateway.services.upkeep.demand import Demand
 from batch_gateway.services.upkeep.orphans import delete_orphans
 from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
+from batch_gateway.services.upkeep.retention import Retention
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Sweep
 
@@ -65,6 +66,7 @@ class Janitor:
         clock: Clock,
         demand: Demand,
         outlooks: Outlooks,
+        retention: Retention,
         lease_ttl: timedelta,
         kept: Kept,
         rules: Sweep,
@@ -80,6 +82,7 @@ class Janitor:
         self._clock = clock
         self._demand = demand
         self._outlooks = outlooks
+        self._retention = retention
         self._ttl = lease_ttl
         self._kept = kept
         self._rules = rules
@@ -102,6 +105,7 @@ class Janitor:
             self._delete_files,
             self._forget_uploads,
             self._delete_work,
+            self._delete_batches,
             self._forget_records,
             self._delete_leftovers,
             self._delete_orphans,
@@ -232,6 +236,9 @@ class Janitor:
                 await self._notices.put_down(batch)
                 await self._files.delete_prefix(work_prefix(batch.id))
                 await self._metadata.batches.swept(batch.id)
+
+    async def _delete_batches(self) -> None:
+        await self._retention.enforce()
 
     async def _forget_records(self) -> None:
         """Of what nobody asks about any more."""
