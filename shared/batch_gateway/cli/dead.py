@@ -5,7 +5,6 @@ its subscribers, which they bear: they go by what the database says.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -116,8 +115,10 @@ def _broker(to: str | None, data: Path | None) -> str:
         return to
     if data is not None:
         return _broker_of(data)
-    url = settings_of(None).events.sink or os.environ.get("K_SINK")
-    if not url:
+    from batch_gateway.wiring.sink import broker_url
+
+    url = broker_url(settings_of(None))
+    if url is None:
         raise typer.BadParameter("name the broker with --to, or set events.sink or K_SINK")
     return url
 

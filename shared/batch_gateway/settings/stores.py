@@ -45,7 +45,8 @@ class Files(Group):
 
 class Events(Group):
     sink: str | None = None
-    """URL of the broker; None: the platform's K_SINK."""
+    """URL of the broker; empty: the platform's K_SINK. Functions start without either: events then
+    wait in the outbox."""
     timeout_s: Seconds = 3.0
     """How long a POST to the broker may take. Short: a lost event is sent again by the janitor."""
     signing_keys: SecretStr = SecretStr("")

@@ -21,7 +21,8 @@ from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Settings
 from batch_gateway.web.readiness import Readiness
 from batch_gateway.wiring.routes import open_passing, open_routes
-from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server, open_sink
+from batch_gateway.wiring.sink import BrokerSink
+from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
 
 
 class SystemClock:
@@ -105,6 +106,6 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         stack.push_async_callback(files.close)
         scratch = open_scratch_server(settings)
         stack.push_async_callback(scratch.close)
-        sink = open_sink(settings)
+        sink = BrokerSink(settings)
         stack.push_async_callback(sink.close)
         yield Runtime(settings, metadata, files, scratch, sink)

@@ -1,6 +1,5 @@
-"""Opens the stores and the broker that the settings name; adapters are imported here, late."""
+"""Opens the stores that the settings name; adapters are imported here, late."""
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -9,7 +8,6 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
@@ -92,21 +90,6 @@ def open_scratch_server(settings: Settings) -> Scratch:
         interval=timedelta(seconds=settings.limits.interval_s),
         total=settings.limits.total,
         weights={TenantId(name): w for name, w in settings.queue.tenant_weights.items()},
-    )
-
-
-def open_sink(settings: Settings) -> EventSink:
-    """The broker: ``events.sink``, or what the platform has injected."""
-    from batch_gateway.adapters.events_http import HttpSink
-
-    url = settings.events.sink or os.environ.get("K_SINK")
-    if not url:
-        raise ValueError("no broker: set events.sink, or let a SinkBinding inject K_SINK")
-    return HttpSink(
-        url,
-        keys=signing_keys(settings),
-        timeout=timedelta(seconds=settings.events.timeout_s),
-        token_file=settings.events.token_file,
     )
 
 

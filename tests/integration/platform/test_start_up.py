@@ -9,11 +9,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from fixtures.functions import environment, running_function
+from fixtures.gateway import CHAT, chat_lines, encoded
 from fixtures.redis import valkey_server
+
+from batch_gateway.local.manifests import deployment_root
 
 pytestmark = pytest.mark.redis
 
 TICK = "dev.knative.sources.ping"
+FUNCTIONS = sorted(path.parent.name for path in deployment_root().glob("functions/*/main.py"))
 
 
 async def migrate(env):
@@ -42,6 +46,55 @@ async def test_a_function_waits_for_the_migration_and_works_without_a_restart(tm
 
         await janitor.until("/readyz", 200)
         assert (await janitor.post(TICK)).status_code == 202
+
+
+def without_broker(env):
+    return {name: value for name, value in env.items() if name != "K_SINK"}
+
+
+async def created_batch(api):
+    """The id of a batch that the API has accepted."""
+    uploaded = await api.http.post(
+        "/v1/files",
+        data={"purpose": "batch"},
+        files={"file": ("input.jsonl", encoded(chat_lines(2)))},
+    )
+    batch = {
+        "input_file_id": uploaded.json()["id"],
+        "endpoint": CHAT,
+        "completion_window": "24h",
+    }
+    answer = await api.http.post("/v1/batches", json=batch)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["id"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+async def test_every_function_is_ready_before_the_broker_has_an_address(name, tmp_path, valkey_url):
+    env = without_broker(environment(tmp_path, valkey_url))
+    await migrate(env)
+
+    async with running_function(name, env) as function:
+        await function.until("/readyz", 200)
+
+
+async def test_what_cannot_be_sent_without_a_broker_is_sent_once_there_is_one(
+    tmp_path, valkey_url, receiver
+):
+    env = environment(tmp_path, valkey_url)
+    await migrate(env)
+    async with running_function("api", without_broker(env)) as api:
+        await api.until("/readyz", 200)
+        batch = await created_batch(api)
+
+    env |= {"BATCH_GATEWAY_SWEEP__UNSENT_S": "0.001", "BATCH_GATEWAY_SWEEP__BUDGET_S": "1"}
+    env["BATCH_GATEWAY_EVENTS__SINK"] = receiver.url  # wins over K_SINK
+    async with running_function("janitor", env) as janitor:
+        await janitor.until("/readyz", 200)
+        assert (await janitor.post(TICK)).status_code == 202
+
+    heard = {headers["ce-id"] for headers, _ in receiver.heard}
+    assert f"{batch}/created" in heard
 
 
 async def test_an_older_release_does_not_work_on_the_schema_of_a_newer_one(tmp_path, valkey_url):
