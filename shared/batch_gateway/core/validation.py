@@ -4,6 +4,7 @@ One pass per line and at most one error per line: the first that OpenAI would na
 looked into, never rebuilt.
 """
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -49,6 +50,11 @@ REFUSALS = frozenset(
 )
 
 LONGEST_MODEL = 256  # characters
+#: Levels of arrays and objects in a line. Every later parser of the line must be able to read it:
+#: parsers count their own recursion, so without a limit a line passes in one process and raises
+#: RecursionError in another.
+DEEPEST = 256
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', re.DOTALL)
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
 _BYTES_PER_TOKEN = 4
 _NAMES = {
@@ -106,8 +112,12 @@ class LineValidator:
             if not raw.isascii():
                 raw.decode()  # the parser does not look into the strings that it skips
             request = decode_input(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except RecursionError:
+            return _too_deep(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _undecodable(line, error)
+        if deeper(raw, DEEPEST):
+            return _too_deep(line)
         return self._check_request(line, request)
 
     def _check_request(self, line: int, request: InputLine) -> ValidLine | BatchError:
@@ -197,6 +207,33 @@ def duplicate(line: int) -> BatchError:
         message="The custom ID for this request is a duplicate of the custom ID in another "
         "request.",
         param="custom_id",
+        line=line,
+    )
+
+
+def deeper(raw: bytes, levels: int) -> bool:
+    """Whether the JSON text ``raw``, which a parser has accepted, has more levels than ``levels``.
+
+    The time is linear in the length of ``raw``; a line with few brackets costs next to nothing.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= levels:
+        return False
+    depth = 0
+    for found in _STRING_OR_BRACKET.finditer(raw):
+        if found[1]:
+            depth += 1
+            if depth > levels:
+                return True
+        elif found[0][:1] != b'"':
+            depth -= 1
+    return False
+
+
+def _too_deep(line: int) -> BatchError:
+    return BatchError(
+        code="invalid_json_line",
+        message=f"This line is nested deeper than {DEEPEST} levels, the most that a request may "
+        "have.",
         line=line,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batch_gateway.core.errors import Conflict, InvalidRequest, NotFound, OverQuota
+from batch_gateway.core.filenames import shortened
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.lifecycle import rejected
 from batch_gateway.core.model import Batch
@@ -116,7 +117,7 @@ class Intake:
             return await self._inline.create_from(
                 tenant,
                 new,
-                uri.rpartition("/")[2],
+                shortened(uri.rpartition("/")[2]),
                 self._objects.read(uri),
                 traceparent=traceparent,
                 seed=cause.seed,

@@ -139,8 +139,8 @@ def _as_event(source: str, token: str, content: bytes) -> ForeignEvent | None:
             [record["s3"]["bucket"]["name"], *map(record["s3"]["object"].get, _VERSION)]
             for record in records
         ]
-    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
-        return None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None  # msgspec's and Unicode's errors are ValueErrors
     attributes = {
         "id": msgspec.json.encode(versions).decode(),
         "source": source,

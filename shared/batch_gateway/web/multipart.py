@@ -1,8 +1,8 @@
 """Forms (multipart/form-data, RFC 7578) read part by part as they arrive.
 
-Nothing is spooled: a file part's chunks go wherever their reader puts them, as fast as he takes
-them. Parts come in the order of the body, and each must be read before the next is asked for;
-what of it was not read is skipped.
+Nothing is spooled: the reader of a file part receives its chunks as they arrive. Parts come in the
+order of the body, and each must be read before the next is asked for; what of it was not read is
+skipped.
 """
 
 from collections import deque
@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser
 
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.web.header_values import parse_header
 
 #: Parts of one form at most; ours have a handful.
 MAX_PARTS = 64
@@ -58,9 +59,9 @@ class Form:
     """
 
     def __init__(self, content_type: str, chunks: AsyncIterator[bytes]) -> None:
-        kind, options = parse_options_header(content_type)
-        boundary = options.get(b"boundary")
-        if kind != b"multipart/form-data" or not boundary:
+        announced = parse_header(content_type)
+        boundary = announced.parameters.get("boundary")
+        if announced.value != "multipart/form-data" or not boundary:
             raise InvalidRequest(
                 "Invalid Content-Type header: expected multipart/form-data with a boundary."
             )
@@ -127,12 +128,12 @@ class Form:
 
     def _on_headers_finished(self) -> None:
         part = self._part
-        _, options = parse_options_header(part.headers.get(b"content-disposition", b""))
-        if b"name" not in options:
+        disposition = parse_header(part.headers.get(b"content-disposition", b""))
+        name = disposition.text("name")
+        if name is None:
             raise malformed("a part has no name")
-        part.name = options[b"name"].decode(errors="replace")
-        if b"filename" in options:
-            part.filename = options[b"filename"].decode(errors="replace")
+        part.name = name
+        part.filename = disposition.text("filename")
         self._pieces.append(part)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:

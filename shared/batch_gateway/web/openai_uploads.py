@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
 
+from batch_gateway.core.filenames import LONGEST_NAME
 from batch_gateway.core.model import File
 from batch_gateway.core.uploads import Upload, UploadPart
-from batch_gateway.services.files.content import LONGEST_NAME
 from batch_gateway.services.files.uploads import MOST_PARTS, NewUpload
 from batch_gateway.web.openai import Asked, ExpiresAfter, FileObject, Text
 
@@ -18,11 +18,10 @@ class CreateUpload(Asked):
     purpose: str
     expires_after: ExpiresAfter | None = None
 
-    def new_upload(self, *, filename: str) -> NewUpload:
-        """``filename`` is that of the request, cleaned."""
+    def new_upload(self) -> NewUpload:
         expiry = self.expires_after
         return NewUpload(
-            filename=filename,
+            filename=self.filename,
             purpose=self.purpose,
             size=self.bytes,
             file_lifetime_s=None if expiry is None else expiry.seconds,

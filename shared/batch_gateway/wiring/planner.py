@@ -22,6 +22,7 @@ def make_planner(runtime: Runtime) -> "Planner":
         indexes=SqliteLineIndexes(settings.files.scratch_dir),
         queue=runtime.scratch.queue,
         rights=runtime.scratch.rights,
+        rates=runtime.scratch.rates,
         paces=runtime.scratch.paces,
         announcer=runtime.announcer,
         notices=runtime.notices,

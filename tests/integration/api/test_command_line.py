@@ -155,12 +155,12 @@ def test_a_wrong_command_line_ends_with_2(command, words, hint):
 
 
 def test_a_refused_file_makes_no_batch(command, tmp_path):
-    empty = tmp_path / "empty.jsonl"
-    empty.touch()
+    other = tmp_path / "latin-1.jsonl"
+    other.write_bytes(b'{"custom_id":"donn\xe9es"}')
 
-    told = command("submit", str(empty), code=1).stderr
+    told = command("submit", str(other), code=1).stderr
 
-    assert told == "batch-gateway: Invalid file format for Batch API. Must be .jsonl (400)\n"
+    assert told == "batch-gateway: Invalid file for Batch API. Must be utf-8 encoded (400)\n"
     assert command("list", "--json").stdout == ""
 
 

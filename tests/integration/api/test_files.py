@@ -97,27 +97,12 @@ async def test_an_unknown_purpose_is_refused(openai):
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("in.txt", LINE),
-        ("in", LINE),
-        ("in.jsonl", b""),
-        ("in.jsonl", b"\n \r\n"),
-        ("in.jsonl", b"{not json}\n"),
-        ("in.jsonl", b"[1]\n"),
-        ("in.jsonl", b"{} {}\n"),
-        ("in.jsonl", b'{"a":"\xff"}\n'),
-        ("in.jsonl", b"[" * 100_000),
-        ("in.jsonl", b'{"a":' + b"[" * 100_000),
-    ],
-    ids=range(10),
-)
-async def test_a_batch_file_must_be_jsonl_by_name_and_beginning(openai, server, name, content):
+@pytest.mark.parametrize("name", ["in.txt", "in", "in.json"])
+async def test_a_batch_file_must_be_jsonl_by_name(openai, server, name):
     before = server.blobs()
 
     with pytest.raises(sdk.BadRequestError) as refused:
-        await upload(openai, content, name)
+        await upload(openai, LINE, name)
 
     assert refused.value.body == {
         "message": "Invalid file format for Batch API. Must be .jsonl",
@@ -131,15 +116,56 @@ async def test_a_batch_file_must_be_jsonl_by_name_and_beginning(openai, server, 
 @pytest.mark.parametrize(
     "content",
     [
+        LINE.decode().encode("utf-16"),
+        '{"custom_id":"données"}'.encode("latin-1"),
+        b'\r\n{"a":"\xff"}\n' + LINE,
+        b'{"a":"' + b"x" * 10_000 + b"\xff" * 100_000,
+    ],
+    ids=["utf-16", "latin-1", "second line", "cut"],
+)
+async def test_a_batch_file_must_begin_in_utf_8(openai, server, content):
+    before = server.blobs()
+
+    with pytest.raises(sdk.BadRequestError) as refused:
+        await upload(openai, content)
+
+    assert refused.value.body == {
+        "message": "Invalid file for Batch API. Must be utf-8 encoded",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": None,
+    }
+    assert server.blobs() == before
+
+
+@pytest.mark.parametrize("odd", range(5))
+async def test_a_character_across_the_end_of_what_is_judged_is_no_fault(openai, odd):
+    content = b'{"a":"' + b"x" * odd + "€".encode() * 100_000 + b'"}\n'
+
+    file = await upload(openai, content)
+
+    assert file.bytes == len(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
         LINE + b"{not json}\n",
         b"\xef\xbb\xbf" + LINE,
         b"\r\n" + LINE,
         LINE.rstrip(),
         b'{"custom_id":"' + b"x" * 2_000_000 + b'"}\n',
+        b"",
+        b"\n \r\n",
+        b"garbage\n" + LINE,
+        b"[1]\n",
+        b"{} {}\n",
+        b"[" * 100_000,
+        LINE + b'{"a":"\xff"}\n',
     ],
-    ids=["second line broken", "byte order mark", "blank line", "no line end", "long line"],
+    ids=range(12),
 )
-async def test_only_the_beginning_is_looked_at(openai, content):
+async def test_lines_are_validated_by_the_batch_and_not_at_upload(openai, content):
     file = await upload(openai, content)
 
     assert (await openai.files.content(file.id)).content == content

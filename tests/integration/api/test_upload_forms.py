@@ -56,10 +56,45 @@ async def test_the_file_may_come_before_its_purpose(http):
 async def test_a_file_that_its_later_purpose_forbids_leaves_nothing(http, server):
     before = server.blobs()
 
-    answer = await post(http, file(b"no json"), PURPOSE, END)
+    answer = await post(http, file(name="in.txt"), PURPOSE, END)
 
     assert answer.json()["error"]["message"].startswith("Invalid file format")
     assert server.blobs() == before
+
+
+WORD = b"=?utf-8?B?ZG9ubsOpZXMuanNvbmw=?="  # what .NET makes of such a name
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        (
+            b"name=file; filename=\"%s\"; filename*=utf-8''donn%%C3%%A9es.jsonl" % WORD,
+            "données.jsonl",
+        ),
+        (b"name=\"file\"; filename*=UTF-8''donn%C3%A9es.jsonl", "données.jsonl"),
+        (b"name=\"file\"; filename*=utf-8'fr'donn%C3%A9es.jsonl; filename=a.txt", "données.jsonl"),
+        (b"name=\"file\"; filename*=ISO-8859-1''donn%E9es.jsonl", "données.jsonl"),
+        (b"name=\"file\"; filename*=koi8-r''a.jsonl; filename=b.jsonl", "b.jsonl"),
+        (b"name=\"file\"; filename*=UTF-8''%FF.jsonl; filename=b.jsonl", "b.jsonl"),
+        (b'name="file"; filename="%s"' % WORD, "données.jsonl"),
+        (b'name="file"; filename="=?utf-8?Q?donn=C3=A9es?= =?utf-8?Q?=2Ejsonl?="', "données.jsonl"),
+        (b'NAME="file"; FileName="in.jsonl"', "in.jsonl"),
+        (b"name=file;filename=in.jsonl", "in.jsonl"),
+        (b' name = file ; filename = "in.jsonl" ; size=3', "in.jsonl"),
+        (b'filename="a;name=purpose.jsonl"; name=file', "a;name=purpose.jsonl"),
+        (b'name=file; filename="a\\"b\\\\c.jsonl"', "c.jsonl"),
+        (b"name=file; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd.jsonl", "passwd.jsonl"),
+        (b"name=file; filename*=UTF-8''in%0D%0AX-Evil:%201.jsonl", "inX-Evil: 1.jsonl"),
+    ],
+    ids=range(15),
+)
+async def test_a_file_name_comes_in_every_spelling_that_clients_use(http, parameters, name):
+    part = b"--frontier\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (parameters, LINE)
+
+    answer = await post(http, PURPOSE, part, END)
+
+    assert (answer.status_code, answer.json().get("filename")) == (200, name)
 
 
 @pytest.mark.parametrize(

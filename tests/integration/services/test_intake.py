@@ -14,6 +14,8 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.requested import ForeignEvent, signature
 
+LINES = b"".join(json.dumps(line).encode() + b"\n" for line in chat_lines(2))
+
 
 def inline(count=2, **changes):
     return {
@@ -92,6 +94,39 @@ async def test_an_object_in_an_allowed_folder_is_copied(door, world, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("in\r\nX-Evil: 1.jsonl", "inX-Evil: 1.jsonl"),
+        ("\x1b[31m\u202ein\x7f.jsonl", "[31min.jsonl"),
+        ('a"b;c.jsonl', 'a"b;c.jsonl'),
+        ("\u20ac" * 80 + ".jsonl", "\u20ac" * 80 + ".jsonl"),
+    ],
+)
+async def test_the_name_of_an_object_becomes_a_safe_file_name(door, world, tmp_path, name, kept):
+    path = tmp_path / "inbox" / name
+    path.write_bytes(LINES)
+    asked = {"object": f"file://{path}", "endpoint": CHAT, "completion_window": "24h"}
+
+    assert await door.send(door.event(asked)) == 202
+
+    [batch] = await door.batches()
+    file = await world.metadata.files.get(TENANT, batch.input_file_id)
+    assert file.filename == kept
+
+
+async def test_an_empty_object_is_a_batch_that_fails_with_its_reason(door, world, tmp_path):
+    path = tmp_path / "inbox" / "empty.jsonl"
+    path.touch()
+    asked = {"object": f"file://{path}", "endpoint": CHAT, "completion_window": "24h"}
+
+    assert await door.send(door.event(asked)) == 202
+
+    [batch] = await door.batches()
+    ended = await world.run(batch)
+    assert [error.code for error in ended.errors] == ["empty_file"]
+
+
+@pytest.mark.parametrize(
     ("asked", "param"),
     [
         (inline(endpoint="/v1/nothing"), "endpoint"),
@@ -105,14 +140,14 @@ async def test_an_object_in_an_allowed_folder_is_copied(door, world, tmp_path):
         (inline(requests=None, object="file:///etc/passwd"), "object"),
         (inline(requests=None, object="INBOX/../secret.jsonl"), "object"),
         (inline(requests=None, object="INBOX/none.jsonl"), "object"),
-        (inline(requests=None, object="INBOX/empty.jsonl"), None),
+        (inline(requests=None, object="INBOX/latin-1.jsonl"), None),
         (inline(requests=None, object="s3://elsewhere/in.jsonl"), "object"),
         ("text", "body"),
     ],
 )
 async def test_what_makes_no_batch_is_rejected_by_an_event(door, world, tmp_path, asked, param):
     inbox = tmp_path / "inbox"
-    (inbox / "empty.jsonl").touch()
+    (inbox / "latin-1.jsonl").write_bytes(b'{"a":"\xe9"}')
     (tmp_path / "secret.jsonl").write_text("{}\n")
     if isinstance(asked, dict) and str(asked.get("object", "")).startswith("INBOX"):
         asked = {**asked, "object": asked["object"].replace("INBOX", f"file://{inbox}")}
@@ -265,9 +300,6 @@ class Objects:
 
     async def read(self, uri):
         yield self.objects[uri]
-
-
-LINES = b"".join(json.dumps(line).encode() + b"\n" for line in chat_lines(2))
 
 
 def created(*keys):

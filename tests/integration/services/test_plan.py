@@ -290,3 +290,64 @@ async def test_without_the_scratch_server_a_large_input_is_surveyed_all_the_same
         await world.planner.plan(batch.id)
 
     assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
+
+
+def nested(levels: int) -> bytes:
+    body = b'{"model":"sim-large","messages":[{"role":"user","content":"hi"}],"deep":%s}' % (
+        b"[" * levels + b"]" * levels
+    )
+    return b'{"custom_id":"a","method":"POST","url":"%s","body":%s}\n' % (CHAT.encode(), body)
+
+
+@pytest.mark.parametrize("levels", [260, 500, 900, 100_000])
+@pytest.mark.parametrize("inside", ["deep", "messages", "tools", "prompt"])
+async def test_a_line_that_is_nested_deeply_fails_its_batch_at_once(world, levels, inside):
+    content = nested(levels).replace(b'"deep"', b'"%s"' % inside.encode())
+
+    batch = await failed(world, content)
+
+    (error,) = batch.errors
+    assert (error.code, error.line) == ("invalid_json_line", 1)
+    assert "256 levels" in error.message
+
+
+async def test_a_line_of_some_levels_is_planned_and_run(world):
+    batch = await world.run(await world.submit(nested(200)))
+
+    assert (batch.status, batch.counts.completed) == (BatchStatus.COMPLETED, 1)
+
+
+async def test_a_batch_whose_planning_keeps_failing_fails_after_some_tries(world, monkeypatch):
+    batch = await world.submit(chat_lines(3))
+
+    def broken(*_args, **_more):
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("batch_gateway.services.plan.planner.survey_lines", broken)
+    for _ in range(5):
+        with pytest.raises(RecursionError):
+            await world.planner.plan(batch.id)
+        assert (await world.reload(batch)).status is BatchStatus.VALIDATING
+
+    await world.planner.plan(batch.id)
+
+    batch = await world.reload(batch)
+    assert batch.status is BatchStatus.FAILED
+    assert [error.code for error in batch.errors] == ["planning_failed"]
+    assert "RecursionError" in batch.errors[0].message
+
+
+async def test_a_full_disk_never_fails_a_batch(world, monkeypatch):
+    batch = await world.submit(chat_lines(3))
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("batch_gateway.services.plan.planner.survey_lines", full)
+    for _ in range(8):
+        with pytest.raises(Unavailable, match="No space left"):
+            await world.planner.plan(batch.id)
+    monkeypatch.undo()
+    await world.planner.plan(batch.id)
+
+    assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS

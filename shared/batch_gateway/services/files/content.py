@@ -5,14 +5,14 @@ is learnt while they pass.
 """
 
 import asyncio
+import codecs
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import msgspec
-
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.filenames import LONGEST_NAME, UNNAMED
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import File
@@ -22,14 +22,10 @@ from batch_gateway.settings import Api
 BATCH, BATCH_OUTPUT = "batch", "batch_output"
 #: What a user may upload a file for, in the order of OpenAI's messages.
 PURPOSES = ("assistants", BATCH, "fine-tune", "vision", "user_data", "evals")
-#: Characters of a file name.
-LONGEST_NAME = 512
 
 _MEASURED = 1024 * 1024  # bytes at a time: calling a thread costs as much as measuring some 50 KiB
-_HEAD = 1024 * 1024  # bytes of the beginning that are kept for a look at the first line
+_HEAD = 64 * 1024  # bytes of the beginning that are kept to judge the encoding
 _BOM = b"\xef\xbb\xbf"
-
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Measured(Protocol):
@@ -94,14 +90,13 @@ class Content:
             self._line_ends += chunk.count(b"\n")
             self._last = chunk[-1:] or self._last
 
-    def begins_with_object(self) -> bool:
-        """Whether the first line that is not blank is a JSON object, as far as can be seen."""
-        first, more, _ = self._head.removeprefix(_BOM).lstrip().partition(b"\n")
-        if not more and len(self._head) < self.size:
-            return True  # the line goes on beyond what was kept: planning reads it whole
+    def begins_as_utf8(self) -> bool:
+        """Whether the first line that is not blank is UTF-8, as far as it was kept."""
+        first, end, _ = self._head.removeprefix(_BOM).lstrip().partition(b"\n")
+        cut = not end and len(self._head) < self.size
         try:
-            _decode_object(first.decode())  # msgspec does not look into strings that it skips
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            codecs.getincrementaldecoder("utf-8")().decode(first, final=not cut)
+        except UnicodeDecodeError:
             return False
         return True
 
@@ -125,9 +120,13 @@ class FileRules:
             raise not_jsonl()
 
     def judge_content(self, content: Content, purpose: str) -> None:
-        """Raises InvalidRequest when ``content`` is not what ``purpose`` demands."""
-        if purpose == BATCH and not content.begins_with_object():
-            raise not_jsonl()
+        """Raises InvalidRequest when ``content`` is not what ``purpose`` demands.
+
+        As at OpenAI, lines are validated when a batch is planned, not at upload. Only another
+        encoding is refused here, since no line of such a file can be right.
+        """
+        if purpose == BATCH and not content.begins_as_utf8():
+            raise not_utf8()
 
     def limit(self, purpose: str | None) -> int:
         """Most bytes of a file that comes in one piece; ``purpose`` None: not known yet."""
@@ -167,13 +166,12 @@ class FileRules:
     def _named_as_jsonl(self, filename: str) -> bool:
         """OpenAI insists on the extension.
 
-        The SDKs send the name ``upload`` for a stream that has none. Unless all of OpenAI's
-        refusals are asked for, it is let through: its user had no say in it, and the content is
-        looked at anyway.
+        The SDKs send the name ``upload`` for a stream that has none. The extended mode accepts it:
+        the user has not chosen that name, and planning validates each line.
         """
         if filename.lower().endswith(".jsonl"):
             return True
-        return filename == "upload" and self._api.mode == "extended"
+        return filename == UNNAMED and self._api.mode == "extended"
 
 
 def file_of(
@@ -207,3 +205,7 @@ def too_large() -> InvalidRequest:
 
 def not_jsonl() -> InvalidRequest:
     return InvalidRequest("Invalid file format for Batch API. Must be .jsonl")
+
+
+def not_utf8() -> InvalidRequest:
+    return InvalidRequest("Invalid file for Batch API. Must be utf-8 encoded")

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from batch_gateway.core.errors import BatchGatewayError, Temporary
+from batch_gateway.core.filenames import safe_name
 from batch_gateway.core.ids import FileId, TenantId, file_id
 from batch_gateway.core.layout import blobs_of, file_key
 from batch_gateway.core.model import File
@@ -63,11 +64,13 @@ class IncomingFile:
     async def store(
         self, filename: str, chunks: AsyncIterable[bytes], *, purpose: str | None
     ) -> None:
-        """Take the file's bytes; ``purpose`` is None when it is not known yet.
+        """Store the file's bytes; ``purpose`` is None when it is not known yet.
 
+        The file is named ``safe_name(filename)``.
         Raises InvalidRequest or OverQuota as soon as it is clear that the file will not be kept.
         """
         await check_room(self._accounts, self._quotas, self._tenant, size=1)
+        filename = safe_name(filename)
         if purpose is not None:
             self._rules.judge_words(filename, purpose)
         self._filename = filename

@@ -23,6 +23,7 @@ from batch_gateway.core.errors import (
     NotFound,
     Temporary,
 )
+from batch_gateway.core.filenames import safe_name
 from batch_gateway.core.ids import (
     FileId,
     PartId,
@@ -145,8 +146,12 @@ class UploadService:
         self._rules = FileRules(api)
 
     async def create(self, tenant: TenantId, asked: NewUpload) -> Upload:
-        """Raises InvalidRequest when no bytes could make a file of it; OverQuota."""
-        self._rules.judge_words(asked.filename, asked.purpose)
+        """Raises InvalidRequest when no bytes could make a file of it; OverQuota.
+
+        The file is named ``safe_name(asked.filename)``.
+        """
+        filename = safe_name(asked.filename)
+        self._rules.judge_words(filename, asked.purpose)
         if asked.size > self._rules.limit_in_parts(asked.purpose):
             raise too_large()
         await check_room(self._metadata.accounts, self._quotas, tenant, size=asked.size)
@@ -156,7 +161,7 @@ class UploadService:
             tenant=tenant,
             status=UploadStatus.PENDING,
             purpose=asked.purpose,
-            filename=asked.filename,
+            filename=filename,
             size=asked.size,
             created_at=now,
             expires_at=now + LIFETIME,

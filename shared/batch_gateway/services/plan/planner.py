@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from batch_gateway.core.errors import NotFound, OverQuota
+from batch_gateway.core.errors import NotFound, OverQuota, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.layout import attempt_prefix, shard_key
@@ -39,7 +39,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.pace import Paces
-from batch_gateway.ports.scratch import Rights, ShardQueue
+from batch_gateway.ports.scratch import Rates, Rights, ShardQueue
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.plan.alone import alone
@@ -58,6 +58,9 @@ logger = logging.getLogger(__name__)
 WRITES = 4  # shard objects being stored at once
 LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
 ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
+#: Attempts of one batch that may end with an unforeseen error; after these the batch fails.
+CRASHES = 5
+CRASHES_WITHIN = timedelta(days=1)
 
 
 class Planner:
@@ -69,6 +72,7 @@ class Planner:
         indexes: LineIndexes,
         queue: ShardQueue,
         rights: Rights,
+        rates: Rates,
         paces: Paces,
         announcer: Announcer,
         notices: Notices,
@@ -83,6 +87,7 @@ class Planner:
         self._indexes = indexes
         self._queue = queue
         self._rights = rights
+        self._rates = rates
         self._paces = paces
         self._announcer = announcer
         self._notices = notices
@@ -96,7 +101,8 @@ class Planner:
     async def plan(self, batch_id: BatchId) -> None:
         """Plan the batch, or announce again what an earlier call has already made true.
 
-        Raises Busy while another planner is at a large one.
+        Raises Busy while another planner works on a large one, and other Temporary errors. Any
+        other error is raised for the first ``CRASHES`` attempts; after these the batch fails.
         """
         batch = await self._metadata.batches.load(batch_id)
         if batch is None:
@@ -104,6 +110,36 @@ class Planner:
         if batch.status is not BatchStatus.VALIDATING or batch.ending is not None:
             await self._announce_again(batch)
             return
+        try:
+            await self._plan(batch)
+        except Temporary:
+            raise
+        except OSError as error:  # of the local disk: full, or read-only
+            raise Unavailable(f"planning {batch_id}: {error}") from error
+        except Exception as error:
+            if not await self._given_up(batch, error):
+                raise
+
+    async def _given_up(self, batch: Batch, error: Exception) -> bool:
+        """Whether ``batch`` has failed because planning it keeps failing, at last with ``error``.
+
+        The scratch server counts. Raises Unavailable when it is away: the attempt is repeated.
+        """
+        passage = await self._rates.take(f"plan:{batch.id}", CRASHES, CRASHES_WITHIN)
+        if passage.passed:
+            return False
+        found = await self._metadata.batches.load(batch.id)
+        if found is None or found.status is not BatchStatus.VALIDATING:
+            return False
+        logger.exception(
+            "Planning failed %d times; the batch fails",
+            CRASHES + 1,
+            extra={"action": "plan", "batch_id": batch.id, "tenant_id": batch.tenant},
+        )
+        await self._fail(batch, [_not_planned(error)])
+        return True
+
+    async def _plan(self, batch: Batch) -> None:
         file = await self._metadata.files.get(batch.tenant, batch.input_file_id)
         if file is None and "after" in batch.options:
             chained = await self._chained.file(batch)
@@ -120,7 +156,7 @@ class Planner:
             if file.size < LARGE:
                 await self._plan_file(batch, file)
             else:
-                async with alone(self._rights, f"plan:{batch_id}", ALONE):
+                async with alone(self._rights, f"plan:{batch.id}", ALONE):
                     await self._plan_file(batch, file)
         except OriginGone as gone:
             await self._fail(batch, [_no_origin(str(gone))])
@@ -319,6 +355,14 @@ def _too_much(limit: int) -> BatchError:
         code="token_limit_exceeded",
         message=f"Enqueued request limit reached. Limit: {limit:,} enqueued requests. Please try "
         "again once some in_progress batches have been completed.",
+    )
+
+
+def _not_planned(error: Exception) -> BatchError:
+    return BatchError(
+        code="planning_failed",
+        message=f"The input could not be planned because of an internal error: "
+        f"{type(error).__name__}. The log of the planner has the details.",
     )
 
 

@@ -20,7 +20,7 @@ class _Expiry(Asked):
     expires_after: ExpiresAfter
 
 
-_EXPIRES_AFTER = re.compile(r"expires_after\[(\w+)\]")
+_EXPIRES_AFTER = re.compile(r"expires_after\[(\w{1,32})\]")
 _INTEGER = re.compile(r"-?[0-9]{1,1000}", re.ASCII)
 
 
@@ -31,7 +31,7 @@ async def receive_upload(form: Form, upload: IncomingFile) -> File:
         if part.name in fields or (part.name == "file" and upload.started):
             raise InvalidRequest(f"Duplicate parameter: '{part.name}'.", param=part.name)
         if part.name == "file" and part.filename is not None:
-            await upload.store(cleaned(part.filename), part.chunks(), purpose=fields.get("purpose"))
+            await upload.store(part.filename, part.chunks(), purpose=fields.get("purpose"))
         elif part.name in ("purpose", "expires_after") or _EXPIRES_AFTER.fullmatch(part.name):
             fields[part.name] = await part.text()
         elif part.name == "file":
@@ -43,12 +43,6 @@ async def receive_upload(form: Form, upload: IncomingFile) -> File:
         else:
             raise unrecognized(part.name)
     return await upload.keep(fields.get("purpose"), _expires_after(fields))
-
-
-def cleaned(filename: str) -> str:
-    """``filename`` without folders and unprintable characters; ``upload`` if nothing is left."""
-    name = re.split(r"[/\\]", filename)[-1]
-    return "".join(c for c in name if c.isprintable()).strip() or "upload"
 
 
 def _expires_after(fields: dict[str, str]) -> timedelta | None:

@@ -1,7 +1,6 @@
 """``/v1/files``: uploads stream in, contents stream out."""
 
 from collections.abc import AsyncIterator
-from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
@@ -13,6 +12,7 @@ from batch_gateway.web import body, metrics
 from batch_gateway.web.api.file_form import receive_upload
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.header_values import attachment
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai import FileDeleted, FileObject, ListObject
 from batch_gateway.web.parsing import choice, integer, plain_id
@@ -115,19 +115,13 @@ def _content_headers(file: File, span: Span) -> dict[str, str]:
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Length": str(span.end - span.start),
-        "Content-Disposition": _attachment(file.filename),
+        "Content-Disposition": attachment(file.filename),
         "Accept-Ranges": "bytes",
         "ETag": _etag(file),
     }
     if not span.whole:
         headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.size}"
     return headers
-
-
-def _attachment(filename: str) -> str:
-    """Content-Disposition with the name in both of RFC 6266's spellings."""
-    plain = "".join(c if c.isascii() and c not in '"\\' else "_" for c in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def _etag(file: File) -> str:

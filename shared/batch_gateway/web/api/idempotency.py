@@ -18,7 +18,6 @@ import secrets
 from dataclasses import replace
 from datetime import timedelta
 
-from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive
@@ -31,6 +30,7 @@ from batch_gateway.ports.secrets import Sealer
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Handler
 from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.header_values import parse_header
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ class Idempotency:
 
     async def _sent(self, request: Request) -> "_Sent":
         """The body: a form as it will come, anything else as it has come."""
-        kind, options = parse_options_header(request.headers.get("content-type", ""))
-        sent = _Sent(request.receive, options.get(b"boundary", b""))
-        if kind == b"multipart/form-data":
+        announced = parse_header(request.headers.get("content-type", ""))
+        sent = _Sent(request.receive, announced.parameters.get("boundary", b""))
+        if announced.value == "multipart/form-data":
             return sent
         sent.content = await body.read(sent.receive, self._max_bytes, idle_s=self._idle_s)
         return sent

@@ -11,7 +11,6 @@ from batch_gateway.core.uploads import UploadPart
 from batch_gateway.services.files.uploads import IncomingPart, UploadService
 from batch_gateway.services.refusals import unrecognized
 from batch_gateway.web import body, metrics
-from batch_gateway.web.api.file_form import cleaned
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.multipart import Form
@@ -36,7 +35,7 @@ class UploadRoutes:
 
     async def create(self, call: Call) -> Response:
         asked = parse(CreateUpload, await self._body(call))
-        new = asked.new_upload(filename=cleaned(asked.filename))
+        new = asked.new_upload()
         return answer(UploadObject.of(await self._uploads.create(call.tenant, new)))
 
     async def add_part(self, call: Call) -> Response:
