@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import BatchId, FileId
 from batch_gateway.core.lines import custom_id_of
 from batch_gateway.core.model import Batch
@@ -22,7 +23,8 @@ from batch_gateway.core.model import Batch
 LONGEST = 64 * 1024  # bytes of a template
 DEEPEST = 50  # levels of a template: it is walked by functions that call themselves
 _INDEX_DIGITS = 9  # of a place in a list; longer numbers lead nowhere
-_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+#: What is between the braces holds no brace, so matching takes linear time.
+_PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 _NAMED = ("text", "custom_id")
 
 
@@ -65,7 +67,9 @@ def check_template(template: Mapping[str, Any]) -> None:
         raise _refused("it has a number that is none, or is beyond all numbers") from None
     for name in _placeholders(template):
         if name not in _NAMED and not name.startswith("/"):
-            raise _refused(f"'{{{{{name}}}}}' is neither text nor custom_id nor a JSON pointer")
+            raise _refused(
+                f"'{{{{{excerpt(name)}}}}}' is neither text nor custom_id nor a JSON pointer"
+            )
 
 
 def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any], longest: int) -> bytes:
@@ -120,7 +124,7 @@ def _is_deeper(node: Any, levels: int) -> bool:
 def _placeholders(node: Any) -> Iterator[str]:
     match node:
         case str():
-            yield from _PLACEHOLDER.findall(node)
+            yield from (found.strip() for found in _PLACEHOLDER.findall(node))
         case Mapping():
             for each in node.values():
                 yield from _placeholders(each)
@@ -133,8 +137,8 @@ def _filled(node: Any, value: Callable[[str], Any]) -> Any:
     match node:
         case str():
             if whole := _PLACEHOLDER.fullmatch(node):
-                return value(whole[1])
-            return _PLACEHOLDER.sub(lambda found: _spelled(value(found[1])), node)
+                return value(whole[1].strip())
+            return _PLACEHOLDER.sub(lambda found: _spelled(value(found[1].strip())), node)
         case Mapping():
             return {key: _filled(each, value) for key, each in node.items()}
         case list():
@@ -183,7 +187,7 @@ def _pointed(answer: Any, pointer: str) -> Any:
         elif isinstance(found, list) and _is_index(key) and int(key) < len(found):
             found = found[int(key)]
         else:
-            raise Unfillable(f"the answer has nothing at {pointer}")
+            raise Unfillable(f"the answer has nothing at {excerpt(pointer)}")
     return found
 
 

@@ -15,6 +15,11 @@ Drivers' exceptions are translated in the adapters (``raise ... from``). Losing 
 error but a value: ``None`` or ``False``.
 """
 
+from batch_gateway.core.excerpts import excerpt
+
+LONGEST_MESSAGE = 2000  # characters of an error message for a client
+LONGEST_PARAM = 300
+
 
 class BatchGatewayError(Exception):
     """Base of all errors of the Batch Gateway."""
@@ -39,13 +44,14 @@ class Permanent(BatchGatewayError):
 class InvalidRequest(Permanent):
     """The client's request is wrong.
 
-    ``message``, ``param`` and ``code`` are those of OpenAI's error object.
+    ``message``, ``param`` and ``code`` are those of OpenAI's error object. Both texts are bounded,
+    whatever part of the request they repeat.
     """
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = excerpt(message, LONGEST_MESSAGE)
+        super().__init__(self.message)
+        self.param = None if param is None else excerpt(param, LONGEST_PARAM)
         self.code = code
 
 

@@ -54,7 +54,7 @@ LONGEST_MODEL = 256  # characters
 #: parsers count their own recursion, so without a limit a line passes in one process and raises
 #: RecursionError in another.
 DEEPEST = 256
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[{])|[\]}]', re.DOTALL)
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
 _BYTES_PER_TOKEN = 4
 _NAMES = {

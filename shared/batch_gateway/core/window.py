@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.excerpts import excerpt
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _FORM = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
@@ -23,8 +24,8 @@ def parse_window(text: str) -> timedelta:
         if SHORTEST <= window <= LONGEST:
             return window
     raise InvalidRequest(
-        f"Invalid value: '{text}'. Supported values are: '24h', or any number of minutes, hours "
-        "or days from '1m' to '30d'.",
+        f"Invalid value: '{excerpt(text)}'. Supported values are: '24h', or any number of minutes, "
+        "hours or days from '1m' to '30d'.",
         param="completion_window",
         code="invalid_value",
     )

@@ -86,10 +86,14 @@ class FileRows(Protocol):
         *,
         limit: int,
         after: FileId | None = None,
+        offset: int = 0,
         purpose: str | None = None,
         descending: bool = True,
     ) -> Page[File] | None:
-        """Files by creation (ties by id). None when ``after`` names no file of the tenant."""
+        """Files by creation (ties by id), without the first ``offset`` of them.
+
+        None when ``after`` names no file of the tenant.
+        """
         ...
 
     async def delete(self, tenant: TenantId, file: FileId) -> File | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batch_gateway.core.errors import Conflict, InvalidRequest, NotFound, OverQuota
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.filenames import shortened
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.lifecycle import rejected
@@ -123,4 +124,4 @@ class Intake:
                 seed=cause.seed,
             )
         except NotFound:
-            raise InvalidRequest(f"There is no object {uri}.", param="object") from None
+            raise InvalidRequest(f"There is no object {excerpt(uri)}.", param="object") from None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.excerpts import excerpt
 
 
 def missing(param: str) -> InvalidRequest:
@@ -12,12 +13,12 @@ def missing(param: str) -> InvalidRequest:
 
 
 def unrecognized(name: str) -> InvalidRequest:
-    return InvalidRequest(f"Unrecognized request argument supplied: {name}")
+    return InvalidRequest(f"Unrecognized request argument supplied: {excerpt(name)}")
 
 
 def invalid_value(value: str, supported: Sequence[str], *, param: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid value: '{value}'. Supported values are: {_enumerated(supported)}.",
+        f"Invalid value: '{excerpt(value)}'. Supported values are: {_enumerated(supported)}.",
         param=param,
         code="invalid_value",
     )
@@ -35,7 +36,7 @@ def invalid_type(param: str, expected: str, got: str) -> InvalidRequest:
 def below_minimum(param: str, minimum: int, got: int) -> InvalidRequest:
     return InvalidRequest(
         f"Invalid '{param}': integer below minimum value. Expected a value >= {minimum}, "
-        f"but got {got} instead.",
+        f"but got {excerpt(got)} instead.",
         param=param,
         code="integer_below_min_value",
     )
@@ -44,7 +45,7 @@ def below_minimum(param: str, minimum: int, got: int) -> InvalidRequest:
 def above_maximum(param: str, maximum: int, got: int) -> InvalidRequest:
     return InvalidRequest(
         f"Invalid '{param}': integer above maximum value. Expected a value <= {maximum}, "
-        f"but got {got} instead.",
+        f"but got {excerpt(got)} instead.",
         param=param,
         code="integer_above_max_value",
     )

@@ -15,6 +15,7 @@ from cloudevents.http import CloudEvent, from_http, from_json
 from batch_gateway.core import tracing
 from batch_gateway.core.errors import Permanent
 from batch_gateway.core.events import SOURCE, Event, EventType, signed_by
+from batch_gateway.core.excerpts import excerpt
 
 _BATCH = "application/cloudevents-batch+json"
 
@@ -46,14 +47,14 @@ def decode(headers: Mapping[str, str], body: bytes) -> Sequence[Received]:
     except Undecodable:
         raise
     except Exception as error:  # the SDK lets all kinds of errors of bad input through
-        raise Undecodable(f"not a CloudEvent: {error}") from error
+        raise Undecodable(f"not a CloudEvent: {excerpt(error)}") from error
 
 
 def _received(cloud_event: CloudEvent, headers: Mapping[str, str]) -> Received:
     try:
         type_ = EventType(cloud_event["type"])
     except ValueError:
-        raise Undecodable(f"unknown event type {cloud_event['type']!r}") from None
+        raise Undecodable(f"unknown event type {excerpt(cloud_event['type'])!r}") from None
     # The event's own trace context is its cause's; the header only tells of the last hop.
     trace = cloud_event.get("traceparent") or headers.get("traceparent")
     event = Event(
@@ -87,4 +88,6 @@ def verify(received: Received, keys: Sequence[bytes]) -> None:
         return
     genuine = received.signed.isascii() and signed_by(keys, event, received.signed)
     if received.source != SOURCE or not genuine:
-        raise Forged(f"event {event.id!r} of {received.source!r} is not signed by us")
+        raise Forged(
+            f"event {excerpt(event.id)!r} of {excerpt(received.source)!r} is not signed by us"
+        )

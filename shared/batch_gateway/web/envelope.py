@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from batch_gateway.core.errors import InvalidRequest, OverQuota, Temporary
+from batch_gateway.core.errors import LONGEST_MESSAGE, InvalidRequest, OverQuota, Temporary
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.web.body import TooLarge, TooSlow
 
 logger = logging.getLogger(__name__)
@@ -43,9 +44,9 @@ class ApiError(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        self.message = excerpt(message, LONGEST_MESSAGE)
+        super().__init__(self.message)
         self.status = status
-        self.message = message
         self.type = type_
         self.param = param
         self.code = code

@@ -17,6 +17,7 @@ from batch_gateway.services.batches.retry import AskedRetry
 from batch_gateway.services.batches.service import NewBatch
 from batch_gateway.services.batches.steering import Changes
 from batch_gateway.web.openai import (
+    MADE_INPUT,
     Asked,
     BatchMetadata,
     BatchObject,
@@ -56,13 +57,13 @@ class CreateExtendedBatch(CreateBatch):
         """A batch that follows another gets its input file when that has completed."""
         if not isinstance(given, dict) or given.get("after") is None:
             return given
-        if given.get("input_file_id") is not None:
+        if given.get("input_file_id") not in (None, ""):
             raise InvalidRequest(
                 "Invalid 'after': a batch has either 'after' or an input of its own, not both.",
                 param="after",
                 code="invalid_value",
             )
-        return {**given, "input_file_id": ""}
+        return {**given, "input_file_id": MADE_INPUT}
 
     def new_batch(self) -> NewBatch:
         options: dict[str, Any] = {

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.requested import ForeignEvent
 from batch_gateway.web.cloudevents import Undecodable
 
@@ -81,7 +82,7 @@ def _structured(raw: bytes) -> ForeignEvent:
 def _checked(found: dict[str, str], data: bytes) -> ForeignEvent:
     version = found.pop("specversion", None)
     if version != "1.0":
-        raise Undecodable(f"specversion is {version!r}, not 1.0")
+        raise Undecodable(f"specversion is {excerpt(version)!r}, not 1.0")
     for name in _REQUIRED:
         if not found.get(name):
             raise Undecodable(f"the attribute {name!r} is missing or empty")

@@ -10,6 +10,7 @@ import msgspec
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.services import refusals
+from batch_gateway.web.openai import MADE_INPUT
 
 MOST = 10_000
 
@@ -21,8 +22,9 @@ _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")  # inside JSON they can only be bet
 def take_requests(body: bytes) -> tuple[bytes, Sequence[bytes] | None]:
     """``body`` without its ``requests``, and these, each on one line; None when it has none.
 
-    What is wrong with the rest of the body its parser will say. ``input_file_id`` is then empty:
-    the requests take its place. Raises InvalidRequest.
+    The parser of the body reports what is wrong with the rest. Beside ``requests``,
+    ``input_file_id`` may be absent, null or empty; it becomes ``MADE_INPUT``. Raises
+    InvalidRequest.
     """
     try:
         if not body.isascii():
@@ -33,13 +35,13 @@ def take_requests(body: bytes) -> tuple[bytes, Sequence[bytes] | None]:
     listed = bytes(fields.pop("requests", b"null"))
     if listed == b"null":
         return (msgspec.json.encode(fields) if b"requests" in body else body), None
-    if bytes(fields.get("input_file_id", b"null")) != b"null":
+    if bytes(fields.get("input_file_id", b"null")) not in (b"null", b'""'):
         raise InvalidRequest(
             "Invalid 'requests': a batch has either 'requests' or 'input_file_id', not both.",
             param="requests",
             code="invalid_value",
         )
-    fields["input_file_id"] = msgspec.Raw(b'""')
+    fields["input_file_id"] = msgspec.Raw(msgspec.json.encode(MADE_INPUT))
     return msgspec.json.encode(fields), _requests(listed)
 
 

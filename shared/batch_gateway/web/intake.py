@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from batch_gateway.core import tracing
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.events import EventType
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.requested import TOKEN, Cause, ForeignEvent, objects_of, verified
 from batch_gateway.ports.clock import Clock
@@ -28,6 +29,7 @@ from batch_gateway.settings.intake import Drop, Source
 from batch_gateway.web.cloudevents import Forged
 from batch_gateway.web.foreign import decode
 from batch_gateway.web.function import Hearing, foreign_hearing, hearing_app
+from batch_gateway.web.openai import MADE_INPUT
 from batch_gateway.web.probes import Ready
 from batch_gateway.web.requested import asked
 
@@ -89,7 +91,9 @@ class _Door:
             given = event.attributes.get(TOKEN, "")
             if event.type != EventType.BATCH_REQUESTED and _is(source.token, given):
                 return source, event
-        raise Forged(f"event {event.id!r} is not signed by its source {event.source!r}")
+        raise Forged(
+            f"event {excerpt(event.id)!r} is not signed by its source {excerpt(event.source)!r}"
+        )
 
     def _check_age(self, event: ForeignEvent) -> None:
         """Raise InvalidRequest for an event whose id may have been forgotten."""
@@ -106,7 +110,9 @@ class _Door:
         if event.type == EventType.BATCH_REQUESTED:
             wanted = asked(event.data)
             if wanted.object is not None and not _inside(wanted.object, source.folders):
-                raise _refused("object", f"{wanted.object} is in no folder that is allowed to you")
+                raise _refused(
+                    "object", f"{excerpt(wanted.object)} is in no folder that is allowed to you"
+                )
             return [wanted]
         try:
             named = list(objects_of(msgspec.json.decode(event.data)))
@@ -156,7 +162,7 @@ _VERSION = ("key", "versionId", "sequencer", "eTag")
 
 def _dropped(drop: Drop, uri: str) -> Asked:
     new = NewBatch(
-        input_file_id=FileId(""),
+        input_file_id=FileId(MADE_INPUT),
         endpoint=drop.endpoint,
         completion_window=drop.completion_window,
         priority=drop.priority,

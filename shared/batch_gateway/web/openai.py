@@ -39,8 +39,12 @@ class ExpiresAfter(Asked):
     seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
 
 
+#: Stands for the input file's id where the service makes the file.
+MADE_INPUT = "made"
+
+
 class CreateBatch(Asked):
-    input_file_id: Annotated[Text, Field(max_length=256)]
+    input_file_id: Annotated[Text, Field(min_length=1, max_length=256)]
     endpoint: str
     completion_window: str
     metadata: BatchMetadata | None = None

@@ -8,11 +8,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.services import refusals
 
 M = TypeVar("M", bound=BaseModel)
 
 _ID = re.compile(r"[!-~]{1,256}", re.ASCII)
+_OFFSET = re.compile(r"[0-9]{1,9}", re.ASCII)
 _INTEGER = re.compile(r"-?[0-9]{1,1000}", re.ASCII)  # Python reads 4300 digits at most
 
 #: pydantic's name of an error -> what was expected.
@@ -45,7 +47,7 @@ def parse(kind: type[M], body: bytes | Mapping[str, object]) -> M:
 
 def refusal(error: ErrorDetails) -> InvalidRequest:
     """OpenAI's words for pydantic's finding."""
-    param = ".".join(str(step) for step in error["loc"] if step != "[key]")
+    param = excerpt(".".join(str(step) for step in error["loc"] if step != "[key]"))
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "json_invalid":
         return InvalidRequest("We could not parse the JSON body of your request.")
@@ -57,7 +59,7 @@ def refusal(error: ErrorDetails) -> InvalidRequest:
         return refusals.invalid_type(param or "body", _EXPECTED[kind], _json_type(given))
     if kind == "literal_error":
         return InvalidRequest(
-            f"Invalid value: '{given}'. Supported values are: {context['expected']}.",
+            f"Invalid value: '{excerpt(given)}'. Supported values are: {context['expected']}.",
             param=param,
             code="invalid_value",
         )
@@ -101,6 +103,20 @@ def integer(
     if value > maximum:
         raise refusals.above_maximum(name, maximum, value)
     return value
+
+
+def cursor(query: Mapping[str, str], *, offsets: bool) -> tuple[str | None, int] | None:
+    """The id in ``after`` and the number of items to pass over; None when it can be no id.
+
+    With ``offsets``, ``after`` may be a number of items, as at some other gateways: no id of ours
+    is a number.
+    """
+    after = query.get("after")
+    if after is None:
+        return None, 0
+    if offsets and _OFFSET.fullmatch(after):
+        return None, int(after)
+    return None if plain_id(after) is None else (after, 0)
 
 
 def choice(query: Mapping[str, str], name: str, values: Sequence[str], *, default: str) -> str:

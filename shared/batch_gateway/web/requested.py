@@ -10,6 +10,7 @@ from batch_gateway.services.intake import Asked
 from batch_gateway.web.api.operations import CreateBatchOrInline
 from batch_gateway.web.extensions import CreateExtendedBatch
 from batch_gateway.web.inline import take_requests
+from batch_gateway.web.openai import MADE_INPUT
 from batch_gateway.web.parsing import parse
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -41,7 +42,7 @@ def asked(data: bytes) -> Asked:
 
 
 def _take_object(data: bytes) -> tuple[bytes, str | None]:
-    """``data`` without its ``object``; the id of the input file is then empty."""
+    """``data`` without its ``object``; the id of the input file is then ``MADE_INPUT``."""
     try:
         fields = _decode_fields(data)
         uri = msgspec.json.decode(fields.pop("object", b"null"), type=str | None)
@@ -50,11 +51,11 @@ def _take_object(data: bytes) -> tuple[bytes, str | None]:
     if uri is None:
         return data if b'"object"' not in data else msgspec.json.encode(fields), None
     for other in ("input_file_id", "requests"):
-        if bytes(fields.get(other, b"null")) != b"null":
+        if bytes(fields.get(other, b"null")) not in (b"null", b'""'):
             raise InvalidRequest(
                 f"Invalid 'object': a batch has either 'object' or '{other}', not both.",
                 param="object",
                 code="invalid_value",
             )
-    fields["input_file_id"] = msgspec.Raw(b'""')
+    fields["input_file_id"] = msgspec.Raw(msgspec.json.encode(MADE_INPUT))
     return msgspec.json.encode(fields), uri

@@ -97,6 +97,20 @@ async def test_a_page_tells_whether_another_follows(metadata):
     assert (len(three.items), three.more) == (3, False)
 
 
+async def test_an_offset_passes_over_files_of_the_listing(metadata):
+    files = [a_file(created_at=T0 + n * SECOND) for n in range(4)]
+    for file in files:
+        await metadata.files.add(file)
+    await metadata.files.add(a_file(purpose="vision"))
+    ids = [file.id for file in files]
+
+    assert await _ids(metadata, purpose="batch", offset=1) == ids[2::-1]
+    assert await _ids(metadata, purpose="batch", offset=3, descending=False) == ids[3:]
+    assert await _ids(metadata, purpose="batch", offset=1, after=ids[3]) == ids[1::-1]
+    assert await _ids(metadata, offset=5) == []
+    assert (await metadata.files.list(ALICE, limit=2, offset=1)).more
+
+
 @pytest.mark.parametrize("descending", [True, False])
 async def test_paging_visits_each_file_once_while_files_are_added(metadata, descending):
     files = [a_file(created_at=T0 + (n // 3) * SECOND) for n in range(10)]

@@ -408,3 +408,25 @@ async def test_a_list_that_makes_no_sense_is_refused(http, query, param, code):
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == (param, code)
+
+
+async def test_a_number_in_place_of_the_last_file_is_an_offset(http, openai):
+    made = [(await upload(openai)).id for _ in range(3)][::-1]
+
+    async def listed(**query):
+        answer = await http.get("/v1/files", params=query)
+        return [file["id"] for file in answer.json()["data"]]
+
+    assert await listed(after="0") == made
+    assert await listed(after="2") == made[2:]
+    assert await listed(after="3") == []
+    assert await listed(after="1", order="asc", limit=1) == [made[1]]
+    for after in ("-1", "1.5", "2abc", ""):
+        assert (await http.get("/v1/files", params={"after": after})).status_code == 400
+
+
+async def test_a_number_is_no_cursor_in_strict_mode(serve_api, tenant):
+    with serve_api(Api(mode="strict")) as server:
+        async with openai_client(server, tenant) as openai:
+            with pytest.raises(sdk.BadRequestError, match="no such File object: 2"):
+                await openai.files.list(after="2")

@@ -37,6 +37,23 @@ async def test_the_sdks_own_method_takes_them_as_extra_body(openai):
     assert (await openai.files.content(batch.input_file_id)).content.count(b"\n") == 2
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+async def test_an_empty_input_file_id_beside_requests_says_nothing(openai, nothing):
+    batch = await create(openai, {"requests": chat_lines(1), "input_file_id": nothing})
+
+    assert (await openai.files.content(batch.input_file_id)).content.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("nothing", "code"), [(None, "invalid_type"), ("", "empty_string")], ids=["null", "empty"]
+)
+async def test_an_empty_input_file_id_alone_is_refused(openai, nothing, code):
+    with pytest.raises(sdk.BadRequestError) as refused:
+        await create(openai, {"input_file_id": nothing})
+
+    assert (refused.value.param, refused.value.code) == ("input_file_id", code)
+
+
 async def test_every_request_is_kept_byte_for_byte_on_one_line(http, openai):
     body = b'{"model":"m", "seed": 12345678901234567890123,\r\n "x":1.0, "key":"\\u00fc", "x":2}'
     raw = b'{"requests" : [ %s , %s ],"endpoint":"/v1/chat/completions","completion_window":"24h"}'

@@ -30,6 +30,7 @@ class RedisFiles:
         *,
         limit: int,
         after: FileId | None = None,
+        offset: int = 0,
         purpose: str | None = None,
         descending: bool = True,
     ) -> Page[File] | None:
@@ -39,6 +40,7 @@ class RedisFiles:
             tenant=tenant,
             purpose=purpose,
             after=after,
+            offset=offset,
             descending=descending,
             limit=limit + 1,
         )

@@ -37,6 +37,7 @@ class SqlFiles:
         *,
         limit: int,
         after: FileId | None = None,
+        offset: int = 0,
         purpose: str | None = None,
         descending: bool = True,
     ) -> Page[File] | None:
@@ -48,6 +49,7 @@ class SqlFiles:
                 tenant,
                 *of_purpose,
                 after=after,
+                offset=offset,
                 descending=descending,
                 limit=limit,
             )

@@ -163,12 +163,18 @@ class FileService:
         *,
         limit: int,
         after: FileId | None,
+        offset: int = 0,
         purpose: str | None,
         descending: bool,
     ) -> Page[File] | None:
         """None when ``after`` names no file of the tenant."""
         return await self._metadata.files.list(
-            tenant, limit=limit, after=after, purpose=purpose, descending=descending
+            tenant,
+            limit=limit,
+            after=after,
+            offset=offset,
+            purpose=purpose,
+            descending=descending,
         )
 
     def read(self, file: File, *, start: int, end: int) -> AsyncIterator[bytes]:

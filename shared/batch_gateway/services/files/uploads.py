@@ -23,6 +23,7 @@ from batch_gateway.core.errors import (
     NotFound,
     Temporary,
 )
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.filenames import safe_name
 from batch_gateway.core.ids import (
     FileId,
@@ -228,7 +229,7 @@ class UploadService:
         parts = {part.id: part for part in await self._rows.parts(upload.tenant, upload.id)}
         unknown = next((id_ for id_ in part_ids if id_ not in parts), None)
         if unknown is not None:
-            raise _bad_parts(f"no such part of this upload: {unknown}")
+            raise _bad_parts(f"no such part of this upload: {excerpt(unknown)}")
         size = sum(parts[PartId(id_)].size for id_ in part_ids)
         if size != upload.size:
             raise _bad_parts(

@@ -62,7 +62,7 @@ def api_app(
     long a client may stop in the midst of a body."""
     strict, longest = settings.mode == "strict", settings.max_json_bytes
     table = {
-        **FileRoutes(files, idle_s=idle_s).routes,
+        **FileRoutes(files, idle_s=idle_s, strict=strict).routes,
         **UploadRoutes(uploads, max_bytes=longest, idle_s=idle_s).routes,
         **BatchRoutes(
             batches,

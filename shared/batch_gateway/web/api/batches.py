@@ -1,12 +1,12 @@
 """``/v1/batches``."""
 
-import re
 from collections.abc import Collection
 from dataclasses import replace
 
 from starlette.responses import Response
 
 from batch_gateway.core.errors import Conflict, InvalidRequest
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import BatchId
 from batch_gateway.ports.metadata import ALL_BATCHES
 from batch_gateway.services.batches.inline import InlineBatches
@@ -21,10 +21,9 @@ from batch_gateway.web.extensions import (
 )
 from batch_gateway.web.inline import take_requests
 from batch_gateway.web.openai import BatchObject, CreateBatch, ListObject
-from batch_gateway.web.parsing import integer, parse, plain_id
+from batch_gateway.web.parsing import cursor, integer, parse, plain_id
 
 PAGE, LONGEST_PAGE = 20, 100
-_OFFSET = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class BatchRoutes:
@@ -76,13 +75,10 @@ class BatchRoutes:
     async def list(self, call: Call) -> Response:
         query = call.request.query_params
         limit = integer(query, "limit", default=PAGE, minimum=0, maximum=LONGEST_PAGE)
-        after = query.get("after")
-        if after is not None and not plain_id(after):
-            raise unknown_cursor(after)
-        offset = 0
-        if after is not None and not self._strict and _OFFSET.fullmatch(after):
-            # Some gateways count instead of naming the last batch; no id of ours is a number.
-            offset, after = int(after), None
+        found = cursor(query, offsets=not self._strict)
+        if found is None:
+            raise unknown_cursor(query["after"])
+        after, offset = found
         page = await self._batches.list(
             call.tenant,
             limit=limit,
@@ -125,10 +121,12 @@ def asked_batch(call: Call) -> BatchId:
 
 
 def no_such_batch(given: str) -> ApiError:
-    return ApiError(404, f"No batch found with id '{given}'.")
+    return ApiError(404, f"No batch found with id '{excerpt(given)}'.")
 
 
 def unknown_cursor(given: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid 'after': no batch found with id '{given}'.", param="after", code="invalid_value"
+        f"Invalid 'after': no batch found with id '{excerpt(given)}'.",
+        param="after",
+        code="invalid_value",
     )

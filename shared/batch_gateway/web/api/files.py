@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response, StreamingResponse
 
 from batch_gateway.core.errors import InvalidRequest, NotFound
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.model import File
 from batch_gateway.services.files.service import NOT_DOWNLOADABLE, FileService
@@ -15,14 +16,16 @@ from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.header_values import attachment
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai import FileDeleted, FileObject, ListObject
-from batch_gateway.web.parsing import choice, integer, plain_id
+from batch_gateway.web.parsing import choice, cursor, integer, plain_id
 from batch_gateway.web.ranges import Span, requested
 
 LONGEST_PAGE = 10_000
 
 
 class FileRoutes:
-    def __init__(self, files: FileService, *, idle_s: float) -> None:
+    def __init__(self, files: FileService, *, idle_s: float, strict: bool) -> None:
+        """``strict``: ``after`` is an id, never a number of files to pass over."""
+        self._strict = strict
         self._files = files
         self._idle_s = idle_s
 
@@ -47,15 +50,17 @@ class FileRoutes:
         query = call.request.query_params
         limit = integer(query, "limit", default=LONGEST_PAGE, minimum=1, maximum=LONGEST_PAGE)
         order = choice(query, "order", ["asc", "desc"], default="desc")
-        after, purpose = query.get("after"), query.get("purpose")
-        if after is not None and not plain_id(after):
-            raise unknown_cursor(after)
+        found, purpose = cursor(query, offsets=not self._strict), query.get("purpose")
+        if found is None:
+            raise unknown_cursor(query["after"])
+        after, offset = found
         if purpose is not None and not plain_id(purpose):
             return answer(ListObject.of([], more=False))  # no file has such a purpose
         page = await self._files.list(
             call.tenant,
             limit=limit,
             after=None if after is None else FileId(after),
+            offset=offset,
             purpose=purpose,
             descending=order == "desc",
         )
@@ -136,10 +141,12 @@ def _file_id(call: Call) -> FileId:
 
 
 def no_such_file(given: str) -> ApiError:
-    return ApiError(404, f"No such File object: {given}", param="id")
+    return ApiError(404, f"No such File object: {excerpt(given)}", param="id")
 
 
 def unknown_cursor(given: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid 'after': no such File object: {given}", param="after", code="invalid_value"
+        f"Invalid 'after': no such File object: {excerpt(given)}",
+        param="after",
+        code="invalid_value",
     )

@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.services.models import ModelService
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
@@ -30,7 +31,7 @@ class ModelRoutes:
         if model is None:
             raise ApiError(
                 404,
-                f"The model `{name}` does not exist",
+                f"The model `{excerpt(name)}` does not exist",
                 param="model",
                 code="model_not_found",
             )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from batch_gateway import log
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import TenantId
 from batch_gateway.web.auth import Authenticator
 from batch_gateway.web.envelope import ApiError
@@ -68,15 +69,15 @@ class Resource:
     def _not_allowed(self, request: Request) -> ApiError:
         return ApiError(
             405,
-            f"Not allowed to {request.method} on {request.url.path} (HINT: Perhaps you meant to "
-            "use a different HTTP method?)",
+            f"Not allowed to {request.method} on {excerpt(request.url.path)} (HINT: Perhaps you "
+            "meant to use a different HTTP method?)",
             code="method_not_supported",
             headers={"Allow": self._allowed},
         )
 
 
 async def unknown_url(scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise ApiError(404, f"Invalid URL ({scope['method']} {scope['path']})")
+    raise ApiError(404, f"Invalid URL ({scope['method']} {excerpt(scope['path'])})")
 
 
 def answer(body: BaseModel) -> Response:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from starlette.responses import Response
 
 from batch_gateway.core.errors import InvalidRequest, NotFound
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import UploadId
 from batch_gateway.core.uploads import UploadPart
 from batch_gateway.services.files.uploads import IncomingPart, UploadService
@@ -89,4 +90,4 @@ def _named_in_path(call: Call) -> Iterator[UploadId]:
 
 
 def no_such_upload(given: str) -> ApiError:
-    return ApiError(404, f"No such Upload object: {given}", param="id")
+    return ApiError(404, f"No such Upload object: {excerpt(given)}", param="id")

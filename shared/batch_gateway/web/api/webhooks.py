@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.webhooks import EVENT_TYPES, DeliveryId, EndpointId
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.web import body
@@ -167,10 +168,12 @@ def _cursor(call: Call) -> tuple[int, str | None]:
 
 
 def _no_such_endpoint(given: str) -> ApiError:
-    return ApiError(404, f"No webhook endpoint found with id '{given}'.")
+    return ApiError(404, f"No webhook endpoint found with id '{excerpt(given)}'.")
 
 
 def _unknown_cursor(given: str, kind: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid 'after': no {kind} found with id '{given}'.", param="after", code="invalid_value"
+        f"Invalid 'after': no {kind} found with id '{excerpt(given)}'.",
+        param="after",
+        code="invalid_value",
     )
