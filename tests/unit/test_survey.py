@@ -1,6 +1,7 @@
 """What a survey notes of each line, for all that planning does afterwards."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -39,3 +40,19 @@ def test_each_line_is_noted_with_its_place_its_name_and_its_twin(tmp_path, twins
 
 
 NAMED = [("a", {}), ("b", {"user": "u"}), ("c", {})]
+
+
+def test_a_batch_may_not_name_any_number_of_models(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(json.dumps(line(f"r{n}", model=f"m{n % 4}")) for n in range(20)))
+    validator = LineValidator("/v1/embeddings", models=frozenset(), strict=False)
+
+    def errors(most):
+        rules = replace(RULES, planning=Planning(max_models=most))
+        with SqliteLineIndexes(tmp_path).open() as index:
+            return survey_lines(path, index, validator, rules).errors
+
+    assert errors(4) == []
+    (error,) = errors(3)
+    assert error.code == "too_many_models"
+    assert "more than 3 different models" in error.message

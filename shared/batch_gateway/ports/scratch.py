@@ -40,7 +40,10 @@ class ShardQueue(Protocol):
     all; tenants share by weighted virtual time (estimated tokens proposed), inside a tenant by
     priority, then earliest deadline; inside a batch plan order. A tenant that comes back starts
     at the smallest virtual time of those that it competes with. After three urgent proposals in a
-    row comes a fair one, so urgent work takes at most three quarters while other work waits.
+    row comes a fair one, so urgent work takes at most three quarters while other work waits. Urgent
+    proposals count as the tenant's: the urgent lane serves a tenant at most eight shards ahead of
+    the others that want the model, so near deadlines change when a tenant is served, not how much
+    it gets.
     """
 
     async def push(self, tickets: Sequence[Ticket]) -> int:

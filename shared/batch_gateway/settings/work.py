@@ -13,6 +13,8 @@ class Planning(Group):
     """About how many estimated tokens, prompts and answers, a shard may have."""
     max_line_bytes: Positive = 16 * 1024 * 1024
     """Longest single request line."""
+    max_models: Positive = 1000
+    """Most different models that the lines of one batch may name; each needs a shard of its own."""
     max_errors: Positive = 1000
     """Most entries of a failed batch's error list."""
 

@@ -202,11 +202,60 @@ async def test_urgent_work_leaves_every_fourth_turn_to_the_others(scratch: Redis
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(40)])
 
     tenants = [
-        ticket.tenant for _ in range(40) if (ticket := await scratch.queue.propose(reserve=HOUR))
+        ticket.tenant for _ in range(12) if (ticket := await scratch.queue.propose(reserve=HOUR))
     ]
 
-    assert Counter(tenants) == {ALICE: 30, BOB: 10}
+    assert Counter(tenants) == {ALICE: 9, BOB: 3}
     assert tenants[:3] == [ALICE] * 3
+
+
+async def test_the_urgent_lane_cannot_be_bought(scratch: RedisScratch) -> None:
+    tenants = [TenantId(f"t{n}") for n in range(10)]
+    for tenant in tenants:
+        urgent_after = PAST if tenant == "t0" else None
+        await scratch.queue.push(
+            [
+                a_ticket(f"batch_{tenant}", n, tenant=tenant, urgent_after=urgent_after)
+                for n in range(200)
+            ]
+        )
+
+    served = Counter(
+        [t.tenant for _ in range(200) if (t := await scratch.queue.propose(reserve=HOUR))]
+    )
+
+    assert served[TenantId("t0")] <= 20 + 8  # its share, and what the urgent lane may advance
+    assert min(served[tenant] for tenant in tenants[1:]) >= 18
+
+
+async def test_urgent_work_that_has_had_its_advance_hides_no_urgent_work_of_others(
+    scratch: RedisScratch,
+) -> None:
+    await scratch.queue.push(
+        [a_ticket(f"batch_a{n}", deadline=T0, urgent_after=PAST) for n in range(100)]
+    )
+    await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(100)])
+    await scratch.queue.push([a_ticket("batch_z", 0, tenant=TenantId("carol"))])
+    for _ in range(30):
+        await scratch.queue.propose(reserve=HOUR)
+    urgent = a_ticket(
+        "batch_c", tenant=TenantId("carol"), deadline=T0 + HOUR, urgent_after=PAST, priority=9
+    )
+    await scratch.queue.push([urgent])
+
+    assert urgent in [await scratch.queue.propose(reserve=HOUR) for _ in range(2)]
+
+
+async def test_urgent_work_beside_a_tenant_that_nobody_serves_gets_every_turn(
+    scratch: RedisScratch,
+) -> None:
+    await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB, model="dead") for n in range(9)])
+    tickets = [a_ticket("batch_a", n, urgent_after=PAST) for n in range(20)]
+    await scratch.queue.push(tickets)
+
+    found = [await scratch.queue.propose(avoid_fair=None, reserve=HOUR) for _ in range(20)]
+
+    assert found == tickets
 
 
 async def test_urgent_work_alone_gets_every_turn(scratch: RedisScratch) -> None:

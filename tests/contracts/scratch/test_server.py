@@ -8,7 +8,8 @@ from fixtures.redis import free_port, valkey_server
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, a_lease, a_ticket, drain, open_own, sync
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch import RedisScratch, open_scratch
+from batch_gateway.adapters.scratch import RedisScratch, open_scratch, server
+from batch_gateway.adapters.scratch.server import CONNECTIONS
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.limits import LimitRules
@@ -197,3 +198,111 @@ async def test_a_valkey_url_means_the_same(valkey_url: str) -> None:
     await scratch.check()
 
     await scratch.close()
+
+
+def be_patient(scratch: RedisScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands take long, as they may on a busy machine."""
+    monkeypatch.setattr(server, "ANSWER_TIMEOUT_S", 60.0)
+    scratch._client.connection_pool.connection_kwargs["socket_connect_timeout"] = 60.0
+
+
+async def test_commands_wait_for_a_connection(
+    scratch: RedisScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_patient(scratch, monkeypatch)
+    names = [f"n{number}" for number in range(300)]
+
+    firsts = await asyncio.gather(*(scratch.once(name, HOUR) for name in names))
+
+    assert firsts == [True] * 300
+    clients = await scratch._client.client_list()
+    assert len([c for c in clients if c["cmd"] != "client|list"]) <= CONNECTIONS
+
+
+async def test_a_cancelled_command_gives_its_connection_to_the_next(
+    scratch: RedisScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_patient(scratch, monkeypatch)
+    for round_ in range(20):
+        tasks = [asyncio.create_task(scratch.once(f"{round_}/{n}", HOUR)) for n in range(200)]
+        await asyncio.sleep(0.0005 * round_)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks[::2], return_exceptions=True)
+
+        assert await asyncio.gather(*tasks[1::2]) == [True] * 100
+
+    firsts = await asyncio.gather(*(scratch.once(f"last/{n}", HOUR) for n in range(200)))
+    assert firsts == [True] * 200
+
+
+async def test_more_commands_than_a_paused_server_answers_are_unavailable_and_heal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with valkey_server(tmp_path) as url:
+        scratch = open_own(url)
+        await scratch._client.execute_command("CLIENT", "PAUSE", "3000")
+
+        errors = await asyncio.gather(
+            *(scratch.once(f"n{n}", HOUR) for n in range(200)), return_exceptions=True
+        )
+
+        assert {type(error) for error in errors} == {Unavailable}
+        be_patient(scratch, monkeypatch)
+        async with asyncio.timeout(10):
+            while not await _answers(scratch):
+                await asyncio.sleep(0.05)
+        firsts = await asyncio.gather(*(scratch.once(f"m{n}", HOUR) for n in range(200)))
+        assert firsts == [True] * 200
+        await scratch.close()
+
+
+async def _answers(scratch: RedisScratch) -> bool:
+    try:
+        await scratch.check()
+    except Unavailable:
+        return False
+    return True
+
+
+async def test_keys_on_another_node_of_a_cluster_are_unavailable(tmp_path: Path) -> None:
+    with (
+        valkey_server(tmp_path / "a", cluster=True) as url,
+        valkey_server(tmp_path / "b", cluster=True) as other_url,
+    ):
+        scratches = [open_own(url), open_own(other_url)]
+        port = int(other_url.rsplit(":", 1)[1].partition("/")[0])
+        await scratches[0]._client.execute_command("CLUSTER", "MEET", "127.0.0.1", port)
+
+        # Both own all slots; the one with the higher epoch keeps them.
+        async with asyncio.timeout(20):
+            while "MOVED" not in "".join(refused := [await refusal(one) for one in scratches]):
+                await asyncio.sleep(0.05)
+
+        without_keys = scratches["MOVED" not in refused[0]]
+        for call in (
+            without_keys.queue.propose(),
+            without_keys.once("x", MINUTE),
+            without_keys.progress.forget([a_ticket().shard]),
+            sync(without_keys, "a", want=1),
+        ):
+            with pytest.raises(Unavailable):
+                await call
+        for one in scratches:
+            await one.close()
+
+
+async def refusal(scratch: RedisScratch) -> str:
+    """What a command is refused with; nothing when it is not."""
+    try:
+        await scratch.queue.depth()
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
+async def test_any_refusal_is_unavailable(scratch: RedisScratch) -> None:
+    await scratch._client.set(f"{scratch._keys.queue}:state", "no hash")
+
+    with pytest.raises(Unavailable, match="WRONGTYPE"):
+        await scratch.queue.depth()

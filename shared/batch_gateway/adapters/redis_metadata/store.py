@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
@@ -18,10 +18,11 @@ from batch_gateway.adapters.redis_metadata.dead_letters import RedisDeadLetters
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
 from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
-from batch_gateway.adapters.redis_metadata.scripts import ANSWER_TIMEOUT_S, Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
 from batch_gateway.adapters.redis_metadata.webhooks import RedisWebhooks
+from batch_gateway.adapters.redis_pool import BoundedPool
 from batch_gateway.core.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
@@ -109,12 +110,11 @@ def open_redis_metadata(url: str, *, prefix: str = "batch-gateway") -> RedisMeta
     Nothing is sent twice by the client: a script that got no answer may have run, and its caller
     must look again rather than lose a race against itself.
     """
-    pool = BlockingConnectionPool.from_url(
+    pool = BoundedPool.from_url(
         url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
         decode_responses=True,
         protocol=2,  # with 3, the client would not look whether an idle connection was closed
         max_connections=CONNECTIONS,
-        timeout=ANSWER_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=None,
         retry=Retry(NoBackoff(), 0),

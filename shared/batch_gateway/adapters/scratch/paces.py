@@ -13,6 +13,8 @@ from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.pace import BUCKET, KEPT, Buckets, Held, Hindrance, Pace
 from batch_gateway.ports.pace import Stint
 
+_AT_ONCE = 100  # batches or models per call: a script blocks the server while it runs
+
 
 class RedisPaces:
     def __init__(self, scripts: Scripts, root: str) -> None:
@@ -25,12 +27,14 @@ class RedisPaces:
     ) -> None:
         if not stints:
             return
-        told = chain.from_iterable(
-            (s.batch, s.model, s.done, s.left, s.hindrance or "") for s in stints
-        )
-        await self._report(
-            [self._root], [holder, milliseconds(ttl), milliseconds(BUCKET), KEPT, *told]
-        )
+        for start in range(0, len(stints), _AT_ONCE):
+            told = chain.from_iterable(
+                (s.batch, s.model, s.done, s.left, s.hindrance or "")
+                for s in stints[start : start + _AT_ONCE]
+            )
+            await self._report(
+                [self._root], [holder, milliseconds(ttl), milliseconds(BUCKET), KEPT, *told]
+            )
 
     async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Pace]:
         found = await self._entries("batch", batches)
@@ -49,7 +53,9 @@ class RedisPaces:
 
     async def _entries(self, kind: str, names: Sequence[str]) -> list[list[tuple[str, str]]]:
         keys = [f"{self._root}:{kind}:{name}" for name in names]
-        answers = await self._read(keys) if keys else []
+        answers: list[Sequence[str]] = []
+        for start in range(0, len(keys), _AT_ONCE):
+            answers += await self._read(keys[start : start + _AT_ONCE])
         return [list(zip(flat[::2], flat[1::2], strict=True)) for flat in answers]
 
 

@@ -14,6 +14,8 @@ from batch_gateway.adapters.scratch.server import Scripts, milliseconds, transla
 from batch_gateway.core.ids import BatchId, ShardId, shard_id, split_shard_id
 from batch_gateway.core.model import Tally
 
+_AT_ONCE = 50  # batches per call: a script blocks the server while it runs
+
 _decode = msgspec.json.Decoder(Tally).decode
 
 
@@ -37,7 +39,12 @@ class RedisProgress:
             await commands.execute()
 
     async def read(self, batches: Sequence[BatchId]) -> dict[BatchId, dict[ShardId, Tally]]:
-        answers = await self._read([self._key(batch) for batch in batches]) if batches else []
+        keys = [self._key(batch) for batch in batches]
+        answers = [
+            answer
+            for start in range(0, len(keys), _AT_ONCE)
+            for answer in await self._read(keys[start : start + _AT_ONCE])
+        ]
         return {
             batch: {
                 shard_id(batch, int(index)): _decode(text)

@@ -12,10 +12,10 @@ Reservations that ran out are put back by the next proposal. Expired leases stay
 has asked the database about them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +29,7 @@ T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 200  # shards per call: a script blocks the server while it runs
+_BATCHES = 50  # per call that reads what waits of them: each may have a thousand models
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,16 +141,13 @@ class RedisQueue:
         return answers
 
     async def waiting(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Waiting]:
-        return {
-            BatchId(batch): Waiting(
-                deadline=_instant(1000 * int(deadline)),
-                urgent_after=_instant(1000 * int(urgent)) if int(urgent) >= 0 else None,
-                cost={
-                    model: int(cost) for model, cost in zip(costs[::2], costs[1::2], strict=True)
-                },
-            )
-            for batch, deadline, urgent, costs in await self._waiting(self._keys, [most, *also])
-        }
+        found: dict[BatchId, Waiting] = {}
+        for start in range(0, len(also), _BATCHES):
+            some = also[start : start + _BATCHES]
+            found |= _waiting(await self._waiting(self._keys, [0, *some]))
+        if most:
+            found |= _waiting(await self._waiting(self._keys, [most]))
+        return found
 
     async def urge(self, urgent_after: Mapping[BatchId, datetime]) -> None:
         for some in _slices(list(urgent_after.items())):
@@ -162,6 +160,17 @@ class RedisQueue:
 
     def _weight(self, ticket: Ticket) -> float:
         return self._weights.get(ticket.tenant, 1.0)
+
+
+def _waiting(answer: Iterable[Sequence[Any]]) -> dict[BatchId, Waiting]:
+    return {
+        BatchId(batch): Waiting(
+            deadline=_instant(1000 * int(deadline)),
+            urgent_after=_instant(1000 * int(urgent)) if int(urgent) >= 0 else None,
+            cost={model: int(cost) for model, cost in zip(costs[::2], costs[1::2], strict=True)},
+        )
+        for batch, deadline, urgent, costs in answer
+    }
 
 
 def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -2,8 +2,10 @@
 
 A script is sent by its digest and loaded again when the server has forgotten it. A command whose
 connection broke is tried once more at once, so a restarted server costs no error; every script
-bears being run twice. A server that is busy, loading, read-only, full or without its cluster is
-as good as gone: all of that becomes Unavailable.
+bears being run twice. A process has a bounded number of connections; further commands wait for one.
+
+Every error of the driver or the server becomes Unavailable: a server that is busy, loading,
+read-only, full, without its cluster or with another node's keys (MOVED) is as good as gone.
 
 The time-out for an answer is ours, not the driver's: its own is made with ``asyncio.wait_for``,
 which before Python 3.12 loses a cancellation now and then, and a task that is not cancelled holds
@@ -12,6 +14,7 @@ up the end of everything.
 
 import asyncio
 import builtins
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -22,45 +25,53 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    BusyLoadingError,
-    ClusterDownError,
-    ClusterError,
     ConnectionError,
-    MasterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
+    MovedError,
+    RedisError,
     ResponseError,
     TimeoutError,
-    TryAgainError,
 )
 
+from batch_gateway.adapters.redis_pool import BoundedPool
 from batch_gateway.core.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0  # well below the lifetime of grants and leases
 HEALTH_CHECK_S = 10  # connections idle for longer are probed before use
+CONNECTIONS = 32  # per process; more commands at once wait for one another
 
-_GONE = (
-    BusyLoadingError,
-    ClusterDownError,
-    ClusterError,
-    ConnectionError,
-    MasterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    TimeoutError,
-    TryAgainError,
+logger = logging.getLogger(__name__)
+
+#: Refusals of a server in trouble, by their first word; a script that meets them names them within
+#: a longer sentence. What else is refused is probably our fault, so it is also logged as an error.
+_TROUBLE = frozenset(
+    [
+        "ASK",
+        "BUSY",
+        "CLUSTERDOWN",
+        "EXECABORT",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "MOVED",
+        "NOAUTH",
+        "NOPERM",
+        "NOREPLICAS",
+        "NOSCRIPT",
+        "OOM",
+        "READONLY",
+        "TRYAGAIN",
+        "UNBLOCKED",
+        "WRONGPASS",
+    ]
 )
-#: Refusals of a server in trouble that the driver has no type for, by their first word; a script
-#: that meets them names them within a longer sentence.
-_GONE_CODES = ("BUSY", "LOADING", "MISCONF", "NOREPLICAS", "READONLY", "OOM", "UNBLOCKED")
 
 Script = Callable[..., Awaitable[Any]]
 
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Turn the errors of a server that is gone, slow or in trouble into Unavailable."""
+    """Turn all errors of the server and the driver, and a slow answer, into Unavailable."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             yield
@@ -68,25 +79,32 @@ async def translated() -> AsyncIterator[None]:
         raise Unavailable(
             f"the scratch server has not answered for {ANSWER_TIMEOUT_S:g} s"
         ) from error
-    except _GONE as error:
+    except MovedError as error:
+        raise Unavailable(
+            f"the scratch server's cluster keeps the keys on another node (MOVED {error}): "
+            "name that node, or a server without cluster mode"
+        ) from error
+    except (ConnectionError, TimeoutError, OSError) as error:
         raise Unavailable(f"the scratch server does not answer: {error}") from error
-    except ResponseError as error:
+    except RedisError as error:
         words = str(error).replace("-", " ").split()
-        if any(code in words for code in _GONE_CODES):
-            raise Unavailable(f"the scratch server refuses work: {error}") from error
-        raise
+        if isinstance(error, ResponseError) and not _TROUBLE.intersection(words):
+            logger.exception("The scratch server refuses a command", extra={"action": "scratch"})
+        raise Unavailable(f"the scratch server refuses work: {error}") from error
 
 
 def connect(url: str, *, retries: int = 1) -> "Redis":
     """A client for ``url`` (redis, rediss, valkey, valkeys, unix); connects when it is needed."""
-    return Redis.from_url(
+    pool = BoundedPool.from_url(
         url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+        max_connections=CONNECTIONS,
         decode_responses=True,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=None,
         health_check_interval=HEALTH_CHECK_S,
         retry=Retry(NoBackoff(), retries, supported_errors=(ConnectionError,)),
     )
+    return Redis.from_pool(pool)
 
 
 def milliseconds(duration: timedelta) -> int:

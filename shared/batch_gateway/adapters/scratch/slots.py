@@ -42,6 +42,7 @@ from batch_gateway.core.limits import (
 from batch_gateway.ports.scratch import Grant, PoolState, Report
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
+_PAGE = 250  # pools per call: a script blocks the server while it runs
 _WATCH = timedelta(seconds=1)  # a watcher, or his word, is good for so long
 
 _encode = msgspec.json.Encoder().encode
@@ -135,10 +136,16 @@ class RedisSlots:
                 await self._client.hdel(f"{self._root}:holders:{pool}", holder)
 
     async def pools(self) -> Sequence[PoolState]:
-        _now, found = await self._pools(
-            [self._root], [repr(initial(self._rules).limit), milliseconds(_WATCH)]
-        )
-        return [_pool_state(one, self._rules) for one in found]
+        states: dict[str, PoolState] = {}  # one may move to the next page meanwhile
+        limit, first = repr(initial(self._rules).limit), 0
+        while True:
+            _now, found = await self._pools(
+                [self._root], [limit, milliseconds(_WATCH), first, _PAGE]
+            )
+            states |= {one[0]: _pool_state(one, self._rules) for one in found}
+            if len(found) < _PAGE:
+                return list(states.values())
+            first += _PAGE
 
     async def _fold(
         self, synced: Mapping[str, _Synced], reports: Mapping[str, Report], now: datetime

@@ -99,11 +99,13 @@ def survey_lines(
             refs = []
             if given_up is not None and given_up.is_set():
                 return survey
-        if len(survey.errors) >= most or survey.total > rules.max_lines:
+        if len(survey.errors) >= most or _too_much(survey, rules):
             break
     index.add(refs)
     if survey.total > rules.max_lines:
         survey.errors = [_too_many(rules.max_lines)]
+    elif len(survey.costs) > rules.planning.max_models:
+        survey.errors = [_too_many_models(rules.planning.max_models)]
     elif survey.inputs > MOST_INPUTS:
         survey.errors = [_too_many_inputs()]
     elif survey.total == 0 and not survey.errors:
@@ -172,10 +174,24 @@ def _empty() -> BatchError:
     )
 
 
+def _too_much(survey: Survey, rules: Rules) -> bool:
+    """Whether the batch is refused whatever the rest of its lines says."""
+    return survey.total > rules.max_lines or len(survey.costs) > rules.planning.max_models
+
+
 def _too_many(most: int) -> BatchError:
     return BatchError(
         code="too_many_requests",
         message=f"The input file has more than {most} requests, the most that a batch may have.",
+    )
+
+
+def _too_many_models(most: int) -> BatchError:
+    return BatchError(
+        code="too_many_models",
+        message=f"The requests of the input file name more than {most} different models, the most "
+        "that a batch may have.",
+        param="body.model",
     )
 
 

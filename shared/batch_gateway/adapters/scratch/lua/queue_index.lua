@@ -11,8 +11,13 @@
 -- costs:BATCH           hash  model -> cost of its ready shards
 -- rank:TENANT:MODEL     zset  batch by priority, then deadline
 -- tenant-models:TENANT  set   models with a rank
--- present:MODEL         zset  tenant with a rank by virtual time
--- urgent:MODEL          zset  batch by deadline
+-- heads:TENANT          zset  model with a rank by the lowest score in that rank
+-- present:MODEL         zset  tenant with a rank by virtual time; the time may be out of date: too low
+--                             (corrected when it is read) or, of a tenant with many models, too
+--                             high by a refund (until its next charge)
+-- urgent-batches:TENANT:MODEL  zset  urgent batch by deadline
+-- urgent-tenants:MODEL  zset  tenant by its first urgent deadline
+-- urgent-models         zset  model by its first urgent deadline
 -- models                set   with anything ready
 -- deadlines             zset  batch with ready shards by deadline
 -- soon                  zset  batch by the instant in ms when it becomes urgent
@@ -21,14 +26,18 @@
 -- state                 hash  ready (count), clock (virtual time when the last tenant left),
 --                             urgent_run (urgent proposals since the last fair one)
 --
--- The first element of present:MODEL is the tenant whose turn it is, the first of his
--- rank:TENANT:MODEL his best batch, the first of its stream the shard. So a choice costs a few
--- look-ups per model, however long the queue is. A key exists only while it has elements.
+-- The first element of present:MODEL is the tenant whose turn it is, the first of its
+-- rank:TENANT:MODEL its best batch, the first of its stream the shard. So a choice costs a few
+-- look-ups per model, however long the queue is. Where there are more than MOST_MODELS models, the
+-- tenants are walked through by virtual time instead, and the first of heads:TENANT is the model.
+-- A key exists only while it has elements.
 
 local root = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local MOST = 32 -- overdue elements that one call cleans up
+local MOST_MODELS = 128 -- models that one call looks at one by one
+local MOST_TENANTS = 1000 -- tenants that one call looks at one by one
 
 -- The length keeps ('a:b', 'c') and ('a', 'b:c') apart.
 local function key(name, a, b)
@@ -59,21 +68,47 @@ local function charge(tenant, cost, share)
   local amount = share * math.max(cost, 1) / weight
   if redis.call('ZSCORE', key('active'), tenant) then
     local time = redis.call('ZINCRBY', key('active'), amount, tenant)
-    for _, model in ipairs(redis.call('SMEMBERS', key('tenant-models', tenant))) do
-      redis.call('ZADD', key('present', model), time, tenant)
+    local models = key('tenant-models', tenant)
+    if share < 0 and redis.call('SCARD', models) <= MOST_MODELS then
+      for _, model in ipairs(redis.call('SMEMBERS', models)) do
+        redis.call('ZADD', key('present', model), time, tenant)
+      end
     end
   elseif redis.call('ZSCORE', key('dormant'), tenant) then
     redis.call('ZINCRBY', key('dormant'), amount, tenant)
   end
 end
 
--- A tenant has his first ready shard of a model. If he had none at all he starts at the smallest
--- virtual time of those he competes with, unless he is further along himself.
+-- The tenant of a model whose turn it is, and its virtual time; those in `skipped`, of which there
+-- are `count`, are passed over. Times that are out of date are corrected on the way.
+local function first_tenant(model, skipped, count)
+  local present = key('present', model)
+  for look = 1, MOST_TENANTS do
+    local standing, stale = redis.call('ZRANGE', present, 0, count, 'WITHSCORES'), false
+    for i = 1, #standing, 2 do
+      local tenant, time = standing[i], tonumber(standing[i + 1])
+      if not skipped[tenant] then
+        local active = redis.call('ZSCORE', key('active'), tenant)
+        if not active or tonumber(active) <= time or look == MOST_TENANTS then
+          return tenant, time
+        end
+        redis.call('ZADD', present, active, tenant)
+        stale = true
+        break
+      end
+    end
+    if not stale then return nil end
+  end
+end
+
+-- A tenant has its first ready shard of a model. If it had none at all it starts at the smallest
+-- virtual time of those that it competes with, unless it is further along itself.
 local function enter(tenant, model)
   local time = redis.call('ZSCORE', key('active'), tenant)
   if not time then
     local clock = tonumber(redis.call('HGET', key('state'), 'clock') or 0)
-    local start = lowest(key('present', model)) or lowest(key('active')) or clock
+    local _, least = first_tenant(model, {}, 0)
+    local start = least or lowest(key('active')) or clock
     local own = tonumber(redis.call('ZSCORE', key('dormant'), tenant) or start)
     time = math.max(own, start)
     redis.call('ZREM', key('dormant'), tenant)
@@ -103,15 +138,35 @@ end
 
 -- Batches ------------------------------------------------------------------------------------
 
+-- Let the sorted set `index` name `member` by the lowest score of the sorted set `of`.
+local function name_by_lowest(index, member, of)
+  local least = redis.call('ZRANGE', of, 0, 0, 'WITHSCORES')[2]
+  if least then
+    redis.call('ZADD', index, least, member)
+  else
+    redis.call('ZREM', index, member)
+  end
+end
+
+-- Put a batch into the urgent lane of a model, or take it out where `deadline` is nil.
+local function hurry(batch, tenant, model, deadline)
+  local batches = key('urgent-batches', tenant, model)
+  if deadline then
+    redis.call('ZADD', batches, deadline, batch)
+  elseif redis.call('ZREM', batches, batch) == 0 then
+    return
+  end
+  name_by_lowest(key('urgent-tenants', model), tenant, batches)
+  name_by_lowest(key('urgent-models'), model, key('urgent-tenants', model))
+end
+
 -- Put a batch's stream of one model where the batch stands.
 local function place(batch, model)
   local record = redis.call('HMGET', key('batch', batch), 'tenant', 'rank', 'deadline', 'urgent')
-  redis.call('ZADD', key('rank', record[1], model), record[2], batch)
-  if record[4] == '1' then
-    redis.call('ZADD', key('urgent', model), record[3], batch)
-  else
-    redis.call('ZREM', key('urgent', model), batch)
-  end
+  local rank = key('rank', record[1], model)
+  redis.call('ZADD', rank, record[2], batch)
+  name_by_lowest(key('heads', record[1]), model, rank)
+  hurry(batch, record[1], model, record[4] == '1' and record[3] or nil)
 end
 
 local function place_all(batch)
@@ -120,9 +175,10 @@ local function place_all(batch)
   end
 end
 
--- Let a batch be urgent from an instant in ms on; -1: never.
+-- Let a batch be urgent from an instant in ms on; -1: never. Returns whether its lane changes.
 local function urge(batch, urgent_after)
   local urgent = urgent_after >= 0 and urgent_after <= now
+  local before = redis.call('HGET', key('batch', batch), 'urgent')
   redis.call('HSET', key('batch', batch),
     'urgent_after', string.format('%.0f', urgent_after), 'urgent', urgent and 1 or 0)
   if urgent_after >= 0 and not urgent then
@@ -130,6 +186,7 @@ local function urge(batch, urgent_after)
   else
     redis.call('ZREM', key('soon'), batch)
   end
+  return (before == '1') ~= urgent
 end
 
 -- Note what a batch's place depends on, and move it if that has changed. A ticket that does not
@@ -150,10 +207,13 @@ local function describe(ticket)
   place_all(ticket.batch)
 end
 
--- Let batches whose time has come into the urgent lane.
+-- Let batches whose time has come into the urgent lane. The rest follows with the next call.
 local function promote()
   local due = redis.call('ZRANGEBYSCORE', key('soon'), '-inf', now, 'LIMIT', 0, MOST)
+  local placed = 0
   for _, batch in ipairs(due) do
+    if placed > MOST_MODELS then return end
+    placed = placed + redis.call('SCARD', key('batch-models', batch))
     redis.call('ZREM', key('soon'), batch)
     redis.call('HSET', key('batch', batch), 'urgent', 1)
     place_all(batch)
@@ -193,8 +253,9 @@ local function remove(shard, ticket)
   if exists(stream) then return true end
   redis.call('HDEL', key('costs', batch), model)
   redis.call('SREM', key('batch-models', batch), model)
-  redis.call('ZREM', key('urgent', model), batch)
+  hurry(batch, tenant, model, nil)
   redis.call('ZREM', rank, batch)
+  name_by_lowest(key('heads', tenant), model, rank)
   if not exists(key('batch-models', batch)) then
     redis.call('DEL', key('batch', batch))
     redis.call('ZREM', key('soon'), batch)
@@ -210,8 +271,10 @@ local function recover()
   for _, shard in ipairs(over) do
     redis.call('ZREM', key('reserved'), shard)
     local text = redis.call('HGET', key('tickets'), shard)
-    local ticket = read(text)
-    charge(ticket.tenant, ticket.cost, -1)
-    insert(shard, text, ticket)
+    if text then -- or it was lost: the janitor queues it again
+      local ticket = read(text)
+      charge(ticket.tenant, ticket.cost, -1)
+      insert(shard, text, ticket)
+    end
   end
 end

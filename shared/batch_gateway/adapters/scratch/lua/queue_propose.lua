@@ -4,19 +4,33 @@
 --       lists or '' for all: 3 in the fair lane, 4 in the urgent one; as JSON lists: 5 models of
 --       3 of which the fair lane proposes work of other tenants than those in 6
 -- Returns {ticket as JSON, whether its batch is urgent (0 or 1)}, or nil when nothing is ready.
-local URGENT_RUN = 3 -- urgent proposals in a row before everybody else gets one
+local URGENT_RUN = 3 -- urgent proposals in a row before there is a fair one
+-- How far the urgent lane may carry a tenant ahead of those that it competes with, in shards of the
+-- size of the next one. Beyond that its urgent work waits for its turn in the fair lane, so near
+-- deadlines change when a tenant is served but not how much it gets.
+local URGENT_ADVANCE = 8
+local MOST_LOOKS = 512 -- tenants of the urgent lane that one call looks at
 
 recover()
 promote()
 
-local all = ARGV[2] == '' and redis.call('SMEMBERS', key('models')) or cjson.decode(ARGV[2])
+local function set_of(list)
+  local set, count = {}, 0
+  for _, one in ipairs(list) do
+    if not set[one] then count = count + 1 end
+    set[one] = true
+  end
+  return set, count
+end
 
--- The models to choose from, given those that are left out.
-local function except(left_out)
-  if left_out == '' then return {} end
-  local avoid, models = {}, {}
-  for _, model in ipairs(cjson.decode(left_out)) do avoid[model] = true end
-  for _, model in ipairs(all) do
+local allowed = ARGV[2] ~= '' and cjson.decode(ARGV[2]) or nil
+local is_allowed = allowed and set_of(allowed)
+
+-- The models to choose from, given those that are left out; nil: there are too many to list.
+local function except(avoid, count)
+  if not allowed and redis.call('SCARD', key('models')) > MOST_MODELS + count then return nil end
+  local models = {}
+  for _, model in ipairs(allowed or redis.call('SMEMBERS', key('models'))) do
     if not avoid[model] then models[#models + 1] = model end
   end
   return models
@@ -25,74 +39,137 @@ end
 -- The better one of two heads: lower score, then batch, then plan order.
 local function better(a, b)
   if not b then return a end
+  if not a then return b end
   if a.score ~= b.score then return a.score < b.score and a or b end
   if a.batch ~= b.batch then return a.batch < b.batch and a or b end
   return a.index < b.index and a or b
 end
 
--- The best shard among the sorted sets of batches, one set per model: a table, or nil.
-local function head(models, set_of)
-  local best = nil
-  for _, model in ipairs(models) do
-    local batch = redis.call('ZRANGE', set_of(model), 0, 0, 'WITHSCORES')
-    if batch[1] then
-      local first = redis.call('ZRANGE', key('stream', batch[1], model), 0, 0, 'WITHSCORES')
-      best = better({
-        score = tonumber(batch[2]), batch = batch[1],
-        index = tonumber(first[2]), shard = first[1],
-      }, best)
+-- The first shard of the first of a sorted set of batches: a table, or nil.
+local function first_of(batches, model)
+  local batch = redis.call('ZRANGE', batches, 0, 0, 'WITHSCORES')
+  if not batch[1] then return nil end
+  local first = redis.call('ZRANGE', key('stream', batch[1], model), 0, 0, 'WITHSCORES')
+  if not first[1] then -- left behind by a release that keeps the index otherwise
+    redis.call('ZREM', batches, batch[1])
+    return nil
+  end
+  return {
+    score = tonumber(batch[2]), batch = batch[1], index = tonumber(first[2]), shard = first[1],
+    model = model,
+  }
+end
+
+-- Urgent lane ----------------------------------------------------------------------------------
+
+-- Whether the urgent lane may serve this shard: its tenant is not too far ahead of the others.
+local function may_hurry(tenant, model, shard)
+  local time = redis.call('ZSCORE', key('active'), tenant)
+  local _, least = first_tenant(model, {}, 0)
+  local text = redis.call('HGET', key('tickets'), shard)
+  if not (time and least and text) then return true end
+  local weight = tonumber(redis.call('HGET', key('weights'), tenant) or 1)
+  return tonumber(time) - least <= URGENT_ADVANCE * math.max(read(text).cost, 1) / weight
+end
+
+-- The urgent shard of a model with the earliest deadline that may be served now, or nil.
+local function urgent_of(model, looks)
+  for _, tenant in ipairs(redis.call('ZRANGE', key('urgent-tenants', model), 0, looks - 1)) do
+    looks = looks - 1
+    local found = first_of(key('urgent-batches', tenant, model), model)
+    if found and may_hurry(tenant, model, found.shard) then return found, looks end
+  end
+  return nil, looks
+end
+
+local function urgent_head(left_out)
+  if left_out == '' then return nil end
+  local avoid, count = set_of(cjson.decode(left_out))
+  local best, looks = nil, MOST_LOOKS
+  local models = redis.call('ZRANGE', key('urgent-models'), 0, MOST_MODELS + count, 'WITHSCORES')
+  for i = 1, #models, 2 do
+    local model = models[i]
+    if looks <= 0 or (best and tonumber(models[i + 1]) > best.score) then break end
+    if not avoid[model] and not (is_allowed and not is_allowed[model]) then
+      local found
+      found, looks = urgent_of(model, looks)
+      best = better(found, best)
     end
   end
   return best
 end
 
-local function urgent_head(models)
-  return head(models, function(model) return key('urgent', model) end)
-end
+-- Fair lane --------------------------------------------------------------------------------------
 
--- The tenant of a model whose turn it is, and his virtual time; those in `skipped` are passed over.
-local function first_tenant(model, skipped, count)
-  local standing = redis.call('ZRANGE', key('present', model), 0, count, 'WITHSCORES')
-  for i = 1, #standing, 2 do
-    if not skipped[standing[i]] then return standing[i], tonumber(standing[i + 1]) end
-  end
-end
-
--- The best shard of the tenant whose turn it is. Of `sated` models only the work of tenants counts
--- that are not in `held`.
-local function fair_head(models, sated, held)
-  local skipped = {}
-  for _, tenant in ipairs(held) do skipped[tenant] = true end
+-- The best shard of the tenant whose turn it is, among these models. Of `sated` models only the work
+-- of tenants counts that are not in `held`.
+local function fair_by_models(models, sated, held, count)
   local tenant, least = nil, nil
-  local function consider(model, passed_over, count)
-    local name, time = first_tenant(model, passed_over, count)
+  local function consider(model, passed_over, of_them)
+    local name, time = first_tenant(model, passed_over, of_them)
     if time and (not least or time < least or (time == least and name < tenant)) then
       tenant, least = name, time
     end
   end
   for _, model in ipairs(models) do consider(model, {}, 0) end
-  for _, model in ipairs(sated) do consider(model, skipped, #held) end
-  if not tenant then return nil end
-  local allowed = { unpack(models) }
-  if not skipped[tenant] then
-    for _, model in ipairs(sated) do allowed[#allowed + 1] = model end
+  for _, model in ipairs(sated) do consider(model, held, count) end
+  local best = nil
+  local function add(some)
+    for _, model in ipairs(some) do best = better(first_of(key('rank', tenant, model), model), best) end
   end
-  return head(allowed, function(model) return key('rank', tenant, model) end)
+  if tenant then
+    add(models)
+    if not held[tenant] then add(sated) end
+  end
+  return best
+end
+
+-- The same among all models but those that are avoided, walking through the tenants.
+local function fair_by_tenants(avoid, count, is_sated, held)
+  local tenants = redis.call('ZRANGE', key('active'), 0, MOST_TENANTS - 1)
+  for _, tenant in ipairs(tenants) do
+    for _, model in ipairs(redis.call('ZRANGE', key('heads', tenant), 0, count)) do
+      if not avoid[model] or (is_sated[model] and not held[tenant]) then
+        local found = first_of(key('rank', tenant, model), model)
+        if found then return found end
+      end
+    end
+  end
+  return nil
+end
+
+local function fair_head(left_out, sated, held)
+  if left_out == '' then return nil end
+  local avoid, count = set_of(cjson.decode(left_out))
+  local is_held, holders = set_of(held)
+  local models = except(avoid, count)
+  if models then return fair_by_models(models, sated, is_held, holders) end
+  local found = fair_by_tenants(avoid, count, set_of(sated), is_held)
+  if found then return found end
+  local some = {} -- whatever the walk did not reach
+  for _, model in ipairs(redis.call('SRANDMEMBER', key('models'), MOST_MODELS)) do
+    if not avoid[model] then some[#some + 1] = model end
+  end
+  return fair_by_models(some, sated, is_held, holders)
 end
 
 -- The lanes take turns; where only the urgent one has anything, no turn is used up.
-local choice = urgent_head(except(ARGV[4]))
+local choice = urgent_head(ARGV[4])
 local run = tonumber(redis.call('HGET', key('state'), 'urgent_run') or 0)
 if choice and run < URGENT_RUN then
   redis.call('HSET', key('state'), 'urgent_run', run + 1)
 else
-  local fair = fair_head(except(ARGV[3]), cjson.decode(ARGV[5]), cjson.decode(ARGV[6]))
+  local fair = fair_head(ARGV[3], cjson.decode(ARGV[5]), cjson.decode(ARGV[6]))
   if fair then redis.call('HSET', key('state'), 'urgent_run', 0) end
   choice = fair or choice
 end
 if not choice then return nil end
 
 local text = redis.call('HGET', key('tickets'), choice.shard)
+if not text then -- lost: the janitor queues the shard again
+  redis.call('ZREM', key('stream', choice.batch, choice.model), choice.shard)
+  return nil
+end
 local ticket = read(text)
 local urgent = redis.call('HGET', key('batch', ticket.batch), 'urgent')
 charge(ticket.tenant, ticket.cost, 1)

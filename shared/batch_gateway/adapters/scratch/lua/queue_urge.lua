@@ -3,7 +3,6 @@
 -- ARGV  for each batch: batch, instant in ms
 for i = 1, #ARGV, 2 do
   if exists(key('batch', ARGV[i])) then
-    urge(ARGV[i], tonumber(ARGV[i + 1]))
-    place_all(ARGV[i])
+    if urge(ARGV[i], tonumber(ARGV[i + 1])) then place_all(ARGV[i]) end
   end
 end

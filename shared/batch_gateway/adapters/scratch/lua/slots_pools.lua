@@ -1,13 +1,14 @@
--- All pools that are not forgotten yet.
+-- A page of the pools that are not forgotten yet.
 -- KEYS  1 the slots' root
--- ARGV  1 limit of a new pool, 2 ms after which a signal is no news
+-- ARGV  1 limit of a new pool, 2 ms after which a signal is no news, 3 pools to pass over,
+--       4 most pools to return
 -- Returns {now in ms, pools}; for each pool {pool, endpoint, limit, learned or '', slots granted, in use,
 --          wanted, holders, calls aborted, ms since the last fold or nil, signal or ''}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = {}
 redis.call('ZREMRANGEBYSCORE', KEYS[1] .. ':pools', '-inf', now)
-for _, pool in ipairs(redis.call('ZRANGE', KEYS[1] .. ':pools', 0, -1)) do
+for _, pool in ipairs(redis.call('ZRANGE', KEYS[1] .. ':pools', ARGV[3], ARGV[3] + ARGV[4] - 1)) do
   local granted, in_use, wanted, holders = 0, 0, 0, 0
   for _, entry in ipairs(redis.call('HVALS', KEYS[1] .. ':holders:' .. pool)) do
     local expiry, slots, want, uses = string.match(entry, '(%d+):(%d+):(%d+):(%d+)')

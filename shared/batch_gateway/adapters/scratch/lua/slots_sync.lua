@@ -15,6 +15,7 @@
 --         ms since the last one or nil}.
 --
 -- pools         zset  pool by the instant in ms when it is forgotten
+-- held          zset  pool by the instant in ms when the last grant of it runs out
 -- limit:POOL    hash  limit, learned (what else core.limits knows), version; endpoint and its
 --                     ceiling; folded_at; what was seen since; aborted; signal and signal_at;
 --                     watcher and watch_until
@@ -113,7 +114,11 @@ for i = FIRST, #ARGV, FIELDS do
   mine[#mine + 1], all[#all + 1], by_name[pool.name] = pool, pool, pool
 end
 if bounded then
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', root .. ':pools', now, '+inf')) do
+  -- Where very many pools are remembered, only those count that have a grant (`pools` counts for
+  -- releases that do not write `held`).
+  redis.call('ZREMRANGEBYSCORE', root .. ':held', '-inf', now)
+  local known = redis.call('ZCOUNT', root .. ':pools', now, '+inf') <= 500 and ':pools' or ':held'
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', root .. known, now, '+inf')) do
     if not by_name[name] then all[#all + 1] = load(name) end
   end
   local endpoints = {}
@@ -200,6 +205,7 @@ for _, pool in ipairs(mine) do
   redis.call('PEXPIRE', state, memory)
   redis.call('PEXPIRE', holders, memory)
   redis.call('ZADD', root .. ':pools', now + memory, pool.name)
+  redis.call('ZADD', root .. ':held', 'GT', now + ttl, pool.name)
 
   answers[#answers + 1] = {
     grant, share, pool.limit, pool.learned, pool.wanted, pool.in_flight, pool.version,
