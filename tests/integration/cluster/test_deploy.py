@@ -8,7 +8,7 @@ import yaml
 from fixtures.kube import READY, WAITING, Kube, failing
 from typer.testing import CliRunner
 
-from batch_gateway.cli.cluster import rollout
+from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.main import app
 from batch_gateway.local.manifests import deployment_root
 
@@ -21,8 +21,11 @@ FUNCTIONS = ["api", "assembler", "executor", "janitor", "planner"]
 def command(kube, monkeypatch):
     monkeypatch.setattr(rollout, "PAUSE_S", 0.01)
     monkeypatch.setattr(rollout, "LASTING_S", 0.05)
+    monkeypatch.setattr(apply, "ADDRESS_S", 2)
 
     def run(*words: str, code: int = 0, stdin: str | None = None):
+        if words[0] == "deploy" and "--overlay" not in words:
+            words = (*words, "--overlay", "minimal")
         result = CliRunner().invoke(app, list(words), input=stdin)
         assert result.exit_code == code, result.output
         return result
@@ -135,6 +138,8 @@ def test_a_wrong_command_line_changes_nothing(kube, command, words, hint):
 
 @pytest.mark.parametrize(("broker", "class_"), [("kafka", "Kafka"), ("mt", "MTChannelBasedBroker")])
 def test_the_broker_s_class_is_a_choice(kube, command, broker, class_):
+    kube.install_broker("Kafka")
+
     command("deploy", "--broker", broker)
 
     found = kube.find("Broker", "batch-gateway", group=EVENTING)
@@ -192,8 +197,29 @@ def test_a_dry_run_has_the_cluster_judge_and_changes_nothing(kube, command):
 def test_a_dry_run_on_an_empty_cluster_says_what_would_be_created(kube, command):
     told = command("deploy", "--dry-run").stdout.splitlines()
 
-    assert "Service.serving.knative.dev api created" in told
+    assert told[0] == "Namespace batch-gateway created"
+    assert "Service.serving.knative.dev api would be created, not judged" in told
+    assert told[-1] == (
+        f"nothing was changed: --dry-run; {len(told) - 2} objects are not judged: there is no"
+        " namespace batch-gateway yet"
+    )
     assert kube.objects == {}
+
+
+def test_a_dry_run_judges_services_whose_account_is_not_there_yet(kube, command):
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+
+    told = command("deploy", "--dry-run").stdout.splitlines()
+
+    assert "Service.serving.knative.dev api created" in told
+    assert told[-1] == "nothing was changed: --dry-run"
+    assert [key[0] for _, key in kube.objects] == ["Namespace"]
+
+
+def test_a_dry_run_tells_that_the_broker_s_class_is_not_installed(kube, command):
+    told = command("deploy", "--dry-run", "--broker", "kafka", code=1).stderr
+
+    assert "Brokers of class Kafka (install the Knative Broker for Apache Kafka)" in told
 
 
 def test_printing_needs_no_cluster_and_shows_no_secret(command, monkeypatch):
@@ -240,12 +266,12 @@ def test_a_failure_that_lasts_is_told_with_what_the_pods_say(kube, command):
     }
     kube.add(pod)
 
-    told = command("deploy", code=4).stderr.splitlines()[-1]
+    told = command("deploy", code=4).stderr.splitlines()[-2:]
 
-    assert told == (
-        "batch-gateway: failed: Service planner: RevisionFailed: it does not start"
-        " (planner: ImagePullBackOff: no such image)"
-    )
+    assert told == [
+        "batch-gateway: failed: ImagePullBackOff: no such image (Service planner)",
+        "  waiting for that: Trigger planner",
+    ]
 
 
 def test_a_failure_that_passes_is_waited_for(kube, command, monkeypatch):
@@ -263,7 +289,7 @@ def test_a_migration_that_fails_is_final(kube, command, monkeypatch):
 
     told = command("deploy", code=4).stderr
 
-    assert "failed: Job migrate: BackoffLimitExceeded" in told
+    assert "failed: BackoffLimitExceeded (Job migrate)\n  waiting for that: Broker" in told
 
 
 def test_what_is_not_ready_in_time_is_told(kube, command):
@@ -271,22 +297,7 @@ def test_what_is_not_ready_in_time_is_told(kube, command):
 
     told = command("deploy", "--timeout", "1", code=4).stderr
 
-    assert "not ready after 1 s: Broker batch-gateway: Deploying: not yet" in told
-
-
-def test_a_field_of_somebody_else_s_is_taken_over_only_by_force(kube, command):
-    command("deploy")
-    data = kube.find("ConfigMap", "batch-gateway-settings")["data"]
-    data["BATCH_GATEWAY_INFERENCE__URL"] = "http://by-hand"
-    kube.own("kubectl-edit", "ConfigMap", "batch-gateway-settings")
-
-    refused = command("deploy", code=1).stderr
-    command("deploy", "--force")
-
-    assert 'conflict with "kubectl-edit": .data.BATCH_GATEWAY_INFERENCE__URL' in refused
-    assert "--force takes these fields over" in refused
-    data = kube.find("ConfigMap", "batch-gateway-settings")["data"]
-    assert data["BATCH_GATEWAY_INFERENCE__URL"] != "http://by-hand"
+    assert "not ready after 1 s: Deploying: not yet (Broker batch-gateway)\n" in told
 
 
 def test_what_may_not_be_done_is_told_in_one_line(kube, command):
@@ -295,16 +306,42 @@ def test_what_may_not_be_done_is_told_in_one_line(kube, command):
     told = command("deploy", code=1).stderr
 
     assert told.splitlines()[-1].startswith(
-        "batch-gateway: Broker.eventing.knative.dev batch-gateway: brokers is forbidden: User"
+        "batch-gateway: nothing was changed: Broker.eventing.knative.dev batch-gateway: brokers is"
+        " forbidden: User"
     )
+    assert kube.objects == {}
 
 
 def test_a_broker_of_another_class_cannot_be_made_of_one(kube, command):
+    kube.install_broker("Kafka")
     command("deploy", "--broker", "mt")
+    before = dict(kube.objects)
 
     told = command("deploy", "--broker", "kafka", code=1).stderr
 
-    assert "Immutable fields changed" in told
+    assert "is of class MTChannelBasedBroker and cannot become Kafka" in told
+    assert "kubectl -n batch-gateway delete broker batch-gateway" in told
+    assert kube.objects.keys() == before.keys()
+
+
+def test_without_an_overlay_the_last_one_is_taken_and_the_first_time_asked_for(kube, command):
+    run = CliRunner().invoke
+    asked = run(app, ["deploy"])
+    command("deploy", "--broker", "mt")
+
+    again = run(app, ["deploy"])
+
+    assert asked.exit_code == 2
+    assert "which overlay? --overlay trial brings its own stores" in asked.stderr
+    assert again.exit_code == 0, again.output
+    assert "Broker.eventing.knative.dev batch-gateway unchanged" in again.stdout
+
+
+def test_a_secret_that_is_not_there_is_asked_for_before_anything_is_applied(kube, command):
+    told = command("deploy", "--overlay", "production", "--dry-run", code=1).stderr
+
+    assert "kubectl -n batch-gateway create secret generic batch-gateway-postgresql" in told
+    assert kube.objects == {}
 
 
 def test_a_cluster_that_does_not_answer_ends_with_3(kube, command, tmp_path):

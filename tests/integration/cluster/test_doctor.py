@@ -48,7 +48,8 @@ def healthy(kube, monkeypatch):
     add(kube, "ConfigMap", "config-features", "knative-serving", data={})
     add(kube, "ConfigMap", "config-autoscaler", "knative-serving", data={"_example": ""})
     add(kube, "ConfigMap", "config-br-defaults", "knative-eventing", data={})
-    words = ["deploy", "--set", "auth.kind=api-key"]
+    words = ["deploy", "--overlay", "minimal", "--set", "auth.kind=api-key"]
+    kube.install_broker("Kafka")
     assert CliRunner().invoke(app, [*words, "--broker", "kafka"]).exit_code == 0
     return kube
 

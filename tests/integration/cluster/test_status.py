@@ -30,7 +30,9 @@ def deployed(kube, monkeypatch):
     monkeypatch.setattr(rollout, "PAUSE_S", 0.01)
     url = {"conditions": READY, "url": "http://127.0.0.1:9", "latestReadyRevisionName": "api-00007"}
     kube.play("Service", "api", url)
-    assert CliRunner().invoke(app, ["deploy", "--broker", "mt"]).exit_code == 0
+    assert (
+        CliRunner().invoke(app, ["deploy", "--overlay", "minimal", "--broker", "mt"]).exit_code == 0
+    )
     return kube
 
 

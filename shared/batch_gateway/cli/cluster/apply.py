@@ -1,12 +1,30 @@
-"""Applies the objects of a deployment in an order in which each finds what it refers to."""
+"""Applies the objects of a deployment: all of them, or none.
+
+First everything is judged (``judging``): a refusal, or a decision of a person that would be undone,
+ends the deployment before it begins. Then the objects are applied in an order in which each finds
+what it refers to. The functions come last, when the broker's address is known (``sinks``).
+"""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from batch_gateway.cli.cluster.digests import mark_settings, sources
+from batch_gateway.cli.cluster.judging import Judge, Verdict
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
-from batch_gateway.cli.cluster.secrets import keep_secret, wanted_secrets
-from batch_gateway.cli.cluster.standing import State, standing
+from batch_gateway.cli.cluster.ownership import with_injected
+from batch_gateway.cli.cluster.preconditions import require
+from batch_gateway.cli.cluster.releases import Releases
+from batch_gateway.cli.cluster.rollout import Watch
+from batch_gateway.cli.cluster.secrets import SecretChange
+from batch_gateway.cli.cluster.sinks import (
+    address,
+    is_settings,
+    plan_sink,
+    put_sink,
+    without_sink,
+)
 from batch_gateway.cli.failing import CommandError
 
 Object = dict[str, Any]
@@ -20,105 +38,246 @@ _FIRST = (
     "NetworkPolicy",
     "PersistentVolumeClaim",
     "StatefulSet",
+    "RabbitmqBrokerConfig",
+    "ClusterDomainClaim",
     "Broker",
-    "SinkBinding",  # before the Services: they then start with the broker's address
     "Job",
+    "SinkBinding",
 )
+_HOME = 1  # the namespace and its accounts come before all else
+_SERVING = "serving.knative.dev/v1"
+_ROLLOUT = "serving.knative.dev/rollout-duration"
 _GONE_S = 60.0
-
-_INSTALL = {
-    "serving.knative.dev": "install Knative Serving",
-    "eventing.knative.dev": "install Knative Eventing",
-    "sources.knative.dev": "install Knative Eventing",
-}
+#: How long the functions wait for the broker's address before a SinkBinding has to bring it.
+ADDRESS_S = 180.0
 
 
-def require_kinds(cluster: Cluster, objects: Sequence[Object]) -> None:
-    """Refuse to begin what cannot be ended: every kind must be known. Raises CommandError."""
-    missing: dict[str, str] = {}
-    for obj in objects:
-        api_version, kind = obj["apiVersion"], obj["kind"]
-        if cluster.kind(api_version, kind) is None:
-            hint = _INSTALL.get(api_version.partition("/")[0], "install what brings it")
-            if kind == "RabbitmqBrokerConfig":
-                hint = "install the RabbitMQ Broker of Knative"
-            missing[f"{kind} of {api_version} ({hint})"] = kind
-    if missing:
-        raise CommandError(f"the cluster does not know {'; nor '.join(missing)}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What shall be on the cluster, and how much is known about it."""
+
+    objects: list[Object]  # without Secrets
+    secrets: list[SecretChange]
+    what: str  # for the record: the overlay
+    said: Collection[str] = ()  # variables of the ConfigMap that the command line names
+    force: bool = False
+    wait: bool = True
 
 
-def apply_all(
-    cluster: Cluster,
-    objects: Sequence[Object],
-    *,
-    given: Mapping[str, str],
-    force: bool,
-    dry_run: bool,
-    said: Said,
-) -> None:
-    """Apply everything; ``given`` are secret values of this command line. Raises CommandError."""
-    require_kinds(cluster, objects)
-    plain = sorted((obj for obj in objects if obj["kind"] != "Secret"), key=_rank)
-    namespaces = [obj for obj in plain if obj["kind"] == "Namespace"]
-    new_namespace = bool(namespaces) and cluster.same(namespaces[0]) is None
-    # A server judges no object of a namespace that is not there yet.
-    unjudged = dry_run and new_namespace
-    for obj in namespaces:
-        said(f"{_name(obj)} {_applied(cluster, obj, force=force, dry_run=dry_run)}")
-    for obj in wanted_secrets(list(objects), cluster.namespace):
-        values = given if obj["metadata"]["name"] == "batch-gateway-secrets" else {}
-        done = "created" if unjudged else keep_secret(cluster, obj, values, dry_run=dry_run)
-        said(f"{_name(obj)} {done}")
-    for obj in plain:
-        if obj["kind"] != "Namespace":
-            done = "created" if unjudged else _applied(cluster, obj, force=force, dry_run=dry_run)
-            said(f"{_name(obj)} {done}")
+def carry_out(cluster: Cluster, wanted: Deployment, say: Said) -> list[Object]:
+    """Judge, apply and record; returns what was applied. Raises CommandError."""
+    require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
+    made = _make_home(cluster, wanted.objects)
+    try:
+        run = _Run(cluster, wanted)
+        run.judge()
+    except CommandError:
+        for obj in reversed(made):
+            cluster.delete(obj)
+        raise
+    return run.apply(say, made)
+
+
+def rehearse(cluster: Cluster, wanted: Deployment, say: Said) -> int:
+    """Judge, and say what would be done; returns how many objects cannot be judged yet.
+
+    Raises CommandError.
+    """
+    require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
+    homes = [obj for obj in wanted.objects if obj["kind"] == "Namespace"]
+    if homes and cluster.same(homes[0]) is None:
+        return _rehearse_in_nothing(cluster, wanted, say)
+    run = _Run(cluster, wanted)
+    run.judge()
+    for change in wanted.secrets:
+        change.make(cluster, dry_run=True)
+        say(f"{_name(change.wanted)} {change.done}")
+    for verdict in run.verdicts:
+        say(f"{_name(verdict.obj)} {verdict.done}")
+    return 0
+
+
+def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, say: Said) -> int:
+    """A server judges no object of a namespace that is not there."""
+    judge, unjudged = Judge(cluster, force=wanted.force), 0
+    for obj in sorted(wanted.objects, key=_rank):
+        if "namespace" in obj["metadata"]:
+            say(f"{_name(obj)} would be created, not judged")
+            unjudged += 1
+            continue
+        verdict = judge.judge(obj)
+        if verdict.refused:
+            raise CommandError(f"{_name(obj)}: {verdict.refused}", verdict.exit_code)
+        say(f"{_name(obj)} {verdict.done}")
+    for change in wanted.secrets:
+        say(f"{_name(change.wanted)} would be created, not judged")
+    return unjudged + len(wanted.secrets)
+
+
+def _make_home(cluster: Cluster, objects: Sequence[Object]) -> list[Object]:
+    """Namespace and service accounts, without which nothing else can be judged; those made now."""
+    made = []
+    for kind in ("Namespace", "ServiceAccount"):
+        for obj in objects:
+            if obj["kind"] == kind and cluster.same(obj) is None:
+                cluster.apply(obj)
+                made.append(obj)
+    return made
+
+
+class _Run:
+    """One deployment on its way."""
+
+    def __init__(self, cluster: Cluster, wanted: Deployment) -> None:
+        self._cluster = cluster
+        self._wanted = wanted
+        self._releases = Releases(cluster)
+        last = self._releases.last()
+        fields = {f".data.{name}" for name in wanted.said}
+        self._judge = Judge(
+            cluster, force=wanted.force, last=last.objects if last else (), said=fields
+        )
+        self._sink = plan_sink(cluster, wanted.objects, wait=wanted.wait)
+        self.verdicts: list[Verdict] = []
+
+    # -- judging ------------------------------------------------------------------------------
+
+    def judge(self) -> None:
+        """Raises CommandError with everything that is refused."""
+        objects = sorted(self._sink.objects, key=_rank)
+        settings = [obj for obj in objects if obj["kind"] == "ConfigMap"]
+        verdicts = {_name(obj): self._judge.judge(obj) for obj in settings}
+        self._contents: dict[tuple[str, str], Mapping[str, str]] = {
+            ("ConfigMap", v.obj["metadata"]["name"]): (v.after or {}).get("data") or {}
+            for v in verdicts.values()
+        }
+        for change in self._wanted.secrets:
+            self._contents["Secret", change.wanted["metadata"]["name"]] = change.contents
+        self._read_the_rest(objects)
+        mark_settings(objects, self._contents, self._releases.salt)
+        for obj in objects:
+            if obj["kind"] != "ConfigMap":
+                verdicts[_name(obj)] = self._judge.judge(self._finished(obj))
+        self.verdicts = [verdicts[_name(obj)] for obj in objects]
+        for change in self._wanted.secrets:
+            change.make(self._cluster, dry_run=True)
+        refused = [verdict for verdict in self.verdicts if verdict.refused]
+        if refused:
+            told = "\n  ".join(f"{_name(v.obj)}: {v.refused}" for v in refused)
+            raise CommandError(f"nothing was changed: {told}", refused[0].exit_code)
+
+    def _read_the_rest(self, objects: Sequence[Object]) -> None:
+        """ConfigMaps and Secrets of the cluster that Services read and the overlay lacks."""
+        for obj in objects:
+            if not _is_function(obj):
+                continue
+            for kind, name in sources(obj) - self._contents.keys():
+                try:
+                    found = self._cluster.get("v1", kind, name)
+                except Refusal:
+                    found = None  # this user may not look: its changes make no new revision
+                self._contents[kind, name] = (found or {}).get("data") or {}
+
+    def _finished(self, obj: Object) -> Object:
+        """A Service with what depends on the one that is there."""
+        if not _is_function(obj):
+            return obj
+        live = self._cluster.same(obj)
+        if self._sink.bound:
+            obj = with_injected(obj, live)
+        annotations = obj["metadata"].get("annotations") or {}
+        if _ROLLOUT in annotations and "latestReadyRevisionName" not in _status(live):
+            # There is no older revision that could serve meanwhile.
+            kept = {key: value for key, value in annotations.items() if key != _ROLLOUT}
+            obj = {**obj, "metadata": {**obj["metadata"], "annotations": kept}}
+        return obj
+
+    # -- applying -----------------------------------------------------------------------------
+
+    def apply(self, say: Said, made: Sequence[Object]) -> list[Object]:
+        created, secrets = {_name(obj) for obj in made}, list(self._wanted.secrets)
+        broker = self._sink.broker
+        later = [] if broker is None else [v for v in self.verdicts if _sends(v.obj, broker)]
+        first = [v for v in self.verdicts if all(v is not other for other in later)]
+        for verdict in first:
+            if _rank(verdict.obj) > _HOME and secrets:
+                self._make_secrets(secrets, say)
+            self._apply(verdict, say, created)
+        if broker is not None:
+            later = self._with_address(broker, first, later, say)
+        for verdict in later:
+            self._apply(verdict, say, created)
+        self._record()
+        return [verdict.obj for verdict in (*first, *later)]
+
+    def _make_secrets(self, secrets: list[SecretChange], say: Said) -> None:
+        while secrets:
+            change = secrets.pop(0)
+            change.make(self._cluster)
+            say(f"{_name(change.wanted)} {change.done}")
+
+    def _record(self) -> None:
+        """As the overlay has it: an address that was found is found anew when it comes back."""
+        objects = [*self._sink.objects, *self._sink.bindings]
+        if self._sink.found:
+            objects = without_sink(objects)
+        replaced = {c.wanted["metadata"]["name"]: c.replaced for c in self._wanted.secrets}
+        self._releases.add(
+            self._wanted.what, objects, {name: keys for name, keys in replaced.items() if keys}
+        )
+
+    def _apply(self, verdict: Verdict, say: Said, created: Collection[str]) -> None:
+        obj, name = verdict.obj, _name(verdict.obj)
+        try:
+            if verdict.done == "replaced":
+                _remove_job(self._cluster, obj)
+                self._cluster.apply(obj)
+            elif verdict.done != "kept":
+                self._judge.apply(verdict)
+        except Refusal as refusal:
+            raise CommandError(f"{name}: {refusal}", refusal.exit_code) from refusal
+        say(f"{name} {'created' if name in created else verdict.done}")
+
+    def _with_address(
+        self, broker: Object, first: Sequence[Verdict], later: Sequence[Verdict], say: Said
+    ) -> list[Verdict]:
+        """The functions with the broker's address among their settings, or with a SinkBinding."""
+        needed = [v.obj for v in first if v.obj["kind"] in ("StatefulSet", "Job", "Broker")]
+        needed += [v.obj for v in first if _is_function(v.obj)]
+        watch = Watch(self._cluster, needed)
+        watch.until(lambda: address(self._cluster, broker) is not None, ADDRESS_S)
+        url = address(self._cluster, broker)
+        if url is None:
+            say("the Broker has no address yet: a SinkBinding will tell the functions")
+            return [*(self._judge.judge(binding) for binding in self._sink.bindings), *later]
+        for verdict in first:
+            if is_settings(verdict.obj):
+                put_sink([verdict.obj], url)
+                self._judge.apply(verdict)
+                key = ("ConfigMap", verdict.obj["metadata"]["name"])
+                self._contents[key] = {**self._contents[key], **verdict.obj["data"]}
+        self._sink.found = True
+        mark_settings([verdict.obj for verdict in later], self._contents, self._releases.salt)
+        return list(later)
+
+
+def _sends(obj: Object, broker: Object) -> bool:
+    """Whether it is a function that sends events: the dead letter sink is none."""
+    delivery = (broker.get("spec") or {}).get("delivery") or {}
+    sink = ((delivery.get("deadLetterSink") or {}).get("ref") or {}).get("name")
+    return _is_function(obj) and bool(obj["metadata"]["name"] != sink)
+
+
+def _is_function(obj: Object) -> bool:
+    return bool(obj["apiVersion"] == _SERVING and obj["kind"] == "Service")
+
+
+def _status(live: Object | None) -> Object:
+    return (live or {}).get("status") or {}
 
 
 def _rank(obj: Object) -> int:
     return _FIRST.index(obj["kind"]) if obj["kind"] in _FIRST else len(_FIRST)
-
-
-def _applied(cluster: Cluster, obj: Object, *, force: bool, dry_run: bool) -> str:
-    """Apply one object; returns what became of it. Raises CommandError, naming it."""
-    before = cluster.same(obj)
-    try:
-        if obj["kind"] == "Job" and before is not None:
-            if not _replaceable(before, obj):
-                return "kept"
-            if not dry_run:
-                _remove_job(cluster, before)
-                before = None
-                cluster.apply(obj)
-            return "replaced"
-        after = cluster.apply(obj, force=force, dry_run=dry_run)
-    except Refusal as refusal:
-        hint = "; --force takes these fields over" if refusal.status == 409 else ""
-        raise CommandError(f"{_name(obj)}: {refusal}{hint}", refusal.exit_code) from refusal
-    if before is None:
-        return "created"
-    return "unchanged" if _same(before, after) else "configured"
-
-
-def _same(before: Object, after: Object) -> bool:
-    """Whether only status and bookkeeping differ."""
-
-    def content(obj: Object) -> Object:
-        metadata = obj["metadata"]
-        kept = {key: metadata.get(key) for key in ("labels", "annotations")}
-        return {k: v for k, v in obj.items() if k not in ("metadata", "status")} | kept
-
-    return content(before) == content(after)
-
-
-def _replaceable(before: Object, wanted: Object) -> bool:
-    """A Job cannot be changed: one that is over, or of another image, makes room for a new one."""
-    over = any(c["status"] == "True" for c in (before.get("status") or {}).get("conditions") or ())
-    return over or standing(before).state is State.READY or _image(before) != _image(wanted)
-
-
-def _image(job: Object) -> Any:
-    return job["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
 def _remove_job(cluster: Cluster, job: Object) -> None:

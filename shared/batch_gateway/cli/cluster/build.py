@@ -5,7 +5,6 @@ overlay; the settings go into the ConfigMap afterwards. What comes out is what `
 would apply.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from batch_gateway.cli.cluster.kube import Cluster
 from batch_gateway.cli.failing import CommandError
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.manifests import deployment_root
@@ -29,6 +29,8 @@ SETTINGS_OF = "batchgateway.dev/settings"
 #: Everything that we put there bears it, so that it can be found again.
 MANAGED_BY = ("app.kubernetes.io/managed-by", "batch-gateway")
 CLASS = "eventing.knative.dev/broker.class"
+#: Components of ``eventing/`` and the classes that they give a Broker.
+BROKERS = {"kafka": "Kafka", "rabbitmq": "RabbitMQBroker", "mt": "MTChannelBasedBroker"}
 
 
 def build(
@@ -57,8 +59,21 @@ def build(
         raise CommandError(f"{overlay} does not use the image of the base: name it there")
     if settings:
         _set(objects, settings)
-    _mark(objects)
+    _mark(objects, namespace)
     return objects
+
+
+def component_there(cluster: Cluster, objects: Sequence[Object]) -> str | None:
+    """The component of the class that the cluster's Broker has, where ``objects`` name none.
+
+    A class cannot be changed, so the cluster's stands. None: there is nothing to add.
+    """
+    for obj in objects:
+        chosen = (obj["metadata"].get("annotations") or {}).get(CLASS)
+        if obj["kind"] == "Broker" and chosen is None and (live := cluster.same(obj)):
+            class_ = (live["metadata"].get("annotations") or {}).get(CLASS)
+            return next((name for name, its in BROKERS.items() if its == class_), None)
+    return None
 
 
 def overlay_folder(root: Path, overlay: str) -> Path:
@@ -150,22 +165,10 @@ def _set(objects: Sequence[Object], settings: Mapping[str, str]) -> None:
     raise CommandError(f"the overlay has no ConfigMap {SETTINGS} to put settings into")
 
 
-def _mark(objects: Sequence[Object]) -> None:
-    """Say of each object that it is ours, and name the settings in every Service's template.
-
-    Processes read settings once, when they start: so other settings make a new revision.
-    """
+def _mark(objects: Sequence[Object], namespace: str) -> None:
+    """Say of each object that it is ours, and of a claim of a domain for whom."""
     for obj in objects:
         obj["metadata"].setdefault("labels", {})[MANAGED_BY[0]] = MANAGED_BY[1]
-    settings = [
-        (name, value)
-        for obj in objects
-        if obj["kind"] == "ConfigMap"
-        for name, value in sorted((obj.get("data") or {}).items())
-        if name.startswith("BATCH_GATEWAY_")
-    ]
-    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-    for obj in objects:
-        if obj["apiVersion"] == "serving.knative.dev/v1" and obj["kind"] == "Service":
-            metadata = obj["spec"]["template"].setdefault("metadata", {})
-            metadata.setdefault("annotations", {})[SETTINGS_OF] = digest
+        if obj["kind"] == "ClusterDomainClaim":
+            # It has no namespace, so kustomize does not move the one that it names.
+            obj["spec"]["namespace"] = namespace

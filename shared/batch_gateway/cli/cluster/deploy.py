@@ -1,6 +1,7 @@
 """``batch-gateway deploy``: the manifests onto a cluster, until all of it is ready."""
 
-from typing import Annotated, Literal
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Option
@@ -15,13 +16,20 @@ from batch_gateway.cli.cluster.options import (
 )
 from batch_gateway.cli.failing import CommandError, reported
 
+if TYPE_CHECKING:
+    from batch_gateway.cli.cluster.apply import Deployment
+    from batch_gateway.cli.cluster.kube import Cluster
+
 
 @reported
 def deploy(
     overlay: Annotated[
-        str,
-        Option(help="An overlay of knative/overlays by its name, or a folder with one of yours."),
-    ] = "minimal",
+        str | None,
+        Option(
+            help="An overlay of knative/overlays by its name, or a folder with one of yours;"
+            " default: the last deployment's."
+        ),
+    ] = None,
     broker: Annotated[
         Literal["kafka", "rabbitmq", "mt"] | None,
         Option(help="Class of the Broker; default: what the overlay or the cluster says."),
@@ -54,22 +62,59 @@ def deploy(
 ) -> None:
     """Install or change the service on a cluster; the same again changes nothing."""
     plain, secret = chosen_settings(set_)
-    from batch_gateway.cli.cluster.apply import apply_all
-    from batch_gateway.cli.cluster.build import build
-    from batch_gateway.cli.cluster.rollout import wait_for
+    from batch_gateway.cli.cluster.apply import Deployment, rehearse
+    from batch_gateway.cli.cluster.build import build, component_there
+    from batch_gateway.cli.cluster.secrets import secret_changes
 
+    cluster = None if print_ else connect(namespace, kubeconfig, context)
+    overlay = overlay or _chosen_overlay(cluster)
     objects = build(overlay, namespace=namespace, broker=broker, image=image, settings=plain)
-    if print_:
+    if cluster is None:
         _print(objects)
         return
-    cluster = connect(namespace, kubeconfig, context)
-    apply_all(cluster, objects, given=secret, force=force, dry_run=dry_run, said=typer.echo)
+    if broker is None and (there := component_there(cluster, objects)) is not None:
+        objects = build(overlay, namespace=namespace, broker=there, image=image, settings=plain)
+    wanted = Deployment(
+        objects=[obj for obj in objects if obj["kind"] != "Secret"],
+        secrets=secret_changes(cluster, objects, secret),
+        what=overlay,
+        said=plain,
+        force=force,
+        wait=wait,
+    )
     if dry_run:
-        typer.echo("nothing was changed: --dry-run")
+        unjudged = rehearse(cluster, wanted, typer.echo)
+        why = f"; {unjudged} objects are not judged: there is no namespace {namespace} yet"
+        typer.echo("nothing was changed: --dry-run" + (why if unjudged else ""))
         return
-    if wait:
-        wait_for(cluster, objects, timeout)
+    finish(cluster, wanted, timeout)
+
+
+def finish(cluster: "Cluster", wanted: "Deployment", timeout: float) -> None:
+    """Carry a deployment out, wait for it, and say where the service is. Raises CommandError."""
+    from batch_gateway.cli.cluster.apply import carry_out
+    from batch_gateway.cli.cluster.rollout import wait_for
+
+    applied = carry_out(cluster, wanted, typer.echo)
+    if wanted.wait:
+        wait_for(cluster, applied, timeout)
         typer.echo(_where(cluster.get("serving.knative.dev/v1", "Service", "api")))
+
+
+def _chosen_overlay(cluster: "Cluster | None") -> str:
+    """The last deployment's; a question on a terminal. Raises CommandError."""
+    from batch_gateway.cli.cluster.build import overlays
+    from batch_gateway.cli.cluster.releases import Releases
+
+    last = None if cluster is None else Releases(cluster).last()
+    if last is not None:
+        return last.what
+    known = ", ".join(overlays())
+    if not sys.stdin.isatty():
+        raise CommandError(
+            f"which overlay? --overlay trial brings its own stores; others: {known}", 2
+        )
+    return str(typer.prompt(f"Which overlay ({known}; trial brings its own stores)?", err=True))
 
 
 def _print(objects: list[dict[str, object]]) -> None:

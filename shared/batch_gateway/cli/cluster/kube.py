@@ -6,6 +6,7 @@ changed since. The driver's errors become CommandErrors of one line: nowhere els
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,14 +30,25 @@ DynamicClient: Any = _DynamicClient
 #: Who owns the fields that we apply.
 MANAGER = "batch-gateway"
 _TIMEOUT_S = 30.0
+#: ``conflict with "kn" using serving.knative.dev/v1 at 2026-07-01T12:00:00Z``
+_MANAGER = re.compile(r'conflict with "([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A field that an apply would change and another manager owns."""
+
+    manager: str
+    field: str
 
 
 class Refusal(CommandError):
-    """The cluster has said no, with an HTTP status."""
+    """The cluster has said no, with an HTTP status; of an apply, also whose fields it is about."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, conflicts: tuple[Conflict, ...] = ()) -> None:
         super().__init__(message, UNREACHABLE if status >= 500 else REFUSED)
         self.status = status
+        self.conflicts = conflicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +224,29 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except DynamicApiError as error:
-        raise Refusal(_message(error), error.status) from error
+        status = _status(error)
+        raise Refusal(_message(error, status), error.status, _conflicts(status)) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise CommandError(f"the cluster does not answer: {error}", UNREACHABLE) from error
 
 
-def _message(error: DynamicApiError) -> str:
+def _status(error: DynamicApiError) -> Object:
+    """The Status object of a refusal; empty: the body is something else."""
     try:
-        message = json.loads(error.body or "")["message"]
-    except (ValueError, KeyError, TypeError):
-        message = error.reason
-    return " ".join(str(message).split())
+        found = json.loads(error.body or "")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _message(error: DynamicApiError, status: Object) -> str:
+    return " ".join(str(status.get("message", error.reason)).split())
+
+
+def _conflicts(status: Object) -> tuple[Conflict, ...]:
+    causes = (status.get("details") or {}).get("causes") or ()
+    return tuple(
+        Conflict(_MANAGER.findall(cause["message"])[0], cause["field"])
+        for cause in causes
+        if cause.get("reason") == "FieldManagerConflict"
+    )

@@ -1,26 +1,28 @@
 """Waits until everything that was applied is ready, and says why when it does not become so.
 
-A controller may report a failure that passes (a Service whose database is being migrated, a
-Trigger whose subscriber comes later), so only one that lasts counts. A Job's is final.
+A controller reports failures that pass: a Service whose image is being pulled or whose database
+starts, a Trigger whose subscriber comes later. Those are waited out. What cannot pass (``causes``)
+ends the wait once it has lasted; a Job's failure ends it at once.
 """
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import typer
 
-from batch_gateway.cli.cluster.kube import Cluster
-from batch_gateway.cli.cluster.standing import READY, Standing, State, standing, troubles
+from batch_gateway.cli.cluster.causes import Diagnosis, diagnose
+from batch_gateway.cli.cluster.kube import Cluster, Refusal
+from batch_gateway.cli.cluster.standing import READY, Standing, State, standing
 from batch_gateway.cli.failing import BAD_END, CommandError
 
 Object = dict[str, Any]
 
 PAUSE_S = 1.0
 LASTING_S = 30.0
-"""How long a failure must last to count."""
+"""How long what cannot pass must have lasted: the first pull may fail where the second succeeds."""
 
 
 class View(Protocol):
@@ -28,29 +30,63 @@ class View(Protocol):
 
 
 def wait_for(cluster: Cluster, objects: Sequence[Object], timeout_s: float) -> None:
-    """Return when all is ready. Raises CommandError with all reasons otherwise."""
-    waiting = {_name(obj): obj for obj in objects}
-    total = len(waiting)
-    until = time.monotonic() + timeout_s
-    failing_since: dict[str, float] = {}
-    with _view() as view:
-        while True:
-            standings = {name: _standing(cluster, obj) for name, obj in waiting.items()}
-            for name, found in standings.items():
-                if found == READY:
-                    waiting.pop(name)
-            now = time.monotonic()
-            left = {name: found for name, found in standings.items() if found != READY}
-            view.show(total - len(left), total, list(left.items()))
-            if not left:
-                return
-            failed = set(_failed(left, failing_since, now))
-            if failed or now > until:
-                told = failed or set(left)
-                reasons = _reasons(cluster, {n: waiting[n] for n in waiting if n in told}, left)
-                lead = "failed" if failed else f"not ready after {timeout_s:g} s"
-                raise CommandError(f"{lead}: {'; '.join(reasons)}", BAD_END)
-            time.sleep(PAUSE_S)
+    """Return when all is ready. Raises CommandError with the causes otherwise."""
+    watch = Watch(cluster, objects)
+    ended = watch.until(lambda: not watch.unready, timeout_s)
+    if ended is not None:
+        lead = f"not ready after {timeout_s:g} s" if ended.timed_out else "failed"
+        raise CommandError(f"{lead}: {ended.diagnosis}", BAD_END)
+
+
+class Ended:
+    """How a wait ended that did not find what it waited for."""
+
+    def __init__(self, diagnosis: Diagnosis, *, timed_out: bool) -> None:
+        self.diagnosis = diagnosis
+        self.timed_out = timed_out
+
+
+class Watch:
+    """Looks at objects again and again until they are ready."""
+
+    def __init__(self, cluster: Cluster, objects: Sequence[Object]) -> None:
+        self._cluster = cluster
+        self.unready = {_name(obj): obj for obj in objects}
+        self._total = len(self.unready)
+        self._since: dict[str, float] = {}  # a cause that cannot pass -> when it was first seen
+
+    def until(self, done: Callable[[], bool], timeout_s: float) -> Ended | None:
+        """Look until ``done``, until what is wrong cannot pass, or until time is over."""
+        until = time.monotonic() + timeout_s
+        with _view() as view:
+            while True:
+                standings = self._look()
+                view.show(self._total - len(self.unready), self._total, list(standings.items()))
+                if done():
+                    return None
+                diagnosis = self._diagnosis(standings)
+                now = time.monotonic()
+                if self._lasting(diagnosis, standings, now):
+                    return Ended(diagnosis, timed_out=False)
+                if now > until:
+                    return Ended(diagnosis, timed_out=True)
+                time.sleep(PAUSE_S)
+
+    def _look(self) -> dict[str, Standing]:
+        found = {name: _standing(self._cluster, obj) for name, obj in self.unready.items()}
+        left = {name: stand for name, stand in found.items() if stand.state is not State.READY}
+        self.unready = {name: self.unready[name] for name in left}
+        return left
+
+    def _diagnosis(self, standings: dict[str, Standing]) -> Diagnosis:
+        pods = _pods(self._cluster)
+        return diagnose(self.unready, standings, lambda obj: [p for p in pods if _of(p, obj)])
+
+    def _lasting(self, found: Diagnosis, standings: dict[str, Standing], now: float) -> bool:
+        hopeless = [cause.text for cause in found.causes if cause.hopeless]
+        self._since = {text: self._since.get(text, now) for text in hopeless}
+        final = any(stand.final for stand in standings.values())
+        return final or any(now - since >= LASTING_S for since in self._since.values())
 
 
 def _standing(cluster: Cluster, obj: Object) -> Standing:
@@ -61,31 +97,23 @@ def _standing(cluster: Cluster, obj: Object) -> Standing:
     return standing(found)
 
 
-def _failed(left: dict[str, Standing], since: dict[str, float], now: float) -> Iterator[str]:
-    for name, found in left.items():
-        if found.state is not State.FAILED:
-            since.pop(name, None)
-        elif found.final or now - since.setdefault(name, now) >= LASTING_S:
-            yield name
+def _pods(cluster: Cluster) -> list[Object]:
+    """None where this user may not look: the conditions then have to do."""
+    try:
+        return cluster.list("v1", "Pod")
+    except Refusal:
+        return []
 
 
-def _reasons(
-    cluster: Cluster, objects: dict[str, Object], standings: dict[str, Standing]
-) -> Iterator[str]:
-    """What each object says, and what its pods say."""
-    for name, obj in objects.items():
-        found = troubles(_pods(cluster, obj))
-        yield f"{name}: {standings[name].reason}" + (f" ({'; '.join(found)})" if found else "")
-
-
-def _pods(cluster: Cluster, obj: Object) -> list[Object]:
-    name = obj["metadata"]["name"]
+def _of(pod: Object, obj: Any) -> bool:
     label = {
-        "Service": f"serving.knative.dev/service={name}",
-        "Job": f"batch.kubernetes.io/job-name={name}",
-        "StatefulSet": f"app.kubernetes.io/name={name}",
+        "Service": "serving.knative.dev/service",
+        "Job": "batch.kubernetes.io/job-name",
+        "StatefulSet": "app.kubernetes.io/name",
     }.get(obj["kind"])
-    return cluster.list("v1", "Pod", labels=label) if label else []
+    labels = pod["metadata"].get("labels") or {}
+    leaving = pod["metadata"].get("deletionTimestamp")
+    return label is not None and labels.get(label) == obj["metadata"]["name"] and not leaving
 
 
 def _name(obj: Object) -> str:

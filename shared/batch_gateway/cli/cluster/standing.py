@@ -1,6 +1,7 @@
 """How an object stands, by the status that its controller has written."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -23,6 +24,12 @@ class Standing:
 
 _CONDITIONED = ("serving.knative.dev", "eventing.knative.dev", "sources.knative.dev")
 READY = Standing(State.READY)
+#: A Service's Ready repeats RoutesReady, which only says that no revision is ready.
+_TELLS_NO_CAUSE = ("Ready", "RoutesReady")
+_GRADUAL = "RolloutInProgress"
+#: What Knative writes around a revision's own message.
+_WRAPPED = re.compile(r'Revision "[^"]*" failed with message: (.*?)\.?$', re.DOTALL)
+_LONGEST = 300  # characters of what a process has said
 
 
 def standing(obj: Object) -> Standing:
@@ -49,8 +56,22 @@ def _by_ready(obj: Object, status: Object) -> Standing:
         return Standing(State.WAITING, "no status yet")
     if ready["status"] == "True":
         return READY
+    if ready["status"] == "Unknown" and ready.get("reason") == _GRADUAL:
+        return READY  # the new revision serves; its share of the traffic grows by itself
     state = State.FAILED if ready["status"] == "False" else State.WAITING
-    return Standing(state, _said(ready))
+    return Standing(state, _said(_deepest(ready, conditions)))
+
+
+def _deepest(ready: Object, conditions: Mapping[str, Object]) -> Object:
+    """The condition that tells the cause: one that is as bad, and says something itself."""
+    for kind, condition in conditions.items():
+        if (
+            kind not in _TELLS_NO_CAUSE
+            and condition["status"] == ready["status"]
+            and condition.get("message")
+        ):
+            return condition
+    return ready
 
 
 def _job(status: Object) -> Standing:
@@ -74,24 +95,48 @@ def _replicas(obj: Object, status: Object) -> Standing:
 
 def _said(condition: Object) -> str:
     reason, message = condition.get("reason", ""), condition.get("message", "")
-    return ": ".join(" ".join(part.split()) for part in (reason, message) if part) or "no reason"
+    if wrapped := _WRAPPED.match(message):
+        message = wrapped[1]
+    parts = (one_line(part) for part in (reason, message) if part)
+    return ": ".join(parts) or "no reason"
+
+
+def one_line(text: str) -> str:
+    """What a process or a controller has said, in a line: of a traceback the last one."""
+    if "Traceback" in text:
+        text = text.strip().splitlines()[-1]
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def troubles(pods: list[Any]) -> list[str]:
     """What keeps the containers of ``pods`` from running, each once."""
-    found: dict[str, None] = {}
+    return list(dict.fromkeys(f"{where}{what}" for where, what in _troubles(pods)))
+
+
+def causes(pods: list[Any]) -> list[str]:
+    """The same without the containers' names, so that equal causes are equal."""
+    return list(dict.fromkeys(what for _, what in _troubles(pods)))
+
+
+def _troubles(pods: list[Any]) -> Iterator[tuple[str, str]]:
+    """Where, and what."""
     for pod in pods:
         status = pod.get("status") or {}
         for condition in status.get("conditions") or ():
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                found[f"not scheduled: {_said(condition)}"] = None
+                yield "", f"not scheduled: {_said(condition)}"
         for container in status.get("containerStatuses") or ():
-            state = container.get("state") or {}
+            where, state = f"{container['name']}: ", container.get("state") or {}
             last = (container.get("lastState") or {}).get("terminated")
-            if (waiting := state.get("waiting")) and waiting.get("reason") != "ContainerCreating":
-                found[f"{container['name']}: {_said(waiting)}"] = None
-            if (ended := state.get("terminated") or last) and ended.get("exitCode"):
-                code = f"ended with exit code {ended['exitCode']}"
-                said = " ".join((ended.get("message") or "").split())
-                found[f"{container['name']}: {code}" + (f": {said}" if said else "")] = None
-    return list(found)
+            waiting = state.get("waiting") or {}
+            ended = state.get("terminated") or last or {}
+            crashed = f"ended with exit code {ended.get('exitCode')}"
+            if said := one_line(ended.get("message") or ""):
+                crashed += f": {said}"
+            if waiting.get("reason") == "CrashLoopBackOff" and ended.get("exitCode"):
+                yield where, f"CrashLoopBackOff: {crashed}"
+            elif ended.get("exitCode"):
+                yield where, crashed
+            elif waiting and waiting.get("reason") not in ("ContainerCreating", "PodInitializing"):
+                yield where, _said(waiting)

@@ -1,0 +1,75 @@
+"""``batch-gateway rollback``: what was deployed before, settings and images included."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from batch_gateway.cli.cluster.deploy import finish
+from batch_gateway.cli.cluster.options import (
+    DEFAULT_NAMESPACE,
+    Context,
+    Kubeconfig,
+    Namespace,
+    connect,
+)
+from batch_gateway.cli.failing import reported
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.cluster.releases import Release
+
+Object = dict[str, Any]
+
+
+@reported
+def rollback(
+    to: Annotated[
+        int | None, Option(metavar="RELEASE", help="Its number; default: the one before the last.")
+    ] = None,
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until all of it is ready.")] = True,
+    timeout: Annotated[float, Option(min=1, help="Longest to wait, in seconds.")] = 600,
+    force: Annotated[
+        bool, Option("--force", help="Take over fields that somebody else has changed.")
+    ] = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Go back to an earlier deployment: its image, its objects, its settings and its secrets.
+
+    Volumes stay. A database that a later release has migrated stays migrated.
+    """
+    from batch_gateway.cli.cluster.apply import Deployment
+    from batch_gateway.cli.cluster.releases import Releases
+    from batch_gateway.cli.cluster.secrets import changes_back
+
+    cluster = connect(namespace, kubeconfig, context)
+    release, later = Releases(cluster).to_go_back_to(to)
+    typer.echo(f"back to release {release.number} of {release.at} ({release.what})")
+    wanted = Deployment(
+        objects=release.objects,
+        secrets=changes_back(cluster, _values_before(later)),
+        what=release.what,
+        force=force,
+        wait=wait,
+    )
+    finish(cluster, wanted, timeout)
+    kept = {_identity(obj) for obj in release.objects}
+    for obj in later[-1].objects if later else ():
+        stored = obj["kind"] in ("Namespace", "PersistentVolumeClaim")
+        if not stored and _identity(obj) not in kept and cluster.delete(obj):
+            typer.echo(f"{obj['kind']} {obj['metadata']['name']} deleted")
+
+
+def _values_before(later: "Sequence[Release]") -> dict[str, dict[str, str | None]]:
+    """What the Secrets held before the first of these releases changed it."""
+    found: dict[str, dict[str, str | None]] = {}
+    for release in reversed(later):
+        for name, values in release.replaced.items():
+            found.setdefault(name, {}).update(values)
+    return found
+
+
+def _identity(obj: Mapping[str, Any]) -> tuple[str, str, str]:
+    return obj["apiVersion"], obj["kind"], obj["metadata"]["name"]

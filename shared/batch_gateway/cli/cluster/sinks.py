@@ -1,0 +1,80 @@
+"""How functions learn the broker's address, so that each of them starts once.
+
+A SinkBinding injects the address into Services once the Broker has one: every function of a first
+installation then starts twice. A deployment therefore reads the address from the Broker's status
+and writes it into the settings (``events.sink``), and leaves the SinkBinding out. Where it cannot,
+the SinkBinding does it: where one is there already (by ``kubectl apply -k``), where functions need
+its token (an EventPolicy), where the Broker gets no address in time, and without waiting.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch_gateway.cli.cluster.build import SETTINGS
+from batch_gateway.cli.cluster.digests import SINK
+from batch_gateway.cli.cluster.kube import Cluster
+
+Object = dict[str, Any]
+
+
+@dataclass(slots=True)
+class SinkPlan:
+    """What of the overlay's objects is applied, and whether an address is still missing."""
+
+    objects: list[Object]
+    bindings: list[Object] = field(default_factory=list)  # left out, for now
+    broker: Object | None = None  # its address is not known yet
+    bound: bool = False  # a SinkBinding on the cluster injects the address
+    found: bool = False  # the address in the settings is the Broker's, not the overlay's
+
+
+def plan_sink(cluster: Cluster, objects: Sequence[Object], *, wait: bool) -> SinkPlan:
+    """See above. The address goes into the settings of ``objects`` if it is known already."""
+    plan = SinkPlan(list(objects))
+    plan.bound = bool(cluster.list("sources.knative.dev/v1", "SinkBinding"))
+    bindings = [obj for obj in objects if obj["kind"] == "SinkBinding"]
+    brokers = [obj for obj in objects if obj["kind"] == "Broker"]
+    if len(bindings) != 1 or len(brokers) != 1 or _has_sink(objects):
+        return plan
+    url = address(cluster, brokers[0])
+    if url is not None:
+        put_sink(objects, url)
+        plan.found = True
+    needs_token = any(obj["kind"] == "EventPolicy" for obj in objects)
+    if plan.bound or needs_token or (url is None and not wait):
+        return plan
+    plan.objects = [obj for obj in objects if obj["kind"] != "SinkBinding"]
+    plan.bindings = bindings
+    plan.broker = None if url else brokers[0]
+    return plan
+
+
+def address(cluster: Cluster, broker: Object) -> str | None:
+    """None: the Broker has none yet."""
+    status = (cluster.same(broker) or {}).get("status") or {}
+    url: str | None = (status.get("address") or {}).get("url")
+    return url
+
+
+def put_sink(objects: Sequence[Object], url: str) -> None:
+    for obj in objects:
+        if is_settings(obj):
+            obj.setdefault("data", {})[SINK] = url
+
+
+def without_sink(objects: Sequence[Object]) -> list[Object]:
+    return [
+        {**obj, "data": {k: v for k, v in obj["data"].items() if k != SINK}}
+        if is_settings(obj)
+        else obj
+        for obj in objects
+    ]
+
+
+def is_settings(obj: Object) -> bool:
+    return bool(obj["kind"] == "ConfigMap" and obj["metadata"]["name"] == SETTINGS)
+
+
+def _has_sink(objects: Sequence[Object]) -> bool:
+    return any(SINK in (obj.get("data") or {}) for obj in objects if is_settings(obj))

@@ -1,0 +1,363 @@
+"""Installing, deploying again, mixing with kubectl and kn, and going back, on a strict server."""
+
+import base64
+import json
+
+import pytest
+from fixtures.kube import Kube
+from fixtures.kube.people import kn_service_update, kubectl_apply, kubectl_edit
+from manifests.kustomize import ROOT, build
+from typer.testing import CliRunner
+
+from batch_gateway.cli.cluster import apply, rollout
+from batch_gateway.cli.main import app
+
+SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
+FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/main.py"))
+SENDERS = [name for name in FUNCTIONS if name != "deadletter"]
+MAX_SCALE = "autoscaling.knative.dev/max-scale"
+SCALE_FIELD = f".spec.template.metadata.annotations.{MAX_SCALE}"
+INSTALLED = {
+    "trial": ["--overlay", "trial"],
+    "minimal-mt": ["--overlay", "minimal", "--broker", "mt"],
+    "minimal-kafka": ["--overlay", "minimal", "--broker", "kafka"],
+    "minimal-rabbitmq": ["--overlay", "minimal", "--broker", "rabbitmq"],
+    "production": ["--overlay", "production"],
+    "production-kafka": ["--overlay", "production-kafka"],
+}
+
+
+@pytest.fixture
+def command(kube, monkeypatch):
+    monkeypatch.setattr(rollout, "PAUSE_S", 0.01)
+    monkeypatch.setattr(rollout, "LASTING_S", 0.05)
+    monkeypatch.setattr(apply, "ADDRESS_S", 10)
+    for class_ in ("Kafka", "RabbitMQBroker"):
+        kube.install_broker(class_)
+
+    def run(*words: str, code: int = 0):
+        result = CliRunner().invoke(app, list(words))
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def prepare(kube: Kube) -> None:
+    """The Secrets that somebody who runs stores has made."""
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+    for name in ("batch-gateway-secrets", "batch-gateway-postgresql", "batch-gateway-redis"):
+        metadata = {"name": name, "namespace": "batch-gateway"}
+        kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}})
+
+
+def applied(kube: Kube, overlay: str = "minimal", **options) -> None:
+    prepare(kube)
+    objects = build(ROOT / "knative" / "overlays" / overlay)
+    kubectl_apply(kube, [obj for obj in objects if obj["kind"] != "Namespace"], **options)
+    kube.settle()
+
+
+def started(kube: Kube) -> dict[str, int]:
+    return {name: kube.revisions_of(name) for name in FUNCTIONS}
+
+
+def unready(kube: Kube) -> list[str]:
+    return [
+        f"{key[0]} {key[2]}"
+        for (_, key), obj in kube.objects.items()
+        for condition in (obj.get("status") or {}).get("conditions") or ()
+        if condition["type"] == "Ready" and condition["status"] != "True"
+    ]
+
+
+def service(kube: Kube, name: str) -> dict:
+    return kube.find("Service", name, group=SERVING)
+
+
+def settings(kube: Kube) -> dict[str, str]:
+    return kube.find("ConfigMap", "batch-gateway-settings")["data"]
+
+
+# -- installing --------------------------------------------------------------------------------
+
+
+def test_the_server_makes_a_circle_of_functions_that_need_the_broker_to_start(kube, command):
+    kube.need_sink = set(FUNCTIONS)
+
+    applied(kube, "trial")
+
+    assert "Broker batch-gateway" in unready(kube)
+    assert {f"Service {name}" for name in FUNCTIONS} <= set(unready(kube))
+
+
+@pytest.mark.parametrize("words", INSTALLED.values(), ids=INSTALLED)
+def test_a_first_installation_starts_every_function_once(kube, command, words):
+    prepare(kube)
+    kube.need_sink = set(SENDERS)
+
+    told = command("deploy", *words)
+
+    assert told.stdout.splitlines()[-1].startswith("Batch Gateway is ready: http://api.")
+    kube.settle()
+    assert unready(kube) == []
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 1)
+    broker = kube.find("Broker", "batch-gateway", group=EVENTING)
+    assert settings(kube)["BATCH_GATEWAY_EVENTS__SINK"] == broker["status"]["address"]["url"]
+    assert kube.names("SinkBinding", group="sources.knative.dev") == []
+
+
+@pytest.mark.parametrize("words", INSTALLED.values(), ids=INSTALLED)
+def test_the_same_again_changes_nothing_and_starts_nothing(kube, command, words):
+    prepare(kube)
+    command("deploy", *words)
+    before = started(kube)
+    gradual = service(kube, "api")["metadata"]["annotations"]
+
+    told = command("deploy", *words).stdout.splitlines()[:-1]
+
+    changed = {line for line in told if line.split()[-1] not in ("unchanged", "kept")}
+    # A gradual rollout is asked for once there is a revision to come from.
+    expected = {"Service.serving.knative.dev api configured"} if "production" in words[1] else set()
+    assert changed - {"Job.batch migrate replaced"} == expected
+    assert "serving.knative.dev/rollout-duration" not in gradual
+    assert started(kube) == before
+
+
+def test_a_broker_without_an_address_leaves_it_to_a_sink_binding(kube, command, monkeypatch):
+    monkeypatch.setattr(apply, "ADDRESS_S", 0.2)
+    kube.crashing["deadletter"] = "OperationalError: no such host"
+
+    command("deploy", "--overlay", "minimal", "--timeout", "1", code=4)
+    kube.crashing.clear()
+    kube.settle()
+
+    assert unready(kube) == []
+    assert kube.names("SinkBinding", group="sources.knative.dev") == ["batch-gateway"]
+    assert set(started(kube).values()) == {2}
+
+
+def test_without_waiting_a_sink_binding_tells_the_functions(kube, command):
+    command("deploy", "--overlay", "minimal", "--no-wait")
+    kube.settle()
+
+    assert unready(kube) == []
+    assert kube.names("SinkBinding", group="sources.knative.dev") == ["batch-gateway"]
+
+
+@pytest.mark.parametrize("overlay", ["trial", "minimal", "production", "production-kafka"])
+def test_kubectl_alone_converges(kube, command, overlay):
+    applied(kube, overlay)
+
+    assert unready(kube) == []
+
+
+# -- again, by others, and back ------------------------------------------------------------------
+
+
+def test_deploying_after_kubectl_takes_no_field_from_the_binding(kube, command):
+    applied(kube, "trial")
+
+    command("deploy", "--overlay", "trial")
+    before = started(kube)
+    told = command("deploy", "--overlay", "trial").stdout
+    kube.settle()
+
+    env = service(kube, "executor")["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [e["name"] for e in env] == ["K_SINK", "K_CE_OVERRIDES"]
+    assert "Service.serving.knative.dev executor unchanged" in told
+    assert started(kube) == before
+    assert unready(kube) == []
+
+
+@pytest.mark.parametrize("overlay", ["trial", "minimal"])
+def test_kubectl_and_deploy_take_turns(kube, command, overlay):
+    objects = build(ROOT / "knative" / "overlays" / overlay)
+    command("deploy", "--overlay", overlay)
+
+    for _ in range(2):
+        kubectl_apply(kube, [o for o in objects if o["kind"] not in ("Secret", "Job")])
+        kube.settle()
+        command("deploy", "--overlay", overlay, "--image", "registry/gateway:2")
+        kube.settle()
+
+        assert unready(kube) == []
+    (container,) = service(kube, "planner")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry/gateway:2"
+
+
+def test_kubectl_on_the_server_s_side_is_taken_over_too(kube, command):
+    applied(kube, "minimal", server_side=True)
+
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2")
+
+    assert unready(kube) == []
+
+
+def test_another_image_and_another_setting_are_deployed(kube, command):
+    command("deploy", "--overlay", "minimal")
+
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2")
+    command(
+        "deploy",
+        "--overlay",
+        "minimal",
+        "--image",
+        "registry/gateway:2",
+        "--set",
+        "limits.ceiling=9",
+    )
+
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 3)
+
+
+def test_what_kn_has_decided_is_named_before_anything_is_applied(kube, command):
+    command("deploy", "--overlay", "minimal")
+    kn_service_update(kube, "executor", annotations={MAX_SCALE: "16"})
+    before = json.dumps(settings(kube))
+
+    told = command("deploy", "--overlay", "minimal", "--set", "limits.ceiling=9", code=1).stderr
+
+    assert told.splitlines()[-1] == (
+        "batch-gateway: nothing was changed: Service.serving.knative.dev executor: kn has set"
+        f' {SCALE_FIELD} to "16", this deployment sets "8": write "16" into your overlay, or take'
+        " it back with --force"
+    )
+    assert json.dumps(settings(kube)) == before
+    command("deploy", "--overlay", "minimal", "--force")
+    annotations = service(kube, "executor")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations[MAX_SCALE] == "8"
+
+
+def test_a_pinned_image_is_no_decision(kube, command):
+    command("deploy", "--overlay", "minimal")
+    kn_service_update(kube, "executor", annotations={"team": "red"})
+
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2")
+
+    template = service(kube, "executor")["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "registry/gateway:2"
+    assert template["metadata"]["annotations"]["team"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("update", "field"),
+    [
+        ({"env": {"PYTHONASYNCIODEBUG": "1"}}, 'containers[name="executor"].env'),
+        ({"image": "registry/own:1"}, 'containers[name="executor"].image'),
+    ],
+)
+def test_what_kn_has_put_into_a_container_is_a_decision(kube, command, update, field):
+    command("deploy", "--overlay", "minimal")
+    kn_service_update(kube, "executor", **update)
+
+    told = command("deploy", "--overlay", "minimal", code=1).stderr
+
+    assert f"kn has set .spec.template.spec.{field}" in told
+
+
+def test_an_edited_setting_is_a_decision_unless_the_command_line_names_it(kube, command):
+    command("deploy", "--overlay", "minimal")
+    name = "BATCH_GATEWAY_INFERENCE__URL"
+    kubectl_edit(kube, "ConfigMap", "batch-gateway-settings", {"data": {name: "http://by-hand"}})
+
+    told = command("deploy", "--overlay", "minimal", code=1).stderr
+    command("deploy", "--overlay", "minimal", "--set", "inference.url=http://said")
+
+    assert f'kubectl-edit has set .data.{name} to "http://by-hand"' in told
+    assert settings(kube)[name] == "http://said"
+
+
+def test_a_refusal_of_one_object_keeps_the_others_from_being_applied(kube, command):
+    kube.refused["Service", "planner"] = "must not set the field(s): spec.template.spec.nodeName"
+    kube.refused["Trigger", "executor"] = "no"
+
+    told = command("deploy", "--overlay", "minimal", code=1).stderr
+
+    assert "planner: admission webhook" in told
+    assert "executor: admission webhook" in told
+    assert kube.objects == {}
+
+
+# -- settings and secrets ------------------------------------------------------------------------
+
+
+def test_a_changed_secret_makes_new_revisions_and_shows_nothing_of_itself(kube, command):
+    command("deploy", "--overlay", "trial")
+    key = "a-new-and-long-signing-key"
+
+    command("deploy", "--overlay", "trial", "--set", f"events.signing_keys={key}")
+
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 2)
+    assert key not in json.dumps([o for o in kube.objects.values() if o["kind"] != "Secret"])
+
+
+def test_only_those_that_read_a_secret_are_started_anew(kube, command, tmp_path):
+    """An overlay that gives one function a Secret of its own."""
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+    metadata = {"name": "mine", "namespace": "batch-gateway"}
+    kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"A": "b25l"}})
+    import os
+
+    patch = '[{"op": "add", "path": "/spec/template/spec/containers/0/envFrom/-", "value": '
+    patch += '{"secretRef": {"name": "mine"}}}]'
+    target = {"group": SERVING, "kind": "Service", "name": "notifier"}
+    base = os.path.relpath(ROOT / "knative/overlays/minimal", tmp_path)
+    content = {"resources": [base], "patches": [{"target": target, "patch": patch}]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
+    command("deploy", "--overlay", str(tmp_path))
+    kube.find("Secret", "mine")["data"]["A"] = "dHdv"
+
+    command("deploy", "--overlay", str(tmp_path))
+
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 1) | {"notifier": 2}
+
+
+def test_digests_of_two_clusters_with_the_same_settings_differ(kube, command):
+    prepare(kube)
+    command("deploy", "--overlay", "minimal")
+    name = "batchgateway.dev/settings"
+    one = service(kube, "api")["spec"]["template"]["metadata"]["annotations"][name]
+    kube.find("Secret", "batch-gateway-releases")["data"].pop("salt")
+
+    command("deploy", "--overlay", "minimal")
+
+    assert service(kube, "api")["spec"]["template"]["metadata"]["annotations"][name] != one
+
+
+def test_going_back_restores_image_settings_secrets_and_objects(kube, command):
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:1")
+    before = secret(kube)
+    words = ("--set", "limits.ceiling=9", "--set", "inference.api_key=k3y")
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2", *words)
+
+    told = command("rollback").stdout.splitlines()
+
+    (container,) = service(kube, "planner")["spec"]["template"]["spec"]["containers"]
+    assert told[0].startswith("back to release 1 of ")
+    assert told[-1].startswith("Batch Gateway is ready")
+    assert container["image"] == "registry/gateway:1"
+    assert "BATCH_GATEWAY_LIMITS__CEILING" not in settings(kube)
+    assert secret(kube) == before
+    assert unready(kube) == []
+
+
+def test_going_forth_again_is_a_rollback_too(kube, command):
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:1")
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2")
+    command("rollback")
+
+    command("rollback", "--to", "2")
+
+    (container,) = service(kube, "planner")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry/gateway:2"
+    assert "known: 1, 2, 3, 4" in command("rollback", "--to", "9", code=2).stderr
+
+
+def test_there_is_nothing_to_go_back_to_at_first(kube, command):
+    assert "there is no earlier release" in command("rollback", code=1).stderr
+
+
+def secret(kube: Kube) -> dict[str, bytes]:
+    data = kube.find("Secret", "batch-gateway-secrets")["data"]
+    return {name: base64.b64decode(value) for name, value in data.items()}
