@@ -17,6 +17,7 @@ from batch_gateway.cli.main import app
 from batch_gateway.settings import Files, Inference, Metadata, Scratch, Settings
 
 SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
+CLASS = "eventing.knative.dev/broker.class"
 DEPLOYMENTS = {
     "knative-serving": ("controller", "activator", "autoscaler", "webhook"),
     "knative-eventing": ("eventing-controller", "eventing-webhook"),
@@ -104,7 +105,7 @@ def broken_trigger(kube):
 
 def channel_based(kube):
     broker = kube.find("Broker", "batch-gateway", group=EVENTING)
-    broker["metadata"]["annotations"] = {}
+    broker["metadata"]["annotations"] = {CLASS: "MTChannelBasedBroker"}
 
 
 def no_timer(kube):
@@ -194,7 +195,7 @@ def test_stores_are_looked_at_from_inside_by_a_job_that_goes_away(healthy):
     created = []
     original = healthy.create
 
-    def create(group, key, body, *, dry):
+    def create(group, key, body, **how):
         if key[0] == "Job":
             created.append(body)
             name = body["metadata"]["name"]
@@ -203,7 +204,7 @@ def test_stores_are_looked_at_from_inside_by_a_job_that_goes_away(healthy):
             healthy.add({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
             found = {"severity": "error", "what": "no bucket", "fix": "make one"}
             healthy.logs[f"{name}-pod"] = f"a line\n{json.dumps(found)}\n"
-        return original(group, key, body, dry=dry)
+        return original(group, key, body, **how)
 
     healthy.create = create
 

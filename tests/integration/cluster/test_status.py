@@ -80,7 +80,7 @@ def test_services_are_shown_with_revision_pods_and_what_ails_them(deployed):
 
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     assert rows["api"] == ["yes", "api-00007", "0"]
-    assert rows["executor"][:3] == ["yes", "-", "2"]
+    assert rows["executor"][:3] == ["yes", "executor-00001", "2"]
     assert "exit code 1: setting auth.secret: missing" in " ".join(rows["executor"])
     assert rows["planner"] == ["NO", "-", "0", "RevisionFailed:", "no", "image"]
     assert rows["BROKER"][:3] == ["batch-gateway", "(MTChannelBasedBroker)", "yes"]
