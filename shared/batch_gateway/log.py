@@ -47,10 +47,14 @@ def configure(settings: Log, *, service: str) -> None:
     root.setLevel(logging.WARNING)
     level = settings.level.upper()
     logging.getLogger("batch_gateway").setLevel(level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         server = logging.getLogger(name)
         server.handlers.clear()
         server.propagate = True
+    # uvicorn writes an access log whenever this logger, or one that it propagates to, has handlers.
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()
+    access.propagate = False
     logging.getLogger("uvicorn").setLevel(max(logging.getLevelName(level), logging.INFO))
     # It reports each malformed form; the client is told in the answer, and may try very often.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
