@@ -40,10 +40,12 @@ async def test_a_dead_event_is_kept_and_its_replay_completes_the_batch(start_gat
             await asyncio.sleep(0.5)
 
     [line] = [line for line in listed.splitlines() if ".batch.created.v1" in line]
-    letter, _, _, event_id, code, target = line.split("\t")
+    letter, _, _, event_id, code, target, reason = line.split("\t")
     assert event_id == f"{batch.id}/created"
     assert code in ("500", "503")
     assert "planner" in target
+    assert reason.startswith("planner: ")
+    assert f"reason: {reason}" in await dead(data, "show", letter)
     assert f'"batch_id": "{batch.id}"' in await dead(data, "show", letter)
     assert (await gateway.client.batches.retrieve(batch.id)).status == "validating"
 

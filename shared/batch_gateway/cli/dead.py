@@ -35,11 +35,19 @@ def list_(
     limit: Annotated[int, Option(help="Most to print, the newest first.")] = 50,
     data: Data = None,
 ) -> None:
-    """Print when each died, what it is, and what the subscriber's last answer was."""
+    """Print when each died, what it is, where it was refused, and the reason that was given."""
     for letter in _run(data, lambda rows: rows.list(limit=limit)):
         when = f"{letter.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        event = letter.event
-        typer.echo("\t".join((letter.id, when, event.type, event.id, letter.code, letter.target)))
+        event, reason = letter.event, " ".join(_reason(letter).split())
+        fields = (letter.id, when, event.type, event.id, letter.code, letter.target, reason)
+        typer.echo("\t".join(fields))
+
+
+def _reason(letter: "DeadLetter") -> str:
+    """The reason as text, also of letters that an earlier release has stored as base64."""
+    from batch_gateway.core.dead_letters import readable
+
+    return readable(letter.reason)
 
 
 @dead.command()
@@ -49,7 +57,7 @@ def show(letter: Annotated[str, Argument(help="As `list` prints it.")], data: Da
     for name, value in sorted(found.attributes.items()):
         typer.echo(f"{name}: {value}")
     typer.echo(f"died: {found.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
-    typer.echo(f"target: {found.target}\ncode: {found.code}\nreason: {found.reason}\n")
+    typer.echo(f"target: {found.target}\ncode: {found.code}\nreason: {_reason(found)}\n")
     typer.echo(found.data.decode(errors="replace"))
 
 

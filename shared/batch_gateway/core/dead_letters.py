@@ -1,5 +1,7 @@
 """Events that no subscriber has taken, as brokers hand them to a dead letter sink."""
 
+import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -30,7 +32,7 @@ class DeadLetter:
     data: bytes
     target: str  # URL of the subscriber; "": not told
     code: str  # of his last answer, as text; "": not told
-    reason: str
+    reason: str  # what the last answer's body said; "": not told
     died_at: datetime  # the last time
 
     @property
@@ -49,6 +51,25 @@ def dead_letter(event: ForeignEvent, now: datetime) -> DeadLetter:
         data=event.data,
         target=target[:_SHOWN],
         code=told.get("knativeerrorcode", "")[:_SHOWN],
-        reason=told.get("knativeerrordata", "")[:_SHOWN],
+        reason=readable(told.get("knativeerrordata", ""))[:_SHOWN],
         died_at=now,
     )
+
+
+def readable(error_data: str) -> str:
+    """``knativeerrordata`` as text: Knative's brokers send the body as base64, others as it is.
+
+    The base64 is cut at 1,024 bytes, which may cut a character in two. What is no base64 of text is
+    returned as it is.
+    """
+    try:
+        decoded = base64.b64decode(error_data, validate=True)
+        text = decoded.decode()
+    except UnicodeDecodeError as error:
+        if error.reason != "unexpected end of data":
+            return error_data
+        text = decoded[: error.start].decode()
+    except (binascii.Error, ValueError):
+        return error_data
+    spaced = " ".join(text.split())
+    return spaced if spaced.isprintable() else error_data

@@ -52,6 +52,10 @@ class Events(Group):
     signing_keys: SecretStr = SecretStr("")
     """Comma-separated secrets of the internal events' signature; the first signs, all verify, so
     keys can be rotated. Empty is only allowed on the loopback interface."""
+    unknown_key_s: Seconds = 600.0
+    """How long after it was sent an event that is signed with an unknown key is answered 503, so
+    that brokers deliver it again: another function may know the key already. Later it is refused
+    with 400."""
     token_file: Path = Path("/oidc/token")
     """Token for a broker that asks its senders who they are, where a SinkBinding puts it. Where
     there is none, none is sent."""

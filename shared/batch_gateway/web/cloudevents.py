@@ -5,19 +5,22 @@ mode an array of those (https://github.com/cloudevents/spec, HTTP binding 3). Th
 decoder knows no batches.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from cloudevents.http import CloudEvent, from_http, from_json
 
 from batch_gateway.core import tracing
-from batch_gateway.core.errors import Permanent
+from batch_gateway.core.errors import Permanent, Temporary
 from batch_gateway.core.events import SOURCE, Event, EventType, signed_by
 from batch_gateway.core.excerpts import excerpt
 
 _BATCH = "application/cloudevents-batch+json"
+_SIGNATURE = re.compile("[0-9a-f]{64}")
 
 
 class Undecodable(Permanent):
@@ -25,7 +28,15 @@ class Undecodable(Permanent):
 
 
 class Forged(Permanent):
-    """An internal event that nobody with one of our keys has made."""
+    """An event that is not signed, or that was sent long ago and is signed with an unknown key."""
+
+
+class UnknownKey(Temporary):
+    """A recent event that is signed with a key that this process does not know (yet, or any more).
+
+    While keys are rotated two processes may know different ones. The event is delivered again, to a
+    process that may know the key.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +46,7 @@ class Received:
     event: Event
     source: str
     signed: str  # "": unsigned
+    sent_at: datetime | None  # when the broker took it, or it was sent; None: not told
 
 
 def decode(headers: Mapping[str, str], body: bytes) -> Sequence[Received]:
@@ -65,7 +77,10 @@ def _received(cloud_event: CloudEvent, headers: Mapping[str, str]) -> Received:
         traceparent=tracing.valid(trace),
     )
     return Received(
-        event=event, source=cloud_event["source"], signed=cloud_event.get("gwsignature") or ""
+        event=event,
+        source=cloud_event["source"],
+        signed=cloud_event.get("gwsignature") or "",
+        sent_at=sent_at(cloud_event.get("knativearrivaltime"), cloud_event.get("time")),
     )
 
 
@@ -78,16 +93,56 @@ def _data(cloud_event: CloudEvent) -> dict[str, Any]:
     raise Undecodable("event data is not a JSON object")
 
 
-def verify(received: Received, keys: Sequence[bytes]) -> None:
-    """Raise Forged unless one of ``keys`` signed the event; without keys everything passes.
+def verify(received: Received, keys: Sequence[bytes], now: datetime, patience: timedelta) -> None:
+    """Return if one of ``keys`` signed the event; without keys everything passes.
 
-    The platform's ticks cannot be signed; all they can do is ask for a sweep, which is harmless.
+    Raises UnknownKey for an unknown signature of an event that was sent within ``patience``, Forged
+    otherwise. The platform's ticks cannot be signed; all that they can do is ask for a sweep, which
+    is harmless.
     """
     event = received.event
     if not keys or event.type is EventType.PING:
         return
-    genuine = received.signed.isascii() and signed_by(keys, event, received.signed)
-    if received.source != SOURCE or not genuine:
-        raise Forged(
-            f"event {excerpt(event.id)!r} of {excerpt(received.source)!r} is not signed by us"
-        )
+    ours = received.source == SOURCE and is_signature(received.signed)
+    if ours and signed_by(keys, event, received.signed):
+        return
+    raise not_verified(
+        f"event {excerpt(event.id)!r} of {excerpt(received.source)!r}",
+        signed=ours,
+        sent_at=received.sent_at,
+        now=now,
+        patience=patience,
+    )
+
+
+def not_verified(
+    event: str, *, signed: bool, sent_at: datetime | None, now: datetime, patience: timedelta
+) -> Forged | UnknownKey:
+    """What to raise for an ``event`` that no known key vouches for.
+
+    ``signed``: whether it carries what could be made with a key that is being rotated.
+    """
+    if not signed:
+        return Forged(f"{event} is not signed")
+    if sent_at is None or abs(now - sent_at) > patience:
+        return Forged(f"{event} is signed with an unknown key")
+    return UnknownKey(f"{event} is signed with a key that is unknown here; is it being rotated?")
+
+
+def is_signature(signed: str) -> bool:
+    """Whether ``signed`` is the hexadecimal form of a SHA-256, whoever made it."""
+    return _SIGNATURE.fullmatch(signed) is not None
+
+
+def sent_at(*times: object) -> datetime | None:
+    """The first of ``times`` that is a timestamp of RFC 3339; None: none is."""
+    for time in times:
+        if isinstance(time, datetime):
+            moment = time
+        else:
+            try:
+                moment = datetime.fromisoformat(str(time))
+            except ValueError:
+                continue
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return None

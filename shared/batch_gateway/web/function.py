@@ -1,8 +1,9 @@
 """Functions: a CloudEvent becomes a use case, its outcome becomes a status.
 
 The status is the retry policy. Brokers deliver again on 5xx, 404, 408, 409 and 429, so a fault
-that would come back for ever is always 400. Bodies are always empty: brokers take any other body
-for a reply event and count it as a failed delivery when it is none.
+that would come back for ever is always 400. The body of a 2xx answer is empty: brokers take any
+other for a reply event and count it as a failed delivery when it is none. Any other answer says why
+in one line (``web.reasons``), which brokers keep with the dead letter.
 
 To functions-framework a function is a plain HTTP function that returns an ASGI application. What
 that application needs (connections, clients) is opened once per process: in the server's lifespan
@@ -15,11 +16,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway import log
@@ -30,6 +31,7 @@ from batch_gateway.core.requested import ForeignEvent
 from batch_gateway.web import body, metrics
 from batch_gateway.web.cloudevents import Received, Undecodable, decode, verify
 from batch_gateway.web.probes import Ready, with_probes
+from batch_gateway.web.reasons import answer, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +63,23 @@ _OUTCOMES = {202: "done", 400: "refused", 409: "busy", 503: "unavailable", 500: 
 _BADNESS = list(_OUTCOMES)
 
 
-def event_app(name: str, handle: Handle, *, keys: Sequence[bytes], ready: Ready) -> ASGIApp:
+def event_app(
+    name: str,
+    handle: Handle,
+    *,
+    keys: Sequence[bytes],
+    ready: Ready,
+    patience: timedelta = timedelta(),
+) -> ASGIApp:
     """The application of one event function, with its probes.
 
     ``keys`` are the secrets that internal events may be signed with; empty: signatures are not
-    looked at. ``handle`` is one use case; it may be called with the same event many times.
+    looked at. An event with an unknown signature is delivered again for as long as ``patience``
+    after it was sent. ``handle`` is one use case; it may be called with the same event many times.
     """
 
     async def verified(received: Received) -> None:
-        verify(received, keys)
+        verify(received, keys, datetime.now(UTC), patience)
         await handle(received.event)
 
     def hear(headers: Mapping[str, str], content: bytes) -> Sequence[Hearing]:
@@ -92,11 +102,10 @@ def hearing_app(name: str, hear: Hear, *, ready: Ready) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
-            response = Response(status_code=405, headers={"Allow": "POST"})
+            response = answer(405, "events are sent by POST")
+            response.headers["Allow"] = "POST"
         else:
-            response = Response(
-                status_code=await _answer(name, hear, Headers(scope=scope), receive)
-            )
+            response = answer(*await _outcome_of(name, hear, Headers(scope=scope), receive))
         await response(scope, receive, send)
 
     return with_probes(app, ready)
@@ -116,27 +125,28 @@ def foreign_hearing(
     )
 
 
-async def _answer(name: str, hear: Hear, headers: Headers, receive: Receive) -> int:
-    """Handle the events of one request; the worst outcome is the answer.
+async def _outcome_of(name: str, hear: Hear, headers: Headers, receive: Receive) -> tuple[int, str]:
+    """Handle the events of one request; the worst outcome is the answer: its status and reason.
 
     The events of a batch run side by side, because each may take as long as a request may.
     """
     try:
         heard = hear(headers, await body.read(receive, MAX_EVENT_BYTES))
     except body.ClientGone:
-        return 400  # nobody hears it; the broker delivers again
+        return 400, "the request was not sent to its end"  # the broker delivers again
     except body.TooSlow:
-        return 408
+        return 408, "the request was sent too slowly"
     except (Undecodable, body.TooLarge) as error:
         metrics.EVENTS.labels(name, "unknown", "refused").inc()
-        logger.warning("Refused a request: %s", error or "too large", extra={"action": "refuse"})
-        return 400
-    outcomes = await asyncio.gather(*(_outcome(name, hearing) for hearing in heard))
-    return max(outcomes, key=_BADNESS.index, default=202)
+        reason = str(error) or f"larger than {MAX_EVENT_BYTES} bytes"
+        logger.warning("Refused a request: %s", reason, extra={"action": "refuse"})
+        return 400, reason
+    outcomes = await asyncio.gather(*(_handled(name, hearing) for hearing in heard))
+    return max(outcomes, key=lambda outcome: _BADNESS.index(outcome[0]), default=(202, ""))
 
 
-async def _outcome(name: str, hearing: Hearing) -> int:
-    """Run the use case for one event and count how it went. Never raises."""
+async def _handled(name: str, hearing: Hearing) -> tuple[int, str]:
+    """Run the use case for one event and count how it went: status and reason. Never raises."""
     started = time.perf_counter()
     with log.bound(
         event_id=hearing.id,
@@ -144,28 +154,28 @@ async def _outcome(name: str, hearing: Hearing) -> int:
         batch_id=hearing.batch,
         trace_id=tracing.trace_id(tracing.valid(hearing.traceparent)),
     ):
-        status = await _status(hearing.handle)
+        status, reason = await _outcome(hearing.handle)
     metrics.EVENTS.labels(name, hearing.type, _OUTCOMES[status]).inc()
     metrics.EVENT_SECONDS.labels(name, hearing.type).observe(time.perf_counter() - started)
-    return status
+    return status, f"{name}: {reason}"
 
 
-async def _status(handle: Callable[[], Awaitable[None]]) -> int:
+async def _outcome(handle: Callable[[], Awaitable[None]]) -> tuple[int, str]:
     try:
         await handle()
     except Permanent as error:
         logger.error("Refused for ever: %s", error, extra={"action": "refuse"})
-        return 400
+        return 400, reason_of(error)
     except Busy as error:
         logger.info("Somebody else is at it: %s", error, extra={"action": "busy"})
-        return 409
+        return 409, reason_of(error)
     except Temporary as error:
         logger.warning("To be delivered again: %s", error, extra={"action": "retry"})
-        return 503
-    except Exception:
+        return 503, reason_of(error)
+    except Exception as error:
         logger.exception("A use case crashed", extra={"action": "crash"})
-        return 500
-    return 202
+        return 500, reason_of(error)
+    return 202, ""
 
 
 class Hosted:

@@ -1,9 +1,10 @@
 """Intake's door: who an event is from, and what it asks for.
 
-An event that nobody we know has sent is refused (400: brokers do not deliver it again, but put it
-among the dead). One that we know the sender of is handled (202), also when no batch comes of it:
-then he is told so. Object stores may also post their own notifications, which are no CloudEvents,
-with their token as a bearer's.
+An event without a signature or token that is known here is refused (400: brokers do not deliver it
+again, but put it among the dead). While it is recent the key may be on its way to this process, so
+it is answered 503 and delivered again. An event of a known source is handled (202), also when no
+batch comes of it: then the source is told so. Object stores may also post their own notifications,
+which are no CloudEvents, with their token as a bearer's.
 """
 
 import hmac
@@ -21,12 +22,19 @@ from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.events import EventType
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import FileId, TenantId
-from batch_gateway.core.requested import TOKEN, Cause, ForeignEvent, objects_of, verified
+from batch_gateway.core.requested import (
+    SIGNATURE,
+    TOKEN,
+    Cause,
+    ForeignEvent,
+    objects_of,
+    verified,
+)
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.batches.service import NewBatch
 from batch_gateway.services.intake import Asked, Intake
 from batch_gateway.settings.intake import Drop, Source
-from batch_gateway.web.cloudevents import Forged
+from batch_gateway.web.cloudevents import is_signature, not_verified, sent_at
 from batch_gateway.web.foreign import decode
 from batch_gateway.web.function import Hearing, foreign_hearing, hearing_app
 from batch_gateway.web.openai import MADE_INPUT
@@ -46,20 +54,28 @@ def intake_app(
     remember: timedelta,
     clock: Clock,
     ready: Ready,
+    patience: timedelta = timedelta(),
 ) -> ASGIApp:
-    door = _Door(intake, sources, remember, clock)
+    """``patience``: how long after it was sent an event with an unknown key is delivered again."""
+    door = _Door(intake, sources, remember, clock, patience)
 
     return hearing_app("intake", door.hear, ready=ready)
 
 
 class _Door:
     def __init__(
-        self, intake: Intake, sources: Mapping[str, Source], remember: timedelta, clock: Clock
+        self,
+        intake: Intake,
+        sources: Mapping[str, Source],
+        remember: timedelta,
+        clock: Clock,
+        patience: timedelta,
     ) -> None:
         self._intake = intake
         self._sources = sources
         self._remember = remember
         self._clock = clock
+        self._patience = patience
 
     def hear(self, headers: Mapping[str, str], content: bytes) -> Sequence[Hearing]:
         """What is to be done about a request. Raises Undecodable."""
@@ -82,17 +98,25 @@ class _Door:
             await self._intake.take(tenant, cause.part(number), one, traceparent=traceparent)
 
     def _known(self, event: ForeignEvent) -> tuple[Source, ForeignEvent]:
-        """Who sent it, and the event with the data that he vouches for. Raises Forged."""
+        """Who sent it, and the event with the data that it vouches for.
+
+        Raises Forged, and UnknownKey while the key may be on its way to this process.
+        """
         source = self._sources.get(event.source)
+        given = event.attributes.get(TOKEN, "")
         if source is not None:
             keys = [key.get_secret_value().encode() for key in source.keys]
             if (data := verified(keys, event)) is not None:
                 return source, replace(event, data=data)
-            given = event.attributes.get(TOKEN, "")
             if event.type != EventType.BATCH_REQUESTED and _is(source.token, given):
                 return source, event
-        raise Forged(
-            f"event {excerpt(event.id)!r} is not signed by its source {excerpt(event.source)!r}"
+        signed = event.attributes.get(SIGNATURE, "")
+        raise not_verified(
+            f"event {excerpt(event.id)!r} of {excerpt(event.source)!r}",
+            signed=is_signature(signed) or bool(given and event.type != EventType.BATCH_REQUESTED),
+            sent_at=sent_at(event.attributes.get("knativearrivaltime"), event.time),
+            now=self._clock.now(),
+            patience=self._patience,
         )
 
     def _check_age(self, event: ForeignEvent) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -75,6 +76,7 @@ def event_function(name: str, use_case: Callable[[Runtime, AsyncExitStack], Hand
             use_case(runtime, stack),
             keys=signing_keys(runtime.settings),
             ready=runtime.ready,
+            patience=timedelta(seconds=runtime.settings.events.unknown_key_s),
         )
 
     return hosted_function(name, build)

@@ -47,6 +47,7 @@ def intake_function() -> Function:
             remember=timedelta(seconds=rules.remember_s),
             clock=runtime.clock,
             ready=runtime.ready,
+            patience=timedelta(seconds=runtime.settings.events.unknown_key_s),
         )
 
     return hosted_function("intake", build)

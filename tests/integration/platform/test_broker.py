@@ -8,8 +8,10 @@ import signal
 
 import pytest
 import pytest_asyncio
-from fixtures.toys import Toys, event_headers
+from fixtures.toys import Toys, event_headers, eventually
 from redis.asyncio import Redis
+
+from batch_gateway.local.platform import State
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -224,13 +226,45 @@ async def test_an_undeliverable_event_goes_to_the_dead_letter_sink(toys):
     toys.broker(deadLetterSink=sink, **QUICK)
     toys.trigger("all", "front")
     async with toys.up() as running:
-        await running.emit("1", data={"fail": [400]})
+        await running.emit("1", data={"fail": [[400, "not signed\n"]]})
+        await running.emit("2", data={"fail": [[400, "ä" * 700]]})
+        await running.emit("3", data={"fail": [400]})
 
-        await running.delivered("1", 2)
+        letters = {}
+        for id_ in ("1", "2", "3"):
+            await running.delivered(id_, 2)
+            heard = next(e for e in toys.heard(id_) if e["service"] == "undertaker")
+            letters[id_] = heard["attributes"]
 
-        letter = next(e for e in toys.heard("1") if e["service"] == "undertaker")
-        assert letter["attributes"]["knativeerrorcode"] == "400"
-        assert letter["attributes"]["knativeerrordest"]
+        assert letters["1"]["knativeerrorcode"] == "400"
+        assert letters["1"]["knativeerrordest"] == "http://front.default.svc.cluster.local/"
+        assert letters["1"]["knativeerrordata"] == base64.b64encode(b"not signed\n").decode()
+        cut = base64.b64encode(("ä" * 700).encode()).decode()[:1024]
+        assert letters["2"]["knativeerrordata"] == cut
+        assert letters["3"]["knativeerrordata"] == ""
+
+
+async def test_a_dead_letter_tells_of_a_subscriber_that_has_not_answered(toys):
+    toys.service("front")
+    toys.service("undertaker", public=False, annotations={"min-scale": "1"})
+    sink = {"ref": {"kind": "Service", "name": "undertaker"}}
+    toys.broker(deadLetterSink=sink, retry=0, timeout="PT1S")
+    toys.trigger("all", "front")
+    async with toys.up() as running:
+        await eventually(lambda: len(running.platform.states("undertaker")) == 1)
+        await eventually(
+            lambda: (
+                {state for state, _ in running.platform.states("undertaker").values()}
+                == {State.READY}
+            )
+        )
+        await running.emit("1", data={"sleep": 20})
+
+        await eventually(lambda: any(e["service"] == "undertaker" for e in toys.heard("1")))
+
+        letter = next(e for e in toys.heard("1") if e["service"] == "undertaker")["attributes"]
+        assert letter["knativeerrorcode"] == "500"
+        assert base64.b64decode(letter["knativeerrordata"]).startswith(b"dispatch error: ")
 
 
 async def test_a_delivery_that_takes_too_long_is_tried_again(toys):

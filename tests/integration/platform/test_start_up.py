@@ -1,6 +1,7 @@
 """A function's start: what it waits for, what it says meanwhile, and what an outage does to it."""
 
 import asyncio
+import json
 import os
 import sqlite3
 import sys
@@ -18,6 +19,22 @@ pytestmark = pytest.mark.redis
 
 TICK = "dev.knative.sources.ping"
 FUNCTIONS = sorted(path.parent.name for path in deployment_root().glob("functions/*/main.py"))
+
+
+async def test_requests_and_probes_are_not_logged(tmp_path, valkey_url):
+    env = environment(tmp_path, valkey_url) | {"BATCH_GATEWAY_LOG__FORMAT": "json"}
+    await migrate(env)
+    log = tmp_path / "log"
+
+    with log.open("wb") as written:
+        async with running_function("janitor", env, stderr=written, stdout=written) as janitor:
+            await janitor.until("/readyz", 200)
+            await janitor.until("/healthz", 200)
+            assert (await janitor.post(TICK)).status_code == 202
+
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert "uvicorn.error" in {record["logger"] for record in records}
+    assert [record for record in records if record["logger"] == "uvicorn.access"] == []
 
 
 async def migrate(env):

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -11,7 +12,9 @@ from batch_gateway.core.errors import Busy, NotFound, Permanent, Temporary, Unav
 from batch_gateway.core.events import EventType, fact, signature
 from batch_gateway.core.ids import BatchId
 from batch_gateway.web.function import MAX_EVENT_BYTES, event_app
+from batch_gateway.web.reasons import MAX_BYTES, reason_of
 
+PATIENCE = timedelta(minutes=10)
 KEY, OLD_KEY = b"new-secret", b"old-secret"
 CREATED = fact(EventType.BATCH_CREATED, BatchId("batch_1"))
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -40,7 +43,7 @@ async def ready():
 
 
 def client(handler, *, keys=(), ready=ready):
-    app = event_app("planner", handler, keys=keys, ready=ready)
+    app = event_app("planner", handler, keys=keys, ready=ready, patience=PATIENCE)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://planner")
 
 
@@ -54,6 +57,16 @@ def cloud_event(event=CREATED, *, source=events.SOURCE, **extensions):
         **extensions,
     }
     return CloudEvent(attributes, dict(event.data))
+
+
+def ago(**duration):
+    return (datetime.now(UTC) - timedelta(**duration)).isoformat()
+
+
+def is_reason(answer):
+    """Whether the answer's body is one line of plain text."""
+    plain = answer.headers["content-type"].startswith("text/plain")
+    return plain and 0 < len(answer.content) <= MAX_BYTES and answer.text.isprintable()
 
 
 async def post(http, event, mode=to_binary):
@@ -118,7 +131,8 @@ async def test_the_worst_outcome_of_a_batch_is_the_answer(handler, errors, statu
             content=json.dumps(batch),
         )
 
-    assert (answer.status_code, answer.content) == (status, b"")
+    assert answer.status_code == status
+    assert answer.text == "planner: " + reason_of([e for e in errors if e][-1])
     assert len(handler.seen) == 2
 
 
@@ -140,7 +154,26 @@ async def test_the_error_decides_whether_a_broker_tries_again(handler, error, st
     async with client(handler) as http:
         answer = await post(http, cloud_event())
 
-    assert (answer.status_code, answer.content) == (status, b"")
+    assert (answer.status_code, answer.text) == (status, f"planner: {reason_of(error)}")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Permanent("the batch\n has no\tinput"), "the batch has no input"),
+        (
+            Unavailable("postgresql://app:hunter2@db:5432/x: refused"),
+            "postgresql://***@db:5432/x: refused",
+        ),
+        (KeyError("sk-secret"), "crashed: KeyError"),
+        (Temporary(""), "Temporary"),
+        (Permanent("ä" * 1000), "ä" * (MAX_BYTES // 2)),
+        (Permanent("bell \x07 and \x1b[2J"), "bell  and [2J"),
+    ],
+    ids=["lines", "credentials", "not ours", "empty", "long", "control characters"],
+)
+def test_a_reason_is_one_short_line_without_secrets(error, reason):
+    assert reason_of(error) == reason
 
 
 @pytest.mark.parametrize(
@@ -166,7 +199,8 @@ async def test_what_is_no_event_of_ours_is_refused_for_ever(handler, headers, bo
     async with client(handler) as http:
         answer = await http.post("/", headers=headers, content=body)
 
-    assert (answer.status_code, answer.content, handler.seen) == (400, b"", [])
+    assert (answer.status_code, handler.seen) == (400, [])
+    assert is_reason(answer)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "HEAD"])
@@ -193,10 +227,12 @@ async def test_an_event_signed_with_any_of_the_keys_is_taken(handler, key):
         cloud_event(),
         cloud_event(gwsignature="00"),
         cloud_event(gwsignature="ä"),
-        cloud_event(gwsignature=signature(b"other", CREATED)),
+        cloud_event(gwsignature=signature(b"other", CREATED), time=ago(days=1)),
         cloud_event(source="/elsewhere", gwsignature=signature(KEY, CREATED)),
         cloud_event(
-            fact(EventType.BATCH_CREATED, BatchId("batch_2")), gwsignature=signature(KEY, CREATED)
+            fact(EventType.BATCH_CREATED, BatchId("batch_2")),
+            gwsignature=signature(KEY, CREATED),
+            time=ago(days=1),
         ),
     ],
     ids=["unsigned", "short", "not ascii", "other key", "other source", "other event"],
@@ -205,7 +241,31 @@ async def test_a_forged_event_is_refused_for_ever(handler, forged):
     async with client(handler, keys=(KEY,)) as http:
         answer = await post(http, forged, to_structured)
 
-    assert (answer.status_code, answer.content, handler.seen) == (400, b"", [])
+    assert (answer.status_code, handler.seen) == (400, [])
+    assert is_reason(answer)
+
+
+OTHER = {"gwsignature": signature(b"other", CREATED)}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "status"),
+    [
+        ({"time": ago(minutes=9)}, 503),
+        ({"time": ago(minutes=11)}, 400),
+        ({"time": ago(minutes=-11)}, 400),
+        ({"time": ago(days=1), "knativearrivaltime": ago(minutes=1)}, 503),
+        ({"time": ago(minutes=1), "knativearrivaltime": ago(days=1)}, 400),
+        ({"time": "yesterday"}, 400),
+    ],
+    ids=["recent", "old", "of the future", "told late", "retried for long", "without a time"],
+)
+async def test_an_unknown_key_is_waited_for_while_it_may_be_rotated(handler, attributes, status):
+    async with client(handler, keys=(KEY,)) as http:
+        answer = await post(http, cloud_event(**OTHER, **attributes))
+
+    assert (answer.status_code, handler.seen) == (status, [])
+    assert is_reason(answer)
 
 
 async def test_a_tick_needs_no_signature_and_may_carry_anything(handler):

@@ -2,11 +2,16 @@
 
 The rules are those of Knative's data plane. Tried again are: no answer, a broken connection, 5xx,
 404, 408, 409 and 429. A 2xx whose body is not empty must be a CloudEvent - 200 makes it a reply,
-which enters the broker - or else the delivery has failed. Whoever has used up all tries goes to
-the dead letter sink or is dropped with a line in the log. Only then is the entry settled.
+which enters the broker - or else the delivery has failed. An event whose tries are used up goes
+to the dead letter sink or is dropped with a line in the log. Only then is the entry settled.
+
+A dead letter carries what Knative's carries (eventing, ``pkg/kncloudevents/event_dispatcher.go``):
+``knativeerrordest``; ``knativeerrorcode``, 500 without an answer; ``knativeerrordata``, the last
+answer's body as base64 that is cut at 1,024 bytes.
 """
 
 import asyncio
+import base64
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +31,8 @@ _IN_FLIGHT = 16  # requests to one subscriber at once
 _OUTSTANDING = 512  # events read and not settled, those that wait for their next try included
 _REDIS_PAUSE_S = 0.5
 _RETRIED = {404, 408, 409, 429}
-_NO_ANSWER = 0
+_NO_ANSWER = 500  # what dead letters tell of it
+_MAX_ERROR_DATA = 1024  # bytes of base64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +42,18 @@ class Outcome:
     delivered: bool
     again: bool = False  # whether another try may help
     status: int = _NO_ANSWER
-    detail: str = ""
+    body: bytes = b""  # of an answer that is a failure
     reply: StoredEvent | None = None  # None: the subscriber had nothing to say
+
+    @property
+    def why(self) -> str:
+        """Status and body of a failure, for a line in the log."""
+        return f"{self.status} {self.body[:200].decode(errors='replace').strip()}".rstrip()
+
+    @property
+    def error_data(self) -> str:
+        """The body as dead letters carry it."""
+        return base64.b64encode(self.body).decode()[:_MAX_ERROR_DATA]
 
 
 class Delivery:
@@ -110,14 +126,14 @@ class Delivery:
             await self._streams.settle(entry)
 
     async def _give_up(self, event: StoredEvent, outcome: Outcome) -> None:
-        why = f"{self._trigger.name}: {outcome.status or 'no answer'} {outcome.detail}".rstrip()
+        why = f"{self._trigger.name}: {outcome.why}"
         if self._trigger.dead_letter is None:
             logger.error("dropped %s, undeliverable to %s", event, why)
             return
         letter = event.with_attributes(
             knativeerrordest=self._trigger.subscriber.named,
             knativeerrorcode=str(outcome.status),
-            knativeerrordata=outcome.detail,
+            knativeerrordata=outcome.error_data,
         )
         last = await self._tries(letter, self._trigger.dead_letter, self._trigger.retry)
         if not last.delivered:
@@ -131,9 +147,7 @@ class Delivery:
                 outcome = await self._try(event, to, retry)
             if not outcome.again or attempt >= retry.count:
                 return outcome
-            logger.info(
-                "will try %s again: %s %s", event, outcome.status or "no answer", outcome.detail
-            )
+            logger.info("will try %s again: %s", event, outcome.why)
             await asyncio.sleep(self._durations(retry.pause_s(attempt)))
             attempt += 1
 
@@ -152,19 +166,18 @@ class Delivery:
             ) as response:
                 return _judge(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Outcome(delivered=False, again=True, detail=str(error) or type(error).__name__)
+            said = f"dispatch error: {str(error) or type(error).__name__}"
+            return Outcome(delivered=False, again=True, body=said.encode())
 
 
 def _judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     if not 200 <= status < 300:
         again = status >= 500 or status in _RETRIED
-        detail = body[:200].decode(errors="replace").strip()
-        return Outcome(delivered=False, again=again, status=status, detail=detail)
+        return Outcome(delivered=False, again=again, status=status, body=body)
     if not body and "ce-specversion" not in headers:
         return Outcome(delivered=True, status=status)
     try:
         (reply,) = decode(headers, body)
     except (Malformed, ValueError):
-        detail = f"answered {status} with a body that is not one CloudEvent"
-        return Outcome(delivered=False, again=True, status=502, detail=detail)
+        return Outcome(delivered=False, again=True, status=502)
     return Outcome(delivered=True, status=status, reply=reply if status == 200 else None)

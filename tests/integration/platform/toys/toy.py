@@ -120,8 +120,8 @@ async def describe(query, scope, receive, send):
 async def event(query, scope, receive, send):
     """A CloudEvent: its data tells how to answer.
 
-    ``fail``: list of statuses for the first deliveries; ``status``, ``reply``, ``body``: of the
-    final one; ``sleep``: seconds before the answer.
+    ``fail``: list of statuses for the first deliveries, or of pairs of a status and a body;
+    ``status``, ``reply``, ``body``: of the final one; ``sleep``: seconds before the answer.
     """
     raw = b"".join([chunk async for chunk in body_of(receive)])
     headers = {n.decode(): v.decode("latin-1") for n, v in scope["headers"]}
@@ -142,7 +142,9 @@ async def event(query, scope, receive, send):
         await stay(receive, wish["sleep"])
     fail = wish.get("fail", [])
     if earlier <= len(fail):
-        await answer(send, fail[earlier - 1])
+        failure = fail[earlier - 1]
+        status, said = failure if isinstance(failure, list) else (failure, "")
+        await answer(send, status, said.encode())
     elif "reply" in wish:
         reply = {f"ce-{name}".encode(): value.encode() for name, value in wish["reply"].items()}
         json_type = (b"content-type", b"application/json")

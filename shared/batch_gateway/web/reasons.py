@@ -1,0 +1,41 @@
+"""Why an event was not handled, as the body of the answer: one line of plain text.
+
+Brokers copy the body of a failing answer into the dead letter (extension ``knativeerrordata``,
+1,024 bytes of base64, so 768 bytes of text). The body of a 2xx answer would be taken for a reply
+event.
+"""
+
+import re
+
+from starlette.responses import Response
+
+from batch_gateway.core.errors import BatchGatewayError
+
+#: Longest reason, in bytes of UTF-8; below the 768 that brokers keep.
+MAX_BYTES = 500
+
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@")
+
+
+def reason_of(error: BaseException) -> str:
+    """``error`` in one line, without the credentials of URLs.
+
+    Of an exception that is none of ours only the type is told: its message may hold anything.
+    """
+    if not isinstance(error, BatchGatewayError):
+        return f"crashed: {type(error).__name__}"
+    return one_line(str(error) or type(error).__name__)
+
+
+def one_line(text: str) -> str:
+    """``text`` without credentials, line breaks and control characters, cut to ``MAX_BYTES``."""
+    plain = _CREDENTIALS.sub("***@", " ".join(text.split()))
+    plain = "".join(character for character in plain if character.isprintable())
+    return plain.encode()[:MAX_BYTES].decode(errors="ignore")
+
+
+def answer(status: int, reason: str) -> Response:
+    """The answer to an event; a reason is told with any status but 2xx."""
+    if 200 <= status < 300:
+        return Response(status_code=status)
+    return Response(one_line(reason), status_code=status, media_type="text/plain")
