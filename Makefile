@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench day soak sbom constraints clean
+.PHONY: help demo check test test-node lint bench day soak image sbom constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ day: $(VENV)/.bench ## A day with one batch in five minutes: what runs when, dra
 
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
 	@$(BIN)/python -m benchmarks $(F)
+
+image: ## Build the image by docker, podman or buildah: IMAGE=NAME:TAG, ENGINE=..., LOAD=kind or minikube, CLUSTER=its name
+	@$(PYTHON) functions/image.py $(if $(IMAGE),--image '$(IMAGE)') $(if $(ENGINE),--engine '$(ENGINE)') $(if $(LOAD),--load '$(LOAD)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as CycloneDX: versions, licences, what needs what
 	@rm -rf build/image build/looking && mkdir -p build

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 from fixtures.functions import environment, running_function
+from fixtures.redis import free_port
 
 from batch_gateway.local.manifests import deployment_root
 
@@ -136,3 +139,32 @@ def test_the_tree_holds_nothing_that_a_pod_never_runs(image):
     assert {path.name for path in (image.app / "site-packages/botocore/data").iterdir()} >= {"s3"}
     assert sum(path.stat().st_size for path in files) < 200e6
     assert {int(path.stat().st_mtime) for path in files} == {315_532_800}
+
+
+async def test_the_simulated_models_of_a_cluster_run_in_the_tree(image):
+    """With the very arguments of their manifest, but for the port."""
+    manifest = (ROOT / "knative/components/simulator/stateful-set.yaml").read_text()
+    (container,) = yaml.safe_load(manifest)["spec"]["template"]["spec"]["containers"]
+    python, *module = container["command"]
+    port = free_port()
+    args = [str(port) if word == "8000" else word for word in container["args"]]
+    assert (python, str(port) in args) == ("python", True)
+
+    process = await asyncio.create_subprocess_exec(
+        *(*image.python, *module, *args),
+        cwd=image.app,
+        env={**image.env, "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        **as_nobody(),
+    )
+    try:
+        async with asyncio.timeout(60):
+            said = await process.stdout.readline()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            models = (await client.get("/v1/models")).json()["data"]
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert b"Model simulator ready" in said
+    assert {model["id"] for model in models} == {"sim-large", "sim-small"}
