@@ -97,6 +97,49 @@ async def test_a_released_claim_is_free_and_keeps_its_body_unless_that_was_refus
     assert (after_crash.seed, after_refusal.seed) == (broken.seed, refused.seed)
 
 
+async def test_a_withdrawn_claim_is_as_if_it_had_never_been(metadata):
+    claim = a_claim()
+    await metadata.claims.claim(claim)
+
+    await metadata.claims.withdraw(claim.id, "second")
+    assert await metadata.claims.claim(later(claim)) == claim
+    await metadata.claims.withdraw(claim.id, "first")
+
+    wanted = later(claim)
+    assert await metadata.claims.claim(wanted) == wanted
+    await metadata.claims.withdraw(claim.id, "second")
+    assert await metadata.claims.forget(T0 + 3600 * SECOND, 100) == 0
+
+
+async def test_an_answered_claim_cannot_be_withdrawn(metadata):
+    claim = a_claim()
+    await metadata.claims.claim(claim)
+    await metadata.claims.answer(claim.id, "first", "f", ANSWER)
+
+    await metadata.claims.withdraw(claim.id, "first")
+
+    assert (await metadata.claims.claim(later(claim))).answer == ANSWER
+
+
+async def test_claims_that_are_made_and_withdrawn_at_once_have_one_holder_at_a_time(metadata):
+    claim = a_claim()
+    holding = 0
+
+    async def once(number: int) -> int:
+        nonlocal holding
+        wanted = replace(claim, holder=f"holder-{number}")
+        found = await metadata.claims.claim(wanted)
+        if found.holder != wanted.holder:
+            return 0
+        holding += 1
+        assert holding == 1
+        holding -= 1
+        await metadata.claims.withdraw(claim.id, wanted.holder)
+        return 1
+
+    assert sum(await asyncio.gather(*map(once, range(40)))) >= 1
+
+
 async def test_old_claims_are_forgotten_the_oldest_first(metadata):
     claims = [a_claim(created_at=T0 + number * SECOND) for number in range(4)]
     for claim in claims:

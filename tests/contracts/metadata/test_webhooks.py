@@ -79,6 +79,19 @@ async def test_an_endpoint_comes_back_as_it_was_written(metadata):
         await metadata.webhooks.add(endpoint)
 
 
+async def test_of_many_endpoints_at_once_no_more_are_added_than_a_tenant_may_have(metadata):
+    await added(metadata, tenant=BOB)
+
+    results = await asyncio.gather(
+        *(metadata.webhooks.add(an_endpoint(), most=5) for _ in range(40))
+    )
+
+    assert sum(results) == 5
+    assert len((await metadata.webhooks.list(ALICE, limit=100)).items) == 5
+    assert await metadata.webhooks.add(an_endpoint(tenant=BOB), most=5)
+    assert await metadata.webhooks.add(an_endpoint())
+
+
 async def test_endpoints_are_listed_newest_first_in_pages(metadata):
     one, two, three = [await added(metadata, created_at=T0 + n * SECOND) for n in (0, 2, 1)]
     await added(metadata, tenant=BOB)
