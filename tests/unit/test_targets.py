@@ -4,7 +4,17 @@ from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.targets import checked_url, public
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "8.8.8.8",
+        "2606:4700::1111",
+        "::ffff:8.8.8.8",
+        "64:ff9b::8.8.8.8",
+        "100.63.255.255",
+        "172.32.0.1",
+    ],
+)
 def test_addresses_of_the_internet_are_public(address):
     assert public(address)
 
@@ -30,6 +40,34 @@ def test_addresses_of_the_internet_are_public(address):
         "::ffff:127.0.0.1",
         "64:ff9b::10.0.0.1",  # NAT64
         "2002:7f00:1::",  # 6to4 of 127.0.0.1
+        "2002:808:808::",  # 6to4 of a public address: its relay is anybody's
+        "2001:0:a00:1::1",  # Teredo
+        "2001::f5ff:fffe",  # Teredo of 10.0.0.1
+        "64:ff9b::169.254.169.254",
+        "64:ff9b:1::8.8.8.8",  # NAT64 of a network of one's own
+        "::ffff:0:10.0.0.1",  # IPv4-translated
+        "::ffff:0:8.8.8.8",
+        "::10.0.0.1",  # IPv4-compatible
+        "::8.8.8.8",
+        "fec0::1",  # site-local
+        "2606:4700::5efe:10.0.0.1",  # ISATAP
+        "2606:4700::200:5efe:10.0.0.1",
+        "5f00::1",  # segment routing
+        "3fff::1",
+        "2001:db8::1",
+        "100::1",  # discard
+        "192.0.0.8",
+        "192.0.0.170",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "100.127.255.255",
+        "239.255.255.255",
+        "240.0.0.1",
+        "::ffff:100.64.0.1",
+        "::ffff:224.0.0.1",
         "not an address",
     ],
 )

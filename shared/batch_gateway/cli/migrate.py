@@ -24,11 +24,11 @@ def migrate(
     import asyncio
 
     from batch_gateway.core.errors import BatchGatewayError
-    from batch_gateway.settings import Settings
+    from batch_gateway.settings import WrongSetting, read_settings
 
     try:
-        typer.echo(asyncio.run(_patiently(Settings(), wait)))
-    except BatchGatewayError as error:
+        typer.echo(asyncio.run(_patiently(read_settings(), wait)))
+    except (BatchGatewayError, WrongSetting) as error:
         typer.echo(f"batch-gateway: {error}", err=True)
         raise typer.Exit(1) from error
 

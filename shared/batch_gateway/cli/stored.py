@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from batch_gateway.cli.failing import CommandError
+
 if TYPE_CHECKING:
     from batch_gateway.settings import Settings
 
@@ -15,11 +17,17 @@ Data = Annotated[
 
 
 def settings_of(data: Path | None) -> "Settings":
-    """The settings of the platform in the folder ``data``; None: those of the environment."""
-    from batch_gateway.settings import Metadata, Settings
+    """The settings of the platform in the folder ``data``; None: those of the environment.
+
+    Raises CommandError.
+    """
+    from batch_gateway.settings import Metadata, Settings, WrongSetting, read_settings
 
     if data is None:
-        return Settings()
+        try:
+            return read_settings()
+        except WrongSetting as error:
+            raise CommandError(str(error), 2) from error
     folder = data.resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     from pydantic import SecretStr

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.settings import Settings
+from batch_gateway.settings import Settings, explained
 
 Groups = Mapping[str, Mapping[str, Any]]
 
@@ -122,12 +122,8 @@ def checked(environment: Mapping[str, str]) -> Settings:
 
     try:
         return Given()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PlatformError(f"setting {where}: {first['msg']}") from error
-    except ValueError as error:  # a list or tuple that is not JSON
-        raise PlatformError(f"a setting cannot be read: {error}") from error
+    except ValueError as error:
+        raise PlatformError(explained(error)) from error
 
 
 def require_authenticator(settings: Settings, host: str) -> None:

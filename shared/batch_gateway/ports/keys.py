@@ -49,6 +49,13 @@ class ClaimRows(Protocol):
         """Give an unanswered claim up to whoever comes next; ``refused``: with any body."""
         ...
 
+    async def withdraw(self, claim: str, holder: str) -> None:
+        """Delete an unanswered claim, seed and all; nothing happens when it is another's by now.
+
+        Only for a claim that nobody had before: nothing was done under its seed.
+        """
+        ...
+
     async def forget(self, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` claims that were made before ``before``; return how many."""
         ...

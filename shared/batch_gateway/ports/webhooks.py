@@ -11,8 +11,12 @@ from batch_gateway.ports.pages import Page
 
 
 class WebhookRows(Protocol):
-    async def add(self, endpoint: Endpoint) -> None:
-        """Raises Conflict when the id is taken."""
+    async def add(self, endpoint: Endpoint, *, most: int | None = None) -> bool:
+        """Add an endpoint; False when its tenant has ``most`` endpoints already.
+
+        Atomic: concurrent calls never add more than ``most``. None: any number. Raises Conflict
+        when the id is taken.
+        """
         ...
 
     async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from batch_gateway.core.quotas import Quotas
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
+from batch_gateway.settings.texts import VALUES
 
 #: Only those with a public key: with a shared secret, whoever can verify could also sign.
 SigningAlgorithm = Literal[
@@ -44,6 +45,9 @@ class Auth(Group):
     names the tenant."""
     tenant: str = "default"
     """The tenant of everybody when kind is none."""
+    hosts: Annotated[tuple[str, ...], *VALUES] = ()
+    """Names, beside localhost and addresses, by which the service may be called when kind is none,
+    such as that of a tunnel. Any other Host, and web pages of other origins, are refused."""
     tenant_header: str = "x-gateway-tenant"
     """Header that names the tenant when kind is trusted-header."""
     secret_header: str = "x-gateway-secret"
@@ -56,7 +60,7 @@ class Auth(Group):
     """What a token's `iss` must be."""
     oidc_audience: str | None = None
     """What a token's `aud` must contain."""
-    oidc_algorithms: tuple[SigningAlgorithm, ...] = ("RS256", "ES256")
+    oidc_algorithms: Annotated[tuple[SigningAlgorithm, ...], *VALUES] = ("RS256", "ES256")
     """How tokens may be signed: RS, PS or ES with 256, 384 or 512, or EdDSA."""
     oidc_tenant_claim: str = "sub"
     """The claim of a token that names the tenant."""

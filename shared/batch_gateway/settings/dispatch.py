@@ -11,6 +11,7 @@ from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.retry import RetryRules
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
 from batch_gateway.settings.endpoints import HEADER
+from batch_gateway.settings.texts import VALUES
 
 #: What every call says for itself.
 NOT_PASSED = frozenset(
@@ -136,7 +137,7 @@ class Inference(Group):
     """Longest single model call; the activation's hard budget bounds it too."""
     metrics_url: str | None = None
     """Prometheus metrics of the endpoint; None: /metrics under its base URL."""
-    models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], *VALUES] = ()
     """Models that requests may name; empty: any."""
     routes: Path | None = None
     """Routing file: several endpoints, replicas, aliases and calendars; it takes the place of url,
@@ -144,7 +145,7 @@ class Inference(Group):
     objective: str | None = None
     """Sent as x-gateway-inference-objective, by which llm-d's router orders and sheds requests;
     None: not sent."""
-    pass_headers: tuple[str, ...] = ()
+    pass_headers: Annotated[tuple[str, ...], *VALUES] = ()
     """Headers of the request that creates a batch which its calls of the model carry on, such as
     authorization. They are kept sealed in the batch's row until it ends."""
     header_keys: SecretStr = SecretStr("")

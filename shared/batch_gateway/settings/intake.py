@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from batch_gateway.core.ids import tenant_id
 from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.settings.texts import MEMBERS
 
 
 def _folder(uri: str) -> str:
@@ -60,7 +61,7 @@ class DeadLetters(Group):
 
 
 class Intake(Group):
-    sources: dict[str, Source] = Field(default_factory=dict)
+    sources: Annotated[dict[str, Source], *MEMBERS] = Field(default_factory=dict)
     """Who may ask for batches, by the `source` of their events: a JSON object as described in
     docs/events.md. Holds secrets."""
     remember_s: Seconds = 7 * 86400

@@ -7,12 +7,13 @@ from pydantic import Field
 
 from batch_gateway.core.pace import UrgencyRules
 from batch_gateway.settings.base import Group
+from batch_gateway.settings.texts import MEMBERS
 
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Queue(Group):
-    tenant_weights: dict[str, Weight] = {}  # noqa: RUF012 - pydantic copies it
+    tenant_weights: Annotated[dict[str, Weight], *MEMBERS] = {}  # noqa: RUF012 - pydantic copies it
     """How much of the fair lane a tenant gets, as JSON, such as {"acme": 2}; 1 where nothing is
     said. While others have nothing to do, everybody may use everything."""
     urgent_margin_s: Annotated[float, Field(ge=0)] = 60

@@ -5,15 +5,20 @@ clients understand them.
 """
 
 import hmac
+import ipaddress
+from collections.abc import Collection
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import TenantId, tenant_id
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ApiKeyRows
 from batch_gateway.settings import Auth
 from batch_gateway.web.bearer import unauthenticated
+from batch_gateway.web.envelope import ApiError
 
 
 class Authenticator(Protocol):
@@ -23,13 +28,61 @@ class Authenticator(Protocol):
 
 
 class Everybody:
-    """All requests are one tenant's: for the loopback interface only."""
+    """All requests are one tenant's."""
 
     def __init__(self, tenant: TenantId) -> None:
         self._tenant = tenant
 
     async def tenant(self, headers: Headers) -> TenantId:  # noqa: ARG002 - none matters
         return self._tenant
+
+
+class LocalUsers:
+    """All requests of this machine's users are one tenant's; those of web pages are refused.
+
+    Every page that a user visits can send requests to the loopback interface: forms and simple
+    requests to any address, and any request after DNS rebinding, under the page's own name. The
+    first ones name another Origin, the second ones another Host.
+    """
+
+    def __init__(self, tenant: TenantId, hosts: Collection[str] = ()) -> None:
+        """``hosts``: names by which the service may be called beside localhost and addresses."""
+        self._tenant = tenant
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def tenant(self, headers: Headers) -> TenantId:
+        """Raises ApiError with status 403."""
+        host = headers.get("host")
+        if host is not None and not self._known(host):
+            raise ApiError(
+                403,
+                f"Without an authenticator the service is not called '{excerpt(host)}': call "
+                "localhost, or name the host in the setting auth.hosts.",
+                code="host_not_allowed",
+            )
+        origin = headers.get("origin")
+        foreign = origin is not None and origin.partition("://")[2].lower() != (host or "").lower()
+        if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            raise ApiError(
+                403,
+                "Without an authenticator web pages of other origins may not use the service.",
+                code="origin_not_allowed",
+            )
+        return self._tenant
+
+    def _known(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        name = name.removesuffix(".")
+        if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
 
 class TrustedHeader:
@@ -70,4 +123,4 @@ def authenticator(settings: Auth, keys: ApiKeyRows, clock: Clock) -> Authenticat
                 secret_header=settings.secret_header,
                 secret=settings.secret.get_secret_value() if settings.secret else "",
             )
-    return Everybody(TenantId(settings.tenant))
+    return LocalUsers(TenantId(settings.tenant), settings.hosts)

@@ -26,6 +26,7 @@ def make_api(
 ) -> ASGIApp:
     """The application; what it opens is closed with ``stack``. ``idle_s``: see ``web.api``."""
     from batch_gateway.services.batches.retry import Retries
+    from batch_gateway.services.rates import GuardedRates
     from batch_gateway.services.results.lookup import Lookup
     from batch_gateway.web.api import api_app
     from batch_gateway.web.api.rates import RateLimits
@@ -46,7 +47,7 @@ def make_api(
         endpoints=_endpoints(runtime, stack),
         claims=runtime.metadata.claims,
         sealer=open_sealer(settings),
-        limits=RateLimits(runtime.scratch.rates, settings.quota),
+        limits=RateLimits(GuardedRates(runtime.scratch.rates), settings.quota),
         auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
         clock=runtime.clock,
         settings=settings.api,

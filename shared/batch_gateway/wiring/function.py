@@ -12,7 +12,7 @@ from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId
 from batch_gateway.services.groups import tasks
-from batch_gateway.settings import Settings
+from batch_gateway.settings import Settings, read_settings
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
@@ -41,7 +41,7 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
 
     @asynccontextmanager
     async def hosted() -> AsyncIterator[ASGIApp]:
-        settings = Settings()
+        settings = read_settings()
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
         async with open_runtime(settings) as runtime, tasks() as group, AsyncExitStack() as stack:

@@ -27,5 +27,8 @@ class RedisClaims:
             "change_claim", claim=claim, holder=holder, changes={}, released_at=now, refused=refused
         )
 
+    async def withdraw(self, claim: str, holder: str) -> None:
+        await self._scripts.run("withdraw_claim", claim=claim, holder=holder)
+
     async def forget(self, before: datetime, limit: int) -> int:
         return int(await self._scripts.run("forget_claims", before=before, limit=limit))

@@ -63,8 +63,11 @@ class RedisWebhooks:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def add(self, endpoint: Endpoint) -> None:
-        await self._scripts.run("add_webhook_endpoint", endpoint=_from_endpoint(endpoint))
+    async def add(self, endpoint: Endpoint, *, most: int | None = None) -> bool:
+        added = await self._scripts.run(
+            "add_webhook_endpoint", endpoint=_from_endpoint(endpoint), most=most
+        )
+        return bool(added)
 
     async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
         found = await self._scripts.row(self._scripts.keys.webhook_endpoint(endpoint))

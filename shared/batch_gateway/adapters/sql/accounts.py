@@ -104,6 +104,19 @@ async def book(
         raise OverQuota(name, getattr(quotas, name))
 
 
+async def lock_account(connection: AsyncConnection, tenant: TenantId) -> None:
+    """Lock a tenant's account until the transaction ends; an empty one is made if there is none.
+
+    Only for transactions that wait for no other row afterwards.
+    """
+    insert = insert_on(connection.dialect, accounts).values(tenant=tenant, **asdict(Account()))
+    await connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=[accounts.c.tenant], set_={"tenant": accounts.c.tenant}
+        )
+    )
+
+
 def of_files(*files: File, sign: int = 1) -> Account:
     """What ``files`` add to an account; ``sign`` -1: what they take from it."""
     return Account(files=sign * len(files), stored_bytes=sign * sum(file.size for file in files))

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.dialects import insert_new
+from batch_gateway.adapters.sql.dialects import insert_on
 from batch_gateway.adapters.sql.rows import Row
 from batch_gateway.adapters.sql.schema import claims
 from batch_gateway.core.idempotency import Answered, Claim
@@ -19,10 +19,17 @@ class SqlClaims:
 
     async def claim(self, wanted: Claim) -> Claim:
         row = {name: value for name, value in asdict(wanted).items() if name != "answer"}
-        found = sa.select(claims).where(claims.c.id == wanted.id).with_for_update()
         async with self._database.writing() as connection:
-            await connection.execute(insert_new(connection.dialect, claims, [row]))
-            before = _to_claim((await connection.execute(found)).one())
+            # Locks the row that is there: it can be withdrawn neither before nor after this.
+            insert = (
+                insert_on(connection.dialect, claims)
+                .values(row)
+                .on_conflict_do_update(index_elements=[claims.c.id], set_={"id": claims.c.id})
+                .returning(claims)
+            )
+            before = _to_claim((await connection.execute(insert)).one())
+            if before.holder == wanted.holder:
+                return before
             if before.answer is not None or before.held_until > wanted.created_at:
                 return before
             change = (
@@ -50,6 +57,11 @@ class SqlClaims:
     async def release(self, claim: str, holder: str, *, now: datetime, refused: bool) -> None:
         forgotten = {"fingerprint": None} if refused else {}
         await self._change(claim, holder, held_until=now, **forgotten)
+
+    async def withdraw(self, claim: str, holder: str) -> None:
+        mine = sa.and_(claims.c.id == claim, claims.c.holder == holder, claims.c.status.is_(None))
+        async with self._database.writing() as connection:
+            await connection.execute(sa.delete(claims).where(mine))
 
     async def forget(self, before: datetime, limit: int) -> int:
         old = (

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_gateway.adapters.sql.accounts import lock_account
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import insert_new
 from batch_gateway.adapters.sql.paging import page
@@ -29,9 +30,16 @@ class SqlWebhooks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, endpoint: Endpoint) -> None:
+    async def add(self, endpoint: Endpoint, *, most: int | None = None) -> bool:
+        """The tenant's account is locked, so concurrent calls count one after the other."""
+        owned = sa.select(sa.func.count()).where(endpoints.c.tenant == endpoint.tenant)
         async with self._database.writing() as connection:
+            if most is not None:
+                await lock_account(connection, endpoint.tenant)
+                if (await connection.execute(owned)).scalar_one() >= most:
+                    return False
             await connection.execute(sa.insert(endpoints).values(_endpoint_columns(endpoint)))
+        return True
 
     async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
         query = sa.select(endpoints).where(endpoints.c.id == endpoint, endpoints.c.tenant == tenant)

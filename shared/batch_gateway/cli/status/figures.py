@@ -56,16 +56,12 @@ def from_page(url: str, token: str | None) -> Figures:
 
 def from_stores() -> Figures:
     """What the stores tell that the environment's settings name. Raises CommandError."""
-    from pydantic import ValidationError
-
-    from batch_gateway.settings import Settings
+    from batch_gateway.settings import WrongSetting, read_settings
 
     try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CommandError(f"setting {where}: {first['msg']}", 2) from error
+        settings = read_settings()
+    except WrongSetting as error:
+        raise CommandError(str(error), 2) from error
     return parsed(asyncio.run(_looked(settings)))
 
 

@@ -65,12 +65,6 @@ class EndpointService:
     ) -> tuple[Endpoint, str]:
         """The endpoint and its secret, which cannot be seen again. Raises InvalidRequest."""
         await self._client.check(url)
-        page = await self._webhooks.list(tenant, limit=self._most)
-        if page is not None and len(page.items) >= self._most:
-            raise InvalidRequest(
-                f"You have {self._most} webhook endpoints already: delete one first.",
-                code="too_many_webhook_endpoints",
-            )
         now, secret = self._clock.now(), _fresh_secret()
         endpoint = Endpoint(
             id=endpoint_id(secrets.token_bytes(16)),
@@ -83,7 +77,11 @@ class EndpointService:
             created_at=now,
             updated_at=now,
         )
-        await self._webhooks.add(endpoint)
+        if not await self._webhooks.add(endpoint, most=self._most):
+            raise InvalidRequest(
+                f"You have {self._most} webhook endpoints already: delete one first.",
+                code="too_many_webhook_endpoints",
+            )
         logger.info("Webhook endpoint made", extra={"action": "webhook", "endpoint": endpoint.id})
         return endpoint, secret
 

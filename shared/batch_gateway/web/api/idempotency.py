@@ -5,7 +5,8 @@ recorded; the same request gets that answer from then on. One that comes meanwhi
 again. After a crash in between the claim runs out, and the next one does it anew, with the same
 seed: a batch takes its id from that, so one that was made already is found and not made twice.
 
-Only what succeeded is remembered: a refused request may be corrected and sent under the same key.
+Only what succeeded is remembered: a refused request may be corrected and sent under the same key,
+and leaves no row behind.
 Whether a request is the same is judged by its body. A form streams into the store and is known only
 at its end; the boundary, which clients make up for each request, does not count. Answers are kept
 sealed: that to a new webhook endpoint holds its secret.
@@ -108,7 +109,7 @@ class Idempotency:
             _demand_same(claim, fingerprint)
         except ApiError:
             if claim.holder == holder:
-                await self._release(claim, refused=False)
+                await self._release(claim, refused=False, fresh=False)
             raise
         return claim, claim.holder == holder and claim.answer is None
 
@@ -118,7 +119,8 @@ class Idempotency:
             response = await handler(replace(call, request=request, seed=bytes.fromhex(claim.seed)))
             await sent.finish(self._idle_s)
         except BaseException as error:  # also when the request is cancelled
-            await self._release(claim, refused=_refused(error))
+            fresh = claim.seed == call.seed.hex()
+            await self._release(claim, refused=_refused(error), fresh=fresh)
             raise
         await self._record(claim, sent, response)
         return response
@@ -154,8 +156,16 @@ class Idempotency:
             {"content-type": answer.content_type, "idempotency-replayed": "true"},
         )
 
-    async def _release(self, claim: Claim, *, refused: bool) -> None:
+    async def _release(self, claim: Claim, *, refused: bool, fresh: bool) -> None:
+        """Free the key. Nothing is kept of a refused request that was the first with its key.
+
+        So refused requests, of which there may be any number, leave no rows. A claim that was
+        taken over stays, because something may have been done under its seed.
+        """
         try:
+            if refused and fresh:
+                await self._claims.withdraw(claim.id, claim.holder)
+                return
             now = self._clock.now()
             await self._claims.release(claim.id, claim.holder, now=now, refused=refused)
         except BatchGatewayError as error:  # it runs out by itself

@@ -1,23 +1,16 @@
-"""How often a tenant may create something: 429 beyond it, and headers that tell where he stands.
+"""How often a tenant may create something: 429 beyond it, and headers with what is left."""
 
-Counted on the scratch server, for all processes together. When that is away requests pass: a limit
-against overload must not become an outage.
-"""
-
-import logging
 import math
 from dataclasses import dataclass
 from datetime import timedelta
 
 from starlette.responses import Response
 
-from batch_gateway.core.errors import Unavailable
-from batch_gateway.ports.scratch import Passage, Rates
+from batch_gateway.ports.scratch import Passage
+from batch_gateway.services.rates import GuardedRates
 from batch_gateway.settings import Quota
 from batch_gateway.web.api.routing import Call, Handler
 from batch_gateway.web.envelope import ApiError
-
-logger = logging.getLogger(__name__)
 
 #: OpenAI's clients give up when told to wait for longer.
 _LONGEST_WAIT_S = 120
@@ -31,7 +24,7 @@ class Rate:
 
 
 class RateLimits:
-    def __init__(self, rates: Rates, quota: Quota) -> None:
+    def __init__(self, rates: GuardedRates, quota: Quota) -> None:
         self._rates = rates
         batches = Rate("batches", quota.batches_per_hour, timedelta(hours=1))
         uploads = Rate("uploads", quota.uploads_per_minute, timedelta(minutes=1))
@@ -49,9 +42,7 @@ class RateLimits:
             return handler
 
         async def limited(call: Call) -> Response:
-            passage = await self._take(rate, call)
-            if passage is None:
-                return await handler(call)
+            passage = await self._rates.take(f"{rate.name}:{call.tenant}", rate.limit, rate.window)
             headers = _headers(rate, passage)
             if not passage.passed:
                 raise _too_many(rate, passage, headers)
@@ -60,14 +51,6 @@ class RateLimits:
             return response
 
         return limited
-
-    async def _take(self, rate: Rate, call: Call) -> Passage | None:
-        """None when nobody counts."""
-        try:
-            return await self._rates.take(f"{rate.name}:{call.tenant}", rate.limit, rate.window)
-        except Unavailable as error:
-            logger.warning("Not counted: %s", error, extra={"action": "rate"})
-            return None
 
 
 def _headers(rate: Rate, passage: Passage) -> dict[str, str]:
