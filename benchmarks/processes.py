@@ -35,6 +35,43 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
+def tree(pid: int) -> list[int]:
+    """The process and all its living descendants."""
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [one for child in children.read_text().split() for one in tree(int(child))]
+        except (FileNotFoundError, ProcessLookupError):  # it ended just now
+            continue
+    return found
+
+
+def cpu_of_tree_s(pid: int) -> float:
+    """Seconds of processor time of a process and all its descendants, ended ones included.
+
+    A process that ended counts once its parent has waited for it (man 5 proc, cutime).
+    """
+    total = 0
+    for one in tree(pid):
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        except FileNotFoundError:  # it ended just now
+            continue
+        total += sum(map(int, fields[11:15]))
+    return total / _TICKS_PER_S
+
+
+def memory_of_tree_mib(pid: int) -> float:
+    """Proportional memory of a process and all its descendants, now."""
+    total = 0.0
+    for one in tree(pid):
+        try:
+            total += proportional_mib(one)
+        except (FileNotFoundError, ProcessLookupError, LookupError):  # it ended just now
+            continue
+    return total
+
+
 def port_of(pid: int) -> int:
     """The port that a function process was told to listen on."""
     for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
