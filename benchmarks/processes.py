@@ -72,14 +72,6 @@ def memory_of_tree_mib(pid: int) -> float:
     return total
 
 
-def port_of(pid: int) -> int:
-    """The port that a function process was told to listen on."""
-    for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-        if word.startswith(b"PORT="):
-            return int(word.removeprefix(b"PORT="))
-    raise LookupError(f"process {pid} was told no port")
-
-
 def _field(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):

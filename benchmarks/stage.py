@@ -22,7 +22,6 @@ from openai import AsyncOpenAI
 from openai.types import Batch
 
 from batch_gateway.local.platform import Options, Platform
-from benchmarks.processes import port_of
 
 CHAT = "/v1/chat/completions"
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -78,7 +77,7 @@ class Stage:
 
     def direct_url(self, service: str) -> str:
         """Where a process of the Service listens, past the activator; one must be running."""
-        return f"http://127.0.0.1:{port_of(self.platform.pids(service)[0])}"
+        return f"http://127.0.0.1:{self.platform.ports(service)[0]}"
 
     async def submit(
         self,

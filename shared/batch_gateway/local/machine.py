@@ -22,6 +22,7 @@ from batch_gateway.local.activator import Activator
 from batch_gateway.local.addresses import Addresses
 from batch_gateway.local.durations import Durations
 from batch_gateway.local.errors import PlatformError
+from batch_gateway.local.forked import ForkServer
 from batch_gateway.local.options import Options
 from batch_gateway.local.ping import Ping
 from batch_gateway.local.processes import Command, Supervised, free_port, listening
@@ -52,6 +53,7 @@ class Machine:
         self._simulator_port = free_port() if options.simulator else None
         self._settings = self._resolved_settings()
         self._supervised: list[Supervised] = []
+        self._fork_server = ForkServer(self._log("fork-server"))
         self._pings: list[asyncio.Task[None]] = []
         self._addresses: Addresses
         self.broker: Supervised | None = None  # None: the manifests have no Broker
@@ -159,7 +161,13 @@ class Machine:
 
     def _replicas_of(self, service: Service) -> Callable[[], Replica]:
         def replica() -> Replica:
-            return Replica(service, self._log(service.name), self._environment(service), self._root)
+            return Replica(
+                service,
+                self._log(service.name),
+                self._environment(service),
+                self._root,
+                self._fork_server,
+            )
 
         return replica
 
@@ -207,6 +215,7 @@ class Machine:
             for revision in self.revisions.values():
                 stopping.create_task(revision.stop(self._options.stop_grace_s))
         self._activator.abort()
+        await self._fork_server.stop()
         for server in reversed(self._supervised):
             await server.stop()
 

@@ -147,6 +147,11 @@ class Platform:
         """The processes of a Service, those that start or stop included; empty at zero."""
         return [child.pid for child in self._children(service)]
 
+    def ports(self, service: str) -> list[int]:
+        """Where the processes of a Service listen on the loopback interface."""
+        replicas = self._machine.revisions[service].replicas
+        return [replica.port for replica in replicas if replica.child is not None]
+
     def states(self, service: str) -> dict[int, tuple[State, int]]:
         """What each process of a Service is at, and its requests in flight, by its pid."""
         replicas = self._machine.revisions[service].replicas

@@ -12,10 +12,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -58,18 +59,32 @@ class Command:
     cwd: Path | None = None
 
 
+class Process(Protocol):
+    """A process of the operating system; ``asyncio.subprocess.Process`` is one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        ...
+
+    async def wait(self) -> int:
+        """The exit code; negative for a signal."""
+        ...
+
+
 class Child:
     """One running process."""
 
-    def __init__(
-        self, command: Command, process: asyncio.subprocess.Process, log_start: int
-    ) -> None:
+    def __init__(self, command: Command, process: Process, log_start: int) -> None:
         self.command = command
         self._process = process
         self._log_start = log_start  # what stands before is of an earlier life
 
     @classmethod
-    async def start(cls, command: Command) -> "Child":
+    async def start(cls, command: Command, *, pass_fds: Collection[int] = ()) -> "Child":
         with command.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
@@ -79,6 +94,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=pass_fds,
                 preexec_fn=_tied_to_parent(),
             )
             return cls(command, process, log.tell())

@@ -5,6 +5,7 @@ as Knative's queue-proxy does: a cold start is somebody's waiting time.
 """
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,12 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
+from batch_gateway.local.forked import ForkServer
 from batch_gateway.local.processes import Child, Command, free_port
 from batch_gateway.local.resources import Service
 from batch_gateway.local.upstream import Upstream
+
+logger = logging.getLogger(__name__)
 
 _PROBE_EVERY_S = 0.02
 _PROBE_TIMEOUT_S = 1.0
@@ -36,18 +40,26 @@ class State(Enum):
 
 
 class Replica:
-    def __init__(self, service: Service, log: Path, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(
+        self,
+        service: Service,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path,
+        fork_server: ForkServer,
+    ) -> None:
         self.service = service
         self.state = State.STARTING
         self.in_flight = 0
-        self._port = free_port()
+        self.port = free_port()
         self._idle: list[tuple[float, Upstream]] = []
         self._child: Child | None = None
+        self._fork_server = fork_server
         self._command = Command(
             name=service.name,
             argv=_argv(service.command),
             log=log,
-            env={**env, "PORT": str(self._port)},
+            env={**env, "PORT": str(self.port)},
             cwd=cwd,
         )
 
@@ -59,7 +71,7 @@ class Replica:
     async def start(self) -> None:
         """Start the process and wait until it is ready. Raises StartFailed."""
         try:
-            self._child = child = await Child.start(self._command)
+            self._child = child = await self._process()
         except OSError as error:
             raise StartFailed(f"cannot run {self._command.argv[0]}: {error.strerror}") from error
         if await self._becomes_ready(child):
@@ -68,6 +80,14 @@ class Replica:
             raise StartFailed(child.how_it_ended())
         await child.stop(0)
         raise StartFailed(f"not ready after {_START_LIMIT_S:.0f} s: {child.last_line()}")
+
+    async def _process(self) -> Child:
+        if ForkServer.can_run(self._command):
+            try:
+                return await self._fork_server.start(self._command)
+            except OSError as error:
+                logger.warning("%s is started without fork: %s", self.service.name, error)
+        return await Child.start(self._command)
 
     async def prove(self) -> bool:
         """Find out whether a process that has broken a connection still lives; False: it is gone.
@@ -109,7 +129,7 @@ class Replica:
             if connection.open and loop.time() - since < _REUSE_WITHIN_S:
                 return connection
             connection.close()
-        _, connection = await loop.create_connection(Upstream, "127.0.0.1", self._port)
+        _, connection = await loop.create_connection(Upstream, "127.0.0.1", self.port)
         return connection
 
     def give_back(self, connection: Upstream) -> None:
@@ -134,7 +154,7 @@ class Replica:
         path = self.service.ready_path
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 try:
                     if path is None:
                         return True
