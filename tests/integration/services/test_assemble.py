@@ -310,3 +310,34 @@ async def test_runs_of_another_ending_are_not_used(world_of_runs):
     assert batch.status is BatchStatus.CANCELLED
     assert [line["error"]["code"] for line in errors] == ["batch_cancelled"] * 60
     assert (batch.counts.total, batch.counts.failed) == (60, 0)
+
+
+async def test_small_batches_are_assembled_side_by_side_and_large_ones_one_at_a_time(
+    world, monkeypatch
+):
+    writes, now, most = world.files.put, set(), [0]
+
+    async def put(key, chunks):
+        if key.startswith("files/"):
+            now.add(key)
+            most[0] = max(most[0], len(now))
+            await asyncio.sleep(0.05)
+        try:
+            return await writes(key, chunks)
+        finally:
+            now.discard(key)
+
+    async def assembled_at_once():
+        batches = [await executed(world, chat_lines(3)) for _ in range(4)]
+        most[0] = 0
+        monkeypatch.setattr(world.files, "put", put)
+        assembler = world.assembler
+        await asyncio.gather(*(assembler.assemble(batch.id) for batch in batches))
+        monkeypatch.setattr(world.files, "put", writes)
+        for batch in batches:
+            assert (await world.reload(batch)).status is BatchStatus.COMPLETED
+        return most[0]
+
+    assert await assembled_at_once() > 1
+    monkeypatch.setattr("batch_gateway.services.assemble.assembler.SMALL", 2)
+    assert await assembled_at_once() == 1

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -351,3 +352,50 @@ async def test_a_full_disk_never_fails_a_batch(world, monkeypatch):
     await world.planner.plan(batch.id)
 
     assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
+
+
+@pytest.fixture
+def reading(world, monkeypatch):
+    """Which input files are being read, and how many were read at once at most."""
+    copies, now, most = world.files.local_copy, set(), [0]
+
+    @asynccontextmanager
+    async def local_copy(key, folder):
+        now.add(key)
+        most[0] = max(most[0], len(now))
+        try:
+            async with copies(key, folder) as path:
+                await asyncio.sleep(0)
+                yield path
+        finally:
+            now.discard(key)
+
+    monkeypatch.setattr(world.files, "local_copy", local_copy)
+    return most
+
+
+async def test_small_inputs_are_planned_side_by_side(world, reading):
+    batches = [await world.submit(chat_lines(3)) for _ in range(5)]
+    planner = world.planner
+
+    await asyncio.gather(*(planner.plan(batch.id) for batch in batches))
+
+    assert reading == [5]
+    for batch in batches:
+        assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
+
+
+async def test_large_inputs_are_planned_one_at_a_time_and_keep_no_small_one_waiting(
+    world, reading, monkeypatch
+):
+    large = [await world.submit(chat_lines(30)) for _ in range(3)]
+    small = await world.submit(chat_lines(1))
+    size = (await world.metadata.files.get(small.tenant, small.input_file_id)).size
+    monkeypatch.setattr("batch_gateway.services.plan.planner.SMALL", size)
+    planner = world.planner
+
+    await asyncio.gather(*(planner.plan(batch.id) for batch in [*large, small]))
+
+    assert reading == [2]
+    for batch in [*large, small]:
+        assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS

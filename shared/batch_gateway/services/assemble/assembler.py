@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +43,7 @@ _ENDS = {
     Ending.CANCELLED: BatchStatus.CANCELLED,
 }
 _ATTEMPTS = 3  # a cancel in the middle makes one assembly in vain
+SMALL = 10_000  # lines of a batch that may be assembled beside any number of others
 _QUEUE = 4  # chunks of one file between the merging thread and the store
 
 
@@ -92,6 +93,7 @@ class Assembler:
         self._default_expiry = default_expiry
         self._longest_line = longest_line
         self._run_bytes = run_bytes
+        self._one_large = asyncio.Semaphore(1)  # of batches beyond SMALL, one at a time
 
     async def assemble(self, batch_id: BatchId) -> None:
         """Assemble the batch if it is time to, or announce again what has become of it.
@@ -109,13 +111,17 @@ class Assembler:
                 return
             if not batch.assemblable:  # shards are open: whoever closes the last one announces
                 return
-            async with self._leased(batch_id, holder) as leased:
+            async with self._turn(batch), self._leased(batch_id, holder) as leased:
                 ended = await self._assemble(leased, holder)
             if ended is not None:
                 await self._announce(ended)
                 await self._clear(ended)
                 return
         raise Busy(f"{batch_id} changed under the assembler {_ATTEMPTS} times")
+
+    def _turn(self, batch: Batch) -> AbstractAsyncContextManager[None]:
+        """What a batch waits for: small ones for nothing, a large one for the one before it."""
+        return nullcontext() if batch.counts.total <= SMALL else self._one_large
 
     @asynccontextmanager
     async def _leased(self, batch_id: BatchId, holder: str) -> AsyncIterator[Batch]:

@@ -56,6 +56,7 @@ from batch_gateway.services.webhooks.notices import Notices
 logger = logging.getLogger(__name__)
 
 WRITES = 4  # shard objects being stored at once
+SMALL = 4 * 1024 * 1024  # bytes of an input that may be planned beside any number of others
 LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
 ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
 #: Attempts of one batch that may end with an unforeseen error; after these the batch fails.
@@ -96,6 +97,7 @@ class Planner:
         self._rules = rules
         self._routes = routes
         self._scratch = scratch
+        self._one_large = asyncio.Semaphore(1)  # of inputs beyond SMALL, one at a time
         self._chained = ChainedInputs(metadata, files, clock, rules)
 
     async def plan(self, batch_id: BatchId) -> None:
@@ -153,15 +155,22 @@ class Planner:
             await self._fail(batch, [_no_file(batch)])
             return
         try:
-            if file.size < LARGE:
+            if file.size <= SMALL:
                 await self._plan_file(batch, file)
             else:
-                async with alone(self._rights, f"plan:{batch.id}", ALONE):
-                    await self._plan_file(batch, file)
+                async with self._one_large:
+                    await self._plan_large(batch, file)
         except OriginGone as gone:
             await self._fail(batch, [_no_origin(str(gone))])
         except NotFound:  # deleted while we read
             await self._fail(batch, [_no_file(batch)])
+
+    async def _plan_large(self, batch: Batch, file: File) -> None:
+        if file.size < LARGE:
+            await self._plan_file(batch, file)
+            return
+        async with alone(self._rights, f"plan:{batch.id}", ALONE):
+            await self._plan_file(batch, file)
 
     async def _plan_file(self, batch: Batch, file: File) -> None:
         attempt = secrets.token_hex(6)
