@@ -1,4 +1,4 @@
-"""Web pages that a user of this machine visits may not use the service that has no authenticator."""
+"""Web pages that a user visits may not use a service without an authenticator on the machine."""
 
 import httpx
 import pytest
