@@ -15,6 +15,7 @@ from batch_gateway.cli.migrate import migrate
 from batch_gateway.cli.simulate import simulate
 from batch_gateway.cli.status.command import status
 from batch_gateway.cli.up import up
+from batch_gateway.cli.verify import verify
 
 app = typer.Typer(
     help="An OpenAI-compatible batch service for self-hosted LLM inference.",
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(simulate)
 app.command()(migrate)
+app.command()(verify)
 app.add_typer(keys)
 app.add_typer(dead)
 add_batch_commands(app)

@@ -3,17 +3,19 @@
     files/FILE                                        uploads and results
     orders/FILE                                       in which order the results in FILE came about
     uploads/UPLOAD/PART                               parts of an upload that is not complete
-    work/BATCH/ATTEMPT/SHARD/lines.jsonl              request lines of one shard
+    work/BATCH/ATTEMPT/SHARD/lines-SHA.jsonl          request lines of one shard
     work/BATCH/ATTEMPT/SHARD/parts/EPOCH-TOKEN/SEQ-LINES-SHA.jsonl   result lines of that shard
     work/BATCH/runs/ENDING/FIRST-END-LINES-NOTRUN-ORDER-SHA          results of several shards
 
 ATTEMPT is new for each planning, EPOCH and TOKEN for each lease, so nothing is ever overwritten
 and a late writer can only make objects that nobody reads. A part's key holds the number of its
-lines and the beginning of its sha256: the key alone is enough to verify it. A run's key says in the
-same way what is in it; two assemblers that make the same run write the same bytes.
+lines and the beginning of its sha256: the key alone is enough to verify it, and so does the key of
+a shard's request lines (earlier releases wrote ``lines.jsonl``). A run's key says in the same way
+what is in it; two assemblers that make the same run write the same bytes.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from batch_gateway.core.ids import BatchId, FileId, PartId, UploadId
@@ -21,7 +23,8 @@ from batch_gateway.core.model import Ending, LeaseRef, Part, Shard
 
 FILES, ORDERS, UPLOADS, WORK = "files/", "orders/", "uploads/", "work/"
 
-_DIGEST = 16  # hex digits of the sha256 in a part's key
+_DIGEST = 16  # hex digits of the sha256 in a key
+_IS_DIGEST = re.compile(f"[0-9a-f]{{{_DIGEST}}}").fullmatch
 
 
 def file_key(file: FileId) -> str:
@@ -54,8 +57,15 @@ def attempt_prefix(batch: BatchId, attempt: str) -> str:
     return f"{work_prefix(batch)}{attempt}/"
 
 
-def shard_key(batch: BatchId, attempt: str, index: int) -> str:
-    return f"{attempt_prefix(batch, attempt)}{index:06d}/lines.jsonl"
+def shard_key(batch: BatchId, attempt: str, index: int, content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()[:_DIGEST]
+    return f"{attempt_prefix(batch, attempt)}{index:06d}/lines-{digest}.jsonl"
+
+
+def digest_in(key: str) -> str | None:
+    """The beginning of the content's sha256, in hex, that a key under ``work/`` ends with."""
+    digest = key.rpartition("/")[2].removesuffix(".jsonl").rpartition("-")[2]
+    return digest if _IS_DIGEST(digest) else None
 
 
 def parts_prefix(shard: Shard) -> str:

@@ -61,8 +61,13 @@ class UploadRows(Protocol):
         """pending -> cancelled unless it has expired at ``now``; drops its parts. None if not."""
         ...
 
-    async def expired(self, before: datetime, limit: int) -> Sequence[Upload]:
-        """Uploads of all tenants and states with ``expires_at`` up to ``before``, oldest first."""
+    async def expired(
+        self, before: datetime, limit: int, after: Upload | None = None
+    ) -> Sequence[Upload]:
+        """Uploads of all tenants and states with ``expires_at`` up to ``before``, oldest first.
+
+        ``after`` continues behind the last one returned.
+        """
         ...
 
     async def forget(self, upload: UploadId) -> None:

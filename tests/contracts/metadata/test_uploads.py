@@ -215,6 +215,9 @@ async def test_expired_uploads_of_all_tenants_come_in_order_of_expiry(metadata):
 
     assert await metadata.uploads.expired(T0 + SECOND, 10) == [first, second]
     assert await metadata.uploads.expired(T0 + SECOND, 1) == [first]
+    assert await metadata.uploads.expired(T0 + SECOND, 1, after=first) == [second]
+    assert await metadata.uploads.expired(T0 + SECOND, 1, after=second) == []
+    assert await metadata.uploads.expired(T0 + 9 * SECOND, 9, after=first) == [second, later]
     assert await metadata.uploads.get(ALICE, later.id) == later
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, from_upload, to_upload
-from batch_gateway.adapters.redis_metadata.fields import json_text, row
+from batch_gateway.adapters.redis_metadata.fields import json_text, micros, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
@@ -79,11 +79,19 @@ class RedisUploads:
         found = await self._scripts.run("cancel_upload", tenant=tenant, upload=upload, now=now)
         return None if found is None else to_upload(row(found))
 
-    async def expired(self, before: datetime, limit: int) -> Sequence[Upload]:
+    async def expired(
+        self, before: datetime, limit: int, after: Upload | None = None
+    ) -> Sequence[Upload]:
+        last = None if after is None else {"id": after.id, "score": micros(after.expires_at)}
         rows = await self._scripts.run(
-            "due", kind="upload", indexes=["uploads-by-expiry"], until=before, limit=limit
+            "due",
+            kind="upload",
+            indexes=["uploads-by-expiry"],
+            until=before,
+            after=last,
+            limit=limit,
         )
-        return [to_upload(row(found)) for found in rows]
+        return [to_upload(row(found)) for found in rows[:limit]]
 
     async def forget(self, upload: UploadId) -> None:
         await self._scripts.run("forget_upload", upload=upload)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from batch_gateway.adapters.sql.accounts import book
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.rows import Row, file_columns
-from batch_gateway.adapters.sql.schema import files, upload_parts, uploads
+from batch_gateway.adapters.sql.schema import Instant, files, upload_parts, uploads
 from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
 from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
@@ -121,10 +121,16 @@ class SqlUploads:
             await book(connection, tenant, Account(stored_bytes=-ended.stored))
         return _to_upload(ended)
 
-    async def expired(self, before: datetime, limit: int) -> Sequence[Upload]:
+    async def expired(
+        self, before: datetime, limit: int, after: Upload | None = None
+    ) -> Sequence[Upload]:
+        behind: list[sa.ColumnElement[bool]] = []
+        if after is not None:
+            last = sa.tuple_(sa.literal(after.expires_at, Instant), sa.literal(after.id))
+            behind.append(sa.tuple_(uploads.c.expires_at, uploads.c.id) > last)
         query = (
             sa.select(uploads)
-            .where(uploads.c.expires_at <= before)
+            .where(uploads.c.expires_at <= before, *behind)
             .order_by(uploads.c.expires_at, uploads.c.id)
             .limit(limit)
         )

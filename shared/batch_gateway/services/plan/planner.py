@@ -296,7 +296,7 @@ class Planner:
             batch=batch.id,
             index=draft.index,
             model=draft.model,
-            key=shard_key(batch.id, attempt, draft.index),
+            key=shard_key(batch.id, attempt, draft.index, draft.content),
             lines=draft.lines,
             cost=draft.cost,
         )

@@ -1,0 +1,115 @@
+"""``batch-gateway verify``: holds the database against the file store, and changes nothing."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError, reported
+from batch_gateway.cli.stored import Data
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batch_gateway.services.verify.findings import Finding, Summary
+    from batch_gateway.settings import Settings
+
+
+@reported
+def verify(
+    data: Data = None,
+    as_json: Annotated[
+        bool, Option("--json", help="Print each finding, and the summary, as a line of JSON.")
+    ] = False,
+) -> None:
+    """Read every object that the database names, and say what is missing, damaged or nobody's."""
+    from batch_gateway.core.errors import BatchGatewayError
+
+    say = _json if as_json else _text
+    try:
+        summary = asyncio.run(_verified(_settings(data), say))
+    except BatchGatewayError as error:
+        raise CommandError(str(error), UNREACHABLE) from error
+    say(summary)
+    if summary.damaged:
+        raise typer.Exit(REFUSED)
+
+
+async def _verified(settings: "Settings", say: "Say") -> "Summary":
+    from batch_gateway.services.verify.verifier import Verifier
+    from batch_gateway.wiring.stores import open_files, open_metadata
+
+    metadata = await open_metadata(settings)
+    files = open_files(settings)
+    try:
+        await metadata.check()
+        verifier = Verifier(metadata, files)
+        async for finding in verifier.findings():
+            say(finding)
+        return verifier.summary
+    finally:
+        await files.close()
+        await metadata.close()
+
+
+def _settings(data: "Path | None") -> "Settings":
+    """Raises CommandError when there is nothing in the folder: it must not be made by looking."""
+    from pydantic import SecretStr
+
+    from batch_gateway.settings import Files, Metadata, Settings
+
+    if data is None:
+        settings = Settings()
+        _check_file(settings.metadata.url.get_secret_value())
+        return settings.model_copy(
+            update={"metadata": settings.metadata.model_copy(update={"migrate": False})}
+        )
+    folder = data.resolve()
+    url = f"sqlite+aiosqlite:///{folder}/metadata.db"
+    _check_file(url)
+    return Settings(
+        metadata=Metadata(url=SecretStr(url), migrate=False),
+        files=Files(url=f"file://{folder}/files"),
+    )
+
+
+def _check_file(url: str) -> None:
+    from pathlib import Path
+
+    scheme, _, path = url.partition("///")
+    if scheme.startswith("sqlite") and not Path(path).is_file():
+        raise CommandError(f"there is no database {path}", 2)
+
+
+def _text(said: "Finding | Summary") -> None:
+    from batch_gateway.services.verify.findings import Finding
+
+    if isinstance(said, Finding):
+        owner = f" of {said.owner} ({said.tenant})" if said.owner else ""
+        when = f", written {said.modified_at:%Y-%m-%dT%H:%M:%SZ}" if said.modified_at else ""
+        detail = f": {said.detail}{when}" if said.detail else ""
+        typer.echo(f"{said.problem}\t{said.kind}{owner}\t{said.key}{detail}")
+        return
+    typer.echo(
+        f"{said.files} files, {said.upload_parts} parts of uploads, {said.shards} shards and "
+        f"{said.parts} parts of results read, {said.bytes} bytes: {said.damaged} damaged; "
+        f"{said.orphans} objects that no row names",
+        err=True,
+    )
+
+
+def _json(said: "Finding | Summary") -> None:
+    import msgspec
+
+    from batch_gateway.services.verify.findings import Finding
+
+    name = "finding" if isinstance(said, Finding) else "summary"
+    typer.echo(msgspec.json.encode({name: said}).decode())
+
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Say(Protocol):
+        def __call__(self, said: Finding | Summary, /) -> None: ...

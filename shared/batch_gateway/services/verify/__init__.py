@@ -1,0 +1,6 @@
+"""Verification: whether the file store has what the database says, byte for byte.
+
+findings   what may be wrong, and what was looked at
+expected   the objects that rows name
+verifier   reads them, and looks for objects that no row names
+"""

@@ -1,0 +1,42 @@
+"""What a verification finds."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Problem(StrEnum):
+    MISSING = "missing"  # a row names an object that is not there
+    SIZE = "size"  # it has another length than recorded
+    CHECKSUM = "checksum"  # it has other bytes than recorded
+    CONTENT = "content"  # it cannot be what was written, and no checksum was recorded
+    UNREADABLE = "unreadable"  # the store has it and does not give it out
+    ORPHAN = "orphan"  # an object that no row names: costs room, loses nothing
+
+    @property
+    def is_damage(self) -> bool:
+        return self is not Problem.ORPHAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    problem: Problem
+    kind: str  # file, upload part, shard, part; of an orphan the first word of its key
+    key: str  # of the object in the file store
+    owner: str | None = None  # id of the row that names it
+    tenant: str | None = None
+    detail: str = ""
+    modified_at: datetime | None = None  # of an orphan
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What was looked at so far."""
+
+    files: int = 0
+    upload_parts: int = 0
+    shards: int = 0
+    parts: int = 0
+    bytes: int = 0
+    damaged: int = 0
+    orphans: int = 0
