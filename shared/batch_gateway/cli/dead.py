@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from typer import Argument, Option
 
+from batch_gateway.cli.cluster.options import DEFAULT_NAMESPACE, Context, Kubeconfig, Namespace
+from batch_gateway.cli.failing import reported
 from batch_gateway.cli.stored import Data, settings_of
 
 if TYPE_CHECKING:
@@ -25,17 +27,29 @@ dead = typer.Typer(name="dead", help="Events that no subscriber has taken.", no_
 
 _WAIT = timedelta(seconds=10)  # for the broker
 
+Inside = Annotated[
+    bool,
+    Option("--inside", help="Of the service on a cluster, by a Job there with its settings."),
+]
 Ids = Annotated[list[str] | None, Argument(help="As `list` prints them: dead_...")]
 All = Annotated[bool, Option("--all", help="All that there are.")]
 MOST = 10_000
 
 
 @dead.command("list")
+@reported
 def list_(
     limit: Annotated[int, Option(help="Most to print, the newest first.")] = 50,
     data: Data = None,
+    inside: Inside = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Print when each died, what it is, where it was refused, and the reason that was given."""
+    if inside:
+        _print_inside(["list", f"--limit={limit}"], namespace, kubeconfig, context)
+        return
     for letter in _run(data, lambda rows: rows.list(limit=limit)):
         when = f"{letter.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         event, reason = letter.event, " ".join(_reason(letter).split())
@@ -51,8 +65,19 @@ def _reason(letter: "DeadLetter") -> str:
 
 
 @dead.command()
-def show(letter: Annotated[str, Argument(help="As `list` prints it.")], data: Data = None) -> None:
+@reported
+def show(
+    letter: Annotated[str, Argument(help="As `list` prints it.")],
+    data: Data = None,
+    inside: Inside = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
     """Print an event with its attributes and data, and why it died."""
+    if inside:
+        _print_inside(["show", letter], namespace, kubeconfig, context)
+        return
     found = _run(data, lambda rows: _found(rows, [letter]))[0]
     for name, value in sorted(found.attributes.items()):
         typer.echo(f"{name}: {value}")
@@ -62,6 +87,7 @@ def show(letter: Annotated[str, Argument(help="As `list` prints it.")], data: Da
 
 
 @dead.command()
+@reported
 def replay(
     letters: Ids = None,
     all_: All = False,
@@ -69,20 +95,52 @@ def replay(
         str | None, Option(help="URL of the broker; default: events.sink, K_SINK or the folder's.")
     ] = None,
     data: Data = None,
+    inside: Inside = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Send events to the broker again; each goes from the list when the broker has it."""
+    if inside:
+        broker = [f"--to={to}"] if to else []
+        _print_inside(["replay", *broker, *_words(letters, all_)], namespace, kubeconfig, context)
+        return
     sent = _run(data, lambda rows: _replayed(rows, letters, all_, _broker(to, data)))
     typer.echo(f"{sent} sent")
 
 
 @dead.command()
-def drop(letters: Ids = None, all_: All = False, data: Data = None) -> None:
+@reported
+def drop(
+    letters: Ids = None,
+    all_: All = False,
+    data: Data = None,
+    inside: Inside = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
     """Delete events for good."""
+    if inside:
+        _print_inside(["drop", *_words(letters, all_)], namespace, kubeconfig, context)
+        return
 
     async def work(rows: "DeadLetterRows") -> int:
         return sum([await rows.drop(each.id) for each in await _chosen(rows, letters, all_)])
 
     typer.echo(f"{_run(data, work)} dropped")
+
+
+def _words(letters: list[str] | None, all_: bool) -> list[str]:
+    return [*(["--all"] if all_ else []), *(letters or [])]
+
+
+def _print_inside(
+    words: list[str], namespace: str, kubeconfig: str | None, context: str | None
+) -> None:
+    from batch_gateway.cli.cluster.inside import print_inside
+
+    print_inside(["dead", *words], namespace, kubeconfig, context)
 
 
 async def _replayed(rows: "DeadLetterRows", letters: list[str] | None, all_: bool, url: str) -> int:

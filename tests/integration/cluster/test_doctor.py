@@ -3,6 +3,10 @@
 import asyncio
 import base64
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from fixtures.kube import failing
@@ -10,8 +14,7 @@ from fixtures.s3 import S3Server
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from batch_gateway.cli.cluster import rollout
-from batch_gateway.cli.doctor import inside
+from batch_gateway.cli.cluster import inside, rollout
 from batch_gateway.cli.doctor.stores import check_stores
 from batch_gateway.cli.main import app
 from batch_gateway.settings import Files, Inference, Metadata, Scratch, Settings
@@ -312,3 +315,89 @@ async def test_the_command_takes_the_stores_of_its_environment(monkeypatch, tmp_
 
     severities = [json.loads(line)["severity"] for line in told.splitlines()]
     assert severities == sorted(severities, key=["warning", "note", "ok"].index)
+
+
+# -- fixes ---------------------------------------------------------------------------------------
+
+
+def broken_mapping(kube):
+    metadata = {"name": "batches.example.com", "namespace": "batch-gateway"}
+    ref = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "api"}
+    mapping = {"apiVersion": "serving.knative.dev/v1beta1", "kind": "DomainMapping"}
+    kube.add(mapping | {"metadata": metadata, "spec": {"ref": ref}})
+
+
+def broken_service(kube):
+    kube.play("Service", "api", {"conditions": failing("RevisionFailed", "no such image")})
+
+
+def broken_broker(kube):
+    kube.play("Broker", "batch-gateway", {"conditions": failing("NotFound", "no topic")})
+
+
+def address_of_another_broker(kube):
+    settings(kube)["BATCH_GATEWAY_EVENTS__SINK"] = "http://elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "what", "helps"),
+    [
+        (broken_service, "Service api: RevisionFailed: no such image", False),
+        (broken_mapping, "DomainMapping batches.example.com: DomainClaimNotOwned", False),
+        (broken_trigger, "Trigger planner: ", False),
+        (broken_broker, "Broker batch-gateway: ", False),
+        (channel_based, "messaging.knative.dev/async-handler is not true", True),
+        (never_at_zero, "enable-scale-to-zero is false", True),
+        (volume_without_its_feature, "kubernetes.podspec-persistent-volume-claim", True),
+        (no_timer, "there is no PingSource", True),
+        (public_key, "events.signing_keys is missing, short or public", True),
+        (no_metrics_token, "metrics.token is not set", True),
+        (open_to_all, "auth.kind is none", True),
+        (too_many_activations, "execution.max_activations is 20", True),
+        (too_long_a_budget, "execution.hard_budget_s is 600", True),
+        (address_of_another_broker, "the functions send events to http://elsewhere", True),
+    ],
+)
+def test_a_fix_is_a_command_that_works_as_printed(healthy, trouble, what, helps):
+    trouble(healthy)
+
+    fix = next(f["fix"] for f in map(json.loads, told_as_json()) if what in f["what"])
+    done = subprocess.run(
+        ["bash", "-ec", fix],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, fix + done.stderr
+    left = [f for f in map(json.loads, told_as_json()) if what in f["what"]]
+    assert (left == []) is helps, left
+
+
+def told_as_json() -> list[str]:
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    return [line for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def test_dead_events_of_a_cluster_are_listed_by_a_job_there(healthy, monkeypatch):
+    words = []
+    original = healthy.create
+
+    def create(group, key, body, **how):
+        if key[0] == "Job":
+            words.extend(body["spec"]["template"]["spec"]["containers"][0]["args"])
+            name = body["metadata"]["name"]
+            labels = {"batch.kubernetes.io/job-name": name}
+            metadata = {"name": f"{name}-pod", "namespace": "batch-gateway", "labels": labels}
+            healthy.add({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+            healthy.logs[f"{name}-pod"] = "dead_1\t2026-07-01T12:00:00Z\n"
+        return original(group, key, body, **how)
+
+    healthy.create = create
+
+    told = CliRunner().invoke(app, ["dead", "list", "--limit", "9", "--inside"])
+
+    assert told.exit_code == 0, told.output
+    assert told.stdout == "dead_1\t2026-07-01T12:00:00Z\n"
+    assert words == ["dead", "list", "--limit=9"]
+    assert healthy.names("Job", group="batch") == ["migrate"]

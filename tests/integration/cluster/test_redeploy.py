@@ -13,6 +13,7 @@ from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.main import app
 
 SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
+CLAIMS = "networking.internal.knative.dev"
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/main.py"))
 SENDERS = [name for name in FUNCTIONS if name != "deadletter"]
 MAX_SCALE = "autoscaling.knative.dev/max-scale"
@@ -361,3 +362,61 @@ def test_there_is_nothing_to_go_back_to_at_first(kube, command):
 def secret(kube: Kube) -> dict[str, bytes]:
     data = kube.find("Secret", "batch-gateway-secrets")["data"]
     return {name: base64.b64decode(value) for name, value in data.items()}
+
+
+# -- domains -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_domain(tmp_path):
+    """An overlay with a domain of its own."""
+    import os
+
+    content = {
+        "namespace": "batch-gateway",
+        "resources": [os.path.relpath(ROOT / "knative/overlays/minimal", tmp_path)],
+        "components": [os.path.relpath(ROOT / "knative/components/domain-mapping", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
+    return str(tmp_path)
+
+
+def test_a_domain_moves_with_the_namespace_and_goes_with_it(kube, command, with_domain):
+    command("deploy", "--overlay", with_domain, "-n", "other")
+    claim = kube.find("ClusterDomainClaim", "batches.example.com", group=CLAIMS)
+    kube.settle()
+
+    assert claim["spec"]["namespace"] == "other"
+    assert unready(kube) == []
+    command("uninstall", "-n", "other", "--purge", "--yes")
+    assert kube.objects == {}
+
+
+def test_a_domain_of_another_namespace_is_told_with_the_way_out(kube, command, with_domain):
+    command("deploy", "--overlay", with_domain)
+
+    told = command("deploy", "--overlay", with_domain, "-n", "other", code=1).stderr
+    command("uninstall", "-n", "batch-gateway", "--yes")
+    command("deploy", "--overlay", with_domain, "-n", "other")
+
+    assert "belongs to the namespace batch-gateway" in told
+    assert "kubectl delete clusterdomainclaim batches.example.com" in told
+
+
+def test_deploying_without_an_overlay_repeats_the_last_time(kube, command):
+    command(
+        "deploy",
+        "--overlay",
+        "minimal",
+        "--image",
+        "registry/gateway:2",
+        "--set",
+        "limits.ceiling=9",
+    )
+
+    command("deploy", "--set", "limits.start=3")
+
+    (container,) = service(kube, "planner")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry/gateway:2"
+    assert settings(kube)["BATCH_GATEWAY_LIMITS__CEILING"] == "9"
+    assert settings(kube)["BATCH_GATEWAY_LIMITS__START"] == "3"

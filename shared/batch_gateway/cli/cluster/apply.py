@@ -58,7 +58,8 @@ class Deployment:
 
     objects: list[Object]  # without Secrets
     secrets: list[SecretChange]
-    what: str  # for the record: the overlay
+    what: str  # for the record: the overlay,
+    options: Mapping[str, Any]  # and what the command line has said beside it
     said: Collection[str] = ()  # variables of the ConfigMap that the command line names
     force: bool = False
     wait: bool = True
@@ -223,7 +224,10 @@ class _Run:
             objects = without_sink(objects)
         replaced = {c.wanted["metadata"]["name"]: c.replaced for c in self._wanted.secrets}
         self._releases.add(
-            self._wanted.what, objects, {name: keys for name, keys in replaced.items() if keys}
+            self._wanted.what,
+            objects,
+            self._wanted.options,
+            {name: keys for name, keys in replaced.items() if keys},
         )
 
     def _apply(self, verdict: Verdict, say: Said, created: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """``batch-gateway deploy``: the manifests onto a cluster, until all of it is ready."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Option
@@ -27,7 +27,7 @@ def deploy(
         str | None,
         Option(
             help="An overlay of knative/overlays by its name, or a folder with one of yours;"
-            " default: the last deployment's."
+            " default: the last deployment's, with its options."
         ),
     ] = None,
     broker: Annotated[
@@ -67,17 +67,20 @@ def deploy(
     from batch_gateway.cli.cluster.secrets import secret_changes
 
     cluster = None if print_ else connect(namespace, kubeconfig, context)
-    overlay = overlay or _chosen_overlay(cluster)
-    objects = build(overlay, namespace=namespace, broker=broker, image=image, settings=plain)
+    options: dict[str, Any] = {"broker": broker, "image": image, "settings": plain}
+    if overlay is None:
+        overlay, options = _as_the_last_time(cluster, options)
+    objects = build(overlay, namespace=namespace, **options)
     if cluster is None:
         _print(objects)
         return
-    if broker is None and (there := component_there(cluster, objects)) is not None:
-        objects = build(overlay, namespace=namespace, broker=there, image=image, settings=plain)
+    if options["broker"] is None and (there := component_there(cluster, objects)) is not None:
+        objects = build(overlay, namespace=namespace, **(options | {"broker": there}))
     wanted = Deployment(
         objects=[obj for obj in objects if obj["kind"] != "Secret"],
         secrets=secret_changes(cluster, objects, secret),
         what=overlay,
+        options=options,
         said=plain,
         force=force,
         wait=wait,
@@ -101,20 +104,30 @@ def finish(cluster: "Cluster", wanted: "Deployment", timeout: float) -> None:
         typer.echo(_where(cluster.get("serving.knative.dev/v1", "Service", "api")))
 
 
-def _chosen_overlay(cluster: "Cluster | None") -> str:
-    """The last deployment's; a question on a terminal. Raises CommandError."""
+def _as_the_last_time(
+    cluster: "Cluster | None", options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The last deployment's overlay with its options below these; a question the first time.
+
+    Raises CommandError.
+    """
     from batch_gateway.cli.cluster.build import overlays
     from batch_gateway.cli.cluster.releases import Releases
 
     last = None if cluster is None else Releases(cluster).last()
     if last is not None:
-        return last.what
+        settings = {**last.options.get("settings", {}), **options["settings"]}
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return last.what, {"broker": None, "image": None, **last.options, **chosen} | {
+            "settings": settings
+        }
     known = ", ".join(overlays())
     if not sys.stdin.isatty():
         raise CommandError(
             f"which overlay? --overlay trial brings its own stores; others: {known}", 2
         )
-    return str(typer.prompt(f"Which overlay ({known}; trial brings its own stores)?", err=True))
+    asked = f"Which overlay ({known}; trial brings its own stores)?"
+    return str(typer.prompt(asked, err=True)), options
 
 
 def _print(objects: list[dict[str, object]]) -> None:

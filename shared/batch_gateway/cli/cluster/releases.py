@@ -28,8 +28,9 @@ _SALT = "salt"
 class Release:
     number: int
     at: str
-    what: str  # the overlay, or what it goes back to
+    what: str  # the overlay
     objects: list[Object]
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the command line
     #: Secret -> key -> the value before, in base64; None: there was none.
     replaced: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
@@ -65,6 +66,7 @@ class Releases:
         self,
         what: str,
         objects: Sequence[Object],
+        options: Mapping[str, Any],
         replaced: Mapping[str, Mapping[str, str | None]],
     ) -> int:
         """Record a deployment; returns its number."""
@@ -74,6 +76,7 @@ class Releases:
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             what=what,
             objects=[obj for obj in objects if obj["kind"] != "Secret"],
+            options=options,
             replaced=replaced,
         )
         packed = gzip.compress(json.dumps(asdict(release)).encode(), mtime=0)

@@ -51,6 +51,7 @@ def rollback(
         objects=release.objects,
         secrets=changes_back(cluster, _values_before(later)),
         what=release.what,
+        options=release.options,
         force=force,
         wait=wait,
     )

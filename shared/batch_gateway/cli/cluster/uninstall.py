@@ -41,6 +41,9 @@ _RUNS = (
 )
 
 
+_CLAIM = ("networking.internal.knative.dev/v1alpha1", "ClusterDomainClaim")
+
+
 @reported
 def uninstall(
     purge: Annotated[
@@ -77,7 +80,19 @@ def _ours(cluster: "Cluster") -> list[Object]:
     from batch_gateway.cli.cluster.build import MANAGED_BY
 
     label = "=".join(MANAGED_BY)
-    return [obj for version, kind in _RUNS for obj in cluster.list(version, kind, labels=label)]
+    found = [obj for version, kind in _RUNS for obj in cluster.list(version, kind, labels=label)]
+    return [*found, *_claims(cluster, label)]
+
+
+def _claims(cluster: "Cluster", label: str) -> list[Object]:
+    """Claims of domains for this namespace; they are in none, and may be of others."""
+    from batch_gateway.cli.cluster.kube import Refusal
+
+    try:
+        claims = cluster.list(*_CLAIM, labels=label)
+    except Refusal:
+        return []  # only cluster administrators may look, and could have made one
+    return [claim for claim in claims if claim["spec"]["namespace"] == cluster.namespace]
 
 
 def _question(namespace: str, count: int, *, purge: bool) -> str:

@@ -93,23 +93,24 @@ def _of_cluster(cluster: "Cluster", *, inside: bool) -> "list[Finding]":
         checks += [
             lambda: platform.check_features(cluster, services),
             lambda: service.check_objects(cluster, services),
-            lambda: service.check_broker(cluster),
-            lambda: service.check_settings(variables),
+            lambda: service.check_broker(cluster, variables),
+            lambda: service.check_settings(cluster, variables),
         ]
         try:
             settings = checked(variables)
         except PlatformError:
             pass  # told by check_settings
         else:
-            checks.append(lambda: service.check_scales(settings, services))
+            checks.append(lambda: service.check_scales(cluster, settings, services))
     else:
         where = f"in the namespace {cluster.namespace}"
-        found.append(error(f"there is no Batch Gateway {where}", "batch-gateway deploy"))
+        fix = f"batch-gateway deploy -n {cluster.namespace} --overlay trial"
+        found.append(error(f"there is no Batch Gateway {where}", fix))
     for check in checks:
         found += check()
     if inside:
         from batch_gateway.cli.doctor.inside import findings_inside
 
-        for executor in (s for s in services if s["metadata"]["name"] == "executor"):
-            found += findings_inside(cluster, executor)
+        if any(s["metadata"]["name"] == "executor" for s in services):
+            found += findings_inside(cluster)
     return found

@@ -72,7 +72,9 @@ def check_knative(cluster: Cluster) -> Iterator[Finding]:
         try:
             yield from _installation(cluster, namespace, parts)
         except Refusal as refusal:
-            yield note(f"{namespace} cannot be looked at: {refusal}", "ask whoever may read it")
+            yield note(
+                f"{namespace} cannot be looked at: {refusal}", "ask an administrator of the cluster"
+            )
 
 
 def _installation(cluster: Cluster, namespace: str, parts: tuple[str, ...]) -> Iterator[Finding]:
@@ -151,7 +153,8 @@ def check_scale_to_zero(cluster: Cluster) -> Iterator[Finding]:
     if ((config or {}).get("data") or {}).get("enable-scale-to-zero", "true") == "false":
         yield warning(
             "this cluster keeps a pod of every Service: enable-scale-to-zero is false",
-            "set it to true in knative-serving/config-autoscaler, unless that is meant",
+            "kubectl -n knative-serving patch configmap config-autoscaler --type merge -p"
+            ' \'{"data":{"enable-scale-to-zero":"true"}}\'',
         )
     else:
         yield ok("Services scale to zero")

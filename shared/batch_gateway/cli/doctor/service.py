@@ -3,7 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from batch_gateway.cli.cluster.build import SETTINGS
+from batch_gateway.cli.cluster.digests import SINK
+from batch_gateway.cli.cluster.kinds import WITH_STATUS
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
+from batch_gateway.cli.cluster.releases import Releases
 from batch_gateway.cli.cluster.secrets import decoded
 from batch_gateway.cli.cluster.standing import State, standing
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
@@ -38,54 +42,81 @@ def variables_of(cluster: Cluster, services: Sequence[Object]) -> dict[str, str]
     return {name: value for name, value in found.items() if name.startswith("BATCH_GATEWAY_")}
 
 
+def redeployed(cluster: Cluster, *words: str) -> str:
+    """The command that deploys again with these further words, if one has deployed before."""
+    try:
+        known = Releases(cluster).last() is not None
+    except Refusal:
+        known = False
+    if not known:
+        return "apply your overlay again" + (f", with {' '.join(words)}" if words else "")
+    return " ".join(("batch-gateway deploy -n", cluster.namespace, *words))
+
+
 def check_objects(cluster: Cluster, services: Sequence[Object]) -> Iterator[Finding]:
     """Everything that has a status is ready."""
-    objects = list(services)
-    for version, kind in ((EVENTING, "Broker"), (EVENTING, "Trigger")):
-        objects += cluster.list(version, kind)
-    for version, kind in ((SOURCES, "PingSource"), (SOURCES, "SinkBinding"), ("batch/v1", "Job")):
-        objects += cluster.list(version, kind)
-    ready = 0
-    for obj in objects:
-        found = standing(obj)
-        name = f"{obj['kind']} {obj['metadata']['name']}"
-        where = f"kubectl -n {cluster.namespace} describe {obj['kind'].lower()}"
-        if found.state is State.READY:
-            ready += 1
-        elif found.state is State.FAILED:
-            yield error(f"{name}: {found.reason}", f"{where} {obj['metadata']['name']}")
-        else:
-            yield warning(f"{name} is not ready yet: {found.reason}", "look again in a minute")
-    yield ok(f"{ready} of {len(objects)} Services, Triggers and the like are ready")
+    ready = total = 0
+    for version, kind, spoken in WITH_STATUS:
+        for obj in (
+            services if (version, kind) == (SERVING, "Service") else cluster.list(version, kind)
+        ):
+            found, name = standing(obj), obj["metadata"]["name"]
+            total += 1
+            if found.state is State.READY:
+                ready += 1
+            elif found.state is State.FAILED:
+                fix = f"kubectl -n {cluster.namespace} describe {spoken} {name}"
+                yield error(f"{kind} {name}: {found.reason}", fix)
+            else:
+                what = f"{kind} {name} is not ready yet: {found.reason}"
+                yield warning(what, f"kubectl -n {cluster.namespace} get {spoken} {name}")
+    yield ok(f"{ready} of {total} Services, Triggers and the like are ready")
     if not cluster.list(SOURCES, "PingSource"):
-        yield error("there is no PingSource: nobody wakes the janitor", "batch-gateway deploy")
+        yield error("there is no PingSource: nothing wakes the janitor", redeployed(cluster))
 
 
-def check_broker(cluster: Cluster) -> Iterator[Finding]:
+def check_broker(cluster: Cluster, variables: Mapping[str, str]) -> Iterator[Finding]:
     brokers = cluster.list(EVENTING, "Broker")
     if not brokers:
-        yield error("there is no Broker", "batch-gateway deploy")
+        yield error("there is no Broker", redeployed(cluster))
     for broker in brokers:
         annotations = broker["metadata"].get("annotations") or {}
         class_ = annotations.get(_CLASS) or _default_class(cluster)
         if class_ is None:
             yield note("the Broker's class is the cluster's default, which cannot be looked at")
         elif class_ == _MT:
-            yield from _channel_based(annotations)
+            yield from _channel_based(cluster, broker)
         else:
             yield ok(f"the Broker is of class {class_}")
+    yield from _known_address(cluster, brokers, variables)
 
 
-def _channel_based(annotations: Mapping[str, str]) -> Iterator[Finding]:
-    if annotations.get(_ASYNC) != "true":
+def _known_address(
+    cluster: Cluster, brokers: Sequence[Object], variables: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Functions send events to the Broker that is there."""
+    told = variables.get(SINK)
+    statuses = [broker.get("status") or {} for broker in brokers]
+    addresses = [str(status["address"]["url"]) for status in statuses if "address" in status]
+    if told is None and not cluster.list(SOURCES, "SinkBinding"):
+        what = "the functions do not know the broker: events.sink is not set, and no SinkBinding is"
+        yield error(f"{what} there", redeployed(cluster))
+    elif told is not None and addresses and told not in addresses:
+        what = f"the functions send events to {told}, but the Broker is at {addresses[0]}"
+        yield warning(what, redeployed(cluster))
+
+
+def _channel_based(cluster: Cluster, broker: Object) -> Iterator[Finding]:
+    if (broker["metadata"].get("annotations") or {}).get(_ASYNC) != "true":
+        name = broker["metadata"]["name"]
         yield error(
             f"the Broker answers producers only after all subscribers: {_ASYNC} is not true",
-            f'annotate it with {_ASYNC}: "true"',
+            f"kubectl -n {cluster.namespace} annotate --overwrite broker {name} {_ASYNC}=true",
         )
     yield warning(
         f"the Broker is a {_MT}: unless its channel is durable, events are lost when it restarts",
-        "the janitor makes up for it within a minute, at worst ten; deploy --broker kafka or"
-        " rabbitmq to have events kept",
+        "the janitor sends them again within a minute, at worst ten; a Broker that keeps events is"
+        " of class Kafka or RabbitMQBroker, which is chosen when it is created",
     )
 
 
@@ -105,41 +136,40 @@ def _default_class(cluster: Cluster) -> str | None:
     return found if isinstance(found, str) else _MT
 
 
-def check_settings(variables: Mapping[str, str]) -> Iterator[Finding]:
+def check_settings(cluster: Cluster, variables: Mapping[str, str]) -> Iterator[Finding]:
     """The functions can read their settings, and nothing secret is missing or known to all."""
-    fix = "batch-gateway deploy --set GROUP.FIELD=VALUE"
     try:
         settings = checked(variables)
     except PlatformError as wrong:
+        fix = f"kubectl -n {cluster.namespace} edit configmap {SETTINGS}"
         yield error(f"the functions will not start: {wrong}", fix)
         return
     if settings.auth.kind == "none":
         yield error(
             "auth.kind is none: functions that are reached from elsewhere do not start with it",
-            f"{fix}, with auth.kind api-key, oidc or trusted-header",
+            redeployed(cluster, "--set auth.kind=api-key"),
         )
     keys = settings.events.signing_keys.get_secret_value()
     if len(keys) < _SHORTEST_KEY or "trial" in keys:
         yield error(
-            "events.signing_keys is missing, short or public: anybody in the cluster could sign",
-            "put a random one into the Secret batch-gateway-secrets, such as of `openssl rand"
-            " -hex 32`",
+            "events.signing_keys is missing, short or public: anything in the cluster could sign",
+            redeployed(cluster, '--set events.signing_keys="$(openssl rand -hex 32)"'),
         )
     if settings.metrics.token is None:
-        yield warning(
-            "metrics.token is not set: the API's /metrics is closed",
-            "batch-gateway deploy adds one to the Secret",
-        )
+        what = "metrics.token is not set: the API's /metrics is closed"
+        yield warning(what, redeployed(cluster))
     if "for-trials-only" in settings.metadata.url.get_secret_value():
         yield warning("the database has the trial's public password", "use a managed database")
     yield ok("the functions' settings can be read")
 
 
-def check_scales(settings: Settings, services: Sequence[Object]) -> Iterator[Finding]:
+def check_scales(
+    cluster: Cluster, settings: Settings, services: Sequence[Object]
+) -> Iterator[Finding]:
     """Activations, pods, budgets and time-outs fit each other."""
     executor = next((s for s in services if s["metadata"]["name"] == "executor"), None)
     if executor is None:
-        yield error("there is no Service executor", "batch-gateway deploy")
+        yield error("there is no Service executor", redeployed(cluster))
         return
     template = executor["spec"]["template"]
     execution = settings.execution
@@ -149,20 +179,21 @@ def check_scales(settings: Settings, services: Sequence[Object]) -> Iterator[Fin
         yield error(
             f"execution.max_activations is {execution.max_activations}, but only"
             f" {pods * at_once} fit into the executor's pods: the rest wait until they time out",
-            f"raise {_MAX_SCALE} of the executor, or lower execution.max_activations",
+            redeployed(cluster, f"--set execution.max_activations={pods * at_once}"),
         )
     elif pods and execution.max_activations < pods:
         yield note(
             f"the executor may have {pods} pods, but execution.max_activations uses"
             f" {execution.max_activations}",
-            "raise execution.max_activations",
+            redeployed(cluster, f"--set execution.max_activations={pods}"),
         )
     limit = template["spec"].get("timeoutSeconds", 300)
     if execution.hard_budget_s >= limit:
         yield error(
             f"execution.hard_budget_s is {execution.hard_budget_s:g}, but Knative cuts the"
             f" executor's request off after {limit} s",
-            "lower execution.hard_budget_s, leaving a minute to hand work back",
+            # A minute is left to hand work back.
+            redeployed(cluster, f"--set execution.hard_budget_s={max(limit - 60, 1)}"),
         )
     else:
         yield ok("activations fit into the executor's pods and time-outs")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_gateway.cli.batches.printing import columns
+from batch_gateway.cli.cluster.kinds import WITH_STATUS
 from batch_gateway.cli.cluster.standing import State, standing, troubles
 from batch_gateway.cli.failing import CommandError
 
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 SERVING = "serving.knative.dev/v1"
-_EVENTING = (
-    ("eventing.knative.dev/v1", "Broker"),
-    ("eventing.knative.dev/v1", "Trigger"),
-    ("sources.knative.dev/v1", "PingSource"),
-    ("sources.knative.dev/v1", "SinkBinding"),
-    ("batch/v1", "Job"),
-    ("apps/v1", "StatefulSet"),
-)
 _CLASS = "eventing.knative.dev/broker.class"
 
 
@@ -36,7 +29,8 @@ def on_cluster(cluster: "Cluster") -> Iterator[str]:
     yield from columns([titles, *(_service(service, pods) for service in services)])
     rows = [
         (kind.upper(), _name(obj), *_stand(obj))
-        for version, kind in _EVENTING
+        for version, kind, _ in WITH_STATUS
+        if (version, kind) != (SERVING, "Service")
         for obj in cluster.list(version, kind)
     ]
     yield ""
