@@ -15,6 +15,17 @@ def up(
     host: Annotated[
         str, Option(help="Address to listen on; beyond loopback only with an authenticator.")
     ] = "127.0.0.1",
+    broker_port: Annotated[
+        int, Option(min=0, max=65535, help="Port of the broker on 127.0.0.1; 0: any free.")
+    ] = 0,
+    trigger: Annotated[
+        list[Path] | None,
+        Option(
+            help="YAML file of further Triggers whose subscriber is a uri; may be given several "
+            "times.",
+            dir_okay=False,
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         Option(help="Folder to keep everything in; default: a temporary one.", file_okay=False),
@@ -47,6 +58,8 @@ def up(
     options = Options(
         host=host,
         port=port,
+        broker_port=broker_port,
+        triggers=tuple(trigger or ()),
         data=data,
         inference_url=inference_url,
         simulator=simulator,
@@ -76,4 +89,6 @@ async def _serve(options: "Options") -> None:
             asyncio.get_running_loop().add_signal_handler(number, platform.stop)
     async with platform:
         print(f"Batch Gateway is ready: {platform.base_url}", flush=True)
+        for url in platform.broker_urls:
+            print(f"Events are taken at: {url}", flush=True)
         await platform.stopped()

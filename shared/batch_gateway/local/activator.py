@@ -6,7 +6,7 @@ there the ``Host`` header tells the Service by its cluster-local name, as it doe
 
 import asyncio
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from batch_gateway.local.client import ClientConnection, Route
 from batch_gateway.local.errors import PlatformError
@@ -16,23 +16,21 @@ _BACKLOG = 1024
 
 
 class Activator:
-    def __init__(self, revisions: Sequence[Revision], tasks: asyncio.TaskGroup) -> None:
-        self._revisions = revisions
+    def __init__(self, routes: Mapping[str, Revision], tasks: asyncio.TaskGroup) -> None:
+        """``routes``: the revision of each Service that gets its requests; may change."""
+        self._routes = routes
         self._tasks = tasks
         self._connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
-        self._by_host: Mapping[str, Revision] = {
-            revision.service.host: revision for revision in revisions
-        }
 
     async def listen_publicly(self, host: str, port: int) -> int:
         """Serve the public Service; returns the port, a free one for 0. Raises PlatformError."""
-        public = [revision for revision in self._revisions if revision.service.public]
+        public = [name for name, revision in self._routes.items() if revision.service.public]
         if len(public) != 1:
-            names = ", ".join(revision.service.name for revision in public) or "none"
+            names = ", ".join(public) or "none"
             raise PlatformError(f"exactly one Service may be public on one machine, not: {names}")
         try:
-            return await self._listen(host, port, lambda _: public[0])
+            return await self._listen(host, port, lambda _: self._routes[public[0]])
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 hint = f"port {port} of {host} is in use; choose another one with --port"
@@ -57,7 +55,12 @@ class Activator:
             connection.abort()
 
     def _named(self, host: str) -> Revision | None:
-        return self._by_host.get(host.partition(":")[0])
+        """None: no such Service, or it has no address yet."""
+        name = host.partition(":")[0]
+        for revision in self._routes.values():
+            if revision.service.host == name:
+                return revision if revision.was_ready else None
+        return None
 
     async def _listen(self, host: str, port: int, route: Route) -> int:
         server = await asyncio.get_running_loop().create_server(

@@ -23,6 +23,7 @@ from batch_gateway.local.addresses import Addresses
 from batch_gateway.local.durations import Durations
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.forked import ForkServer
+from batch_gateway.local.installation import Installation
 from batch_gateway.local.options import Options
 from batch_gateway.local.ping import Ping
 from batch_gateway.local.processes import Command, Supervised, free_port, listening
@@ -44,7 +45,7 @@ class Machine:
         self._tasks = tasks
         self._durations = Durations(speed_up=options.speed_up)
         self._root = options.root or manifests.deployment_root()
-        self._deployment = manifests.load(self._root)
+        self._deployment = manifests.load(self._root, options.triggers)
         self._had_run = any((data / "broker").iterdir())
         self._scratch = Valkey("valkey", data / "run", self._log("valkey"), durable=False)
         self._events = Valkey(
@@ -57,12 +58,14 @@ class Machine:
         self._pings: list[asyncio.Task[None]] = []
         self._addresses: Addresses
         self.broker: Supervised | None = None  # None: the manifests have no Broker
-        self.broker_port = free_port()
+        self.broker_port = options.broker_port or free_port()
+        self._generations: dict[str, int] = {}
         self.revisions = {
-            service.name: Revision(service, self._durations, tasks, self._replicas_of(service))
+            service.name: self._new_revision(service, bound=not options.first_install)
             for service in self._deployment.services
         }
-        self._activator = Activator(list(self.revisions.values()), tasks)
+        self._retired: list[Revision] = []
+        self._activator = Activator(self.revisions, tasks)
         self.url = ""
         self.internal_url = ""
 
@@ -91,15 +94,32 @@ class Machine:
         host = f"[{options.host}]" if ":" in options.host else options.host
         self.url = f"http://{host}:{port}"
         await self._supervise(self._scratch.server)
-        await _together(self._start_broker(), self._start_simulator(), self._warm())
+        if options.first_install:
+            await _together(self._install(), self._start_simulator())
+        else:
+            for revision in self.revisions.values():
+                revision.was_ready = True
+            await _together(self._start_broker(), self._start_simulator(), self._warm())
         for revision in self.revisions.values():
             revision.start_least()
         self._start_pings()
         (self._data / "run" / "url").write_text(self.url)  # for `batch-gateway status`
 
+    async def _install(self) -> None:
+        installation = Installation(
+            self._deployment,
+            self._durations,
+            start_revision=self._start_revision,
+            start_broker=self._start_broker,
+        )
+        await installation.converge(self._options.install_s)
+
     async def _start_broker(self) -> None:
         if not self._deployment.brokers:
             return
+        if self._options.broker_port and await listening(self.broker_port):
+            port = self.broker_port
+            raise PlatformError(f"port {port} is in use; choose another one with --broker-port")
         await self._supervise(self._events.server)
         config = self._addresses.broker_config(
             self._events.url, speed_up=self._options.speed_up, faults=self._options.faults
@@ -159,26 +179,68 @@ class Machine:
 
     # -- functions ----------------------------------------------------------------------------
 
-    def _replicas_of(self, service: Service) -> Callable[[], Replica]:
+    def replicas(self, service: str) -> list[Replica]:
+        """The replicas of all revisions of a Service, those of the present one first."""
+        retired = [old for old in self._retired if old.service.name == service]
+        return [replica for one in (self.revisions[service], *retired) for replica in one.replicas]
+
+    async def reconfigure(self, settings: configuration.Groups, *, roll: bool) -> None:
+        """Change settings as a changed Secret does: a replica reads them when it starts.
+
+        ``roll``: also make a new revision of every Service, as ``deploy`` does, and return when
+        they get the requests. Raises StartFailed.
+        """
+        self._settings |= configuration.variables(settings)
+        configuration.checked({**self._deployment.settings, **self._settings})
+        if roll:
+            services = self._deployment.services
+            await _together(*(self._start_revision(service, True) for service in services))
+
+    def _new_revision(self, service: Service, *, bound: bool) -> Revision:
+        """The next revision of a Service; ``bound``: with K_SINK, if a SinkBinding selects it."""
+        generation = self._generations[service.name] = self._generations.get(service.name, 0) + 1
+        name = service.revision(generation)
+        return Revision(
+            service, self._durations, self._tasks, self._replicas_of(service, name, bound=bound)
+        )
+
+    async def _start_revision(self, service: Service, bound: bool) -> None:
+        """Start a revision, and lead the requests to it once it is ready. Raises StartFailed.
+
+        ``bound`` False: the first one of a first installation.
+        """
+        present = self.revisions[service.name]
+        revision = self._new_revision(service, bound=True) if bound else present
+        await revision.warm()
+        revision.was_ready = True
+        if revision is not present:
+            self.revisions[service.name] = revision
+            self._retired.append(present)
+            present.retire()
+        revision.start_least()
+
+    def _replicas_of(
+        self, service: Service, revision: str, *, bound: bool
+    ) -> Callable[[], Replica]:
         def replica() -> Replica:
             return Replica(
                 service,
                 self._log(service.name),
-                self._environment(service),
+                self._environment(service, revision, bound=bound),
                 self._root,
                 self._fork_server,
             )
 
         return replica
 
-    def _environment(self, service: Service) -> dict[str, str]:
+    def _environment(self, service: Service, revision: str, *, bound: bool) -> dict[str, str]:
         """What a function finds in its environment, except for its port."""
         knative = {
             "K_SERVICE": service.name,
             "K_CONFIGURATION": service.name,
-            "K_REVISION": service.revision,
+            "K_REVISION": revision,
         }
-        if sink := self._addresses.sink_of(service):
+        if bound and (sink := self._addresses.sink_of(service)):
             knative["K_SINK"] = sink
         local = {"HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
         return {**os.environ, **service.env, **self._settings, **local, **knative}
@@ -212,7 +274,7 @@ class Machine:
             ping.cancel()
         self._activator.close()
         async with asyncio.TaskGroup() as stopping:
-            for revision in self.revisions.values():
+            for revision in (*self.revisions.values(), *self._retired):
                 stopping.create_task(revision.stop(self._options.stop_grace_s))
         self._activator.abort()
         await self._fork_server.stop()

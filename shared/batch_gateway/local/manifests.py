@@ -33,13 +33,42 @@ def deployment_root() -> Path:
     raise PlatformError("the manifests (knative/, eventing/) are missing from this installation")
 
 
-def load(root: Path) -> Deployment:
-    """Everything that the manifests under ``root`` say. Raises PlatformError."""
+def load(root: Path, triggers: Sequence[Path] = ()) -> Deployment:
+    """Everything that the manifests under ``root`` say, and the Triggers in the files ``triggers``.
+
+    Raises PlatformError.
+    """
     documents = [document for base in _BASES for document in _base(root / base)]
+    further = [found for path in triggers for found in _further_triggers(path, documents)]
+    documents += further
     try:
         return deployment(documents)
     except (KeyError, ValueError, TypeError) as error:
         raise PlatformError(f"a manifest under {root} is wrong: {error!r}") from error
+
+
+def _further_triggers(path: Path, documents: Sequence[Document]) -> Iterator[Document]:
+    """The Triggers in a user's file, for subscribers on this machine. Raises PlatformError."""
+    brokers = {d["metadata"]["name"]: d["metadata"] for d in documents if d["kind"] == "Broker"}
+    taken = {d["metadata"]["name"] for d in documents if d["kind"] == "Trigger"}
+    for document in _read(path):
+        try:
+            kind, metadata, spec = document["kind"], document["metadata"], document["spec"]
+            name, broker, uri = metadata["name"], spec["broker"], spec["subscriber"].get("uri")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PlatformError(f"{path}: not a Trigger: {error!r} is missing") from error
+        if kind != "Trigger":
+            raise PlatformError(f"{path}: a {kind}; only Triggers may be added")
+        if name in taken:
+            raise PlatformError(f"{path}: there is a Trigger {name!r} already")
+        if broker not in brokers:
+            known = ", ".join(brokers) or "none"
+            raise PlatformError(f"{path}: there is no Broker {broker!r} (there is: {known})")
+        if not str(uri).startswith(("http://", "https://")):
+            raise PlatformError(f"{path}: the subscriber of {name!r} needs a uri of this machine")
+        taken.add(name)
+        metadata["namespace"] = brokers[broker]["namespace"]
+        yield document
 
 
 def _base(folder: Path) -> Iterator[Document]:
@@ -85,10 +114,7 @@ def deployment(documents: Sequence[Document]) -> Deployment:
     }
     return Deployment(
         services=services,
-        brokers=[
-            resources.Broker(name=b["metadata"]["name"], namespace=b["metadata"]["namespace"])
-            for b in brokers
-        ],
+        brokers=[resources.broker(document) for document in brokers],
         triggers=[
             resources.trigger(document, deliveries[document["spec"]["broker"]])
             for document in of("eventing.knative.dev", "Trigger")

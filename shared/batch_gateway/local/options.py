@@ -13,6 +13,8 @@ class Options:
 
     host: str = "127.0.0.1"
     port: int = 8080  # 0: any free one
+    broker_port: int = 0  # 0: any free one
+    triggers: Sequence[Path] = ()  # files with further Triggers, for subscribers on this machine
     data: Path | None = None  # None: a temporary folder, removed at the end
     inference_url: str | None = None  # None: as configured
     simulator: bool = False  # start a model simulator and send requests there
@@ -20,6 +22,10 @@ class Options:
     config: Path | None = None  # YAML file with groups of settings
     settings: Groups = field(default_factory=dict)  # wins over everything else, as flags do
     root: Path | None = None  # folder of knative/ and eventing/; None: the installation's own
+    first_install: bool = False
+    """Start like a cluster on which the manifests are applied for the first time: see
+    ``local.installation``. False: like one on which they are installed already."""
+    install_s: float = 120.0  # how long a first installation may take
     speed_up: float = 1.0
     faults: bool = False  # whether ``Platform.set_faults`` may be used
     stop_grace_s: float = 10.0  # how long functions may take to stop

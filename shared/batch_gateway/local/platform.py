@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from batch_gateway.local.broker.faults import Faults
+from batch_gateway.local.configuration import Groups
 from batch_gateway.local.data import data_folder
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.machine import Machine
@@ -135,6 +136,11 @@ class Platform:
         return url
 
     @property
+    def broker_urls(self) -> list[str]:
+        """Where each Broker takes events in."""
+        return list(self._machine.broker_urls.values())
+
+    @property
     def services(self) -> list[str]:
         """The names of all Services."""
         return list(self._machine.revisions)
@@ -149,12 +155,12 @@ class Platform:
 
     def ports(self, service: str) -> list[int]:
         """Where the processes of a Service listen on the loopback interface."""
-        replicas = self._machine.revisions[service].replicas
+        replicas = self._machine.replicas(service)
         return [replica.port for replica in replicas if replica.child is not None]
 
     def states(self, service: str) -> dict[int, tuple[State, int]]:
         """What each process of a Service is at, and its requests in flight, by its pid."""
-        replicas = self._machine.revisions[service].replicas
+        replicas = self._machine.replicas(service)
         return {
             one.child.pid: (one.state, one.in_flight) for one in replicas if one.child is not None
         }
@@ -165,6 +171,12 @@ class Platform:
         Raises StartFailed.
         """
         await self._machine.revisions[service].warm()
+
+    async def reconfigure(self, settings: Groups, *, roll: bool = True) -> None:
+        """Change settings while it runs. ``roll``: with new revisions, which get all requests on
+        return; else only replicas that start from now on read them. Raises StartFailed.
+        """
+        await self._machine.reconfigure(settings, roll=roll)
 
     # -- trouble, for tests -------------------------------------------------------------------
 
@@ -194,13 +206,13 @@ class Platform:
             answer.raise_for_status()
 
     def _strike(self, service: str, number: signal.Signals) -> int:
-        revision = self._machine.revisions[service]
-        busiest = max(revision.replicas, key=lambda replica: replica.in_flight, default=None)
+        replicas = self._machine.replicas(service)
+        busiest = max(replicas, key=lambda replica: replica.in_flight, default=None)
         if busiest is None or busiest.child is None:
             raise LookupError(f"{service} has no process")
         busiest.child.signal(number)
         return busiest.child.pid
 
     def _children(self, service: str) -> list[Child]:
-        replicas = self._machine.revisions[service].replicas
+        replicas = self._machine.replicas(service)
         return [replica.child for replica in replicas if replica.child is not None]

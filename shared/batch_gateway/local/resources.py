@@ -13,6 +13,8 @@ from urllib.parse import urljoin
 from batch_gateway.local.durations import go_seconds, iso_seconds
 
 _AUTOSCALING = "autoscaling.knative.dev/"
+_BROKER_CLASS = "eventing.knative.dev/broker.class"
+_DEFAULT_BROKER_CLASS = "MTChannelBasedBroker"
 _DEFAULT_TIMEOUT_S = 300.0
 _DEFAULT_CONCURRENCY = 100.0  # the autoscaler's target where concurrency is not limited
 
@@ -49,9 +51,9 @@ class Service:
     def host(self) -> str:
         return f"{self.name}.{self.namespace}.svc.cluster.local"
 
-    @property
-    def revision(self) -> str:
-        return f"{self.name}-00001"
+    def revision(self, generation: int) -> str:
+        """The name of its revision number ``generation``, counted from 1."""
+        return f"{self.name}-{generation:05d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,17 @@ class Delivery:
 class Broker:
     name: str
     namespace: str
+    class_: str = _DEFAULT_BROKER_CLASS
+    dead_letter: Destination | None = None  # None: it has none
+
+    @property
+    def waits_for_dead_letter(self) -> bool:
+        """Whether it gets its address only once its dead letter sink has one.
+
+        The channel of the MT class, and the Kafka class, resolve the sink first; RabbitMQ's class
+        sets its address first.
+        """
+        return self.class_ != "RabbitMQBroker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +226,17 @@ def delivery(value: Mapping[str, Any] | None, namespace: str) -> Delivery:
         backoff_s=iso_seconds(value["backoffDelay"]) if "backoffDelay" in value else 0.0,
         timeout_s=iso_seconds(value["timeout"]) if "timeout" in value else None,
         dead_letter=destination(dead_letter, namespace) if dead_letter else None,
+    )
+
+
+def broker(document: Mapping[str, Any]) -> Broker:
+    metadata, spec = document["metadata"], document.get("spec") or {}
+    namespace = metadata["namespace"]
+    return Broker(
+        name=metadata["name"],
+        namespace=namespace,
+        class_=(metadata.get("annotations") or {}).get(_BROKER_CLASS, _DEFAULT_BROKER_CLASS),
+        dead_letter=delivery(spec.get("delivery"), namespace).dead_letter,
     )
 
 

@@ -66,6 +66,9 @@ class Revision:
         self._waiting: deque[asyncio.Future[Place]] = deque()
         self._idle_timers: dict[Replica, asyncio.TimerHandle] = {}
         self._closed = False
+        self._retired = False
+        self.was_ready = False
+        """Whether the Service has an address: it gets one once a revision of it was ready."""
 
     async def enter(self) -> Place:
         """Wait for a place in a replica. Raises Refused."""
@@ -116,6 +119,16 @@ class Revision:
         """Start as many replicas as there must always be."""
         self._scale()
 
+    def retire(self) -> None:
+        """Another revision gets the requests now: each replica stops when it falls idle.
+
+        A replica that is busy goes on, as on a cluster, for as long as its requests last.
+        """
+        self._retired = True
+        for replica in list(self.replicas):
+            if replica.in_flight == 0:
+                self._idle(replica)
+
     async def stop(self, grace_s: float) -> None:
         """Refuse further requests and stop every replica."""
         self._closed = True
@@ -165,11 +178,15 @@ class Revision:
         """Start the replicas that the requests of this moment call for."""
         scaling = self.service.scaling
         wanted = len(self._waiting) + sum(replica.in_flight for replica in self.replicas)
-        needed = max(scaling.min_scale, math.ceil(wanted / scaling.target))
+        needed = max(self._min_scale, math.ceil(wanted / scaling.target))
         needed = min(needed, scaling.max_scale or needed)
         if not self._closed:
             for _ in range(needed - self._serving()):
                 self._tasks.create_task(self._live(self._launch()))
+
+    @property
+    def _min_scale(self) -> int:
+        return 0 if self._retired else self.service.scaling.min_scale
 
     def _serving(self) -> int:
         return sum(replica.state in _SERVING for replica in self.replicas)
@@ -234,7 +251,7 @@ class Revision:
 
     def _retire(self, replica: Replica) -> None:
         self._idle_timers.pop(replica, None)
-        if self._serving() <= self.service.scaling.min_scale:
+        if self._serving() <= self._min_scale:
             return
         replica.state = State.STOPPING
         self._tasks.create_task(replica.stop(self.service.timeout_s))

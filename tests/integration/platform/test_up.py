@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fixtures.toys import eventually
+from fixtures.toys import event_headers, eventually
 
 from batch_gateway.local import servers
 from batch_gateway.local.platform import PlatformError
@@ -261,3 +261,59 @@ def accepts(origin: str) -> bool:
     host, _, port = origin.removeprefix("http://").partition(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
+
+
+TRIGGER = """
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: heard}
+spec:
+  broker: events
+  filter: {attributes: {type: a}}
+  subscriber: {uri: "http://127.0.0.1:9/"}
+"""
+
+
+async def test_the_broker_s_url_is_printed_and_its_port_may_be_chosen(ready_toys, free_port):
+    async with up(ready_toys, "--broker-port", str(free_port)) as (process, _):
+        line = (await process.stdout.readline()).decode()
+
+        url = f"http://127.0.0.1:{free_port}/default/events"
+        assert line == f"Events are taken at: {url}\n"
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.post(url, headers=event_headers("1"), content=b"{}")
+        assert answer.status_code == 202
+
+
+async def test_a_broker_port_in_use_is_told_in_one_line(ready_toys, free_port):
+    with socket.create_server(("127.0.0.1", free_port)):
+        error = await failed(ready_toys, "--broker-port", str(free_port))
+
+    hint = f"port {free_port} is in use; choose another one with --broker-port"
+    assert error == f"batch-gateway: {hint}\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (("kind: Trigger", "kind: Service"), "a Service; only Triggers may be added"),
+        (("name: heard", "name: all"), "there is a Trigger 'all' already"),
+        (("broker: events", "broker: other"), "there is no Broker 'other' (there is: events)"),
+        (("uri: ", "url: "), "the subscriber of 'heard' needs a uri of this machine"),
+        (("spec:", "specs:"), "not a Trigger: KeyError('spec') is missing"),
+    ],
+    ids=["kind", "name", "broker", "uri", "spec"],
+)
+async def test_a_wrong_trigger_is_told_in_one_line(ready_toys, tmp_path, change, hint):
+    path = tmp_path / "trigger.yaml"
+    path.write_text(TRIGGER.replace(*change))
+
+    error = await failed(ready_toys, "--trigger", str(path))
+
+    assert error == f"batch-gateway: {path}: {hint}\n"
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

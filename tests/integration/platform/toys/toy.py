@@ -14,6 +14,8 @@ from urllib.parse import parse_qs
 
 import uvicorn
 
+#: Variables without which the toy does not start, separated by spaces.
+REQUIRED = os.environ.get("TOY_REQUIRES", "").split()
 JOURNAL = Path(os.environ.get("TOY_JOURNAL", os.devnull))
 
 
@@ -181,6 +183,8 @@ async def app(scope, receive, send):
 if __name__ == "__main__":
     if os.environ.get("TOY_CRASHES"):
         sys.exit("the toy is broken on purpose")
+    if missing := [name for name in REQUIRED if name not in os.environ]:
+        sys.exit(f"the toy needs {missing}")
     uvicorn.run(
         app,
         host="127.0.0.1",
