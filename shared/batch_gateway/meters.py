@@ -29,6 +29,15 @@ SWEEPS = Counter("batch_gateway_sweeps_total", "Sweeps of the janitor, by how th
 SWEEP_STEPS_FAILED = Counter(
     "batch_gateway_sweep_steps_failed_total", "Steps of sweeps that could not be done.", ["step"]
 )
+SWEEP_ITEMS_FAILED = Counter(
+    "batch_gateway_sweep_items_failed_total",
+    "Batches, shards, files and other items that a step of a sweep could not handle.",
+    ["step"],
+)
+PARTS_LOST = Counter(
+    "batch_gateway_parts_lost_total",
+    "Stored parts of results that are missing or damaged for good.",
+)
 
 _OUTCOMES = {outcome: CALLS.labels(outcome.value) for outcome in Outcome}
 _TOKENS = [TOKENS.labels(kind) for kind in ("input", "cached", "output", "reasoning")]

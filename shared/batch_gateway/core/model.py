@@ -60,6 +60,9 @@ class Blocked(StrEnum):
     NO_SLOTS = "no_slots"
 
 
+MOST_TOKENS = 2**63 - 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens as the engines reported them, summed over result lines."""
@@ -70,11 +73,12 @@ class Usage:
     reasoning_tokens: int = 0  # part of output_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
+        """Each sum is at most ``MOST_TOKENS``: what databases can store."""
         return Usage(
-            input_tokens=self.input_tokens + other.input_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            input_tokens=min(self.input_tokens + other.input_tokens, MOST_TOKENS),
+            cached_tokens=min(self.cached_tokens + other.cached_tokens, MOST_TOKENS),
+            output_tokens=min(self.output_tokens + other.output_tokens, MOST_TOKENS),
+            reasoning_tokens=min(self.reasoning_tokens + other.reasoning_tokens, MOST_TOKENS),
         )
 
 

@@ -295,6 +295,13 @@ class BatchRows(Protocol):
         """
         ...
 
+    async def running(self, *, limit: int, after: Batch | None = None) -> Sequence[Batch]:
+        """validating or in_progress, without ending, by deadline and then id.
+
+        ``after`` continues behind the last one returned.
+        """
+        ...
+
     async def overdue(self, limit: int) -> Sequence[Batch]:
         """validating or in_progress, without ending, deadline passed by the database's clock."""
         ...

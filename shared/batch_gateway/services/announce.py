@@ -14,10 +14,11 @@ looks again later whether that was heard (``services.upkeep.courier``).
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary
+from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, upkeep_due, wake_up
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.outbox import Outbox
@@ -42,6 +43,17 @@ _OPEN = frozenset(
 )
 
 
+@asynccontextmanager
+async def safely(what: str, action: str) -> AsyncIterator[None]:
+    """Log any error instead of raising it: for hints whose loss costs nothing but time."""
+    try:
+        yield
+    except BatchGatewayError as error:
+        logger.warning("%s: %s", what, error, extra={"action": action})
+    except Exception:
+        logger.exception("%s", what, extra={"action": action})
+
+
 class Caller:
     """Calls the janitor."""
 
@@ -57,12 +69,10 @@ class Caller:
         try:
             if not await self._scratch.once("upkeep", _CALLED) and not at_once:
                 return
-        except Temporary as error:
-            logger.info("Perhaps called twice: %s", error, extra={"action": "call"})
-        try:
+        except Exception as error:  # noqa: BLE001 - see safely
+            logger.info("Perhaps called twice: %r", error, extra={"action": "call"})
+        async with safely("The janitor is not called", "call"):
             await self._sink.send(upkeep_due(secrets.token_bytes(12)))
-        except BatchGatewayError as error:
-            logger.warning("The janitor is not called: %s", error, extra={"action": "call"})
 
 
 class Announcer:
@@ -83,6 +93,15 @@ class Announcer:
         self.spoke.set()
         await asyncio.gather(self._tell(events), self._caller.call())
 
+    async def deliver(self, event: Event) -> None:
+        """Send an event that is in the outbox already, and forget it there.
+
+        Raises Unavailable when the broker or the outbox does not take it.
+        """
+        if not await self._send(event):
+            raise Unavailable(f"the broker does not take {event.id}")
+        await self._outbox.sent([event.id])
+
     async def mention(self, event: Event, now: datetime) -> None:
         """Send an event that no transaction has written; what cannot be sent now is written then.
 
@@ -96,10 +115,8 @@ class Announcer:
         ids = [event.id for event, done in zip(events, sent, strict=True) if done]
         if not ids:
             return
-        try:
+        async with safely("Events will be sent once more", "outbox"):
             await self._outbox.sent(ids)
-        except BatchGatewayError as error:  # it will be sent once more
-            logger.warning("Outbox rows stay although sent: %s", error, extra={"action": "outbox"})
 
     async def _send(self, event: Event) -> bool:
         log = {"action": "announce", "event_id": event.id, "event_type": str(event.type)}
@@ -108,8 +125,11 @@ class Announcer:
         except Permanent as error:
             logger.error("The broker refuses %s for ever: %s", event.id, error, extra=log)
             return True
-        except BatchGatewayError as error:
+        except Temporary as error:
             logger.warning("The janitor will send %s: %s", event.id, error, extra=log)
+            return False
+        except Exception:  # of an event that cannot be encoded, for example
+            logger.exception("The janitor will try to send %s", event.id, extra=log)
             return False
         logger.debug("Sent %s", event.id, extra=log)
         return True
@@ -125,11 +145,9 @@ class Waker:
 
     async def wake(self) -> bool:
         """Send one wake-up if there is room for one more activation. Never raises."""
-        try:
+        async with safely("A wake-up is lost", "wake"):  # the janitor looks for backlog
             if not await self._activations.invite(maximum=self._maximum, ttl=PENDING):
                 return False
             await self._sink.send(wake_up(secrets.token_bytes(12)))
-        except BatchGatewayError as error:  # the janitor looks for backlog without activation
-            logger.warning("A wake-up is lost: %s", error, extra={"action": "wake"})
-            return False
-        return True
+            return True
+        return False

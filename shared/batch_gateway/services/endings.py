@@ -9,17 +9,26 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
-from batch_gateway.core.errors import Temporary
+from batch_gateway import meters
+from batch_gateway.core.errors import Corrupt, Temporary
 from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.layout import lease_ref
-from batch_gateway.core.model import Batch, BatchError, Closed, LeaseRef, ShardState
+from batch_gateway.core.model import Batch, BatchError, Closed, LeaseRef, Part, Shard, ShardState
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.results.parts import earlier_parts, read_new, read_recorded
+from batch_gateway.services.results.losses import Losses
+from batch_gateway.services.results.parts import (
+    Results,
+    earlier_parts,
+    read_new,
+    read_recorded,
+    read_surviving,
+    write_part,
+)
 from batch_gateway.services.tickets import ticket
 
 logger = logging.getLogger(__name__)
@@ -42,6 +51,7 @@ class Endings:
         self._announcer = announcer
         self._clock = clock
         self._fence = fence
+        self._losses = Losses(scratch)
 
     async def expire(self, batch: BatchId) -> bool:
         """End a batch whose deadline has passed; False when it has not, or has ended otherwise."""
@@ -91,26 +101,46 @@ class Endings:
         except Temporary as error:
             logger.debug("Executors hear at their next heartbeat: %s", error)
 
-    async def reclaim(self, observed: Sequence[LeaseRef]) -> int:
-        """Take shards from holders that are gone; they are ready again, or closed; how many."""
-        taken = 0
-        for ref in observed:
-            taken += await self._reclaim_one(ref)
-        return taken
-
-    async def fence(self, batch: BatchId) -> int:
-        """Take the leased shards of a batch with an ending whose time to give them up is over."""
-        held = [
+    async def held(self, batch: BatchId) -> Sequence[LeaseRef]:
+        """The leases of a batch."""
+        return [
             lease_ref(shard)
             async for shard in self._metadata.shards.of_batch(batch)
             if shard.state is ShardState.LEASED
         ]
-        return await self.reclaim(held)
 
-    async def _reclaim_one(self, observed: LeaseRef) -> bool:
-        """Take over, find out what the old holder finished, hand back.
+    async def reclaim(self, observed: Sequence[LeaseRef]) -> int:
+        """Take shards from holders that are gone; how many.
 
-        Dying in between leaves a lease without heartbeat, which is reclaimed in the same way.
+        A shard that cannot be taken, for whatever reason, does not keep the others: it is logged
+        and counted. Raises Unavailable when a store does not answer.
+        """
+        taken = 0
+        for ref in observed:
+            try:
+                taken += await self.reclaim_one(ref)
+            except Temporary:
+                raise
+            except Exception:
+                logger.exception(
+                    "%s cannot be reclaimed now",
+                    ref.shard,
+                    extra={"action": "reclaim", "shard_id": ref.shard},
+                )
+                meters.SWEEP_ITEMS_FAILED.labels("reclaim").inc()
+        return taken
+
+    async def fence(self, batch: BatchId) -> int:
+        """Take the leased shards of a batch with an ending whose time to give them up is over."""
+        return await self.reclaim(await self.held(batch))
+
+    async def reclaim_one(self, observed: LeaseRef) -> bool:
+        """Take a shard from a holder that is gone; it is ready again, or closed.
+
+        False when it has another lease by now. Takes over, finds out what the old holder finished,
+        and hands back; dying in between leaves a lease without heartbeat, which is reclaimed in the
+        same way. Raises Corrupt when recorded results are missing, until they count as lost
+        (``results.losses``): then only what is left stays recorded, and the shard goes on.
         """
         lease = await self._metadata.shards.take_over(
             observed,
@@ -125,13 +155,19 @@ class Endings:
         known = {part.key for part in shard.parts}
         found = [part for part in await earlier_parts(self._files, shard) if part.key not in known]
         good, new = await read_new(self._files, found)
-        results = await read_recorded(self._files, shard.parts)
+        parts = [*shard.parts, *good]
+        try:
+            results = await read_recorded(self._files, shard.parts)
+        except Corrupt:
+            if not await self._losses.is_final(shard.id):
+                raise
+            results, parts = await self._survivors(shard, good)
         for raw in new.lines.values():
             results.add(raw)
         event = fact(EventType.BATCH_EXECUTED, shard.batch, traceparent=lease.traceparent)
         released = await self._metadata.shards.release(
             lease.ref,
-            [*shard.parts, *good],
+            parts,
             results.tally,
             now=self._clock.now(),
             events=[event],
@@ -150,3 +186,18 @@ class Endings:
             if released.last:
                 await self._announcer.announce(event)
         return True
+
+    async def _survivors(self, shard: Shard, new: Sequence[Part]) -> tuple[Results, list[Part]]:
+        """What is left of the recorded results, stored as one part; it comes before ``new``."""
+        results, lost = await read_surviving(self._files, shard.parts)
+        logger.error(
+            "%d recorded parts of %s are lost; %d of its %d lines have results",
+            lost,
+            shard.id,
+            len(results.lines),
+            shard.lines,
+            extra={"action": "lost", "batch_id": shard.batch, "shard_id": shard.id},
+        )
+        meters.PARTS_LOST.inc(lost)
+        kept = list(results.lines.values())
+        return results, [*([await write_part(self._files, shard, 0, kept)] if kept else []), *new]

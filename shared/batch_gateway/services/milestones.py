@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from batch_gateway.core.errors import BatchGatewayError
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lifecycle import progress, step_reached
 from batch_gateway.core.model import BatchStatus, Lease
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.announce import Announcer
+from batch_gateway.services.announce import Announcer, safely
 from batch_gateway.services.live import with_progress
 
 logger = logging.getLogger(__name__)
@@ -81,11 +80,9 @@ class Milestones:
         if now < looked.next_at:
             return
         looked.next_at = now + self._pause_s
-        try:
+        async with safely("Progress is not told", "milestone"):
             if not await self._look(batch, looked):
                 self._looked.pop(batch, None)  # another may have looked meanwhile
-        except BatchGatewayError as error:
-            logger.info("Progress is not told: %s", error, extra={"action": "milestone"})
 
     async def _look(self, batch_id: BatchId, looked: _Looked) -> bool:
         """False when the batch will not get any further."""

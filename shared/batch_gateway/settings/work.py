@@ -74,6 +74,8 @@ class Sweep(Group):
     little more than the period of the janitor's PingSource."""
     interval_s: Seconds = 3.0
     """The janitor's ticks cannot be signed, so more of them than one in this time do nothing."""
+    step_budget_s: Seconds = 30.0
+    """How long one step of a sweep handles items; the next sweep follows at once and goes on."""
     unsent_s: Seconds = 10.0
     """An event that is in the outbox for longer was not sent. Longer than a POST may take."""
     stuck_s: Seconds = 60.0

@@ -63,6 +63,25 @@ async def test_unfinished_batches_are_gone_through_piece_by_piece(metadata):
     assert found == [*sorted(_ids(same_time)), running.id]
 
 
+async def test_running_batches_come_by_their_deadline_piece_by_piece(metadata):
+    same = [a_batch(deadline=FAR_AHEAD - SECOND) for _ in range(5)]
+    for batch in same:
+        await metadata.batches.create(batch, [])
+    later = await planned(metadata)
+    sooner = await planned(metadata, deadline=FAR_AHEAD - 2 * SECOND)
+    await finalizing(metadata)
+    stopping = await planned(metadata)
+    await metadata.batches.cancel(ALICE, stopping.id, now=LATER, fence_at=LATER, events=[])
+    found, after = [], None
+
+    while some := await metadata.batches.running(limit=2, after=after):
+        assert len(some) <= 2
+        found += _ids(some)
+        after = some[-1]
+
+    assert found == [sooner.id, *sorted(_ids(same)), later.id]
+
+
 async def test_overdue_batches_are_judged_by_the_databases_clock(metadata):
     unplanned = a_batch(deadline=LONG_AGO)
     await metadata.batches.create(unplanned, [])

@@ -8,7 +8,7 @@ import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.adapters.local_files import LocalFiles
-from batch_gateway.core.errors import Busy, Corrupt, NotFound, Unavailable
+from batch_gateway.core.errors import Busy, Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.layout import file_key, run_of_key
 from batch_gateway.core.model import BatchStatus
@@ -149,7 +149,7 @@ async def test_a_missing_part_is_an_error_and_never_a_result(world):
     (part,) = [key for key in await blobs(world, f"work/{batch.id}/") if "/parts/" in key]
     await world.files.delete(part)
 
-    with pytest.raises(Corrupt):
+    with pytest.raises(Unavailable, match="missing"):
         await world.assembler.assemble(batch.id)
 
     assert (await world.reload(batch)).status is BatchStatus.FINALIZING
@@ -207,7 +207,7 @@ async def half_assembled(world, batch):
     last = shards[-1].parts[0].key
     content = b"".join([chunk async for chunk in world.files.read(last)])
     await world.files.delete(last)
-    with pytest.raises(Corrupt):
+    with pytest.raises(Unavailable):
         await world.assembler.assemble(batch.id)
     await world.files.put(last, content)
     world.clock.ahead += timedelta(minutes=1)  # the right to assemble has run out
@@ -271,7 +271,7 @@ async def test_a_damaged_run_is_gathered_anew(world_of_runs):
     last = [shard async for shard in world.metadata.shards.of_batch(batch.id)][-1].parts[0].key
     content = b"".join([chunk async for chunk in world.files.read(last)])
     await world.files.delete(last)
-    with pytest.raises(Corrupt):
+    with pytest.raises(Unavailable):
         await world.assembler.assemble(batch.id)
     for key in await blobs(world, f"work/{batch.id}/runs/"):
         await world.files.put(key, b"nonsense\n")
@@ -294,7 +294,7 @@ async def test_runs_of_another_ending_are_not_used(world_of_runs):
     shards = [shard async for shard in world.metadata.shards.of_batch(batch.id)]
     content = b"".join([chunk async for chunk in world.files.read(shards[-1].key)])
     await world.files.delete(shards[-1].key)
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable):
         await world.assembler.assemble(batch.id)
     await world.files.put(shards[-1].key, content)
     world.clock.ahead += timedelta(minutes=1)

@@ -279,6 +279,11 @@ class RedisBatches:
             after = to_batch(rows[-1])
         return found[:limit]
 
+    async def running(self, *, limit: int, after: Batch | None = None) -> Sequence[Batch]:
+        last = None if after is None else {"id": after.id, "score": micros(after.deadline)}
+        rows = await self._due("batches-by-deadline", until="+inf", after=last, limit=limit)
+        return [to_batch(found) for found in rows]
+
     async def overdue(self, limit: int) -> Sequence[Batch]:
         return [to_batch(found) for found in await self._due("batches-by-deadline", limit=limit)]
 

@@ -4,6 +4,7 @@ Each entry carries its own expiry, so the tally of a holder that died vanishes a
 the same batch are reported.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -14,9 +15,20 @@ from batch_gateway.adapters.scratch.server import Scripts, milliseconds, transla
 from batch_gateway.core.ids import BatchId, ShardId, shard_id, split_shard_id
 from batch_gateway.core.model import Tally
 
+logger = logging.getLogger(__name__)
+
 _AT_ONCE = 50  # batches per call: a script blocks the server while it runs
 
 _decode = msgspec.json.Decoder(Tally).decode
+
+
+def _tally(text: str) -> Tally | None:
+    """None: it cannot be read, and does not keep the others from being read."""
+    try:
+        return _decode(text)
+    except msgspec.MsgspecError as error:
+        logger.warning("A tally is unreadable: %s", error, extra={"action": "progress"})
+        return None
 
 
 class RedisProgress:
@@ -47,8 +59,9 @@ class RedisProgress:
         ]
         return {
             batch: {
-                shard_id(batch, int(index)): _decode(text)
+                shard_id(batch, int(index)): tally
                 for index, text in zip(entries[::2], entries[1::2], strict=True)
+                if (tally := _tally(text)) is not None
             }
             for batch, entries in zip(batches, answers, strict=True)
         }

@@ -34,7 +34,22 @@ class BatchSweeps:
         limit: int,
         after: Batch | None = None,
     ) -> Sequence[Batch]:
-        return await self._since(batches.c.status.in_(statuses), before, after, limit)
+        """Asks for each status alone: in all together, no index has the order."""
+        found = [
+            batch
+            for status in statuses
+            for batch in await self._since(batches.c.status == status, before, after, limit)
+        ]
+        found.sort(key=lambda batch: (batch.status_since, batch.id))
+        return found[:limit]
+
+    async def running(self, *, limit: int, after: Batch | None = None) -> Sequence[Batch]:
+        deadline = batches.c.deadline
+        behind: list[sa.ColumnElement[bool]] = []
+        if after is not None:
+            last = sa.tuple_(sa.literal(after.deadline, Instant), sa.literal(after.id))
+            behind.append(sa.tuple_(deadline, batches.c.id) > last)
+        return await self._oldest(deadline, DEADLINE_RUNS, *behind, limit=limit)
 
     async def outlived(
         self, *, before: datetime, limit: int, after: Batch | None = None

@@ -19,10 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from batch_gateway.core import lifecycle
-from batch_gateway.core.errors import Busy, Corrupt, NotFound, Temporary
+from batch_gateway.core.errors import (
+    Busy,
+    Corrupt,
+    NotFound,
+    Temporary,
+    Unavailable,
+)
 from batch_gateway.core.ids import BatchId, FileId, file_id
 from batch_gateway.core.layout import blobs_of, file_key, work_prefix
-from batch_gateway.core.model import Batch, BatchStatus, Counts, Ending, File
+from batch_gateway.core.model import Batch, BatchError, BatchStatus, Counts, Ending, File
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -32,6 +38,7 @@ from batch_gateway.services.assemble.gathering import Gathering
 from batch_gateway.services.assemble.merge import Merge, Product
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.groups import tasks
+from batch_gateway.services.results.losses import Losses
 from batch_gateway.services.results.order import OrderLog
 from batch_gateway.services.webhooks.notices import Notices
 
@@ -94,11 +101,13 @@ class Assembler:
         self._longest_line = longest_line
         self._run_bytes = run_bytes
         self._one_large = asyncio.Semaphore(1)  # of batches beyond SMALL, one at a time
+        self._losses = Losses(scratch)
 
     async def assemble(self, batch_id: BatchId) -> None:
         """Assemble the batch if it is time to, or announce again what has become of it.
 
-        Raises Busy while another assembler is at it.
+        Raises Busy while another assembler is at it. Results that are missing or damaged for good
+        become error lines (``results.losses``); until then it raises Unavailable.
         """
         holder = secrets.token_hex(8)
         for _ in range(_ATTEMPTS):
@@ -154,16 +163,24 @@ class Assembler:
 
     async def _assemble(self, batch: Batch, holder: str) -> Batch | None:
         """Write the files and make them the batch's; None when the batch changed meanwhile."""
-        assembled = await self._write(batch)
+        try:
+            assembled = await self._write(batch)
+        except (Temporary, OSError):
+            raise
+        except Exception as error:  # not even what is left can be read
+            if not await self._losses.is_final(f"survivors/{batch.id}"):
+                raise Unavailable(f"{batch.id} cannot be assembled yet: {error!r}") from error
+            logger.exception("The batch fails", extra={"tenant_id": batch.tenant, **_log(batch.id)})
+            return await self._fail(batch, error)
         to = _ENDS[batch.ending]
         now = self._clock.now()
-        output, error = (
+        output, errors = (
             None if file is None else file.id for file in (assembled.output, assembled.error)
         )
         then = batch.evolve(
             status=to,
             output_file_id=output,
-            error_file_id=error,
+            error_file_id=errors,
             counts=assembled.counts,
             usage=assembled.merge.usage,
             **{f"{to}_at": now},
@@ -174,7 +191,7 @@ class Assembler:
             holder=holder,
             files=assembled.files,
             output=output,
-            error=error,
+            error=errors,
             counts=assembled.counts,
             usage=assembled.merge.usage,
             options=_options(batch, assembled.merge),
@@ -194,7 +211,38 @@ class Assembler:
         )
         return ended
 
+    async def _fail(self, batch: Batch, error: Exception) -> Batch | None:
+        now = self._clock.now()
+        reason = BatchError(
+            code="assembly_failed",
+            message="The results could not be merged because of an internal error: "
+            f"{type(error).__name__}. The log of the assembler has the details.",
+        )
+        failed = batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=(reason,))
+        return await self._metadata.batches.fail(
+            batch.id, [reason], now=now, events=[lifecycle.ended(failed)]
+        )
+
     async def _write(self, batch: Batch) -> Assembled:
+        """Both files from all results; from what is left once results count as lost.
+
+        Raises Temporary when results are missing and may come back.
+        """
+        try:
+            return await self._merged(batch)
+        except (Temporary, OSError):
+            raise
+        except Exception as error:  # stored bytes are missing, damaged, or nothing of ours
+            if not await self._losses.is_final(f"assembly/{batch.id}"):
+                logger.error("Assembled again later: %r", error, extra=_log(batch.id))
+                raise Unavailable(f"{batch.id} cannot be assembled yet: {error!r}") from error
+            logger.exception(
+                "Results are lost, the others are kept",
+                extra={"tenant_id": batch.tenant, **_log(batch.id)},
+            )
+        return await self._merged(batch, surviving=True)
+
+    async def _merged(self, batch: Batch, *, surviving: bool = False) -> Assembled:
         names = (file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12)))
         merge, order = Merge(self._scratch_dir), OrderLog(self._scratch_dir)
         try:
@@ -205,10 +253,13 @@ class Assembler:
                 merge=merge,
                 order=order,
                 run_bytes=self._run_bytes,
+                surviving=surviving,
             )
             await gathering.gather()
             if not gathering.shards:  # it ended before it was planned
                 await gathering.add_input(self._scratch_dir, self._longest_line)
+            elif gathering.unknown:
+                await gathering.add_unknown(self._scratch_dir, self._longest_line)
             await self._store(merge, names)
             await order.store(self._files, names[0 if merge.output.lines else 1])
             lines = merge.output.lines + merge.error.lines

@@ -9,12 +9,18 @@ run of a batch, and with it all of a small batch, is never stored: it is as quic
 
 import asyncio
 import logging
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
+import msgspec
+
+from batch_gateway import meters
 from batch_gateway.core.errors import Corrupt, NotFound
 from batch_gateway.core.layout import Run, is_run, run_key, run_of_key, runs_prefix
 from batch_gateway.core.lines import (
     custom_id_of,
+    decode_part_line,
     decode_shard_line,
     encode_part_line,
     not_answered,
@@ -25,9 +31,10 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.assemble.merge import Merge
 from batch_gateway.services.groups import tasks
 from batch_gateway.services.plan.survey import read_lines
+from batch_gateway.services.results.losses import RESULT_LOST
 from batch_gateway.services.results.order import OrderLog, order_of
 from batch_gateway.services.results.pages import grouped
-from batch_gateway.services.results.parts import Results, read_blob, read_recorded
+from batch_gateway.services.results.parts import Results, read_blob, read_recorded, read_surviving
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +65,14 @@ class Gathering:
         merge: Merge,
         order: OrderLog,
         run_bytes: int,
+        surviving: bool = False,
     ) -> None:
-        """A run is full with ``run_bytes``; it is held in memory."""
+        """A run is full with ``run_bytes``; it is held in memory.
+
+        ``surviving``: results that are missing or damaged are lost and become error lines.
+        """
         self.shards = 0
+        self.unknown = 0  # lines without a result whose numbers are not known either
         self.lines = 0
         self.not_run = 0  # of these lines, the ones that were never run
         self._batch = batch
@@ -69,6 +81,8 @@ class Gathering:
         self._merge = merge
         self._order = order
         self._run_bytes = run_bytes
+        self._surviving = surviving
+        self._found: set[int] = set()  # lines that have a result, where any is unknown
         self._begin()
 
     async def gather(self) -> None:
@@ -81,7 +95,9 @@ class Gathering:
                 left = [shard for shard in shards if shard.index >= self.shards]
                 for found in await asyncio.gather(*(self._results(shard) for shard in left)):
                     self._add(*found)
-                if self._size >= self._run_bytes:
+                if self._size >= self._run_bytes and self._surviving:
+                    await self._bind()
+                elif self._size >= self._run_bytes:
                     if keeping is not None:
                         await keeping
                     run, content = await self._bind()
@@ -113,6 +129,34 @@ class Gathering:
         except NotFound:
             return
 
+    async def add_unknown(self, scratch: Path, longest_line: int) -> None:
+        """Add error lines for lines whose shard was lost with its results.
+
+        The input file tells their numbers and names; where it is gone too, they have no name.
+        """
+        names: dict[int, str | None] = {}
+
+        def look(path: Path) -> None:
+            for line, _, raw in read_lines(path, longest_line):
+                if raw != b"" and line not in self._found and len(names) < self.unknown:
+                    names[line] = custom_id_of(raw)
+
+        file = await self._metadata.files.get(self._batch.tenant, self._batch.input_file_id)
+        if file is not None:
+            with suppress(NotFound):
+                async with self._files.local_copy(file.key, scratch) as path:
+                    await asyncio.to_thread(look, path)
+        free = (n for n in count(1) if n not in self._found and n not in names)
+        while len(names) < self.unknown:
+            names[next(free)] = None
+        code, message = RESULT_LOST
+        lines = [
+            encode_part_line(not_answered(self._batch.id, n, name, code=code, message=message))
+            for n, name in sorted(names.items())
+        ]
+        await asyncio.to_thread(self._merge.add_run, b"".join(lines))
+        self.lines += len(lines)
+
     # -- what an earlier assembler has kept ------------------------------------------------------
 
     async def _take_kept(self) -> None:
@@ -130,6 +174,9 @@ class Gathering:
                 )
                 continue
             await self._take(run, content)
+            if self._surviving:
+                lines = content[run.order :].splitlines()
+                self._found.update(decode_part_line(raw).line for raw in lines)
         if keys:
             logger.info(
                 "An assembly goes on behind %d shards",
@@ -155,6 +202,8 @@ class Gathering:
 
     def _add(self, shard: Shard, results: Results, missing: int) -> None:
         self._run |= results.lines
+        if self._surviving:
+            self._found.update(results.lines)
         self._run_order += order_of(results)
         self._run_not_run += missing
         self._size += sum(map(len, results.lines.values()))
@@ -177,18 +226,33 @@ class Gathering:
 
     async def _results(self, shard: Shard) -> tuple[Shard, Results, int]:
         """A closed shard's results, one for each of its lines; how many were never run."""
-        results = await read_recorded(self._files, shard.parts)
+        lost = 0
+        if self._surviving:
+            results, lost = await read_surviving(self._files, shard.parts)
+            meters.PARTS_LOST.inc(lost)
+        else:
+            results = await read_recorded(self._files, shard.parts)
         missing = shard.lines - len(results.lines)
-        if missing:
-            await self._add_not_run(shard, results)
+        if not missing:
+            return shard, results, 0
+        if self._batch.ending is None and not self._surviving:
+            raise Corrupt(f"{shard.id} is closed without {missing} results")
+        if self._batch.ending is None or lost:
+            await self._add_surviving(shard, results, *RESULT_LOST)
+            return shard, results, 0
+        await self._add_surviving(shard, results, *NOT_RUN[self._batch.ending])
         return shard, results, missing
 
-    async def _add_not_run(self, shard: Shard, results: Results) -> None:
-        if self._batch.ending is None:
-            raise Corrupt(
-                f"{shard.id} is closed without {shard.lines - len(results.lines)} results"
-            )
-        code, message = NOT_RUN[self._batch.ending]
+    async def _add_surviving(self, shard: Shard, results: Results, code: str, message: str) -> None:
+        """Add error lines for the missing ones, as far as the shard's own lines are not lost."""
+        try:
+            await self._add_missing(shard, results, code, message)
+        except (NotFound, msgspec.MsgspecError):
+            if not self._surviving:
+                raise
+            self.unknown += shard.lines - len(results.lines)
+
+    async def _add_missing(self, shard: Shard, results: Results, code: str, message: str) -> None:
         for raw in (await read_blob(self._files, shard.key)).splitlines():
             line = decode_shard_line(raw)
             for number, custom_id in ((line.line, line.custom_id), *line.copies):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_gateway.core.lines import PartLine, decode_part_line
-from batch_gateway.core.model import Usage
+from batch_gateway.core.model import MOST_TOKENS, Usage
 
 CHUNK = 1024 * 1024  # bytes handed on at a time
 _BUFFERS = 64 * 1024 * 1024  # bytes of all read buffers together
@@ -87,10 +87,10 @@ class Merge:
             if product.full():
                 yield product, product.take()
         self.usage = Usage(
-            input_tokens=given,
-            cached_tokens=cached,
-            output_tokens=made,
-            reasoning_tokens=reasoning,
+            input_tokens=min(given, MOST_TOKENS),
+            cached_tokens=min(cached, MOST_TOKENS),
+            output_tokens=min(made, MOST_TOKENS),
+            reasoning_tokens=min(reasoning, MOST_TOKENS),
         )
         for product in (self.output, self.error):
             if rest := product.take():

@@ -9,6 +9,8 @@ behind those that are there.
 import logging
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from batch_gateway.core.errors import Corrupt, NotFound
 from batch_gateway.core.layout import (
     lease_prefix,
@@ -112,7 +114,11 @@ async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part],
                 "A part is damaged and left out", extra={"action": "part", "key": part.key}
             )
             continue
-        results.add(content)
+        try:
+            results.add(content)
+        except msgspec.MsgspecError:  # the lines before it are taken up
+            logger.exception("A part is unreadable", extra={"action": "part", "key": part.key})
+            continue
         good.append(part)
     return good, results
 
@@ -122,13 +128,48 @@ async def read_recorded(files: FileStore, parts: Sequence[Part]) -> Results:
     results = Results()
     for part in parts:
         try:
-            content = await read_blob(files, part.key)
-        except NotFound as error:
-            raise Corrupt(f"recorded part {part.key} is missing") from error
-        if not verifies(part, content):
-            raise Corrupt(f"recorded part {part.key} is damaged")
-        results.add(content)
+            results.add(await _recorded(files, part))
+        except msgspec.MsgspecError as error:
+            raise Corrupt(f"recorded part {part.key} is unreadable: {error}") from error
     return results
+
+
+async def read_surviving(files: FileStore, parts: Sequence[Part]) -> tuple[Results, int]:
+    """Read what is left of recorded parts; also how many of them are lost, wholly or in part.
+
+    Only for parts that count as lost for good (``losses``). Raises Unavailable.
+    """
+    results, lost = Results(), 0
+    for part in parts:
+        try:
+            content = await _recorded(files, part)
+        except Corrupt as error:
+            logger.error("A part is lost: %s", error, extra={"action": "lost", "key": part.key})
+            lost += 1
+            continue
+        lost += not _add_readable(results, content)
+    return results, lost
+
+
+def _add_readable(results: Results, content: bytes) -> bool:
+    """Take up the lines that can be decoded; whether all can."""
+    unreadable = 0
+    for raw in content.splitlines(keepends=True):
+        try:
+            results.add(raw)
+        except msgspec.MsgspecError:
+            unreadable += 1
+    return not unreadable
+
+
+async def _recorded(files: FileStore, part: Part) -> bytes:
+    try:
+        content = await read_blob(files, part.key)
+    except NotFound as error:
+        raise Corrupt(f"recorded part {part.key} is missing") from error
+    if not verifies(part, content):
+        raise Corrupt(f"recorded part {part.key} is damaged")
+    return content
 
 
 async def read_blob(files: FileStore, key: str) -> bytes:

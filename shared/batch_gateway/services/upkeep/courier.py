@@ -8,16 +8,12 @@ is work. It is all a hint; nothing depends on it but time.
 """
 
 import asyncio
-import logging
 from datetime import timedelta
 
-from batch_gateway.core.errors import BatchGatewayError
 from batch_gateway.core.model import OPEN
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.announce import Announcer, Caller
-
-logger = logging.getLogger(__name__)
+from batch_gateway.services.announce import Announcer, Caller, safely
 
 _LIMIT = 100
 _ROUNDS = 4
@@ -47,10 +43,8 @@ class Courier:
             self._announcer.spoke.clear()
             for _ in range(_ROUNDS):
                 await asyncio.sleep(self._patience.total_seconds())
-                try:
+                async with safely("Not looked after", "courier"):
                     await self._look()
-                except BatchGatewayError as error:
-                    logger.info("Not looked after: %s", error, extra={"action": "courier"})
 
     async def _look(self) -> None:
         now = self._clock.now()

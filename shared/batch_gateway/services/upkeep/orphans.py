@@ -5,14 +5,19 @@ older than any of them and still has none is nobody's. Every blob is listed for 
 seldom.
 """
 
+import logging
 from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 
+from batch_gateway import meters
+from batch_gateway.core.errors import BatchGatewayError
 from batch_gateway.core.ids import BatchId, FileId
 from batch_gateway.core.layout import FILES, ORDERS, UPLOADS, WORK
 from batch_gateway.ports.files import BlobStat, FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.results.pages import grouped
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 500  # blobs whose owners are looked for together
 
@@ -44,8 +49,24 @@ class Orphans:
                 yield blob
 
     async def delete(self, blobs: Collection[BlobStat]) -> int:
-        await self._files.delete(*(blob.key for blob in blobs))
-        return len(blobs)
+        """Delete these; how many. One that cannot be deleted does not keep the others."""
+        keys = [blob.key for blob in blobs]
+        try:
+            await self._files.delete(*keys)
+        except BatchGatewayError:
+            return sum([await self._delete_one(key) for key in keys])
+        return len(keys)
+
+    async def _delete_one(self, key: str) -> bool:
+        try:
+            await self._files.delete(key)
+        except BatchGatewayError as error:
+            logger.error(
+                "An orphan stays: %s", error, extra={"action": "delete_orphans", "key": key}
+            )
+            meters.SWEEP_ITEMS_FAILED.labels("delete_orphans").inc()
+            return False
+        return True
 
     async def delete_files(self, prefix: str, blobs: Collection[BlobStat]) -> int:
         """Delete those whose file has no row."""

@@ -57,24 +57,30 @@ class Rounds:
         clock = asyncio.get_running_loop().time
         ends = clock() + self._rules.budget_s
         while True:
-            failure = await self._sweep()
+            failure, left = await self._sweep()
+            if left and not self._stopping.is_set() and clock() < ends:
+                await self._stop_or(self._rules.interval_s)
+                continue
             if failure is None and not await self._needed():
                 return True
             if self._stopping.is_set() or clock() + self._rules.every_s > ends:
                 if failure is not None:
                     raise failure
                 return False
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._rules.every_s):
-                    await self._stopping.wait()
+            await self._stop_or(self._rules.every_s)
 
-    async def _sweep(self) -> Temporary | None:
-        """What went wrong; the next round may do better."""
+    async def _stop_or(self, seconds: float) -> None:
+        """Wait until the process stops, but not longer than so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _sweep(self) -> tuple[Temporary | None, bool]:
+        """What went wrong, for the next round may do better; whether items were left."""
         try:
-            await self._janitor.sweep()
+            return None, await self._janitor.sweep()
         except Temporary as error:
-            return error
-        return None
+            return error, False
 
     async def _needed(self) -> bool:
         try:

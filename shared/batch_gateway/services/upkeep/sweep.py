@@ -5,19 +5,23 @@ does not keep the rest from running. The database says what is to be done; the q
 events are only made to agree with it.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from batch_gateway import meters
-from batch_gateway.core.errors import BatchGatewayError, Temporary
-from batch_gateway.core.events import Event, EventType, fact
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.events import EventType, fact
 from batch_gateway.core.idempotency import KEPT
+from batch_gateway.core.ids import TenantId
 from batch_gateway.core.layout import blobs_of, upload_prefix, work_prefix
-from batch_gateway.core.lifecycle import at_risk, told
-from batch_gateway.core.model import Batch, BatchStatus
-from batch_gateway.core.risk import late
+from batch_gateway.core.model import Batch, File, LeaseRef
+from batch_gateway.core.uploads import Upload
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -26,10 +30,11 @@ from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.batches.outlook import Outlooks
 from batch_gateway.services.endings import Endings
-from batch_gateway.services.live import with_progress
 from batch_gateway.services.upkeep.demand import Demand
+from batch_gateway.services.upkeep.items import Items, StepFailed
 from batch_gateway.services.upkeep.orphans import delete_orphans
 from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
+from batch_gateway.services.upkeep.reminders import Reminders
 from batch_gateway.services.upkeep.retention import Retention
 from batch_gateway.services.webhooks.notices import Notices
 from batch_gateway.settings import Sweep
@@ -39,8 +44,17 @@ logger = logging.getLogger(__name__)
 LIMIT = 200  # things of a kind that are looked at together
 #: How long an upload that was completed in the last moment may take to become a file.
 _COMPLETING = timedelta(hours=1)
+_RIGHT = timedelta(seconds=30)  # how long the right to sweep outlives a janitor that has died
 _RARELY = timedelta(hours=1)
 _SELDOM = timedelta(days=1)
+
+
+class Forgetting(Protocol):
+    """Rows that are deleted when they are old."""
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` rows of before ``before``; how many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,30 +90,55 @@ class Janitor:
         self._scratch = scratch
         self._announcer = announcer
         self._notices = notices
-        self._followers = Followers(metadata.batches, announcer, clock)
         self._waker = waker
         self._endings = endings
         self._clock = clock
         self._demand = demand
-        self._outlooks = outlooks
         self._retention = retention
         self._ttl = lease_ttl
         self._kept = kept
         self._rules = rules
+        self._items = Items(clock, _seconds(rules.step_budget_s))
+        self._reminders = Reminders(
+            metadata=metadata,
+            scratch=scratch,
+            announcer=announcer,
+            followers=Followers(metadata.batches, announcer, clock),
+            outlooks=outlooks,
+            clock=clock,
+            items=self._items,
+            stuck=_seconds(rules.stuck_s),
+        )
 
-    async def sweep(self) -> None:
-        """Run every step once. Raises Temporary at the end when a step could not be done."""
+    async def sweep(self) -> bool:
+        """Run every step once; whether items were left for the next sweep.
+
+        Does nothing while another janitor sweeps. Raises Temporary at the end when a step could
+        not be done, or not for all of its items.
+        """
         if not await self._first():
-            return
-        steps: tuple[Callable[[], Awaitable[None]], ...] = (
+            return False
+        async with self._alone() as alone:
+            if not alone:
+                return False
+            self._items.begin()
+            failed = [step.__name__ for step in self._steps() if not await self._run(step)]
+        if failed:
+            meters.SWEEPS_FAILED.inc()
+            raise Temporary(f"sweep could not {', '.join(failed)}")
+        meters.SWEEPS_DONE.inc()
+        return self._items.left
+
+    def _steps(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        return (
             self._send_outbox,
             self._expire_batches,
             self._rebuild_queue,
             self._reclaim_leases,
             self._break_fences,
             self._finalize_stranded,
-            self._announce_stuck,
-            self._warn_of_deadlines,
+            self._reminders.announce_stuck,
+            self._reminders.warn_of_deadlines,
             self._wake,
             self._deliver_webhooks,
             self._delete_files,
@@ -111,36 +150,78 @@ class Janitor:
             self._delete_orphans,
             self._recount,
         )
-        failed = [step.__name__ for step in steps if not await self._run(step)]
-        if failed:
-            meters.SWEEPS_FAILED.inc()
-            raise Temporary(f"sweep could not {', '.join(failed)}")
-        meters.SWEEPS_DONE.inc()
 
     async def _first(self) -> bool:
-        """Whether no other sweep ran just now. Without the scratch server: yes."""
+        """Whether no other sweep began just now. Without the scratch server: yes."""
         try:
             return await self._scratch.once("sweep", _seconds(self._rules.interval_s))
         except Temporary:
             return True
 
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[bool]:
+        """Hold the right to sweep; False: another janitor has it.
+
+        Several sweeps at once do no harm, but send every reminder once more. So a janitor that
+        cannot reach the scratch server sweeps, and one that loses the right goes on.
+        """
+        me = secrets.token_hex(8)
+        try:
+            alone = await self._scratch.rights.hold("sweep", me, _RIGHT)
+        except Temporary:
+            alone = True
+        if not alone:
+            yield False
+            return
+        renewing = asyncio.create_task(self._renew(me))
+        try:
+            yield True
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+            with suppress(Temporary):
+                await self._scratch.rights.let_go("sweep", me)
+
+    async def _renew(self, me: str) -> None:
+        while True:
+            await asyncio.sleep(_RIGHT.total_seconds() / 3)
+            with suppress(Temporary):
+                await self._scratch.rights.hold("sweep", me, _RIGHT)
+
     async def _run(self, step: Callable[[], Awaitable[None]]) -> bool:
         try:
             await step()
-        except BatchGatewayError:
+        except StepFailed:  # each item is logged already
+            failed = True
+        except Exception:  # whatever it is, the other steps go on
             logger.exception("A step of the sweep failed", extra={"action": step.__name__})
+            failed = True
+        else:
+            failed = False
+        if failed:
             meters.SWEEP_STEPS_FAILED.labels(step.__name__.lstrip("_")).inc()
-            return False
-        return True
+        return not failed
 
     async def _send_outbox(self) -> None:
         before = self._clock.now() - _seconds(self._rules.unsent_s)
-        unsent = await self._metadata.outbox.unsent(before=before, limit=LIMIT)
-        await self._announcer.announce(*(row.event for row in unsent))
+        outbox = self._metadata.outbox
+        try:
+            await self._items.drain(
+                "send_outbox",
+                lambda limit: outbox.unsent(before=before, limit=limit),
+                lambda row: self._announcer.deliver(row.event),
+                name=lambda row: row.event.id,
+                page=LIMIT,
+            )
+        except Temporary as error:  # the broker is away, which is no failure of the sweep
+            logger.warning("The outbox is not sent: %s", error, extra={"action": "send_outbox"})
 
     async def _expire_batches(self) -> None:
-        for batch in await self._metadata.batches.overdue(LIMIT):
-            await self._endings.expire(batch.id)
+        await self._of_batches(
+            "expire_batches",
+            self._metadata.batches.overdue,
+            lambda batch: self._endings.expire(batch.id),
+        )
 
     async def _rebuild_queue(self) -> None:
         """Every ready shard is queued: a planner may have died between commit and push."""
@@ -153,58 +234,51 @@ class Janitor:
         if generation is None or generation[1] <= self._ttl:
             return
         old = self._clock.now() - self._ttl
-        leased = [
-            ref for ref, since in await self._metadata.shards.leased(limit=LIMIT) if since < old
-        ]
-        alive = await self._scratch.queue.alive(leased)
-        await self._endings.reclaim(
-            [ref for ref, lives in zip(leased, alive, strict=True) if not lives]
+
+        async def fetch(limit: int) -> Sequence[LeaseRef]:
+            leases = await self._metadata.shards.leased(limit=limit)
+            return [ref for ref, since in leases if since < old]
+
+        async def reclaim(ref: LeaseRef) -> None:
+            (alive,) = await self._scratch.queue.alive([ref])
+            if not alive:
+                await self._endings.reclaim_one(ref)
+
+        await self._items.drain(
+            "reclaim_leases",
+            fetch,
+            reclaim,
+            name=lambda ref: ref.shard,
+            page=LIMIT,
         )
 
     async def _break_fences(self) -> None:
         """Close the shards of ended batches whose holders do not give them up."""
-        for batch in await self._metadata.batches.fenced(LIMIT):
-            await self._endings.fence(batch.id)
+
+        async def close(batch: Batch) -> None:
+            leases = await self._endings.held(batch.id)
+            failed = await self._items.each(
+                "break_fences", leases, self._endings.reclaim_one, name=lambda ref: ref.shard
+            )
+            if failed:
+                raise StepFailed(f"{failed} shards of {batch.id} stay open")
+
+        await self._of_batches("break_fences", self._metadata.batches.fenced, close)
 
     async def _finalize_stranded(self) -> None:
-        for batch in await self._metadata.batches.stranded(LIMIT):
+        async def finalize(batch: Batch) -> None:
             event = fact(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
             await self._metadata.batches.finalize(batch.id, now=self._clock.now(), events=[event])
 
-    async def _announce_stuck(self) -> None:
-        """Batches that wait for an event that nobody seems to have heard."""
-        before = self._clock.now() - _seconds(self._rules.stuck_s)
-        stuck = BatchStatus.VALIDATING, BatchStatus.FINALIZING, BatchStatus.CANCELLING
-        async for batches in self._unfinished(*stuck, before=before):
-            ready = await self._followers.without_waiting(batches)
-            await self._announcer.announce(*(_reminder(batch) for batch in ready))
+        await self._of_batches("finalize_stranded", self._metadata.batches.stranded, finalize)
 
-    async def _warn_of_deadlines(self) -> None:
-        """Tell of batches that will probably be late; again after an hour, which says the same."""
-        now = self._clock.now()
-        begun = BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS
-        async for batches in self._unfinished(*begun, before=now):
-            running = [batch for batch in batches if batch.ending is None]
-            live, _ = await with_progress(running, self._metadata.shards, self._scratch.progress)
-            for batch in await self._outlooks.add(live):
-                if late(batch, now) and await self._scratch.once(f"at_risk/{batch.id}", _RARELY):
-                    event = at_risk(batch, now)
-                    await self._metadata.outbox.add([event], now)
-                    await self._announcer.announce(event)
-
-    async def _unfinished(
-        self, *statuses: BatchStatus, before: datetime
-    ) -> AsyncIterator[Sequence[Batch]]:
-        """All batches in ``statuses`` since before ``before``, some at a time.
-
-        All: whoever waits for long by right must not hide those behind him.
-        """
-        after: Batch | None = None
-        while found := await self._metadata.batches.unfinished(
-            statuses, before=before, limit=LIMIT, after=after
-        ):
-            yield found
-            after = found[-1]
+    async def _of_batches(
+        self,
+        step: str,
+        fetch: Callable[[int], Awaitable[Sequence[Batch]]],
+        handle: Callable[[Batch], Awaitable[object]],
+    ) -> None:
+        await self._items.drain(step, fetch, handle, name=lambda batch: batch.id, page=LIMIT)
 
     async def _wake(self) -> None:
         """Backlog without an activation, as far as calendars allow any of it now."""
@@ -217,25 +291,44 @@ class Janitor:
     async def _delete_files(self) -> None:
         """The blobs first: what fails is found again by its row."""
         rows, now = self._metadata.files, self._clock.now()
-        while expired := await rows.expired(now, LIMIT):
-            await self._files.delete(*blobs_of(*(file.id for file in expired)))
-            for file in expired:
-                await rows.delete(file.tenant, file.id)
+
+        async def delete(file: File) -> None:
+            await self._files.delete(*blobs_of(file.id))
+            await rows.delete(file.tenant, file.id)
+
+        await self._items.drain(
+            "delete_files",
+            lambda limit: rows.expired(now, limit),
+            delete,
+            name=lambda file: file.id,
+            page=LIMIT,
+        )
 
     async def _forget_uploads(self) -> None:
-        """Long after an upload's time is over, whatever became of it, nobody works on it."""
+        """Long after an upload's time is over, whatever became of it, nothing works on it."""
         rows, before = self._metadata.uploads, self._clock.now() - _COMPLETING
-        while expired := await rows.expired(before, LIMIT):
-            for upload in expired:
-                await self._files.delete_prefix(upload_prefix(upload.id))
-                await rows.forget(upload.id)
+
+        async def forget(upload: Upload) -> None:
+            await self._files.delete_prefix(upload_prefix(upload.id))
+            await rows.forget(upload.id)
+
+        await self._items.drain(
+            "forget_uploads",
+            lambda limit: rows.expired(before, limit),
+            forget,
+            name=lambda upload: upload.id,
+            page=LIMIT,
+        )
 
     async def _delete_work(self) -> None:
-        while ended := await self._metadata.batches.ended(limit=LIMIT):
-            for batch in ended:
-                await self._notices.put_down(batch)
-                await self._files.delete_prefix(work_prefix(batch.id))
-                await self._metadata.batches.swept(batch.id)
+        async def delete(batch: Batch) -> None:
+            await self._notices.put_down(batch)
+            await self._files.delete_prefix(work_prefix(batch.id))
+            await self._metadata.batches.swept(batch.id)
+
+        await self._of_batches(
+            "delete_work", lambda limit: self._metadata.batches.ended(limit=limit), delete
+        )
 
     async def _delete_batches(self) -> None:
         await self._retention.enforce()
@@ -243,25 +336,37 @@ class Janitor:
     async def _forget_records(self) -> None:
         """Of what nobody asks about any more."""
         store, now = self._metadata, self._clock.now()
-        for rows, kept in (
-            (store.claims, KEPT),
-            (store.causes, self._kept.causes + _RARELY),  # for longer than they are refused
-            (store.dead_letters, self._kept.dead_letters),
-            (store.webhooks, self._kept.deliveries),
-        ):
+        records: Mapping[str, tuple[Forgetting, timedelta]] = {
+            "claims": (store.claims, KEPT),
+            "causes": (store.causes, self._kept.causes + _RARELY),  # longer than they are refused
+            "dead letters": (store.dead_letters, self._kept.dead_letters),
+            "deliveries": (store.webhooks, self._kept.deliveries),
+        }
+
+        async def forget(name: str) -> None:
+            rows, kept = records[name]
             while await rows.forget(now - kept, LIMIT) == LIMIT:
                 pass
+
+        failed = await self._items.each("forget_records", list(records), forget, name=str)
+        if failed:
+            raise StepFailed(f"{failed} kinds of records are not forgotten")
 
     async def _recount(self) -> None:
         """What tenants have, in case two releases at once have counted differently."""
         if not await self._scratch.once("recount", _seconds(self._rules.recount_s)):
             return
-        async for tenant in self._metadata.accounts.tenants():
-            if await self._metadata.accounts.recount(tenant):
-                logger.warning(
-                    "An account was wrong and is counted anew",
-                    extra={"action": "recount", "tenant_id": tenant},
-                )
+        tenants = [tenant async for tenant in self._metadata.accounts.tenants()]
+        failed = await self._items.each("recount", tenants, self._recount_one, name=str)
+        if failed:
+            raise StepFailed(f"the accounts of {failed} tenants are not counted anew")
+
+    async def _recount_one(self, tenant: TenantId) -> None:
+        if await self._metadata.accounts.recount(tenant):
+            logger.warning(
+                "An account was wrong and is counted anew",
+                extra={"action": "recount", "tenant_id": tenant},
+            )
 
     async def _delete_leftovers(self) -> None:
         if await self._scratch.once("leftovers", _RARELY):
@@ -279,14 +384,3 @@ class Janitor:
 
 def _seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
-
-
-def _reminder(batch: Batch) -> Event:
-    """The event that moves a batch on from its state."""
-    if batch.status is BatchStatus.VALIDATING:
-        return told(EventType.BATCH_CREATED, batch)
-    kind = {
-        BatchStatus.FINALIZING: EventType.BATCH_EXECUTED,
-        BatchStatus.CANCELLING: EventType.BATCH_CANCELLING,
-    }[batch.status]
-    return fact(kind, batch.id, traceparent=batch.traceparent)

@@ -5,19 +5,16 @@ janitor: so a batch is never forgotten without its notices. Putting down twice a
 notifier is only woken when there is something to deliver.
 """
 
-import logging
 import secrets
 
-from batch_gateway.core.errors import BatchGatewayError
 from batch_gateway.core.events import deliveries_due
 from batch_gateway.core.model import Batch
 from batch_gateway.core.webhooks import deliveries_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.webhooks import WebhookRows
+from batch_gateway.services.announce import safely
 from batch_gateway.services.batches.chain import Followers
-
-logger = logging.getLogger(__name__)
 
 
 class Notices:
@@ -47,7 +44,5 @@ class Notices:
 
     async def wake(self) -> None:
         """Never raises: the janitor looks for what is due."""
-        try:
+        async with safely("Webhooks wait for the janitor", "wake"):
             await self._sink.send(deliveries_due(secrets.token_bytes(12)))
-        except BatchGatewayError as error:
-            logger.warning("Webhooks wait for the janitor: %s", error, extra={"action": "wake"})

@@ -216,10 +216,15 @@ local function close_ready(batch)
   return count
 end
 
--- Tally: {completed, failed, input_tokens, ...}. Integers of 64 bits, added by the server.
+-- Tally: {completed, failed, input_tokens, ...}. Integers of 64 bits, added by the server; a sum
+-- that does not fit stays at the largest one.
 local function add_tally(batch, tally)
   for field, amount in pairs(tally) do
-    redis.call('HINCRBY', key('batch', batch.id), field, amount)
+    local name = key('batch', batch.id)
+    local added = redis.pcall('HINCRBY', name, field, amount)
+    if type(added) == 'table' and added.err then
+      redis.call('HSET', name, field, '9223372036854775807')
+    end
   end
 end
 

@@ -8,6 +8,7 @@
 
 local up_to = args['until'] or string.format('%.0f', database_time())
 local from = args.after and '(' .. args.after.score or '-inf'
+local limit = tonumber(args.limit)
 local rows = {}
 
 local function add(id)
@@ -15,13 +16,25 @@ local function add(id)
 end
 
 for _, index in ipairs(args.indexes) do
+  local left = limit
   if args.after then
+    -- Ties are ordered by id: start at the first one with an id behind `after`.
     local score = args.after.score
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key(index), score, score)) do
-      if id > args.after.id then add(id) end
+    local ties = redis.call('ZCOUNT', key(index), score, score)
+    local low, high = 0, ties
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      local id = redis.call('ZRANGEBYSCORE', key(index), score, score, 'LIMIT', middle, 1)[1]
+      if id > args.after.id then high = middle else low = middle + 1 end
+    end
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key(index), score, score, 'LIMIT', low, left)) do
+      add(id)
+      left = left - 1
     end
   end
-  local ids = redis.call('ZRANGEBYSCORE', key(index), from, up_to, 'LIMIT', 0, args.limit)
-  for _, id in ipairs(ids) do add(id) end
+  if left > 0 then
+    local ids = redis.call('ZRANGEBYSCORE', key(index), from, up_to, 'LIMIT', 0, left)
+    for _, id in ipairs(ids) do add(id) end
+  end
 end
 return rows
