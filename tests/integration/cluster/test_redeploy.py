@@ -1,15 +1,20 @@
 """Installing, deploying again, mixing with kubectl and kn, and going back, on a strict server."""
 
 import base64
+import copy
 import json
 
 import pytest
 from fixtures.kube import Kube
+from fixtures.kube.knative import BINDER, inject
 from fixtures.kube.people import kn_service_update, kubectl_apply, kubectl_edit
 from manifests.kustomize import ROOT, build
 from typer.testing import CliRunner
 
 from batch_gateway.cli.cluster import apply, rollout
+from batch_gateway.cli.cluster.judging import Judge
+from batch_gateway.cli.cluster.kube import Refusal
+from batch_gateway.cli.cluster.options import connect
 from batch_gateway.cli.main import app
 
 SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
@@ -169,6 +174,52 @@ def test_deploying_after_kubectl_takes_no_field_from_the_binding(kube, command):
     assert "Service.serving.knative.dev executor unchanged" in told
     assert started(kube) == before
     assert unready(kube) == []
+
+
+def test_deploying_while_the_binding_is_at_work_loses_no_race(kube, command):
+    """The binding gets its address between the judging of a Service and its application."""
+    prepare(kube)
+    objects = build(ROOT / "knative" / "overlays" / "minimal")
+    kubectl_apply(kube, [obj for obj in objects if obj["kind"] != "Namespace"])
+    original, bound = kube.apply, []
+
+    def apply_after_binding(group, key, body, manager, *, force, dry):
+        if (key[0], dry, bound) == ("ConfigMap", False, []):
+            bound.append(key)
+            kube.settle()
+        return original(group, key, body, manager, force=force, dry=dry)
+
+    kube.apply = apply_after_binding
+
+    command("deploy", "--overlay", "minimal")
+    kube.settle()
+
+    assert bound
+    assert unready(kube) == []
+    env = service(kube, "planner")["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [e["name"] for e in env] == ["K_SINK", "K_CE_OVERRIDES"]
+
+
+def test_a_field_taken_since_the_judging_is_judged_anew(kube, command):
+    command("deploy", "--overlay", "minimal")
+    cluster = connect("batch-gateway", None, None)
+    objects = build(ROOT / "knative" / "overlays" / "minimal")
+    planner, executor = (
+        next(o for o in objects if (o["kind"], o["metadata"]["name"]) == ("Service", name))
+        for name in ("planner", "executor")
+    )
+    judge = Judge(cluster, force=False, last=objects)
+    verdicts = [judge.judge(planner), judge.judge(executor)]
+    bound = copy.deepcopy(service(kube, "planner"))
+    inject(bound, "http://broker")
+    kube.update(SERVING, ("Service", "batch-gateway", "planner"), bound, BINDER)
+    kn_service_update(kube, "executor", annotations={MAX_SCALE: "16"})
+
+    judge.apply(verdicts[0])
+    with pytest.raises(Refusal, match="kn has set"):
+        judge.apply(verdicts[1])
+
+    assert [verdict.force for verdict in verdicts] == [False, False]
 
 
 @pytest.mark.parametrize("overlay", ["trial", "minimal"])

@@ -63,6 +63,7 @@ class Deployment:
     said: Collection[str] = ()  # variables of the ConfigMap that the command line names
     force: bool = False
     wait: bool = True
+    timeout_s: float = 600  # most to wait for the broker's address, and for all of it afterwards
 
 
 def carry_out(cluster: Cluster, wanted: Deployment, say: Said) -> list[Object]:
@@ -249,7 +250,8 @@ class _Run:
         needed = [v.obj for v in first if v.obj["kind"] in ("StatefulSet", "Job", "Broker")]
         needed += [v.obj for v in first if _is_function(v.obj)]
         watch = Watch(self._cluster, needed)
-        watch.until(lambda: address(self._cluster, broker) is not None, ADDRESS_S)
+        patience_s = min(ADDRESS_S, self._wanted.timeout_s)
+        watch.until(lambda: address(self._cluster, broker) is not None, patience_s)
         url = address(self._cluster, broker)
         if url is None:
             say("the Broker has no address yet: a SinkBinding will tell the functions")

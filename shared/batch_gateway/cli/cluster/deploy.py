@@ -84,23 +84,24 @@ def deploy(
         said=plain,
         force=force,
         wait=wait,
+        timeout_s=timeout,
     )
     if dry_run:
         unjudged = rehearse(cluster, wanted, typer.echo)
         why = f"; {unjudged} objects are not judged: there is no namespace {namespace} yet"
         typer.echo("nothing was changed: --dry-run" + (why if unjudged else ""))
         return
-    finish(cluster, wanted, timeout)
+    finish(cluster, wanted)
 
 
-def finish(cluster: "Cluster", wanted: "Deployment", timeout: float) -> None:
+def finish(cluster: "Cluster", wanted: "Deployment") -> None:
     """Carry a deployment out, wait for it, and say where the service is. Raises CommandError."""
     from batch_gateway.cli.cluster.apply import carry_out
     from batch_gateway.cli.cluster.rollout import wait_for
 
     applied = carry_out(cluster, wanted, typer.echo)
     if wanted.wait:
-        wait_for(cluster, applied, timeout)
+        wait_for(cluster, applied, wanted.timeout_s)
         typer.echo(_where(cluster.get("serving.knative.dev/v1", "Service", "api")))
 
 

@@ -69,7 +69,7 @@ class Judge:
                 raise
             again = self.judge(verdict.obj)
             if again.refused:
-                raise
+                raise Refusal(again.refused, refusal.status) from refusal
             self._cluster.apply(verdict.obj, force=again.force)
 
     def _dry_run(self, obj: Object, before: Object | None) -> tuple[Object, bool]:

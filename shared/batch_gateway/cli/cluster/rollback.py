@@ -54,8 +54,9 @@ def rollback(
         options=release.options,
         force=force,
         wait=wait,
+        timeout_s=timeout,
     )
-    finish(cluster, wanted, timeout)
+    finish(cluster, wanted)
     kept = {_identity(obj) for obj in release.objects}
     for obj in later[-1].objects if later else ():
         stored = obj["kind"] in ("Namespace", "PersistentVolumeClaim")
