@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from batch_gateway.adapters.sql.dialects import reading, unavailable, writers_turns
+from batch_gateway.adapters.sql.group_commit import GroupCommit
 from batch_gateway.adapters.sql.schema import REVISION
 from batch_gateway.core.errors import Conflict, Unavailable
 
@@ -18,6 +19,12 @@ class Database:
         self._engine = engine
         self._reader = reading(engine)
         self._turns = writers_turns(engine)
+        # PostgreSQL locks rows: its writers go on side by side, and it groups commits by itself.
+        self._transaction = (
+            GroupCommit(engine, self._turns).transaction
+            if engine.dialect.name == "sqlite"
+            else engine.begin
+        )
         self._schema_is_known = False
 
     @property
@@ -28,7 +35,7 @@ class Database:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end, rolled back when an exception leaves it."""
         with translated():
-            async with self._turns.turn(), self._engine.begin() as connection:
+            async with self._transaction() as connection:
                 yield connection
 
     @asynccontextmanager
