@@ -25,6 +25,7 @@ MAX_SCALE = "autoscaling.knative.dev/max-scale"
 SCALE_FIELD = f".spec.template.metadata.annotations.{MAX_SCALE}"
 INSTALLED = {
     "trial": ["--overlay", "trial"],
+    "laptop": ["--overlay", "laptop"],
     "minimal-mt": ["--overlay", "minimal", "--broker", "mt"],
     "minimal-kafka": ["--overlay", "minimal", "--broker", "kafka"],
     "minimal-rabbitmq": ["--overlay", "minimal", "--broker", "rabbitmq"],
