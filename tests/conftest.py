@@ -1,5 +1,7 @@
 """Fixtures for all tests: real servers, started from wheels once per run, wiped per test."""
 
+import signal
+
 from hypothesis import settings
 
 # How long an example takes says more about the machine than about the code.
@@ -21,3 +23,15 @@ pytest_plugins = [
     "fixtures.receivers",
     "fixtures.intake",
 ]
+
+
+def pytest_configure() -> None:
+    """Give the processes that tests start default signals, whoever has started the tests.
+
+    A shell without job control starts background commands with SIGINT and SIGQUIT ignored, and an
+    ignored signal is inherited by all descendants. A signal with a handler gets its default in a
+    new program; the handler here does nothing, so the tests themselves go on ignoring it.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)

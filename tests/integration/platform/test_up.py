@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,19 +26,26 @@ def ready_toys(toys):
     return toys
 
 
-async def started(toys, *words: str):
+async def started(toys, *words: str, ignored: Collection[signal.Signals] = ()):
+    """The command; ``ignored``: signals that its parent has told it to ignore, as nohup does."""
+
+    def ignore() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "batch_gateway", "up", "--port", "0"),
         *("--manifests", str(toys.write()), *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=ignore,
     )
 
 
 @asynccontextmanager
-async def up(toys, *words: str):
+async def up(toys, *words: str, ignored: Collection[signal.Signals] = ()):
     """The command, and the base URL that it printed; stopped at the end."""
-    process = await started(toys, *words)
+    process = await started(toys, *words, ignored=ignored)
     try:
         line = (await process.stdout.readline()).decode()
         assert line.startswith("Batch Gateway is ready: http://127.0.0.1:"), line
@@ -91,6 +99,21 @@ async def test_no_process_is_left_behind(ready_toys, number):
         process.send_signal(number)
 
         assert await process.wait() == (0 if number is not signal.SIGKILL else -signal.SIGKILL)
+        await eventually(lambda: not any(running(child) for child in children))
+
+
+async def test_ignored_signals_stay_ignored_and_sigterm_always_ends_it(ready_toys):
+    ignored = [signal.SIGINT, signal.SIGHUP]
+    async with up(ready_toys, ignored=ignored) as (process, url):
+        for number in ignored:
+            process.send_signal(number)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert (await http.get(url)).status_code == 200
+        children = descendants(process.pid)
+
+        process.send_signal(signal.SIGTERM)
+
+        assert await process.wait() == 0
         await eventually(lambda: not any(running(child) for child in children))
 
 
