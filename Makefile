@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench day soak image sbom constraints clean
+.PHONY: help demo check test test-node lint bench day soak image fuzz audit sbom constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,12 @@ bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all with
 
 image: ## Build the image by docker, podman or buildah: IMAGE=NAME:TAG, ENGINE=..., LOAD=kind or minikube, CLUSTER=its name
 	@$(PYTHON) functions/image.py $(if $(IMAGE),--image '$(IMAGE)') $(if $(ENGINE),--engine '$(ENGINE)') $(if $(LOAD),--load '$(LOAD)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
+
+fuzz: $(VENV)/.test ## Fuzz what users send, MINUTES=10 for each target; SEED=n repeats a run
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(TARGETS)
+
+audit: $(VENV)/.test ## Ask about known vulnerabilities of all pinned dependencies
+	@$(BIN)/python tests/audit.py
 
 sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as CycloneDX: versions, licences, what needs what
 	@rm -rf build/image build/looking && mkdir -p build

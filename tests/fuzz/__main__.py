@@ -1,0 +1,52 @@
+"""Fuzz each target for some minutes: ``python -m fuzz [--minutes 10] [--seed 1] [TARGET ...]``.
+
+Ends with 1 at the first finding, after writing the input to build/fuzz/TARGET-NUMBER; the same
+seed finds it again.
+"""
+
+import argparse
+import logging
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from fuzz.mutation import Mutations
+from fuzz.targets import TARGETS
+
+
+def main() -> int:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("targets", nargs="*", help=", ".join(TARGETS))
+    words.add_argument("--minutes", type=float, default=10, help="for each target")
+    words.add_argument("--seed", type=int, default=None, help="default: another one each time")
+    given = words.parse_args()
+    if unknown := set(given.targets) - TARGETS.keys():
+        words.error(f"no such target: {', '.join(unknown)}")
+    logging.disable()  # each refusal is a line
+    seed = int(time.time()) if given.seed is None else given.seed
+    return max([fuzz(name, given.minutes * 60, seed) for name in given.targets or TARGETS])
+
+
+def fuzz(name: str, seconds: float, seed: int) -> int:
+    """The exit code: 1 after a finding."""
+    target, made = TARGETS[name], Mutations(TARGETS[name].seeds, seed)
+    tried, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        data = made.next()
+        tried += 1
+        try:
+            target.run(data)
+        except Exception:  # noqa: BLE001 - whatever it is, it is a finding
+            traceback.print_exc()
+            path = Path("build/fuzz") / f"{name}-{tried}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            print(f"{name}: a finding after {tried} inputs (seed {seed}): {path}")
+            return 1
+    print(f"{name}: {tried} inputs in {seconds:.0f} s without a finding (seed {seed})", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
