@@ -4,7 +4,6 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protoc
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -36,8 +35,11 @@ def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ForeignEvent]:
         if media_type == _STRUCTURED:
             return [_structured(body)]
         return [_binary(headers, body)]
-    except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, RecursionError) as error:
-        raise Undecodable(f"not a CloudEvent: {error}") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # msgspec's, base64's and Unicode's are ValueErrors
+        raise Undecodable(f"not a CloudEvent: {excerpt(error)}") from error
 
 
 def _binary(headers: Mapping[str, str], body: bytes) -> ForeignEvent:

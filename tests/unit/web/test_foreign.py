@@ -1,5 +1,7 @@
 """Events of other systems in binary mode."""
 
+import json
+
 import pytest
 
 from batch_gateway.web.cloudevents import Undecodable
@@ -22,3 +24,11 @@ def test_characters_beyond_ascii_are_understood_however_they_are_sent(sent):
 def test_percent_encoding_of_what_is_no_text_is_refused():
     with pytest.raises(Undecodable):
         decode(SENT | {"ce-subject": "%FF"}, b"{}")
+
+
+@pytest.mark.parametrize("data", ["\u202e", "e30", "=", "e30=\n", "\ud800"])
+def test_data_that_is_no_base64_is_refused(data):
+    event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data_base64": data}
+
+    with pytest.raises(Undecodable):
+        decode({"content-type": "application/cloudevents+json"}, json.dumps(event).encode())
