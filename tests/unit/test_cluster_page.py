@@ -44,10 +44,12 @@ def commands() -> list[list[str]]:
     inline = re.findall(r"`((?:kubectl|batch-gateway|make|kind|minikube|kn) [^`]+)`", PAGE)
     found = []
     for line in [line for block in blocks() for line in block] + inline:
-        words = line.removeprefix("export OPENAI_API_KEY=$(").removesuffix(")")
+        looped = re.fullmatch(r"for \w+ in \$\((.*)\); do", line)
+        words = looped[1] if looped else line
+        words = words.removeprefix("export OPENAI_API_KEY=$(").removesuffix(")")
         for simple in re.split(r"\s*(?:&&|\|)\s*", words):
             found.append([word for word in shlex.split(simple) if word != ">&2"])
-    return found
+    return [words for words in found if words != ["done"]]
 
 
 def of(program: str) -> list[list[str]]:
@@ -87,6 +89,8 @@ def test_every_command_of_ours_exists_with_its_options():
     assert len(shown) >= 4
     for name, *rest in shown:
         command = group.commands[name]
+        while hasattr(command, "commands"):
+            command = command.commands[rest.pop(0)]
         options = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
         assert flags(rest) <= options, (name, rest)
 
@@ -152,7 +156,7 @@ def test_what_is_named_in_the_cluster_is_there(laptop):
     kinds = {"cronjob": "CronJob", "ksvc": "Service"}
     named = [pair for words in of("kubectl") for pair in pairwise(words)]
     named += [tuple(word.rpartition("=")[2].split("/")) for _, word in named if "/" in word]
-    found = {(kinds[kind], name) for kind, name, *_ in named if kind in kinds}
+    found = {(kinds[kind], name) for kind, name, *_ in named if kind in kinds and name[0] != "-"}
 
     assert found == {("CronJob", "keys"), ("Service", "api")}
     assert found <= laptop

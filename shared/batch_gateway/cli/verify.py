@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from batch_gateway.cli.cluster.options import DEFAULT_NAMESPACE, Context, Kubeconfig, Namespace
 from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError, reported
 from batch_gateway.cli.stored import Data
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from batch_gateway.services.verify.findings import Finding, Summary
     from batch_gateway.settings import Settings
 
+#: For a Job that reads all objects of a deployment.
+_PATIENCE_S = 86400.0
+
 
 @reported
 def verify(
@@ -22,8 +26,21 @@ def verify(
     as_json: Annotated[
         bool, Option("--json", help="Print each finding, and the summary, as a line of JSON.")
     ] = False,
+    inside: Annotated[
+        bool,
+        Option("--inside", help="Of the service on a cluster, by a Job there with its settings."),
+    ] = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Read every object that the database names, and say what is missing, damaged or nobody's."""
+    if inside:
+        from batch_gateway.cli.cluster.inside import print_inside
+
+        words = ["verify", *(["--json"] if as_json else [])]
+        print_inside(words, namespace, kubeconfig, context, patience_s=_PATIENCE_S)
+        return
     from batch_gateway.core.errors import BatchGatewayError
 
     say = _json if as_json else _text

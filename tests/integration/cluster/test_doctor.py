@@ -405,3 +405,27 @@ def test_dead_events_of_a_cluster_are_listed_by_a_job_there(healthy, monkeypatch
     assert told.stdout == "dead_1\t2026-07-01T12:00:00Z\n"
     assert words == ["dead", "list", "--limit=9"]
     assert healthy.names("Job", group="batch") == ["migrate"]
+
+
+def test_a_deployment_is_verified_by_a_job_there(healthy):
+    original = healthy.create
+    words = []
+
+    def create(group, key, body, **how):
+        if key[0] == "Job":
+            words.extend(body["spec"]["template"]["spec"]["containers"][0]["args"])
+            name = body["metadata"]["name"]
+            labels = {"batch.kubernetes.io/job-name": name}
+            metadata = {"name": f"{name}-pod", "namespace": "batch-gateway", "labels": labels}
+            healthy.add({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+            healthy.logs[f"{name}-pod"] = '{"summary":{"damaged":0}}\n'
+        return original(group, key, body, **how)
+
+    healthy.create = create
+
+    told = CliRunner().invoke(app, ["verify", "--json", "--inside"])
+
+    assert told.exit_code == 0, told.output
+    assert told.stdout == '{"summary":{"damaged":0}}\n'
+    assert words == ["verify", "--json"]
+    assert healthy.names("Job", group="batch") == ["migrate"]

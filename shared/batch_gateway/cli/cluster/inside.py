@@ -31,7 +31,7 @@ class Ran:
     says: str  # its log, or what keeps it from ending
 
 
-def run_inside(cluster: Cluster, words: Sequence[str]) -> Ran:
+def run_inside(cluster: Cluster, words: Sequence[str], patience_s: float = _PATIENCE_S) -> Ran:
     """``batch-gateway words...``; the Job is gone afterwards. Raises CommandError."""
     executor = cluster.get("serving.knative.dev/v1", "Service", "executor")
     if executor is None:
@@ -39,17 +39,22 @@ def run_inside(cluster: Cluster, words: Sequence[str]) -> Ran:
     job = _job(cluster.namespace, executor, words)
     cluster.create(job)
     try:
-        return _awaited(cluster, job)
+        return _awaited(cluster, job, patience_s)
     finally:
         cluster.delete(job)
 
 
 def print_inside(
-    words: Sequence[str], namespace: str, kubeconfig: str | None, context: str | None
+    words: Sequence[str],
+    namespace: str,
+    kubeconfig: str | None,
+    context: str | None,
+    *,
+    patience_s: float = _PATIENCE_S,
 ) -> None:
     """Print what ``batch-gateway words...`` writes inside. Raises CommandError when it fails."""
     cluster = Cluster(namespace, kubeconfig=kubeconfig, context=context)
-    ran = run_inside(cluster, words)
+    ran = run_inside(cluster, words, patience_s)
     if not ran.ended:
         raise CommandError(f"the Job does not end: {ran.says}")
     print(ran.says, end="" if ran.says.endswith("\n") else "\n")
@@ -57,9 +62,9 @@ def print_inside(
         raise CommandError("the command has failed inside the cluster")
 
 
-def _awaited(cluster: Cluster, job: Object) -> Ran:
+def _awaited(cluster: Cluster, job: Object, patience_s: float) -> Ran:
     name = job["metadata"]["name"]
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + patience_s
     reason = ""
     while time.monotonic() < until:
         found = cluster.same(job) or job
