@@ -1,5 +1,6 @@
 """BatchRows: each change is one script; the indexes follow in the same one."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +40,7 @@ from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
 #: The ending that a batch must have to end in that status; no entry: it must have none.
 _ENDINGS = {BatchStatus.EXPIRED: Ending.EXPIRED, BatchStatus.CANCELLED: Ending.CANCELLED}
 
+_COUNTED = 500  # batches that one script counts; it blocks the server while it runs
 _SCAN = 200  # rows that a filtered listing reads at a time
 
 
@@ -306,13 +308,26 @@ class RedisBatches:
         return dict(zip(BatchStatus, counted, strict=True))
 
     async def backlog(self) -> Backlog:
-        first, requests, tenants = await self._scripts.run(
-            "backlog", unended=[status for status in BatchStatus if status not in TERMINAL]
-        )
+        requests, tenants = Counter[str](), Counter[str]()
+        for status in (status for status in BatchStatus if status not in TERMINAL):
+            first = 0
+            while True:
+                found, left, owners = await self._scripts.run(
+                    "backlog", status=status, first=first, last=first + _COUNTED - 1
+                )
+                requests.update(_counted(left))
+                tenants.update(_counted(owners))
+                if found < _COUNTED:
+                    break
+                first += _COUNTED
+        async with translated():
+            soonest = await self._scripts.redis.zrange(
+                self._scripts.keys.batches_by_deadline, 0, 0, withscores=True
+            )
         return Backlog(
-            first_deadline=None if first is None else instant(first),
-            requests=_counted(requests),
-            open_batches={TenantId(name): n for name, n in _counted(tenants).items()},
+            first_deadline=instant(f"{soonest[0][1]:.0f}") if soonest else None,
+            requests=dict(requests),
+            open_batches={TenantId(name): n for name, n in tenants.items()},
         )
 
     async def _change(self, script: str, **args: Any) -> Batch | None:

@@ -26,6 +26,8 @@ _LETTER = {
     "died_at": INSTANT,
 }
 
+_AT_ONCE = 200  # dropped by one script, which blocks the server while it runs
+
 
 class RedisDeadLetters:
     def __init__(self, scripts: Scripts) -> None:
@@ -49,4 +51,7 @@ class RedisDeadLetters:
         return int(await self._scripts.run("drop_dead_letters", before=before, limit=limit))
 
     async def keep(self, most: int) -> int:
-        return int(await self._scripts.run("drop_dead_letters", most=most))
+        dropped = 0
+        while some := int(await self._scripts.run("drop_dead_letters", most=most, limit=_AT_ONCE)):
+            dropped += some
+        return dropped

@@ -113,6 +113,10 @@ class Keys:
     def dead_letter(self, letter: str) -> str:
         return f"{self.root}:dead-letter:{letter}"
 
+    @property
+    def batches_by_deadline(self) -> str:
+        return f"{self.root}:batches-by-deadline"
+
     def batches_by_status(self, status: BatchStatus) -> str:
         return f"{self.root}:batches-by-status:{status}"
 

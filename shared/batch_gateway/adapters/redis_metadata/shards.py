@@ -107,7 +107,10 @@ class RedisShards:
         )
 
     async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
-        found = await self._scripts.run("standings", leases=[from_lease(lease) for lease in leases])
+        found: list[Sequence[Any]] = []
+        for start in range(0, len(leases), CHUNK):
+            some = [from_lease(lease) for lease in leases[start : start + CHUNK]]
+            found += await self._scripts.run("standings", leases=some)
         return [_standing(lease, *fields) for lease, fields in zip(leases, found, strict=True)]
 
     async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
@@ -141,7 +144,9 @@ class RedisShards:
     async def states(self, shards: Sequence[ShardId]) -> dict[ShardId, ShardState]:
         split = [split_shard_id(shard) for shard in shards]
         asked = [{"batch": batch, "index": str(index)} for batch, index in split]
-        found = await self._scripts.run("states", shards=asked)
+        found: list[str | None] = []
+        for start in range(0, len(asked), CHUNK):
+            found += await self._scripts.run("states", shards=asked[start : start + CHUNK])
         return {
             shard: ShardState(state)
             for shard, state in zip(shards, found, strict=True)

@@ -58,6 +58,8 @@ _DELIVERY = {
     "error": TEXT,
 }
 
+_AT_ONCE = 500  # deliveries deleted by one script, which blocks the server while it runs
+
 
 class RedisWebhooks:
     def __init__(self, scripts: Scripts) -> None:
@@ -89,10 +91,14 @@ class RedisWebhooks:
         return bool(saved)
 
     async def delete(self, tenant: TenantId, endpoint: EndpointId) -> bool:
-        deleted = await self._scripts.run(
-            "delete_webhook_endpoint", tenant=tenant, endpoint=endpoint
-        )
-        return bool(deleted)
+        while True:
+            deleted = int(
+                await self._scripts.run(
+                    "delete_webhook_endpoint", tenant=tenant, endpoint=endpoint, limit=_AT_ONCE
+                )
+            )
+            if deleted < 2:
+                return bool(deleted)
 
     async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
         rows = await self._scripts.run("webhook_endpoints", tenant=tenant)

@@ -1,7 +1,7 @@
--- What is left to do, of all tenants together.
+-- What is left to do of some batches in a status, of all tenants together.
 -- KEYS     the root
--- ARGS     unended (the statuses of batches that have not ended)
--- Returns  {first running deadline or nil as false, [model, requests, ...], [tenant, batches, ...]}
+-- ARGS     status, first, last (ranks of the batches among those in the status)
+-- Returns  {number of batches, [model, requests, ...], [tenant, batches, ...]}
 
 local requests, tenants = {}, {}
 
@@ -18,14 +18,11 @@ local function pairs_of(counts)
   return flat
 end
 
-for _, status in ipairs(args.unended) do
-  for _, id in ipairs(redis.call('ZRANGE', key('batches-by-status', status), 0, -1)) do
-    local fields = {'tenant', 'model', 'total', 'completed', 'failed'}
-    local row = redis.call('HMGET', key('batch', id), unpack(fields))
-    add(tenants, row[1], 1)
-    local left = tonumber(row[3]) - tonumber(row[4]) - tonumber(row[5])
-    if status == 'in_progress' and left > 0 then add(requests, row[2] or '', left) end
-  end
+local ids = redis.call('ZRANGE', key('batches-by-status', args.status), args.first, args.last)
+for _, id in ipairs(ids) do
+  local row = redis.call('HMGET', key('batch', id), 'tenant', 'model', 'total', 'completed', 'failed')
+  add(tenants, row[1], 1)
+  local left = tonumber(row[3]) - tonumber(row[4]) - tonumber(row[5])
+  if args.status == 'in_progress' and left > 0 then add(requests, row[2] or '', left) end
 end
-local first = redis.call('ZRANGE', key('batches-by-deadline'), 0, 0, 'WITHSCORES')
-return {first[2] or false, pairs_of(requests), pairs_of(tenants)}
+return {#ids, pairs_of(requests), pairs_of(tenants)}

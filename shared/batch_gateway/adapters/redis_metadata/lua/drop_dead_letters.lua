@@ -1,6 +1,6 @@
 -- Delete dead letters: one, old ones, or all but the newest.
 -- KEYS     the root
--- ARGS     letter (id), or before (instant) and limit, or most (how many stay)
+-- ARGS     letter (id), or before (instant) or most (how many stay), and limit
 -- Returns  how many there were
 
 local ids
@@ -10,7 +10,7 @@ elseif args.before then
   ids = redis.call('ZRANGEBYSCORE', key('dead-letters'), '-inf', '(' .. args.before,
     'LIMIT', 0, args.limit)
 else
-  ids = redis.call('ZREVRANGE', key('dead-letters'), args.most, -1)
+  ids = redis.call('ZREVRANGE', key('dead-letters'), args.most, args.most + args.limit - 1)
 end
 local dropped = 0
 for _, id in ipairs(ids) do

@@ -5,7 +5,9 @@
 
 local new = 0
 for _, row in ipairs(args.deliveries) do
-  local known = redis.call('EXISTS', key('webhook-endpoint', row.endpoint)) == 1
+  local endpoint = key('webhook-endpoint', row.endpoint)
+  local known = redis.call('EXISTS', endpoint) == 1
+    and redis.call('HEXISTS', endpoint, 'deleting') == 0
   if known and redis.call('EXISTS', key('webhook-delivery', row.id)) == 0 then
     new = new + 1
     store('webhook-delivery', row)
