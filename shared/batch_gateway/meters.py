@@ -39,6 +39,12 @@ PARTS_LOST = Counter(
     "Stored parts of results that are missing or damaged for good.",
 )
 
+STORAGE_FULL = Counter(
+    "batch_gateway_storage_full_total",
+    "Writes that a store refused because its disk, memory or quota is full.",
+    ["store"],
+)
+
 _OUTCOMES = {outcome: CALLS.labels(outcome.value) for outcome in Outcome}
 _TOKENS = [TOKENS.labels(kind) for kind in ("input", "cached", "output", "reasoning")]
 SWEEPS_DONE, SWEEPS_FAILED = SWEEPS.labels("done"), SWEEPS.labels("failed")

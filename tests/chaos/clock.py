@@ -4,6 +4,7 @@ The processes of a copy of the manifests find ``preload/sitecustomize.py`` on th
 Python runs at their start.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Clocks:
 
     def manifests(self, root: Path) -> Path:
         """A copy of the manifests in the new folder ``root``, whose processes have these clocks."""
+        search = [str(_PRELOAD), *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = {"PYTHONPATH": os.pathsep.join(search), "CHAOS_CLOCKS": self._folder}
         for name in _FOLDERS:
             shutil.copytree(deployment_root() / name, root / name)
         for path in (root / "knative" / "base").glob("*.yaml"):
@@ -31,8 +34,7 @@ class Clocks:
             for document in services:
                 (container,) = document["spec"]["template"]["spec"]["containers"]
                 container.setdefault("env", []).extend(
-                    {"name": name, "value": str(value)}
-                    for name, value in (("PYTHONPATH", _PRELOAD), ("CHAOS_CLOCKS", self._folder))
+                    {"name": name, "value": str(value)} for name, value in variables.items()
                 )
                 self.set(document["metadata"]["name"], 0)
             if services:

@@ -72,7 +72,7 @@ async def _kill_redis(url: str) -> None:
 async def _process(world: World, service: str) -> list[int]:
     """The processes of a Service, as soon as there are any."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             while not (pids := world.platform.pids(service)):
                 await asyncio.sleep(0.01)
             return pids

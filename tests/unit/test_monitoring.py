@@ -47,7 +47,11 @@ def full_state() -> State:
         at=NOW,
         stored=Stored(batches={BatchStatus.VALIDATING: 1}, backlog=backlog, last_dead=NOW),
         shared=Shared(
-            depth=Depth(ready=1, leased=1, reserved=1), pools=[pool], running=1, pending=1
+            depth=Depth(ready=1, leased=1, reserved=1),
+            pools=[pool],
+            running=1,
+            pending=1,
+            full=["files"],
         ),
     )
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
+from batch_gateway.adapters.disks import refused
 from batch_gateway.adapters.streams import CHUNK, behind, blocks, to_end
-from batch_gateway.core.errors import NotFound, Unavailable
+from batch_gateway.core.errors import NotFound, StorageFull, Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
 from batch_gateway.ports.files import BlobStat
 
@@ -35,14 +36,18 @@ _PAGE = 500  # entries listed per thread call
 _COPIED = 64 * 1024 * 1024  # bytes that the kernel is asked to copy at once
 #: What copy_file_range says on filesystems that do not know it, or are two.
 _NOT_IN_THE_KERNEL = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV})
+_SMALL = 256 * 1024  # bytes of a part, about
 _RENAMES = 100  # attempts against deleters of the same folder
 
 
 class LocalFiles:
     """``root`` is made when it is missing. Its filesystem must rename atomically."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_full: Callable[[], None] = lambda: None) -> None:
+        """``on_full`` is called when a write has failed and a small one would fail too: one blob
+        that is larger than the room there is says nothing about others."""
         self._root = root.absolute()
+        self._on_full = on_full
 
     async def put(self, key: str, chunks: AsyncIterable[bytes] | bytes) -> int:
         draft = _Draft(self._root, self._path(key))
@@ -51,6 +56,9 @@ class LocalFiles:
             async with aclosing(blocks(chunks, CHUNK)) as gathered:
                 await behind(gathered, lambda block: self._call(draft.write, block))
             await self._call(draft.publish)
+        except StorageFull:
+            await self._tell_if_full(draft)
+            raise
         finally:
             await self._call(draft.close)
         return draft.size
@@ -62,6 +70,9 @@ class LocalFiles:
             for part in parts:
                 await self._call(draft.append, self._path(part), part)
             await self._call(draft.publish)
+        except StorageFull:
+            await self._tell_if_full(draft)
+            raise
         finally:
             await self._call(draft.close)
         return draft.size
@@ -116,6 +127,13 @@ class LocalFiles:
     async def close(self) -> None:
         """Nothing is held open between calls."""
 
+    async def _tell_if_full(self, failed: "_Draft") -> None:
+        await self._call(failed.close)
+        try:
+            await self._call(_probe, _Draft(self._root, self._root / "probe"), _SMALL)
+        except Unavailable:
+            self._on_full()
+
     def _path(self, key: str) -> Path:
         return self._root / checked_key(key)
 
@@ -124,7 +142,7 @@ class LocalFiles:
         try:
             return await to_end(asyncio.to_thread(work, *args, **kwargs))
         except OSError as error:
-            raise Unavailable(f"file store {self._root}: {error}") from error
+            raise refused(f"file store {self._root}", error) from error
 
     def _remove(self, path: Path) -> bool:
         """Whether ``path`` was there. Folders that are empty now go too."""
@@ -251,10 +269,12 @@ class _Draft:
                 break
 
     def close(self) -> None:
-        if self._fd is None:
+        """A second time it is nothing."""
+        fd, self._fd = self._fd, None
+        if fd is None:
             return
         try:
-            os.close(self._fd)
+            os.close(fd)
         finally:
             _unlink(self._unfinished)
 
@@ -317,11 +337,11 @@ def _sweep(folder: Path, before: float) -> int:
     return removed
 
 
-def _probe(draft: _Draft) -> None:
-    """Write and remove a file. Raises OSError."""
+def _probe(draft: _Draft, size: int = 1) -> None:
+    """Write and remove a file of ``size`` bytes. Raises OSError."""
     try:
         draft.open()
-        draft.write(b"\n")
+        draft.write(bytes(size))
         draft.sync()
     finally:
         draft.close()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from batch_gateway.core.errors import Unavailable
+from batch_gateway.adapters.disks import refused
+from batch_gateway.core.errors import StorageFull, Unavailable
 from batch_gateway.core.planning import INVALID, Answer, LineRef
 
 _CACHE_KIB = 16 * 1024  # memory of the page cache, and again of a sort
@@ -129,6 +130,8 @@ class SqliteLineIndexes:
             with closing(self._database()) as database:
                 yield SqliteLineIndex(database)
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise StorageFull(f"line index in {self._scratch}: {error}") from error
             raise Unavailable(f"line index in {self._scratch}: {error}") from error
 
     def _database(self) -> sqlite3.Connection:
@@ -138,7 +141,7 @@ class SqliteLineIndexes:
             with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".db") as file:
                 database = sqlite3.connect(file.name, isolation_level=None, check_same_thread=False)
         except OSError as error:
-            raise Unavailable(f"line index in {self._scratch}: {error}") from error
+            raise refused(f"line index in {self._scratch}", error) from error
         database.executescript(
             f"""
             PRAGMA journal_mode = OFF;

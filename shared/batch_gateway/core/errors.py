@@ -3,6 +3,7 @@
     BatchGatewayError
     ├── Temporary             try again later: an event is delivered again, the API answers 503
     │   ├── Unavailable       a server that we need does not answer
+    │   │   └── StorageFull   it answers that its disk, memory or quota is full
     │   └── Busy              somebody else is at it right now
     └── Permanent             the same input fails for ever: an event is answered 400
         ├── InvalidRequest    the client's fault; becomes OpenAI's error envelope
@@ -31,6 +32,14 @@ class Temporary(BatchGatewayError):
 
 class Unavailable(Temporary):
     """A server that we need does not answer."""
+
+
+class StorageFull(Unavailable):
+    """A store takes no more bytes: its disk, its memory or its quota is full.
+
+    It is Unavailable for what writes: nothing is wrong with the request, and it succeeds once there
+    is room.
+    """
 
 
 class Busy(Temporary):

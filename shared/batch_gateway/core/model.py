@@ -58,6 +58,7 @@ class Blocked(StrEnum):
     WAITING_FOR_MODEL = "waiting_for_model"
     ENGINE_SATURATED = "engine_saturated"
     NO_SLOTS = "no_slots"
+    STORAGE_FULL = "storage_full"  # what comes out of it could not be kept
 
 
 MOST_TOKENS = 2**63 - 1

@@ -30,6 +30,7 @@ from batch_gateway.local.processes import Command, Supervised, free_port, listen
 from batch_gateway.local.replica import Replica, StartFailed
 from batch_gateway.local.resources import Service
 from batch_gateway.local.revision import Revision
+from batch_gateway.local.room import watch_room
 from batch_gateway.local.servers import Valkey
 
 
@@ -55,7 +56,7 @@ class Machine:
         self._settings = self._resolved_settings()
         self._supervised: list[Supervised] = []
         self._fork_server = ForkServer(self._log("fork-server"))
-        self._pings: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[None]] = []
         self._addresses: Addresses
         self.broker: Supervised | None = None  # None: the manifests have no Broker
         self.broker_port = options.broker_port or free_port()
@@ -103,6 +104,7 @@ class Machine:
         for revision in self.revisions.values():
             revision.start_least()
         self._start_pings()
+        self._background.append(self._tasks.create_task(watch_room(self._data)))
         (self._data / "run" / "url").write_text(self.url)  # for `batch-gateway status`
 
     async def _install(self) -> None:
@@ -156,7 +158,7 @@ class Machine:
                 ping = Ping(source, sink, self._durations)
             except ValueError as error:
                 raise PlatformError(f"PingSource {source.name}: {error}") from error
-            self._pings.append(self._tasks.create_task(ping.run(at_once=self._had_run)))
+            self._background.append(self._tasks.create_task(ping.run(at_once=self._had_run)))
 
     async def _supervise(self, server: Supervised) -> Supervised:
         self._supervised.append(server)  # first, so that it is stopped even if we are cancelled
@@ -270,7 +272,7 @@ class Machine:
 
     async def shut_down(self) -> None:
         """Stop everything; open requests may end within the functions' grace."""
-        for ping in self._pings:
+        for ping in self._background:
             ping.cancel()
         self._activator.close()
         async with asyncio.TaskGroup() as stopping:

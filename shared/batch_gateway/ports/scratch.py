@@ -280,6 +280,18 @@ class Rights(Protocol):
         ...
 
 
+class Fullness(Protocol):
+    """Which stores are full, by name: told by the processes that found it out."""
+
+    async def report(self, store: str, ttl: timedelta) -> None:
+        """Count ``store`` as full for ``ttl`` from now on."""
+        ...
+
+    async def stores(self) -> Sequence[str]:
+        """The stores that are full. ``scratch`` is this server itself, which knows by itself."""
+        ...
+
+
 class Scratch(Protocol):
     """All of the above on one server."""
 
@@ -306,6 +318,9 @@ class Scratch(Protocol):
 
     @property
     def rights(self) -> Rights: ...
+
+    @property
+    def fullness(self) -> Fullness: ...
 
     async def generation(self) -> tuple[str, timedelta] | None:
         """The sentinel and its age; None when the server's memory was lost."""

@@ -40,6 +40,7 @@ class Shared:
     pools: Sequence[PoolState]
     running: int  # activations
     pending: int  # wake-ups on their way
+    full: Sequence[str]  # stores that take no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,7 @@ class Observatory:
             pools=await self._scratch.slots.pools(),
             running=running,
             pending=pending,
+            full=await self._scratch.fullness.stores(),
         )
 
 

@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from batch_gateway.core.errors import LONGEST_MESSAGE, InvalidRequest, OverQuota, Temporary
+from batch_gateway.core.errors import (
+    LONGEST_MESSAGE,
+    InvalidRequest,
+    OverQuota,
+    StorageFull,
+    Temporary,
+)
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.web.body import TooLarge, TooSlow
 
@@ -81,6 +87,17 @@ def over_quota(error: OverQuota) -> ApiError:
     )
 
 
+def storage_full() -> ApiError:
+    """507 (RFC 4918): a person makes room, so clients give up at once instead of trying again."""
+    return ApiError(
+        507,
+        "The service has no room to store this. Nothing was stored; please try again later.",
+        type_="server_error",
+        code="storage_full",
+        headers={"Retry-After": "60", "x-should-retry": "false"},
+    )
+
+
 def as_api_error(error: Exception) -> ApiError:
     """The answer that ``error`` stands for; logs what is not the client's affair."""
     match error:
@@ -98,6 +115,9 @@ def as_api_error(error: Exception) -> ApiError:
                 "The request body did not arrive in time.",
                 headers={"Connection": "close"},
             )
+        case StorageFull():
+            logger.error("A store is full: %s", error, extra={"action": "storage_full"})
+            return storage_full()
         case Temporary():
             logger.warning("Unavailable: %s", error, extra={"action": "unavailable"})
             return ApiError(

@@ -85,6 +85,12 @@ def _backlog(backlog: Backlog, tenants: int) -> Iterator[GaugeMetricFamily]:
 def _shared(shared: Shared) -> Iterator[GaugeMetricFamily]:
     depth = shared.depth
     yield _gauge(
+        "storage_full",
+        "1 when a store has refused a write within ten seconds because it is full, else 0.",
+        "store",
+        {store: store in shared.full for store in ("metadata", "files", "scratch")},
+    )
+    yield _gauge(
         "queue_shards",
         "Shards in the queue: ready, proposed to an executor, or leased by one.",
         "state",

@@ -72,6 +72,7 @@ def _uploads(runtime: Runtime) -> "UploadService":
         clock=runtime.clock,
         api=runtime.settings.api,
         quotas=runtime.settings.quota.quotas,
+        scratch=runtime.scratch,
     )
 
 

@@ -46,4 +46,5 @@ def make_files(runtime: Runtime) -> "FileService":
         clock=runtime.clock,
         api=runtime.settings.api,
         quotas=runtime.settings.quota.quotas,
+        scratch=runtime.scratch,
     )

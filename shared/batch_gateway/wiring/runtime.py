@@ -14,6 +14,7 @@ from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Caller, Waker
 from batch_gateway.services.batches.chain import Followers
 from batch_gateway.services.endings import Endings
+from batch_gateway.services.fullness import FullStores
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.routing import Routes
 from batch_gateway.services.upkeep.courier import Courier
@@ -93,19 +94,21 @@ class Runtime:
             try:
                 await store.check()
             except Unavailable as error:
-                raise Unavailable(f"{name}: {error}") from error
+                raise type(error)(f"{name}: {error}") from error
 
 
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Everything that all functions share, open as long as the context is."""
     async with AsyncExitStack() as stack:
-        metadata = await open_metadata(settings)
+        full = FullStores()
+        metadata = await open_metadata(settings, on_full=full.reporter("metadata"))
         stack.push_async_callback(metadata.close)
-        files = open_files(settings)
+        files = open_files(settings, on_full=full.reporter("files"))
         stack.push_async_callback(files.close)
         scratch = open_scratch_server(settings)
         stack.push_async_callback(scratch.close)
+        await stack.enter_async_context(full.published(scratch))
         sink = BrokerSink(settings)
         stack.push_async_callback(sink.close)
         yield Runtime(settings, metadata, files, scratch, sink)

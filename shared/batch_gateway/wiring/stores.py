@@ -1,6 +1,6 @@
 """Opens the stores that the settings name; adapters are imported here, late."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,17 +19,29 @@ if TYPE_CHECKING:
     from batch_gateway.adapters.webhook_http import HttpWebhooks
 
 
-async def open_metadata(settings: Settings) -> MetadataStore:
-    """The metadata store that ``metadata.url`` names, by its scheme."""
+def _ignored() -> None:
+    """Nobody wants to know."""
+
+
+async def open_metadata(
+    settings: Settings, *, on_full: Callable[[], None] = _ignored
+) -> MetadataStore:
+    """The metadata store that ``metadata.url`` names, by its scheme.
+
+    ``on_full`` is called when it takes no more.
+    """
     url = settings.metadata.url.get_secret_value()
     if _is_redis(url):
         from batch_gateway.adapters.redis_metadata import open_redis_metadata
 
-        return open_redis_metadata(url, prefix=settings.scratch.prefix)
+        return open_redis_metadata(url, prefix=settings.scratch.prefix, on_full=on_full)
     from batch_gateway.adapters.sql import open_sql
 
     return await open_sql(
-        url, pool_size=settings.metadata.pool_size, migrate=settings.metadata.migrate
+        url,
+        pool_size=settings.metadata.pool_size,
+        migrate=settings.metadata.migrate,
+        on_full=on_full,
     )
 
 
@@ -55,8 +67,8 @@ def _is_redis(url: str) -> bool:
     return urlsplit(url).scheme.startswith(("redis", "valkey"))
 
 
-def open_files(settings: Settings) -> FileStore:
-    """The file store that ``files.url`` names, by its scheme."""
+def open_files(settings: Settings, *, on_full: Callable[[], None] = _ignored) -> FileStore:
+    """The file store that ``files.url`` names, by its scheme; ``on_full`` as above."""
     files = settings.files
     url = urlsplit(files.url)
     if url.scheme == "file":
@@ -64,7 +76,7 @@ def open_files(settings: Settings) -> FileStore:
 
         from batch_gateway.adapters.local_files import LocalFiles
 
-        return LocalFiles(Path(url.path))
+        return LocalFiles(Path(url.path), on_full)
     if url.scheme == "s3":
         from batch_gateway.adapters.s3_files import open_s3
 
@@ -76,6 +88,7 @@ def open_files(settings: Settings) -> FileStore:
             region=files.s3_region,
             access_key_id=files.s3_access_key_id,
             secret_access_key=None if secret is None else secret.get_secret_value(),
+            on_full=on_full,
         )
     raise ValueError(f"files.url must begin with file:// or s3://, not {files.url!r}")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from fixtures.kube import failing
+from fixtures.redis import valkey_server
 from fixtures.s3 import S3Server
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from batch_gateway.cli.cluster import inside, rollout
@@ -274,6 +277,26 @@ async def test_servers_that_are_away_are_each_told(tmp_path):
 
     assert sum(line.startswith("ERROR: metadata") for line in told) == 1
     assert sum(line.startswith("ERROR: scratch") for line in told) == 1
+
+
+@pytest.mark.redis
+async def test_stores_that_are_full_are_named_as_such(tmp_path, monkeypatch):
+    def write(_fd, _content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with valkey_server(tmp_path / "valkey") as url:
+        async with Redis.from_url(url) as client:
+            await client.config_set("maxmemory", "1")
+        monkeypatch.setattr("batch_gateway.adapters.local_files.os.write", write)
+
+        found = await check_stores(stores_of(tmp_path, url, "http://127.0.0.1:9"))
+        monkeypatch.undo()
+
+    told = {f.what.split(" (")[0]: f.fix for f in found if f.severity.name == "ERROR"}
+    assert told["the scratch server is full"] == "give it more memory"
+    (files,) = [what for what in told if what.startswith("files: ")]
+    assert "No space left on device" in files
+    assert "room" in told[files]
 
 
 @pytest.mark.redis

@@ -5,7 +5,7 @@ which before Python 3.12 loses a cancellation now and then.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.resources import files
@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from batch_gateway.adapters.redis_metadata.fields import Row, micros
 from batch_gateway.adapters.redis_metadata.keys import Keys
-from batch_gateway.core.errors import Conflict, OverQuota, Unavailable
+from batch_gateway.core.errors import Conflict, OverQuota, StorageFull, Unavailable
 from batch_gateway.core.model import TERMINAL
 
 ANSWER_TIMEOUT_S = 10.0  # an fsync on a busy disk can take seconds
@@ -42,16 +42,32 @@ async def translated() -> AsyncIterator[None]:
         if str(error).startswith("OVERQUOTA "):
             _, name, limit = str(error).split()
             raise OverQuota(name, int(limit)) from error
+        if is_full(error):
+            raise StorageFull(f"the metadata Redis is full: {error}") from error
         raise Unavailable(f"the metadata Redis refuses: {error}") from error
     except (RedisError, OSError) as error:
         raise Unavailable(f"the metadata Redis does not answer: {error}") from error
 
 
+def is_full(refusal: ResponseError) -> bool:
+    """Whether ``maxmemory`` is reached, or the disk of the log is full."""
+    words = str(refusal).replace("-", " ").split()
+    return (
+        isinstance(refusal, OutOfMemoryError)
+        or "OOM" in words  # of a script on Redis 6.2
+        or "No space left on device" in str(refusal)
+    )
+
+
 class Scripts:
     """All scripts of this package by their file's name, on one server and root."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, on_full: Callable[[], None] = lambda: None
+    ) -> None:
+        """``on_full`` is called when the server took no more."""
         self.redis = redis
+        self._on_full = on_full
         self.keys = keys
         terminal = ", ".join(f"{status} = true" for status in sorted(TERMINAL))
         start = f"local TERMINAL = {{{terminal}}}\n{(_LUA / _PRELUDE).read_text()}\n"
@@ -68,10 +84,14 @@ class Scripts:
         what is inside must have passed ``codec``.
         """
         given = {name: _argument(value) for name, value in args.items() if value is not None}
-        async with translated():
-            return await self._scripts[name](
-                keys=[self.keys.root], args=[msgspec.json.encode(given)]
-            )
+        try:
+            async with translated():
+                return await self._scripts[name](
+                    keys=[self.keys.root], args=[msgspec.json.encode(given)]
+                )
+        except StorageFull:
+            self._on_full()
+            raise
 
     async def row(self, key: str) -> Row:
         """The fields of the hash ``key``; empty when there is none."""

@@ -1,6 +1,6 @@
 """The store as a whole: its aggregates, its connection, and whether the server may be trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -37,10 +37,12 @@ _PERSISTENT = (
 class RedisMetadata:
     """MetadataStore on a client whose answers are decoded to text."""
 
-    def __init__(self, redis: Redis, *, prefix: str) -> None:
+    def __init__(
+        self, redis: Redis, *, prefix: str, on_full: Callable[[], None] = lambda: None
+    ) -> None:
         self._redis = redis
         self._keys = Keys(prefix)
-        scripts = Scripts(redis, self._keys)
+        scripts = Scripts(redis, self._keys, on_full)
         self.accounts = RedisAccounts(scripts)
         self.files = RedisFiles(scripts)
         self.uploads = RedisUploads(scripts)
@@ -104,11 +106,14 @@ def _demand_durability(found: Mapping[str, str]) -> None:
         )
 
 
-def open_redis_metadata(url: str, *, prefix: str = "batch-gateway") -> RedisMetadata:
+def open_redis_metadata(
+    url: str, *, prefix: str = "batch-gateway", on_full: Callable[[], None] = lambda: None
+) -> RedisMetadata:
     """The store at ``redis://``, ``rediss://``, ``valkey://`` or ``valkeys://``; connects on use.
 
     Nothing is sent twice by the client: a script that got no answer may have run, and its caller
-    must look again rather than lose a race against itself.
+    must look again rather than lose a race against itself. ``on_full`` is called when the server
+    took no more.
     """
     pool = BoundedPool.from_url(
         url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
@@ -119,4 +124,4 @@ def open_redis_metadata(url: str, *, prefix: str = "batch-gateway") -> RedisMeta
         socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
     )
-    return RedisMetadata(Redis.from_pool(pool), prefix=prefix)
+    return RedisMetadata(Redis.from_pool(pool), prefix=prefix, on_full=on_full)

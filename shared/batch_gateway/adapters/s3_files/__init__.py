@@ -4,6 +4,7 @@ boto3 costs more than half a second to import, which every cold start would pay;
 that builds on it are imported when a store is opened.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ def open_s3(
     region: str = "us-east-1",
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
+    on_full: Callable[[], None] = lambda: None,
 ) -> "S3Files":
     """A store under ``prefix`` of ``bucket``. Speaks to no server yet; takes about half a second.
 
     ``endpoint`` is the URL of an S3-compatible store (addressed by path), None for AWS itself.
-    Without keys the usual AWS credential chain is asked.
+    Without keys the usual AWS credential chain is asked. ``on_full`` is called when the store took
+    no more.
     """
     import boto3
     from botocore.config import Config
@@ -49,4 +52,4 @@ def open_s3(
         config=config,
     )
     where = f"S3 bucket {bucket} at {endpoint or f'AWS ({region})'}"
-    return S3Files(Bucket(client, bucket, prefix, where))
+    return S3Files(Bucket(client, bucket, prefix, where), on_full)

@@ -5,12 +5,21 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from batch_gateway.core.errors import NotFound, Unavailable
+from batch_gateway.core.errors import NotFound, StorageFull, Unavailable
+
+#: MinIO for full drives and a bucket's quota (``cmd/api-errors.go``), and Ceph for quotas.
+_FULL = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded"})
+_INSUFFICIENT_STORAGE = 507  # RFC 4918
 
 
 def code(error: ClientError) -> str:
     """S3's error code; for HEAD, whose answer has no body, the HTTP status."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status(error: ClientError) -> int:
+    """HTTP status; 0: the answer had none."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 @contextmanager
@@ -25,6 +34,8 @@ def translated(where: str, *, reading: str | None = None) -> Iterator[None]:
     except ClientError as error:
         if reading is not None and code(error) in ("NoSuchKey", "404"):
             raise NotFound(f"no blob {reading}") from None
+        if code(error) in _FULL or status(error) == _INSUFFICIENT_STORAGE:
+            raise StorageFull(f"{where} is full: {error}") from error
         raise Unavailable(f"{where}: {error}") from error
     except (BotoCoreError, OSError) as error:
         raise Unavailable(f"{where}: {error}") from error

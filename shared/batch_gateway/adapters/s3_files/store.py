@@ -10,20 +10,28 @@ import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
+from batch_gateway.adapters.disks import refused
 from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, Bucket
 from batch_gateway.adapters.s3_files.download import Download
 from batch_gateway.adapters.s3_files.pieces import Span, pieces
 from batch_gateway.adapters.s3_files.upload import PART, Sending, Upload
 from batch_gateway.adapters.streams import blocks, to_end
-from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.errors import StorageFull, Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
 from batch_gateway.ports.files import BlobStat
 
@@ -41,19 +49,22 @@ _RANGES = 4  # of a blob that are fetched at once
 class S3Files:
     """Made by ``open_s3``."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, on_full: Callable[[], None] = lambda: None) -> None:
+        """``on_full`` is called when the bucket took no more."""
         self._bucket = bucket
+        self._on_full = on_full
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._places = asyncio.Semaphore(_ALL_IN_FLIGHT)
 
     async def put(self, key: str, chunks: AsyncIterable[bytes] | bytes) -> int:
         checked_key(key)
-        async with aclosing(blocks(chunks, PART)) as parts:
-            first = await anext(parts, bytearray())
-            if len(first) == PART:
-                return await self._put_parts(key, first, parts)
-        await self._call(self._bucket.put, key, first)
-        return len(first)
+        with self._telling():
+            async with aclosing(blocks(chunks, PART)) as parts:
+                first = await anext(parts, bytearray())
+                if len(first) == PART:
+                    return await self._put_parts(key, first, parts)
+            await self._call(self._bucket.put, key, first)
+            return len(first)
 
     async def concatenate(self, key: str, parts: Sequence[str]) -> int:
         checked_key(key)
@@ -70,7 +81,8 @@ class S3Files:
                 else:
                     yield functools.partial(upload.put_plain, await self._gather(piece, parts))
 
-        await self._send(upload, upload.begin_copy, sendings())
+        with self._telling():
+            await self._send(upload, upload.begin_copy, sendings())
         return sum(sizes)
 
     async def read(
@@ -98,7 +110,7 @@ class S3Files:
             try:
                 await self._fetch(key, copy)
             except OSError as error:
-                raise Unavailable(f"scratch folder {scratch}: {error}") from error
+                raise refused(f"scratch folder {scratch}", error) from error
             yield copy
         finally:
             await self._call(_discard, copy)
@@ -131,6 +143,14 @@ class S3Files:
     async def close(self) -> None:
         await to_end(asyncio.to_thread(self._threads.shutdown))
         self._bucket.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageFull:
+            self._on_full()
+            raise
 
     async def _put_parts(self, key: str, first: bytearray, rest: AsyncGenerator[bytearray]) -> int:
         upload = self._bucket.upload(key)

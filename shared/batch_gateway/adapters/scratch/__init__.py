@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from batch_gateway.adapters.scratch.activations import RedisActivations
 from batch_gateway.adapters.scratch.control import RedisControl
+from batch_gateway.adapters.scratch.fullness import RedisFullness
 from batch_gateway.adapters.scratch.keys import Keys
 from batch_gateway.adapters.scratch.paces import RedisPaces
 from batch_gateway.adapters.scratch.progress import RedisProgress
@@ -58,6 +59,7 @@ class RedisScratch:
         self.paces = RedisPaces(scripts, keys.paces)
         self.rates = RedisRates(scripts, keys.rates)
         self.rights = RedisRights(scripts, keys.rights)
+        self.fullness = RedisFullness(client, keys.full)
 
     async def generation(self) -> tuple[str, timedelta] | None:
         found = await self._generation([self._keys.generation])

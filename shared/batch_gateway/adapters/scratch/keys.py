@@ -24,6 +24,7 @@ class Keys:
         self.progress = f"{tag}:progress"
         self.rates = f"{tag}:rates"
         self.rights = f"{tag}:rights"
+        self.full = f"{tag}:full"
         self.paces = f"{tag}:paces"
         self.generation = f"{tag}:generation"
         self.rebuild = f"{tag}:rebuild"

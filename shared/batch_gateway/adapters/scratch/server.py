@@ -27,13 +27,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     ConnectionError,
     MovedError,
+    OutOfMemoryError,
     RedisError,
     ResponseError,
     TimeoutError,
 )
 
 from batch_gateway.adapters.redis_pool import BoundedPool
-from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.errors import StorageFull, Unavailable
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0  # well below the lifetime of grants and leases
@@ -58,7 +59,6 @@ _TROUBLE = frozenset(
         "NOPERM",
         "NOREPLICAS",
         "NOSCRIPT",
-        "OOM",
         "READONLY",
         "TRYAGAIN",
         "UNBLOCKED",
@@ -88,6 +88,8 @@ async def translated() -> AsyncIterator[None]:
         raise Unavailable(f"the scratch server does not answer: {error}") from error
     except RedisError as error:
         words = str(error).replace("-", " ").split()
+        if isinstance(error, OutOfMemoryError) or "OOM" in words:
+            raise StorageFull(f"the scratch server is full (maxmemory): {error}") from error
         if isinstance(error, ResponseError) and not _TROUBLE.intersection(words):
             logger.exception("The scratch server refuses a command", extra={"action": "scratch"})
         raise Unavailable(f"the scratch server refuses work: {error}") from error

@@ -1,22 +1,24 @@
 """Opens transactions on an engine, and translates the drivers' errors: nowhere else."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from batch_gateway.adapters.sql.dialects import reading, unavailable, writers_turns
+from batch_gateway.adapters.sql.dialects import full, reading, unavailable, writers_turns
 from batch_gateway.adapters.sql.group_commit import GroupCommit
 from batch_gateway.adapters.sql.schema import REVISION
-from batch_gateway.core.errors import Conflict, Unavailable
+from batch_gateway.core.errors import Conflict, StorageFull, Unavailable
 
 _SCHEMA_VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 
 class Database:
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, on_full: Callable[[], None] = lambda: None) -> None:
+        """``on_full`` is called when a transaction found the disk full."""
         self._engine = engine
+        self._on_full = on_full
         self._reader = reading(engine)
         self._turns = writers_turns(engine)
         # PostgreSQL locks rows: its writers go on side by side, and it groups commits by itself.
@@ -34,9 +36,13 @@ class Database:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end, rolled back when an exception leaves it."""
-        with translated():
-            async with self._transaction() as connection:
-                yield connection
+        try:
+            with translated():
+                async with self._transaction() as connection:
+                    yield connection
+        except StorageFull:
+            self._on_full()
+            raise
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -89,6 +95,8 @@ def translated() -> Iterator[None]:
     except sa.exc.IntegrityError as error:
         raise Conflict(f"the metadata database refuses it: {error.orig}") from error
     except sa.exc.DBAPIError as error:
+        if full(error):
+            raise StorageFull(f"the disk of the metadata database is full: {error.orig}") from error
         if not unavailable(error):
             raise
         raise Unavailable(f"the metadata database cannot serve: {error.orig}") from error

@@ -159,6 +159,13 @@ def prepare_migration(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
 
 
+def full(error: sa.exc.DBAPIError) -> bool:
+    """Whether a driver's error means that the disk of the database is full."""
+    if getattr(error.orig, "sqlstate", None) == "53100":  # disk_full
+        return True
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 def unavailable(error: sa.exc.DBAPIError) -> bool:
     """Whether a driver's error means that the database cannot serve us now.
 

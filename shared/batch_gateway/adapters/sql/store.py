@@ -1,5 +1,7 @@
 """All aggregates on one engine."""
 
+from collections.abc import Callable
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_gateway.adapters.sql.accounts import SqlAccounts
@@ -40,15 +42,17 @@ class SqlMetadata:
         await self._database.close()
 
 
-async def open_sql(url: str, *, pool_size: int, migrate: bool) -> SqlMetadata:
+async def open_sql(
+    url: str, *, pool_size: int, migrate: bool, on_full: Callable[[], None] = lambda: None
+) -> SqlMetadata:
     """Open the database at ``url`` (``sqlite+aiosqlite:///PATH`` or ``postgresql+asyncpg://...``).
 
     It is not touched unless ``migrate`` is set, which brings its schema up to date first and
     raises Unavailable when it does not answer. ``pool_size`` is the most connections of this
-    process to PostgreSQL.
+    process to PostgreSQL. ``on_full`` is called when a transaction found the disk full.
     """
     engine = create_engine(url, pool_size)
-    database = Database(engine)
+    database = Database(engine, on_full)
     if migrate:
         try:
             await _migrate(engine, database)

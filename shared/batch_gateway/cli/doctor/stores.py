@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
-from batch_gateway.core.errors import BatchGatewayError
+from batch_gateway.core.errors import BatchGatewayError, StorageFull
 from batch_gateway.settings import Settings
 
 _PATIENCE_S = 10.0
@@ -31,11 +31,14 @@ async def _findings(check: Any, settings: Settings) -> list[Finding]:
                 found.append(finding)
     except TimeoutError:
         found.append(error(f"{check.__name__}: no answer for {_PATIENCE_S:g} s", _REACH))
+    except StorageFull as full:
+        found.append(error(f"{check.__name__}: {' '.join(str(full).split())}", _MAKE_ROOM))
     except (BatchGatewayError, ValueError) as wrong:
         found.append(error(f"{check.__name__}: {' '.join(str(wrong).split())}", _REACH))
     return found
 
 
+_MAKE_ROOM = "delete what is not needed, or give it more room: work goes on by itself then"
 _REACH = "is it running, is the URL right, and do NetworkPolicies let us through?"
 
 
@@ -88,6 +91,9 @@ async def scratch(settings: Settings) -> AsyncIterator[Finding]:
         yield error(f"the scratch server is {version}", "6.2 or newer is needed")
     else:
         yield ok(f"the scratch server answers ({info.get('server_name', 'redis')} {version})")
+    most = int(info.get("maxmemory", 0))
+    if most and int(info["used_memory"]) >= most:
+        yield error(f"the scratch server is full (maxmemory {most} bytes)", "give it more memory")
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory", 0) and policy != "noeviction":
         yield warning(
@@ -118,6 +124,8 @@ async def files(settings: Settings) -> AsyncIterator[Finding]:
             yield error("files: what was written is not what is there", "is it a real S3 store?")
         else:
             yield ok(f"objects can be put, read, listed and deleted at {settings.files.url}")
+    except StorageFull as full:
+        yield error(f"files: {full}", _MAKE_ROOM)
     except BatchGatewayError as wrong:
         yield error(
             f"files: cannot {step} an object at {settings.files.url}: {wrong}",

@@ -89,6 +89,9 @@ def described(figures: Figures) -> Iterator[str]:
     for store in ("metadata", "scratch"):
         if figures.one("state_known", store) == 0:
             yield f"the {store} store does not answer"
+    for (store,), full in figures.of("storage_full").items():
+        if full:
+            yield f"the {store} store is full: batches wait, uploads are refused"
     batches = {k: n for (k,), n in figures.of("batches").items() if n}
     if figures.of("batches"):
         yield "batches       " + (_counts(batches) or "none")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from batch_gateway.core.errors import Temporary
-from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.core.model import Batch, BatchStatus, Blocked
 from batch_gateway.core.outlook import PoolView, blocked, done_at
 from batch_gateway.core.pace import Pace, speed_at_work, time_left, time_needed
 from batch_gateway.core.routing import RoutingTable
@@ -31,6 +31,7 @@ class Outlooks:
 
     async def add(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """``batches``, those that are running with their outlook."""
+        batches = await self._with_full_stores(batches)
         running = [batch.id for batch in batches if batch.status is BatchStatus.IN_PROGRESS]
         if not running:
             return batches
@@ -55,6 +56,24 @@ class Outlooks:
             for batch in batches
         ]
 
+    async def _with_full_stores(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """What has not ended waits for room while a store takes no more, also when no executor is
+        needed any more; only its owner's pause goes before."""
+        if all(batch.terminal for batch in batches):
+            return batches
+        try:
+            full = bool(await self._scratch.fullness.stores())
+        except Temporary:
+            return batches  # said below, if it matters
+        if not full:
+            return batches
+        return [
+            batch
+            if batch.terminal or batch.paused
+            else batch.evolve(blocked_reason=Blocked.STORAGE_FULL)
+            for batch in batches
+        ]
+
     def _with_outlook(
         self,
         batch: Batch,
@@ -63,6 +82,8 @@ class Outlooks:
         speeds: Mapping[str, float | None],
         pools: Sequence[PoolState],
     ) -> Batch:
+        if batch.blocked_reason is Blocked.STORAGE_FULL:
+            return batch
         now = self._clock.now()
         table = self._routes.table
         shut = table.shut(now)

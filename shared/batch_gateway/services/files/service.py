@@ -21,8 +21,10 @@ from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore, Page
+from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.files.content import Content, FileRules, too_large
 from batch_gateway.services.files.room import check_room
+from batch_gateway.services.fullness import demand_room
 from batch_gateway.services.refusals import missing
 from batch_gateway.settings import Api
 
@@ -44,7 +46,9 @@ class IncomingFile:
         clock: Clock,
         api: Api,
         quotas: Quotas,
+        scratch: Scratch | None,
     ) -> None:
+        self._scratch = scratch
         self._rows = metadata.files
         self._accounts = metadata.accounts
         self._quotas = quotas
@@ -67,8 +71,11 @@ class IncomingFile:
         """Store the file's bytes; ``purpose`` is None when it is not known yet.
 
         The file is named ``safe_name(filename)``.
-        Raises InvalidRequest or OverQuota as soon as it is clear that the file will not be kept.
+        Raises InvalidRequest, OverQuota or StorageFull as soon as it is clear that the file will
+        not be kept.
         """
+        if self._scratch is not None:
+            await demand_room(self._scratch)
         await check_room(self._accounts, self._quotas, self._tenant, size=1)
         filename = safe_name(filename)
         if purpose is not None:
@@ -126,7 +133,10 @@ class FileService:
         clock: Clock,
         api: Api,
         quotas: Quotas = NO_QUOTAS,
+        scratch: Scratch | None = None,
     ) -> None:
+        """``scratch`` tells which stores are full, None: only the stores themselves do."""
+        self._scratch = scratch
         self._metadata = metadata
         self._quotas = quotas
         self._files = files
@@ -143,6 +153,7 @@ class FileService:
             clock=self._clock,
             api=self._api,
             quotas=self._quotas,
+            scratch=self._scratch,
         )
         try:
             yield upload

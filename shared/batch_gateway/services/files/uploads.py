@@ -41,8 +41,10 @@ from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.files.content import Content, FileRules, too_large
 from batch_gateway.services.files.room import check_room
+from batch_gateway.services.fullness import demand_room
 from batch_gateway.services.refusals import missing
 from batch_gateway.settings import Api
 
@@ -138,7 +140,10 @@ class UploadService:
         clock: Clock,
         api: Api,
         quotas: Quotas = NO_QUOTAS,
+        scratch: Scratch | None = None,
     ) -> None:
+        """``scratch`` tells which stores are full, None: only the stores themselves do."""
+        self._scratch = scratch
         self._metadata = metadata
         self._quotas = quotas
         self._rows = metadata.uploads
@@ -147,10 +152,11 @@ class UploadService:
         self._rules = FileRules(api)
 
     async def create(self, tenant: TenantId, asked: NewUpload) -> Upload:
-        """Raises InvalidRequest when no bytes could make a file of it; OverQuota.
+        """Raises InvalidRequest when no bytes could make a file of it; OverQuota, StorageFull.
 
         The file is named ``safe_name(asked.filename)``.
         """
+        await self._demand_room()
         filename = safe_name(asked.filename)
         self._rules.judge_words(filename, asked.purpose)
         if asked.size > self._rules.limit_in_parts(asked.purpose):
@@ -171,10 +177,15 @@ class UploadService:
         await self._rows.create(upload)
         return upload
 
+    async def _demand_room(self) -> None:
+        if self._scratch is not None:
+            await demand_room(self._scratch)
+
     @asynccontextmanager
     async def part(self, tenant: TenantId, upload: UploadId) -> AsyncIterator[IncomingPart]:
         """A part of a pending upload; when the block ends with an error nothing of it remains."""
         found = _demand_pending(await self._rows.get(tenant, upload), upload, self._clock)
+        await self._demand_room()
         part = IncomingPart(
             found,
             metadata=self._metadata,

@@ -1,0 +1,14 @@
+"""What the operating system's refusals of disk operations mean, for adapters that have files."""
+
+import errno
+
+from batch_gateway.core.errors import StorageFull, Unavailable
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def refused(where: str, error: OSError) -> Unavailable:
+    """The error to raise; ``where`` names the folder in its message."""
+    if error.errno in _FULL:
+        return StorageFull(f"{where} is full: {error}")
+    return Unavailable(f"{where}: {error}")
