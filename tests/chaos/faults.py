@@ -57,6 +57,11 @@ async def stop_broker(world: World, for_s: float) -> None:
     await _frozen(_child("batch_gateway.local.broker"), for_s)
 
 
+async def kill_fork_server(world: World) -> None:
+    """And with it all functions' processes."""
+    os.kill(_child("batch_gateway.local.fork_server"), signal.SIGKILL)
+
+
 async def kill_broker_store(world: World) -> None:
     config = json.loads((world.data / "run" / "broker.json").read_text())
     await _kill_redis(config["redis_url"])
@@ -339,7 +344,7 @@ async def _insist(step: Callable[[], Awaitable[Any]]) -> None:
 FAULTS: Mapping[str, Callable[..., Awaitable[None]]] = {
     function.__name__: function
     for function in (
-        *(kill, terminate, stop, kill_broker, stop_broker, kill_broker_store),
+        *(kill, terminate, stop, kill_broker, stop_broker, kill_broker_store, kill_fork_server),
         *(events, endpoint, clock),
         *(wipe_scratch, kill_scratch, pause_scratch, fill_scratch, failover_scratch),
         *(pause_metadata, kill_metadata, fill_metadata),

@@ -135,6 +135,7 @@ KINDS: Mapping[str, Kind] = {
     "kill_broker": Kind(weight=1, draw=_nothing),
     "stop_broker": Kind(weight=1, draw=_for_s(1, 6)),
     "kill_broker_store": Kind(weight=1, draw=_nothing),
+    "kill_fork_server": Kind(weight=1, draw=_nothing),
     "events": Kind(weight=2, draw=_events),
     "endpoint": Kind(weight=3, draw=_endpoint),
     "clock": Kind(weight=2, draw=_clock),

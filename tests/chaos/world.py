@@ -86,6 +86,7 @@ async def world(plan: schedule.Schedule, folder: Path, *, own_disk: bool) -> Asy
     async with AsyncExitStack() as stack:
         stores = await _OPEN[plan.stores](stack, folder, Random(plan.seed))
         clocks = Clocks(folder / "clocks")
+        stack.enter_context(clocks.installed())
         groups = {
             **BRISK,
             "auth": {"kind": "trusted-header", "secret": SECRET},
@@ -99,7 +100,6 @@ async def world(plan: schedule.Schedule, folder: Path, *, own_disk: bool) -> Asy
                     data=data,
                     inference_url=behind.url,
                     settings=groups,
-                    root=clocks.manifests(folder / "root"),
                     speed_up=SPEED_UP,
                     faults=True,
                 )

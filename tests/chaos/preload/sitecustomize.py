@@ -13,7 +13,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-_FILE = Path(os.environ["CHAOS_CLOCKS"]) / os.environ["K_SERVICE"]
+_FOLDER = Path(os.environ["CHAOS_CLOCKS"])
 _FRESH_S = 0.2
 _MODULE = "batch_gateway.wiring.runtime"
 
@@ -25,7 +25,9 @@ def _offset_s() -> float:
     global _seen
     now = time.monotonic()
     if now - _seen[0] > _FRESH_S or _seen[0] < 0:
-        _seen = now, float(_FILE.read_text())
+        service = os.environ.get("K_SERVICE", "")  # known once a process is forked for it
+        path = _FOLDER / service
+        _seen = now, float(path.read_text()) if path.is_file() else 0.0
     return _seen[1]
 
 
