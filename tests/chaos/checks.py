@@ -26,7 +26,10 @@ from chaos.world import World
 Check = Callable[[], Awaitable[list[str]]]
 
 _WITHIN_S = 45.0
-_CRASHES = ("Traceback (most recent call last)",)
+_CHAINED = (
+    "The above exception was the direct cause of",
+    "During handling of the above exception",
+)
 
 
 async def leaks(world: World) -> list[str]:
@@ -134,6 +137,8 @@ def crashes(world: World) -> list[str]:
     for log in sorted((world.data / "logs").glob("*.log")):
         text = log.read_text(errors="replace")
         for piece in text.split("Traceback (most recent call last)")[1:]:
+            if any(link in piece for link in _CHAINED):
+                continue  # another one was made of it
             last = next((x for x in piece.splitlines()[1:] if x and not x.startswith(" ")), "?")
             if "batch_gateway.core.errors." not in last:
                 key = f"{log.stem}: {last[:200]}"
