@@ -38,6 +38,11 @@ PARTS_LOST = Counter(
     "batch_gateway_parts_lost_total",
     "Stored parts of results that are missing or damaged for good.",
 )
+ENDPOINT_UNAUTHORIZED = Counter(
+    "batch_gateway_endpoint_unauthorized_total",
+    "Times that an endpoint's calls were paused because it refuses the configured credentials.",
+    ["endpoint"],
+)
 
 STORAGE_FULL = Counter(
     "batch_gateway_storage_full_total",

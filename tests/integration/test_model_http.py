@@ -5,13 +5,13 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from fixtures.simulator import until
 
 from batch_gateway.adapters import model_http
-from batch_gateway.adapters.model_http import HttpModelClient, parse_retry_after
+from batch_gateway.adapters.model_http import HttpModelClient
 from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelClient
 
 PATH = "/v1/chat/completions"
@@ -330,26 +330,3 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(client, listen):
     url = await listen(serve)
 
     assert (await client.call(url, BODY, {}, LONG)).status == 307
-
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("value", "pause"),
-    [
-        (None, None),
-        ("7", timedelta(seconds=7)),
-        (" 0.5 ", timedelta(seconds=0.5)),
-        ("-3", timedelta()),
-        ("Fri, 02 Jan 2026 03:04:35 GMT", timedelta(seconds=30)),
-        ("Fri, 02 Jan 2026 03:00:00 GMT", timedelta()),
-        ("soon", None),
-        ("nan", None),
-        ("inf", None),
-        ("9" * 400, None),
-        ("", None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_as_a_date(value, pause):
-    assert parse_retry_after(value, now=NOW) == pause

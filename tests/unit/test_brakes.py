@@ -88,12 +88,45 @@ def test_old_metrics_are_no_good_news(reading, fit):
 
 @given(before=readings, reading=readings)
 def test_whatever_runs_while_others_wait_is_what_fits(before, reading):
-    fit = Fit().after(before, LOOK).after(reading, LOOK)
+    known = Fit().after(before, LOOK)
+    fit = known.after(reading, LOOK)
 
-    if reading.waiting:
+    if reading.waiting and reading.running >= max(1, (known.most or 0) / 2):
         assert fit.most == reading.running
+    elif reading.waiting:
+        assert fit.most == known.most
     elif fit.most is not None:
         assert fit.most >= reading.running
+
+
+def test_a_stalled_engine_does_not_change_what_fits():
+    fit = Fit(most=32)
+
+    for _ in range(100):
+        fit = fit.after(Reading(running=0, waiting=6), LOOK)
+
+    assert fit.most == 32
+    assert engine_signal(Reading(running=0, waiting=0), AT_ONCE, fit, RULES).room == 31
+
+
+def test_far_fewer_than_fitted_are_believed_after_two_seconds():
+    fit, few = Fit(most=32), Reading(running=4, waiting=6)
+
+    for _ in range(9):
+        fit = fit.after(few, LOOK)
+    assert fit.most == 32
+    fit = fit.after(few, LOOK)
+
+    assert fit.most == 4
+
+
+def test_an_engine_without_a_queue_is_filled_quicker_and_quicker():
+    fit = Fit(most=4)
+
+    for _ in range(200):
+        fit = fit.after(Reading(running=fit.most - 1, waiting=0), LOOK)
+
+    assert fit.most >= 4 + 1 + 2 + 4
 
 
 def test_after_a_while_without_a_queue_one_more_is_tried():

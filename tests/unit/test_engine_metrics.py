@@ -1,9 +1,13 @@
 """Which lines of an exposition count, and for whom."""
 
+from datetime import timedelta
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batch_gateway.adapters.engine_metrics import parse
-from batch_gateway.core.brakes import Reading
+from batch_gateway.core.brakes import Fit, Reading, WatchRules, engine_signal
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -39,6 +43,15 @@ vllm:num_requests_waiting{engine="1",model_name="m"} 1
 vllm:gpu_cache_usage_perc{engine="0",model_name="m"} 0.2
 vllm:gpu_cache_usage_perc{engine="1",model_name="m"} 0.6
 """
+ODD = """\
+vllm:num_requests_running{name="a}b\\"c",model_name="m"} 1e300
+vllm:num_requests_waiting{engine="0",model_name="m"} +Inf
+vllm:num_requests_waiting{engine="}",model_name="m"} 4 1700000000000
+vllm:num_requests_waiting{engine="1",model_name="m"} -3
+vllm:num_requests_waiting{engine="2",model_name="m"} NaN
+vllm:num_requests_waiting{engine="3,model_name="m" 9
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 97
+"""
 
 
 @pytest.mark.parametrize(
@@ -49,7 +62,8 @@ vllm:gpu_cache_usage_perc{engine="1",model_name="m"} 0.6
         (SGLANG, "m", Reading(running=7, waiting=2, cache=0.28)),
         (LLM_D, "m", Reading(running=12.5, waiting=4.5, cache=0.4, saturation=1.1)),
         (OLDER, "m", Reading(running=12.5, waiting=4.5, cache=0.4, saturation=1.1)),
-        (DATA_PARALLEL, "m", Reading(running=7, waiting=1, cache=0.6)),
+        (DATA_PARALLEL, "m", Reading(running=7, waiting=1, cache=0.4)),
+        (ODD, "m", Reading(running=1e9, waiting=4, cache=1.0)),
         ("tgi_queue_size 3\ntgi_batch_current_size 8\n", "m", Reading(running=8, waiting=3)),
         (
             "llamacpp:requests_processing 4\nllamacpp:requests_deferred 1\n",
@@ -63,8 +77,44 @@ vllm:gpu_cache_usage_perc{engine="1",model_name="m"} 0.6
     ],
     ids=[
         *("vllm", "a name that no metric has", "sglang", "llm-d", "its names before"),
-        *("several engines", "tgi", "llama.cpp", "others", "nothing", "never set", "a web page"),
+        *(
+            "several engines",
+            "odd values",
+            "tgi",
+            "llama.cpp",
+            "others",
+            "nothing",
+            "never set",
+            "a web page",
+        ),
     ],
 )
 def test_engines_and_routers_are_understood(text, model, reading):
     assert parse(text, model) == reading
+
+
+@given(
+    st.lists(
+        st.sampled_from(["vllm:num_requests_waiting", "vllm:num_requests_running", "{", "}", '"'])
+        | st.sampled_from(
+            [" ", "\n", "+Inf", "-Inf", "NaN", "1e999", "-1", "\\", 'model_name="m"', ","]
+        )
+        | st.text(max_size=3),
+        max_size=40,
+    ).map("".join)
+)
+def test_whatever_metrics_say_what_comes_of_them_can_be_calculated_with(text):
+    reading = parse(text, "m")
+
+    if reading is not None:
+        assert 0 <= reading.waiting < float("inf")
+        signal = engine_signal(reading, timedelta(0), Fit(most=8), WatchRules())
+        assert signal.room is None or isinstance(signal.room, int)
+
+
+def test_one_full_rank_of_several_does_not_brake_and_all_of_them_do():
+    one = DATA_PARALLEL.replace("0.6", "0.97").replace("0.2", "0.1").replace("} 1", "} 0")
+    every = one.replace("0.1", "0.96")
+
+    assert engine_signal(parse(one, "m"), timedelta(0), Fit(most=9), WatchRules()).room == 1
+    assert engine_signal(parse(every, "m"), timedelta(0), Fit(most=9), WatchRules()).room < 0

@@ -374,3 +374,50 @@ def test_an_idle_pool_goes_half_of_the_way_back_in_each_half_life():
 def test_senseless_rules_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         LimitRules(**wrong)
+
+
+def test_a_long_retry_after_keeps_the_limit_from_growing_for_a_minute_only():
+    day = Observation(dropped=1, in_flight=8, retry_after=timedelta(days=1))
+    state = fold(LimitState(limit=9.0, slow_start=False), day, RULES)
+    used = in_full_use(state, successes=8)
+
+    assert fold(state, used, RULES, NOW + 59 * SECOND).limit == state.limit
+    assert fold(state, used, RULES, NOW + 61 * SECOND).limit > state.limit
+
+
+def test_a_hold_that_an_earlier_version_has_stored_is_shortened():
+    state = LimitState(limit=8.0, held_until=NOW + timedelta(days=1))
+
+    assert fold(state, Observation(), RULES).held_until == NOW + timedelta(minutes=1)
+
+
+def test_a_restart_that_drops_all_calls_is_recovered_from_in_two_round_trips():
+    state = LimitState(limit=64.0, slow_start=False)
+    now = NOW
+    for running in (6, 4, 3, 1, 0, 0, 0, 0):  # in eight folds: nothing is left of 64
+        state = fold(state, Observation(dropped=8, in_flight=running), RULES, now)
+        now += SECOND / 5
+    assert slots(state) <= 4
+
+    now += 15 * SECOND
+    state = fold(state, in_full_use(state, 1), RULES, now)
+    assert state.limit == 32
+    state = fold(state, in_full_use(state, 32), RULES, now + 15 * SECOND)
+
+    assert state.limit == 64
+
+
+def test_refusals_while_most_calls_go_on_are_no_restart():
+    state = fold(LimitState(limit=64.0), Observation(dropped=8, in_flight=56), RULES)
+
+    after = fold(state, in_full_use(state, slots(state)), RULES, NOW + 15 * SECOND)
+
+    assert after.limit == state.limit + RULES.step
+
+
+def test_new_trouble_on_the_way_back_lowers_what_is_come_back_to():
+    state = LimitState(limit=32.0, recover_to=64.0, braked_at=NOW)
+
+    later = fold(state, Observation(dropped=32), RULES, NOW + 60 * SECOND)
+
+    assert later.recover_to == 64 * RULES.cut

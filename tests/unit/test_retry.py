@@ -4,38 +4,94 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.retry import Outcome, judge, pause
+from batch_gateway.core.answers import decode
+from batch_gateway.core.retry import Outcome, judge, judge_answer, pause
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_full_endpoint_is_asked_again_without_counting_against_the_line(status):
+#: Every status that means something of its own: (outcome, tried again, counts, alive).
+TABLE = {
+    200: (Outcome.SUCCESS, False, True, True),
+    400: (Outcome.IGNORED, False, True, True),
+    404: (Outcome.IGNORED, False, True, True),
+    413: (Outcome.IGNORED, False, True, True),
+    422: (Outcome.IGNORED, False, True, True),
+    501: (Outcome.IGNORED, False, True, True),
+    401: (Outcome.IGNORED, True, False, False),
+    403: (Outcome.IGNORED, True, False, False),
+    408: (Outcome.DROPPED, True, True, None),
+    409: (Outcome.IGNORED, True, True, None),
+    425: (Outcome.IGNORED, True, True, None),
+    429: (Outcome.DROPPED, True, False, True),
+    500: (Outcome.IGNORED, True, True, None),
+    502: (Outcome.DROPPED, True, True, False),
+    503: (Outcome.DROPPED, True, False, False),
+    504: (Outcome.DROPPED, True, True, False),
+    522: (Outcome.DROPPED, True, True, False),
+    529: (Outcome.DROPPED, True, False, False),
+    101: (Outcome.IGNORED, True, True, None),
+    307: (Outcome.IGNORED, True, True, None),
+    999: (Outcome.IGNORED, True, True, None),
+}
+
+
+@pytest.mark.parametrize(("status", "meaning"), TABLE.items())
+def test_each_status_means_what_the_table_says(status, meaning):
     verdict = judge(status)
 
-    assert verdict.outcome is Outcome.DROPPED
-    assert verdict.again
-    assert not verdict.counts
+    assert (verdict.outcome, verdict.again, verdict.counts, verdict.alive) == meaning
+    assert verdict.unauthorized is (status in (401, 403))
 
 
-@pytest.mark.parametrize("status", [408, 502, 504])
-def test_a_lost_answer_is_a_drop_that_counts(status):
-    verdict = judge(status)
-
-    assert (verdict.outcome, verdict.again, verdict.counts) == (Outcome.DROPPED, True, True)
+MODEL = b'{"error": {"message": "The model `x` does not exist.", "code": 404}}'
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
-def test_the_requests_own_fault_is_final_and_says_nothing_about_the_load(status):
-    verdict = judge(status)
-
-    assert (verdict.outcome, verdict.again) == (Outcome.IGNORED, False)
+def judged(status, body, **facts):
+    return judge_answer(status, None if body is None else decode(body), **facts)
 
 
-def test_success_is_final():
-    assert judge(200).outcome is Outcome.SUCCESS
-    assert not judge(200).again
+def test_an_error_with_status_200_is_judged_by_its_code_and_always_counts():
+    full = judged(200, b'{"error": {"message": "slow down", "code": 429}}')
+    wrong = judged(200, b'{"error": {"message": "no", "code": "context_length_exceeded"}}')
+    vague = judged(200, b'{"error": {"message": "boom"}}')
+
+    assert (full.verdict.outcome, full.verdict.again, full.verdict.counts) == (
+        Outcome.DROPPED,
+        True,
+        True,
+    )
+    assert (wrong.verdict.again, wrong.status) == (False, 400)
+    assert (vague.verdict.again, vague.status) == (True, 500)
+
+
+def test_a_200_that_is_no_json_is_tried_again_and_counts():
+    verdict = judged(200, None).verdict
+
+    assert (verdict.again, verdict.counts) == (True, True)
+
+
+def test_a_missing_route_is_tried_again_and_a_missing_model_is_not():
+    assert not judged(404, MODEL).verdict.again
+    for body in (b'{"detail": "Not Found"}', b'{"error": {"message": "File Not Found"}}', None):
+        route = judged(404, body)
+        assert (route.verdict.again, route.verdict.counts) == (True, True)
+        assert "no such route" in route.problem
+
+
+def test_a_redirect_says_where_it_leads():
+    assert "https://new/v1" in judged(308, None, leads_to="https://new/v1").problem
+
+
+def test_a_refused_key_is_the_requests_own_fault_if_it_has_brought_one_or_others_are_let_in():
+    assert judged(401, None).verdict.unauthorized
+
+    own = judged(401, None, own_credentials=True).verdict
+    alone = judged(403, None, others_admitted=True).verdict
+
+    assert (own.again, own.unauthorized, own.admitted) == (False, False, False)
+    assert (alone.again, alone.counts, alone.unauthorized) == (True, True, False)
 
 
 @given(

@@ -4,24 +4,30 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from batch_gateway.adapters.tls import Contexts
+from batch_gateway.core.answers import SHOWN, count, header
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Endpoint
 from batch_gateway.ports.engine import Model
 from batch_gateway.services.routing import Routes
 
+if TYPE_CHECKING:
+    import httpx
+
 logger = logging.getLogger(__name__)
 
+_MOST_BYTES = 8 * 1024 * 1024
 TIMEOUT = timedelta(seconds=2)
 """A client waits meanwhile, and has little use for the answer of a slow engine."""
 
 
 class _Listed(msgspec.Struct):
     id: str
-    created: int = 0
+    created: int | float | None = 0
     owned_by: str = "engine"
 
 
@@ -63,13 +69,25 @@ class HttpEngine:
                     headers=dict(self._routes.headers(endpoint)), verify=secured, trust_env=False
                 ) as client,
             ):
-                answer = await client.get(url, timeout=self._timeout_s)
-            answer.raise_for_status()
-            listed = msgspec.json.decode(answer.content, type=_List).data
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.MsgspecError) as error:
-            reason = str(error) or type(error).__name__
+                content = await self._content(client, url)
+            listed = msgspec.json.decode(content, type=_List).data
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as error:
+            reason = header(str(error), SHOWN) or type(error).__name__
             raise Unavailable(f"engine {url}: {reason}") from error
-        return [Model(id=each.id, created=each.created, owned_by=each.owned_by) for each in listed]
+        return [
+            Model(id=each.id, created=count(each.created), owned_by=each.owned_by)
+            for each in listed
+        ]
+
+    async def _content(self, client: "httpx.AsyncClient", url: str) -> bytes:
+        async with client.stream("GET", url, timeout=self._timeout_s) as answer:
+            answer.raise_for_status()
+            content = bytearray()
+            async for chunk in answer.aiter_bytes():
+                content += chunk
+                if len(content) > _MOST_BYTES:
+                    raise ValueError(f"the list is longer than {_MOST_BYTES} bytes")
+            return bytes(content)
 
     async def close(self) -> None:
         """Nothing is kept open: the list is asked for every few seconds at most."""

@@ -18,6 +18,7 @@ from datetime import timedelta
 import aiohttp
 
 from batch_gateway.adapters.tls import Contexts
+from batch_gateway.core.answers import SHOWN, gauge, header
 from batch_gateway.core.brakes import Reading
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
@@ -56,7 +57,7 @@ _SATURATION = (
 )
 _SAMPLE = re.compile(
     rf"^({'|'.join((*_RUNNING, *_WAITING, *_QUEUED, *_CACHE, *_SATURATION))})"
-    r"(?:\{([^}]*)\})?\s+(\S+)",
+    r"(?:\{((?:[^\"}\n]|\"(?:[^\"\\\n]|\\.)*+\")*+)\})?[ \t]+(\S+)",
     re.MULTILINE,
 )
 _MODEL = re.compile(r'(?:^|,)\s*(?:target_)?model(?:_name)?="((?:[^"\\]|\\.)*)"')
@@ -79,8 +80,11 @@ class HttpEngineMetrics:
                 text = await self._fetch(url, tls)
         except TimeoutError as error:
             raise Unavailable(f"{url} has not answered in time") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unavailable(f"{url} cannot be read: {error or type(error).__name__}") from error
+        except Unavailable:
+            raise
+        except Exception as error:  # the client library's own, at an answer that it did not expect
+            reason = header(str(error), SHOWN) or type(error).__name__
+            raise Unavailable(f"{url} cannot be read: {reason}") from error
         reading = parse(text, model)
         if reading is None:
             raise Unavailable(f"{url} shows no queue that is known")
@@ -113,7 +117,7 @@ def parse(text: str, model: str) -> Reading | None:
     return Reading(
         running=_sum(samples, _RUNNING, model) or 0.0,
         waiting=(waiting or 0.0) + (queued or 0.0),
-        cache=_most(samples, _CACHE, model),
+        cache=_mean(samples, _CACHE, model),
         saturation=_most(samples, _SATURATION, model),
     )
 
@@ -122,11 +126,7 @@ def _samples(text: str) -> Samples:
     found: dict[str, list[tuple[str | None, float]]] = defaultdict(list)
     for name, labels, spelled in _SAMPLE.findall(text):
         model = _MODEL.search(labels)
-        try:
-            value = float(spelled)
-        except ValueError:
-            continue
-        if value == value:  # a gauge that was never set may be NaN
+        if (value := gauge(spelled)) is not None:
             found[name].append((model[1] if model else None, value))
     return found
 
@@ -143,6 +143,16 @@ def _of_model(samples: Samples, names: tuple[str, ...], model: str) -> Iterator[
 def _sum(samples: Samples, names: tuple[str, ...], model: str) -> float | None:
     values = list(_of_model(samples, names, model))
     return sum(values) if values else None
+
+
+def _mean(samples: Samples, names: tuple[str, ...], model: str) -> float | None:
+    """The share in use of all caches together; None: not told.
+
+    Ranks of a data-parallel engine have a cache of the same size each. One that is full brakes
+    nothing: the engine's own balancer sends requests to those that have room.
+    """
+    values = [min(value, 1.0) for value in _of_model(samples, names, model)]
+    return sum(values) / len(values) if values else None
 
 
 def _most(samples: Samples, names: tuple[str, ...], model: str) -> float | None:

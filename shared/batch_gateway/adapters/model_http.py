@@ -8,12 +8,10 @@ is reported.
 """
 
 import asyncio
-import re
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Literal
 from weakref import WeakSet
@@ -25,9 +23,16 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from batch_gateway.adapters.tls import Contexts
+from batch_gateway.core import answers
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
-from batch_gateway.ports.model_client import Answer, CallFailed, CallRefused, CallTimeout
+from batch_gateway.ports.model_client import (
+    Answer,
+    CallFailed,
+    CallRefused,
+    CallTimeout,
+    CallTooLong,
+)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 CONNECT_TIMEOUT_S = 10.0
@@ -135,32 +140,28 @@ class HttpModelClient:
                 allow_redirects=False,
                 ssl=secured,
             ) as response:
-                return Answer(
-                    status=response.status,
-                    body=await self._read(response),
-                    request_id=response.headers.get("x-request-id"),
-                    retry_after=parse_retry_after(
-                        response.headers.get("retry-after"), now=datetime.now(UTC)
-                    ),
-                )
+                return _answer(response, await self._read(response))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise CallRefused(f"cannot connect: {error}") from error
         except TimeoutError as error:
             raise CallTimeout(f"no complete answer within {timeout_s:.1f} s") from error
         except _CUT_OFF:
             raise
-        except (aiohttp.ClientError, OSError) as error:
-            raise CallFailed(f"the call broke: {error or type(error).__name__}") from error
+        except CallFailed:
+            raise
+        except Exception as error:  # the client library's own, at an answer that it did not expect
+            reason = answers.header(str(error), answers.SHOWN) or type(error).__name__
+            raise CallFailed(f"the call broke: {reason}") from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """The whole body. Raises CallFailed as soon as it is longer than allowed."""
+        """The whole body. Raises CallTooLong as soon as it is longer than allowed."""
         chunks: list[bytes] = []
         size = 0
         while chunk := await response.content.readany():
             chunks.append(chunk)
             size += len(chunk)
             if size > self._max_answer_bytes:
-                raise CallFailed(f"the answer is longer than {self._max_answer_bytes} bytes")
+                raise CallTooLong(f"the answer is longer than {self._max_answer_bytes} bytes")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -173,16 +174,12 @@ class HttpModelClient:
         return self._session
 
 
-def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """The pause that a Retry-After asks for, never negative; None when absent or unreadable.
-
-    Seconds or an HTTP date (RFC 9110, section 10.2.3); fractions of seconds are read too.
-    """
-    if value is None:
-        return None
-    try:
-        if re.fullmatch(r"-?\d+(\.\d*)?", value.strip()):
-            return max(timedelta(seconds=float(value)), timedelta())
-        return max(parsedate_to_datetime(value) - now, timedelta())
-    except (ValueError, TypeError, OverflowError):  # no date, one without zone, too far away
-        return None
+def _answer(response: aiohttp.ClientResponse, body: bytes) -> Answer:
+    headers = response.headers
+    return Answer(
+        status=response.status,
+        body=body,
+        request_id=answers.header(headers.get("x-request-id")),
+        retry_after=answers.retry_after(headers.get("retry-after"), now=datetime.now(UTC)),
+        leads_to=answers.location(headers.get("location")),
+    )

@@ -7,7 +7,7 @@ the probe is for engines whose metrics cannot be reached. Either ends in a ``Sig
 
 How much fits is not among the metrics; it is learned. Whenever requests wait, as many as run then
 are what fits; whenever more run, that many do. Every now and then without a queue one more is
-tried, because what fits depends on the requests.
+tried, then two, then four, because what fits depends on the requests.
 
 A quick engine has a queue now and then for some hundredths of a second, whatever the limit: calls
 come in bunches. How long a queue lasts at most is known, because it is known how many calls end.
@@ -24,6 +24,8 @@ from batch_gateway.core.limits import Brake, Signal
 
 _LATELY = timedelta(seconds=1)  # half-life of what is known of the pace at which calls end
 _EXPLORE = timedelta(seconds=10)  # without a queue, until one more than ever is tried
+_STALLED = 0.5  # of what fitted; when less runs before a queue, the engine may be stalled
+_BELIEVED = timedelta(seconds=2)  # how long it must be so until that is what fits
 _FULL_CUT = 0.1  # of the running requests, when the cache is full
 
 
@@ -55,19 +57,32 @@ class Fit:
 
     most: float | None = None  # None: no queue was ever seen
     calm: timedelta = timedelta(0)  # since there was a queue, or since one more was tried
+    low: timedelta = timedelta(0)  # since when a queue stands before far fewer than fitted
+    step: float = 1.0  # how many more are tried next; doubles as long as there is no queue
 
     def after(self, reading: Reading, passed: timedelta, *, brief: bool = False) -> "Fit":
-        """What is known ``passed`` after the last reading; a queue in it may be ``brief``."""
+        """What is known ``passed`` after the last reading; a queue in it may be ``brief``.
+
+        An engine that runs nothing although requests wait is stalled: that says nothing. One that
+        runs less than half of what fitted may be stalled in part (a long prompt, a pause of the
+        scheduler): it must go on for a while before it is believed.
+        """
         if reading.waiting > 0 and not brief:
-            return Fit(most=reading.running)
+            if not reading.running:
+                return replace(self, calm=timedelta(0))
+            if self.most is None or reading.running >= self.most * _STALLED:
+                return Fit(most=reading.running)
+            if self.low + passed >= _BELIEVED:
+                return Fit(most=reading.running)
+            return replace(self, calm=timedelta(0), low=self.low + passed)
         if self.most is None:
             return self
         most = max(self.most, reading.running)
         if reading.waiting > 0:
             return Fit(most=most)
         if self.calm + passed >= _EXPLORE:
-            return Fit(most=most + 1)
-        return replace(self, most=most, calm=self.calm + passed)
+            return Fit(most=most + self.step, step=min(2 * self.step, max(1.0, most)))
+        return Fit(most=most, calm=self.calm + passed, step=self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,14 @@
-"""Circuit breaker of one endpoint: whether it may be called, as a pure fold over what came of it.
+"""Circuit breaker of one endpoint: whether it may be called, as a pure fold over call results.
 
-Closed, until as many calls in a row failed as the rules say. Then open: nobody calls for a while,
-which doubles with every vain trial up to a longest. Then half open: one call tries; it closes the
-breaker again or opens it anew. A model that is scaled to zero looks the same: its first trial
-wakes it, and one at a time they wait for it, without an avalanche of the others.
+The breaker is closed until as many calls in a row failed as the rules say. Then it is open: no call
+starts for a pause, which doubles with every failed trial up to the longest. Then it is half open:
+one call is a trial. An answer closes the breaker, a failure opens it anew.
+
+A call may take minutes, so the breaker does not wait for the first trial's end. As long as no trial
+fails, another one may start after a pause that doubles as well: an endpoint that was restarted has
+several calls at work by the time that the first long one is answered, and a model that is scaled to
+zero gets a few requests and not all of them at once. Nothing has to be counted down when a trial is
+cancelled, so a trial that is lost delays the next one and blocks nothing.
 (https://martinfowler.com/bliki/CircuitBreaker.html)
 """
 
@@ -22,13 +27,17 @@ class BreakerRules:
         if not 0 < self.first_s <= self.longest_s:
             raise ValueError("a breaker's first pause must be above 0 and not above its longest")
 
+    def pause_s(self, doublings: int) -> float:
+        return min(self.first_s * 2.0 ** min(doublings, 30), self.longest_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     failures: int = 0  # in a row
-    vain: int = 0  # trials in a row that failed; with the failure that opened it
+    failed_rounds: int = 0  # of trials in a row; with the failure that opened it
+    trials: int = 0  # started since the last failure
     retry_at: float | None = None  # when a trial may be made; None: it is closed
-    trying: bool = False  # a trial is on its way
+    unauthorized: bool = False  # the last failure was a refused credential
 
     @property
     def closed(self) -> bool:
@@ -40,34 +49,56 @@ CLOSED = Breaker()
 
 def allows(state: Breaker, now: float) -> bool:
     """Whether one more call may be started; while the breaker is not closed, that is a trial."""
-    return state.retry_at is None or (not state.trying and now >= state.retry_at)
+    return state.retry_at is None or now >= state.retry_at
 
 
-def started(state: Breaker) -> Breaker:
+def started(state: Breaker, now: float, rules: BreakerRules) -> Breaker:
     """After a call was started that ``allows`` allowed."""
-    return state if state.closed else replace(state, trying=True)
+    if state.closed:
+        return state
+    pause = rules.pause_s(state.trials)
+    return replace(state, trials=state.trials + 1, retry_at=now + pause)
 
 
 def failed(
-    state: Breaker, now: float, rules: BreakerRules, *, trial: bool, asked_s: float = 0.0
+    state: Breaker,
+    now: float,
+    rules: BreakerRules,
+    *,
+    trial: bool,
+    asked_s: float = 0.0,
+    unauthorized: bool = False,
 ) -> Breaker:
-    """After a call that broke, or found nobody; after any sign of life it is ``CLOSED``.
+    """After a call that broke, or was not let in; after any sign of life it is ``CLOSED``.
 
     ``asked_s`` is the pause that the endpoint asked for (Retry-After); up to the longest it is
     the least. Calls that were running when it opened fail later than that: they change nothing.
+    Of several trials at once only the first failure counts.
     """
     asked_s = min(asked_s, rules.longest_s)
     if state.retry_at is None:
         failures = state.failures + 1
         if failures < rules.failures:
-            return replace(state, failures=failures)
-        return Breaker(failures=failures, vain=1, retry_at=now + max(rules.first_s, asked_s))
-    if not trial:
+            return replace(state, failures=failures, unauthorized=unauthorized)
+        return Breaker(
+            failures=failures,
+            failed_rounds=1,
+            retry_at=now + max(rules.first_s, asked_s),
+            unauthorized=unauthorized,
+        )
+    if not trial or not state.trials:
         return state
-    pause = min(rules.first_s * 2.0 ** min(state.vain, 30), rules.longest_s)
-    return replace(state, vain=state.vain + 1, retry_at=now + max(pause, asked_s), trying=False)
+    return replace(
+        state,
+        failed_rounds=state.failed_rounds + 1,
+        trials=0,
+        retry_at=now + max(rules.pause_s(state.failed_rounds), asked_s),
+        unauthorized=unauthorized,
+    )
 
 
-def gave_up(state: Breaker, *, trial: bool) -> Breaker:
-    """After a call that we cut ourselves, which says nothing: another trial may be made."""
-    return replace(state, trying=False) if trial else state
+def gave_up(state: Breaker, now: float, *, trial: bool) -> Breaker:
+    """After a call that this process cut itself, which says nothing: a trial may be made now."""
+    if state.retry_at is None or not trial or not state.trials:
+        return state
+    return replace(state, trials=state.trials - 1, retry_at=min(now, state.retry_at))

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from batch_gateway.core.answers import tolerant
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import BatchId, FileId
@@ -37,7 +38,7 @@ class _Result(msgspec.Struct):
     response: _Response
 
 
-_decode_result = msgspec.json.Decoder(_Result).decode
+_decode_result = tolerant(msgspec.json.Decoder(_Result).decode)
 
 
 class Unfillable(Exception):

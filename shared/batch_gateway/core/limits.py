@@ -7,6 +7,9 @@ cuts the limit a little, at once and repeatedly. Afterwards the limit comes back
 below where it was cut and then feels its way up slowly. It grows only while it is used, so an
 idle pool does not run away.
 
+A restart of the engine refuses or breaks all calls at once. That says nothing about how many fit:
+the limit of before is remembered, and the first answers bring it back.
+
 What was learned is kept between batches and ages: while nothing happens, the limit moves back to
 that of an unknown pool, by half of the distance in each half-life.
 """
@@ -20,6 +23,8 @@ from batch_gateway.core.slowness import Slowness
 _MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops or slowness
 _CALM = timedelta(seconds=2)  # after a brake; from then on probes that are answered say more
 _CALM_GROWTH = 3.0  # times as much
+_LONGEST_HOLD = timedelta(minutes=1)  # that a Retry-After may keep a limit from growing
+_SAME_TROUBLE = timedelta(seconds=30)  # drops so soon after others are of the same restart
 _ASLEEP = timedelta(minutes=1)  # without a fold: from then on a pool is idle
 
 
@@ -111,6 +116,7 @@ class LimitState:
     held_until: datetime | None = None  # the endpoint asked not to be sent more before
     abort_until: datetime | None = None  # users wait: calls beyond the limit are aborted
     unsure: bool = False  # the watch cannot say yet how much fits: successes decide
+    recover_to: float = 0.0  # the limit before everything was dropped; 0: nothing to recover
     slowness: Slowness = field(default_factory=Slowness)
 
     def aborts(self, now: datetime) -> bool:
@@ -139,8 +145,10 @@ def aged(state: LimitState, idle: timedelta, rules: LimitRules) -> LimitState:
 def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> LimitState:
     """The state after ``seen``, within the bounds even if they have moved."""
     if seen.retry_after:
-        until = now + seen.retry_after
+        until = now + min(seen.retry_after, _LONGEST_HOLD)
         state = replace(state, held_until=max(until, state.held_until or until))
+    if state.held_until is not None and state.held_until > now + _LONGEST_HOLD:
+        state = replace(state, held_until=now + _LONGEST_HOLD)  # stored by an earlier version
     if seen.signal is not None:
         state = replace(state, unsure=seen.signal.room is None)
     if seen.signal is not None and seen.signal.room is not None and seen.signal.room < 0:
@@ -169,6 +177,7 @@ def _given_up(
     return replace(
         state,
         limit=_bounded(limit, rules, told=True),
+        recover_to=0.0,
         slow_start=False,
         last_brake=signal.brake,
         reason=signal.reason,
@@ -192,11 +201,27 @@ def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
     return replace(
         state,
         limit=_bounded(limit, rules, told=told),
+        recover_to=_to_recover(state, seen, rules, now),
         slow_start=False,
         last_brake=Brake.RETRY_AFTER if named else Brake.DROPPED,
         reason=reason,
         braked_at=now,
     )
+
+
+def _to_recover(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> float:
+    """The limit to come back to after these drops.
+
+    As long as half of the calls go on, the engine is there and full: what it runs is what fits.
+    Otherwise it is away, and what fitted before will fit again; a little less with every new
+    trouble on the way.
+    """
+    if seen.in_flight >= state.limit * _MOST_CUT:
+        return 0.0
+    if state.recover_to <= state.limit:
+        return state.limit
+    again = state.braked_at is None or now - state.braked_at >= _SAME_TROUBLE
+    return state.recover_to * (rules.cut if again else 1.0)
 
 
 def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
@@ -237,8 +262,12 @@ def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: dateti
         return max(0.0, room)
     if seen.watched and not state.unsure:
         return 0.0
+    round_trips = min(1.0, seen.successes / max(1.0, state.limit))
+    if state.limit < state.recover_to and seen.successes:
+        back = max(state.recover_to / 2, state.limit * (1 + round_trips))
+        return min(back, state.recover_to) - state.limit
     step = state.limit if state.slow_start else rules.step
-    return step * min(1.0, seen.successes / max(1.0, state.limit))
+    return step * round_trips
 
 
 def _bounded(limit: float, rules: LimitRules, *, told: bool) -> float:

@@ -1,21 +1,30 @@
 """Request and result lines as bytes: the hot path.
 
 Bodies are ``msgspec.Raw``: what the user wrote goes to the engine byte for byte, and what the
-engine answered goes to the user so too (big integers and key order survive).
+engine answered goes to the user so too (big integers and key order survive; ``core.answers`` says
+what an answer must be).
 
 Four forms:
 
 - input line: OpenAI's ``{"custom_id", "method", "url", "body"}``;
 - shard line: ``[line, custom_id, url, model, body, copies]``, one per request of a shard's object;
-- part line: ``[line, ok, tokens, result, saved]``, where ``result`` is the finished result line;
-  or a note of how often a line without result was tried, so that attempts are counted across
-  leases;
+- part line: ``[line, ok, tokens, result, saved]``, where ``result`` is the finished result line, as
+  a JSON text inside a JSON string if it has escapes that strict parsers refuse; or a note of how
+  often a line without result was tried, so that attempts are counted across leases;
 - result line: OpenAI's ``{"id", "custom_id", "response", "error"}``.
 """
 
 import msgspec
 import xxhash
 
+from batch_gateway.core.answers import (
+    NO_TOKENS,
+    AnswerBody,
+    count,
+    tolerant,
+    total,
+    without_halves,
+)
 from batch_gateway.core.ids import BatchId, result_id
 from batch_gateway.core.model import Tally, Usage
 
@@ -48,12 +57,18 @@ class PartLine(msgspec.Struct, array_like=True):
     tokens: tuple[
         int, int, int, int
     ]  # input, cached, output, reasoning; a note's: as attempted() says
-    result: msgspec.Raw
+    result: msgspec.Raw  # as it is stored; ``result_line`` is what users read
     saved: int = 0  # tokens that this result would have cost, had it not been another line's too
 
     @property
+    def result_line(self) -> bytes:
+        """The finished result line, without its line end."""
+        stored = bytes(self.result)
+        return _decode_text(stored).encode() if stored.startswith(b'"') else stored
+
+    @property
     def tally(self) -> Tally:
-        given, cached, made, reasoning = self.tokens
+        given, cached, made, reasoning = map(count, self.tokens)
         return Tally(
             completed=int(self.ok is True),
             failed=int(self.ok is False),
@@ -66,11 +81,10 @@ class PartLine(msgspec.Struct, array_like=True):
         )
 
 
-NO_TOKENS = (0, 0, 0, 0)
-
 _encode = msgspec.json.Encoder().encode
 decode_input = msgspec.json.Decoder(InputLine).decode
-_decode_named = msgspec.json.Decoder(_Named).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_named = tolerant(msgspec.json.Decoder(_Named).decode)
 decode_shard_line = msgspec.json.Decoder(ShardLine).decode
 decode_part_line = msgspec.json.Decoder(PartLine).decode
 
@@ -114,77 +128,73 @@ class _ResultLine(msgspec.Struct):
     error: _LineError | None
 
 
-_decode_result = msgspec.json.Decoder(_ResultLine).decode
+class _Heading(msgspec.Struct):
+    """How a result line begins."""
+
+    id: str
+    custom_id: str | None
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = 0
-    reasoning_tokens: int | None = 0
-
-
-class _Usage(msgspec.Struct):
-    """Usage objects of chat completions, completions, embeddings and responses."""
-
-    prompt_tokens: int | None = 0
-    completion_tokens: int | None = 0
-    input_tokens: int | None = 0
-    output_tokens: int | None = 0
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-
-
-class _Answer(msgspec.Struct):
-    usage: _Usage | None = None
-
-
-class _AnyObject(msgspec.Struct):
-    """Checks that something is one JSON object, and looks no further."""
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_object = msgspec.json.Decoder(_AnyObject).decode
-
-
-class Malformed(ValueError):
-    """An endpoint's answer is not a JSON object."""
+_REST = b',"response":'
+"""Begins what follows the heading. Inside a heading's texts the quotes would be escaped."""
 
 
 def answered(
-    batch: BatchId, line: ShardLine, *, status: int, request_id: str | None, body: bytes
+    batch: BatchId,
+    line: ShardLine,
+    answer: AnswerBody,
+    *,
+    status: int,
+    request_id: str | None,
+    ok: bool,
 ) -> PartLine:
-    """The part line of an answer with any HTTP status; 2xx is a success.
+    """The part line of an answer; ``ok``: it is for the output file, otherwise for the error file.
 
-    Line ends inside the body can only be white space between JSON tokens, so they are replaced by
-    blanks; nothing else of it changes. Raises Malformed unless the body is one JSON object.
+    ``status`` is what the result line shows.
     """
-    tokens = tokens_of(body)
-    if b"\n" in body or b"\r" in body:
-        body = body.replace(b"\n", b" ").replace(b"\r", b" ")
     name = result_id(batch, line.line)
-    result = _ResultLine(
-        id=name,
-        custom_id=line.custom_id,
-        response=_Response(
-            status_code=status, request_id=request_id or name, body=msgspec.Raw(body.strip())
-        ),
-        error=None,
+    result = _encode(
+        _ResultLine(
+            id=name,
+            custom_id=line.custom_id,
+            response=_Response(
+                status_code=status, request_id=request_id or name, body=msgspec.Raw(answer.text)
+            ),
+            error=None,
+        )
     )
     return PartLine(
         line=line.line,
-        ok=200 <= status < 300,
-        tokens=tokens,
-        result=msgspec.Raw(_encode(result)),
+        ok=ok,
+        tokens=answer.tokens,
+        result=stored_result(result, strict=not answer.halves),
     )
 
 
 def copied(batch: BatchId, original: PartLine, line: int, custom_id: str) -> PartLine:
     """The part line of a request that is the same as another: its result, under another name."""
-    result = _decode_result(original.result)
-    result.id, result.custom_id = result_id(batch, line), custom_id
+    rest = original.result_line.partition(_REST)[2]
+    heading = _encode(_Heading(id=result_id(batch, line), custom_id=custom_id))
     given, _, made, _ = original.tokens
-    return PartLine(line, original.ok, NO_TOKENS, msgspec.Raw(_encode(result)), given + made)
+    return PartLine(
+        line,
+        original.ok,
+        NO_TOKENS,
+        stored_result(
+            heading[:-1] + _REST + rest, strict=not bytes(original.result).startswith(b'"')
+        ),
+        total(given, made),
+    )
+
+
+def stored_result(line: bytes, *, strict: bool | None = None) -> msgspec.Raw:
+    """A finished result line as part lines store it.
+
+    ``strict``: it has no escape of half a surrogate pair; None: not known.
+    """
+    if strict is None:
+        strict = rb"\u" not in line or without_halves(line) == line
+    return msgspec.Raw(line if strict else _encode(line.decode()))
 
 
 def not_answered(
@@ -208,33 +218,3 @@ def attempted(
     ended in favour of others; ``cut``: the last one by the end of its activation."""
     tokens = (attempts, deaths, aborts, int(cut))
     return PartLine(line=line, ok=None, tokens=tokens, result=msgspec.Raw(b"null"))
-
-
-def tokens_of(body: bytes) -> tuple[int, int, int, int]:
-    """Input, cached, output and reasoning tokens of an answer; zeros where it names none.
-
-    Raises Malformed unless ``body`` is one JSON object. A usage object of an unknown shape counts
-    as none: a strange engine must not cost its users their answers.
-    """
-    try:
-        if not body.isascii():
-            body.decode()  # msgspec does not look into the strings that it skips
-        usage = _decode_answer(body).usage
-    except msgspec.ValidationError:
-        try:
-            _decode_object(body)
-        except msgspec.DecodeError as error:
-            raise Malformed(str(error)) from error
-        return NO_TOKENS
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(str(error)) from error
-    if usage is None:
-        return NO_TOKENS
-    given = usage.prompt_tokens_details or usage.input_tokens_details
-    made = usage.completion_tokens_details or usage.output_tokens_details
-    return (
-        usage.prompt_tokens or usage.input_tokens or 0,
-        (given and given.cached_tokens) or 0,
-        usage.completion_tokens or usage.output_tokens or 0,
-        (made and made.reasoning_tokens) or 0,
-    )

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from batch_gateway.core.answers import total
 from batch_gateway.core.ids import ActivationId, BatchId, FileId, ShardId, TenantId
 
 
@@ -56,17 +57,15 @@ class Blocked(StrEnum):
     PAUSED = "paused"  # by its owner
     OFF_PEAK = "off_peak"  # a calendar allows no calls now
     WAITING_FOR_MODEL = "waiting_for_model"
+    ENDPOINT_UNAUTHORIZED = "endpoint_unauthorized"  # it refuses the deployment's credentials
     ENGINE_SATURATED = "engine_saturated"
     NO_SLOTS = "no_slots"
     STORAGE_FULL = "storage_full"  # what comes out of it could not be kept
 
 
-MOST_TOKENS = 2**63 - 1
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as the engines reported them, summed over result lines."""
+    """Tokens as the engines reported them, summed over result lines; a sum ends at 2**63 - 1."""
 
     input_tokens: int = 0
     cached_tokens: int = 0  # part of input_tokens
@@ -74,12 +73,11 @@ class Usage:
     reasoning_tokens: int = 0  # part of output_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Each sum is at most ``MOST_TOKENS``: what databases can store."""
         return Usage(
-            input_tokens=min(self.input_tokens + other.input_tokens, MOST_TOKENS),
-            cached_tokens=min(self.cached_tokens + other.cached_tokens, MOST_TOKENS),
-            output_tokens=min(self.output_tokens + other.output_tokens, MOST_TOKENS),
-            reasoning_tokens=min(self.reasoning_tokens + other.reasoning_tokens, MOST_TOKENS),
+            input_tokens=total(self.input_tokens, other.input_tokens),
+            cached_tokens=total(self.cached_tokens, other.cached_tokens),
+            output_tokens=total(self.output_tokens, other.output_tokens),
+            reasoning_tokens=total(self.reasoning_tokens, other.reasoning_tokens),
         )
 
 

@@ -51,6 +51,8 @@ def blocked(
         return None
     of_models = [pool for pool in pools if pool.model in models]
     braked = any(pool.braked_at and now - pool.braked_at < _RECENT for pool in of_models)
+    if any(one.hindrance is Hindrance.ENDPOINT_UNAUTHORIZED for one in held):
+        return Blocked.ENDPOINT_UNAUTHORIZED
     if any(one.hindrance is Hindrance.WAITING_FOR_MODEL for one in held):
         return Blocked.WAITING_FOR_MODEL
     if any(one.hindrance is Hindrance.ENGINE_SATURATED for one in held):

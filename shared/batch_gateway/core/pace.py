@@ -36,6 +36,7 @@ class Hindrance(StrEnum):
     NO_SLOTS = "no_slots"  # all slots are others'
     ENGINE_SATURATED = "engine_saturated"  # the endpoint refuses, or a brake holds the limit down
     WAITING_FOR_MODEL = "waiting_for_model"  # the endpoint is away, perhaps at zero
+    ENDPOINT_UNAUTHORIZED = "endpoint_unauthorized"  # it refuses the deployment's credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,13 @@
-"""What an attempt's end means: for the limit, and for the request line.
+"""What an attempt's end means: for the limit, for the endpoint, and for the request line.
 
 Two questions, two answers. For the controller an attempt is a success, ignored or dropped
 (``core.limits``). For the line it is final, or it is tried again; and trying again counts
 against the line only if the request itself may be to blame. An endpoint that is full (429, 503)
 or not there at all says nothing about the request: a batch is patient until its deadline.
+
+An endpoint that refuses the deployment's key (401, 403) says nothing about the request either: it
+is not called until the key works, and its lines wait. All of this is said in one table, ``judge``,
+and in ``judge_answer`` for answers whose body says more than their status.
 
 What counts is bounded twice: for each line by a number of attempts, and for each shard by a budget,
 so that an endpoint that breaks every other answer does not double the work of a whole batch.
@@ -12,6 +16,8 @@ so that an endpoint that breaks every other answer does not double the work of a
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
+
+from batch_gateway.core.answers import AnswerBody
 
 
 class Outcome(Enum):
@@ -26,6 +32,8 @@ class Verdict:
     again: bool  # try the line again
     counts: bool  # the attempt counts against the line
     alive: bool | None = None  # whether the endpoint is there; None: that says nothing about it
+    admitted: bool = False  # the credentials of the call were accepted
+    unauthorized: bool = False  # the endpoint refuses the deployment's credentials
 
 
 FULL = Verdict(Outcome.DROPPED, again=True, counts=False, alive=True)  # 429
@@ -33,8 +41,17 @@ AWAY = Verdict(Outcome.DROPPED, again=True, counts=False, alive=False)  # 503, n
 CUT = Verdict(Outcome.DROPPED, again=True, counts=True, alive=False)  # broke off, 502, 504
 LATE = Verdict(Outcome.DROPPED, again=True, counts=True)  # time-out, 408
 BROKEN = Verdict(Outcome.IGNORED, again=True, counts=True)  # 500, an answer that is not JSON
-REFUSED = Verdict(Outcome.IGNORED, again=False, counts=True, alive=True)  # 4xx: its own fault
-ANSWERED = Verdict(Outcome.SUCCESS, again=False, counts=True, alive=True)  # 2xx
+REFUSED = Verdict(
+    Outcome.IGNORED, again=False, counts=True, alive=True, admitted=True
+)  # 4xx: the request's own fault
+DENIED = replace(REFUSED, admitted=False)  # 401, 403: the credentials that the request has brought
+UNAUTHORIZED = Verdict(
+    Outcome.IGNORED, again=True, counts=False, alive=False, unauthorized=True
+)  # 401, 403: the deployment's key, unless the request has brought its own
+FORBIDDEN = replace(
+    UNAUTHORIZED, counts=True, alive=None, unauthorized=False
+)  # the same, while other calls with the same credentials are let in: this request's fault
+ANSWERED = Verdict(Outcome.SUCCESS, again=False, counts=True, alive=True, admitted=True)  # 2xx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +69,94 @@ class RetryRules:
         return max(self.budget * lines, float(self.attempts))
 
 
-_BY_STATUS = {408: LATE, 429: FULL, 502: CUT, 503: AWAY, 504: CUT}
+#: What an HTTP status means. Others: 2xx ANSWERED, 4xx REFUSED, all the rest BROKEN.
+_BY_STATUS = {
+    401: UNAUTHORIZED,
+    403: UNAUTHORIZED,
+    407: UNAUTHORIZED,
+    408: LATE,
+    409: BROKEN,  # OpenAI's SDKs try these two again
+    425: BROKEN,
+    429: FULL,
+    499: CUT,  # a proxy's word for a connection that was closed
+    501: REFUSED,  # will not get better, nor will 505
+    505: REFUSED,
+    502: CUT,
+    503: AWAY,
+    504: CUT,
+    529: AWAY,  # overloaded, in the words of some providers
+    **dict.fromkeys((520, 521, 522, 523, 524, 525, 526, 527, 530), CUT),  # a CDN's 502 and 504
+}
 
 
 def judge(status: int, again: frozenset[int] | None = None) -> Verdict:
     """What an answer with this HTTP status means, where only those of ``again`` are tried again."""
     if 200 <= status < 300:
         return ANSWERED
-    usual = _BY_STATUS.get(status) or (BROKEN if status >= 500 else REFUSED)
-    if again is None or (status in again) == usual.again:
+    usual = _BY_STATUS.get(status) or (REFUSED if 400 <= status < 500 else BROKEN)
+    if again is None or (status in again) == usual.again or usual.unauthorized:
         return usual
     return replace(usual, again=not usual.again)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What one answer means, and how a result line shows it."""
+
+    verdict: Verdict
+    status: int  # of the result line
+    problem: str | None = None  # for people; None: the answer's own text says it
+
+
+def judge_answer(
+    status: int,
+    body: AnswerBody | None,
+    *,
+    again: frozenset[int] | None = None,
+    leads_to: str | None = None,
+    own_credentials: bool = False,
+    others_admitted: bool = False,
+) -> Judged:
+    """What an answer means, by its status and by what its body says.
+
+    ``body`` None: it is not one JSON object; ``leads_to``: the Location of a redirect, None:
+    unknown; ``own_credentials``: the request carries headers of its client, so that a refused
+    credential is the request's own fault; ``others_admitted``: since the endpoint refused this
+    request before, it has let in others.
+
+    An error with status 2xx is judged by the status that it names, and always counts against the
+    line: an endpoint that is full says so by its status.
+    """
+    if 200 <= status < 300:
+        if body is None:
+            return Judged(verdict=BROKEN, status=status, problem=f"answered {status} without JSON")
+        if body.error is None:
+            return Judged(verdict=ANSWERED, status=status)
+        meant = body.error.status or 500
+        inner = judge_answer(
+            meant,
+            body,
+            again=again,
+            own_credentials=own_credentials,
+            others_admitted=others_admitted,
+        )
+        verdict = (
+            inner.verdict if inner.verdict.unauthorized else replace(inner.verdict, counts=True)
+        )
+        return Judged(verdict=verdict, status=meant, problem=f"answered {status} with an error")
+    verdict = judge(status, again)
+    if verdict.unauthorized and own_credentials:
+        return Judged(verdict=DENIED, status=status)
+    if verdict.unauthorized and others_admitted:
+        return Judged(verdict=FORBIDDEN, status=status)
+    if 300 <= status < 400:
+        where = f"to {leads_to}" if leads_to else "without saying where"
+        problem = f"answered {status}: it redirects {where}; set the endpoint's url accordingly"
+        return Judged(verdict=verdict, status=status, problem=problem)
+    if status == 404 and not (body and body.error and body.error.about_model):
+        verdict = BROKEN if again is None else verdict
+        return Judged(verdict=verdict, status=status, problem="answered 404: it has no such route")
+    return Judged(verdict=verdict, status=status)
 
 
 def pause(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from batch_gateway.core.answers import tolerant
 from batch_gateway.core.validation import REFUSALS
 
 
@@ -31,7 +32,7 @@ class _ErrorLine(msgspec.Struct):
     error: _Error | None = None
 
 
-_decode = msgspec.json.Decoder(_ErrorLine).decode
+_decode = tolerant(msgspec.json.Decoder(_ErrorLine).decode)
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 

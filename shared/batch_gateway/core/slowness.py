@@ -12,6 +12,7 @@ was cut several times, the work or the engine has changed, and what is measured 
 from dataclasses import dataclass, replace
 
 _CALL, _PER_PROMPT_TOKEN = 10.0, 0.02
+_MOST_TOKENS = 100_000_000  # of a call that are believed
 _DRIFT = 1.01  # of what is usual, per round trip
 _VAIN = 6  # cuts without effect: about half of the limit
 _EFFECT = 0.9  # quicker than that share of before is one
@@ -19,7 +20,8 @@ _EFFECT = 0.9  # quicker than that share of before is one
 
 def units(prompt_tokens: int, output_tokens: int) -> float:
     """How much work one call is."""
-    return _CALL + prompt_tokens * _PER_PROMPT_TOKEN + output_tokens
+    prompt, output = min(prompt_tokens, _MOST_TOKENS), min(output_tokens, _MOST_TOKENS)
+    return _CALL + prompt * _PER_PROMPT_TOKEN + output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,13 @@ from batch_gateway.core.routing import Tls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the endpoint said, of whatever status."""
+    """What the endpoint said, of whatever status; all but the body is bounded by its adapter."""
 
     status: int
     body: bytes
     request_id: str | None  # x-request-id of the answer, None when absent
     retry_after: timedelta | None  # Retry-After of the answer, None when absent or unreadable
+    leads_to: str | None = None  # Location of the answer, without user and query; None when absent
 
 
 class ModelClient(Protocol):
@@ -30,8 +31,9 @@ class ModelClient(Protocol):
         """POST ``body`` as it is (JSON); ``tls`` None: the system's authorities, no certificate.
 
         Raises CallTimeout when there is no complete answer in time, CallRefused when the
-        connection cannot be made, CallFailed when it breaks. Cancelling closes the connection,
-        so the engine stops generating.
+        connection cannot be made, CallTooLong when the answer is longer than is kept in memory,
+        CallFailed when it breaks or is not HTTP; nothing else, whatever the endpoint sends.
+        Cancelling closes the connection, so the engine stops generating.
         """
         ...
 
@@ -48,3 +50,7 @@ class CallTimeout(CallFailed):
 
 class CallRefused(CallFailed):
     """The connection could not be made: the endpoint never saw the request."""
+
+
+class CallTooLong(CallFailed):
+    """The answer is longer than a result may be."""

@@ -27,6 +27,7 @@ from batch_gateway.core.model import (
     Lease,
     LeaseRef,
     ShardState,
+    Tally,
     Ticket,
     Usage,
 )
@@ -222,6 +223,19 @@ async def test_the_last_shard_moves_the_batch_to_finalizing_and_announces_it(met
     assert closed.batch.usage == a_tally().usage + a_tally().usage
     assert await metadata.batches.load(batch.id) == closed.batch
     assert await unsent_ids(metadata) == [an_event(batch).id]
+
+
+async def test_sums_of_tokens_end_at_the_largest_integer_that_a_database_holds(metadata):
+    batch = await planned(metadata, shards=2)
+    largest = Tally(completed=10, usage=Usage(input_tokens=2**63 - 1, output_tokens=2))
+    for index in (0, 1):
+        lease = await claimed(metadata, batch, index)
+        assert await metadata.shards.finish(lease.ref, [], largest, now=LATER, events=[])
+
+    found = await metadata.batches.load(batch.id)
+
+    assert found.usage == Usage(input_tokens=2**63 - 1, output_tokens=4)
+    assert found.counts == Counts(total=20, completed=20)
 
 
 async def test_finishing_twice_counts_once(metadata):

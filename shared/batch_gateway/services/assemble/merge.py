@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch_gateway.core.answers import NO_TOKENS, Tokens, count, total
 from batch_gateway.core.lines import PartLine, decode_part_line
-from batch_gateway.core.model import MOST_TOKENS, Usage
+from batch_gateway.core.model import Usage
 
 CHUNK = 1024 * 1024  # bytes handed on at a time
 _BUFFERS = 64 * 1024 * 1024  # bytes of all read buffers together
@@ -74,23 +75,28 @@ class Merge:
         buffer = min(_LARGEST_BUFFER, max(_SMALLEST_BUFFER, share))
         runs = [self._read(start, end, buffer) for start, end in self._runs]
         last = 0
-        given = made = cached = reasoning = 0
+        tokens: Tokens = NO_TOKENS
         for line in heapq.merge(*runs, key=_number):
             if line.line == last:  # the first result of a line wins
                 continue
             last = line.line
             product = self.output if line.ok else self.error
-            product.add(bytes(line.result) + b"\n")
-            given, cached = given + line.tokens[0], cached + line.tokens[1]
-            made, reasoning = made + line.tokens[2], reasoning + line.tokens[3]
-            self.saved += line.saved
+            product.add(line.result_line + b"\n")
+            given, cached, made, reasoning = line.tokens
+            tokens = (
+                tokens[0] + count(given),
+                tokens[1] + count(cached),
+                tokens[2] + count(made),
+                tokens[3] + count(reasoning),
+            )
+            self.saved = total(self.saved, count(line.saved))
             if product.full():
                 yield product, product.take()
         self.usage = Usage(
-            input_tokens=min(given, MOST_TOKENS),
-            cached_tokens=min(cached, MOST_TOKENS),
-            output_tokens=min(made, MOST_TOKENS),
-            reasoning_tokens=min(reasoning, MOST_TOKENS),
+            input_tokens=total(tokens[0]),
+            cached_tokens=total(tokens[1]),
+            output_tokens=total(tokens[2]),
+            reasoning_tokens=total(tokens[3]),
         )
         for product in (self.output, self.error):
             if rest := product.take():

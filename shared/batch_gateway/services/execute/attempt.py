@@ -2,20 +2,33 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
 
+from batch_gateway.core.answers import Malformed, decode, excerpt
 from batch_gateway.core.ids import result_id
-from batch_gateway.core.lines import Malformed, PartLine, answered, not_answered
-from batch_gateway.core.retry import AWAY, BROKEN, CUT, LATE, RetryRules, Verdict, judge, pause
+from batch_gateway.core.lines import PartLine, answered, not_answered
+from batch_gateway.core.retry import (
+    AWAY,
+    BROKEN,
+    CUT,
+    LATE,
+    Outcome,
+    RetryRules,
+    Verdict,
+    judge_answer,
+    pause,
+)
 from batch_gateway.core.splice import spliced
 from batch_gateway.ports.model_client import (
     Answer,
     CallFailed,
     CallRefused,
     CallTimeout,
+    CallTooLong,
     ModelClient,
 )
 from batch_gateway.services.execute.holding import Work
@@ -43,8 +56,17 @@ class Attempts:
         self._client = client
         self._retry = retry
 
-    async def attempt(self, work: Work, route: Route, timeout: timedelta) -> Ended:
-        """Call the model once. Cancelling it closes the connection; nothing is recorded then."""
+    async def attempt(
+        self,
+        work: Work,
+        route: Route,
+        timeout: timedelta,
+        admitted_since: Callable[[float], bool] = lambda _: False,
+    ) -> Ended:
+        """Call the model once. Cancelling it closes the connection; nothing is recorded then.
+
+        ``admitted_since`` says whether the endpoint has let in a call that began after an instant.
+        """
         line = work.line
         lease = work.holding.lease
         endpoint = route.endpoint
@@ -68,41 +90,56 @@ class Attempts:
             )
         except CallRefused as error:
             return self._failed(work, route, AWAY, "connection_error", str(error))
+        except CallTooLong as error:
+            return self._failed(work, route, BROKEN, "invalid_response", str(error))
         except CallFailed as error:
             return self._failed(work, route, CUT, "connection_error", str(error))
-        return self._judged(work, route, answer)
+        refused_at = work.refused_at
+        others_admitted = refused_at is not None and admitted_since(refused_at)
+        return self._judged(work, route, answer, others_admitted)
 
-    def _judged(self, work: Work, route: Route, answer: Answer) -> Ended:
+    def _judged(self, work: Work, route: Route, answer: Answer, others_admitted: bool) -> Ended:
         rules = self._rules(route)
-        verdict = judge(answer.status, rules.again)
-        if verdict.again and not self._exhausted(work, verdict, rules):
-            reason = f"it answers {answer.status}"
-            return self._again(work, verdict, answer.retry_after, rules, reason)
-        batch = work.holding.lease.shard.batch
         try:
-            result = answered(
-                batch,
-                work.line,
-                status=answer.status,
-                request_id=answer.request_id,
-                body=answer.body,
-            )
+            body = decode(answer.body)
         except Malformed:
-            if answer.status < 300:
-                return self._failed(
-                    work,
-                    route,
-                    BROKEN,
-                    "invalid_response",
-                    "The model's answer is not a JSON object.",
+            body = None
+        judged = judge_answer(
+            answer.status,
+            body,
+            again=rules.again,
+            leads_to=answer.leads_to,
+            own_credentials=not work.holding.passed <= route.headers.keys(),
+            others_admitted=others_admitted,
+        )
+        verdict = judged.verdict
+        if verdict.unauthorized:
+            work.refused_at = asyncio.get_running_loop().time()
+        if verdict.again and not self._exhausted(work, verdict, rules):
+            reason = judged.problem or f"answered {answer.status}"
+            return self._again(work, verdict, answer.retry_after, rules, f"it {reason}")
+        lease = work.holding.lease
+        if body is None:
+            said = excerpt(answer.body)
+            message = f"The endpoint {judged.problem or f'answered {judged.status}'}"
+            if 200 <= answer.status < 300:
+                result = not_answered(
+                    lease.shard.batch,
+                    work.line.line,
+                    work.line.custom_id,
+                    code="invalid_response",
+                    message=f"{message}: {said or 'the answer is empty'}",
                 )
-            result = answered(
-                batch,
-                work.line,
-                status=answer.status,
-                request_id=answer.request_id,
-                body=_envelope(answer),
-            )
+                return Ended(verdict, result, timedelta(0), None)
+            body = decode(_envelope(f"{message}: {said}" if said else f"{message}."))
+        result = answered(
+            lease.shard.batch,
+            work.line,
+            body,
+            status=judged.status,
+            request_id=answer.request_id,
+            ok=verdict.outcome is Outcome.SUCCESS,
+        )
         return Ended(verdict, result, timedelta(0), None)
 
     def _failed(self, work: Work, route: Route, verdict: Verdict, code: str, message: str) -> Ended:
@@ -150,8 +187,7 @@ class Attempts:
         return Ended(verdict, None, waiting, retry_after, reason)
 
 
-def _envelope(answer: Answer) -> bytes:
-    """An error answer that is not JSON, in OpenAI's error form."""
-    text = answer.body[:1000].decode(errors="replace")
-    error = {"message": text, "type": "server_error", "param": None, "code": None}
+def _envelope(message: str) -> bytes:
+    """An error answer without a body of its own, in OpenAI's form."""
+    error = {"message": message, "type": "server_error", "param": None, "code": None}
     return msgspec.json.encode({"error": error})

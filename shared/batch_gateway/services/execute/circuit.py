@@ -3,9 +3,11 @@
 They outlive activations: the next one need not find out again that an endpoint is away.
 """
 
+import asyncio
 import logging
 from datetime import timedelta
 
+from batch_gateway import meters
 from batch_gateway.core import breaker
 from batch_gateway.core.routing import Endpoint
 
@@ -16,6 +18,7 @@ class Circuit:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._state = breaker.CLOSED
+        self._admitted_at = float("-inf")  # when the newest call began that was let in
 
     @property
     def closed(self) -> bool:
@@ -25,35 +28,71 @@ class Circuit:
         """Whether one more call may be started; all ``now`` are ``loop.time()``."""
         return breaker.allows(self._state, now)
 
+    @property
+    def unauthorized(self) -> bool:
+        """No call is made because the endpoint refuses the deployment's credentials."""
+        return not self._state.closed and self._state.unauthorized
+
+    def admitted_since(self, instant: float) -> bool:
+        """Whether a call that began after ``instant`` was let in with these credentials."""
+        return self._admitted_at > instant
+
     def start(self) -> bool:
         """A call begins; True when it is a trial. To be followed by one of the three below."""
-        self._state = breaker.started(self._state)
+        now = asyncio.get_running_loop().time()
+        self._state = breaker.started(self._state, now, self._endpoint.breaker)
         return not self._state.closed
 
-    def answered(self) -> None:
-        """A call ended in a way that shows the endpoint alive."""
+    def answered(self, *, admitted_at: float | None = None) -> None:
+        """A call ended in a way that shows the endpoint alive.
+
+        ``admitted_at``: when it began, if the answer also shows that the credentials are good.
+        """
+        if admitted_at is not None:
+            self._admitted_at = max(self._admitted_at, admitted_at)
+        elif self._state.unauthorized and not self._state.closed:
+            return  # a proxy that is full says nothing about the key
         if not self._state.closed:
             logger.info("%s is back", self._endpoint.name, extra=self._log("closed"))
         self._state = breaker.CLOSED
 
     def failed(
-        self, now: float, *, trial: bool, retry_after: timedelta | None, reason: str
+        self,
+        now: float,
+        *,
+        trial: bool,
+        retry_after: timedelta | None,
+        reason: str,
+        unauthorized: bool = False,
     ) -> None:
-        """A call found nobody; the endpoint may have said for how long."""
-        was_closed = self._state.closed
+        """A call was not answered, or not let in; the endpoint may have said for how long."""
+        was = self._state
         self._state = breaker.failed(
             self._state,
             now,
             self._endpoint.breaker,
             trial=trial,
             asked_s=retry_after.total_seconds() if retry_after else 0.0,
+            unauthorized=unauthorized,
         )
-        if was_closed and not self._state.closed:
+        if self.unauthorized:
+            if self._state != was:
+                meters.ENDPOINT_UNAUTHORIZED.labels(self._endpoint.name).inc()
+            if was.closed or not was.unauthorized:
+                logger.error(
+                    "%s refuses the configured credentials (%s): its lines wait until it takes "
+                    "them; check api_key_file, api_key_env or inference.api_key",
+                    self._endpoint.name,
+                    reason,
+                    extra=self._log("unauthorized"),
+                )
+        elif was.closed and not self._state.closed:
             logger.warning("%s is away: %s", self._endpoint.name, reason, extra=self._log("opened"))
 
     def gave_up(self, *, trial: bool) -> None:
         """A call ended otherwise, which says nothing about the endpoint."""
-        self._state = breaker.gave_up(self._state, trial=trial)
+        now = asyncio.get_running_loop().time()
+        self._state = breaker.gave_up(self._state, now, trial=trial)
 
     def _log(self, event: str) -> dict[str, str]:
         return {"action": f"breaker_{event}", "endpoint": self._endpoint.name}

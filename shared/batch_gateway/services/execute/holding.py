@@ -34,6 +34,7 @@ class Work:
     failed_at: str | None = None  # the pool that others are preferred to; None: all are alike
     failed_until: float = 0.0  # loop.time() until when
     started_at: float = 0.0  # loop.time() of its present call
+    refused_at: float | None = None  # loop.time() when its credentials were refused last
     aborts: int = 0  # calls that were aborted because users waited
     aborting: bool = False  # the present one is
     cut: bool = False  # the end of the activation has ended its call
@@ -84,6 +85,7 @@ class Holding:
         self.tally = tally
         self.sequence = 0  # of the next part
         self.headers = _headers(lease, passed)  # of its calls
+        self.passed = passed.keys()  # those of them that are the client's own
         self.pools = 1  # that its lines may be taken by
         self.further = sum(attempts.values())  # attempts beyond the first, of all lines
         self.urgent = ticket.urgent  # goes before work that is not; heartbeats judge it anew

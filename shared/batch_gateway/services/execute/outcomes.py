@@ -7,8 +7,8 @@ says by then: the pool starts nothing for a while, which doubles with every furt
 from dataclasses import replace
 from datetime import timedelta
 
+from batch_gateway.core.answers import NO_TOKENS
 from batch_gateway.core.limits import Observation, Signal
-from batch_gateway.core.lines import NO_TOKENS
 from batch_gateway.core.retry import Outcome, pause
 from batch_gateway.core.slowness import units
 from batch_gateway.ports.scratch import Report
@@ -82,5 +82,7 @@ class Outcomes:
 def _success(ended: Ended, seconds: float) -> Observation:
     prompt, cached, output, _ = NO_TOKENS if ended.result is None else ended.result.tokens
     return Observation(
-        successes=1, busy_ms=round(1000 * seconds), work=round(units(prompt - cached, output))
+        successes=1,
+        busy_ms=round(1000 * seconds),
+        work=round(units(max(0, prompt - cached), output)),
     )

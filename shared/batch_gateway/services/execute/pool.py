@@ -144,6 +144,8 @@ class Pool:
     @property
     def hindrance(self) -> Hindrance | None:
         """Why one more call could not be started now, or would be in vain; None: it could."""
+        if self.circuit.unauthorized:
+            return Hindrance.ENDPOINT_UNAUTHORIZED
         if not self.circuit.closed:
             return Hindrance.WAITING_FOR_MODEL
         if self._outcomes.refusals >= max(1, self.grant):
@@ -285,7 +287,7 @@ class Pool:
         work.started_at = clock()
         before = work.attempts, work.tries, holding.further
         try:
-            ended = await self._attempts.attempt(work, route, timeout)
+            ended = await self._attempts.attempt(work, route, timeout, self.circuit.admitted_since)
         except BaseException:
             self.circuit.gave_up(trial=work.trial)
             if work.aborting:
@@ -327,10 +329,15 @@ class Pool:
     def _judge_endpoint(self, work: Work, ended: Ended, now: float) -> None:
         match ended.verdict.alive:
             case True:
-                self.circuit.answered()
+                admitted_at = work.started_at if ended.verdict.admitted else None
+                self.circuit.answered(admitted_at=admitted_at)
             case False:
                 self.circuit.failed(
-                    now, trial=work.trial, retry_after=ended.retry_after, reason=ended.reason
+                    now,
+                    trial=work.trial,
+                    retry_after=ended.retry_after,
+                    reason=ended.reason,
+                    unauthorized=ended.verdict.unauthorized,
                 )
             case None:
                 self.circuit.gave_up(trial=work.trial)

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from batch_gateway.core.answers import NO_TOKENS
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.lines import (
-    NO_TOKENS,
     PartLine,
     custom_id_hash,
     custom_id_of,
     encode_part_line,
+    stored_result,
 )
 from batch_gateway.core.model import Tally
 from batch_gateway.core.planning import Answer, ShardSize
@@ -106,7 +105,7 @@ class Carried:
     def _part_line(self, line: int, answer: Answer) -> bytes:
         raw = os.pread(self._files[answer.file], answer.length, answer.offset)
         ok = self._paths[answer.file][1]
-        return encode_part_line(PartLine(line, ok, NO_TOKENS, msgspec.Raw(raw)))
+        return encode_part_line(PartLine(line, ok, NO_TOKENS, stored_result(raw)))
 
     def close(self) -> None:
         for file in self._files:

@@ -143,7 +143,9 @@ class Lookup:
 
 
 def _named(results: Results, name: bytes) -> Iterator[bytes]:
-    return (raw for raw in results.lines.values() if name in raw)
+    """Lines in which ``name`` occurs; a result may be stored as a text, with quotes escaped."""
+    escaped = msgspec.json.encode(name.decode())[1:-1]
+    return (raw for raw in results.lines.values() if name in raw or escaped in raw)
 
 
 def _first(lines: Iterator[bytes], custom_id: str) -> RequestFound | None:
@@ -157,7 +159,7 @@ def _first(lines: Iterator[bytes], custom_id: str) -> RequestFound | None:
 def _found(raw: bytes) -> RequestFound:
     line = decode_part_line(raw)
     state = RequestState.COMPLETED if line.ok else RequestState.FAILED
-    return RequestFound(state, bytes(line.result))
+    return RequestFound(state, line.result_line)
 
 
 def _with_name(lines: bytes, name: bytes, custom_id: str) -> bytes | None:

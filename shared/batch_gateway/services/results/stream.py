@@ -235,7 +235,7 @@ class _Reader:
         for raw in list(results.lines.values())[given:]:
             given += 1
             self._given[shard.index] = given
-            yield bytes(decode_part_line(raw).result) + b"\n"
+            yield decode_part_line(raw).result_line + b"\n"
         if given == shard.lines and shard.state is ShardState.CLOSED:
             self._given[shard.index] = WHOLE
 

@@ -1,0 +1,161 @@
+"""Engines that answer oddly, over real TCP: each line ends by itself, and says what came."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from fixtures.world import chat_lines
+
+from batch_gateway.core.model import BatchStatus, Blocked
+from batch_gateway.services.batches.outlook import Outlooks
+from batch_gateway.settings import Retry, Watching
+
+pytestmark = pytest.mark.redis
+
+GOOD = b'{"object":"chat.completion","usage":{"prompt_tokens":3,"completion_tokens":2}}'
+
+
+def http(body: bytes, status: bytes = b"200 OK", head: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %b\r\ncontent-length: %d\r\n%b\r\n%b" % (status, len(body), head, body)
+
+
+@asynccontextmanager
+async def engine(answer):
+    """A server that answers each request with ``answer(custom_id, headers)``, bytes as they are."""
+
+    async def handle(reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                fields = dict(
+                    line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line
+                )
+                body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
+                text = json.loads(body)["messages"][0]["content"] if body else ""
+                writer.write(answer(text, fields))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client has gone
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def lines(texts):
+    made = chat_lines(len(texts))
+    for line, text in zip(made, texts, strict=True):
+        line["custom_id"] = text
+        line["body"]["messages"][0]["content"] = text
+    return made
+
+
+ANSWERS = {
+    "good": http(GOOD),
+    "negative": http(b'{"usage":{"prompt_tokens":-5,"completion_tokens":1.0}}'),
+    "huge": http(b'{"usage":{"prompt_tokens":9223372036854775808,"completion_tokens":7}}'),
+    "largest": http(b'{"usage":{"prompt_tokens":9223372036854775807}}'),
+    "largest too": http(b'{"usage":{"prompt_tokens":9223372036854775807}}'),
+    "header": http(GOOD, head=b"x-request-id: r-\xff\xfe\x80\r\n"),
+    "half a pair": http(rb'{"text":"\ud800"}'),
+    "byte order mark": http(b"\xef\xbb\xbf" + GOOD),
+    "NaN": http(b'{"embedding":[NaN]}'),
+    "page": http(b"<html>Bad gateway \x00\xff</html>"),
+    "error": http(b'{"error":{"message":"slow down","code":429}}'),
+    "redirect": http(b"", b"307 Moved", b"location: https://u:secret@elsewhere/v1?t=secret\r\n"),
+    "no route": http(b'{"detail":"Not Found"}', b"404 Not Found"),
+    "no model": http(b'{"error":{"message":"The model is unknown"}}', b"404 Not Found"),
+    "never": http(b"", b"501 Not Implemented"),
+    "long wait": http(b"no", b"418 Odd", b"retry-after: 300000000000\r\n"),
+}
+
+
+async def test_each_odd_answer_ends_its_own_line_and_is_shown(make_world):
+    async with engine(lambda text, _: ANSWERS[text]) as url:
+        world = make_world(
+            inference_url=url,
+            retry=Retry(attempts=2, backoff_s=0.01),
+            watching=Watching(metrics=False, probe=False),
+        )
+
+        batch = await world.run(await world.submit(lines(ANSWERS)))
+
+        output, errors = await world.results(batch)
+    assert batch.status is BatchStatus.COMPLETED
+    assert [line["custom_id"] for line in output] == list(ANSWERS)[:8]
+    assert output[5]["response"]["request_id"] == "r-\ufffd\ufffd\ufffd"
+    assert output[6]["response"]["body"] == {"text": "\ud800"}
+    assert batch.usage.input_tokens == 2**63 - 1
+    shown = {line["custom_id"]: json.dumps(line, ensure_ascii=False) for line in errors}
+    for name, words in {
+        "NaN": "[NaN]",
+        "page": "<html>Bad gateway",
+        "error": "slow down",
+        "redirect": "https://elsewhere/v1",
+        "no route": "Not Found",
+        "no model": "The model is unknown",
+        "never": "501",
+        "long wait": "no",
+    }.items():
+        assert words in shown[name]
+    assert "secret" not in shown["redirect"]
+
+
+async def blocked_reason(world, batch):
+    outlooks = Outlooks(world.scratch, world.routes, world.clock, ceiling=64)
+    [found] = await outlooks.add([await world.reload(batch)])
+    return found.blocked_reason
+
+
+async def test_a_rotated_key_pauses_the_endpoint_and_fails_no_line(make_world):
+    key = b"new"
+    refused = 0
+
+    def answer(text, fields):
+        nonlocal refused
+        if fields[b"authorization"] == b"bearer " + key:
+            return http(GOOD)
+        refused += 1
+        return http(b'{"error":"no such key"}', b"401 Unauthorized")
+
+    async with engine(answer) as url:
+        world = make_world(
+            inference_url=url,
+            inference_key="old",
+            retry=Retry(attempts=2, backoff_s=0.01),
+            watching=Watching(metrics=False, probe=False),
+        )
+        batch = await world.submit(lines([str(n) for n in range(500)]))
+        running = asyncio.create_task(world.run(batch))
+        try:
+            async with asyncio.timeout(20):
+                while await blocked_reason(world, batch) is not Blocked.ENDPOINT_UNAUTHORIZED:
+                    await asyncio.sleep(0.05)
+            assert refused < 40
+            key = b"old"  # the operator has put things right
+            batch = await asyncio.wait_for(running, 30)
+        finally:
+            running.cancel()
+
+    assert (batch.counts.completed, batch.counts.failed) == (500, 0)
+
+
+async def test_a_line_that_is_forbidden_beside_others_that_are_not_fails_alone(make_world):
+    def answer(text, _):
+        return http(GOOD) if text != "7" else http(b'{"error":"blocked"}', b"403 Forbidden")
+
+    async with engine(answer) as url:
+        world = make_world(
+            inference_url=url,
+            retry=Retry(attempts=2, backoff_s=0.01),
+            watching=Watching(metrics=False, probe=False),
+        )
+
+        batch = await world.run(await world.submit(lines([str(n) for n in range(200)])))
+
+        _, errors = await world.results(batch)
+    assert [line["custom_id"] for line in errors] == ["7"]
+    assert errors[0]["response"]["status_code"] == 403
