@@ -10,6 +10,7 @@ from fixtures.api import http_client, openai_client
 from fixtures.metadata import a_shard
 
 from batch_gateway.adapters.local_files import LocalFiles
+from batch_gateway.core.answers import decode
 from batch_gateway.core.lines import ShardLine, answered, encode_part_line
 from batch_gateway.core.model import ShardState, Tally
 from batch_gateway.services.results.parts import write_part
@@ -34,7 +35,9 @@ async def running(openai, metadata, server):
     )
     requests = [ShardLine(n, f"l/{n}", "/v1/chat/completions", "m", b"{}") for n in (1, 2, 3)]
     results = [
-        encode_part_line(answered(row.id, line, status=200, request_id="r", body=b'{"n":1}'))
+        encode_part_line(
+            answered(row.id, line, decode(b'{"n":1}'), status=200, request_id="r", ok=True)
+        )
         for line in requests
     ]
     part = await write_part(files, done, 0, results)

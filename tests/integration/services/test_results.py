@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from fixtures.world import TENANT, chat_lines
 
+from batch_gateway.core.answers import decode
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import ActivationId, TenantId, shard_id
 from batch_gateway.core.layout import lease_ref
@@ -171,8 +172,10 @@ async def test_what_a_holder_stores_after_it_was_replaced_is_given_to_nobody(mak
 
     def result(line, text):
         request = ShardLine(line, f"line-{line}", "/v1/chat/completions", "m", b"{}")
-        body = json.dumps({"text": text}).encode()
-        return encode_part_line(answered(batch.id, request, status=200, request_id="r", body=body))
+        answer = decode(json.dumps({"text": text}).encode())
+        return encode_part_line(
+            answered(batch.id, request, answer, status=200, request_id="r", ok=True)
+        )
 
     first = await claim("first")
     await world.metadata.shards.release(first.ref, [], Tally(), now=world.clock.now(), events=[])
