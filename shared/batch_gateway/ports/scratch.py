@@ -345,6 +345,14 @@ class Scratch(Protocol):
         """True for the first caller within ``ttl``, False for the others (at most one sweep)."""
         ...
 
+    async def announce(self, name: str, value: str) -> None:
+        """Make ``value`` the newest announcement of ``name``."""
+        ...
+
+    async def announced(self, name: str) -> str | None:
+        """The newest announcement of ``name``; None: none, or the server's memory was lost."""
+        ...
+
     async def check(self) -> None:
         """Raise Unavailable when the server does not answer."""
         ...

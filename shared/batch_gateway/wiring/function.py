@@ -1,5 +1,6 @@
 """A function: its runtime is opened when its server starts, its application runs inside."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -16,6 +17,7 @@ from batch_gateway.settings import Settings, read_settings
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
+from batch_gateway.wiring.configuration_watch import ConfigurationWatch, configuration
 from batch_gateway.wiring.runtime import Runtime, open_runtime
 from batch_gateway.wiring.stores import signing_keys
 
@@ -45,9 +47,11 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
         async with open_runtime(settings) as runtime, tasks() as group, AsyncExitStack() as stack:
-            courier = group.create_task(runtime.courier.run())
-            stack.callback(courier.cancel)
-            app = runtime.ready.gate(build(runtime, stack))
+            own = configuration(name, settings, os.environ.get("K_REVISION", ""))
+            watch = ConfigurationWatch(runtime.scratch, own, superseded=runtime.superseded)
+            for work in (runtime.courier.run(), watch.run()):
+                stack.callback(group.create_task(work).cancel)
+            app = runtime.ready.gate(watch.counting(build(runtime, stack)))
             yield with_metrics(app, metrics_page(name, runtime))
 
     return http_function(name, hosted)

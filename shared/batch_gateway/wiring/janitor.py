@@ -70,6 +70,7 @@ def make_rounds(runtime: Runtime, *, stopping: asyncio.Event) -> "Rounds":
         ),
         caller=runtime.caller,
         stopping=stopping,
+        superseded=runtime.superseded,
         rules=rules,
     )
 

@@ -1,5 +1,6 @@
 """What all functions share: settings, stores and the way to the broker."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,8 @@ class Runtime:
             clock=self.clock,
             fence=timedelta(seconds=execution.fence_s),
         )
+        self.superseded = asyncio.Event()
+        """Set when this process runs on an old configuration (``wiring.configuration_watch``)."""
         self.ready = Readiness(self._check, settings.probes)
 
     @cached_property

@@ -48,6 +48,27 @@ async def test_without_work_one_sweep_is_all(world):
     assert world.sink.types() == []
 
 
+async def test_on_an_old_configuration_it_leaves_the_rest_to_a_successor_once(world):
+    batch = await planned(world)
+    rounds = world.rounds(every_s=60)
+    called = world.sink.calls
+    first = asyncio.create_task(rounds.make())
+    await asyncio.sleep(0.1)
+
+    world.superseded.set()
+    async with asyncio.timeout(20):
+        await first
+    assert world.sink.calls == called + 1
+
+    second = asyncio.create_task(rounds.make())
+    await world.work()
+    await world.assembler.assemble(batch.id)
+    assert not second.done()  # it waits for its next round
+    world.stopping.set()
+    async with asyncio.timeout(20):
+        await second
+
+
 async def test_it_goes_round_until_the_batch_has_ended(world):
     batch = await planned(world)
     rounds = await going(world)

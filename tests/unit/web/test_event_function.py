@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 
 from batch_gateway.core import events
 from batch_gateway.core.errors import Busy, NotFound, Permanent, Temporary, Unavailable
-from batch_gateway.core.events import EventType, fact, signature
+from batch_gateway.core.events import EventType, fact, signature, upkeep_due
 from batch_gateway.core.ids import BatchId
 from batch_gateway.web.function import MAX_EVENT_BYTES, event_app
 from batch_gateway.web.reasons import MAX_BYTES, reason_of
@@ -266,6 +266,17 @@ async def test_an_unknown_key_is_waited_for_while_it_may_be_rotated(handler, att
 
     assert (answer.status_code, handler.seen) == (status, [])
     assert is_reason(answer)
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(1, 202), (11, 400)])
+async def test_a_recent_call_for_the_janitor_needs_no_known_key(handler, minutes, status):
+    call = upkeep_due(b"random")
+    signed = cloud_event(call, gwsignature=signature(b"other", call), time=ago(minutes=minutes))
+
+    async with client(handler, keys=(KEY,)) as http:
+        answer = await post(http, signed)
+
+    assert answer.status_code == status
 
 
 async def test_a_tick_needs_no_signature_and_may_carry_anything(handler):

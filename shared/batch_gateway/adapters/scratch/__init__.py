@@ -80,6 +80,15 @@ class RedisScratch:
             )
         return bool(taken)
 
+    async def announce(self, name: str, value: str) -> None:
+        async with translated():
+            await self._client.set(f"{self._keys.announced}:{name}", value)
+
+    async def announced(self, name: str) -> str | None:
+        async with translated():
+            value = await self._client.get(f"{self._keys.announced}:{name}")
+        return value.decode() if isinstance(value, bytes) else value
+
     async def check(self) -> None:
         async with translated():
             await self._client.ping()

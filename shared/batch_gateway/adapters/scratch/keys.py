@@ -29,3 +29,4 @@ class Keys:
         self.generation = f"{tag}:generation"
         self.rebuild = f"{tag}:rebuild"
         self.once = f"{tag}:once"
+        self.announced = f"{tag}:announced"

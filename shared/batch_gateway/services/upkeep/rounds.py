@@ -12,7 +12,6 @@ somebody is there. Two who go round at once, as in a rollout, do no harm.
 
 import asyncio
 import logging
-from contextlib import suppress
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.services.announce import Caller
@@ -31,13 +30,17 @@ class Rounds:
         attention: Attention,
         caller: Caller,
         stopping: asyncio.Event,
+        superseded: asyncio.Event,
         rules: Sweep,
     ) -> None:
+        """``superseded``: this process runs on an old configuration, and should give way."""
         self._janitor = janitor
         self._attention = attention
         self._caller = caller
         self._stopping = stopping
+        self._superseded = superseded
         self._rules = rules
+        self._gave_way = False
         self._going = False
 
     async def make(self) -> None:
@@ -58,22 +61,40 @@ class Rounds:
         ends = clock() + self._rules.budget_s
         while True:
             failure, left = await self._sweep()
-            if left and not self._stopping.is_set() and clock() < ends:
-                await self._stop_or(self._rules.interval_s)
+            leaves = self._leaves()
+            if left and not leaves and clock() < ends:
+                await self._pause(self._rules.interval_s)
                 continue
             if failure is None and not await self._needed():
                 return True
-            if self._stopping.is_set() or clock() + self._rules.every_s > ends:
+            if leaves or clock() + self._rules.every_s > ends:
                 if failure is not None:
                     raise failure
                 return False
-            await self._stop_or(self._rules.every_s)
+            await self._pause(self._rules.every_s)
 
-    async def _stop_or(self, seconds: float) -> None:
-        """Wait until the process stops, but not longer than so many seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+    def _leaves(self) -> bool:
+        """Whether to leave the rest to a successor.
+
+        On an old configuration this is so once: where the successor is this process again, there is
+        no other, and it has to do the work.
+        """
+        if self._stopping.is_set():
+            return True
+        if not self._superseded.is_set() or self._gave_way:
+            return False
+        self._gave_way = True
+        return True
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for the next round, or until there is a reason to leave."""
+        reasons = [self._stopping] if self._gave_way else [self._stopping, self._superseded]
+        waiting = [asyncio.create_task(reason.wait()) for reason in reasons]
+        try:
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     async def _sweep(self) -> tuple[Temporary | None, bool]:
         """What went wrong, for the next round may do better; whether items were left."""

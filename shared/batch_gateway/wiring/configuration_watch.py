@@ -1,0 +1,168 @@
+"""Whether this process runs on an old configuration, and what it does then.
+
+Pods of two configurations are at work at once while settings or Secrets change. Each process
+announces its configuration when it starts; so the newest announcement is the present configuration.
+A process that reads another one gives way within a minute, also when it is busy:
+
+- The function has a newer revision: requests go there. This process ends its work and calls for a
+  successor (``superseded``), as the janitor does between two of its rounds.
+- The revision is the same, so its ConfigMap or Secret has changed: the process asks itself to stop,
+  as SIGTERM does, and Kubernetes starts the container again, which then reads the new values. The
+  API is the exception, because all its pods would go at once: its pods are replaced by a rollout.
+  An executor stops when no activation is running, since calls that it cut would be made twice.
+
+Announcements are digests, keyed with the signing keys. They are in the scratch memory, which may be
+emptied at any moment: then nobody gives way until the next process starts.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from batch_gateway.core.errors import BatchGatewayError
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.settings import Settings
+from batch_gateway.web.probes import is_probe
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 10.0
+_SIGHTS = 2  # how often another configuration must be seen: pods may start in any order
+
+#: What all functions must have in common, as an announcement of no function in particular.
+_SHARED = "shared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What a process runs on: the number of its revision, and digests of its settings."""
+
+    function: str
+    generation: int  # of the revision; 0: not on Knative
+    settings: str
+    signing_keys: str
+
+    @property
+    def announcements(self) -> dict[str, str]:
+        return {self.function: f"{self.generation}:{self.settings}", _SHARED: self.signing_keys}
+
+
+def configuration(function: str, settings: Settings, revision: str) -> Configuration:
+    """``revision``: as in K_REVISION; Knative numbers the revisions of a Service."""
+    number = revision.rpartition("-")[2]
+    keys = settings.events.signing_keys.get_secret_value()
+    values = _revealed(settings).encode()
+    return Configuration(
+        function=function,
+        generation=int(number) if number.isdigit() else 0,
+        settings=_digest(keys, values),
+        signing_keys=_digest(keys, b"signing keys"),
+    )
+
+
+def _revealed(settings: Settings) -> str:
+    """All values, secrets included."""
+
+    def plain(value: object) -> str:
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    return json.dumps(settings.model_dump(), default=plain, sort_keys=True)
+
+
+def _digest(key: str, content: bytes) -> str:
+    return hmac.new(key.encode(), content, hashlib.sha256).hexdigest()[:32]
+
+
+class ConfigurationWatch:
+    def __init__(
+        self,
+        scratch: Scratch,
+        own: Configuration,
+        *,
+        superseded: asyncio.Event,
+        look_s: float = LOOK_S,
+        stop: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM),
+    ) -> None:
+        """``superseded`` is set when this process must give way; ``stop`` asks it to end once its
+        requests are answered.
+        """
+        self._scratch = scratch
+        self._own = own
+        self._look_s = look_s
+        self._stop = stop
+        self._in_flight = 0
+        self._superseded = superseded
+        self._stops = False
+
+    def counting(self, app: ASGIApp) -> ASGIApp:
+        """``app``, whose open requests are counted, probes excepted."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http" or is_probe(scope):
+                await app(scope, receive, send)
+                return
+            self._in_flight += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                self._in_flight -= 1
+
+        return counted
+
+    async def run(self) -> None:
+        """Announce the configuration, then look for newer ones, until cancelled. Never raises."""
+        sights, announced = 0, False
+        while True:
+            try:
+                if not announced:
+                    await self._announce()
+                    announced = True
+                sights = sights + 1 if await self._is_old() else 0
+            except BatchGatewayError as error:
+                logger.info("Configurations not compared: %s", error, extra={"action": "watch"})
+            if sights >= _SIGHTS:
+                self._give_way()
+            await asyncio.sleep(self._look_s)
+
+    async def _announce(self) -> None:
+        newest = await self._scratch.announced(self._own.function)
+        if newest is not None and _generation(newest) > self._own.generation:
+            return  # a pod of an old revision that starts late
+        for name, value in self._own.announcements.items():
+            await self._scratch.announce(name, value)
+
+    async def _is_old(self) -> bool:
+        self._stops = True
+        old = False
+        for name, value in self._own.announcements.items():
+            newest = await self._scratch.announced(name)
+            if newest is None or newest == value or _generation(newest) < _generation(value):
+                continue
+            old = True
+            if _generation(newest) > _generation(value):
+                self._stops = False  # the platform stops this revision's pods when they are idle
+        return old
+
+    def _give_way(self) -> None:
+        if not self._superseded.is_set():
+            said = "The settings have changed since this process has read them"
+            logger.warning(said, extra={"action": "give_way", "function": self._own.function})
+            self._superseded.set()
+        busy = self._own.function == "executor" and self._in_flight > 0
+        if self._stops and self._own.function != "api" and not busy:
+            self._stop()
+
+
+def _generation(announced: str) -> int:
+    """The number of the revision; 0 for what is shared."""
+    number, colon, _ = announced.partition(":")
+    return int(number) if colon and number.isdigit() else 0
