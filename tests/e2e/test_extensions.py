@@ -46,3 +46,27 @@ async def test_extensions_of_a_new_batch_do_what_they_say(start_gateway):
     gateway = await start_gateway(simulator={"ttft_ms": 50, "slots": 4})
 
     await extensions.work(gateway)
+
+
+async def test_bodies_that_the_engine_decides_on_reach_it_as_they_are(start_gateway):
+    gateway = await start_gateway()
+    bodies = {
+        "/v1/embeddings": {"model": "sim-small", "messages": [{"role": "user", "content": "hi"}]},
+        "/v1/completions": {"model": "sim-small", "prompt_embeds": "AAAA", "max_tokens": 5},
+        "/v1/moderations": {"input": "hi"},
+        "/v1/score": {"text_1": "a", "text_2": ["b", "c"]},
+        "/v1/rerank": {"model": "sim-small", "query": "a", "documents": ["b", "c"]},
+    }
+    lines = [
+        {"custom_id": url, "method": "POST", "url": url, "body": body}
+        for url, body in bodies.items()
+    ]
+
+    ended = await gateway.ended(await gateway.submit(lines, endpoint="*"))
+
+    output, errors = await gateway.results(ended)
+    assert (ended.status, errors) == ("completed", [])
+    assert custom_ids(output) == list(bodies)
+    answers = {one["custom_id"]: one["response"]["body"] for one in output}
+    assert [one["object"] for one in answers["/v1/score"]["data"]] == ["score", "score"]
+    assert {one["index"] for one in answers["/v1/rerank"]["results"]} == {0, 1}

@@ -118,6 +118,28 @@ async def test_the_sdk_moderates(sdk):
     assert answer.results[1].categories.violence
 
 
+async def test_vllm_s_bodies_beyond_openai_s_are_answered(http):
+    """As vLLM answers them: the same members, scores by pair, documents by relevance."""
+    document = {"text_1": "q", "text_2": ["one", "two"]}
+    scored = (await http.post("/v1/score", json=document)).json()
+    ranked = (
+        await http.post("/v1/rerank", json={"query": "q", "documents": ["one", "two"], "top_n": 1})
+    ).json()
+    uneven = await http.post("/v1/score", json={"text_1": ["a", "b"], "text_2": ["c", "d", "e"]})
+    chat = {"model": "sim-small", "messages": HELLO}
+    embedded = (await http.post("/v1/embeddings", json=chat)).json()
+    continued = await http.post(
+        "/v1/completions", json={"model": "sim-small", "prompt_embeds": "AAAA"}
+    )
+
+    scores = [one["score"] for one in scored["data"]]
+    assert [one["index"] for one in scored["data"]] == [0, 1]
+    assert [one["relevance_score"] for one in ranked["results"]] == [max(scores)]
+    assert ranked["results"][0]["document"] == {"text": ["one", "two"][scores.index(max(scores))]}
+    assert (uneven.status_code, continued.status_code) == (400, 200)
+    assert len(embedded["data"][0]["embedding"]) == 64
+
+
 async def test_the_sdk_lists_the_models(sdk):
     assert [model.id async for model in sdk.models.list()] == ["sim-large", "sim-small"]
 
@@ -159,6 +181,8 @@ def test_a_wrong_option_is_refused_by_name():
         ("/v1/embeddings", {"model": "sim-small", "input": [1, 2, 3]}),
         ("/v1/responses", {"model": "sim-large", "input": HELLO}),
         ("/v1/moderations", {"input": "a"}),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}),
+        ("/v1/rerank", {"query": "a", "documents": ["b", "c"]}),
     ],
 )
 async def test_equal_requests_have_equal_answers_on_every_simulator(start_simulator, path, body):

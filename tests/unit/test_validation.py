@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.core.model import BatchError
-from batch_gateway.core.validation import ENDPOINTS, LineValidator, ValidLine
+from batch_gateway.core.validation import (
+    ENDPOINTS,
+    EXTENDED_ENDPOINTS,
+    LineValidator,
+    ValidLine,
+)
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -95,13 +100,58 @@ def test_content_may_be_an_array_of_parts():
     assert isinstance(check(body(messages=[{"role": "user", "content": parts}])), ValidLine)
 
 
-@pytest.mark.parametrize("endpoint", ["/v1/embeddings", "/v1/moderations"])
-def test_other_endpoints_need_their_input(endpoint):
-    good = request(url=endpoint, body={"model": "m", "input": ["x"]})
+@pytest.mark.parametrize(
+    ("endpoint", "param"),
+    [
+        ("/v1/embeddings", "input"),
+        ("/v1/moderations", "input"),
+        ("/v1/completions", "prompt"),
+    ],
+)
+def test_other_endpoints_need_their_input_in_strict_mode(endpoint, param):
+    good = request(url=endpoint, body={"model": "m", param: ["x"]})
     bad = request(url=endpoint, body={"model": "m"})
 
-    assert isinstance(check(good, endpoint=endpoint), ValidLine)
-    assert check(bad, endpoint=endpoint).param == "body.input"
+    assert isinstance(check(good, endpoint=endpoint, strict=True), ValidLine)
+    assert check(bad, endpoint=endpoint, strict=True).param == f"body.{param}"
+    assert isinstance(check(bad, endpoint=endpoint), ValidLine)
+
+
+ENGINES_BODIES = [
+    ("/v1/embeddings", {"model": "m", "messages": [{"role": "user", "content": "hi"}]}),
+    ("/v1/completions", {"model": "m", "prompt_embeds": "AAAA", "max_tokens": 5}),
+    ("/v1/responses", {"model": "m", "prompt": {"id": "pmpt_1"}}),
+    ("/v1/score", {"model": "m", "text_1": "a", "text_2": ["b", "c"]}),
+    ("/v1/rerank", {"model": "m", "query": "a", "documents": ["b", "c"]}),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "given"), ENGINES_BODIES, ids=lambda value: str(value)[:15])
+def test_the_engine_decides_what_a_body_needs(endpoint, given):
+    found = check(request(url=endpoint, body=given), endpoint=endpoint)
+
+    assert isinstance(found, ValidLine)
+    assert found.model == "m"
+
+
+@pytest.mark.parametrize("endpoint", sorted(set(EXTENDED_ENDPOINTS) - {CHAT}))
+def test_a_model_need_not_be_named_where_none_is_needed_to_route(endpoint):
+    bare, null = ({"input": "hi", **more} for more in ({}, {"model": None}))
+    lines = [request(url=endpoint, body=body) for body in (bare, null)]
+
+    for models, meant in (((), "default"), (["only"], "only"), (["a", "default"], "default")):
+        found = [check(line, endpoint=endpoint, models=models) for line in lines]
+        assert [line.model for line in found] == [meant, meant]
+    for line in lines:
+        assert check(line, endpoint=endpoint, models=["a", "b"]).param == "body.model"
+        assert check(line, endpoint=endpoint, strict=True).param == "body.model"
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/score", "/v1/rerank"])
+def test_scores_cost_their_prompt_and_keep_their_order(endpoint):
+    found = check(request(url=endpoint, body={"model": "m", "query": "a" * 400}), endpoint=endpoint)
+
+    assert (found.prefix, 100 <= found.cost <= 110) == (b"", True)
 
 
 def test_unknown_models_are_errors_in_strict_mode_only():
@@ -143,11 +193,16 @@ def test_no_line_however_strange_is_anything_but_valid_or_an_error(raw):
     assert isinstance(check(raw), ValidLine | BatchError)
 
 
-@pytest.mark.parametrize("url", ENDPOINTS)
+@pytest.mark.parametrize("url", EXTENDED_ENDPOINTS)
 def test_any_endpoint_may_be_named_when_the_batch_has_none_of_its_own(url):
     everything = BODY | {"input": "text", "prompt": "text"}
 
     assert isinstance(check(request(url=url, body=everything), endpoint="*"), ValidLine)
+
+
+@pytest.mark.parametrize("url", sorted(set(EXTENDED_ENDPOINTS) - set(ENDPOINTS)))
+def test_strict_mode_has_no_endpoints_but_those_of_openai(url):
+    assert check(request(url=url), endpoint="*", strict=True).code == "invalid_url"
 
 
 @pytest.mark.parametrize("url", ["*", "/v1/files", "/v1/chat/completions/../files", "", "//evil"])

@@ -34,8 +34,8 @@ def _bounds() -> Iterator[int]:
 _BLOCKS = tuple(pairwise(_bounds()))
 DEPTH = _BLOCKS[-1][1]  # bytes of a prompt that are told apart block by block
 
-#: Endpoints whose requests fill no KV cache worth keeping: input order stays.
-UNORDERED = frozenset({"/v1/embeddings", "/v1/moderations"})
+#: Endpoints whose requests generate nothing and fill no KV cache worth keeping: input order stays.
+UNORDERED = frozenset({"/v1/embeddings", "/v1/moderations", "/v1/score", "/v1/rerank"})
 
 
 def sort_key(url: str, prompt: Prompt) -> bytes:

@@ -1,7 +1,9 @@
 """What makes a request line valid, with OpenAI's codes and words.
 
 One pass per line and at most one error per line: the first that OpenAI would name. Bodies are
-looked into, never rebuilt.
+looked into, never rebuilt. A chat completion needs ``model`` and ``messages``, as in OpenAI's
+batches. What another body needs is OpenAI's rule in strict mode and the engine's otherwise; then
+only what routing depends on is checked.
 """
 
 import re
@@ -12,7 +14,7 @@ import xxhash
 
 from batch_gateway.core.lines import InputLine, custom_id_hash, decode_input
 from batch_gateway.core.model import BatchError
-from batch_gateway.core.prefix import sort_key
+from batch_gateway.core.prefix import UNORDERED, sort_key
 from batch_gateway.core.rendering import Prompt
 
 #: Paths that a batch's requests may go to, in the order of OpenAI's messages.
@@ -26,6 +28,9 @@ ENDPOINTS = (
     "/v1/images/edits",
     "/v1/videos",
 )
+
+#: Those of OpenAI and those that engines have beyond them: vLLM's score and rerank.
+EXTENDED_ENDPOINTS = (*ENDPOINTS, "/v1/score", "/v1/rerank")
 
 #: A batch's endpoint when each of its lines names its own.
 ANY_ENDPOINT = "*"
@@ -49,12 +54,16 @@ REFUSALS = frozenset(
     }
 )
 
+#: Model of a request that names none, where any name is served. The body stays without a model.
+DEFAULT_MODEL = "default"
+
 LONGEST_MODEL = 256  # characters
 #: Levels of arrays and objects in a line. Every later parser of the line must be able to read it:
 #: parsers count their own recursion, so without a limit a line passes in one process and raises
 #: RecursionError in another.
 DEEPEST = 256
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[{])|[\]}]', re.DOTALL)
+_CHAT = "/v1/chat/completions"
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
 _BYTES_PER_TOKEN = 4
 _NAMES = {
@@ -92,15 +101,18 @@ class LineValidator:
     def __init__(
         self, endpoint: str, *, models: frozenset[str], strict: bool, twins: bool = False
     ) -> None:
-        """``models`` empty: any. ``strict``: an unknown model or a second one is an error.
+        """``models`` empty: any. ``strict``: all that OpenAI refuses is an error, so is an unknown
+        model or a second one.
 
         ``twins``: requests that get the same answer whenever they are asked are told apart.
         """
-        self._endpoints = ENDPOINTS if endpoint == ANY_ENDPOINT else (endpoint,)
+        every = ENDPOINTS if strict else EXTENDED_ENDPOINTS
+        self._endpoints = every if endpoint == ANY_ENDPOINT else (endpoint,)
         self._models = models
         self._strict = strict
         self._twins = twins
         self._first_model: str | None = None
+        self._default_model = _default_model(models, strict=strict)
 
     def known(self, model: str) -> bool:
         """Whether requests to ``model`` can be routed at all."""
@@ -162,17 +174,14 @@ class LineValidator:
                 param="body.stream",
                 line=line,
             )
-        model = _text(prompt.model)
+        named = _present(prompt.model) or url == _CHAT
+        model = _text(prompt.model) if named else self._default_model
         if not model:
             return _wrong(line, "body.model", "Model parameter is required.")
         if "\x00" in model or len(model) > LONGEST_MODEL:  # no database stores the character NUL
             return _wrong(line, "body.model", "This is no name of a model.")
-        if url == "/v1/chat/completions" and bytes(memoryview(prompt.messages)[:1]) != b"[":
-            return _wrong(line, "body.messages", "Messages parameter is required.")
-        if url == "/v1/completions" and not _present(prompt.prompt):
-            return _wrong(line, "body.prompt", "Prompt parameter is required.")
-        if url in ("/v1/embeddings", "/v1/moderations") and not _present(prompt.input):
-            return _wrong(line, "body.input", "Input parameter is required.")
+        if (self._strict or url == _CHAT) and (error := _missing_content(line, url, prompt)):
+            return error
         if self._strict and (error := self._check_model(line, model)):
             return error
         cost = len(memoryview(body)) // _BYTES_PER_TOKEN + _output_tokens(url, prompt)
@@ -199,6 +208,29 @@ class LineValidator:
                 line=line,
             )
         return None
+
+
+def _default_model(models: frozenset[str], *, strict: bool) -> str | None:
+    """The model of requests that name none; None: they must name one.
+
+    It is one that is served, and no other model can be meant.
+    """
+    if strict:
+        return None
+    if len(models) == 1:
+        return next(iter(models))
+    return DEFAULT_MODEL if not models or DEFAULT_MODEL in models else None
+
+
+def _missing_content(line: int, url: str, prompt: Prompt) -> BatchError | None:
+    """What OpenAI's endpoint ``url`` demands besides a model, if the body does not have it."""
+    if url == _CHAT and bytes(memoryview(prompt.messages)[:1]) != b"[":
+        return _wrong(line, "body.messages", "Messages parameter is required.")
+    if url == "/v1/completions" and not _present(prompt.prompt):
+        return _wrong(line, "body.prompt", "Prompt parameter is required.")
+    if url in ("/v1/embeddings", "/v1/moderations") and not _present(prompt.input):
+        return _wrong(line, "body.input", "Input parameter is required.")
+    return None
 
 
 def duplicate(line: int) -> BatchError:
@@ -282,7 +314,7 @@ def _inputs(raw: msgspec.Raw) -> int:
 
 def _deterministic(url: str, prompt: Prompt) -> bool:
     """Whether asking twice is to give the same: nothing is sampled, or by a seed."""
-    if url in ("/v1/embeddings", "/v1/moderations"):
+    if url in UNORDERED:
         return True
     return _number(prompt.temperature) == 0 or _number(prompt.seed) is not None
 
@@ -301,7 +333,7 @@ def _twin(url: str, body: msgspec.Raw) -> bytes:
 
 def _output_tokens(url: str, prompt: Prompt) -> int:
     """Tokens that the answer may have, by what the request says."""
-    if url in ("/v1/embeddings", "/v1/moderations"):
+    if url in UNORDERED:
         return 0
     for raw in (prompt.max_completion_tokens, prompt.max_tokens, prompt.max_output_tokens):
         if not raw:

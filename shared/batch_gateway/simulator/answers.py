@@ -230,6 +230,48 @@ def moderation(said: Said, cached_tokens: int) -> bytes:  # noqa: ARG001 - moder
     )
 
 
+def score(said: Said, cached_tokens: int) -> bytes:  # noqa: ARG001 - scores use no cache
+    return encode(
+        {
+            "id": f"score-{said.digest[:24]}",
+            "object": "list",
+            "created": CREATED,
+            "model": said.call.model,
+            "data": [
+                {"index": index, "object": "score", "score": _relevance(prompt)}
+                for index, prompt in enumerate(said.call.prompts)
+            ],
+            "usage": {"prompt_tokens": said.prompt_tokens, "total_tokens": said.prompt_tokens},
+        }
+    )
+
+
+def reranking(said: Said, cached_tokens: int) -> bytes:  # noqa: ARG001 - scores use no cache
+    """The documents by relevance, the most relevant first."""
+    results: list[dict[str, Any]] = [
+        {
+            "index": index,
+            "document": {"text": prompt.partition(b"\n")[2].decode()},
+            "relevance_score": _relevance(prompt),
+        }
+        for index, prompt in enumerate(said.call.prompts)
+    ]
+    results.sort(key=lambda result: result["relevance_score"], reverse=True)
+    return encode(
+        {
+            "id": f"rerank-{said.digest[:24]}",
+            "model": said.call.model,
+            "usage": {"total_tokens": said.prompt_tokens},
+            "results": results[: said.call.best or None],
+        }
+    )
+
+
+def _relevance(prompt: bytes) -> float:
+    """A number from 0 to 1 that depends on the pair of query and document alone."""
+    return round(int.from_bytes(hashlib.sha256(prompt).digest()[:4]) / 0xFFFF_FFFF, 6)
+
+
 def _moderate(prompt: bytes) -> dict[str, Any]:
     """A text is flagged for exactly the categories that it names."""
     text = prompt.decode(errors="replace").lower()

@@ -1,6 +1,7 @@
 """The simulator's OpenAI face, and the doors through which tests look inside and change it.
 
-POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations
+POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations,
+     and vLLM's /v1/score, /v1/rerank
 GET  /v1/models, /health, /metrics
 GET  /_sim/requests?since=N   what arrived after request number N, oldest first
 GET  /_sim/stats              totals since the start or the last reset
@@ -40,13 +41,18 @@ class Simulator:
         self.engines = {model: Engine(config, clock) for model in config.models}
         self.journal = Journal()
         self._faults = Faults(config)
-        moderation = partial(calls.moderation, default_model=config.models[0])
+        moderation, score, rerank = (
+            partial(read, default_model=config.models[0])
+            for read in (calls.moderation, calls.score, calls.rerank)
+        )
         self._inference: dict[str, tuple[Callable[[bytes], Call], answers.Answer, bool]] = {
             "/v1/chat/completions": (calls.chat, answers.chat, True),
             "/v1/completions": (calls.completion, answers.completion, True),
             "/v1/responses": (calls.response, answers.response, True),
             "/v1/embeddings": (calls.embedding, answers.embedding, False),
             "/v1/moderations": (moderation, answers.moderation, False),
+            "/v1/score": (score, answers.score, False),
+            "/v1/rerank": (rerank, answers.reranking, False),
         }
         self._others: dict[tuple[str, str], Callable[[Exchange], None]] = {
             ("GET", "/v1/models"): self._list_models,

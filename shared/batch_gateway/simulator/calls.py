@@ -42,6 +42,7 @@ class Call(NamedTuple):
     stream_usage: bool = False  # the stream ends with a chunk that has the usage
     dimensions: int | None = None  # of embeddings; None: the model's own
     base64: bool = False  # embeddings as base64 of little-endian floats
+    best: int = 0  # most documents that a reranking answers; 0: all of them
 
 
 class _Body(msgspec.Struct):
@@ -76,13 +77,15 @@ class _Chat(_Body, kw_only=True):
 
 
 class _Completion(_Body, kw_only=True):
-    prompt: Any  # see _texts: msgspec does not tell arrays of different items apart
+    prompt: Any = None  # see _texts: msgspec does not tell arrays of different items apart
+    prompt_embeds: str | list[str] | None = None  # vLLM's: tensors in base64 instead of a prompt
     max_tokens: AtLeastOne | None = 16
     n: Choices | None = 1
 
 
 class _Embedding(_Body, kw_only=True):
-    input: Any
+    input: Any = None
+    messages: Annotated[list[_Message], Meta(min_length=1)] | None = None  # vLLM's: a chat instead
     dimensions: Annotated[int, Meta(ge=1, le=8192)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
@@ -97,6 +100,21 @@ class _Response(_Body, kw_only=True):
 class _Moderation(msgspec.Struct, kw_only=True):
     input: Any
     model: str | None = None
+
+
+class _Score(msgspec.Struct, kw_only=True):
+    """vLLM's body; its older names of both sides are ``text_1`` and ``text_2``."""
+
+    queries: str | Annotated[list[str], Meta(min_length=1)] = msgspec.field(name="text_1")
+    documents: str | Annotated[list[str], Meta(min_length=1)] = msgspec.field(name="text_2")
+    model: str | None = None
+
+
+class _Rerank(msgspec.Struct, kw_only=True):
+    query: str
+    documents: Annotated[list[str], Meta(min_length=1)]
+    model: str | None = None
+    top_n: int = 0  # 0: all of them
 
 
 Wire = TypeVar("Wire", bound=msgspec.Struct)
@@ -125,6 +143,8 @@ _read_completion = _reader(_Completion)
 _read_embedding = _reader(_Embedding)
 _read_response = _reader(_Response)
 _read_moderation = _reader(_Moderation)
+_read_score = _reader(_Score)
+_read_rerank = _reader(_Rerank)
 
 
 def chat(body: bytes) -> Call:
@@ -150,7 +170,7 @@ def completion(body: bytes) -> Call:
     _no_stream(wire)
     return Call(
         model=wire.model,
-        prompts=_texts(wire.prompt, "prompt"),
+        prompts=_texts(wire.prompt_embeds or wire.prompt, "prompt"),
         most_tokens=wire.max_tokens,
         exact=wire.ignore_eos,
         choices=wire.n or 1,
@@ -162,7 +182,9 @@ def embedding(body: bytes) -> Call:
     wire = _read_embedding(body)
     return Call(
         model=wire.model,
-        prompts=_texts(wire.input, "input"),
+        prompts=[b"".join(message.render() for message in wire.messages)]
+        if wire.messages
+        else _texts(wire.input, "input"),
         priority=wire.priority,
         dimensions=wire.dimensions,
         base64=wire.encoding_format == "base64",
@@ -185,6 +207,31 @@ def response(body: bytes) -> Call:
 def moderation(body: bytes, *, default_model: str) -> Call:
     wire = _read_moderation(body)
     return Call(model=wire.model or default_model, prompts=_texts(wire.input, "input"))
+
+
+def score(body: bytes, *, default_model: str) -> Call:
+    """One query against each document, or queries and documents pair by pair, as vLLM does it."""
+    wire = _read_score(body)
+    queries = [wire.queries] if isinstance(wire.queries, str) else wire.queries
+    documents = [wire.documents] if isinstance(wire.documents, str) else wire.documents
+    if len(queries) == 1:
+        queries = queries * len(documents)
+    if len(queries) != len(documents):
+        raise Refused(400, "Input lengths must be either 1:1, 1:N or N:N")
+    pairs = zip(queries, documents, strict=True)
+    return Call(
+        model=wire.model or default_model,
+        prompts=[f"{one}\n{other}".encode() for one, other in pairs],
+    )
+
+
+def rerank(body: bytes, *, default_model: str) -> Call:
+    wire = _read_rerank(body)
+    return Call(
+        model=wire.model or default_model,
+        prompts=[f"{wire.query}\n{document}".encode() for document in wire.documents],
+        best=max(0, wire.top_n),
+    )
 
 
 def _no_stream(wire: _Body) -> None:

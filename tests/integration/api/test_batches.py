@@ -17,6 +17,8 @@ ENDPOINTS = [
     "/v1/embeddings",
     "/v1/responses",
     "/v1/moderations",
+    "/v1/score",
+    "/v1/rerank",
     "/v1/images/generations",
     "/v1/images/edits",
     "/v1/videos",
@@ -101,7 +103,7 @@ async def test_a_batch_is_found_again_as_it_was_created(openai, input_file):
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-async def test_every_endpoint_of_openai_is_taken(openai, endpoint):
+async def test_every_endpoint_of_openai_and_of_engines_is_taken(openai, endpoint):
     assert (await create(openai, endpoint=endpoint)).endpoint == endpoint
 
 
@@ -213,7 +215,8 @@ LIFETIME = {"anchor": "created_at", "seconds": 3600}
             {"endpoint": "/v1/invalid/endpoint"},
             "Invalid value: '/v1/invalid/endpoint'. Supported values are: "
             "'/v1/chat/completions', '/v1/completions', '/v1/embeddings', '/v1/responses', "
-            "'/v1/moderations', '/v1/images/generations', '/v1/images/edits', and '/v1/videos'.",
+            "'/v1/moderations', '/v1/images/generations', '/v1/images/edits', '/v1/videos', "
+            "'/v1/score', and '/v1/rerank'.",
             "endpoint",
             "invalid_value",
         ),

@@ -20,7 +20,7 @@ from batch_gateway.core.lifecycle import told
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.requested import Cause
-from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS
+from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS, EXTENDED_ENDPOINTS
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, MetadataStore, Page
@@ -85,8 +85,9 @@ class BatchService:
     def window(self, new: NewBatch) -> timedelta:
         """The window of what is asked for. Raises InvalidRequest if it or the endpoint is none."""
         any_endpoint = new.endpoint == ANY_ENDPOINT and not self._strict
-        if new.endpoint not in ENDPOINTS and not any_endpoint:
-            raise invalid_value(new.endpoint, ENDPOINTS, param="endpoint")
+        endpoints = ENDPOINTS if self._strict else EXTENDED_ENDPOINTS
+        if new.endpoint not in endpoints and not any_endpoint:
+            raise invalid_value(new.endpoint, endpoints, param="endpoint")
         if self._strict and new.completion_window != "24h":
             raise invalid_value(new.completion_window, ["24h"], param="completion_window")
         return parse_window(new.completion_window)
