@@ -1,0 +1,71 @@
+"""A server without memory: calls are refused as a whole, and go on once there is room."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from fixtures.redis import redis62_server, valkey_server
+from fixtures.scratch import (
+    BOB,
+    HOUR,
+    MINUTE,
+    PAST,
+    a_lease,
+    a_ticket,
+    drain,
+    open_own,
+    settle,
+    sync,
+)
+
+from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.ids import ActivationId
+
+pytestmark = pytest.mark.redis
+
+
+async def limit(scratch: RedisScratch, *, full: bool) -> None:
+    used = int((await scratch._client.info("memory"))["used_memory"])
+    await scratch._client.config_set("maxmemory", str(used + 20_000 if full else 0))
+
+
+@pytest.mark.parametrize("server", [valkey_server, redis62_server])
+async def test_a_queue_that_is_filled_while_memory_runs_out_stays_whole(
+    tmp_path: Path, server: Callable[..., object]
+) -> None:
+    with server(tmp_path) as url:  # type: ignore[attr-defined]
+        scratch = open_own(url)
+        await settle(scratch)
+        tickets = [
+            a_ticket(f"batch_{n % 7}", n, model=f"m{n % 3}", urgent_after=PAST if n % 2 else None)
+            for n in range(2000)
+        ]
+        await limit(scratch, full=True)
+        refused = 0
+        for start in range(0, len(tickets), 10):
+            try:
+                await scratch.queue.push(tickets[start : start + 10])
+            except Unavailable:
+                refused += 1
+        for call in (
+            scratch.queue.propose(reserve=MINUTE),
+            scratch.once("x", HOUR),
+            sync(scratch, "a", want=1),
+            scratch.queue.lease(tickets[0], a_lease(tickets[0]), MINUTE),
+            scratch.activations.enter(ActivationId("a"), maximum=1, ttl=MINUTE),
+        ):
+            with suppress(Unavailable):  # and nothing else
+                await call
+        await limit(scratch, full=False)
+
+        assert refused > 0
+        await scratch.queue.complete([tickets[0].shard])
+        depth = await scratch.queue.depth()
+        await scratch.queue.push([*tickets, a_ticket("batch_b", tenant=BOB)])
+        drained = [ticket.shard for ticket in await drain(scratch, most=3000)]
+        assert len(drained) == len(set(drained))
+        assert len(drained) + depth.reserved == len(tickets) + 1
+        assert (await sync(scratch, "a", want=1)).slots == 1
+        await scratch.close()
