@@ -3,6 +3,7 @@
 parts   the result lines of one shard
 order   the completion order of a batch, kept beside its files
 stream  every line once, while the batch runs and afterwards
+losses  when a stored object counts as lost
 lookup  what has become of one request
 pages   going through long sequences piece by piece
 """
