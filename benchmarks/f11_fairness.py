@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from batch_gateway.core.model import Batch
-from batch_gateway.services.batches.outlook import Outlooks
-from batch_gateway.services.live import with_progress
+from batch_gateway.services.batches.outlook import CompletionEstimates
 from batch_gateway.services.routing import OneEndpoint
 from benchmarks.figure import Figure
 from benchmarks.stage import chat_lines
@@ -40,10 +39,7 @@ async def executed(shop: Workshop, batch: Batch) -> None:
 
 
 async def live(shop: Workshop, batches: Sequence[Batch]) -> list[int]:
-    found = [await shop.reload(batch) for batch in batches]
-    runtime = shop.runtime
-    seen, _ = await with_progress(found, runtime.metadata.shards, runtime.scratch.progress)
-    return [batch.counts.completed for batch in seen]
+    return [(await shop.reload(batch)).counts.completed for batch in batches]
 
 
 async def begun(shop: Workshop, batch: Batch) -> None:
@@ -100,7 +96,7 @@ async def estimate_error() -> float:
     async with workshop(LATENCY_MS, SETTINGS) as shop:
         runtime = shop.runtime
         routes = OneEndpoint(runtime.settings.inference)
-        outlooks = Outlooks(runtime.scratch, routes, runtime.clock, ceiling=SLOTS)
+        outlooks = CompletionEstimates(runtime.scratch, routes, runtime.clock, ceiling=SLOTS)
         batch = await shop.submit(chat_lines(lines))
         working = asyncio.create_task(shop.work())
         began = time.monotonic()

@@ -25,6 +25,15 @@ LEASES_LOST = Counter(
     "batch_gateway_leases_lost_total",
     "Shards that another executor had, or that were closed, before their holder gave them up.",
 )
+SHARDS_UNREADABLE = Counter(
+    "batch_gateway_shards_unreadable_total",
+    "Shards that were closed with error lines because their requests could not be read.",
+)
+UNFORESEEN_ERRORS = Counter(
+    "batch_gateway_executor_errors_total",
+    "Exceptions inside an executor that were not foreseen, by what they belonged to.",
+    ["where"],
+)
 SWEEPS = Counter("batch_gateway_sweeps_total", "Sweeps of the janitor, by how they went.", ["how"])
 SWEEP_STEPS_FAILED = Counter(
     "batch_gateway_sweep_steps_failed_total", "Steps of sweeps that could not be done.", ["step"]

@@ -13,9 +13,7 @@ from fixtures.redis import valkey_server
 
 from batch_gateway.adapters.redis_metadata import open_redis_metadata
 from batch_gateway.adapters.scratch import open_scratch
-from batch_gateway.core.ids import ShardId
 from batch_gateway.core.limits import LimitRules
-from batch_gateway.core.model import Tally
 
 pytestmark = pytest.mark.redis
 
@@ -38,9 +36,7 @@ async def test_of_the_scratch_server(valkey_url):
         valkey_url, prefix="t", rules=LimitRules(), interval=timedelta(seconds=1)
     )
 
-    await assert_always_cancellable(
-        lambda: scratch.progress.report(ShardId("b.1"), Tally(), timedelta(seconds=5))
-    )
+    await assert_always_cancellable(lambda: scratch.once("anything", timedelta(seconds=5)))
 
     await scratch.close()
 

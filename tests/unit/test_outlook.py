@@ -7,7 +7,7 @@ import pytest
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import Batch, BatchStatus, Blocked, Ending
 from batch_gateway.core.outlook import PoolView, blocked, done_at
-from batch_gateway.core.pace import Held, Hindrance, Pace
+from batch_gateway.core.pace import BlockedReason, Held, Throughput
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -25,9 +25,9 @@ FULL = PoolView(model="m", full=True, braked_at=None)
 BRAKED = PoolView(model="m", full=True, braked_at=T0 - timedelta(seconds=5))
 
 
-def pace(*hindrances: Hindrance | None) -> Pace:
-    held = tuple(Held(model="m", cost=1, hindrance=one) for one in hindrances)
-    return Pace(since=T0, at=T0, done={}, held=held)
+def pace(*reasons: BlockedReason | None) -> Throughput:
+    held = tuple(Held(model="m", cost=1, blocked=one) for one in reasons)
+    return Throughput(since=T0, at=T0, done={}, held=held)
 
 
 def why(batch=BATCH, known=None, *, left=None, shut=(), pools=()):
@@ -50,18 +50,18 @@ def why(batch=BATCH, known=None, *, left=None, shut=(), pools=()):
         pytest.param(why(BATCH.evolve(status=BatchStatus.VALIDATING)), None, id="not running yet"),
         pytest.param(why(shut={"m"}), Blocked.OFF_PEAK, id="no model may be called"),
         pytest.param(why(left={"m": 1, "n": 1}, shut={"m"}), None, id="one model may be called"),
-        pytest.param(why(known=pace(None, Hindrance.NO_SLOTS)), None, id="somebody works"),
-        pytest.param(why(known=pace(Hindrance.NO_SLOTS)), Blocked.NO_SLOTS, id="no slots"),
+        pytest.param(why(known=pace(None, BlockedReason.NO_SLOTS)), None, id="somebody works"),
+        pytest.param(why(known=pace(BlockedReason.NO_SLOTS)), Blocked.NO_SLOTS, id="no slots"),
         pytest.param(
-            why(known=pace(Hindrance.NO_SLOTS), pools=[BRAKED]),
+            why(known=pace(BlockedReason.NO_SLOTS), pools=[BRAKED]),
             Blocked.ENGINE_SATURATED,
             id="no slots because of a brake",
         ),
         pytest.param(
-            why(known=pace(Hindrance.ENGINE_SATURATED)), Blocked.ENGINE_SATURATED, id="refused"
+            why(known=pace(BlockedReason.ENGINE_SATURATED)), Blocked.ENGINE_SATURATED, id="refused"
         ),
         pytest.param(
-            why(known=pace(Hindrance.NO_SLOTS, Hindrance.WAITING_FOR_MODEL)),
+            why(known=pace(BlockedReason.NO_SLOTS, BlockedReason.WAITING_FOR_MODEL)),
             Blocked.WAITING_FOR_MODEL,
             id="the model is away",
         ),

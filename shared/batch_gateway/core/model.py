@@ -6,7 +6,7 @@ All are frozen; instants are aware UTC datetimes. ``None`` is explained where it
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
@@ -80,6 +80,24 @@ class Usage:
             reasoning_tokens=total(self.reasoning_tokens, other.reasoning_tokens),
         )
 
+    def at_least(self, other: "Usage") -> "Usage":
+        """The greater of both in each of the amounts."""
+        return Usage(
+            input_tokens=max(self.input_tokens, other.input_tokens),
+            cached_tokens=max(self.cached_tokens, other.cached_tokens),
+            output_tokens=max(self.output_tokens, other.output_tokens),
+            reasoning_tokens=max(self.reasoning_tokens, other.reasoning_tokens),
+        )
+
+    def beyond(self, other: "Usage") -> "Usage":
+        """What is more than in ``other``, whose amounts are all at most ours."""
+        return Usage(
+            input_tokens=self.input_tokens - other.input_tokens,
+            cached_tokens=self.cached_tokens - other.cached_tokens,
+            output_tokens=self.output_tokens - other.output_tokens,
+            reasoning_tokens=self.reasoning_tokens - other.reasoning_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
@@ -103,6 +121,27 @@ class Tally:
             completed=self.completed + other.completed,
             failed=self.failed + other.failed,
             usage=self.usage + other.usage,
+        )
+
+    @property
+    def lines(self) -> int:
+        """Lines with a result; without any, a tally counts for nothing."""
+        return self.completed + self.failed
+
+    def at_least(self, other: "Tally") -> "Tally":
+        """The greater of both in each of the amounts."""
+        return Tally(
+            completed=max(self.completed, other.completed),
+            failed=max(self.failed, other.failed),
+            usage=self.usage.at_least(other.usage),
+        )
+
+    def beyond(self, other: "Tally") -> "Tally":
+        """What is more than in ``other``, whose amounts are all at most ours."""
+        return Tally(
+            completed=self.completed - other.completed,
+            failed=self.failed - other.failed,
+            usage=self.usage.beyond(other.usage),
         )
 
 
@@ -152,7 +191,7 @@ class Batch:
     ending: Ending | None = None  # None: lines may be started
     fence_at: datetime | None = None  # with an ending: from then on anyone closes open shards
     open_shards: int = 0
-    counts: Counts = Counts()  # of closed shards while running; exact once ended
+    counts: Counts = Counts()  # of results recorded for its shards while running; exact once ended
     usage: Usage | None = None  # None until a line has been answered
     errors: tuple[BatchError, ...] = ()
     output_file_id: FileId | None = None  # None: no line succeeded (yet)
@@ -245,7 +284,7 @@ class Shard:
     holder: ActivationId | None = None  # None: not leased
     leased_at: datetime | None = None  # None: not leased
     parts: tuple[Part, ...] = ()
-    tally: Tally = Tally()  # of ``parts``, once closed
+    tally: Tally = Tally()  # as recorded last: part of its batch's counts; never falls
 
     @property
     def id(self) -> ShardId:
@@ -264,6 +303,8 @@ class Lease:
     options: Mapping[str, Any]
     traceparent: str | None
     sealed: str | None = field(default=None, repr=False)  # headers for its calls; None: none
+    time_left: timedelta | None = field(default=None, compare=False)
+    """Until the deadline, by the database's clock at the grant. None: not told."""
 
     @property
     def ref(self) -> "LeaseRef":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from batch_gateway.core.model import Batch, BatchStatus, Blocked
-from batch_gateway.core.pace import Hindrance, Pace
+from batch_gateway.core.pace import BlockedReason, Throughput
 
 _FARTHEST = timedelta(days=60)
 _RECENT = timedelta(seconds=30)  # after that a brake explains nothing any more
@@ -27,7 +27,7 @@ class PoolView:
 
 def blocked(
     batch: Batch,
-    pace: Pace | None,
+    pace: Throughput | None,
     *,
     left: Mapping[str, float],
     shut: Callable[[str], bool],
@@ -47,15 +47,15 @@ def blocked(
     if models and all(shut(model) for model in models):
         return Blocked.OFF_PEAK
     held = [one for one in (pace.held if pace else ()) if one.cost > 0]
-    if any(one.hindrance is None for one in held):
+    if any(one.blocked is None for one in held):
         return None
     of_models = [pool for pool in pools if pool.model in models]
     braked = any(pool.braked_at and now - pool.braked_at < _RECENT for pool in of_models)
-    if any(one.hindrance is Hindrance.ENDPOINT_UNAUTHORIZED for one in held):
+    if any(one.blocked is BlockedReason.ENDPOINT_UNAUTHORIZED for one in held):
         return Blocked.ENDPOINT_UNAUTHORIZED
-    if any(one.hindrance is Hindrance.WAITING_FOR_MODEL for one in held):
+    if any(one.blocked is BlockedReason.WAITING_FOR_MODEL for one in held):
         return Blocked.WAITING_FOR_MODEL
-    if any(one.hindrance is Hindrance.ENGINE_SATURATED for one in held):
+    if any(one.blocked is BlockedReason.ENGINE_SATURATED for one in held):
         return Blocked.ENGINE_SATURATED
     if held or (of_models and all(pool.full for pool in of_models)):
         return Blocked.ENGINE_SATURATED if braked else Blocked.NO_SLOTS

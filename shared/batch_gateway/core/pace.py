@@ -30,7 +30,7 @@ def bucket_of(instant: datetime) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // BUCKET
 
 
-class Hindrance(StrEnum):
+class BlockedReason(StrEnum):
     """Why an executor that has lines of a batch cannot send any of them now."""
 
     NO_SLOTS = "no_slots"  # all slots are others'
@@ -45,11 +45,11 @@ class Held:
 
     model: str
     cost: float  # of the lines that are not finished
-    hindrance: Hindrance | None = None  # None: some of them are being worked on
+    blocked: BlockedReason | None = None  # None: some of them are being worked on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Throughput:
     """What is known of a batch that is being worked on."""
 
     since: datetime  # of the first report; older buckets than are kept do not count
@@ -69,7 +69,7 @@ class Pace:
         return cost
 
 
-def speed(pace: Pace, now: datetime) -> float | None:
+def speed(pace: Throughput, now: datetime) -> float | None:
     """Cost per second lately; None when too little is known yet, or nothing was finished lately."""
     now = pace.known_until(now)
     newest = bucket_of(now)
@@ -86,7 +86,7 @@ def speed(pace: Pace, now: datetime) -> float | None:
     return done / known_s if done and known_s else None
 
 
-def time_left(pace: Pace, cost: float, now: datetime) -> timedelta | None:
+def time_left(pace: Throughput, cost: float, now: datetime) -> timedelta | None:
     """How long ``cost``, as reported last, takes from now on at the present speed.
 
     None: the speed is not known.

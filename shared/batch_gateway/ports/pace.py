@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.pace import Buckets, Hindrance, Pace
+from batch_gateway.core.pace import BlockedReason, Buckets, Throughput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Stint:
     model: str
     done: float  # cost of lines finished; those given back unfinished do not count
     left: float  # cost of lines in its hands that are not finished
-    hindrance: Hindrance | None = None  # why none of them goes on; None: some do
+    blocked: BlockedReason | None = None  # why none of them goes on; None: some do
 
 
 class Paces(Protocol):
@@ -32,7 +32,7 @@ class Paces(Protocol):
         """
         ...
 
-    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Pace]:
+    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Throughput]:
         """Those that executors have worked on lately."""
         ...
 

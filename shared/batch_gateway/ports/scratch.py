@@ -1,4 +1,4 @@
-"""The fast shared memory: queue, slots, control channel, live progress, activations.
+"""The fast shared memory: queue, slots, control channel, activations.
 
 Everything here may vanish at any moment; ``Scratch.generation`` then is None until somebody has
 rebuilt the queue from the database and planted a new one. All times are the server's own. All
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId, TenantId
 from batch_gateway.core.limits import LimitState, Observation, Signal
-from batch_gateway.core.model import LeaseRef, Tally, Ticket
+from batch_gateway.core.model import LeaseRef, Ticket
 from batch_gateway.ports.pace import Paces
 
 
@@ -235,18 +235,6 @@ class Control(Protocol):
         ...
 
 
-class Progress(Protocol):
-    """Live tallies of shards that are being worked on."""
-
-    async def report(self, shard: ShardId, tally: Tally, ttl: timedelta) -> None:
-        """Set (not add) the tally of an open shard."""
-        ...
-
-    async def forget(self, shards: Sequence[ShardId]) -> None: ...
-
-    async def read(self, batches: Sequence[BatchId]) -> dict[BatchId, dict[ShardId, Tally]]: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """Whether one more may pass, and what comes then."""
@@ -306,9 +294,6 @@ class Scratch(Protocol):
 
     @property
     def control(self) -> Control: ...
-
-    @property
-    def progress(self) -> Progress: ...
 
     @property
     def paces(self) -> Paces: ...

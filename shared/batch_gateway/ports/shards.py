@@ -4,27 +4,27 @@ The rules of all aggregates (one transaction a method, lock order, errors) are t
 ``ports.metadata``.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId
 from batch_gateway.core.model import (
+    Batch,
     Closed,
     Lease,
     LeaseRef,
     Part,
     Shard,
-    ShardState,
     Tally,
     Ticket,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class LeaseStatus:
     """What a lease's heartbeat learns from the database."""
 
     lease: LeaseRef
@@ -32,6 +32,7 @@ class Standing:
     paused: bool
     ending: bool  # the batch has an ending or is terminal: stop calls, hand back
     deadline: datetime
+    time_left: timedelta  # until the deadline, by the database's clock; negative: it has passed
 
 
 class ShardRows(Protocol):
@@ -41,6 +42,7 @@ class ShardRows(Protocol):
         """Lease a ready shard: locks the batch row, epoch + 1, records holder and token.
 
         None unless the batch is in_progress, not paused, without ending, and the shard is ready.
+        The lease says how much time is left by the database's clock: holders' clocks may differ.
         """
         ...
 
@@ -66,7 +68,7 @@ class ShardRows(Protocol):
     ) -> Closed | None:
         """Close a shard whose lines all have results; None when the lease is lost.
 
-        Adds the tally to the batch. The last open shard moves an in_progress batch to finalizing
+        Records the tally. The last open shard moves an in_progress batch to finalizing
         in the same transaction (a cancelling one stays so), and only then ``events`` are written.
         """
         ...
@@ -83,12 +85,21 @@ class ShardRows(Protocol):
         """Hand a shard back with the exact list of its parts.
 
         True: it is ready again. Closed: the batch has an ending, so the shard was closed as by
-        ``finish`` (tally added, the last one moves the batch on). False: the lease is lost.
-        ``tally`` is that of ``parts``.
+        ``finish`` (the last one moves the batch on). False: the lease is lost.
+        ``tally`` is that of ``parts``; it is recorded in either case.
         """
         ...
 
-    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
+    async def checkpoint(self, tallies: Mapping[LeaseRef, Tally]) -> Sequence[Batch]:
+        """Record what is finished under leases that go on; returns the batches that changed.
+
+        Leases that are lost are passed over. A batch's counts and usage are the sums of what is
+        recorded for its shards, and never fall: of two tallies of a shard the greater is kept,
+        each amount by itself.
+        """
+        ...
+
+    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
         """What became of each lease and its batch, in one query; same order as asked.
 
         Of an unknown batch: not held, and ending.
@@ -108,8 +119,4 @@ class ShardRows(Protocol):
 
     def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         """All shards of a batch by index."""
-        ...
-
-    async def states(self, shards: Sequence[ShardId]) -> dict[ShardId, ShardState]:
-        """States of those that exist."""
         ...

@@ -14,12 +14,10 @@ from typing import Protocol
 
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lifecycle import progress, step_reached
-from batch_gateway.core.model import BatchStatus, Lease
+from batch_gateway.core.model import Batch, BatchStatus, Lease
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, safely
-from batch_gateway.services.live import with_progress
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +28,9 @@ _DONE = 100  # percent: then it is the assembler's news
 
 
 class Watch(Protocol):
-    """Looks at a batch whenever results of it were stored."""
+    """Looks at a batch whenever results of it were recorded."""
 
-    async def check(self, lease: Lease) -> None: ...
+    async def check(self, lease: Lease, batch: Batch) -> None: ...
 
 
 class Watches:
@@ -41,9 +39,9 @@ class Watches:
     def __init__(self, watches: Sequence[Watch]) -> None:
         self._watches = watches
 
-    async def check(self, lease: Lease) -> None:
+    async def check(self, lease: Lease, batch: Batch) -> None:
         for watch in self._watches:
-            await watch.check(lease)
+            await watch.check(lease, batch)
 
 
 @dataclass(slots=True)
@@ -55,7 +53,6 @@ class _Looked:
 class Milestones:
     def __init__(
         self,
-        metadata: MetadataStore,
         scratch: Scratch,
         announcer: Announcer,
         clock: Clock,
@@ -63,18 +60,17 @@ class Milestones:
         pause: timedelta = _PAUSE,
     ) -> None:
         """``pause``: between two looks at a batch."""
-        self._metadata = metadata
         self._scratch = scratch
         self._announcer = announcer
         self._clock = clock
         self._pause_s = pause.total_seconds()
         self._looked: dict[BatchId, _Looked] = {}
 
-    async def check(self, lease: Lease) -> None:
-        """Tell of the step that the batch of ``lease`` has reached. Never raises."""
-        now, batch = asyncio.get_running_loop().time(), lease.shard.batch
-        looked = self._looked.pop(batch, None) or _Looked(next_at=now)
-        self._looked[batch] = looked  # behind all others
+    async def check(self, lease: Lease, batch: Batch) -> None:  # noqa: ARG002 - as all watches
+        """Tell of the step that ``batch`` has reached. Never raises."""
+        now = asyncio.get_running_loop().time()
+        looked = self._looked.pop(batch.id, None) or _Looked(next_at=now)
+        self._looked[batch.id] = looked  # behind all others
         if len(self._looked) > _KNOWN:
             del self._looked[next(iter(self._looked))]
         if now < looked.next_at:
@@ -82,19 +78,17 @@ class Milestones:
         looked.next_at = now + self._pause_s
         async with safely("Progress is not told", "milestone"):
             if not await self._look(batch, looked):
-                self._looked.pop(batch, None)  # another may have looked meanwhile
+                self._looked.pop(batch.id, None)  # another may have looked meanwhile
 
-    async def _look(self, batch_id: BatchId, looked: _Looked) -> bool:
+    async def _look(self, batch: Batch, looked: _Looked) -> bool:
         """False when the batch will not get any further."""
-        batch = await self._metadata.batches.load(batch_id)
-        if batch is None or batch.status is not BatchStatus.IN_PROGRESS:
+        if batch.status is not BatchStatus.IN_PROGRESS:
             return False
-        [live], torn = await with_progress([batch], self._metadata.shards, self._scratch.progress)
-        step = step_reached(live.counts)
-        if torn or not looked.told < step < _DONE:
+        step = step_reached(batch.counts)
+        if not looked.told < step < _DONE:
             return True
         looked.told = step
-        if await self._scratch.once(f"progress/{batch_id}/{step}", _REMEMBERED):
+        if await self._scratch.once(f"progress/{batch.id}/{step}", _REMEMBERED):
             now = self._clock.now()
-            await self._announcer.mention(progress(live, step, now), now)
+            await self._announcer.mention(progress(batch, step, now), now)
         return True

@@ -31,8 +31,8 @@ class Execution(Group):
     max_calls: Positive = 256
     """Most calls that one activation has in flight; further slots open further activations."""
     max_leases: Positive = 16
-    """Most shards that one activation holds at once: bounds its memory and what its
-    crash delays."""
+    """Most shards of one model that one activation holds at once, those that cannot run left out;
+    four times as many of all models. Bounds its memory and what its crash delays."""
     flush_interval_s: Seconds = 1.0
     """How much finished work, in seconds, a crash may cost."""
     flush_results: Positive = 256

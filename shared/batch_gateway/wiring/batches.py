@@ -6,26 +6,25 @@ from typing import TYPE_CHECKING
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
-    from batch_gateway.services.batches.outlook import Outlooks
+    from batch_gateway.services.batches.outlook import CompletionEstimates
     from batch_gateway.services.batches.service import BatchService
     from batch_gateway.services.files.service import FileService
 
 
-def make_outlooks(runtime: Runtime) -> "Outlooks":
-    from batch_gateway.services.batches.outlook import Outlooks
+def make_outlooks(runtime: Runtime) -> "CompletionEstimates":
+    from batch_gateway.services.batches.outlook import CompletionEstimates
 
     ceiling = runtime.settings.limits.ceiling
-    return Outlooks(runtime.scratch, runtime.routes, runtime.clock, ceiling=ceiling)
+    return CompletionEstimates(runtime.scratch, runtime.routes, runtime.clock, ceiling=ceiling)
 
 
-def make_batches(runtime: Runtime, outlooks: "Outlooks | None" = None) -> "BatchService":
+def make_batches(runtime: Runtime, outlooks: "CompletionEstimates | None" = None) -> "BatchService":
     """``outlooks`` None: nothing is foreseen."""
     from batch_gateway.services.batches.service import BatchService
 
     settings = runtime.settings
     return BatchService(
         metadata=runtime.metadata,
-        progress=runtime.scratch.progress,
         announcer=runtime.announcer,
         endings=runtime.endings,
         clock=runtime.clock,

@@ -18,27 +18,26 @@ def make_executor(
     """The executor; what it opens is closed with ``stack``."""
     from batch_gateway.adapters.engine_metrics import HttpEngineMetrics
     from batch_gateway.adapters.model_http import HttpModelClient
+    from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
     from batch_gateway.services.execute.executor import Executor
 
     client, metrics = HttpModelClient(), HttpEngineMetrics()
     stack.push_async_callback(client.close)
     stack.push_async_callback(metrics.close)
+    settings = runtime.settings
     return Executor(
-        metadata=runtime.metadata,
-        files=runtime.files,
-        scratch=runtime.scratch,
-        client=client,
-        metrics=metrics,
-        routes=runtime.routes,
-        passing=runtime.passing,
-        announcer=runtime.announcer,
-        waker=runtime.waker,
-        endings=runtime.endings,
-        clock=runtime.clock,
-        rules=runtime.settings.execution,
-        queue_rules=runtime.settings.queue,
-        retry=runtime.settings.retry,
-        watching=runtime.settings.watching,
+        stores=Stores(metadata=runtime.metadata, files=runtime.files, scratch=runtime.scratch),
+        engines=Engines(
+            client=client, metrics=metrics, routes=runtime.routes, passing=runtime.passing
+        ),
+        events=Events(announcer=runtime.announcer, waker=runtime.waker, endings=runtime.endings),
+        policies=Policies(
+            execution=settings.execution,
+            queue=settings.queue,
+            retry=settings.retry,
+            watching=settings.watching,
+            clock=runtime.clock,
+        ),
         stopping=stopping,
     )
 

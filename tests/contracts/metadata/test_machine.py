@@ -47,6 +47,7 @@ from batch_gateway.core.model import (
     LeaseRef,
     ShardState,
     Tally,
+    Usage,
 )
 
 S = BatchStatus
@@ -73,7 +74,7 @@ class Model:
     states: list[ShardState] = field(default_factory=list)
     epochs: list[int] = field(default_factory=lambda: [0] * SHARDS)
     tokens: list[str] = field(default_factory=lambda: [""] * SHARDS)
-    tally: Tally = field(default_factory=Tally)
+    recorded: list[Tally] = field(default_factory=lambda: [Tally()] * SHARDS)
     assembler: str | None = None
     announced: set[str] = field(default_factory=set)
 
@@ -88,6 +89,14 @@ class Model:
     def holds(self, sighting: Sighting) -> bool:
         index, ago, misread = sighting
         return bool(self.states) and self.states[index] is LEASED and not ago and not misread
+
+    @property
+    def tally(self) -> Tally:
+        return sum(self.recorded, Tally())
+
+    def record(self, index: int, tally: Tally) -> None:
+        if tally.lines:
+            self.recorded[index] = self.recorded[index].at_least(tally)
 
     def lease(self, index: int, token: str) -> None:
         self.states[index] = LEASED
@@ -143,7 +152,7 @@ class Machine(RuleBasedStateMachine):
         self.begin(overdue, planned, patience)
 
     def begin(self, overdue: bool, planned: bool, patience: int) -> None:
-        self.model = Model()
+        self.model, self.shown = Model(), Tally()
         self.overdue, self.patience = overdue, patience
         self.batch = a_batch(deadline=LONG_AGO if overdue else FAR_AHEAD)
         self.run(self.store.batches.create(self.batch, []))
@@ -257,14 +266,28 @@ class Machine(RuleBasedStateMachine):
         elif verb == "release" and not model.ending:
             assert result is True
             model.states[named[0]] = READY
+            model.record(named[0], tally)
         else:
             model.states[named[0]] = CLOSED
             model.close()
-            model.tally += tally if completed else Tally()
+            model.record(named[0], tally)
             assert isinstance(result, Closed)
             assert result.last == (model.open_shards == 0)
             if result.last:
                 self.announced(EventType.BATCH_EXECUTED)
+
+    @rule(named=st.lists(sightings, max_size=2), completed=st.integers(0, 2))
+    def checkpoint(self, named: list[Sighting], completed: int) -> None:
+        tallies = {self.ref(one): a_tally(completed) for one in named}
+        before = self.model.tally
+
+        changed = self.run(self.store.shards.checkpoint(tallies))
+
+        for one in named:
+            if self.model.holds(one):
+                self.model.record(one[0], a_tally(completed))
+        grew = self.model.tally != before
+        assert [batch.id for batch in changed] == ([self.batch.id] if grew else [])
 
     @precondition(lambda self: self.model.status not in (S.VALIDATING, S.IN_PROGRESS))
     @rule(holder=st.sampled_from(HOLDERS), ttl_s=st.sampled_from([0, 60]))
@@ -329,6 +352,9 @@ class Machine(RuleBasedStateMachine):
         assert (batch.counts.completed, batch.counts.failed) == (model.tally.completed, 0)
         assert (batch.usage is not None) == bool(model.tally.completed)
         assert batch.usage in (None, model.tally.usage)
+        shown = Tally(completed=batch.counts.completed, usage=batch.usage or Usage())
+        assert shown.at_least(self.shown) == shown  # counts and usage never fall
+        self.shown = shown
         assert [shard.state for shard in shards] == model.states
         if shards:
             assert [shard.epoch for shard in shards] == model.epochs

@@ -1,5 +1,8 @@
 """ShardRows: leases, handing back, closing; and what is asked about them."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from fixtures.metadata import (
     ALICE,
@@ -126,7 +129,7 @@ async def test_taking_over_raises_the_epoch_and_ends_the_old_lease(metadata):
     assert await metadata.shards.release(old.ref, [], a_tally(), **late) is False
     assert await metadata.shards.finish(old.ref, [], a_tally(), **late) is None
     assert (await _shards(metadata, batch))[0] == new.shard
-    assert await metadata.batches.load(batch.id) == batch
+    assert await metadata.batches.load(batch.id) == counting(batch, a_tally())
     assert await unsent_ids(metadata) == []
 
 
@@ -157,6 +160,88 @@ async def test_a_lease_is_taken_over_in_spite_of_pause_and_ending(metadata, endi
         assert taken.shard.epoch == 2
 
 
+# Counts while leases go on ----------------------------------------------------------------------
+
+
+def counting(batch, tally):
+    """``batch`` with what is recorded of its shards."""
+    counts = Counts(total=batch.counts.total, completed=tally.completed, failed=tally.failed)
+    return batch.evolve(counts=counts, usage=tally.usage)
+
+
+async def test_a_checkpoint_records_what_is_finished_and_the_lease_goes_on(metadata):
+    batch, other = await planned(metadata), await planned(metadata)
+    leases = [
+        await claimed(metadata, batch, 0),
+        await claimed(metadata, batch, 1),
+        await claimed(metadata, other, 0),
+    ]
+    tallies = dict(zip([lease.ref for lease in leases], map(a_tally, (3, 4, 5)), strict=True))
+
+    changed = await metadata.shards.checkpoint(tallies)
+
+    assert {found.id: found for found in changed} == {
+        batch.id: counting(batch, a_tally(3) + a_tally(4)),
+        other.id: counting(other, a_tally(5)),
+    }
+    assert await metadata.batches.load(batch.id) == counting(batch, a_tally(3) + a_tally(4))
+    [first, second] = await _shards(metadata, batch)
+    assert (first, second.tally) == (replace(leases[0].shard, tally=a_tally(3)), a_tally(4))
+    assert await metadata.shards.checkpoint(tallies) == []
+    assert await metadata.shards.checkpoint({}) == []
+
+
+async def test_recorded_counts_never_fall_and_are_counted_once(metadata):
+    batch = await planned(metadata)
+    lease = await claimed(metadata, batch, 0)
+    await metadata.shards.checkpoint({lease.ref: a_tally(6, tokens=2**61)})
+
+    await metadata.shards.checkpoint({lease.ref: a_tally(2, tokens=2**61 + 1)})
+    await metadata.shards.release(lease.ref, [], a_tally(4), now=LATER, events=[])
+
+    most = a_tally(6, tokens=2**61)
+    seen = await metadata.batches.load(batch.id)
+    assert (seen.counts.completed, seen.usage.input_tokens) == (6, 2**61 + 1)
+    again = await claimed(metadata, batch, 0)
+    assert again.shard.tally.completed == most.completed
+    closed = await metadata.shards.finish(again.ref, [], a_tally(10), now=LATER, events=[])
+    assert closed.batch.counts.completed == 10
+
+
+async def test_counts_stay_when_a_batch_is_cancelled_with_shards_half_done(metadata):
+    batch = await planned(metadata)
+    lease = await claimed(metadata, batch, 0)
+    await metadata.shards.release(lease.ref, [], a_tally(4), now=LATER, events=[])
+
+    await _end(metadata, batch, Ending.CANCELLED)
+
+    assert (await metadata.batches.load(batch.id)).counts.completed == 4
+
+
+async def test_a_lost_lease_records_nothing(metadata):
+    batch = await planned(metadata)
+    old = await claimed(metadata, batch, 0)
+    await metadata.shards.take_over(old.ref, holder=OTHER, token="new", now=LATER)
+
+    assert await metadata.shards.checkpoint({old.ref: a_tally(3)}) == []
+
+    assert (await metadata.batches.load(batch.id)).counts.completed == 0
+
+
+async def test_time_left_is_told_by_the_databases_clock(metadata):
+    """Whatever the holder's clock says: ``now`` is its own."""
+    deadline = datetime.now(UTC) + timedelta(minutes=10)
+    batch = await planned(metadata, deadline=deadline)
+
+    lease = await metadata.shards.claim(
+        shard_id(batch.id, 0), holder=ME, token="t", now=deadline + timedelta(days=1)
+    )
+
+    assert timedelta(minutes=9) < lease.time_left < timedelta(minutes=10, seconds=5)
+    [status] = await metadata.shards.standings([lease.ref])
+    assert timedelta(minutes=9) < status.time_left < timedelta(minutes=10, seconds=5)
+
+
 # Handing back and closing -----------------------------------------------------------------------
 
 
@@ -173,7 +258,7 @@ async def test_a_released_shard_is_ready_again_and_keeps_its_parts(metadata):
     shard = (await _shards(metadata, batch))[0]
     assert (shard.state, shard.holder, shard.leased_at) == (ShardState.READY, None, None)
     assert (shard.parts, shard.tally, shard.epoch) == (parts, a_tally(5), 1)
-    assert await metadata.batches.load(batch.id) == batch
+    assert await metadata.batches.load(batch.id) == counting(batch, a_tally(5))
     assert await unsent_ids(metadata) == []
     again = await claimed(metadata, batch, 0, token="again")
     assert (again.shard.epoch, again.shard.parts) == (2, parts)
@@ -378,20 +463,3 @@ async def test_standings_come_in_the_order_asked_and_say_what_became_of_leases(m
     assert standings[3].deadline == FAR_AHEAD
     assert standings[4].deadline == LONG_AGO
     assert await metadata.shards.standings([]) == []
-
-
-async def test_states_tells_those_of_existing_shards(metadata):
-    batch = await planned(metadata, shards=3)
-    await claimed(metadata, batch, 1)
-    done = await claimed(metadata, batch, 2)
-    await metadata.shards.finish(done.ref, [], a_tally(), now=LATER, events=[])
-    names = [shard_id(batch.id, index) for index in range(4)]
-
-    states = await metadata.shards.states([*names, ShardId("batch_unknown.0")])
-
-    assert states == {
-        names[0]: ShardState.READY,
-        names[1]: ShardState.LEASED,
-        names[2]: ShardState.CLOSED,
-    }
-    assert await metadata.shards.states([]) == {}

@@ -8,7 +8,7 @@ from fixtures.scratch import MINUTE, NO_TIME
 
 from batch_gateway.adapters.scratch import RedisScratch
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.pace import BUCKET, Held, Hindrance
+from batch_gateway.core.pace import BUCKET, BlockedReason, Held
 from batch_gateway.ports.pace import Stint
 
 pytestmark = pytest.mark.redis
@@ -45,12 +45,12 @@ async def test_what_is_left_is_a_holders_last_word_until_it_runs_out(scratch: Re
 
 
 async def test_a_holder_says_why_it_does_not_go_on(scratch: RedisScratch) -> None:
-    why = Stint(batch=A, model="m", done=0, left=7, hindrance=Hindrance.NO_SLOTS)
+    why = Stint(batch=A, model="m", done=0, left=7, blocked=BlockedReason.NO_SLOTS)
     await scratch.paces.report(ONE, [why], ttl=MINUTE)
 
     held = (await scratch.paces.of_batches([A]))[A].held
 
-    assert held == (Held(model="m", cost=7, hindrance=Hindrance.NO_SLOTS),)
+    assert held == (Held(model="m", cost=7, blocked=BlockedReason.NO_SLOTS),)
 
 
 async def test_the_first_report_begins_the_time_that_is_known(scratch: RedisScratch) -> None:

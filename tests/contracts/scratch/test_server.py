@@ -13,7 +13,6 @@ from batch_gateway.adapters.scratch.server import CONNECTIONS
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.limits import LimitRules
-from batch_gateway.core.model import Tally
 
 pytestmark = pytest.mark.redis
 
@@ -115,8 +114,6 @@ async def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
         scratch.activations.count(),
         scratch.activations.leave(ActivationId("a")),
         scratch.control.publish(BatchId("batch_a")),
-        scratch.progress.report(a_ticket().shard, Tally(), MINUTE),
-        scratch.progress.forget([a_ticket().shard]),
     ]
     errors = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -133,7 +130,7 @@ async def test_a_restarted_server_costs_no_error(tmp_path: Path) -> None:
     with valkey_server(tmp_path, port=port):
         assert await scratch.queue.propose() is None
         assert await scratch.generation() is None
-        await scratch.progress.forget([a_ticket().shard])
+        await scratch.queue.complete([a_ticket().shard])
     await scratch.close()
 
 
@@ -176,8 +173,6 @@ async def test_all_keys_live_on_one_node_of_a_cluster(tmp_path: Path) -> None:
         await scratch.slots.pools()
         await scratch.activations.invite(maximum=1, ttl=MINUTE)
         await scratch.activations.enter(ActivationId("a"), maximum=1, ttl=MINUTE)
-        await scratch.progress.report(ticket.shard, Tally(), MINUTE)
-        await scratch.progress.read([BatchId("batch_a"), BatchId("batch_b")])
         await scratch.rebuilding("me", MINUTE)
         await scratch.plant("me", "g")
 
@@ -283,7 +278,6 @@ async def test_keys_on_another_node_of_a_cluster_are_unavailable(tmp_path: Path)
         for call in (
             without_keys.queue.propose(),
             without_keys.once("x", MINUTE),
-            without_keys.progress.forget([a_ticket().shard]),
             sync(without_keys, "a", want=1),
         ):
             with pytest.raises(Unavailable):

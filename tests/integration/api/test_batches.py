@@ -420,11 +420,18 @@ async def test_an_unknown_batch_is_404(http, unknown, method, suffix):
 # -- what a running or ended batch shows ----------------------------------------------------------
 
 
-async def test_a_running_batch_shows_what_executors_report(openai, metadata, scratch):
+async def begun(metadata, batch, index):
+    """A lease of one of the batch's shards."""
+    return await metadata.shards.claim(
+        ShardId(f"{batch.id}.{index}"), holder=ActivationId("a"), token="t", now=datetime.now(UTC)
+    )
+
+
+async def test_a_running_batch_shows_what_executors_record(openai, metadata):
     batch = await planned(metadata, (await create(openai)).id)
     usage = Usage(input_tokens=100, cached_tokens=40, output_tokens=20, reasoning_tokens=5)
-    tally = Tally(completed=4, failed=1, usage=usage)
-    await scratch.progress.report(ShardId(f"{batch.id}.0"), tally, timedelta(minutes=1))
+    lease = await begun(metadata, batch, 0)
+    await metadata.shards.checkpoint({lease.ref: Tally(completed=4, failed=1, usage=usage)})
 
     seen = await openai.batches.retrieve(batch.id)
 
@@ -440,30 +447,18 @@ async def test_a_running_batch_shows_what_executors_report(openai, metadata, scr
     }
 
 
-async def test_a_closed_shard_is_counted_once(openai, metadata, scratch):
+async def test_a_closed_shard_is_counted_once(openai, metadata):
     batch = await planned(metadata, (await create(openai)).id)
-    shard = ShardId(f"{batch.id}.0")
-    now = datetime.now(UTC)
-    lease = await metadata.shards.claim(shard, holder=ActivationId("a"), token="t", now=now)
-    await metadata.shards.finish(lease.ref, [], Tally(completed=10), now=now, events=[])
-    for each in (shard, ShardId(f"{batch.id}.1")):
-        await scratch.progress.report(each, Tally(completed=3), timedelta(minutes=1))
+    first, second = [await begun(metadata, batch, index) for index in (0, 1)]
+    await metadata.shards.checkpoint(dict.fromkeys([first.ref, second.ref], Tally(completed=3)))
+    await metadata.shards.finish(
+        first.ref, [], Tally(completed=10), now=datetime.now(UTC), events=[]
+    )
 
     seen = await openai.batches.retrieve(batch.id)
     [listed] = (await openai.batches.list()).data
 
     assert seen.request_counts.completed == listed.request_counts.completed == 13
-
-
-async def test_live_counts_never_exceed_the_total(openai, metadata, scratch):
-    batch = await planned(metadata, (await create(openai)).id)
-    await scratch.progress.report(
-        ShardId(f"{batch.id}.0"), Tally(completed=19, failed=19), timedelta(minutes=1)
-    )
-
-    seen = await openai.batches.retrieve(batch.id)
-
-    assert seen.request_counts.to_dict() == {"total": 20, "completed": 19, "failed": 1}
 
 
 async def test_a_failed_batch_lists_its_errors(openai, metadata):

@@ -137,10 +137,9 @@ async def test_two_who_look_at_a_batch_that_has_ended_at_once_do_no_harm(world):
         ticket.shard, holder=ActivationId("me"), token="t", now=world.clock.now()
     )
     await world.metadata.batches.fail(batch.id, [], now=world.clock.now(), events=[])
-    milestones = Milestones(
-        world.metadata, world.scratch, world.announcer, world.clock, pause=timedelta(0)
-    )
+    failed = await world.reload(batch)
+    milestones = Milestones(world.scratch, world.announcer, world.clock, pause=timedelta(0))
 
-    await asyncio.gather(milestones.check(lease), milestones.check(lease))
+    await asyncio.gather(milestones.check(lease, failed), milestones.check(lease, failed))
 
     assert EventType.BATCH_PROGRESS not in world.sink.types()

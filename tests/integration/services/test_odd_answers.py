@@ -8,7 +8,7 @@ import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.core.model import BatchStatus, Blocked
-from batch_gateway.services.batches.outlook import Outlooks
+from batch_gateway.services.batches.outlook import CompletionEstimates
 from batch_gateway.settings import Retry, Watching
 
 pytestmark = pytest.mark.redis
@@ -105,7 +105,7 @@ async def test_each_odd_answer_ends_its_own_line_and_is_shown(make_world):
 
 
 async def blocked_reason(world, batch):
-    outlooks = Outlooks(world.scratch, world.routes, world.clock, ceiling=64)
+    outlooks = CompletionEstimates(world.scratch, world.routes, world.clock, ceiling=64)
     [found] = await outlooks.add([await world.reload(batch)])
     return found.blocked_reason
 

@@ -8,7 +8,7 @@ from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.core.model import BatchStatus, Blocked
-from batch_gateway.services.batches.outlook import Outlooks
+from batch_gateway.services.batches.outlook import CompletionEstimates
 from batch_gateway.settings import Execution, Planning, Watching
 from batch_gateway.wiring.batches import make_batches
 
@@ -17,7 +17,7 @@ BRISK = Execution(heartbeat_s=0.2, flush_interval_s=0.2)
 
 
 def service(world):
-    outlooks = Outlooks(world.scratch, world.routes, world.clock, ceiling=256)
+    outlooks = CompletionEstimates(world.scratch, world.routes, world.clock, ceiling=256)
     return make_batches(world.runtime, outlooks)
 
 

@@ -12,7 +12,9 @@ from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.execute.custody import Custody
+from batch_gateway.services.execute.lease_state import LeaseState
+from batch_gateway.services.execute.leased_shard import Isolation, LeasedShard, Signals
+from batch_gateway.services.execute.shard_leases import ShardLeases
 from batch_gateway.services.milestones import Watches
 from batch_gateway.settings import Execution, Planning, Watching
 
@@ -82,7 +84,7 @@ async def test_a_line_that_kills_its_workers_is_reported_and_the_rest_goes_on(
     assert errors[0]["response"] is None
     assert errors[0]["error"] == {
         "code": "worker_crashed",
-        "message": "Two workers died while this request was the only one they were working on.",
+        "message": "Two workers died while this request was the only suspect that they ran.",
     }
     assert deaths == 4  # once unawares, once among suspects, twice alone
     assert killer.alone[2:] == [True, True]
@@ -126,27 +128,40 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
     world, files = make_world(), Away(tmp_path / "files")
     batch = await world.submit(chat_lines(5))
     await world.planner.plan(batch.id)
-    queue = world.scratch.queue
-    custody = Custody(
+    leases = ShardLeases(
         ActivationId("me"),
-        metadata=world.metadata,
+        rows=world.metadata.shards,
         files=files,
-        queue=queue,
-        progress=world.scratch.progress,
+        scratch=world.scratch,
         announcer=world.announcer,
         passing=None,
-        guard=Watches([]),
+        watch=Watches([]),
         clock=world.clock,
         rules=world.execution,
     )
-    await custody.hand_back(await custody.lease(queue.propose))
-    again = await custody.lease(queue.propose)  # from now on lines are noted before they start
-    files.away = True
-    await custody.flush(again)
-    files.away = False
-    await custody.hand_back(again)
 
-    assert not (await custody.lease(queue.propose)).suspicious
+    async def opened() -> LeasedShard:
+        claimed = await leases.acquire(world.scratch.queue.propose)
+        shard = LeasedShard(
+            claimed.lease,
+            claimed.ticket,
+            signals=Signals(),
+            isolation=Isolation(),
+            stop_at=float("inf"),
+            most_buffered=1000,
+        )
+        assert await leases.open(shard)
+        shard.move(LeaseState.RUNNING)
+        return shard
+
+    await leases.release(await opened())
+    again = await opened()  # from now on lines are noted before they start
+    files.away = True
+    await leases.flush(again)
+    files.away = False
+    await leases.release(again)
+
+    assert not (await opened()).suspicious
 
 
 async def test_lines_that_were_handed_back_are_no_suspects(make_world, start_endpoint):

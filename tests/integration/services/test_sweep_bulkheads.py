@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from fixtures.world import Sink, chat_lines
-from redis.asyncio import Redis
 
 from batch_gateway import meters
 from batch_gateway.core.errors import Temporary
@@ -198,16 +197,6 @@ async def test_a_batch_that_waits_long_for_its_turn_is_reminded_of_less_and_less
     assert pauses == sorted(pauses)
     assert pauses[0] < timedelta(minutes=1) < timedelta(minutes=4) < pauses[1]
     assert pauses[2] < timedelta(minutes=10)
-
-
-async def test_a_tally_that_cannot_be_read_ends_no_sweep(world):
-    batch = await planned(world)
-    key = f"{world.scratch._keys.progress}:{batch.id}"
-    async with Redis.from_url(world.scratch_url) as redis:
-        await redis.hset(key, "0", f'{10**14}:{{"usage":{{"input_tokens":"many"}}}}')
-
-    assert await swept(world.janitor)
-    assert await world.scratch.progress.read([batch.id]) == {batch.id: {}}
 
 
 async def test_a_rebuild_that_takes_longer_than_its_lock_lives_ends(world, monkeypatch):

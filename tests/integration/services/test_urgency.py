@@ -9,7 +9,7 @@ from fixtures.world import chat_lines
 from batch_gateway.core.ids import ActivationId, BatchId, TenantId
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.ports.pace import Stint
-from batch_gateway.services.execute.pacing import Pacing
+from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.settings import Execution, Planning, Queue
 
 pytestmark = pytest.mark.redis
@@ -107,7 +107,7 @@ async def test_urgency_follows_the_estimates(make_world):
     world = make_world(planning=Planning(shard_lines=10))
     batch = await planned(world, chat_lines(40), window=timedelta(hours=1))
     cost = (await world.scratch.queue.waiting(1))[batch.id].cost["sim-large"]
-    pacing = Pacing(
+    throughput = ThroughputReporter(
         ActivationId("me"),
         scratch=world.scratch,
         clock=world.clock,
@@ -116,7 +116,7 @@ async def test_urgency_follows_the_estimates(make_world):
     )
 
     async def judged():
-        await pacing.judge([])
+        await throughput.judge([])
         await asyncio.sleep(0.01)  # the heartbeat, of which there is one at a time
         found = (await world.scratch.queue.waiting(1))[batch.id].urgent_after
         return (batch.deadline - found).total_seconds()

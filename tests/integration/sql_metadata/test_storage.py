@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
-from fixtures.metadata import ALICE, T0, a_batch, a_file, claimed, planned
+from fixtures.metadata import ALICE, T0, a_file, claimed, planned
 
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.adapters.sql.dialects import DatabaseNow, create_engine
@@ -79,7 +79,6 @@ async def _questions(store):
     await store.shards.standings([lease.ref])
     await store.shards.ready(after=shard_id(batch.id, 0), limit=5)
     await store.shards.leased(limit=5)
-    await store.shards.states([shard_id(batch.id, 0), shard_id(a_batch().id, 3)])
     await store.outbox.unsent(before=T0, limit=5)
     async for _ in store.shards.of_batch(batch.id):
         pass

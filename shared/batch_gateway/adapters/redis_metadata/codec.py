@@ -214,7 +214,7 @@ def to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
     )
 
 
-def to_lease(granted: Sequence[Sequence[str]]) -> Lease:
+def to_lease(granted: Sequence[Any]) -> Lease:
     """A lease from what ``grant`` in the prelude returns."""
     batch = to_batch(row(granted[1]))
     return Lease(
@@ -226,6 +226,7 @@ def to_lease(granted: Sequence[Sequence[str]]) -> Lease:
         options=batch.options,
         traceparent=batch.traceparent,
         sealed=batch.sealed,
+        time_left=batch.deadline - instant(granted[2]),
     )
 
 
@@ -243,13 +244,9 @@ def from_parts(parts: Sequence[Part]) -> str:
     return _PARTS.write(parts)
 
 
-def from_tally(tally: Tally) -> str:
-    return _TALLY.write(tally)
-
-
 def amounts(tally: Tally) -> Row:
     """What a tally adds to its batch's fields: nothing, and no usage, if no line was answered."""
-    if not tally.completed and not tally.failed:
+    if not tally.lines:
         return {}
     return {
         "completed": str(tally.completed),

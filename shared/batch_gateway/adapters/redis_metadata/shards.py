@@ -1,6 +1,6 @@
 """ShardRows: leases and what became of them; each change is one script."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,6 @@ from batch_gateway.adapters.redis_metadata.codec import (
     from_events,
     from_lease,
     from_parts,
-    from_tally,
     plan_model_and_cost,
     to_batch,
     to_lease,
@@ -28,16 +27,16 @@ from batch_gateway.core.ids import (
 )
 from batch_gateway.core.model import (
     TERMINAL,
+    Batch,
     Closed,
     Lease,
     LeaseRef,
     Part,
     Shard,
-    ShardState,
     Tally,
     Ticket,
 )
-from batch_gateway.ports.shards import Standing
+from batch_gateway.ports.shards import LeaseStatus
 
 CHUNK = 500  # shards per round trip of a walk over a batch
 
@@ -101,12 +100,19 @@ class RedisShards:
             lease=from_lease(lease),
             parts=from_parts(parts),
             tally=amounts(tally),
-            tally_json=from_tally(tally),
             now=now,
             events=from_events(events),
         )
 
-    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
+    async def checkpoint(self, tallies: Mapping[LeaseRef, Tally]) -> Sequence[Batch]:
+        leases = [
+            {**from_lease(lease), "tally": amounts(tally)}
+            for lease, tally in sorted(tallies.items(), key=lambda item: item[0].shard)
+        ]
+        found = await self._scripts.run("checkpoint", leases=leases) if leases else []
+        return [to_batch(row(one)) for one in found]
+
+    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
         found: list[Sequence[Any]] = []
         for start in range(0, len(leases), CHUNK):
             some = [from_lease(lease) for lease in leases[start : start + CHUNK]]
@@ -141,18 +147,6 @@ class RedisShards:
                 yield to_shard(batch, fields)
             first += CHUNK
 
-    async def states(self, shards: Sequence[ShardId]) -> dict[ShardId, ShardState]:
-        split = [split_shard_id(shard) for shard in shards]
-        asked = [{"batch": batch, "index": str(index)} for batch, index in split]
-        found: list[str | None] = []
-        for start in range(0, len(asked), CHUNK):
-            found += await self._scripts.run("states", shards=asked[start : start + CHUNK])
-        return {
-            shard: ShardState(state)
-            for shard, state in zip(shards, found, strict=True)
-            if state is not None
-        }
-
 
 def _standing(
     lease: LeaseRef,
@@ -161,14 +155,17 @@ def _standing(
     ending: str | None,
     status: str | None,
     deadline: str | None,
-) -> Standing:
+    database_now: str,
+) -> LeaseStatus:
     """Of a batch that does not exist, nothing is held and all is over."""
-    return Standing(
+    due = instant(deadline or "0")
+    return LeaseStatus(
         lease=lease,
         held=held == "1",
         paused=paused == "1",
         ending=status is None or ending is not None or status in TERMINAL,
-        deadline=instant(deadline or "0"),
+        deadline=due,
+        time_left=due - instant(database_now),
     )
 
 

@@ -16,7 +16,6 @@ from batch_gateway.adapters.scratch.control import RedisControl
 from batch_gateway.adapters.scratch.fullness import RedisFullness
 from batch_gateway.adapters.scratch.keys import Keys
 from batch_gateway.adapters.scratch.paces import RedisPaces
-from batch_gateway.adapters.scratch.progress import RedisProgress
 from batch_gateway.adapters.scratch.queue import RedisQueue
 from batch_gateway.adapters.scratch.rates import RedisRates
 from batch_gateway.adapters.scratch.rights import RedisRights
@@ -55,7 +54,6 @@ class RedisScratch:
         self.slots = RedisSlots(client, scripts, keys, rules, interval, total)
         self.activations = RedisActivations(client, scripts, keys)
         self.control = RedisControl(client, url, keys.control)
-        self.progress = RedisProgress(client, scripts, keys.progress)
         self.paces = RedisPaces(scripts, keys.paces)
         self.rates = RedisRates(scripts, keys.rates)
         self.rights = RedisRights(scripts, keys.rights)

@@ -21,7 +21,6 @@ class Keys:
         self.running = f"{tag}:activations:running"
         self.pending = f"{tag}:activations:pending"
         self.control = f"{tag}:control"
-        self.progress = f"{tag}:progress"
         self.rates = f"{tag}:rates"
         self.rights = f"{tag}:rights"
         self.full = f"{tag}:full"

@@ -10,7 +10,7 @@ from itertools import chain
 
 from batch_gateway.adapters.scratch.server import Scripts, milliseconds
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.pace import BUCKET, KEPT, Buckets, Held, Hindrance, Pace
+from batch_gateway.core.pace import BUCKET, KEPT, BlockedReason, Buckets, Held, Throughput
 from batch_gateway.ports.pace import Stint
 
 _AT_ONCE = 100  # batches or models per call: a script blocks the server while it runs
@@ -29,14 +29,14 @@ class RedisPaces:
             return
         for start in range(0, len(stints), _AT_ONCE):
             told = chain.from_iterable(
-                (s.batch, s.model, s.done, s.left, s.hindrance or "")
+                (s.batch, s.model, s.done, s.left, s.blocked or "")
                 for s in stints[start : start + _AT_ONCE]
             )
             await self._report(
                 [self._root], [holder, milliseconds(ttl), milliseconds(BUCKET), KEPT, *told]
             )
 
-    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Pace]:
+    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Throughput]:
         found = await self._entries("batch", batches)
         return {
             batch: _pace(entries)
@@ -59,7 +59,7 @@ class RedisPaces:
         return [list(zip(flat[::2], flat[1::2], strict=True)) for flat in answers]
 
 
-def _pace(entries: Iterable[tuple[str, str]]) -> Pace:
+def _pace(entries: Iterable[tuple[str, str]]) -> Throughput:
     told_ms = {"since": 0, "at": 0}
     done: dict[int, float] = {}
     held: list[Held] = []
@@ -72,7 +72,7 @@ def _pace(entries: Iterable[tuple[str, str]]) -> Pace:
                 done[int(name)] = float(value)
             case "left":
                 cost, _, why = value.partition(":")
-                hindrance = Hindrance(why) if why else None
-                held.append(Held(model=name, cost=float(cost), hindrance=hindrance))
+                blocked = BlockedReason(why) if why else None
+                held.append(Held(model=name, cost=float(cost), blocked=blocked))
     since, at = (datetime.fromtimestamp(ms / 1000, UTC) for ms in told_ms.values())
-    return Pace(since=since, at=at, done=done, held=tuple(held))
+    return Throughput(since=since, at=at, done=done, held=tuple(held))

@@ -118,8 +118,11 @@ def shard_columns(shard: Shard) -> Columns:
 
 def result_columns(parts: Sequence[Part], tally: Tally) -> Columns:
     """What a shard has to show: its parts and what they add up to."""
+    return {"parts": part_list(parts), **tally_columns(tally)}
+
+
+def tally_columns(tally: Tally) -> Columns:
     return {
-        "parts": part_list(parts),
         "completed": tally.completed,
         "failed": tally.failed,
         **dict(zip(_USAGE, _usage_values(tally.usage), strict=True)),

@@ -1,15 +1,16 @@
 """Shard rows: leases and what was done under them."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.dialects import Unindexed
-from batch_gateway.adapters.sql.rows import Row, result_columns, shard_is, to_shard
+from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
+from batch_gateway.adapters.sql.rows import Row, result_columns, shard_is, tally_columns, to_shard
 from batch_gateway.adapters.sql.schema import (
     LEASED,
     READY,
@@ -17,7 +18,7 @@ from batch_gateway.adapters.sql.schema import (
     shards,
 )
 from batch_gateway.adapters.sql.steps import change_leased, held_by, lock, save, write_events
-from batch_gateway.adapters.sql.transitions import counted, shards_closed
+from batch_gateway.adapters.sql.transitions import shards_closed
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
     ActivationId,
@@ -39,14 +40,12 @@ from batch_gateway.core.model import (
     ShardState,
     Tally,
     Ticket,
+    Usage,
 )
-from batch_gateway.ports.shards import Standing
+from batch_gateway.ports.shards import LeaseStatus
 
 #: Shards of a batch that are read at once.
 _PAGE = 500
-
-#: Shard ids that go into one statement; SQLite takes at most 32,766 parameters.
-_CHUNK = 10_000
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -114,9 +113,32 @@ class SqlShards:
                 return False
             if batch.ending:
                 return await _close(connection, batch, lease, parts, tally, now, events) or False
-            return await _hand_back(connection, lease, ShardState.READY, parts, tally)
+            handed_back = await _hand_back(connection, batch, lease, ShardState.READY, parts, tally)
+            if handed_back is None:
+                return False
+            await save(connection, batch, handed_back)
+            return True
 
-    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[Standing]:
+    async def checkpoint(self, tallies: Mapping[LeaseRef, Tally]) -> Sequence[Batch]:
+        owners = sorted({split_shard_id(lease.shard)[0] for lease in tallies})
+        if not owners:
+            return []
+        changed = []
+        async with self._database.writing() as connection:
+            for owner in owners:
+                before = await lock(connection, owner)
+                if before is None:
+                    continue
+                after = before
+                for lease in sorted(tallies, key=lambda lease: lease.shard):
+                    if split_shard_id(lease.shard)[0] == owner:
+                        after = await _record(connection, after, lease, tallies[lease])
+                if after is not before:
+                    await save(connection, before, after)
+                    changed.append(after)
+        return changed
+
+    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
         if not leases:
             return []
         named = _named(lease.shard for lease in leases)
@@ -124,6 +146,7 @@ class SqlShards:
         query = (
             sa.select(*batches.c["id", "paused", "ending", "status", "deadline"])
             .add_columns(*shards.c["position", "epoch", "token", "state"])
+            .add_columns(DatabaseNow().label("database_now"))
             .outerjoin_from(batches, shards, sa.and_(shards.c.batch_id == batches.c.id, named))
             .where(batches.c.id.in_(owners))
         )
@@ -177,17 +200,6 @@ class SqlShards:
                 return
             position = rows[-1].position
 
-    async def states(self, shards_: Sequence[ShardId]) -> dict[ShardId, ShardState]:
-        found: dict[ShardId, ShardState] = {}
-        async with self._database.reading() as connection:
-            for start in range(0, len(shards_), _CHUNK):
-                query = sa.select(*shards.c["batch_id", "position", "state"]).where(
-                    _named(shards_[start : start + _CHUNK])
-                )
-                for row in await connection.execute(query):
-                    found[shard_id(row.batch_id, row.position)] = ShardState(row.state)
-        return found
-
 
 async def _grant(
     connection: AsyncConnection,
@@ -208,7 +220,7 @@ async def _grant(
             holder=holder,
             leased_at=now,
         )
-        .returning(shards)
+        .returning(shards, DatabaseNow().label("database_now"))
     )
     row = (await connection.execute(change)).one_or_none()
     if row is None:
@@ -222,6 +234,7 @@ async def _grant(
         options=batch.options,
         traceparent=batch.traceparent,
         sealed=batch.sealed,
+        time_left=batch.deadline - row.database_now,
     )
 
 
@@ -235,9 +248,10 @@ async def _close(
     events: Sequence[Event],
 ) -> Closed | None:
     """Close a leased shard of the locked ``batch``; the last one writes ``events``."""
-    if not await _hand_back(connection, lease, ShardState.CLOSED, parts, tally):
+    recorded = await _hand_back(connection, batch, lease, ShardState.CLOSED, parts, tally)
+    if recorded is None:
         return None
-    after = shards_closed(counted(batch, tally), 1, now)
+    after = shards_closed(recorded, 1, now)
     await save(connection, batch, after)
     last = after.open_shards == 0
     if last:
@@ -247,14 +261,52 @@ async def _close(
 
 async def _hand_back(
     connection: AsyncConnection,
+    batch: Batch,
     lease: LeaseRef,
     state: ShardState,
     parts: Sequence[Part],
     tally: Tally,
-) -> bool:
-    """End the lease with its results recorded; False when it is lost."""
-    values = {"state": state, "holder": None, "leased_at": None, **result_columns(parts, tally)}
-    return await change_leased(connection, lease, values)
+) -> Batch | None:
+    """End the lease with its results recorded; the batch with them, or None when it is lost."""
+    known = await _recorded(connection, lease)
+    if known is None:
+        return None
+    kept = known.at_least(tally) if tally.lines else known
+    values = {"state": state, "holder": None, "leased_at": None, **result_columns(parts, kept)}
+    await change_leased(connection, lease, values)
+    return _recounted(batch, known, kept)
+
+
+async def _record(
+    connection: AsyncConnection, batch: Batch, lease: LeaseRef, tally: Tally
+) -> Batch:
+    """Record what is finished under a lease that goes on; the batch with it."""
+    known = await _recorded(connection, lease)
+    if known is None or not tally.lines or (kept := known.at_least(tally)) == known:
+        return batch
+    await change_leased(connection, lease, tally_columns(kept))
+    return _recounted(batch, known, kept)
+
+
+def _recounted(batch: Batch, before: Tally, after: Tally) -> Batch:
+    """``batch`` with what is recorded of one shard grown from ``before`` to ``after``."""
+    if after == before:
+        return batch
+    grown, counts = after.beyond(before), batch.counts
+    return batch.evolve(
+        counts=replace(
+            counts,
+            completed=counts.completed + grown.completed,
+            failed=counts.failed + grown.failed,
+        ),
+        usage=(batch.usage or Usage()) + grown.usage,
+    )
+
+
+async def _recorded(connection: AsyncConnection, lease: LeaseRef) -> Tally | None:
+    """What is recorded of the shard that ``lease`` holds; None when it holds it no more."""
+    row = (await connection.execute(sa.select(shards).where(held_by(lease)))).one_or_none()
+    return None if row is None else to_shard(row).tally
 
 
 def _named(shard_ids: Iterable[ShardId]) -> sa.ColumnElement[bool]:
@@ -273,22 +325,30 @@ def _standing(
     lease: LeaseRef,
     of_batch: Mapping[str, Row],
     of_shard: Mapping[tuple[str, int], Row],
-) -> Standing:
+) -> LeaseStatus:
     place = split_shard_id(lease.shard)
     batch, shard = of_batch.get(place[0]), of_shard.get(place)
     if batch is None:
-        return Standing(lease=lease, held=False, paused=False, ending=True, deadline=_NEVER)
+        return LeaseStatus(
+            lease=lease,
+            held=False,
+            paused=False,
+            ending=True,
+            deadline=_NEVER,
+            time_left=timedelta(0),
+        )
     held = (
         shard is not None
         and shard.state == ShardState.LEASED
         and (shard.epoch, shard.token) == (lease.epoch, lease.token)
     )
-    return Standing(
+    return LeaseStatus(
         lease=lease,
         held=held,
         paused=batch.paused,
         ending=batch.ending is not None or batch.status in TERMINAL,
         deadline=batch.deadline,
+        time_left=batch.deadline - batch.database_now,
     )
 
 

@@ -18,7 +18,7 @@ def moved(batch: Batch, to: BatchStatus, now: datetime) -> Batch | None:
 
 def counted(batch: Batch, tally: Tally) -> Batch:
     """With ``tally`` added; usage stays None as long as no line was answered."""
-    if not tally.completed and not tally.failed:
+    if not tally.lines:
         return batch
     return batch.evolve(
         counts=Counts(

@@ -34,7 +34,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.assemble.gathering import Gathering
+from batch_gateway.services.assemble.gathering import Gathering, RequestsLost
 from batch_gateway.services.assemble.merge import Merge, Product
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.groups import tasks
@@ -232,6 +232,8 @@ class Assembler:
             return await self._merged(batch)
         except (Temporary, OSError):
             raise
+        except RequestsLost as error:
+            logger.error("Requests are lost: %s", error, extra=_log(batch.id))
         except Exception as error:  # stored bytes are missing, damaged, or nothing of ours
             if not await self._losses.is_final(f"assembly/{batch.id}"):
                 logger.error("Assembled again later: %r", error, extra=_log(batch.id))

@@ -53,6 +53,10 @@ NOT_RUN = {
 _SHARDS = 4  # read side by side
 
 
+class RequestsLost(Corrupt):
+    """An executor has closed a shard whose requests were lost for good (``results.losses``)."""
+
+
 class Gathering:
     """What has been gathered of one batch; the results themselves go to ``merge`` and ``order``."""
 
@@ -86,7 +90,8 @@ class Gathering:
         self._begin()
 
     async def gather(self) -> None:
-        """Take up the results of all shards. Raises Corrupt when one is missing."""
+        """Take up the results of all shards. Raises Corrupt when one is missing, RequestsLost when
+        that is for good."""
         await self._take_kept()
         self._begin()
         async with tasks() as group:
@@ -235,6 +240,8 @@ class Gathering:
         missing = shard.lines - len(results.lines)
         if not missing:
             return shard, results, 0
+        if shard.tally.lines >= shard.lines and not self._surviving:
+            raise RequestsLost(f"{shard.id} was closed without {missing} results")
         if self._batch.ending is None and not self._surviving:
             raise Corrupt(f"{shard.id} is closed without {missing} results")
         if self._batch.ending is None or lost:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import Batch, BatchStatus, Blocked
 from batch_gateway.core.outlook import PoolView, blocked, done_at
-from batch_gateway.core.pace import Pace, speed_at_work, time_left, time_needed
+from batch_gateway.core.pace import Throughput, speed_at_work, time_left, time_needed
 from batch_gateway.core.routing import RoutingTable
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import PoolState, Scratch
@@ -21,7 +21,7 @@ from batch_gateway.services.routing import Routes
 logger = logging.getLogger(__name__)
 
 
-class Outlooks:
+class CompletionEstimates:
     def __init__(self, scratch: Scratch, routes: Routes, clock: Clock, *, ceiling: int) -> None:
         """``ceiling``: most slots of a pool, as the deployment has it."""
         self._scratch = scratch
@@ -77,7 +77,7 @@ class Outlooks:
     def _with_outlook(
         self,
         batch: Batch,
-        pace: Pace | None,
+        pace: Throughput | None,
         left: Mapping[str, float],
         speeds: Mapping[str, float | None],
         pools: Sequence[PoolState],
@@ -108,7 +108,10 @@ class Outlooks:
 
 
 def _needed(
-    pace: Pace | None, left: Mapping[str, float], speeds: Mapping[str, float | None], now: datetime
+    pace: Throughput | None,
+    left: Mapping[str, float],
+    speeds: Mapping[str, float | None],
+    now: datetime,
 ) -> timedelta | None:
     """At the batch's own speed; at what its models can do, when it has not been worked on."""
     if sum(left.values()) <= 0:

@@ -24,12 +24,10 @@ from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS, EXTENDED_ENDP
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, MetadataStore, Page
-from batch_gateway.ports.scratch import Progress
 from batch_gateway.services.announce import Announcer
-from batch_gateway.services.batches.outlook import Outlooks
+from batch_gateway.services.batches.outlook import CompletionEstimates
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.files.content import BATCH
-from batch_gateway.services.live import with_progress
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.refusals import invalid_value
 
@@ -60,7 +58,6 @@ class BatchService:
         self,
         *,
         metadata: MetadataStore,
-        progress: Progress,
         announcer: Announcer,
         endings: Endings,
         clock: Clock,
@@ -68,12 +65,11 @@ class BatchService:
         strict: bool,
         passing: PassedHeaders | None = None,
         quotas: Quotas = NO_QUOTAS,
-        outlooks: Outlooks | None = None,
+        outlooks: CompletionEstimates | None = None,
     ) -> None:
         """``passing`` None: no headers are carried on; ``outlooks`` None: nothing is foreseen."""
         self._quotas = quotas
         self._metadata = metadata
-        self._progress = progress
         self._announcer = announcer
         self._endings = endings
         self._clock = clock
@@ -145,20 +141,12 @@ class BatchService:
         return batch
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
-        """The batch with its live counts.
-
-        A shard that closes between the reads would be missing from both its row's counts and the
-        live ones, and a progress bar would go backwards: then it is read again.
-        """
-        for _ in range(3):
-            found = await self._metadata.batches.get(tenant, batch)
-            if found is None:
-                return None
-            [live], torn = await with_progress([found], self._metadata.shards, self._progress)
-            if not torn:
-                break
-        [foreseen] = await self._foreseen([live])
-        return foreseen
+        """The batch; while it runs, with its estimate and what it waits for."""
+        found = await self._metadata.batches.get(tenant, batch)
+        if found is None:
+            return None
+        [estimated] = await self._estimated([found])
+        return estimated
 
     async def list(
         self,
@@ -169,7 +157,7 @@ class BatchService:
         offset: int = 0,
         only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
-        """Newest first, with live counts. None when ``after`` names no batch of the tenant.
+        """Newest first. None when ``after`` names no batch of the tenant.
 
         A page of none still tells whether there is something to list.
         """
@@ -180,10 +168,9 @@ class BatchService:
             return None
         if limit == 0:
             return Page(items=(), more=bool(page.items))
-        live, _ = await with_progress(page.items, self._metadata.shards, self._progress)
-        return replace(page, items=await self._foreseen(live))
+        return replace(page, items=await self._estimated(page.items))
 
-    async def _foreseen(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+    async def _estimated(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         return batches if self._outlooks is None else await self._outlooks.add(batches)
 
     async def cancel(self, tenant: TenantId, batch: BatchId) -> Batch | None:

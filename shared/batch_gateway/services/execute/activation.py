@@ -1,54 +1,66 @@
 """One open ``work.available`` request: as long as it is open, the executor works.
 
-An activation registers, leases shard after shard and keeps the slots granted to it busy. It
-starts no call after the soft budget, gives up running calls at the hard budget or some time after
-SIGTERM, hands back what is unfinished, leaves the register, and opens a successor if there is
-work left. One without work or slots ends by itself, unless it is the last while there is backlog:
-that one stays as the pilot.
+An activation registers, leases shard after shard and keeps the slots granted to it busy. It starts
+no call after the soft budget, cancels running calls at the hard budget or some time after SIGTERM,
+hands back what is unfinished, leaves the register, and opens a successor if there is work left. An
+activation without work or slots ends by itself, unless it is the last one while there is backlog.
 
-Beside the leasing, three loops keep it alive: slots (several times a second, ``pools``), flushing
-(every second) and heartbeats (every few seconds, or at once when the control channel says that a
-batch has changed, ``heartbeat``).
+Each leased shard has a task of its own (``shard_supervisor``). Beside the leasing run the loops
+that keep the activation alive, each on its own: lease heartbeats (``lease_renewer``), what the
+database says of leases and the leases of dead executors (``lease_watch``), slots several times a
+second (``pools``), flushing every second, urgency, and the register. An error ends in the call, the
+shard or the loop that it belongs to, and never ends the activation.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
-from batch_gateway.core.errors import BatchGatewayError, Temporary
+from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Scratch
-from batch_gateway.ports.shards import Standing
-from batch_gateway.services.announce import Waker
-from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
-from batch_gateway.services.execute.custody import Custody
-from batch_gateway.services.execute.heartbeat import Heartbeat
-from batch_gateway.services.execute.holding import Holding
-from batch_gateway.services.execute.leasing import Leasing
-from batch_gateway.services.execute.pacing import Pacing
+from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
+from batch_gateway.services.execute.engine_monitor import EngineMonitors
+from batch_gateway.services.execute.lease_renewer import LeaseRenewer
+from batch_gateway.services.execute.lease_state import LeaseState
+from batch_gateway.services.execute.lease_watch import LeaseWatch, Reclaimer
+from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.pools import Pools
-from batch_gateway.services.execute.turns import Turns
+from batch_gateway.services.execute.shard_leases import ShardLeases, log
+from batch_gateway.services.execute.shard_selector import ShardSelector
+from batch_gateway.services.execute.shard_supervisor import ShardSupervisor, TimeBudget
+from batch_gateway.services.execute.slot_scheduler import SlotScheduler
+from batch_gateway.services.execute.supervision import keep_running, report_unforeseen
+from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.services.execute.waiting import signal_or
-from batch_gateway.services.execute.watch import Lookout
 from batch_gateway.services.groups import tasks
-from batch_gateway.services.routing import Routes
-from batch_gateway.services.upkeep.rebuild import ensure_generation
-from batch_gateway.settings import Execution, Queue
+from batch_gateway.services.milestones import Watch
 
 logger = logging.getLogger(__name__)
 
 REGISTERED = timedelta(seconds=5)  # how long a dead activation stays in the register
-_RENEW_S = 2.0  # how often a living one says so
+_RENEW_S = 2.0  # how often a living activation renews its entry there
 _LOOK_S = 0.2  # between two looks when nothing happens
-_CALM_LOOK_S = 0.5  # the same, with lines for several rounds of calls in hand
+_PLENTY_LOOK_S = 0.5  # the same, with lines for several rounds of calls
 _EMPTY_S = 0.05  # after an empty queue, however much happens
 _RETRY_S = 0.5  # after a server did not answer
-_LAST_RETRIES_S = 15.0  # after the hard budget, to get results stored and leases back
+_RECORDING_SHARE = 20.0  # recording counts takes at most a twentieth of the time
+_BLOCKED_S = 2.0  # after this, shards whose endpoints are unavailable are handed back
+_LAST_RETRIES_S = 15.0  # after the hard budget, to get results stored and leases handed back
+_WORKED_ON = (LeaseState.RUNNING, LeaseState.DRAINING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the activations of one process share."""
+
+    attempts: Attempts
+    circuits: Circuits
+    monitors: EngineMonitors
+    watches: Watch  # look at a batch when results of it were stored
 
 
 class Activation:
@@ -56,101 +68,131 @@ class Activation:
         self,
         me: ActivationId,
         *,
-        metadata: MetadataStore,
-        scratch: Scratch,
-        custody: Custody,
-        attempts: Attempts,
-        routes: Routes,
-        circuits: Circuits,
-        lookout: Lookout,
-        waker: Waker,
-        endings: Endings,
-        clock: Clock,
-        rules: Execution,
-        queue_rules: Queue,
+        stores: Stores,
+        engines: Engines,
+        events: Events,
+        policies: Policies,
+        shared: Shared,
         stopping: asyncio.Event,
     ) -> None:
         """``stopping`` is set when the process has been asked to end."""
-        now = asyncio.get_running_loop().time()
         self._me = me
-        self._metadata = metadata
-        self._scratch = scratch
-        self._custody = custody
-        self._waker = waker
-        self._endings = endings
-        self._clock = clock
-        self._rules = rules
+        self._stores = stores
+        self._engines = engines
+        self._events = events
+        self._policies = policies
+        self._shared = shared
         self._stopping = stopping
-        self._soft_end = now + rules.soft_budget_s
-        self._hard_end = now + rules.hard_budget_s
-        self._give_up_at = self._hard_end + _LAST_RETRIES_S
-        self._crashed = False
+        self._rules = policies.execution
+        now = asyncio.get_running_loop().time()
+        hard_end = now + self._rules.hard_budget_s
+        self._budget = TimeBudget(
+            soft_end=now + self._rules.soft_budget_s,
+            hard_end=hard_end,
+            give_up_at=hard_end + _LAST_RETRIES_S,
+        )
+        self._signals = Signals()
         self._successor = True  # wanted when there is backlog at the end
         self._idle_since: float | None = None
-        self._holdings: list[Holding] = []
-        self._changed = asyncio.Event()
-        self._flush_now = asyncio.Event()
+        ttl = timedelta(seconds=self._rules.lease_ttl_s)
+        self._leases = ShardLeases(
+            me,
+            rows=stores.metadata.shards,
+            files=stores.files,
+            scratch=stores.scratch,
+            announcer=events.announcer,
+            passing=engines.passing,
+            watch=shared.watches,
+            clock=policies.clock,
+            rules=self._rules,
+        )
+        self._renewer = LeaseRenewer(stores.scratch.queue, ttl=ttl, every_s=self._rules.heartbeat_s)
+        self._reclaimer = Reclaimer(
+            metadata=stores.metadata,
+            scratch=stores.scratch,
+            endings=events.endings,
+            every_s=self._rules.heartbeat_s,
+            ttl=ttl,
+        )
+
+    def _assemble(self, group: asyncio.TaskGroup) -> None:
+        """Make the parts whose tasks run in ``group``."""
+        stores, policies = self._stores, self._policies
         self._pools = Pools(
-            me,
-            slots=scratch.slots,
-            attempts=attempts,
-            routes=routes,
-            circuits=circuits,
-            lookout=lookout,
-            waker=waker,
-            clock=clock,
-            rules=rules,
-            turns=Turns(queue_rules),
-            stop_calls_at=self._hard_end,
-            advanced=self._advanced,
-            memory_lost=self._memory_lost,
+            self._me,
+            group,
+            slots=stores.scratch.slots,
+            attempts=self._shared.attempts,
+            routes=self._engines.routes,
+            circuits=self._shared.circuits,
+            monitors=self._shared.monitors,
+            waker=self._events.waker,
+            clock=policies.clock,
+            rules=self._rules,
+            scheduler=SlotScheduler(policies.queue),
+            stop_calls_at=self._budget.hard_end,
+            memory_lost=self._reclaimer.look_now,
         )
-        self._leasing = Leasing(
-            custody=custody,
-            queue=scratch.queue,
+        self._throughput = ThroughputReporter(
+            self._me,
+            scratch=stores.scratch,
+            clock=policies.clock,
+            execution=self._rules,
+            rules=policies.queue,
+            blocked_reason_of=self._pools.blocked_reason,
+        )
+        self._shards = ShardSupervisor(
+            group,
+            leases=self._leases,
+            renewer=self._renewer,
             pools=self._pools,
-            routes=routes,
-            clock=clock,
-            rules=rules,
-            queue_rules=queue_rules,
+            throughput=self._throughput,
+            endings=self._events.endings,
+            signals=self._signals,
+            budget=self._budget,
+            rules=self._rules,
         )
-        self._pacing = Pacing(
-            me,
-            scratch=scratch,
-            clock=clock,
-            execution=rules,
-            rules=queue_rules,
-            hindrance_of=self._pools.hindrance,
+        self._selector = ShardSelector(
+            leases=self._leases,
+            queue=stores.scratch.queue,
+            pools=self._pools,
+            routes=self._engines.routes,
+            clock=policies.clock,
+            rules=self._rules,
+            queue_rules=policies.queue,
         )
-        self._heartbeat = Heartbeat(
-            metadata=metadata,
-            scratch=scratch,
-            endings=endings,
-            rules=rules,
-            holdings=lambda: self._holdings,
-            learned=self._learned,
-            pacing=self._pacing,
+        self._watch = LeaseWatch(
+            rows=stores.metadata.shards,
+            scratch=stores.scratch,
+            every_s=self._rules.heartbeat_s,
+            held=lambda: self._shards.held,
+            stop=self._pools.stop,
         )
 
     async def run(self) -> None:
         """Work until there is nothing to do, no slot, or no time; then leave in good order."""
         try:
-            async with tasks() as self._group:
+            async with tasks() as group:
+                self._assemble(group)
                 loops = [
-                    self._group.create_task(loop)
-                    for loop in (
-                        self._pools.keep(),
-                        self._heartbeat.keep(),
-                        self._heartbeat.listen(),
-                        self._keep_flushing(),
-                        self._keep_registered(),
-                    )
+                    group.create_task(keep_running(name, loop))
+                    for name, loop in {
+                        "lease renewal": self._renewer.keep,
+                        "slots": self._pools.keep,
+                        "lease watch": self._watch.keep,
+                        "control channel": self._watch.listen,
+                        "reclaim": self._reclaimer.keep,
+                        "urgency": self._keep_judging,
+                        "flush": self._keep_flushing,
+                        "recording": self._keep_recording,
+                        "register": self._keep_registered,
+                    }.items()
                 ]
                 try:
                     await self._work()
                     await self._wind_down()
                 except BaseException:
-                    self._crashed = True  # nothing is handed back: leases run out
+                    self._shards.abandon()  # leases expire
                     raise
                 finally:
                     for loop in loops:
@@ -163,8 +205,8 @@ class Activation:
 
     async def _work(self) -> None:
         while not self._out_of_time():
-            self._stop_overdue()
             try:
+                self._stop_overdue()
                 if await self._lease_one():
                     continue
                 if await self._may_end():
@@ -173,196 +215,153 @@ class Activation:
             except Temporary as error:
                 logger.warning("Waiting for a server: %s", error, extra={"action": "lease"})
                 await asyncio.sleep(_RETRY_S)
+            except Exception:  # noqa: BLE001 - belongs to one part
+                report_unforeseen("lease", "A shard could not be leased")
+                await asyncio.sleep(_RETRY_S)
             await asyncio.sleep(_EMPTY_S)
-            await signal_or(self._changed, _CALM_LOOK_S if self._pools.at_ease else _LOOK_S)
+            await signal_or(
+                self._signals.work, _PLENTY_LOOK_S if self._pools.have_plenty else _LOOK_S
+            )
 
     def _out_of_time(self) -> bool:
-        return self._stopping.is_set() or asyncio.get_running_loop().time() >= self._soft_end
+        return self._stopping.is_set() or self._now() >= self._budget.soft_end
 
     async def _lease_one(self) -> bool:
         """Lease a shard and work on it; False when no more need be tried now.
 
-        That is when there was none, or when there are lines enough and the shard is of a tenant
-        of whom we had some already.
+        That is when there was none, or when there are lines enough and the activation held a shard
+        of the same tenant already.
         """
-        if not self._holdings and await self._generation_age() is None:
-            return False  # somebody is filling the queue again
-        tenants = {holding.lease.tenant for holding in self._holdings}
-        holding = await self._leasing.next(self._holdings)
-        if holding is None:
+        held = self._shards.held
+        if not held and await self._reclaimer.generation_age() is None:
+            return False  # the queue is being rebuilt
+        tenants = {shard.lease.tenant for shard in held}
+        claimed = await self._selector.next(held)
+        if claimed is None:
             return False
         self._idle_since = None
-        self._holdings.append(holding)
-        if not self._pools.add(holding, self._group):
-            holding.stopped = True  # routes changed since it was planned: leave it to others
-        await self._pacing.report(self._holdings, at_once=True)  # it is in no queue any more
-        self._advanced(holding)
-        if holding.suspicious:
-            for other in self._holdings:
-                if other is not holding:  # to be worked on elsewhere meanwhile
-                    other.stopped = True
-                    self._advanced(other)
-        return self._pools.hungry or holding.lease.tenant not in tenants
+        self._shards.start(claimed)
+        await self._throughput.report(self._shards.held, at_once=True)  # it left the queue
+        return self._pools.need_work or claimed.lease.tenant not in tenants
 
     def _stop_overdue(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for holding in self._holdings:
-            if now >= holding.stop_at and not holding.closing:
-                self._stop(holding)
-        for holding in self._pools.shut:
-            if not holding.stopped:
-                self._stop(holding)
+        """Hand back what may not or cannot go on here."""
+        now = self._now()
+        for shard in self._shards:
+            if now >= shard.stop_at:
+                self._shards.stop(shard)
+        for shard in self._pools.forbidden:
+            self._shards.stop(shard)
+        for shard in self._pools.blocked_too_long(now, _BLOCKED_S):
+            logger.info("Its endpoint is unavailable: handed back", extra=log(shard))
+            shard.drain()
 
     async def _may_end(self) -> bool:
         """Whether nothing is left for this activation: no backlog, or no slots for a while."""
-        if self._holdings and not self._pools.starved:
+        if len(self._shards) and not self._pools.have_no_slots:
             self._idle_since = None
             return False
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._idle_since = self._idle_since or now
         depth = None
-        if not self._holdings:
-            if await self._generation_age() is None:
+        if not len(self._shards):
+            if await self._reclaimer.generation_age() is None:
                 return False
-            depth = await self._scratch.queue.depth()
+            depth = await self._stores.scratch.queue.depth()
             if not (depth.ready or depth.leased or depth.reserved):
                 return True
         if now - self._idle_since < self._rules.idle_exit_s:
             return False
-        if self._leasing.shut_out and depth and not (depth.leased or depth.reserved):
+        if self._selector.only_forbidden and depth and not (depth.leased or depth.reserved):
             return True  # the janitor wakes one when a calendar allows it
-        return await self._scratch.activations.leave_unless_last(self._me)
-
-    # -- what happens to holdings -------------------------------------------------------------
-
-    def _advanced(self, holding: Holding) -> None:
-        """A holding has changed: close it when it is finished, or stopped and at rest."""
-        if holding.buffered >= self._rules.flush_results or holding.to_note():
-            self._flush_now.set()
-        if holding.closing or self._crashed:
-            return
-        if holding.finished:
-            self._close(holding, self._custody.finish)
-        elif holding.stopped and not holding.running:
-            self._close(holding, self._hand_back)
-        if not holding.left and self._pools.hungry:
-            self._changed.set()
-
-    def _learned(self, holding: Holding, standing: Standing) -> None:
-        """How a lease stands in the database."""
-        if not standing.held:
-            logger.warning(
-                "A lease was lost", extra={"action": "lost", "shard_id": holding.lease.shard.id}
-            )
-            holding.closing = True
-            holding.stopped = True
-            self._pools.stop(holding)
-            self._drop(holding)
-        elif standing.ending:
-            self._stop(holding)
-        elif standing.paused:
-            holding.stopped = True
-            self._advanced(holding)
-        elif standing.deadline != holding.deadline:
-            moved = (standing.deadline - holding.deadline).total_seconds()
-            holding.deadline = standing.deadline
-            holding.stop_at += moved
-
-    def _stop(self, holding: Holding) -> None:
-        """Abort the calls of a holding; it is handed back when they have ended."""
-        holding.stopped = True
-        self._pools.stop(holding)
-        self._advanced(holding)
-
-    def _close(self, holding: Holding, how: Callable[[Holding], Awaitable[None]]) -> None:
-        holding.closing = True
-        self._group.create_task(self._close_by(holding, how))
-
-    async def _close_by(self, holding: Holding, how: Callable[[Holding], Awaitable[None]]) -> None:
-        """Finish or hand back, again and again while a server does not answer.
-
-        When it cannot be done in time, the lease runs out and another takes over.
-        """
-        log = {"action": "close", "shard_id": holding.lease.shard.id}
-        try:
-            while True:
-                try:
-                    return await how(holding)
-                except Temporary as error:
-                    logger.warning("A shard cannot be closed yet: %s", error, extra=log)
-                if asyncio.get_running_loop().time() >= self._give_up_at:
-                    return None
-                await asyncio.sleep(_RETRY_S)
-        except BatchGatewayError:
-            logger.exception("A shard cannot be closed", extra=log)
-        finally:
-            self._drop(holding)
-
-    async def _hand_back(self, holding: Holding) -> None:
-        if self._clock.now() >= holding.deadline:
-            await self._endings.expire(holding.lease.shard.batch)
-        await self._custody.hand_back(holding)
-
-    def _drop(self, holding: Holding) -> None:
-        self._pacing.count(holding)
-        self._pools.remove(holding)
-        if holding in self._holdings:
-            self._holdings.remove(holding)
-        self._changed.set()
+        return await self._stores.scratch.activations.leave_unless_last(self._me)
 
     # -- loops --------------------------------------------------------------------------------
 
     async def _keep_flushing(self) -> None:
         while True:
-            await signal_or(self._flush_now, self._rules.flush_interval_s)
-            for holding in list(self._holdings):
-                if (holding.buffered or holding.to_note()) and not holding.closing:
-                    await self._custody.flush(holding)
-                    self._pools.fill()
-            await self._pacing.report(self._holdings)
+            await signal_or(self._signals.flush, self._rules.flush_interval_s)
+            await self._flush(
+                [
+                    shard
+                    for shard in self._shards
+                    if shard.state in _WORKED_ON and (shard.buffered or shard.to_note())
+                ]
+            )
+            self._pools.fill()
+            await self._throughput.report(self._shards.held)
+
+    async def _keep_recording(self) -> None:
+        """About once a second at most, and less often while the database is slow."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            try:
+                await self._leases.checkpoint(self._shards)
+            except Temporary as error:
+                logger.warning("Counts are not recorded: %s", error, extra={"action": "record"})
+            took = clock() - began
+            await asyncio.sleep(max(self._rules.flush_interval_s, _RECORDING_SHARE * took))
+
+    async def _flush(self, shards: Iterable[LeasedShard]) -> None:
+        """Side by side: a slow object delays no other shard's results."""
+        async with asyncio.TaskGroup() as group:
+            for shard in shards:
+                group.create_task(self._flush_one(shard))
+
+    async def _flush_one(self, shard: LeasedShard) -> None:
+        try:
+            await self._leases.flush(shard)
+        except Exception:  # noqa: BLE001 - belongs to one part
+            report_unforeseen("flush", "Results are not stored yet", **log(shard))
+
+    async def _keep_judging(self) -> None:
+        while True:
+            try:
+                await self._throughput.judge([shard for shard in self._shards if shard.held])
+            except Temporary as error:
+                logger.debug("Urgency is not judged: %s", error, extra={"action": "urgency"})
+            await asyncio.sleep(self._rules.heartbeat_s)
 
     async def _keep_registered(self) -> None:
         while True:
             await asyncio.sleep(_RENEW_S)
             try:
-                await self._scratch.activations.renew(self._me, REGISTERED)
+                await self._stores.scratch.activations.renew(self._me, REGISTERED)
             except Temporary as error:
                 logger.debug("Not registered now: %s", error, extra={"action": "register"})
-
-    async def _memory_lost(self) -> None:
-        await self._generation_age()
-
-    async def _generation_age(self) -> timedelta | None:
-        """Age of the queue's memory, made good if it was lost; None while another does so."""
-        return await ensure_generation(self._metadata, self._scratch)
 
     # -- the end ------------------------------------------------------------------------------
 
     async def _wind_down(self) -> None:
         """Start nothing more, wait for running calls while there is time, hand everything back."""
-        loop = asyncio.get_running_loop()
         self._pools.close()
-        for holding in list(self._holdings):
-            holding.stopped = True
-            self._advanced(holding)
-        end = self._hard_end
-        while self._holdings and loop.time() < self._give_up_at:
+        for shard in self._shards:
+            shard.drain()
+        end = self._budget.hard_end
+        while len(self._shards) and self._now() < self._budget.give_up_at:
             if self._stopping.is_set():
-                end = min(end, loop.time() + self._rules.term_grace_s)
-                self._give_up_at = end + _LAST_RETRIES_S
-            if loop.time() >= end:
+                end = min(end, self._now() + self._rules.term_grace_s)
+                self._budget.give_up_at = end + _LAST_RETRIES_S
+            if self._now() >= end:
                 self._pools.abort()
-            await signal_or(self._changed, _LOOK_S)
+            await signal_or(self._signals.work, _LOOK_S)
+        self._shards.abandon()
 
     async def _leave(self) -> None:
         """Give slots back, leave the register, and only then open a successor if there is work."""
+        scratch = self._stores.scratch
         try:
             await self._pools.leave()
-            await self._pacing.report((), at_once=True)
-            await self._scratch.activations.leave(self._me)
-            depth = await self._scratch.queue.depth()
+            await self._throughput.report((), at_once=True)
+            await scratch.activations.leave(self._me)
+            depth = await scratch.queue.depth()
         except Temporary as error:
             logger.warning("Left without a successor: %s", error, extra={"action": "leave"})
             return
         if self._successor and (depth.ready or depth.leased):
-            await self._waker.wake()
+            await self._events.waker.wake()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

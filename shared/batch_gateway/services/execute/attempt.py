@@ -31,7 +31,8 @@ from batch_gateway.ports.model_client import (
     CallTooLong,
     ModelClient,
 )
-from batch_gateway.services.execute.holding import Work
+from batch_gateway.services.execute.leased_shard import Work
+from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
 
 SLO = "x-slo-ttft-ms"
@@ -68,11 +69,11 @@ class Attempts:
         ``admitted_since`` says whether the endpoint has let in a call that began after an instant.
         """
         line = work.line
-        lease = work.holding.lease
+        lease = work.shard.lease
         endpoint = route.endpoint
-        left_s = work.holding.stop_at - asyncio.get_running_loop().time()
+        left_s = work.shard.stop_at - asyncio.get_running_loop().time()
         headers = {
-            **work.holding.headers,
+            **work.shard.headers,
             **route.headers,
             "x-request-id": result_id(lease.shard.batch, line.line),
             SLO: str(max(0, int(left_s * 1000))),
@@ -94,6 +95,11 @@ class Attempts:
             return self._failed(work, route, BROKEN, "invalid_response", str(error))
         except CallFailed as error:
             return self._failed(work, route, CUT, "connection_error", str(error))
+        except Exception:  # noqa: BLE001 - it belongs to this call: the line is tried again
+            report_unforeseen("call", "A call failed", batch_id=lease.shard.batch, line=line.line)
+            return self._failed(
+                work, route, BROKEN, "internal_error", "The gateway could not make this call."
+            )
         refused_at = work.refused_at
         others_admitted = refused_at is not None and admitted_since(refused_at)
         return self._judged(work, route, answer, others_admitted)
@@ -109,7 +115,7 @@ class Attempts:
             body,
             again=rules.again,
             leads_to=answer.leads_to,
-            own_credentials=not work.holding.passed <= route.headers.keys(),
+            own_credentials=not work.shard.passed <= route.headers.keys(),
             others_admitted=others_admitted,
         )
         verdict = judged.verdict
@@ -118,7 +124,7 @@ class Attempts:
         if verdict.again and not self._exhausted(work, verdict, rules):
             reason = judged.problem or f"answered {answer.status}"
             return self._again(work, verdict, answer.retry_after, rules, f"it {reason}")
-        lease = work.holding.lease
+        lease = work.shard.lease
         if body is None:
             said = excerpt(answer.body)
             message = f"The endpoint {judged.problem or f'answered {judged.status}'}"
@@ -148,7 +154,7 @@ class Attempts:
         if not self._exhausted(work, verdict, rules):
             return self._again(work, verdict, None, rules, message)
         result = not_answered(
-            work.holding.lease.shard.batch,
+            work.shard.lease.shard.batch,
             work.line.line,
             work.line.custom_id,
             code=code,
@@ -163,8 +169,8 @@ class Attempts:
         """Whether the line, or its shard, has had all the attempts that count."""
         if not verdict.counts:
             return False
-        allowance = self._retry.allowance(work.holding.lease.shard.lines)
-        return work.attempts + 1 >= rules.attempts or work.holding.further >= allowance
+        allowance = self._retry.allowance(work.shard.lease.shard.lines)
+        return work.attempts + 1 >= rules.attempts or work.shard.further >= allowance
 
     def _again(
         self,
@@ -175,7 +181,7 @@ class Attempts:
         reason: str,
     ) -> Ended:
         work.attempts += verdict.counts
-        work.holding.further += verdict.counts
+        work.shard.further += verdict.counts
         work.tries += 1
         waiting = pause(
             work.tries,

@@ -1,7 +1,7 @@
 """Budgets: a batch that fails or costs more than its owner allows is stopped.
 
-Judged whenever results are stored, by the counts that clients see; what the calls in flight then
-still bring comes on top. A stopped batch ends as a cancelled one does, with the reason among its
+Judged whenever results are recorded, by the counts that clients see; results of calls in flight
+come on top. A stopped batch ends as a cancelled one does, with the reason among its
 errors and all results that it has.
 """
 
@@ -12,10 +12,7 @@ from typing import Any
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import Batch, BatchError, BatchStatus, Lease
-from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Progress
 from batch_gateway.services.endings import Endings
-from batch_gateway.services.live import with_progress
 
 logger = logging.getLogger(__name__)
 
@@ -53,22 +50,16 @@ class Budget:
 class BudgetGuard:
     """Stops batches that have broken their budget."""
 
-    def __init__(self, metadata: MetadataStore, progress: Progress, endings: Endings) -> None:
-        self._metadata = metadata
-        self._progress = progress
+    def __init__(self, endings: Endings) -> None:
         self._endings = endings
 
-    async def check(self, lease: Lease) -> None:
-        """Judge the batch of ``lease`` if it has a budget. A store that is away is logged."""
+    async def check(self, lease: Lease, batch: Batch) -> None:
+        """Judge ``batch`` if its options name a budget. A server that is unavailable is logged."""
         budget = Budget.of(lease.options)
-        if budget == Budget():
+        if budget == Budget() or batch.status is not BatchStatus.IN_PROGRESS or batch.ending:
             return
         try:
-            batch = await self._metadata.batches.load(lease.shard.batch)
-            if batch is None or batch.status is not BatchStatus.IN_PROGRESS or batch.ending:
-                return
-            [live], _ = await with_progress([batch], self._metadata.shards, self._progress)
-            if (error := budget.broken(live)) is not None:
+            if (error := budget.broken(batch)) is not None:
                 await self._endings.stop(batch, error)
         except Temporary as error:
             logger.warning("A budget is not judged: %s", error, extra={"action": "budget"})

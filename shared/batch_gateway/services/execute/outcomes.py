@@ -23,6 +23,7 @@ class Outcomes:
     def __init__(self) -> None:
         self.answered = 0  # calls that the engine has done, ever
         self.refusals = 0  # drops in a row
+        self.unavailable = False  # the last call found the endpoint unavailable
         self.paused_until = 0.0  # loop.time(); nothing is started before
         self._seen = Observation()  # since the last report
         self._aborted = 0  # since the last report
@@ -48,6 +49,7 @@ class Outcomes:
 
         A trial in vain is no sign of overload: what was learned of the endpoint stays.
         """
+        self.unavailable = ended.verdict.alive is False
         match ended.verdict.outcome:
             case Outcome.SUCCESS:
                 self._seen += _success(ended, seconds)

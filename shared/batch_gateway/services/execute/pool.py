@@ -1,31 +1,36 @@
 """Calls in flight to one endpoint and model, under the slots granted to it.
 
-A *runner* is a task that takes one line after the other; there are never more of them than slots
+A *runner* is a task that takes one line after the other. There are never more of them than slots
 granted, so a running call and a used slot are the same thing. A line that waits to be tried again
-has no runner. When the grant falls, runners end after their present call; when it rises, ``start``
-begins more. While the endpoint refuses everything, the pool as a whole pauses; while it is away,
-its circuit lets one call at a time try whether it is back.
+has no runner and asks for no slot. When the grant falls, runners end after their present call; when
+it rises, ``start`` begins more. While the endpoint refuses everything, the pool as a whole pauses;
+while it is unavailable, its circuit lets one call at a time try whether it is back.
 
-A holding may be in several pools, when its model has several replicas: each takes lines from it as
-it has slots.
+A line that a runner took is settled in one place: by the outcome of its call, or, when the runner
+was cancelled, by the callback of its task. That runs also for a task that never took its first
+step, so no count and no trial of the circuit is ever left behind.
+
+A shard is in several pools when its model has several replicas: each takes lines from it as it has
+slots.
 """
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from operator import itemgetter
 
 from batch_gateway import meters
 from batch_gateway.core.limits import Signal
-from batch_gateway.core.pace import Hindrance
+from batch_gateway.core.lines import not_answered
+from batch_gateway.core.pace import BlockedReason
 from batch_gateway.core.retry import Outcome
 from batch_gateway.ports.scratch import Grant, Report
-from batch_gateway.services.execute.aborting import Aborting, Room
 from batch_gateway.services.execute.attempt import Attempts, Ended
 from batch_gateway.services.execute.circuit import Circuit
-from batch_gateway.services.execute.holding import Holding, Work
+from batch_gateway.services.execute.leased_shard import LeasedShard, Work
 from batch_gateway.services.execute.outcomes import Outcomes
-from batch_gateway.services.execute.turns import Turns
+from batch_gateway.services.execute.preemption import Preemption, Room
+from batch_gateway.services.execute.slot_scheduler import SlotScheduler
+from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
 
 
@@ -36,23 +41,20 @@ class Pool:
         attempts: Attempts,
         circuit: Circuit,
         group: asyncio.TaskGroup,
-        turns: Turns,
+        scheduler: SlotScheduler,
         *,
         most: int,
         stop_calls_at: float,
         full_budget_s: float,
-        aborting: Aborting,
-        advanced: Callable[[Holding], None],
-        allowed: Callable[[Holding], bool],
+        preemption: Preemption,
     ) -> None:
         """``route`` is one of those that share the pool; ``most``: calls in flight at most;
         ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``full_budget_s``: a
-        call with that much time has had all that an activation can give; ``aborting`` chooses
-        what is aborted when users wait; ``advanced`` hears of each change of a holding;
-        ``allowed`` says whether a line of it may be started now."""
+        call with that much time has had all that an activation can give; ``preemption`` chooses
+        the calls that make room when users wait."""
         self.route = route
         self.circuit = circuit
-        self.holdings: list[Holding] = []
+        self.shards: list[LeasedShard] = []
         self.bound: int | None = None  # calls that the endpoint takes now; None: any number
         self.grant = 0
         self._granted = 0  # the last time; refusals lower ``grant`` until the next
@@ -61,27 +63,25 @@ class Pool:
         self._attempts = attempts
         self._routes: dict[str, Route] = {}  # by what clients call the model
         self._group = group
-        self._turns = turns
+        self._scheduler = scheduler
         self._most = most
         self._stop_calls_at = stop_calls_at
         self._full_budget_s = full_budget_s
-        self._aborting = aborting
-        self._advanced = advanced
-        self._allowed = allowed
+        self._preemption = preemption
         self._runners: dict[asyncio.Task[None], Work | None] = {}
         self._outcomes = Outcomes()
         self._room = Room()
 
-    def attach(self, holding: Holding, route: Route) -> None:
-        """Take lines of ``holding`` too, over ``route``; or over another one than before."""
-        self.route = self._routes[holding.lease.shard.model] = route
-        if holding not in self.holdings:
-            self.holdings.append(holding)
+    def attach(self, shard: LeasedShard, route: Route) -> None:
+        """Take lines of ``shard`` too, over ``route``; or over another one than before."""
+        self.route = self._routes[shard.lease.shard.model] = route
+        if shard not in self.shards:
+            self.shards.append(shard)
 
-    def detach(self, holding: Holding) -> None:
-        """Take no more lines of ``holding``; calls that run go on."""
-        if holding in self.holdings:
-            self.holdings.remove(holding)
+    def detach(self, shard: LeasedShard) -> None:
+        """Take no more lines of ``shard``; calls that run go on."""
+        if shard in self.shards:
+            self.shards.remove(shard)
 
     @property
     def in_use(self) -> int:
@@ -91,11 +91,6 @@ class Pool:
     def answered(self) -> int:
         """Calls that the engine has done, ever."""
         return self._outcomes.answered
-
-    @property
-    def calls(self) -> int:
-        """Calls in flight; a runner between two of them makes none."""
-        return sum(work is not None for work in self._runners.values())
 
     @property
     def load(self) -> float:
@@ -114,8 +109,8 @@ class Pool:
 
     @property
     def left(self) -> int:
-        """Lines of all holdings that are not running and have no result."""
-        return sum(holding.left for holding in self.holdings)
+        """Lines of all shards that are not running and have no result."""
+        return sum(shard.left for shard in self.shards)
 
     @property
     def full(self) -> bool:
@@ -123,34 +118,47 @@ class Pool:
         return self.usable and self.in_use + self.left >= self._most
 
     @property
-    def hungry(self) -> bool:
-        """Less than one round of lines is left for the slots granted, if they can be used."""
-        resting = sum(holding.resting for holding in self.holdings)
-        return self.usable and self.left - resting < max(1, min(self.grant, self._most))
+    def needs_work(self) -> bool:
+        """Less than one round of lines is left for the slots granted, if they can be used.
+
+        Lines that wait, to be tried again or for calm, keep no other work away.
+        """
+        now = asyncio.get_running_loop().time()
+        return self._could_use(sum(shard.ready(now) for shard in self.shards))
 
     @property
-    def hungry_for_urgent(self) -> bool:
+    def needs_urgent_work(self) -> bool:
         """The same, if only urgent work counts."""
-        left = sum(holding.left for holding in self.holdings if holding.urgent)
-        return self.usable and left < max(1, min(self.grant, self._most))
+        now = asyncio.get_running_loop().time()
+        return self._could_use(sum(shard.ready(now) for shard in self.shards if shard.urgent))
+
+    def _could_use(self, lines: int) -> bool:
+        return self.usable and lines < max(1, min(self.grant, self._most))
 
     @property
-    def starved(self) -> bool:
-        """Has lines, and neither a call running nor a slot to start one."""
+    def can_run(self) -> bool:
+        """Calls run here, or one could start as soon as its turn comes."""
+        if not self.usable:
+            return False
+        return bool(self._runners) or self.grant > 0 or not self.known or not self.want()
+
+    @property
+    def has_no_slots(self) -> bool:
+        """Has lines that could start, and neither a call running nor a slot to start one."""
         if self._runners or not self.left:
             return False
-        return self.grant == 0 or not self.circuit.closed
+        return not self.circuit.closed or (self.grant == 0 and self.want() > 0)
 
     @property
-    def hindrance(self) -> Hindrance | None:
+    def blocked_reason(self) -> BlockedReason | None:
         """Why one more call could not be started now, or would be in vain; None: it could."""
         if self.circuit.unauthorized:
-            return Hindrance.ENDPOINT_UNAUTHORIZED
-        if not self.circuit.closed:
-            return Hindrance.WAITING_FOR_MODEL
+            return BlockedReason.ENDPOINT_UNAUTHORIZED
+        if not self.circuit.closed or self._outcomes.unavailable:
+            return BlockedReason.WAITING_FOR_MODEL
         if self._outcomes.refusals >= max(1, self.grant):
-            return Hindrance.ENGINE_SATURATED
-        return Hindrance.NO_SLOTS if self.known and len(self._runners) >= self.grant else None
+            return BlockedReason.ENGINE_SATURATED
+        return BlockedReason.NO_SLOTS if self.known and len(self._runners) >= self.grant else None
 
     def want(self) -> int:
         """Slots that could be used now."""
@@ -159,19 +167,17 @@ class Pool:
         now = asyncio.get_running_loop().time()
         startable = 0
         if now >= self._outcomes.paused_until and self.circuit.allows(now):
-            calm = self._aborting.calm(self._room)
+            calm = self._preemption.calm(self._room)
             startable = self._startable(now, calm=calm)
             if not startable and not calm and self._room.mostly_free(self.in_use):
                 startable = self._startable(now, calm=True)
             if not self.circuit.closed:
                 startable = min(startable, 1)
-        if not self.in_use and not startable and self.left:
-            startable = 1  # keeps the pool known while all its lines wait
         return min(self._most, self.in_use + startable)
 
     def _startable(self, now: float, *, calm: bool) -> int:
         """Lines that could be started with slots enough."""
-        return sum(h.startable(now, self.route.pool, calm=calm) for h in self.holdings)
+        return sum(h.startable(now, self.route.pool, calm=calm) for h in self.shards)
 
     def report(self, signal: Signal | None) -> Report:
         """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
@@ -195,14 +201,14 @@ class Pool:
         self.known = True
         self._room.now(grant.limit)
         if grant.users_wait:
-            self._aborting.unrest()
+            self._preemption.unrest()
         if grant.excess:
             self._make_room(grant.excess)
 
     def _make_room(self, excess: int) -> None:
         """Abort the youngest calls, as far as that is allowed; their lines go back unharmed."""
         running = {work: task for task, work in self._runners.items() if work is not None}
-        for work in self._aborting.choose(running, excess):
+        for work in self._preemption.choose(running, excess):
             work.aborts += 1
             work.aborting = True
             self._outcomes.aborted()
@@ -217,7 +223,7 @@ class Pool:
             return False
         runner = self._group.create_task(self._run(work))
         self._runners[runner] = work
-        runner.add_done_callback(self._gone)
+        runner.add_done_callback(self._ended)
         return True
 
     def lower(self, bound: int | None) -> None:
@@ -228,22 +234,28 @@ class Pool:
                 task.cancel()
         self.bound = bound
 
-    def abort(self, holding: Holding | None = None) -> list[asyncio.Task[None]]:
-        """Cancel running calls (of one holding); their lines go back unharmed."""
+    def abort(self, shard: LeasedShard | None = None) -> list[asyncio.Task[None]]:
+        """Cancel running calls (of one shard); their lines go back unharmed."""
         tasks = [
             task
             for task, work in self._runners.items()
-            if work is not None and (holding is None or work.holding is holding)
+            if work is not None and (shard is None or work.shard is shard)
         ]
         for task in tasks:
             task.cancel()
         return tasks
 
-    def runners(self) -> list[asyncio.Task[None]]:
-        return list(self._runners)
-
-    def _gone(self, runner: asyncio.Task[None]) -> None:
-        self._runners.pop(runner, None)
+    def _ended(self, runner: asyncio.Task[None]) -> None:
+        """A runner is over. A line that it still had was cut: it goes back unharmed."""
+        work = self._runners.pop(runner)
+        if work is None:
+            return
+        self.circuit.gave_up(trial=work.trial)
+        if work.aborting:
+            work.aborting = False
+            work.shard.preempted(work, asyncio.get_running_loop().time())
+        else:
+            work.shard.give_back(work)
 
     def _next(self) -> Work | None:
         now = asyncio.get_running_loop().time()
@@ -251,7 +263,7 @@ class Pool:
             return None
         if not self.circuit.allows(now):
             return None
-        calm = self._aborting.calm(self._room)
+        calm = self._preemption.calm(self._room)
         work = self._take(now, calm=calm)
         if work is None and not calm and self._room.mostly_free(self.in_use):
             work = self._take(now, calm=True)
@@ -262,69 +274,80 @@ class Pool:
     def _take(self, now: float, *, calm: bool) -> Work | None:
         name = self.route.pool
 
-        def take(holding: Holding) -> Work | None:
-            return holding.take(now, name, calm=calm) if self._allowed(holding) else None
+        def take(shard: LeasedShard) -> Work | None:
+            return shard.take(now, name, calm=calm)
 
-        return self._turns.next(self.holdings, self.grant, take)
+        return self._scheduler.next(self.shards, self.grant, take)
 
     async def _run(self, work: Work | None) -> None:
         task = asyncio.current_task()
         assert task is not None
         while work is not None:
             self._runners[task] = work
-            await self._call(work)
+            try:
+                await self._call(task, work)
+            except Exception:  # noqa: BLE001 - belongs to one part
+                self._broken(task, work)
             self._runners[task] = None
             work = self._next() if len(self._runners) <= self.grant else None
 
-    async def _call(self, work: Work) -> None:
-        holding = work.holding
-        timeout, cut = self._time_for(holding)
+    async def _call(self, task: asyncio.Task[None], work: Work) -> None:
+        shard = work.shard
+        timeout, cut = self._time_for(shard)
         if not timeout:
-            self._out_of_time(work)
+            self._out_of_time(task, work)
             return
-        route = self._routes[holding.lease.shard.model]
+        route = self._routes[shard.lease.shard.model]
         clock = asyncio.get_running_loop().time
         work.started_at = clock()
-        before = work.attempts, work.tries, holding.further
-        try:
-            ended = await self._attempts.attempt(work, route, timeout, self.circuit.admitted_since)
-        except BaseException:
-            self.circuit.gave_up(trial=work.trial)
-            if work.aborting:
-                work.aborting = False
-                holding.aborted(work, clock())
-            else:
-                holding.give_back(work)
-            self._advanced(holding)
-            raise
-        self._aborting.used(clock() - work.started_at)
-        if cut and ended.verdict.outcome is Outcome.DROPPED and not self._time_for(holding)[0]:
-            holding.stopped = True
+        before = work.attempts, work.tries, shard.further
+        ended = await self._attempts.attempt(work, route, timeout, self.circuit.admitted_since)
+        self._preemption.used(clock() - work.started_at)
+        if cut and ended.verdict.outcome is Outcome.DROPPED and not self._time_for(shard)[0]:
+            shard.drain()
             if timeout.total_seconds() < self._full_budget_s:
-                work.attempts, work.tries, holding.further = before
+                work.attempts, work.tries, shard.further = before
                 work.cut = True
-                self._out_of_time(work)
+                self._out_of_time(task, work)
                 return
-        self._settle(work, ended)
+        self._settle(task, work, ended)
 
-    def _out_of_time(self, work: Work) -> None:
+    def _out_of_time(self, task: asyncio.Task[None], work: Work) -> None:
         """The budget or the deadline ended a call, not the endpoint: its line goes back."""
+        self._runners[task] = None
         self.circuit.gave_up(trial=work.trial)
-        work.holding.give_back(work)
-        work.holding.stopped = True
-        self._advanced(work.holding)
+        work.shard.drain()
+        work.shard.give_back(work)
 
-    def _settle(self, work: Work, ended: Ended) -> None:
-        holding = work.holding
+    def _broken(self, task: asyncio.Task[None], work: Work) -> None:
+        """An exception that was not foreseen: a line that has no outcome yet ends with an error."""
+        batch = work.shard.lease.shard.batch
+        report_unforeseen("call", "Line %d of %s failed", work.line.line, batch, batch_id=batch)
+        if self._runners[task] is None:
+            return
+        self._runners[task] = None
+        self.circuit.gave_up(trial=work.trial)
+        work.shard.record(
+            not_answered(
+                batch,
+                work.line.line,
+                work.line.custom_id,
+                code="internal_error",
+                message="The gateway could not process this request or its answer.",
+            )
+        )
+
+    def _settle(self, task: asyncio.Task[None], work: Work, ended: Ended) -> None:
+        """The line first: what is counted afterwards cannot cost its result."""
         now = asyncio.get_running_loop().time()
         self._judge_endpoint(work, ended, now)
+        if ended.result is not None:
+            work.shard.record(ended.result)
+        else:
+            work.shard.wait(work, self.route.pool, now, ended.pause.total_seconds())
+        self._runners[task] = None
         self._count(work, ended, now)
         meters.call_ended(ended.verdict.outcome, ended.result)
-        if ended.result is not None:
-            holding.record(ended.result)
-        else:
-            holding.wait(work, self.route.pool, now, ended.pause.total_seconds())
-        self._advanced(holding)
 
     def _judge_endpoint(self, work: Work, ended: Ended, now: float) -> None:
         match ended.verdict.alive:
@@ -348,9 +371,9 @@ class Pool:
         if self._outcomes.count(ended, now, took, trial=work.trial, slots=self._granted):
             self.grant = max(0, self.grant - 1)
 
-    def _time_for(self, holding: Holding) -> tuple[timedelta, bool]:
+    def _time_for(self, shard: LeasedShard) -> tuple[timedelta, bool]:
         """How long a call may take now, and whether that is less than its route allows."""
         now = asyncio.get_running_loop().time()
         allowed = self.route.endpoint.timeout.total_seconds()
-        seconds = max(0.0, min(self._stop_calls_at - now, holding.stop_at - now, allowed))
+        seconds = max(0.0, min(self._stop_calls_at - now, shard.stop_at - now, allowed))
         return timedelta(seconds=seconds), seconds < allowed

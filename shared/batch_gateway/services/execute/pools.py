@@ -1,32 +1,34 @@
 """All pools of an activation, and the loop that keeps their slots.
 
-A grant outlives its holder's last sync by a few seconds only. Whoever cannot sync for that long
-starts nothing and aborts what runs, before others are granted the same slots.
+A grant outlives its holder's last sync by a few seconds only. An activation that cannot sync for
+that long starts nothing and aborts its calls, before others are granted the same slots.
 
-A model's replicas have a pool each, and a holding is in all of them. With every sync routes that
-have changed are taken up, and what calendars say by then.
+A model's replicas have a pool each, and a shard is in all of them. With every sync, routes that
+have changed are taken up, and what calendars allow by then.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import Signal
-from batch_gateway.core.pace import Hindrance
+from batch_gateway.core.pace import BlockedReason
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import Slots
 from batch_gateway.services.announce import Waker
-from batch_gateway.services.execute.aborting import Aborting
 from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
-from batch_gateway.services.execute.holding import Holding
+from batch_gateway.services.execute.engine_monitor import EngineMonitor, EngineMonitors
+from batch_gateway.services.execute.lease_state import LeaseState
+from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.pool import Pool
-from batch_gateway.services.execute.turns import Turns
+from batch_gateway.services.execute.preemption import Preemption
+from batch_gateway.services.execute.slot_scheduler import SlotScheduler
+from batch_gateway.services.execute.supervision import keep_running, report_unforeseen
 from batch_gateway.services.execute.waiting import signal_or
-from batch_gateway.services.execute.watch import Lookout, Watch
 from batch_gateway.services.routing import Route, Routes
 from batch_gateway.settings import Execution
 
@@ -40,39 +42,40 @@ class Pools:
     def __init__(
         self,
         holder: ActivationId,
+        group: asyncio.TaskGroup,
         *,
         slots: Slots,
         attempts: Attempts,
         routes: Routes,
         circuits: Circuits,
-        lookout: Lookout,
+        monitors: EngineMonitors,
         waker: Waker,
         clock: Clock,
         rules: Execution,
-        turns: Turns,
+        scheduler: SlotScheduler,
         stop_calls_at: float,
-        advanced: Callable[[Holding], None],
-        memory_lost: Callable[[], Awaitable[None]],
+        memory_lost: asyncio.Event,
     ) -> None:
-        """``memory_lost`` is awaited when the scratch server has no generation."""
+        """Calls run in ``group``. ``memory_lost`` is set when the scratch server has no
+        generation."""
         self._holder = holder
+        self._group = group
         self._slots = slots
         self._attempts = attempts
         self._routes = routes
         self._version = routes.version
         self._circuits = circuits
-        self._lookout = lookout
-        self._aborting = Aborting(lookout.settings)
+        self._engine_monitors = monitors
+        self._preemption = Preemption(monitors.settings)
         self._waker = waker
         self._clock = clock
         self._rules = rules
-        self._turns = turns
+        self._scheduler = scheduler
         self._stop_calls_at = stop_calls_at
-        self._advanced = advanced
         self._memory_lost = memory_lost
         self._pools: dict[str, Pool] = {}
-        self._watches: dict[str, tuple[Watch, asyncio.Task[None]]] = {}
-        self._suspicious: list[Holding] = []
+        self._monitors: dict[str, tuple[EngineMonitor, asyncio.Task[None]]] = {}
+        self._refused: set[str] = set()  # models whose endpoints were all unavailable lately
         self._sync_now = asyncio.Event()
         self._synced_at = asyncio.get_running_loop().time()
         self._woke_at = 0.0
@@ -80,32 +83,25 @@ class Pools:
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
 
-    def add(self, holding: Holding, group: asyncio.TaskGroup) -> bool:
-        """Work on ``holding`` by calls in ``group``; a pool that is new asks for slots at once.
+    def add(self, shard: LeasedShard) -> bool:
+        """Take lines of ``shard`` as soon as it runs. False: no endpoint serves its model."""
+        return self._attach(shard)
 
-        False: nobody serves its model.
-        """
-        self._group = group
-        if not self._attach(holding):
-            return False
+    def begin(self, shard: LeasedShard) -> None:
+        """The lines of ``shard`` can be started; a pool that is new asks for slots at once."""
         self.fill()
-        if not any(pool.in_use for pool in self._of(holding)):
+        if not any(pool.in_use for pool in self._of(shard)):
             self._sync_now.set()
-        return True
 
-    def remove(self, holding: Holding) -> None:
+    def remove(self, shard: LeasedShard) -> None:
         for pool in self:
-            pool.detach(holding)
-        if holding in self._suspicious:
-            self._suspicious.remove(holding)
+            pool.detach(shard)
 
-    def _attach(self, holding: Holding) -> bool:
-        routes = self._routes.routes(holding.lease.shard.model)
-        holding.pools = len(routes)
+    def _attach(self, shard: LeasedShard) -> bool:
+        routes = self._routes.routes(shard.lease.shard.model)
+        shard.pools = len(routes)
         for route in routes:
-            self._pool(route).attach(holding, route)
-        if holding.suspicious:
-            self._suspicious.append(holding)
+            self._pool(route).attach(shard, route)
         return bool(routes)
 
     def _pool(self, route: Route) -> Pool:
@@ -115,27 +111,20 @@ class Pools:
                 self._attempts,
                 self._circuits.of(route.endpoint),
                 self._group,
-                self._turns,
+                self._scheduler,
                 most=self._rules.max_calls,
                 stop_calls_at=self._stop_calls_at,
                 full_budget_s=_FULL * self._rules.hard_budget_s,
-                aborting=self._aborting,
-                advanced=self._advanced,
-                allowed=self._allowed,
+                preemption=self._preemption,
             )
             pool.bound = route.endpoint.bound(self._clock.now())
         return pool
 
-    def _allowed(self, holding: Holding) -> bool:
-        """Whether a line of ``holding`` may be started: a suspect has the process for itself."""
-        while self._suspicious and not self._suspicious[0].suspicious:
-            self._suspicious.pop(0)
-        if not self._suspicious:
-            return True
-        return holding is self._suspicious[0] and not any(pool.calls for pool in self)
+    def _of(self, shard: LeasedShard) -> list[Pool]:
+        return [pool for pool in self if shard in pool.shards]
 
-    def _of(self, holding: Holding) -> list[Pool]:
-        return [pool for pool in self if holding in pool.holdings]
+    def _shards(self) -> list[LeasedShard]:
+        return list({shard: None for pool in self for shard in pool.shards})
 
     def fill(self) -> None:
         """Start what can be started; of several pools always in the one with the least load."""
@@ -146,33 +135,23 @@ class Pools:
                 able.remove(pool)
 
     def _look_at_routes(self) -> None:
-        """Take up routes that have changed, and what calendars say now."""
+        """Take up routes that have changed, and what calendars allow now."""
         if (version := self._routes.version) != self._version:
             self._version = version
-            for holding in {holding: None for pool in self for holding in pool.holdings}:
-                self.remove(holding)
-                if not self._attach(
-                    holding
-                ):  # nobody serves its model any more: leave it to others
-                    holding.stopped = True
-                    self._advanced(holding)
+            for shard in self._shards():
+                self.remove(shard)
+                if not self._attach(shard):  # no endpoint serves its model any more
+                    shard.drain()
             for pool in self:
                 pool.circuit = self._circuits.of(pool.route.endpoint)
         at = self._clock.now()
         for pool in self:
             pool.lower(pool.route.endpoint.bound(at))
 
-    def hindrance(self, holding: Holding) -> Hindrance | None:
-        """Why no line of ``holding`` is being worked on; None: one is, or could be at once."""
-        if holding.running or not holding.left:
-            return None
-        found = [pool.hindrance for pool in self._of(holding)]
-        return None if None in found else next(iter(found), None)
-
-    def stop(self, holding: Holding) -> None:
-        """Abort the calls of ``holding``; its lines go back to it."""
+    def stop(self, shard: LeasedShard) -> None:
+        """Cancel the calls of ``shard``; its lines go back to it."""
         for pool in self:
-            pool.abort(holding)
+            pool.abort(shard)
 
     def close(self) -> None:
         """Start no more calls."""
@@ -180,46 +159,133 @@ class Pools:
             pool.closed = True
 
     def abort(self) -> None:
-        """Cancel all calls and watches."""
+        """Cancel all calls and monitors."""
         for pool in self:
             pool.abort()
-        for name in list(self._watches):
+        for name in list(self._monitors):
             self._unwatch(name)
 
+    # -- what can run ---------------------------------------------------------------------------
+
+    def can_run(self, shard: LeasedShard) -> bool:
+        """Whether calls of ``shard`` run, or some could start as soon as their turn comes.
+
+        Not so while its endpoints are unavailable or grant no slot, or while all its lines wait
+        to be tried again, or when something that it needs is missing in the file store. A shard
+        that is still being opened counts as one that can.
+        """
+        pools = self._of(shard)
+        if shard.state is LeaseState.OPENING:
+            return not shard.stuck
+        if not pools or shard.running:
+            return True
+        now = asyncio.get_running_loop().time()
+        return shard.ready(now) > 0 and any(pool.can_run for pool in pools)
+
     @property
-    def starved(self) -> bool:
+    def cannot_run(self) -> list[str]:
+        """Models of shards held here that can start no call at present, and models that were
+        refused because their endpoints are unavailable."""
+        blocked = {
+            shard.lease.shard.model
+            for shard in self._shards()
+            if not any(pool.can_run for pool in self._of(shard))
+        }
+        self._refused = {model for model in self._refused if self._is_refused(model)}
+        return sorted(blocked | self._refused)
+
+    def refuses(self, model: str) -> bool:
+        """Whether no shard of ``model`` is leased now: its endpoints are unavailable, and calls of
+        shards that are held find out when they are back."""
+        if self._is_refused(model):
+            self._refused.add(model)
+            return True
+        return False
+
+    def _is_refused(self, model: str) -> bool:
+        routes = self._routes.routes(model)
+        tried = {pool.route.endpoint.name for pool in self if pool.shards}
+        return bool(routes) and all(
+            not self._circuits.of(route.endpoint).closed and route.endpoint.name in tried
+            for route in routes
+        )
+
+    def blocked_too_long(self, now: float, seconds: float) -> list[LeasedShard]:
+        """Shards to hand back: their endpoints have been unavailable for ``seconds``, none of
+        their calls runs, and another held shard finds out when the endpoints are back."""
+        found, tried = [], set[str]()
+        for shard in sorted(self._shards(), key=lambda shard: -shard.left):
+            pools = self._of(shard)
+            if any(pool.circuit.closed for pool in pools):
+                shard.blocked_since = None
+                continue
+            shard.blocked_since = now if shard.blocked_since is None else shard.blocked_since
+            endpoints = {pool.route.endpoint.name for pool in pools}
+            if endpoints <= tried and not shard.running and now >= shard.blocked_since + seconds:
+                self._refused.add(shard.lease.shard.model)
+                found.append(shard)
+            else:
+                tried |= endpoints
+        return found
+
+    def blocked_reason(self, shard: LeasedShard) -> BlockedReason | None:
+        """Why no line of ``shard`` is being worked on; None: one is, or could be at once."""
+        if not shard.left and not shard.running:
+            return None
+        pools = self._of(shard)
+        if pools and all(not pool.circuit.closed for pool in pools):
+            return pools[0].blocked_reason  # a trial that runs is no progress
+        if shard.running:
+            return None
+        found = [pool.blocked_reason for pool in pools]
+        return None if None in found else next(iter(found), None)
+
+    @property
+    def unavailable_models(self) -> list[str]:
+        """Models of which every endpoint is unavailable, as far as this process has tried."""
+        known = {shard.lease.shard.model for shard in self._shards()} | self._refused
+        return sorted(
+            model
+            for model in known
+            if (routes := self._routes.routes(model))
+            and all(not self._circuits.of(route.endpoint).closed for route in routes)
+        )
+
+    @property
+    def have_no_slots(self) -> bool:
         """Nothing runs, and there is no slot to start anything."""
-        return bool(self._pools) and all(pool.starved for pool in self)
+        return bool(self._pools) and all(pool.has_no_slots for pool in self)
 
     @property
-    def shut(self) -> list[Holding]:
-        """Holdings that no calendar allows a call for now."""
-        held = {holding: None for pool in self for holding in pool.holdings}
-        return [one for one in held if all(pool.shut for pool in self._of(one))]
+    def forbidden(self) -> list[LeasedShard]:
+        """Shards that no calendar allows a call for now."""
+        return [one for one in self._shards() if all(pool.shut for pool in self._of(one))]
 
     @property
-    def at_ease(self) -> bool:
+    def have_plenty(self) -> bool:
         """Every pool has lines for several rounds of calls."""
         return bool(self._pools) and all(pool.left >= 3 * pool.grant > 0 for pool in self)
 
     @property
-    def hungry(self) -> bool:
+    def need_work(self) -> bool:
         """Some pool could use more lines."""
-        return any(pool.hungry for pool in self)
+        return any(pool.needs_work for pool in self)
 
     @property
-    def sated(self) -> list[str]:
+    def has_enough_work(self) -> list[str]:
         """Models that have lines enough for the slots they have."""
-        return self._models_but(pool for pool in self if pool.hungry)
+        return self._models_but(pool for pool in self if pool.needs_work)
 
     @property
-    def sated_with_urgent(self) -> list[str]:
+    def has_enough_urgent_work(self) -> list[str]:
         """Models that have urgent lines enough for the slots they have."""
-        return self._models_but(pool for pool in self if pool.hungry_for_urgent)
+        return self._models_but(pool for pool in self if pool.needs_urgent_work)
 
-    def _models_but(self, hungry: Iterable[Pool]) -> list[str]:
-        held = {holding.lease.shard.model for pool in self for holding in pool.holdings}
-        return sorted(held - {h.lease.shard.model for pool in hungry for h in pool.holdings})
+    def _models_but(self, needing: Iterable[Pool]) -> list[str]:
+        held = {shard.lease.shard.model for shard in self._shards()}
+        return sorted(held - {s.lease.shard.model for pool in needing for s in pool.shards})
+
+    # -- slots ----------------------------------------------------------------------------------
 
     async def keep(self) -> None:
         """Sync until cancelled."""
@@ -229,58 +295,67 @@ class Pools:
                 self._synced_at = asyncio.get_running_loop().time()
             except Temporary as error:
                 self._out_of_touch(error)
+            except Exception as error:  # noqa: BLE001 - belongs to one part
+                report_unforeseen("slots", "Slots cannot be synced")
+                self._out_of_touch(error)
+                await asyncio.sleep(self._rules.slot_sync_s)
             await signal_or(self._sync_now, self._rules.slot_sync_s)
 
     async def _sync(self) -> None:
         self._look_at_routes()
-        await self._leave([pool for pool in self if not pool.holdings and not pool.in_use])
+        await self._leave([pool for pool in self if not pool.shards and not pool.in_use])
         if not self._pools:
             return
-        reports = {name: pool.report(self._news(name)) for name, pool in self._pools.items()}
+        pools = dict(self._pools)  # shards may bring new ones meanwhile
+        reports = {name: pool.report(self._news(name)) for name, pool in pools.items()}
         try:
             grants = await self._slots.sync(
                 self._holder, reports, ttl=timedelta(seconds=self._rules.slot_ttl_s)
             )
-        except Temporary:
+        except BaseException:
             for name, report in reports.items():
-                self._pools[name].unreported(report)
+                pools[name].unreported(report)
             raise
         for name, grant in grants.items():
-            self._pools[name].granted(grant)
-            self._watch(name, mine=grant.watch and self._pools[name].usable)
+            pools[name].granted(grant)
+            self._watch(name, mine=grant.watch and pools[name].usable)
         self.fill()
         if any(grant.generation is None for grant in grants.values()):
-            await self._memory_lost()
+            self._memory_lost.set()
         now = asyncio.get_running_loop().time()
-        help_wanted = any(grants[name].free > 0 and self._pools[name].full for name in grants)
+        help_wanted = any(grants[name].free > 0 and pools[name].full for name in grants)
         if help_wanted and now - self._woke_at > _WAKE_EVERY_S:
             self._woke_at = now
             await self._waker.wake()
 
     async def _leave(self, pools: Sequence[Pool]) -> None:
-        if pools:
-            await self._slots.leave(self._holder, [pool.route.pool for pool in pools])
-        for pool in pools:
-            self._unwatch(pool.route.pool)
-            del self._pools[pool.route.pool]
+        """Give up the slots of ``pools``. They are gone from here first, so a shard that arrives
+        meanwhile gets a pool of its own, which the next sync registers anew."""
+        names = [pool.route.pool for pool in pools]
+        for name in names:
+            self._unwatch(name)
+            del self._pools[name]
+        if names:
+            await self._slots.leave(self._holder, names)
 
     def _watch(self, name: str, *, mine: bool) -> None:
-        """Watch a pool's engine, as long as that is this activation's part."""
+        """Monitor a pool's engine, as long as that is this activation's part."""
         if not mine:
             self._unwatch(name)
-        elif name not in self._watches:
+        elif name not in self._monitors:
             pool = self._pools[name]
-            watch = self._lookout.watch(
+            monitor = self._engine_monitors.monitor(
                 pool.route, urgent=self._sync_now.set, ended=lambda: pool.answered
             )
-            self._watches[name] = watch, self._group.create_task(watch.keep())
+            task = self._group.create_task(keep_running("engine monitor", monitor.keep))
+            self._monitors[name] = monitor, task
 
     def _unwatch(self, name: str) -> None:
-        if name in self._watches:
-            self._watches.pop(name)[1].cancel()
+        if name in self._monitors:
+            self._monitors.pop(name)[1].cancel()
 
     def _news(self, name: str) -> Signal | None:
-        return self._watches[name][0].take() if name in self._watches else None
+        return self._monitors[name][0].take() if name in self._monitors else None
 
     def _out_of_touch(self, error: BaseException) -> None:
         silent = asyncio.get_running_loop().time() - self._synced_at

@@ -18,8 +18,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.batches.chain import Followers
-from batch_gateway.services.batches.outlook import Outlooks
-from batch_gateway.services.live import with_progress
+from batch_gateway.services.batches.outlook import CompletionEstimates
 from batch_gateway.services.upkeep.items import Items, StepFailed
 
 PAGE = 200  # batches that are looked at together
@@ -39,7 +38,7 @@ class Reminders:
         scratch: Scratch,
         announcer: Announcer,
         followers: Followers,
-        outlooks: Outlooks,
+        outlooks: CompletionEstimates,
         clock: Clock,
         items: Items,
         stuck: timedelta,
@@ -119,7 +118,7 @@ class Reminders:
     async def _warn(self, batches: Sequence[Batch], now: datetime) -> int:
         """Warn of those that will be late; how many could not be judged."""
         try:
-            judged = await self._judged(batches)
+            judged = await self._outlooks.add(batches)
         except Temporary:
             raise
         except Exception:  # one of them cannot be judged: which one?
@@ -135,10 +134,6 @@ class Reminders:
         return await self._items.each(
             "warn_of_deadlines", risky, self._tell, name=lambda batch: batch.id
         )
-
-    async def _judged(self, batches: Sequence[Batch]) -> Sequence[Batch]:
-        live, _ = await with_progress(batches, self._metadata.shards, self._scratch.progress)
-        return await self._outlooks.add(live)
 
     async def _tell(self, batch: Batch) -> None:
         if not await self._scratch.once(f"at_risk/{batch.id}", _AT_RISK_AGAIN):

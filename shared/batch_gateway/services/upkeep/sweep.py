@@ -28,7 +28,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer, Waker
 from batch_gateway.services.batches.chain import Followers
-from batch_gateway.services.batches.outlook import Outlooks
+from batch_gateway.services.batches.outlook import CompletionEstimates
 from batch_gateway.services.endings import Endings
 from batch_gateway.services.upkeep.demand import Demand
 from batch_gateway.services.upkeep.items import Items, StepFailed
@@ -79,7 +79,7 @@ class Janitor:
         endings: Endings,
         clock: Clock,
         demand: Demand,
-        outlooks: Outlooks,
+        outlooks: CompletionEstimates,
         retention: Retention,
         lease_ttl: timedelta,
         kept: Kept,

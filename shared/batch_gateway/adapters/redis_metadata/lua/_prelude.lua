@@ -228,6 +228,15 @@ local function add_tally(batch, tally)
   end
 end
 
+local TALLY_FIELDS = {'completed', 'failed'}
+local USAGE_FIELDS = {'input_tokens', 'cached_tokens', 'output_tokens', 'reasoning_tokens'}
+
+-- Whether one decimal number is greater than another: beyond 2^53 Lua's own numbers would err.
+local function greater(a, b)
+  if #a ~= #b then return #a > #b end
+  return a > b
+end
+
 -- Shards: all of a batch's in one hash with fields such as `7.epoch` ---------------------------------
 
 local SHARD_FIELDS = {'plan', 'epoch', 'token', 'holder', 'leased_at', 'parts', 'tally'}
@@ -279,7 +288,7 @@ local function holds(lease)
 end
 
 -- Lease a shard to args.holder under the next epoch and args.token.
--- Returns {the shard's row, the batch's row}.
+-- Returns {the shard's row, the batch's row, the present}.
 local function grant(batch, index)
   redis.call('HINCRBY', key('shards', batch.id), index .. '.epoch', 1)
   shard_set(batch.id, index, {token = args.token, holder = args.holder, leased_at = args.now})
@@ -287,13 +296,40 @@ local function grant(batch, index)
   redis.call('SADD', key('leased', batch.id), index)
   redis.call('ZADD', key('leases'), args.now, shard_id(batch.id, index))
   reindex(batch)
-  return {shard_row(batch.id, index), row_of(batch)}
+  return {shard_row(batch.id, index), row_of(batch), string.format('%.0f', database_time())}
 end
 
 local function end_lease(batch_id, index)
   redis.call('HDEL', key('shards', batch_id), index .. '.holder', index .. '.leased_at')
   redis.call('SREM', key('leased', batch_id), index)
   redis.call('ZREM', key('leases'), shard_id(batch_id, index))
+end
+
+-- Record a tally {completed, failed, input_tokens, ...} of a shard: of the amounts that are known and
+-- the new ones the greater are kept, and the batch's fields grow by the difference. An empty tally
+-- changes nothing. Returns whether anything changed.
+local function record_tally(batch_id, index, tally)
+  if not next(tally) then return false end
+  local known = shard_get(batch_id, index, 'tally') or ''
+  local changed, parts = false, {{}, {}}
+  for part, fields in ipairs({TALLY_FIELDS, USAGE_FIELDS}) do
+    for _, field in ipairs(fields) do
+      local old = string.match(known, '"' .. field .. '":(%d+)') or '0'
+      local new = tally[field]
+      local kept = greater(new, old) and new or old
+      if known == '' or kept ~= old then
+        changed = true
+        if old ~= '0' then redis.call('HINCRBY', key('batch', batch_id), field, '-' .. old) end
+        redis.call('HINCRBY', key('batch', batch_id), field, kept)
+      end
+      table.insert(parts[part], '"' .. field .. '":' .. kept)
+    end
+  end
+  if changed then
+    shard_set(batch_id, index, {tally = '{' .. table.concat(parts[1], ',')
+      .. ',"usage":{' .. table.concat(parts[2], ',') .. '}}'})
+  end
+  return changed
 end
 
 -- Webhooks ----------------------------------------------------------------------------------------
@@ -326,8 +362,8 @@ end
 local function close_leased(batch)
   local lease = args.lease
   end_lease(lease.batch, lease.index)
-  shard_set(lease.batch, lease.index, {parts = args.parts, tally = args.tally_json})
-  add_tally(batch, args.tally)
+  shard_set(lease.batch, lease.index, {parts = args.parts})
+  record_tally(lease.batch, lease.index, args.tally)
   local last = shards_closed(batch, 1, args.now)
   if last then write_events(args.now) end
   reindex(batch)

@@ -1,7 +1,7 @@
 -- Close a shard whose lines all have results.
 -- KEYS     the root
 -- ARGS     lease {batch, index, epoch, token}, parts (JSON), tally {field: amount},
---          tally_json (the same, to be stored), now, events [{id, body}]
+--          now, events [{id, body}]
 -- Returns  {'1' if it was the last open one else '0', the batch's row}; nil when the lease is lost
 
 if not holds(args.lease) then return false end

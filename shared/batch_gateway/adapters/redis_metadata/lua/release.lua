@@ -11,7 +11,8 @@ local batch = load_row('batch', lease.batch)
 if batch.ending then return close_leased(batch) end
 
 end_lease(lease.batch, lease.index)
-shard_set(lease.batch, lease.index, {parts = args.parts, tally = args.tally_json})
+shard_set(lease.batch, lease.index, {parts = args.parts})
+record_tally(lease.batch, lease.index, args.tally)
 redis.call('ZADD', key('ready', lease.batch), lease.index, lease.index)
 reindex(batch)
 return 1

@@ -1,10 +1,10 @@
 -- Add what a holder finished to the present buckets, and note what it has left.
 -- KEYS  1 the paces' root
 -- ARGV  1 holder, 2 how long its word on what is left holds in ms, 3 length of a bucket in ms,
---       4 buckets kept; then for each stint: batch, model, cost done, cost left, hindrance or ''
+--       4 buckets kept; then for each stint: batch, model, cost done, cost left, blocked or ''
 --
 -- batch:BATCH  hash  since, at (ms of the first and last report), done:BUCKET -> cost,
---                    left:HOLDER:MODEL -> "expiry in ms:cost:hindrance"
+--                    left:HOLDER:MODEL -> "expiry in ms:cost:blocked"
 -- model:MODEL  hash  BUCKET -> cost
 -- Buckets are numbered from 1970 on. What nobody reports to vanishes: a batch after an hour, a model
 -- after a week, because a batch that waits for the night wants to know how fast it will be.

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from batch_gateway.services.execute.turns import Turns
+from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.settings import Queue
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
@@ -14,7 +14,7 @@ T0 = datetime(2030, 1, 1, tzinfo=UTC)
 
 @dataclass(eq=False)
 class Held:
-    """What turns look at of a holding."""
+    """What the scheduler looks at of a leased shard."""
 
     name: str
     lines: int
@@ -30,7 +30,7 @@ class Held:
 
 def started(rules: Queue, slots: int, *held: Held) -> list[str]:
     """Who gets ``slots`` free slots, in order."""
-    turns, order = Turns(rules), []
+    scheduler, order = SlotScheduler(rules), []
 
     def take(one: Any) -> Any:
         if one.lines == 0:
@@ -39,7 +39,7 @@ def started(rules: Queue, slots: int, *held: Held) -> list[str]:
         one.running += 1
         return one
 
-    while len(order) < slots and (work := turns.next(cast("Any", held), slots, take)):
+    while len(order) < slots and (work := scheduler.next(cast("Any", held), slots, take)):
         order.append(cast("Held", work).name)
     return order
 

@@ -1,8 +1,8 @@
-"""Tells how fast work goes, and learns from what everybody tells which batches are urgent.
+"""Reports how fast work goes, and decides from all reports which batches are urgent.
 
-Reported are differences, about once a second. At every heartbeat an executor estimates anew what
-the batches in its hands still need; one executor at a time does so for the batches in the queue
-with the earliest deadlines. So urgency follows the estimates, at the price of a few commands.
+An activation reports differences, about once a second. At every heartbeat it estimates anew what
+the batches of its leased shards still need; one activation at a time does so for the batches in the
+queue with the earliest deadlines. So urgency follows the estimates, at the price of a few commands.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.pace import Hindrance, speed_at_work, time_needed, urgent_after
+from batch_gateway.core.pace import BlockedReason, speed_at_work, time_needed, urgent_after
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.pace import Stint
 from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.execute.holding import Holding
+from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.settings import Execution, Queue
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _MOVED = timedelta(seconds=1)  # the queue is told of changes greater than this
 _Key = tuple[BatchId, str]  # batch and model
 
 
-class Pacing:
+class ThroughputReporter:
     def __init__(
         self,
         holder: ActivationId,
@@ -38,13 +38,13 @@ class Pacing:
         clock: Clock,
         execution: Execution,
         rules: Queue,
-        hindrance_of: Callable[[Holding], Hindrance | None] = lambda _: None,
+        blocked_reason_of: Callable[[LeasedShard], BlockedReason | None] = lambda _: None,
     ) -> None:
-        """``hindrance_of`` says why a holding does not go on; None: it does."""
+        """``blocked_reason_of`` says why a shard does not go on; None: it does."""
         self._holder = holder
         self._scratch = scratch
         self._clock = clock
-        self._hindrance_of = hindrance_of
+        self._blocked_reason_of = blocked_reason_of
         self._rules = rules.urgency
         self._every = timedelta(seconds=execution.heartbeat_s)
         self._ttl = timedelta(seconds=execution.lease_ttl_s)
@@ -52,23 +52,23 @@ class Pacing:
         self._reported_at = 0.0  # loop.time()
         self._told: set[_Key] = set()  # of which something is said to be left
 
-    def count(self, holding: Holding) -> None:
-        """Take up what ``holding`` has finished since the last time."""
-        self._done[_key(holding)] += holding.newly_done()  # type: ignore[assignment]
+    def count(self, shard: LeasedShard) -> None:
+        """Take up what ``shard`` has finished since the last time."""
+        self._done[_key(shard)] += shard.newly_done()  # type: ignore[assignment]
 
-    async def report(self, holdings: Collection[Holding], *, at_once: bool = False) -> None:
+    async def report(self, shards: Collection[LeasedShard], *, at_once: bool = False) -> None:
         """Tell what was done since the last report and what is left; later, if nobody listens.
 
         About once a second, unless it must be ``at_once`` or there is work on a new batch.
         """
         time = asyncio.get_running_loop().time()
-        new = {_key(holding) for holding in holdings} - self._told
+        new = {_key(shard) for shard in shards} - self._told
         if time - self._reported_at < _EVERY_S and not new and not at_once:
             return
         left = Counter[_Key]()
-        for holding in holdings:
-            self.count(holding)
-            left[_key(holding)] += holding.cost_left  # type: ignore[assignment]
+        for shard in shards:
+            self.count(shard)
+            left[_key(shard)] += shard.cost_left  # type: ignore[assignment]
         keys = {key for key, done in self._done.items() if done} | self._told | left.keys()
         stints = [
             Stint(
@@ -76,7 +76,7 @@ class Pacing:
                 model=key[1],
                 done=self._done[key],
                 left=left[key],
-                hindrance=self._hindrance([h for h in holdings if _key(h) == key]),
+                blocked=self._blocked([h for h in shards if _key(h) == key]),
             )
             for key in sorted(keys)
         ]
@@ -89,35 +89,35 @@ class Pacing:
         self._done.clear()
         self._told = {key for key, cost in left.items() if cost}
 
-    def _hindrance(self, holdings: Sequence[Holding]) -> Hindrance | None:
-        """Why none of ``holdings`` goes on; None: one does, or will at once."""
-        found = [self._hindrance_of(holding) for holding in holdings]
+    def _blocked(self, shards: Sequence[LeasedShard]) -> BlockedReason | None:
+        """Why none of ``shards`` goes on; None: one does, or will at once."""
+        found = [self._blocked_reason_of(shard) for shard in shards]
         return None if None in found else next(iter(found), None)
 
-    async def judge(self, holdings: Collection[Holding]) -> None:
+    async def judge(self, shards: Collection[LeasedShard]) -> None:
         """Find out anew which batches are urgent, ours and those in the queue."""
-        own = {holding.lease.shard.batch: holding.deadline for holding in holdings}
+        own = {shard.lease.shard.batch: shard.deadline for shard in shards}
         most = _LOOKED_AT if await self._scratch.once("urgency", self._every) else 0
         if not own and not most:
             return
         waiting = await self._scratch.queue.waiting(most, list(own))
-        deadlines = {**{batch: shards.deadline for batch, shards in waiting.items()}, **own}
-        queued = {batch: shards.cost for batch, shards in waiting.items()}
+        deadlines = {**{batch: ready.deadline for batch, ready in waiting.items()}, **own}
+        queued = {batch: ready.cost for batch, ready in waiting.items()}
         needed = await self._time_needed(deadlines, queued)
         at = {
             batch: urgent_after(deadline, needed[batch], self._rules)
             for batch, deadline in deadlines.items()
         }
         moved = {}
-        for batch, shards in waiting.items():
-            before = shards.urgent_after
+        for batch, ready in waiting.items():
+            before = ready.urgent_after
             if before is None or abs(at[batch] - before) > _MOVED:
                 moved[batch] = at[batch]
         if moved:
             await self._scratch.queue.urge(moved)
         now = self._clock.now()
-        for holding in holdings:
-            holding.urgent = at[holding.lease.shard.batch] <= now
+        for shard in shards:
+            shard.urgent = at[shard.lease.shard.batch] <= now
 
     async def _time_needed(
         self, batches: Iterable[BatchId], queued: Mapping[BatchId, Mapping[str, float]]
@@ -135,6 +135,6 @@ class Pacing:
         return {batch: time_needed(cost, speeds) for batch, cost in left.items()}
 
 
-def _key(holding: Holding) -> _Key:
-    shard = holding.lease.shard
-    return shard.batch, shard.model
+def _key(shard: LeasedShard) -> _Key:
+    row = shard.lease.shard
+    return row.batch, row.model

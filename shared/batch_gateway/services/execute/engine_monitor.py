@@ -1,10 +1,10 @@
-"""Watching the engine of one pool, in the place of everybody who has calls there.
+"""Monitors the engine of one pool, for all executors that have calls there.
 
-The slots make one activation at a time the watcher of a pool. It reads the engine's metrics
-several times a second; where they cannot be read it sends a one-token request now and then and
-never more than one at a time, and looks how long it takes. What either means is said by
-``core.brakes``; the word travels with the next report of the slots to all executors, and at once
-when slots are to be given up.
+The slots choose one activation at a time to monitor a pool. It reads the engine's metrics several
+times a second. Where they cannot be read, it sends a one-token request now and then, never more
+than one at a time, and measures how long it takes. ``core.brakes`` turns either into a signal,
+which reaches all executors with the next report to the slots, and at once when slots are to be
+given up.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ _GIVE_UP = timedelta(seconds=60)  # a probe that has waited for longer is begun 
 _MARGIN_S = 0.005  # later than allowed, so that a probe just in time is not called late
 
 
-class Watch:
-    """Watches until it is cancelled; ``take`` fetches the news."""
+class EngineMonitor:
+    """Monitors until it is cancelled; ``take`` returns what was found."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Watch:
         urgent: Callable[[], None],
         ended: Callable[[], int],
     ) -> None:
-        """``urgent`` hears when slots are to be given up; ``ended`` counts the calls of this
+        """``urgent`` is called when slots are to be given up; ``ended`` counts the calls of this
         activation that the engine has answered."""
         self._route = route
         self._model = route.replica.model
@@ -174,16 +174,18 @@ class Watch:
         return timedelta(seconds=self._clock() - began)
 
 
-class Lookout:
-    """Makes watches under one deployment's settings."""
+class EngineMonitors:
+    """Makes monitors under one deployment's settings."""
 
     def __init__(self, client: ModelClient, metrics: EngineMetrics, settings: Watching) -> None:
         self.settings = settings
         self._client = client
         self._metrics = metrics
 
-    def watch(self, route: Route, *, urgent: Callable[[], None], ended: Callable[[], int]) -> Watch:
-        return Watch(
+    def monitor(
+        self, route: Route, *, urgent: Callable[[], None], ended: Callable[[], int]
+    ) -> EngineMonitor:
+        return EngineMonitor(
             route,
             client=self._client,
             metrics=self._metrics,

@@ -1,14 +1,15 @@
 """Which calls an activation aborts when interactive users need their slots.
 
-The youngest: they have cost least. Not those that were aborted often enough already, and none once
-too much slot time was lost that way. When all slots are full of long calls, no lower limit helps a
-user who comes now; giving slots back at once does.
+The youngest calls are aborted first: they have cost least. A line that was preempted often enough
+is left alone, and no call is aborted once too much slot time was lost that way. When all slots are
+full of long calls, a lower limit does not help a user who comes now; giving slots back at once
+does.
 
-A line that was aborted is sent again as soon as it is calm: no user has waited for some seconds, or
-the pool has about as much room as it had at best lately (near its limit somebody always waits for a
-moment). Until then others go first, or the same few would be aborted again and again until they may
-not be any more, just when every slot counts. Where there are no others, they need not wait while
-half of the slots are free: the end of a batch would only come later.
+A preempted line is sent again as soon as it is calm: no user has waited for some seconds, or the
+pool has about as much room as it had at best lately (near its limit some user always waits for a
+moment). Until then other lines go first. Otherwise the same few would be preempted again and again
+until they may not be any more, just when every slot counts. Where there are no other lines, they
+need not wait while half of the slots are free: the end of a batch would only come later.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from batch_gateway.core.aborts import SlotTime
-from batch_gateway.services.execute.holding import Work
+from batch_gateway.services.execute.leased_shard import Work
 from batch_gateway.settings import Watching
 
 _AMPLE = 0.75  # of the most that a pool's limit was lately
@@ -47,7 +48,7 @@ class Room:
         return 2 * in_use < self._limit
 
 
-class Aborting:
+class Preemption:
     """One for all pools of an activation."""
 
     def __init__(self, settings: Watching) -> None:
@@ -62,7 +63,7 @@ class Aborting:
         self._unrest_until = self._clock() + self._settings.calm_s
 
     def calm(self, room: "Room") -> bool:
-        """Whether aborted lines of a pool with that ``room`` are to be sent again."""
+        """Whether preempted lines of a pool with that ``room`` are to be sent again."""
         return self._clock() >= self._unrest_until or room.ample
 
     def used(self, seconds: float) -> None:

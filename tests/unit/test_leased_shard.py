@@ -1,4 +1,4 @@
-"""A shard in the hands of an activation: whatever happens, no line is lost or done twice."""
+"""A leased shard: whatever happens to it, no line is lost or done twice."""
 
 from datetime import UTC, datetime
 
@@ -8,17 +8,19 @@ from msgspec import Raw
 
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.lines import ShardLine, decode_part_line, not_answered
-from batch_gateway.core.model import Lease, Shard, Tally, Ticket
-from batch_gateway.services.execute.holding import Holding, Work
+from batch_gateway.core.model import Lease, Shard, Ticket
+from batch_gateway.services.execute.lease_state import LeaseState
+from batch_gateway.services.execute.leased_shard import Isolation, LeasedShard, Signals, Work
+from batch_gateway.services.results.parts import Results
 
 BATCH = BatchId("batch_1")
 POOLS = ("a/m", "b/m")
 
 
-def holding(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None) -> Holding:
+def leased(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None) -> LeasedShard:
     shard = Shard(batch=BATCH, index=0, model="m", key="k", lines=lines, cost=lines, epoch=epoch)
     deadline = datetime(2030, 1, 1, tzinfo=UTC)
-    made = Holding(
+    made = LeasedShard(
         Lease(
             shard=shard,
             tenant=TenantId("t"),
@@ -31,34 +33,37 @@ def holding(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None)
         Ticket(
             shard=shard.id, tenant=TenantId("t"), model="m", cost=1, priority=5, deadline=deadline
         ),
-        [ShardLine(n, str(n), "/v1/chat/completions", "m", Raw(b"{}")) for n in range(lines)],
-        attempts={},
-        deaths=deaths or {},
-        aborts={},
-        cut=(),
-        tally=Tally(),
-        passed={},
-        most_buffered=10_000,
+        signals=Signals(),
+        isolation=Isolation(),
         stop_at=1e9,
+        most_buffered=10_000,
     )
+    done = Results()
+    done.deaths = deaths or {}
+    made.load(
+        [ShardLine(n, str(n), "/v1/chat/completions", "m", Raw(b"{}")) for n in range(lines)],
+        done,
+        passed={},
+    )
+    made.move(LeaseState.RUNNING)
     made.pools = len(POOLS)
     return made
 
 
-def note(held: Holding) -> None:
+def note(held: LeasedShard) -> None:
     """As a flush does."""
     for work in held.to_note():
         work.noted = True
 
 
-def finish(held: Holding, work: Work) -> None:
+def finish(held: LeasedShard, work: Work) -> None:
     held.record(not_answered(BATCH, work.line.line, "x", code="c", message="m"))
 
 
 class Play:
     """An activation's part, played at random."""
 
-    def __init__(self, held: Holding) -> None:
+    def __init__(self, held: LeasedShard) -> None:
         self.held = held
         self.now = 0.0
         self.running: list[Work] = []
@@ -83,7 +88,7 @@ class Play:
                 work.tries += 1
                 self.held.wait(work, pool, self.now, 0.5)
             elif kind == "abort":
-                self.held.aborted(work, self.now)
+                self.held.preempted(work, self.now)
             else:
                 self.held.give_back(work)
 
@@ -110,7 +115,7 @@ steps = st.lists(
 
 @given(lines=st.integers(1, 20), epoch=st.integers(1, 2), play=steps)
 def test_every_line_is_recorded_exactly_once(lines, epoch, play):
-    game = Play(holding(lines, epoch=epoch))
+    game = Play(leased(lines, epoch=epoch))
     recorded = 0
     for kind, pool in play:
         recorded += kind == "record" and bool(game.running)
@@ -123,7 +128,7 @@ def test_every_line_is_recorded_exactly_once(lines, epoch, play):
 
 @given(deaths=st.dictionaries(st.integers(0, 9), st.integers(1, 2), max_size=5), play=steps)
 def test_suspects_come_first_and_are_alone_and_nothing_starts_unnoted(deaths, play):
-    game = Play(holding(10, epoch=3, deaths=deaths))
+    game = Play(leased(10, epoch=3, deaths=deaths))
     for kind, pool in play:
         game.step(kind, pool)
         if game.held.suspicious:
@@ -136,7 +141,7 @@ def test_suspects_come_first_and_are_alone_and_nothing_starts_unnoted(deaths, pl
 
 
 def test_the_first_failure_costs_no_pause_at_another_replica():
-    held = holding(1)
+    held = leased(1)
     work = held.take(0.0, "a/m", calm=True)
     assert work is not None
     work.tries = 1
@@ -149,7 +154,7 @@ def test_the_first_failure_costs_no_pause_at_another_replica():
 
 
 def test_a_line_goes_back_to_the_same_replica_when_no_other_wants_it():
-    held = holding(1)
+    held = leased(1)
     work = held.take(0.0, "a/m", calm=True)
     assert work is not None
     work.tries = 1
@@ -160,7 +165,7 @@ def test_a_line_goes_back_to_the_same_replica_when_no_other_wants_it():
 
 
 def test_what_is_handed_back_accuses_nobody():
-    held = holding(3, epoch=2, deaths={1: 1})
+    held = leased(3, epoch=2, deaths={1: 1})
     note(held)
     work = held.take(0.0, "a/m", calm=True)
     assert work is not None

@@ -1,0 +1,52 @@
+"""What an executor needs from outside, grouped by what it is."""
+
+from dataclasses import dataclass
+
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.engine_metrics import EngineMetrics
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.model_client import ModelClient
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.services.announce import Announcer, Waker
+from batch_gateway.services.endings import Endings
+from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.services.routing import Routes
+from batch_gateway.settings import Execution, Queue, Retry, Watching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    metadata: MetadataStore
+    files: FileStore
+    scratch: Scratch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """How models are called."""
+
+    client: ModelClient
+    metrics: EngineMetrics
+    routes: Routes
+    passing: PassedHeaders | None  # None: no batch has sealed headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """What an executor tells other functions, and how it ends batches."""
+
+    announcer: Announcer
+    waker: Waker
+    endings: Endings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """Settings, and the clock that calendars are read by."""
+
+    execution: Execution
+    queue: Queue
+    retry: Retry
+    watching: Watching
+    clock: Clock

@@ -1,0 +1,435 @@
+"""One leased shard of an activation: its state, the lines that are left, and the finished ones."""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from batch_gateway.core.lines import PartLine, ShardLine, attempted, copied, encode_part_line
+from batch_gateway.core.model import Lease, Part, Tally, Ticket
+from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
+
+if TYPE_CHECKING:
+    from batch_gateway.services.results.parts import Results
+
+FAIRNESS = "x-gateway-inference-fairness-id"
+"""Header by which routers of the Gateway API Inference Extension share capacity among tenants."""
+ELSEWHERE_S = 2.0
+"""How long a line that failed at one replica is kept for the others, after its pause."""
+UNREST_S = 60.0
+"""How long a preempted line waits for calm at most."""
+
+
+_AHEAD = 64  # lines that are noted before they are started: so many are suspects after a crash
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A request line on its way."""
+
+    shard: "LeasedShard"
+    line: ShardLine
+    attempts: int = 0  # that count against the line
+    tries: int = 0  # in a row, of any kind: the pause grows with them
+    trial: bool = False  # the present call tries out whether its endpoint is back
+    failed_at: str | None = None  # the pool that others are preferred to; None: all are alike
+    failed_until: float = 0.0  # loop.time() until when
+    started_at: float = 0.0  # loop.time() of its present call
+    refused_at: float | None = None  # loop.time() when its credentials were refused last
+    aborts: int = 0  # calls that were preempted because users waited
+    aborting: bool = False  # the present call is being preempted
+    cut: bool = False  # the end of the activation has ended its call
+    deaths: int = 0  # of earlier workers while it was in flight
+    noted: bool = False  # a stored note says that it may be in flight
+
+    def shuns(self, pool: str, now: float) -> bool:
+        return pool == self.failed_at and now < self.failed_until
+
+
+@dataclass(slots=True)
+class Signals:
+    """What leased shards tell their activation; set by shards, cleared by the loops that wait."""
+
+    work: asyncio.Event = field(default_factory=asyncio.Event)  # lease more, or look at the end
+    flush: asyncio.Event = field(default_factory=asyncio.Event)  # a shard has much to store
+
+
+class Isolation:
+    """At most one suspect line of an activation is in flight, so that a crash names the culprit.
+
+    Lines that are no suspects go on beside it.
+    """
+
+    def __init__(self) -> None:
+        self.holder: LeasedShard | None = None  # whose suspect is in flight
+
+    def is_free(self) -> bool:
+        return self.holder is None
+
+
+class LeasedShard:
+    """Lines move pending -> running -> finished; lines that failed for now wait in between.
+
+    ``state`` changes by ``move`` only, along ``lease_state.TRANSITIONS``. ``settled`` is set when
+    there is nothing to wait for any more: all lines have results, or the shard drains and no call
+    runs, or the lease is lost. Finished lines collect in a buffer until they are flushed as a part.
+    Where several pools serve the model, a line that failed in one is kept for the others for some
+    seconds.
+
+    A *poison* line crashes its worker. To find it, a shard that was leased before is worked on
+    warily: some lines at a time are noted in a part before they may be started. A note that neither
+    a result nor another note follows tells the next holder that its worker died with this line in
+    flight: such *suspects* run first and one at a time (``Isolation``).
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        ticket: Ticket,
+        *,
+        signals: Signals,
+        isolation: Isolation,
+        stop_at: float,
+        most_buffered: int,
+    ) -> None:
+        """``stop_at`` is the batch's deadline as ``loop.time()``: no call goes on beyond it. While
+        more than ``most_buffered`` finished lines wait to be stored, no line is started."""
+        self.lease = lease
+        self.ticket = ticket
+        self.state = LeaseState.OPENING
+        self.settled = asyncio.Event()
+        self.deadline: datetime = lease.deadline
+        self.stop_at = stop_at
+        self.parts: list[Part] = list(lease.shard.parts)
+        self.tally = lease.shard.tally  # of all results, stored or not
+        self.stored_tally = lease.shard.tally  # of the results in ``parts``
+        self.recorded_tally = lease.shard.tally  # as the database has it
+        self.sequence = 0  # of the next part
+        self.headers = _headers(lease, {})  # of its calls
+        self.passed: Set[str] = frozenset()  # names of those that are the client's own
+        self.pools = 1  # that its lines may be taken by
+        self.further = 0  # attempts beyond the first, of all lines
+        self.urgent = ticket.urgent  # goes before work that is not; estimates decide it anew
+        self.stuck = False  # something that it needs is missing in the file store
+        self.blocked_since: float | None = None  # loop.time(); None: it can run
+        self.writing = asyncio.Lock()  # one part at a time
+        self._signals = signals
+        self._isolation = isolation
+        self._wary = lease.shard.epoch > 1
+        self._pending: deque[Work] = deque()
+        self._suspects: set[int] = set()
+        self._copies: dict[int, list[tuple[int, str]]] = {}
+        self._preempted: deque[tuple[float, Work]] = deque()  # with loop.time() of the abort
+        self._waiting: list[tuple[float, int, Work]] = []  # heap by the time to try again
+        self._running = 0
+        self._buffer: list[bytes] = []
+        self._most_buffered = most_buffered
+        self._cost = lease.shard.cost / max(1, lease.shard.lines)  # of a line, on average
+        self._counted = self.tally.completed + self.tally.failed
+
+    def load(
+        self, lines: Iterable[ShardLine], done: "Results", *, passed: Mapping[str, str]
+    ) -> None:
+        """Take up what is left of ``lines`` after the results and notes of ``done``.
+
+        ``passed`` are headers of the client's that calls carry on. A line whose call the end of an
+        activation cut goes first, with a full budget.
+        """
+        works = [
+            Work(
+                self,
+                line,
+                done.attempts.get(line.line, 0),
+                deaths=done.deaths.get(line.line, 0),
+                aborts=done.aborts.get(line.line, 0),
+            )
+            for line in lines
+            if line.line not in done.lines
+        ]
+        works.sort(key=lambda work: (-work.deaths, work.line.line not in done.cut))
+        self.headers = _headers(self.lease, passed)
+        self.passed = passed.keys()
+        self.further = sum(done.attempts.values())
+        self.tally = self.stored_tally = done.tally
+        self._counted = self.tally.completed + self.tally.failed
+        self._buffer = []
+        self._pending = deque(works)
+        self._suspects = {work.line.line for work in works if work.deaths}
+        self._copies = {work.line.line: work.line.copies for work in works if work.line.copies}
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def move(self, to: LeaseState) -> None:
+        """Enter ``to``. Raises IllegalTransition when the present state does not allow it."""
+        self.state = moved(self.state, to)
+        self._changed()
+
+    def drain(self) -> None:
+        """Start no more lines; nothing happens when that is so already."""
+        if self.state in (LeaseState.OPENING, LeaseState.RUNNING):
+            self.move(LeaseState.DRAINING)
+
+    def lose(self) -> None:
+        """The lease is over; nothing happens when that is known already."""
+        if self.state not in FINAL:
+            self.move(LeaseState.LOST)
+
+    async def settles_within(self, seconds: float) -> bool:
+        """Wait for ``seconds``, or until nothing is to be waited for any more (True)."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.settled.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def runs(self) -> bool:
+        """Lines may be started."""
+        return self.state is LeaseState.RUNNING
+
+    @property
+    def held(self) -> bool:
+        """The lease is ours, as far as is known."""
+        return self.state not in FINAL
+
+    def _changed(self) -> None:
+        """Tell the loops that wait for it what has changed."""
+        if len(self._buffer) >= self._most_buffered // 4 or self.to_note():
+            self._signals.flush.set()
+        if not self.left or self.state is not LeaseState.RUNNING:
+            self._signals.work.set()
+        if self._isolation.holder is self and not self._running:
+            self._isolation.holder = None
+            self._signals.work.set()
+        if (
+            self.state in FINAL
+            or (self.state is LeaseState.DRAINING and not self._running)
+            or (self.state is LeaseState.RUNNING and self.finished)
+        ):
+            self.settled.set()
+
+    # -- counts ---------------------------------------------------------------------------------
+
+    @property
+    def left(self) -> int:
+        """Lines without a result that are not running."""
+        return len(self._pending) + len(self._preempted) + len(self._waiting)
+
+    def ready(self, now: float) -> int:
+        """Those of them that need not wait: neither for a pause nor for calm.
+
+        While the shard is being opened, as many as it has at most.
+        """
+        if self.state is LeaseState.OPENING:
+            return 0 if self.stuck else self._unfinished
+        return len(self._pending) + sum(at <= now for at, _, _ in self._waiting)
+
+    @property
+    def cost_left(self) -> float:
+        """Estimated tokens of the lines without a result, running ones included."""
+        if self.state is LeaseState.OPENING:
+            return self._unfinished * self._cost
+        return (self.left + self._running) * self._cost
+
+    @property
+    def _unfinished(self) -> int:
+        """Lines that no recorded result is known of."""
+        return max(0, self.lease.shard.lines - self.tally.completed - self.tally.failed)
+
+    def newly_done(self) -> float:
+        """Estimated tokens of the lines finished since the last call."""
+        finished = self.tally.completed + self.tally.failed
+        new, self._counted = finished - self._counted, finished
+        return new * self._cost
+
+    @property
+    def running(self) -> int:
+        return self._running
+
+    @property
+    def finished(self) -> bool:
+        """All lines have results."""
+        return not (self._pending or self._preempted or self._waiting or self._running)
+
+    @property
+    def buffered(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def suspicious(self) -> bool:
+        """Has suspects: its lines run one at a time until none is left."""
+        return bool(self._suspects)
+
+    # -- lines ----------------------------------------------------------------------------------
+
+    def startable(self, now: float, pool: str, *, calm: bool) -> int:
+        """Lines that ``take`` would give."""
+        if not self._startable():
+            return 0
+        due = sum(at <= now and not work.shuns(pool, now) for at, _, work in self._waiting)
+        again = len(self._preempted) if self._again(now, calm=calm) else 0
+        if not self._wary:
+            return len(self._pending) + due + again
+        noted = sum(work.noted for work in self._turn())
+        return min(noted + due + again, 1) if self._suspects else noted + due + again
+
+    def _startable(self) -> bool:
+        if self._suspects and (self._running or not self._isolation.is_free()):
+            return False
+        return self.runs and len(self._buffer) < self._most_buffered
+
+    def take(self, now: float, pool: str, *, calm: bool) -> Work | None:
+        """The next line for ``pool`` at ``now`` (``loop.time()``).
+
+        One whose pause is over, else one that was preempted, else the next of the plan. Preempted
+        ones wait until it is ``calm``: they would only be preempted again.
+        """
+        if not self._startable():
+            return None
+        work = self._due(now, pool) if self._waiting else None
+        if work is None and self._again(now, calm=calm):
+            work = self._preempted.popleft()[1]
+        if work is None:
+            if not self._pending or (self._wary and not any(w.noted for w in self._turn()[:1])):
+                return None
+            work = self._pending.popleft()
+        self._running += 1
+        if self._suspects:
+            self._isolation.holder = self
+        return work
+
+    def _due(self, now: float, pool: str) -> Work | None:
+        left_to_others = []
+        found = None
+        while found is None and self._waiting and self._waiting[0][0] <= now:
+            entry = heapq.heappop(self._waiting)
+            if entry[2].shuns(pool, now):
+                left_to_others.append(entry)
+            else:
+                found = entry[2]
+        for entry in left_to_others:
+            heapq.heappush(self._waiting, entry)
+        return found
+
+    def give_back(self, work: Work) -> None:
+        """A line whose call was cut through no fault of its own: it goes first again."""
+        self._running -= 1
+        work.failed_at = None
+        self._pending.appendleft(work)
+        self._changed()
+
+    def preempted(self, work: Work, now: float) -> None:
+        """A line whose call was aborted because users waited."""
+        self._running -= 1
+        work.failed_at = None
+        self._preempted.append((now, work))
+        self._changed()
+
+    def _again(self, now: float, *, calm: bool) -> bool:
+        """Whether the line that was preempted first is to be started again."""
+        return bool(self._preempted) and (calm or now >= self._preempted[0][0] + UNREST_S)
+
+    def wait(self, work: Work, pool: str, now: float, pause: float) -> None:
+        """A line that failed in ``pool`` for now: to be tried again after ``pause`` seconds.
+
+        Where there are other pools, its first failure costs no pause there.
+        """
+        self._running -= 1
+        until = now + pause
+        if self.pools > 1:
+            work.failed_at, work.failed_until = pool, until + ELSEWHERE_S
+            if work.tries == 1:
+                until = now
+        heapq.heappush(self._waiting, (until, work.line.line, work))
+        self._changed()
+
+    def record(self, result: PartLine) -> None:
+        """A line is finished, and with it those that are the same: all of them in one part."""
+        self._keep(result)  # first: what cannot be encoded leaves the line running
+        self._running -= 1
+        self._suspects.discard(result.line)
+        self._changed()
+
+    def take_poison(self, deaths: int) -> list[ShardLine]:
+        """Lines that so many workers died over: to be written off, not started."""
+        found = []
+        while self._pending and self._pending[0].deaths >= deaths:
+            found.append(self._pending.popleft().line)
+        return found
+
+    def write_off(self, result: PartLine) -> None:
+        """A line is finished without having been started."""
+        self._keep(result)
+        self._suspects.discard(result.line)
+
+    def _keep(self, result: PartLine) -> None:
+        batch = self.lease.shard.batch
+        copies = self._copies.get(result.line, ())
+        results = [result, *(copied(batch, result, *copy) for copy in copies)]
+        encoded = [encode_part_line(one) for one in results]
+        self._buffer += encoded
+        for one in results:
+            self.tally += one.tally
+
+    # -- results --------------------------------------------------------------------------------
+
+    def take_buffer(self) -> list[bytes]:
+        """Finished lines that are not in a part yet; they are the caller's now."""
+        lines, self._buffer = self._buffer, []
+        return lines
+
+    def put_back_buffer(self, lines: list[bytes]) -> None:
+        """Undo ``take_buffer`` after a failed write."""
+        self._buffer = lines + self._buffer
+
+    def stored(self, part: Part, tally: Tally) -> None:
+        """``part`` was written; ``tally`` is that of all results stored by then."""
+        self.sequence += 1
+        self.parts.append(part)
+        self.stored_tally = tally
+
+    def to_note(self) -> list[Work]:
+        """Lines that a note must name before they may be started; none: there is time."""
+        if not self._wary or not self.runs or (self._suspects and self._running):
+            return []
+        ahead = self._turn()
+        found = [work for work in ahead if not work.noted]
+        return found if 2 * len(found) > len(ahead) else []
+
+    def _turn(self) -> list[Work]:
+        """Lines of the plan that may come next: as long as there are suspects, only one of them."""
+        ahead = islice(self._pending, 1 if self._suspects else _AHEAD)
+        return [work for work in ahead if work.deaths or not self._suspects]
+
+    def notes(self) -> list[bytes]:
+        """What is known of unfinished lines, for the next holder: none of them is in flight."""
+        waiting = (work for _, _, work in self._waiting)
+        stopped = (work for _, work in self._preempted)
+        return [
+            encode_part_line(
+                attempted(work.line.line, work.attempts, work.deaths, work.aborts, cut=work.cut)
+            )
+            for work in (*self._pending, *stopped, *waiting)
+            if work.attempts or work.deaths or work.noted or work.aborts or work.cut
+        ]
+
+
+def starting(works: Iterable[Work]) -> list[bytes]:
+    """Notes that stand if the worker dies before anything follows them."""
+    return [
+        encode_part_line(attempted(work.line.line, work.attempts, work.deaths + 1, work.aborts))
+        for work in works
+    ]
+
+
+def _headers(lease: Lease, passed: Mapping[str, str]) -> dict[str, str]:
+    """What every call of a shard carries, whatever its line and endpoint."""
+    headers: dict[str, str] = {**passed, FAIRNESS: lease.tenant}
+    if lease.traceparent is not None:
+        headers["traceparent"] = lease.traceparent
+    return headers

@@ -1,0 +1,386 @@
+"""The steps of a shard's lease: acquire, open, flush, finish, release.
+
+The queue proposes a shard and the database grants the lease. Each step that ends a lease stores the
+exact list of parts with it, so what is written under the lease later is never read. A finished
+shard is compacted into one part, so merging a batch reads one object per shard.
+
+A shard whose requests are lost for good is closed: its lines without a result end as error lines
+with the code ``result_lost``, and all results that it has are kept. A recorded part that is lost is
+left out, and its lines run again.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import msgspec
+
+from batch_gateway import meters
+from batch_gateway.core.errors import Corrupt, Temporary, Unavailable
+from batch_gateway.core.events import Event, EventType, fact
+from batch_gateway.core.ids import ActivationId, ShardId
+from batch_gateway.core.lines import ShardLine, decode_shard_line, not_answered
+from batch_gateway.core.model import Closed, Lease, Ticket
+from batch_gateway.core.tracing import trace_id
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.shards import ShardRows
+from batch_gateway.services.announce import Announcer
+from batch_gateway.services.execute.leased_shard import LeasedShard, starting
+from batch_gateway.services.milestones import Watch
+from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.services.results import losses
+from batch_gateway.services.results.parts import (
+    Results,
+    read_blob,
+    read_recorded,
+    read_surviving,
+    write_part,
+)
+from batch_gateway.settings import Execution
+
+logger = logging.getLogger(__name__)
+
+_DEATHS = 3  # of workers with a line in flight: once among others, then twice as the one suspect
+_TRIES = 3  # to read a shard's objects
+_FIRST_PAUSE_S = 0.3  # between two of them; doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A lease that the database granted, and the queue's ticket for it."""
+
+    ticket: Ticket
+    lease: Lease
+    at: float  # loop.time() of the grant
+
+
+class ShardLeases:
+    """The leases of one holder, against the database, the queue and the file store."""
+
+    def __init__(
+        self,
+        holder: ActivationId,
+        *,
+        rows: ShardRows,
+        files: FileStore,
+        scratch: Scratch,
+        announcer: Announcer,
+        passing: PassedHeaders | None,
+        watch: Watch,
+        clock: Clock,
+        rules: Execution,
+    ) -> None:
+        """``passing`` None: no batch has sealed headers. ``watch`` looks at each batch whose
+        recorded counts have changed."""
+        self._holder = holder
+        self._rows = rows
+        self._files = files
+        self._queue = scratch.queue
+        self._announcer = announcer
+        self._passing = passing
+        self._watch = watch
+        self._clock = clock
+        self._ttl = timedelta(seconds=rules.lease_ttl_s)
+        self._losses = losses.Losses(scratch)
+
+    async def acquire(self, propose: Callable[[], Awaitable[Ticket | None]]) -> Claimed | None:
+        """Lease the next shard that ``propose`` proposes; None when there is none."""
+        while (ticket := await propose()) is not None:
+            try:
+                lease = await self._rows.claim(
+                    ticket.shard,
+                    holder=self._holder,
+                    token=secrets.token_hex(6),
+                    now=self._clock.now(),
+                )
+                if lease is None:  # closed, paused or ending: that change is what pushes it again
+                    await self._queue.complete([ticket.shard])
+                    continue
+            except Exception:
+                await self._make_ready(ticket, refund=1.0)
+                raise
+            at = asyncio.get_running_loop().time()
+            try:
+                await self._queue.lease(ticket, lease.ref, self._ttl)
+            except Temporary as error:  # the renewer registers it
+                logger.info("A lease has no heartbeat yet: %s", error, extra={"action": "lease"})
+            return Claimed(ticket, lease, at)
+        return None
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    async def open(self, shard: LeasedShard) -> bool:
+        """Read the shard's lines and earlier results; False: it was closed as unreadable.
+
+        Tries some times. What is missing or damaged is waited for until it counts as lost for good
+        (``results.losses``). Raises Temporary while a store or a key is unavailable, or when the
+        shard must be given up before that: it is untouched then.
+        """
+        tries = 0
+        while True:
+            try:
+                await self._read(shard)
+                return True
+            except (Temporary, MemoryError) as error:
+                tries += 1
+                if tries == _TRIES:
+                    raise Unavailable(f"{shard.lease.shard.id} cannot be read: {error}") from error
+                pause = _FIRST_PAUSE_S * 2 ** (tries - 1)
+            except Exception as error:  # also what was not foreseen: bounded tries, then an end
+                shard.stuck = True
+                logger.exception(
+                    "%s cannot be read",
+                    shard.lease.shard.id,
+                    extra={"action": "open", **log(shard)},
+                )
+                if await self._losses.is_final(f"open/{shard.lease.shard.id}"):
+                    return await self._open_surviving(shard, error)
+                pause = losses.APART.total_seconds()
+            if await shard.settles_within(pause):
+                raise Unavailable(f"{shard.lease.shard.id} is given up before it could be read")
+
+    async def _read(self, shard: LeasedShard) -> None:
+        passed, lines = self._passed(shard.lease), await self._lines(shard)
+        self._load(shard, lines, await read_recorded(self._files, shard.lease.shard.parts), passed)
+
+    async def _lines(self, shard: LeasedShard) -> list[ShardLine]:
+        content = await read_blob(self._files, shard.lease.shard.key)
+        try:
+            return [decode_shard_line(raw) for raw in content.splitlines()]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Corrupt(f"{shard.lease.shard.key} is damaged: {error}") from error
+
+    def _load(
+        self,
+        shard: LeasedShard,
+        lines: Sequence[ShardLine],
+        done: Results,
+        passed: Mapping[str, str],
+    ) -> None:
+        shard.load(lines, done, passed=passed)
+        for line in shard.take_poison(_DEATHS):
+            self._write_off(shard, line)
+        shard.stuck = False
+        logger.info(
+            "Leased %s: %d of %d lines to do",
+            shard.lease.shard.id,
+            shard.left,
+            shard.lease.shard.lines,
+            extra={"action": "leased", **log(shard)},
+        )
+
+    async def _open_surviving(self, shard: LeasedShard, error: Exception) -> bool:
+        """Open what is left of a shard of which something is lost for good.
+
+        Lines of lost results run again. False: its requests are lost, so it was closed; assembly
+        makes its error lines.
+        """
+        row = shard.lease.shard
+        done, lost = await read_surviving(self._files, row.parts)
+        if lost:
+            meters.PARTS_LOST.inc(lost)
+            kept = list(done.lines.values())
+            shard.parts = [await write_part(self._files, row, 0, kept)] if kept else []
+            shard.sequence += 1
+        try:
+            lines = await self._lines(shard)
+        except Temporary:
+            raise
+        except Exception:
+            logger.exception(
+                "%s is closed: its requests cannot be read (%s)",
+                row.id,
+                error,
+                extra={"action": "unreadable", **log(shard)},
+            )
+            await self._close_unreadable(shard, done)
+            return False
+        self._load(shard, lines, done, self._passed(shard.lease))
+        return True
+
+    async def _close_unreadable(self, shard: LeasedShard, done: Results) -> None:
+        missing = shard.lease.shard.lines - len(done.lines)
+        tally = replace(done.tally, failed=done.tally.failed + missing)
+        event = _executed(shard)
+        closed = await self._rows.finish(
+            shard.lease.ref, shard.parts, tally, now=self._clock.now(), events=[event]
+        )
+        meters.SHARDS_UNREADABLE.inc()
+        shard.tally = shard.stored_tally = tally
+        await self._closed(shard, closed, event)
+
+    def _write_off(self, shard: LeasedShard, line: ShardLine) -> None:
+        """End a line that crashed each worker that ran it."""
+        logger.error(
+            "Line %d of %s has crashed its workers and is not tried again",
+            line.line,
+            shard.lease.shard.batch,
+            extra={"action": "poison", "line": line.line, **log(shard)},
+        )
+        result = not_answered(
+            shard.lease.shard.batch,
+            line.line,
+            line.custom_id,
+            code="worker_crashed",
+            message="Two workers died while this request was the only suspect that they ran.",
+        )
+        shard.write_off(result)
+
+    def _passed(self, lease: Lease) -> Mapping[str, str]:
+        """Headers that calls carry on. Raises Unavailable while they cannot be opened."""
+        if lease.sealed is None:
+            return {}
+        if self._passing is None:
+            raise Unavailable("a batch has sealed headers, but inference.header_keys is empty")
+        return self._passing.open(lease)
+
+    # -- results ----------------------------------------------------------------------------------
+
+    async def flush(self, shard: LeasedShard) -> None:
+        """Store finished lines as a part, so that a crash costs no more than what came later.
+
+        While the store is unavailable the lines stay in the buffer, and a full buffer starts no
+        more lines.
+        """
+        async with shard.writing:
+            to_note = shard.to_note()
+            try:
+                await self._write(shard, starting(to_note))
+            except Temporary as error:
+                logger.warning(
+                    "Results wait for the file store: %s",
+                    error,
+                    extra={"action": "flush", **log(shard)},
+                )
+                return
+            for work in to_note:
+                work.noted = True
+
+    async def _write(self, shard: LeasedShard, notes: Sequence[bytes] = ()) -> None:
+        """Store what is finished, and ``notes`` behind it; these only count if that succeeds."""
+        lines, tally = shard.take_buffer(), shard.tally
+        if not lines and not notes:
+            return
+        try:
+            part = await write_part(
+                self._files, shard.lease.shard, shard.sequence, [*lines, *notes]
+            )
+        except BaseException:
+            shard.put_back_buffer(lines)
+            raise
+        shard.stored(part, tally)
+        meters.flushed(len(lines))
+
+    async def checkpoint(self, shards: Iterable[LeasedShard]) -> None:
+        """Record in the database how much of ``shards`` is stored, in one transaction.
+
+        What is shown of a running batch is what is recorded, so it survives whatever becomes of
+        the holder and of the scratch server. Raises Unavailable.
+        """
+        changed = [s for s in shards if s.held and s.stored_tally != s.recorded_tally]
+        if not changed:
+            return
+        tallies = {shard.lease.ref: shard.stored_tally for shard in changed}
+        batches = {batch.id: batch for batch in await self._rows.checkpoint(tallies)}
+        for shard in changed:
+            shard.recorded_tally = tallies[shard.lease.ref]
+        leases = {shard.lease.shard.batch: shard.lease for shard in changed}
+        for name, batch in batches.items():
+            await self._watch.check(leases[name], batch)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def finish(self, shard: LeasedShard) -> None:
+        """Close a shard whose lines all have results. Raises Corrupt when a part was lost."""
+        event = _executed(shard)
+        async with shard.writing:
+            results = await read_recorded(self._files, shard.parts)
+            buffered = shard.take_buffer()
+            try:
+                results.add(b"".join(buffered))
+                part = await write_part(
+                    self._files, shard.lease.shard, shard.sequence, [results.content()]
+                )
+                closed = await self._rows.finish(
+                    shard.lease.ref, [part], results.tally, now=self._clock.now(), events=[event]
+                )
+            except BaseException:
+                shard.put_back_buffer(buffered)
+                shard.sequence += 1
+                raise
+        await self._closed(shard, closed, event)
+
+    async def release(self, shard: LeasedShard, *, refund: bool = True) -> None:
+        """Hand a shard back with everything that is finished; no call of it is running any more.
+
+        ``refund``: the tenant's virtual time gets back the cost of what was not done.
+        """
+        event = _executed(shard)
+        async with shard.writing:
+            await self._write(shard)
+            notes = shard.notes()
+            recorded = list(shard.parts)
+            if notes:
+                recorded.append(
+                    await write_part(self._files, shard.lease.shard, shard.sequence, notes)
+                )
+            released = await self._rows.release(
+                shard.lease.ref,
+                recorded,
+                shard.stored_tally,
+                now=self._clock.now(),
+                events=[event],
+            )
+        if released is True:
+            share = shard.left / shard.lease.shard.lines if refund else 0.0
+            await self._make_ready(shard.ticket, refund=share)
+            logger.info("Handed back", extra={"action": "handed_back", **log(shard)})
+        else:
+            await self._closed(shard, released or None, event)
+
+    async def _make_ready(self, ticket: Ticket, *, refund: float) -> None:
+        """Put a shard into the queue again; a scratch server that is away gets it by a sweep."""
+        try:
+            await self._queue.release(ticket, refund=refund)
+        except Temporary as error:
+            logger.warning("A shard is not queued yet: %s", error, extra={"action": "release"})
+
+    async def _closed(self, shard: LeasedShard, closed: Closed | None, event: Event) -> None:
+        """The shard is closed (``closed`` None: by another holder, or another has it)."""
+        if closed is None:
+            logger.info("Lost the lease before its end", extra={"action": "lost", **log(shard)})
+            meters.LEASES_LOST.inc()
+            shard.lose()
+            return
+        if closed.last:
+            await self._announcer.announce(event)
+        await self._forget([shard.lease.shard.id])
+        await self._watch.check(shard.lease, closed.batch)
+
+    async def _forget(self, shards: Sequence[ShardId]) -> None:
+        """Take closed shards out of the queue; sweeps do it when the server is away."""
+        try:
+            await self._queue.complete(shards)
+        except Temporary as error:
+            logger.debug("Closed shards stay in the queue: %s", error, extra={"action": "forget"})
+
+
+def _executed(shard: LeasedShard) -> Event:
+    lease = shard.lease
+    return fact(EventType.BATCH_EXECUTED, lease.shard.batch, traceparent=lease.traceparent)
+
+
+def log(shard: LeasedShard) -> dict[str, str | None]:
+    """What log lines about ``shard`` carry."""
+    lease = shard.lease
+    return {
+        "batch_id": lease.shard.batch,
+        "shard_id": lease.shard.id,
+        "tenant_id": lease.tenant,
+        "trace_id": trace_id(lease.traceparent),
+    }

@@ -1,0 +1,96 @@
+"""Which shard an activation leases next.
+
+A shard is leased for a model that can use more lines. Left out are models that have enough lines
+for the slots they have, models whose calendars allow no call now, and models that cannot run at
+present although a shard of them is held: one held shard is enough to find out when they can.
+
+Of each model at most ``execution.max_leases`` shards are held, of which the urgent and the fair
+lane may each take ``queue.urgent_share``. Only shards that can run count. So a model whose endpoint
+is unavailable, full or stuck never takes the leases that other models need. All held shards
+together are bounded by a multiple.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from batch_gateway.core.model import Ticket
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.services.execute.leased_shard import LeasedShard
+from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.shard_leases import Claimed, ShardLeases
+from batch_gateway.services.routing import Routes
+from batch_gateway.settings import Execution, Queue
+
+_ALTOGETHER = 4  # times ``max_leases``: shards that are held of all models, at most
+
+
+class ShardSelector:
+    def __init__(
+        self,
+        *,
+        leases: ShardLeases,
+        queue: ShardQueue,
+        pools: Pools,
+        routes: Routes,
+        clock: Clock,
+        rules: Execution,
+        queue_rules: Queue,
+    ) -> None:
+        self.only_forbidden = False  # there may be work, but calendars allow none of it now
+        self._leases = leases
+        self._queue = queue
+        self._pools = pools
+        self._routes = routes
+        self._clock = clock
+        self._most = rules.max_leases
+        self._of_a_lane = max(1, int(rules.max_leases * queue_rules.urgent_share))
+
+    async def next(self, held: Sequence[LeasedShard]) -> Claimed | None:
+        """Lease one more shard beside those ``held``; None: there is none, or no room for one."""
+        if len(held) >= _ALTOGETHER * self._most:
+            return None
+        shut = self._routes.table.shut(self._clock.now())
+        tenants = sorted({shard.lease.tenant for shard in held})
+
+        async def propose() -> Ticket | None:
+            while True:
+                no_more, no_more_fair, no_more_urgent = self._full(held)
+                avoid = {*shut.names, *self._pools.cannot_run, *no_more}
+                urgent_enough = {*self._pools.has_enough_urgent_work, *no_more_urgent}
+                ticket = None
+                if no_more_fair:  # of these models urgent shards only
+                    ticket = await self._queue.propose(
+                        models=shut.only,
+                        avoid=sorted(avoid),
+                        avoid_fair=None,
+                        avoid_urgent=sorted(urgent_enough),
+                    )
+                if ticket is None:
+                    ticket = await self._queue.propose(
+                        models=shut.only,
+                        avoid=sorted(avoid | no_more_fair),
+                        avoid_fair=self._pools.has_enough_work,
+                        avoid_urgent=sorted(urgent_enough),
+                        held=tenants,
+                    )
+                if ticket is None or not self._pools.refuses(ticket.model):
+                    return ticket
+                await self._queue.release(ticket, refund=1.0)
+
+        claimed = await self._leases.acquire(propose)
+        self.only_forbidden = bool(shut) and claimed is None and not held
+        return claimed
+
+    def _full(self, held: Sequence[LeasedShard]) -> tuple[set[str], set[str], set[str]]:
+        """Models of which no more shards are leased: at all, by fair turn, and as urgent ones."""
+        fair, urgent = Counter[str](), Counter[str]()
+        for shard in held:
+            if self._pools.can_run(shard):
+                (urgent if shard.urgent else fair)[shard.lease.shard.model] += 1
+        models = fair.keys() | urgent.keys()
+        return (
+            {model for model in models if fair[model] + urgent[model] >= self._most},
+            {model for model in models if fair[model] >= self._of_a_lane},
+            {model for model in models if urgent[model] >= self._of_a_lane},
+        )
