@@ -1,4 +1,4 @@
-"""Keys are rotated while batches are in flight, by the two steps of docs/events.md."""
+"""Keys are rotated while batches are in flight: by the two steps of docs/events.md, and in one."""
 
 import asyncio
 import sqlite3
@@ -57,3 +57,21 @@ async def test_two_steps_rotate_all_keys_without_losing_an_event(start_gateway, 
     await completed(gateway, third)
     assert dead_letters(gateway) == []
     await receiver.until_heard(3)
+
+
+async def test_a_key_that_is_replaced_in_one_step_delays_events_and_loses_none(start_gateway):
+    gateway = await start_gateway(
+        settings={**{"events": {"signing_keys": "old"}}, "sweep": {"every_s": 5, "stuck_s": 10}},
+        simulator=SLOW,
+    )
+    batch = await gateway.submit(chat_lines(LINES))
+    await gateway.halfway(batch, done=20)
+    busy = {name: gateway.platform.pids(name) for name in ("janitor", "executor")}
+
+    # A changed Secret alone: no new revision, and what runs knows the old key only.
+    await gateway.platform.reconfigure({"events": {"signing_keys": "new"}}, roll=False)
+    await gateway.platform.warm("planner")
+
+    await completed(gateway, batch)
+    for name, pids in busy.items():
+        assert set(pids).isdisjoint(gateway.platform.pids(name)), name
