@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench chaos day soak image fuzz audit sbom constraints clean
+.PHONY: help demo check test test-node lint bench chaos load day soak image fuzz audit sbom constraints clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ audit: $(VENV)/.test ## Ask about known vulnerabilities of all pinned dependenci
 
 chaos: $(VENV)/.test ## Rounds of random faults under load: SEED=7 of the first, ROUNDS=10, FAULTS=6 in each, STORES instead of drawn ones
 	@PYTHONPATH=tests $(BIN)/python -m chaos --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),10) --faults $(or $(FAULTS),6) $(if $(STORES),--stores $(STORES))
+
+load: $(VENV)/.test ## Overload: 500 uploads and 200 downloads at once, slow connections, 10,000 open batches; SHARE=0.1 for a tenth
+	@PYTHONPATH=tests $(BIN)/python -m chaos.load --share $(or $(SHARE),1)
 
 sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as CycloneDX: versions, licences, what needs what
 	@rm -rf build/image build/looking && mkdir -p build

@@ -38,13 +38,22 @@ def test_every_kind_of_fault_and_every_combination_is_drawn():
     ],
 )
 def test_a_round_of_faults_loses_doubles_and_leaks_nothing(stores, seed):
+    run("chaos", "--seed", str(seed), "--stores", stores, "--faults", "4")
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_overload_is_refused_fairly_or_served_and_nothing_accepted_is_lost():
+    run("chaos.load", "--share", "0.02")
+
+
+def run(module, *words):
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     played = subprocess.run(
-        [sys.executable, "-m", "chaos", "--seed", str(seed), "--stores", stores, "--faults", "4"],
+        [sys.executable, "-m", module, *words],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
-
     assert played.returncode == 0, played.stdout + played.stderr

@@ -66,7 +66,10 @@ class _Ingress:
             self._set(msgspec.json.decode(raw, type=Faults))
         except msgspec.DecodeError as error:
             return web.Response(status=400, text=f"{error}\n")
-        await self._redis.set(_FAULTS, raw)
+        try:
+            await self._redis.set(_FAULTS, raw)
+        except RedisError as error:
+            return web.Response(status=503, text=f"not kept: {error}\n")
         return web.Response(status=204)
 
     async def recall_faults(self, _app: web.Application) -> None:
