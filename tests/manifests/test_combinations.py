@@ -39,7 +39,7 @@ ALTERNATIVES = (
 )
 #: Groups whose schemas are not at hand.
 OPERATORS = {"monitoring.coreos.com"}
-FLAG = re.compile(r"kubernetes\.podspec-[a-z-]+|authentication-oidc")
+FLAG = re.compile(r"kubernetes\.podspec-[a-z-]+|authentication-oidc|max-revision-timeout-seconds")
 
 
 def excludes(one: str, other: str) -> bool:

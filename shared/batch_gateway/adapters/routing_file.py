@@ -31,14 +31,17 @@ class RoutingFile:
         path: Path,
         *,
         objective: str | None = None,
+        hard_budget_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raises ValueError when the file cannot be used: nothing could be routed.
 
-        ``objective`` is the deployment's, for endpoints that have none of their own.
+        ``objective`` is the deployment's, for endpoints that have none of their own;
+        ``hard_budget_s``: a file with a longer call is not used; None: any may be.
         """
         self._path = path
         self._objective = objective
+        self._hard_budget_s = hard_budget_s
         self._clock = clock
         self._looked_at = clock()
         self._version = 0
@@ -89,7 +92,14 @@ class RoutingFile:
         except yaml.YAMLError as error:
             raise ValueError(f"{self._path} is not YAML: {error}".replace("\n", " ")) from error
         try:
-            table = checked_routes(content).table(objective=self._objective)
+            routes = checked_routes(content)
+            name, longest = routes.longest_call
+            if self._hard_budget_s is not None and longest > self._hard_budget_s:
+                raise ValueError(
+                    f"endpoints.{name}.timeout_s: {longest:g} s are more than"
+                    f" execution.hard_budget_s allows ({self._hard_budget_s:g} s)"
+                )
+            table = routes.table(objective=self._objective)
             endpoints = {endpoint.name: endpoint for endpoint in _endpoints(table)}
             watched = [path for endpoint in endpoints.values() for path in _files(endpoint)]
             marks = self._marks(watched)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from batch_gateway.local import configuration, manifests
+from batch_gateway.local import budgets, configuration, manifests
 from batch_gateway.local.activator import Activator
 from batch_gateway.local.addresses import Addresses
 from batch_gateway.local.durations import Durations
@@ -261,9 +261,13 @@ class Machine:
             **configuration.variables(flags),
             **configuration.variables({"inference": {"url": inference_url}}),
         }
-        settings = configuration.checked({**self._deployment.settings, **environment})
+        whole = {**self._deployment.settings, **environment}
+        settings = configuration.checked(whole)
         configuration.require_authenticator(settings, options.host)
-        return environment
+        added = budgets.fitted(whole, settings, self._root)
+        hard_budget_s = float(added.get(budgets.HARD, settings.execution.hard_budget_s))
+        self._deployment = budgets.extended(self._deployment, hard_budget_s)
+        return {**environment, **added}
 
     def _log(self, name: str) -> Path:
         return self._data / "logs" / f"{name}.log"

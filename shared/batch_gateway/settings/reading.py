@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from batch_gateway.settings.root import PREFIX, Settings
+from batch_gateway.settings.work import unfit
 
 _GROUP = re.compile(r'field "(\w{1,40})"')
 
@@ -17,9 +18,14 @@ class WrongSetting(ValueError):
 def read_settings() -> Settings:
     """The settings in the environment. Raises WrongSetting."""
     try:
-        return Settings()
+        settings = Settings()
     except ValueError as error:  # ValidationError and SettingsError are ValueErrors
         raise WrongSetting(explained(error)) from error
+    inference = settings.inference
+    named = inference.routes is None and "timeout_s" in inference.model_fields_set
+    if named and (wrong := unfit(settings.execution, inference.timeout_s)) is not None:
+        raise WrongSetting(wrong)
+    return settings
 
 
 def explained(error: ValueError) -> str:

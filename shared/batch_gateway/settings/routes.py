@@ -92,6 +92,16 @@ class RoutingFile(Group):
             raise ValueError("neither models nor default: nothing could be routed")
         return self
 
+    @property
+    def longest_call(self) -> tuple[str, float]:
+        """The endpoint with the longest ``timeout_s`` that the file names, and that in seconds."""
+        named = (
+            (name, entry.timeout_s)
+            for name, entry in self.endpoints.items()
+            if "timeout_s" in entry.model_fields_set
+        )
+        return max(named, key=lambda found: found[1], default=("", 0.0))
+
     def _known(self, where: str, endpoints: Iterable[str]) -> None:
         for name in endpoints:
             if name not in self.endpoints:

@@ -58,6 +58,17 @@ class Execution(Group):
     again from small objects; held in memory."""
 
 
+def unfit(execution: Execution, longest_call_s: float) -> str | None:
+    """Why a call of ``longest_call_s`` seconds can never end; None: it can."""
+    if longest_call_s <= execution.hard_budget_s:
+        return None
+    return (
+        f"setting execution.hard_budget_s: {execution.hard_budget_s:g} s are less than the longest"
+        f" timeout_s of a call, {longest_call_s:g} s; allowed: at least that"
+        " (BATCH_GATEWAY_EXECUTION__HARD_BUDGET_S)"
+    )
+
+
 class Batches(Group):
     retention_s: Count = 90 * 86400
     """How long in seconds a batch that has ended is kept before it is deleted; 0: for ever. Its

@@ -13,7 +13,11 @@ def open_routes(settings: Settings) -> Routes:
         return OneEndpoint(inference)
     from batch_gateway.adapters.routing_file import RoutingFile
 
-    return RoutingFile(inference.routes, objective=inference.objective)
+    return RoutingFile(
+        inference.routes,
+        objective=inference.objective,
+        hard_budget_s=settings.execution.hard_budget_s,
+    )
 
 
 def open_passing(settings: Settings) -> PassedHeaders | None:

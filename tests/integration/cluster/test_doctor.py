@@ -138,6 +138,16 @@ def too_many_activations(kube):
     settings(kube)["BATCH_GATEWAY_EXECUTION__MAX_ACTIVATIONS"] = "20"
 
 
+def a_longer_request_than_the_cluster_allows(kube):
+    spec = kube.find("Service", "executor", group="serving.knative.dev")["spec"]["template"]["spec"]
+    spec["timeoutSeconds"] = 2100
+
+
+def a_longer_call_than_an_activation(kube):
+    data = kube.find("ConfigMap", "batch-gateway-settings")["data"]
+    data["BATCH_GATEWAY_INFERENCE__TIMEOUT_S"] = "900"
+
+
 def too_long_a_budget(kube):
     settings(kube)["BATCH_GATEWAY_EXECUTION__HARD_BUDGET_S"] = "600"
 
@@ -173,6 +183,8 @@ def encoded(text: str) -> str:
         (unreadable_setting, "error", "the functions will not start: setting limits.ceiling"),
         (too_many_activations, "error", "execution.max_activations is 20, but only 8 fit"),
         (too_long_a_budget, "error", "execution.hard_budget_s is 600"),
+        (a_longer_request_than_the_cluster_allows, "error", "max-revision-timeout-seconds is 600"),
+        (a_longer_call_than_an_activation, "error", "540 s are less than the longest timeout_s"),
     ],
 )
 def test_what_is_wrong_is_found_with_what_helps(healthy, trouble, severity, what):

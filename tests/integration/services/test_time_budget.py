@@ -61,3 +61,26 @@ async def test_a_call_that_outlasts_a_whole_activation_is_a_time_out_in_the_end(
     await world.assembler.assemble(batch.id)
     _, errors = await world.results(await world.reload(batch))
     assert [line["error"]["code"] for line in errors] == ["request_timeout"]
+
+
+async def test_a_call_that_takes_its_whole_long_time_out_is_made_twice_and_names_the_setting(
+    make_world,
+):
+    """As 320 s with the defaults: 300 s for a call, 540 s for an activation, five attempts."""
+    world = make_world(
+        watching=UNWATCHED,
+        retry=Retry(attempts=5, backoff_s=0.01),
+        execution=Execution(soft_budget_s=2.4, hard_budget_s=5.4, **BRIEF),
+        call_timeout_s=3,
+    )
+    await world.configure(fault_rate=1, fault_kinds=["timeout"], fault_match="Question 1?")
+    batch = await planned(world, chat_lines(2))
+
+    while (await world.reload(batch)).status is BatchStatus.IN_PROGRESS:
+        await world.work()
+
+    await world.assembler.assemble(batch.id)
+    _, [error] = await world.results(await world.reload(batch))
+    assert error["error"]["code"] == "request_timeout"
+    assert "3 s (timeout_s of the endpoint)" in error["error"]["message"]
+    assert len([call for call in await world.arrivals() if call["aborted"]]) == 2

@@ -75,16 +75,19 @@ def _template(service_name: str, template: Fields, features: Set[str]) -> Iterat
     for key in annotations.keys() & _QUEUE_RESOURCES:
         if not names.is_quantity(annotations[key]):
             yield f"{path}.metadata.annotations.{key}: is not a quantity"
-    yield from _limits(spec, f"{path}.spec")
+    yield from _limits(spec, features, f"{path}.spec")
     yield from pod({k: v for k, v in spec.items() if k not in _REVISION}, features, f"{path}.spec")
 
 
-def _limits(spec: Fields, path: str) -> Iterator[str]:
+def _limits(spec: Fields, features: Set[str], path: str) -> Iterator[str]:
     if not 0 <= spec.get("containerConcurrency", 0) <= _MAX_CONCURRENCY:
         yield f"{path}.containerConcurrency: must be 0 to {_MAX_CONCURRENCY}"
     timeout = spec.get("timeoutSeconds") or 300
-    if not 0 < timeout <= _MAX_TIMEOUT_S:
-        yield f"{path}.timeoutSeconds: must be at most {_MAX_TIMEOUT_S}"
+    if not 0 < timeout <= _MAX_TIMEOUT_S and "max-revision-timeout-seconds" not in features:
+        yield (
+            f"{path}.timeoutSeconds: must be at most {_MAX_TIMEOUT_S}"
+            " without the feature max-revision-timeout-seconds"
+        )
     for field in ("responseStartTimeoutSeconds", "idleTimeoutSeconds"):
         value = spec.get(field, 0)
         if value < 0 or value > timeout:

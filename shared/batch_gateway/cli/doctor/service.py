@@ -14,6 +14,7 @@ from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
 from batch_gateway.local.configuration import checked
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.settings import Settings
+from batch_gateway.settings.work import unfit
 
 Object = Mapping[str, Any]
 
@@ -25,6 +26,8 @@ _CLASS = "eventing.knative.dev/broker.class"
 _MT = "MTChannelBasedBroker"
 _ASYNC = "messaging.knative.dev/async-handler"
 _MAX_SCALE = "autoscaling.knative.dev/max-scale"
+_LONGEST_REQUEST = "max-revision-timeout-seconds"
+_LONGEST_REQUEST_S = 600  # unless the cluster says otherwise
 _SHORTEST_KEY = 16  # characters
 
 
@@ -188,6 +191,11 @@ def check_scales(
             redeployed(cluster, f"--set execution.max_activations={pods}"),
         )
     limit = template["spec"].get("timeoutSeconds", 300)
+    yield from _check_longest_request(cluster, limit)
+    longest = settings.inference.timeout_s
+    named = "timeout_s" in settings.inference.model_fields_set and not settings.inference.routes
+    if named and (wrong := unfit(execution, longest)) is not None:
+        yield error(wrong, "add the component long-calls to your overlay")
     if execution.hard_budget_s >= limit:
         yield error(
             f"execution.hard_budget_s is {execution.hard_budget_s:g}, but Knative cuts the"
@@ -197,3 +205,23 @@ def check_scales(
         )
     else:
         yield ok("activations fit into the executor's pods and time-outs")
+
+
+def _check_longest_request(cluster: Cluster, limit: int) -> Iterator[Finding]:
+    """The cluster must allow requests that take ``limit`` seconds."""
+    if limit <= _LONGEST_REQUEST_S:
+        return
+    try:
+        config = cluster.get("v1", "ConfigMap", "config-defaults", namespace="knative-serving")
+    except Refusal as refusal:
+        yield note(f"Knative's longest request cannot be looked at: {refusal}")
+        return
+    data = (config or {}).get("data") or {}
+    spelled = data.get(_LONGEST_REQUEST, str(_LONGEST_REQUEST_S))
+    if not spelled.isdecimal() or int(spelled) < limit:
+        yield error(
+            f"the executor's requests may take {limit} s, but Knative's {_LONGEST_REQUEST} is"
+            f" {spelled}",
+            "kubectl -n knative-serving patch configmap config-defaults --type merge -p"
+            f' \'{{"data":{{"{_LONGEST_REQUEST}":"{limit}"}}}}\'',
+        )

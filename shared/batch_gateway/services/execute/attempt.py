@@ -53,9 +53,12 @@ class Ended:
 class Attempts:
     """Makes attempts under a deployment's retry rules, or an endpoint's own."""
 
-    def __init__(self, client: ModelClient, retry: RetryRules) -> None:
+    def __init__(self, client: ModelClient, retry: RetryRules, *, budget_s: float) -> None:
+        """``budget_s`` is what an activation gives a call at most, in seconds. The time-outs of
+        one line cost about as much together, and are at least one."""
         self._client = client
         self._retry = retry
+        self._budget_s = budget_s
 
     async def attempt(
         self,
@@ -86,9 +89,7 @@ class Attempts:
                 endpoint.url + line.url, body, headers, timeout, endpoint.tls
             )
         except CallTimeout:
-            return self._failed(
-                work, route, LATE, "request_timeout", "The model did not answer in time."
-            )
+            return self._timed_out(work, route, timeout.total_seconds())
         except CallRefused as error:
             return self._failed(work, route, AWAY, "connection_error", str(error))
         except CallTooLong as error:
@@ -148,10 +149,28 @@ class Attempts:
         )
         return Ended(verdict, result, timedelta(0), None)
 
-    def _failed(self, work: Work, route: Route, verdict: Verdict, code: str, message: str) -> Ended:
-        """An attempt without a usable answer."""
+    def _timed_out(self, work: Work, route: Route, seconds: float) -> Ended:
+        """A call that had ``seconds``; a long one is not made as often as a short one."""
+        allowed = route.endpoint.timeout.total_seconds()
+        setting = "timeout_s of the endpoint" if seconds >= allowed else "execution.hard_budget_s"
+        most = max(1, round(self._budget_s / max(seconds, 0.001)))
+        weight = -(-self._rules(route).attempts // most)  # rounded up
+        message = f"The model did not answer within {seconds:.4g} s ({setting})."
+        return self._failed(work, route, LATE, "request_timeout", message, weight)
+
+    def _failed(
+        self,
+        work: Work,
+        route: Route,
+        verdict: Verdict,
+        code: str,
+        message: str,
+        weight: int = 1,
+    ) -> Ended:
+        """An attempt without a usable answer; it counts as ``weight`` of them."""
         rules = self._rules(route)
-        if not self._exhausted(work, verdict, rules):
+        if not self._exhausted(work, verdict, rules, weight):
+            work.attempts += weight - 1
             return self._again(work, verdict, None, rules, message)
         result = not_answered(
             work.shard.lease.shard.batch,
@@ -165,12 +184,12 @@ class Attempts:
     def _rules(self, route: Route) -> RetryRules:
         return route.endpoint.retry or self._retry
 
-    def _exhausted(self, work: Work, verdict: Verdict, rules: RetryRules) -> bool:
+    def _exhausted(self, work: Work, verdict: Verdict, rules: RetryRules, weight: int = 1) -> bool:
         """Whether the line, or its shard, has had all the attempts that count."""
         if not verdict.counts:
             return False
         allowance = self._retry.allowance(work.shard.lease.shard.lines)
-        return work.attempts + 1 >= rules.attempts or work.shard.further >= allowance
+        return work.attempts + weight >= rules.attempts or work.shard.further >= allowance
 
     def _again(
         self,

@@ -34,7 +34,11 @@ class Executor:
         self._policies = policies
         self._stopping = stopping
         self._shared = Shared(
-            attempts=Attempts(engines.client, policies.retry.rules),
+            attempts=Attempts(
+                engines.client,
+                policies.retry.rules,
+                budget_s=policies.execution.hard_budget_s,
+            ),
             circuits=Circuits(),
             monitors=EngineMonitors(engines.client, engines.metrics, policies.watching),
             watches=Watches(
