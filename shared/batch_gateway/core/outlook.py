@@ -33,11 +33,14 @@ def blocked(
     shut: Callable[[str], bool],
     pools: Iterable[PoolView],
     now: datetime,
+    models_blocked: Mapping[str, BlockedReason] | None = None,
 ) -> Blocked | None:
     """None: the batch is not running, is being worked on, or it is not known what it waits for.
 
     ``left`` is the cost of all its open work by model; ``shut`` tells whether a calendar allows no
-    call of a model.
+    call of a model. ``models_blocked`` names models of which no executor can make a call, whoever
+    holds their shards: that is said until a call is answered, so the reason stays as long as the
+    cause does.
     """
     if batch.status is not BatchStatus.IN_PROGRESS or batch.ending is not None:
         return None
@@ -46,6 +49,12 @@ def blocked(
     models = [model for model, cost in left.items() if cost > 0]
     if models and all(shut(model) for model in models):
         return Blocked.OFF_PEAK
+    known = models_blocked or {}
+    reasons = [known.get(name) for name in models or [batch.model or ""]]
+    if BlockedReason.ENDPOINT_UNAUTHORIZED in reasons and None not in reasons:
+        return Blocked.ENDPOINT_UNAUTHORIZED
+    if None not in reasons:
+        return Blocked.WAITING_FOR_MODEL
     held = [one for one in (pace.held if pace else ()) if one.cost > 0]
     if any(one.blocked is None for one in held):
         return None

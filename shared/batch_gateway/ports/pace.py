@@ -36,6 +36,14 @@ class Paces(Protocol):
         """Those that executors have worked on lately."""
         ...
 
+    async def block(self, reasons: Mapping[str, BlockedReason | None], *, ttl: timedelta) -> None:
+        """Say for each model why no call of it can be made, for ``ttl``; None: one was answered."""
+        ...
+
+    async def blocked(self, models: Sequence[str]) -> Mapping[str, BlockedReason]:
+        """Why no call can be made of those of ``models`` of which that was said last."""
+        ...
+
     async def of_models(self, models: Sequence[str]) -> Mapping[str, Buckets]:
         """What was finished for each model, by whatever batch; empty when nothing is known."""
         ...

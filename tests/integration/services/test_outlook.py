@@ -116,6 +116,33 @@ async def test_a_batch_says_that_others_have_all_the_slots(make_world):
     await stopped(working)
 
 
+async def test_the_reason_stays_while_the_engine_is_dead_whichever_executor_tries_it(make_world):
+    """Trials, hand-backs and hand-overs between activations change nothing about the cause."""
+    world = make_world(execution=BRISK, watching=Watching(metrics=False, probe=False))
+    _, working = await begun(world, chat_lines(40))
+    await working  # so there is a speed that an estimate could be made of
+    await world.configure(fault_rate=1.0, fault_kinds=["disconnect"])
+    more, working = await begun(world, chat_lines(40))
+    batches, told = service(world), []
+    await seen(world, more, lambda b: b.blocked_reason is not None)
+    for _ in range(3):  # an executor is killed, and another process takes over
+        for _ in range(20):
+            found = await batches.get(TENANT, more.id)
+            told.append((found.blocked_reason, found.estimated_completion_at))
+            await asyncio.sleep(0.05)
+        await stopped(working)
+        for ref, _ in await world.metadata.shards.leased(limit=10):
+            await world.endings.reclaim([ref])
+        working = asyncio.create_task(make_world(execution=BRISK).work())
+
+    await stopped(working)
+    assert set(told) == {(Blocked.WAITING_FOR_MODEL, None)}
+    await world.configure(fault_rate=0.0)
+    working = asyncio.create_task(make_world(execution=BRISK).work())
+    await seen(world, more, lambda b: b.blocked_reason is None)
+    await stopped(working)
+
+
 async def test_a_paused_batch_says_so_and_foresees_no_end(make_world):
     world = make_world()
     batch = await world.submit(chat_lines(5))

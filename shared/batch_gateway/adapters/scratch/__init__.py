@@ -54,7 +54,7 @@ class RedisScratch:
         self.slots = RedisSlots(client, scripts, keys, rules, interval, total)
         self.activations = RedisActivations(client, scripts, keys)
         self.control = RedisControl(client, url, keys.control)
-        self.paces = RedisPaces(scripts, keys.paces)
+        self.paces = RedisPaces(client, scripts, keys.paces)
         self.rates = RedisRates(scripts, keys.rates)
         self.rights = RedisRights(scripts, keys.rights)
         self.fullness = RedisFullness(client, keys.full)

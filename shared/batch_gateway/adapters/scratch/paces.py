@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from batch_gateway.adapters.scratch.server import Scripts, milliseconds
+from redis.asyncio import Redis
+
+from batch_gateway.adapters.scratch.server import Scripts, milliseconds, translated
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.pace import BUCKET, KEPT, BlockedReason, Buckets, Held, Throughput
 from batch_gateway.ports.pace import Stint
@@ -17,7 +19,8 @@ _AT_ONCE = 100  # batches or models per call: a script blocks the server while i
 
 
 class RedisPaces:
-    def __init__(self, scripts: Scripts, root: str) -> None:
+    def __init__(self, client: Redis, scripts: Scripts, root: str) -> None:
+        self._client = client
         self._root = root
         self._report = scripts.load("pace_report")
         self._read = scripts.load("pace_read")
@@ -43,6 +46,31 @@ class RedisPaces:
             for batch, entries in zip(batches, found, strict=True)
             if any(name == "since" for name, _ in entries)
         }
+
+    async def block(self, reasons: Mapping[str, BlockedReason | None], *, ttl: timedelta) -> None:
+        if not reasons:
+            return
+        async with translated(), self._client.pipeline(transaction=False) as commands:
+            for model, reason in reasons.items():
+                if reason is None:
+                    commands.delete(self._blocked(model))
+                else:
+                    commands.set(self._blocked(model), reason.value, px=milliseconds(ttl))
+            await commands.execute()
+
+    async def blocked(self, models: Sequence[str]) -> Mapping[str, BlockedReason]:
+        if not models:
+            return {}
+        async with translated():
+            found = await self._client.mget([self._blocked(model) for model in models])
+        return {
+            model: BlockedReason(str(reason))  # the client decodes
+            for model, reason in zip(models, found, strict=True)
+            if reason is not None
+        }
+
+    def _blocked(self, model: str) -> str:
+        return f"{self._root}:blocked:{model}"
 
     async def of_models(self, models: Sequence[str]) -> Mapping[str, Buckets]:
         found = await self._entries("model", models)

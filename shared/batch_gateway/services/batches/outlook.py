@@ -12,13 +12,16 @@ from datetime import datetime, timedelta
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import Batch, BatchStatus, Blocked
 from batch_gateway.core.outlook import PoolView, blocked, done_at
-from batch_gateway.core.pace import Throughput, speed_at_work, time_left, time_needed
+from batch_gateway.core.pace import BlockedReason, Throughput, speed_at_work, time_left, time_needed
 from batch_gateway.core.routing import RoutingTable
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import PoolState, Scratch
 from batch_gateway.services.routing import Routes
 
 logger = logging.getLogger(__name__)
+
+#: While one of these lasts, nobody knows when work goes on.
+_NO_END = (Blocked.WAITING_FOR_MODEL, Blocked.ENDPOINT_UNAUTHORIZED)
 
 
 class CompletionEstimates:
@@ -42,7 +45,11 @@ class CompletionEstimates:
             for name in running:
                 left[name] = Counter[str](queued[name].cost if name in queued else {})
                 left[name].update(paces[name].cost_held() if name in paces else {})
-            models = sorted({model for cost in left.values() for model in cost})
+            models = sorted(
+                {model for cost in left.values() for model in cost}
+                | {batch.model for batch in batches if batch.id in left and batch.model}
+            )
+            models_blocked = await self._scratch.paces.blocked(models)
             done = await self._scratch.paces.of_models(models)
             pools = await self._scratch.slots.pools()
         except Temporary as error:
@@ -50,7 +57,9 @@ class CompletionEstimates:
             return batches
         speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
         return [
-            self._with_outlook(batch, paces.get(batch.id), left[batch.id], speeds, pools)
+            self._with_outlook(
+                batch, paces.get(batch.id), left[batch.id], speeds, pools, models_blocked
+            )
             if batch.id in left
             else batch
             for batch in batches
@@ -81,6 +90,7 @@ class CompletionEstimates:
         left: Mapping[str, float],
         speeds: Mapping[str, float | None],
         pools: Sequence[PoolState],
+        models_blocked: Mapping[str, BlockedReason],
     ) -> Batch:
         if batch.blocked_reason is Blocked.STORAGE_FULL:
             return batch
@@ -92,8 +102,16 @@ class CompletionEstimates:
             return model in shut.names or (shut.only is not None and model not in shut.only)
 
         reason = blocked(
-            batch, pace, left=left, shut=is_shut, pools=_views(table, pools, left), now=now
+            batch,
+            pace,
+            left=left,
+            shut=is_shut,
+            pools=_views(table, pools, left),
+            now=now,
+            models_blocked=models_blocked,
         )
+        if reason in _NO_END:
+            return batch.evolve(blocked_reason=reason)
         needed = _needed(pace, left, speeds, now)
         if needed is None or batch.paused or batch.ending is not None:
             return batch.evolve(blocked_reason=reason)

@@ -140,6 +140,7 @@ class Activation:
             execution=self._rules,
             rules=policies.queue,
             blocked_reason_of=self._pools.blocked_reason,
+            models_blocked=self._pools.take_models_blocked,
         )
         self._shards = ShardSupervisor(
             group,

@@ -70,6 +70,7 @@ class Pool:
         self._preemption = preemption
         self._runners: dict[asyncio.Task[None], Work | None] = {}
         self._outcomes = Outcomes()
+        self._told_answered = 0
         self._room = Room()
 
     def attach(self, shard: LeasedShard, route: Route) -> None:
@@ -91,6 +92,11 @@ class Pool:
     def answered(self) -> int:
         """Calls that the engine has done, ever."""
         return self._outcomes.answered
+
+    def take_answered(self) -> bool:
+        """Whether the engine has answered a call since the last time."""
+        told, self._told_answered = self._told_answered, self.answered
+        return self.answered > told
 
     @property
     def load(self) -> float:

@@ -240,16 +240,24 @@ class Pools:
         found = [pool.blocked_reason for pool in pools]
         return None if None in found else next(iter(found), None)
 
-    @property
-    def unavailable_models(self) -> list[str]:
-        """Models of which every endpoint is unavailable, as far as this process has tried."""
-        known = {shard.lease.shard.model for shard in self._shards()} | self._refused
-        return sorted(
-            model
-            for model in known
-            if (routes := self._routes.routes(model))
-            and all(not self._circuits.of(route.endpoint).closed for route in routes)
-        )
+    def take_models_blocked(self) -> dict[str, BlockedReason | None]:
+        """Models of which every endpoint is unavailable, with the reason; None for models of which
+        a call was answered since the last time."""
+        found: dict[str, BlockedReason | None] = {}
+        for model in {shard.lease.shard.model for shard in self._shards()} | self._refused:
+            circuits = [self._circuits.of(r.endpoint) for r in self._routes.routes(model)]
+            if circuits and not any(circuit.closed for circuit in circuits):
+                refused = circuits[0].unauthorized
+                found[model] = (
+                    BlockedReason.ENDPOINT_UNAUTHORIZED
+                    if refused
+                    else BlockedReason.WAITING_FOR_MODEL
+                )
+        for pool in self:
+            if pool.take_answered():
+                for shard in pool.shards:
+                    found.setdefault(shard.lease.shard.model, None)
+        return found
 
     @property
     def have_no_slots(self) -> bool:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _EVERY_S = 1.0
 _LOOKED_AT = 500  # batches in the queue that are judged at a time
+_BLOCKED = timedelta(minutes=2)  # holds while executors come and go
 _MOVED = timedelta(seconds=1)  # the queue is told of changes greater than this
 
 _Key = tuple[BatchId, str]  # batch and model
@@ -39,12 +40,16 @@ class ThroughputReporter:
         execution: Execution,
         rules: Queue,
         blocked_reason_of: Callable[[LeasedShard], BlockedReason | None] = lambda _: None,
+        models_blocked: Callable[[], Mapping[str, BlockedReason | None]] = dict,
     ) -> None:
-        """``blocked_reason_of`` says why a shard does not go on; None: it does."""
+        """``blocked_reason_of`` says why a shard does not go on; None: it does.
+        ``models_blocked`` gives models of which no call can be made, and why; None: a call was
+        answered since it was asked last."""
         self._holder = holder
         self._scratch = scratch
         self._clock = clock
         self._blocked_reason_of = blocked_reason_of
+        self._models_blocked = models_blocked
         self._rules = rules.urgency
         self._every = timedelta(seconds=execution.heartbeat_s)
         self._ttl = timedelta(seconds=execution.lease_ttl_s)
@@ -82,6 +87,7 @@ class ThroughputReporter:
         ]
         try:
             await self._scratch.paces.report(self._holder, stints, ttl=self._ttl)
+            await self._scratch.paces.block(self._models_blocked(), ttl=_BLOCKED)
         except Temporary as error:
             logger.debug("Paces are not reported: %s", error, extra={"action": "pace"})
             return
