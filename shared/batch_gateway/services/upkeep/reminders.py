@@ -118,7 +118,7 @@ class Reminders:
     async def _warn(self, batches: Sequence[Batch], now: datetime) -> int:
         """Warn of those that will be late; how many could not be judged."""
         try:
-            judged = await self._outlooks.add(batches)
+            judged = await self._judged(batches)
         except Temporary:
             raise
         except Exception:  # one of them cannot be judged: which one?
@@ -134,6 +134,9 @@ class Reminders:
         return await self._items.each(
             "warn_of_deadlines", risky, self._tell, name=lambda batch: batch.id
         )
+
+    async def _judged(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        return await self._outlooks.add(batches)
 
     async def _tell(self, batch: Batch) -> None:
         if not await self._scratch.once(f"at_risk/{batch.id}", _AT_RISK_AGAIN):
