@@ -143,10 +143,15 @@ class Waker:
         self._sink = sink
         self._maximum = maximum
 
-    async def wake(self) -> bool:
-        """Send one wake-up if there is room for one more activation. Never raises."""
+    async def wake(self, *, first: bool = False) -> bool:
+        """Send one wake-up if there is room for one more activation. Never raises.
+
+        ``first``: only if no activation runs and no other wake-up is pending. One that runs finds
+        new work by itself, and opens further ones when it has more than it can do.
+        """
         async with safely("A wake-up is lost", "wake"):  # the janitor looks for backlog
-            if not await self._activations.invite(maximum=self._maximum, ttl=PENDING):
+            maximum = 1 if first else self._maximum
+            if not await self._activations.invite(maximum=maximum, ttl=PENDING):
                 return False
             await self._sink.send(wake_up(secrets.token_bytes(12)))
             return True

@@ -14,12 +14,14 @@ shard or the loop that it belongs to, and never ends the activation.
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.services.announce import PENDING
 from batch_gateway.services.execute.attempt import Attempts
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
@@ -94,6 +96,7 @@ class Activation:
         self._signals = Signals()
         self._successor = True  # wanted when there is backlog at the end
         self._idle_since: float | None = None
+        self._woke_at = -math.inf  # when another activation was asked for while this one ends
         ttl = timedelta(seconds=self._rules.lease_ttl_s)
         self._leases = ShardLeases(
             me,
@@ -346,8 +349,23 @@ class Activation:
                 self._budget.give_up_at = end + _LAST_RETRIES_S
             if self._now() >= end:
                 self._pools.abort()
+            await self._wake_for_backlog()
             await signal_or(self._signals.work, _LOOK_S)
         self._shards.abandon()
+
+    async def _wake_for_backlog(self) -> None:
+        """Open another activation for work that is queued while this one takes no more.
+
+        Planners do not: to them an activation runs.
+        """
+        if self._now() < self._woke_at + PENDING.total_seconds():
+            return
+        try:
+            if (await self._stores.scratch.queue.depth()).ready:
+                self._woke_at = self._now()
+                await self._events.waker.wake()
+        except Temporary as error:
+            logger.debug("The backlog is not known: %s", error, extra={"action": "wake"})
 
     async def _leave(self) -> None:
         """Give slots back, leave the register, and only then open a successor if there is work."""
@@ -362,6 +380,8 @@ class Activation:
             return
         if self._successor and (depth.ready or depth.leased):
             await self._events.waker.wake()
+        elif depth.ready:  # it was queued while this activation left
+            await self._events.waker.wake(first=True)
 
     @staticmethod
     def _now() -> float:

@@ -329,7 +329,7 @@ class Planner:
         """Say what is true of a batch that somebody else may have died after planning."""
         if batch.status is BatchStatus.IN_PROGRESS:
             await enqueue(batch, self._metadata, self._queue)
-            await self._waker.wake()
+            await self._waker.wake(first=True)
         elif batch.assemblable:
             await self._announcer.announce(_executed(batch))
         elif batch.status is BatchStatus.FAILED:
