@@ -89,6 +89,7 @@ async def world(plan: schedule.Schedule, folder: Path, *, own_disk: bool) -> Asy
         stack.enter_context(clocks.installed())
         groups = {
             **BRISK,
+            "inference": {"timeout_s": 8},  # of calls that an endpoint never answers
             "auth": {"kind": "trusted-header", "secret": SECRET},
             **stores.settings,
         }
