@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench chaos load day soak image fuzz audit sbom constraints clean
+.PHONY: help demo check test test-node lint bench chaos load day soak image fuzz audit sbom constraints settings-docs clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as Cy
 
 constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
 	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --extra test --extra bench --no-emit-package batch-gateway -o constraints.txt pyproject.toml
+
+settings-docs: $(VENV)/.local ## Write docs/settings.md from the settings classes
+	@$(BIN)/python -m batch_gateway.cli.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
 clean: ## Remove what was installed and measured
 	rm -rf $(VENV) .demo benchmarks/results build

@@ -2,7 +2,7 @@
 
 Every field is an environment variable ``BATCH_GATEWAY_<GROUP>__<FIELD>`` and, with the embedded
 platform, a key of the configuration file. Each field's docstring says its unit, what None means
-and why the default is what it is; the README's table is checked against them by a test.
+and why the default is what it is; ``make settings-docs`` writes docs/settings.md from them.
 """
 
 from batch_gateway.settings.api import Api, Auth, Quota
