@@ -261,7 +261,7 @@ class Engine:
         what = self.script.pop(0) if self.script else "good"
         self.open += 1
         try:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
             if what == "slow":
                 await asyncio.sleep(0.05)
             if what in FAULTS:
@@ -376,7 +376,8 @@ class Stage:
                 pool.abort()
         elif event == "start and cancel":
             for pool in activation._pools:
-                pool.grant = 3
+                pool.grant = pool.in_use + 2
+                pool.start()
                 pool.start()
                 pool.abort()
         elif event == "down":
@@ -391,7 +392,7 @@ class Stage:
         activation = self.activation(stopping)
         running = asyncio.create_task(activation.run())
         for event, at in events:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.003)
             if running.done():
                 break
             self.happen(event, at, activation)
