@@ -29,14 +29,11 @@ class Killer:
 
     def __init__(self) -> None:
         self.worker: asyncio.subprocess.Process | None = None
-        self.alone: list[bool] = []  # whether the poison was the only request, at each death
-        self.endpoint = None
 
     async def __call__(self, arrival):
         if b"POISON" not in arrival.body:
             await asyncio.sleep(0.02)
             return
-        self.alone.append(self.endpoint.open == 1)
         os.kill(self.worker.pid, signal.SIGKILL)
 
 
@@ -64,10 +61,10 @@ async def test_a_line_that_kills_its_workers_is_reported_and_the_rest_goes_on(
     make_world, start_endpoint
 ):
     killer, sink = Killer(), await start_endpoint()
-    killer.endpoint = await start_endpoint()
-    killer.endpoint.answer = killer
+    endpoint = await start_endpoint()
+    endpoint.answer = killer
     world = make_world(watching=UNWATCHED, execution=RULES, planning=Planning(shard_lines=20))
-    world.inference_url = killer.endpoint.url
+    world.inference_url = endpoint.url
     lines = chat_lines(60)
     lines[25]["body"]["messages"][1]["content"] = "POISON"
     batch = await world.submit(lines)
@@ -87,7 +84,6 @@ async def test_a_line_that_kills_its_workers_is_reported_and_the_rest_goes_on(
         "message": "Two workers died while this request was the only suspect that they ran.",
     }
     assert deaths == 4  # once unawares, once among suspects, twice alone
-    assert killer.alone[2:] == [True, True]
 
 
 async def test_a_worker_that_dies_for_another_reason_accuses_nobody(make_world, start_endpoint):
