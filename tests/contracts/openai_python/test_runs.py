@@ -259,6 +259,21 @@ def test_check_36_an_input_file_that_is_not_there_fails_the_batch(client):
     assert batch.errors.data[0].message.startswith("Cannot find file file-unknown")
 
 
+def test_check_9_an_empty_input_file_fails_its_batch(client):
+    batch = run(client, [])
+
+    assert batch.status == "failed"
+    assert [error.code for error in batch.errors.data] == ["empty_file"]
+
+
+@pytest.mark.parametrize("content", ["{oops\n", "[]\n"])
+def test_check_10_a_malformed_first_line_fails_the_batch_with_its_number(client, content):
+    batch = run(client, [content])
+
+    assert batch.status == "failed"
+    assert [(error.code, error.line) for error in batch.errors.data] == [("invalid_json_line", 1)]
+
+
 def test_check_38_what_a_line_lacks_is_told_line_by_line(client):
     names = ["custom_id", "method", "url", "body"]
 

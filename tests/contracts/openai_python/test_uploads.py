@@ -163,13 +163,21 @@ def test_check_65_a_wrong_md5_is_refused_and_the_upload_goes_on(client, md5):
     assert done.status == "completed"
 
 
-@pytest.mark.parametrize("content", [b"{oops\n", b"[]\n"])
-def test_what_is_no_jsonl_becomes_no_batch_file(client, content):
+def test_what_is_no_text_becomes_no_batch_file(client):
+    content = b"\xff\xfe{}\n"
     upload = begin(client, len(content))
     part = add(client, upload, content)
 
-    with pytest.raises(openai.BadRequestError, match="Invalid file format for Batch API"):
+    with pytest.raises(openai.BadRequestError, match="Must be utf-8 encoded"):
         client.uploads.complete(upload.id, part_ids=[part])
+
+
+@pytest.mark.parametrize("content", [b"{oops\n", b"[]\n"])
+def test_lines_of_an_upload_are_judged_when_its_batch_is_planned(client, content):
+    upload = begin(client, len(content))
+    part = add(client, upload, content)
+
+    assert client.uploads.complete(upload.id, part_ids=[part]).status == "completed"
 
 
 @pytest.mark.parametrize(
