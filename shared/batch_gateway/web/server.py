@@ -3,7 +3,7 @@
 ``functions/NAME/main.py`` declares a function for functions-framework, which loads it and makes the
 application around it; the framework's own command serves it too. The server is one of our own,
 because that command closes idle connections after 2 s, kills requests 30 s after SIGTERM and has no
-lifespan (`README`, design notes). The framework's variables are understood: ``FUNCTION_SOURCE``,
+lifespan (docs/design.md). The framework's variables are understood: ``FUNCTION_SOURCE``,
 ``FUNCTION_TARGET``, ``PORT`` and ``HOST``.
 
 On SIGTERM the listener closes, ``stopping()`` is set at once, and open requests are waited for

