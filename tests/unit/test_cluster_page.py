@@ -46,7 +46,7 @@ def commands() -> list[list[str]]:
     for line in [line for block in blocks() for line in block] + inline:
         looped = re.fullmatch(r"for \w+ in \$\((.*)\); do", line)
         words = looped[1] if looped else line
-        words = words.removeprefix("export OPENAI_API_KEY=$(").removesuffix(")")
+        words = words.removeprefix("export BATCH_GATEWAY_API_KEY=$(").removesuffix(")")
         for simple in re.split(r"\s*(?:&&|\|)\s*", words):
             found.append([word for word in shlex.split(simple) if word != ">&2"])
     return [words for words in found if words != ["done"]]

@@ -17,6 +17,8 @@ UNREACHABLE = 3
 BAD_END = 4
 #: Ctrl-C, as shells spell it.
 INTERRUPTED = 130
+#: The reader of standard output has gone, as shells spell SIGPIPE.
+BROKEN_PIPE = 141
 
 
 class CommandError(Exception):
@@ -28,12 +30,17 @@ class CommandError(Exception):
 
 
 def reported(command: Callable[P, T]) -> Callable[P, T]:
-    """``command``, whose CommandErrors and Ctrl-C become a line and an exit code."""
+    """``command``, whose CommandErrors and Ctrl-C become a line and an exit code.
+
+    So does standard output that cannot be written.
+    """
+    from batch_gateway.cli.output import written
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return command(*args, **kwargs)
+            with written():
+                return command(*args, **kwargs)
         except CommandError as error:
             typer.echo(f"batch-gateway: {error}", err=True)
             raise typer.Exit(error.exit_code) from error

@@ -12,13 +12,17 @@ import typer
 
 from batch_gateway.cli.batches import add_commands
 from batch_gateway.cli.batches.commands import progress
+from batch_gateway.cli.groups import SETTINGS, Commands, add_version
 
 app = typer.Typer(
+    cls=Commands,
+    context_settings=SETTINGS,
     help="Batches of requests to self-hosted models, on a Batch Gateway.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+add_version(app)
 add_commands(app)
 app.command("status", rich_help_panel="Batches")(progress)
 

@@ -3,6 +3,8 @@
 One module per command; what a command needs is imported when it runs, so ``--help`` is quick.
 """
 
+import sys
+
 import typer
 
 from batch_gateway.cli.batches import add_commands as add_batch_commands
@@ -10,19 +12,25 @@ from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.cluster import add_commands as add_cluster_commands
 from batch_gateway.cli.dead import dead
 from batch_gateway.cli.doctor.command import doctor
+from batch_gateway.cli.failing import reported
+from batch_gateway.cli.groups import SETTINGS, Commands, add_version
 from batch_gateway.cli.keys import keys
 from batch_gateway.cli.migrate import migrate
+from batch_gateway.cli.output import written
 from batch_gateway.cli.simulate import simulate
 from batch_gateway.cli.status.command import status
 from batch_gateway.cli.up import up
 from batch_gateway.cli.verify import verify
 
 app = typer.Typer(
+    cls=Commands,
+    context_settings=SETTINGS,
     help="An OpenAI-compatible batch service for self-hosted LLM inference.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+add_version(app)
 app.command()(up)
 app.command()(simulate)
 app.command()(migrate)
@@ -38,6 +46,7 @@ app.command(rich_help_panel="Clusters")(doctor)
 
 
 @app.command()
+@reported
 def settings() -> None:
     """Print every setting with its default and its reason."""
     from batch_gateway.cli.settings import settings as print_settings
@@ -46,4 +55,9 @@ def settings() -> None:
 
 
 def run() -> None:
-    app()
+    """The executable. Commands without ``reported`` fail as cleanly where output is no more."""
+    try:
+        with written():
+            app()
+    except typer.Exit as error:
+        sys.exit(error.exit_code)

@@ -183,7 +183,58 @@ def test_a_missing_key_is_asked_for(serve_api, monkeypatch):
         result = CliRunner().invoke(app, ["list"])
 
     assert result.exit_code == 1
-    assert "give the key as OPENAI_API_KEY or --api-key" in result.stderr
+    assert "give the key as BATCH_GATEWAY_API_KEY or --api-key" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "sent"),
+    [
+        ({"OPENAI_BASE_URL": "here", "OPENAI_API_KEY": "theirs"}, "theirs"),
+        ({"BATCH_GATEWAY_URL": "here", "OPENAI_API_KEY": "theirs"}, None),
+        (
+            {
+                "BATCH_GATEWAY_URL": "here",
+                "OPENAI_BASE_URL": "https://api.example.org/v1",
+                "OPENAI_API_KEY": "theirs",
+            },
+            None,
+        ),
+        (
+            {"OPENAI_BASE_URL": "here", "OPENAI_API_KEY": "x", "BATCH_GATEWAY_API_KEY": "ours"},
+            "ours",
+        ),
+    ],
+)
+def test_openai_s_key_is_sent_to_openai_s_url_alone(variables, sent, monkeypatch):
+    for name in ("BATCH_GATEWAY_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "BATCH_GATEWAY_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    class Listening(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("authorization"))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"data": [], "has_more": false}')
+
+        def log_message(self, *_) -> None:
+            """Nobody reads it."""
+
+    server = HTTPServer(("127.0.0.1", 0), Listening)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        for name, value in variables.items():
+            here = f"http://127.0.0.1:{server.server_port}"
+            monkeypatch.setenv(name, here if value == "here" else value)
+        told = CliRunner().invoke(app, ["list"])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    assert told.exit_code == 0, told.output
+    assert seen == [None if sent is None else f"Bearer {sent}"]
 
 
 def test_a_limit_is_waited_for_as_long_as_it_says_but_not_for_ever(
@@ -232,7 +283,7 @@ def test_a_terminal_gets_a_bar(command, requests, monkeypatch):
     monkeypatch.setattr(following.time, "sleep", lambda _s: interrupt())
     monkeypatch.setattr(following.sys, "stderr", Terminal())
 
-    with following._view() as view:
+    with following.view_of() as view:
         view.show(json.loads(command("get", batch, "--json").stdout))
 
     assert batch in following.sys.stderr.getvalue()

@@ -3,6 +3,7 @@
 import typer
 
 from batch_gateway.cli.batches import commands, results
+from batch_gateway.cli.batches.run import run
 
 _PANEL = "Batches"
 
@@ -10,6 +11,7 @@ _PANEL = "Batches"
 def add_commands(app: typer.Typer) -> None:
     """The commands that ``batch-gateway`` and ``kn batch`` have in common."""
     for name, command in (
+        ("run", run),
         ("submit", commands.submit),
         ("list", commands.list_),
         ("get", commands.get),

@@ -5,19 +5,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from batch_gateway.cli.batches.judging import judge, rate
 from batch_gateway.cli.batches.options import (
-    DEFAULT_URL,
     AsJson,
     BatchArgument,
+    FailOnErrors,
     Headers,
     Key,
+    Quiet,
     Url,
     connect,
     fields,
     pairs,
     plain_id,
 )
-from batch_gateway.cli.failing import BAD_END, CommandError, reported
+from batch_gateway.cli.failing import reported
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -45,30 +47,37 @@ def submit(
         ),
     ] = None,
     wait: Annotated[bool, Option("--wait", help="Stay until the batch has ended.")] = False,
+    fail_on_errors: FailOnErrors = None,
+    quiet: Quiet = False,
     json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     api_key: Key = None,
     header: Headers = None,
 ) -> None:
     """Upload a file of requests, make a batch of it and print its id."""
     from batch_gateway.cli.batches.following import uploading
+    from batch_gateway.cli.batches.printing import estimated
     from batch_gateway.cli.batches.source import Source
 
+    fail_above = rate(fail_on_errors)
     body: dict[str, Any] = {"completion_window": window, **fields(field)}
     if notes := pairs(metadata, "--metadata"):
         body["metadata"] = notes
     with connect(url, api_key, header) as service, Source.open(file) as source:
         body["endpoint"] = endpoint or source.first_url() or _ENDPOINT
-        with uploading(source):
+        with uploading(source, quiet=quiet):
             uploaded = service.upload(source)
         batch = service.post("/batches", body | {"input_file_id": uploaded["id"]})
         if not json:
             typer.echo(batch["id"])
-        if wait:
-            batch = _ended(service, batch["id"])
+        if wait or fail_above is not None:
+            batch = _ended(service, batch["id"], quiet=quiet)
         if json:
             _print(batch)
-        _judge(batch, wait)
+        elif batch.get("dry_run"):
+            for line in estimated(batch):
+                typer.echo(line)
+        judge([batch], fail_above)
 
 
 @reported
@@ -81,7 +90,7 @@ def list_(
         Option(metavar="KEY=VALUE", help="Only those with this note; may be given several times."),
     ] = None,
     json: Annotated[bool, Option("--json", help="Print each batch as a line of JSON.")] = False,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     api_key: Key = None,
     header: Headers = None,
 ) -> None:
@@ -111,7 +120,7 @@ def list_(
 def get(
     batch: BatchArgument,
     json: AsJson = False,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     api_key: Key = None,
     header: Headers = None,
 ) -> None:
@@ -133,42 +142,63 @@ def progress(
     follow: Annotated[
         bool, Option("--follow", "-f", help="Stay until the batch has ended.")
     ] = False,
-    url: Url = DEFAULT_URL,
+    fail_on_errors: FailOnErrors = None,
+    quiet: Quiet = False,
+    json: AsJson = False,
+    url: Url = None,
     api_key: Key = None,
     header: Headers = None,
 ) -> None:
     """Print how far a batch is."""
     from batch_gateway.cli.batches.following import line
 
+    fail_above = rate(fail_on_errors)
     with connect(url, api_key, header) as service:
         if follow:
-            _judge(_ended(service, batch), True)
+            found = _ended(service, batch, quiet=quiet)
         else:
-            typer.echo(line(service.get(f"/batches/{plain_id(batch)}")))
+            found = service.get(f"/batches/{plain_id(batch)}")
+    if json:
+        _print(found)
+    elif not follow:
+        typer.echo(line(found))
+    judge([found], fail_above)
 
 
 @reported
 def cancel(
-    batch: BatchArgument, url: Url = DEFAULT_URL, api_key: Key = None, header: Headers = None
+    batch: BatchArgument,
+    json: AsJson = False,
+    url: Url = None,
+    api_key: Key = None,
+    header: Headers = None,
 ) -> None:
     """End a batch; what is finished is kept."""
-    _change(batch, "cancel", connect(url, api_key, header))
+    _change(batch, "cancel", connect(url, api_key, header), json=json)
 
 
 @reported
 def pause(
-    batch: BatchArgument, url: Url = DEFAULT_URL, api_key: Key = None, header: Headers = None
+    batch: BatchArgument,
+    json: AsJson = False,
+    url: Url = None,
+    api_key: Key = None,
+    header: Headers = None,
 ) -> None:
     """Start no more requests of a batch; its deadline stays."""
-    _change(batch, "pause", connect(url, api_key, header))
+    _change(batch, "pause", connect(url, api_key, header), json=json)
 
 
 @reported
 def resume(
-    batch: BatchArgument, url: Url = DEFAULT_URL, api_key: Key = None, header: Headers = None
+    batch: BatchArgument,
+    json: AsJson = False,
+    url: Url = None,
+    api_key: Key = None,
+    header: Headers = None,
 ) -> None:
     """Go on with a paused batch."""
-    _change(batch, "resume", connect(url, api_key, header))
+    _change(batch, "resume", connect(url, api_key, header), json=json)
 
 
 @reported
@@ -185,7 +215,8 @@ def retry(
     window: Annotated[
         str | None, Option(help="Time until the deadline; default: that of the batch.")
     ] = None,
-    url: Url = DEFAULT_URL,
+    json: AsJson = False,
+    url: Url = None,
     api_key: Key = None,
     header: Headers = None,
 ) -> None:
@@ -193,28 +224,28 @@ def retry(
     asked = {"errors": errors or None, "completion_window": window}
     body = {name: value for name, value in asked.items() if value is not None}
     with connect(url, api_key, header) as service:
-        typer.echo(service.post(f"/batches/{plain_id(batch)}/retry", body)["id"])
+        made = service.post(f"/batches/{plain_id(batch)}/retry", body)
+    if json:
+        _print(made)
+    else:
+        typer.echo(made["id"])
 
 
-def _change(batch: str, verb: str, connection: "Service") -> None:
+def _change(batch: str, verb: str, connection: "Service", *, json: bool) -> None:
     from batch_gateway.cli.batches.following import line
 
     with connection as service:
-        typer.echo(line(service.post(f"/batches/{plain_id(batch)}/{verb}")))
+        found = service.post(f"/batches/{plain_id(batch)}/{verb}")
+    if json:
+        _print(found)
+    else:
+        typer.echo(line(found))
 
 
-def _ended(service: "Service", batch: str) -> "Json":
+def _ended(service: "Service", batch: str, *, quiet: bool) -> "Json":
     from batch_gateway.cli.batches.following import follow
 
-    return follow(service, plain_id(batch))
-
-
-def _judge(batch: "Json", ended: bool) -> None:
-    """Fail if a batch that has ended is not completed. Raises CommandError."""
-    if ended and batch["status"] != "completed":
-        errors = (batch.get("errors") or {}).get("data") or [{"message": "no reason given"}]
-        reason = "" if batch["status"] == "cancelled" else f": {errors[0]['message']}"
-        raise CommandError(f"{batch['id']} is {batch['status']}{reason}", BAD_END)
+    return follow(service, plain_id(batch), quiet=quiet)
 
 
 def _print(batch: "Json") -> None:

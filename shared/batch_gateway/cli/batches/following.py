@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from batch_gateway.cli.batches.judging import TERMINAL
 from batch_gateway.cli.failing import INTERRUPTED, UNREACHABLE, CommandError
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
     from batch_gateway.cli.batches.source import Source
-
-TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 5.0
@@ -30,11 +29,11 @@ class View(Protocol):
     def show(self, batch: "Json") -> None: ...
 
 
-def follow(service: "Service", batch_id: str) -> "Json":
+def follow(service: "Service", batch_id: str, *, quiet: bool = False) -> "Json":
     """The batch when it has ended. Ctrl-C ends the following, not the batch."""
     try:
-        with _view() as view:
-            for batch in _states(service, batch_id):
+        with view_of(quiet=quiet) as view:
+            for batch in states(service, batch_id):
                 view.show(batch)
     except KeyboardInterrupt as error:
         hint = f"{batch_id} goes on; see it with `get`, end it with `cancel`"
@@ -42,7 +41,7 @@ def follow(service: "Service", batch_id: str) -> "Json":
     return batch
 
 
-def _states(service: "Service", batch_id: str) -> "Iterator[Json]":
+def states(service: "Service", batch_id: str) -> "Iterator[Json]":
     started = answered = time.monotonic()
     while True:
         try:
@@ -96,8 +95,18 @@ class Lines:
             typer.echo(now, err=True)
 
 
+class Nothing:
+    """For those who asked for quiet."""
+
+    def show(self, batch: "Json") -> None:
+        """Show nothing."""
+
+
 @contextmanager
-def _view() -> "Iterator[View]":
+def view_of(*, quiet: bool = False) -> "Iterator[View]":
+    if quiet:
+        yield Nothing()
+        return
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -124,9 +133,9 @@ def _view() -> "Iterator[View]":
 
 
 @contextmanager
-def uploading(source: "Source") -> "Iterator[None]":
-    """A progress bar while ``source`` is read, if somebody watches."""
-    if not sys.stderr.isatty():
+def uploading(source: "Source", *, quiet: bool = False) -> "Iterator[None]":
+    """A progress bar on a terminal while ``source`` is read."""
+    if quiet or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console

@@ -1,6 +1,7 @@
 """Options that all commands for users share, and what they are turned into."""
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,11 +14,11 @@ DEFAULT_URL = "http://127.0.0.1:8080/v1"
 
 BatchArgument = Annotated[str, Argument(metavar="BATCH", help="The batch's id: batch_...")]
 Url = Annotated[
-    str,
+    str | None,
     Option(
         metavar="URL",
-        envvar=["BATCH_GATEWAY_URL", "OPENAI_BASE_URL"],
-        help="Where the service is; /v1 may be left out.",
+        help="Where the service is; /v1 may be left out. Default: BATCH_GATEWAY_URL, "
+        f"OPENAI_BASE_URL or {DEFAULT_URL}.",
     ),
 ]
 Key = Annotated[
@@ -25,9 +26,8 @@ Key = Annotated[
     Option(
         "--api-key",
         metavar="KEY",
-        envvar="OPENAI_API_KEY",
-        show_envvar=True,
-        help="The tenant's key or token; better given in the environment.",
+        help="The tenant's key or token; better given as BATCH_GATEWAY_API_KEY, or as "
+        "OPENAI_API_KEY beside OPENAI_BASE_URL.",
     ),
 ]
 Headers = Annotated[
@@ -39,12 +39,33 @@ Headers = Annotated[
     ),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON as the service answers it.")]
+Quiet = Annotated[
+    bool, Option("--quiet", "-q", help="Print nothing but results and errors: no progress.")
+]
+FailOnErrors = Annotated[
+    str | None,
+    Option(
+        metavar="[RATE]",
+        help="End with 4 if more than this share of the requests failed, such as 0.05 or 5%; "
+        "without RATE: if any failed.",
+    ),
+]
 
 
-def connect(url: str, key: str | None, headers: list[str] | None) -> "Service":
-    from batch_gateway.cli.batches.service import Service
+def connect(url: str | None, key: str | None, headers: list[str] | None) -> "Service":
+    """A client of the service that the options, or else the environment, name.
 
-    return Service(url, key, pairs(headers, "--header"))
+    OPENAI_API_KEY belongs to OPENAI_BASE_URL: it is never sent anywhere else.
+    """
+    from batch_gateway.cli.batches.service import Service, base_url
+
+    variables = os.environ
+    theirs = variables.get("OPENAI_BASE_URL")
+    where = url or variables.get("BATCH_GATEWAY_URL") or theirs or DEFAULT_URL
+    key = key or variables.get("BATCH_GATEWAY_API_KEY")
+    if not key and theirs and base_url(theirs) == base_url(where):
+        key = variables.get("OPENAI_API_KEY")
+    return Service(where, key, pairs(headers, "--header"))
 
 
 def pairs(given: list[str] | None, option: str) -> dict[str, str]:

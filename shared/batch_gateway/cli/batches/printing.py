@@ -1,9 +1,11 @@
 """What the commands print of batches: for people as columns, for programs as JSON."""
 
 import json
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from batch_gateway.cli.batches.judging import described as of_error
 
 Json = dict[str, Any]
 
@@ -48,8 +50,24 @@ def described(batch: Json) -> Iterator[str]:
     for name, value in known.items():
         yield f"{name.ljust(width)}  {_spelled(name, value)}"
     for error in errors:
-        where = "" if error.get("line") is None else f"line {error['line']}: "
-        yield f"{'error'.ljust(width)}  {where}{error['message']} ({error['code']})"
+        yield f"{'error'.ljust(width)}  {of_error(error)}"
+
+
+def estimated(batch: Json) -> Iterator[str]:
+    """What a dry run has found: requests, tokens by model, and time; nothing before its end."""
+    if (tokens := batch.get("estimated_tokens")) is None:
+        return
+    yield f"requests  {batch['request_counts']['total']}"
+    yield from tokens_by_model(tokens)
+    seconds = batch.get("estimated_duration_s")
+    yield f"time      {'not known' if seconds is None else timedelta(seconds=seconds)}"
+
+
+def tokens_by_model(tokens: Mapping[str, int]) -> Iterator[str]:
+    """Estimated tokens of each model, and of all of them."""
+    for model, count in sorted(tokens.items()):
+        yield f"model     {model}: about {count} tokens"
+    yield f"tokens    about {sum(tokens.values())}, prompts and answers"
 
 
 def _spelled(name: str, value: Any) -> str:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 from typer import Option
 
+from batch_gateway.cli.batches.judging import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
-    DEFAULT_URL,
     BatchArgument,
+    FailOnErrors,
     Headers,
     Key,
+    Quiet,
     Url,
     connect,
     plain_id,
@@ -52,43 +54,52 @@ def results(
             help="Print each result as soon as there is one, failures too, until the batch ends.",
         ),
     ] = False,
-    url: Url = DEFAULT_URL,
+    fail_on_errors: FailOnErrors = None,
+    quiet: Quiet = False,
+    url: Url = None,
     api_key: Key = None,
     header: Headers = None,
 ) -> None:
     """Print what the requests of a batch were answered, a line each, in the input's order."""
-    from batch_gateway.cli.batches.following import TERMINAL, line
     from batch_gateway.cli.batches.following import follow as follow_batch
+    from batch_gateway.cli.batches.following import line
 
     if follow and (errors or wait):
         raise typer.BadParameter("--follow prints all results as they come: without other options")
+    fail_above = rate(fail_on_errors)
     with connect(url, api_key, header) as service:
         path = f"/batches/{plain_id(batch)}"
         if follow:
-            with _target(output) as target:
-                _follow(service, path, target)
+            with target_of(output) as target:
+                follow_results(service, path, target)
         found = service.get(path)
         if wait and found["status"] not in TERMINAL:
-            found = follow_batch(service, batch)
+            found = follow_batch(service, batch, quiet=quiet)
         if found["status"] not in TERMINAL:
             raise CommandError(f"not there yet: {line(found)}; wait with --wait or --follow")
         file = found["error_file_id" if errors else "output_file_id"]
         if not follow:
-            with _target(output) as target:
-                if file is not None:
-                    with service.stream(f"/files/{file}/content") as answer:
-                        for chunk in answer.iter_bytes():
-                            target.write(chunk)
-    typer.echo(_summary(found, hint=not errors and not follow), err=True)
+            with target_of(output) as target:
+                copy_file(service, file, target)
+    if not quiet:
+        typer.echo(summary(found, hint=not errors and not follow), err=True)
+    judge([found], fail_above)
 
 
-def _follow(service: "Service", path: str, target: BinaryIO) -> None:
+def copy_file(service: "Service", file: str | None, target: BinaryIO) -> None:
+    """Write the content of a file of the service; nothing when there is none."""
+    if file is not None:
+        with service.stream(f"/files/{file}/content") as answer:
+            for chunk in answer.iter_bytes():
+                target.write(chunk)
+
+
+def follow_results(service: "Service", path: str, target: BinaryIO) -> None:
     """Write every result once, as it comes.
 
     The service says between the lines where to go on. Lines wait for that word, so that none is
     written twice when the connection breaks off before it.
     """
-    from batch_gateway.cli.batches.following import TERMINAL
     from batch_gateway.cli.batches.service import Interrupted
 
     cursor, status, breaks = None, "", 0
@@ -121,7 +132,7 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield line + b"\n"
 
 
-def _summary(batch: "Json", *, hint: bool) -> str:
+def summary(batch: "Json", *, hint: bool) -> str:
     counts = batch["request_counts"]
     said = (
         f"{batch['id']} is {batch['status']}: {counts['completed']} of {counts['total']}"
@@ -133,18 +144,24 @@ def _summary(batch: "Json", *, hint: bool) -> str:
 
 
 @contextmanager
-def _target(path: Path | None) -> Iterator[BinaryIO]:
-    """Where the lines go. Raises CommandError."""
+def target_of(path: Path | None) -> Iterator[BinaryIO]:
+    """Where the lines go: ``path``, or standard output. Raises CommandError.
+
+    A regular file appears whole or not at all; a device or a pipe is written as it is.
+    """
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = path.with_name(f".{path.name}.part")
+    special = path.exists() and not path.is_file()
+    part = path if special else path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
             yield file
-        part.replace(path)
+        if not special:
+            part.replace(path)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if not special:
+            part.unlink(missing_ok=True)

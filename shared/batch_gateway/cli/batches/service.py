@@ -4,6 +4,7 @@ What may be repeated without harm is repeated: reading always, writing because e
 ``Idempotency-Key``. A refused connection is not tried again: most often nobody is there at all.
 """
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -125,6 +126,14 @@ class Service:
         return found
 
 
+class Refusal(CommandError):
+    """An answer that is an error."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, UNREACHABLE if status >= 500 else REFUSED)
+        self.status = status
+
+
 class Interrupted(CommandError):
     """The connection was there, and broke off or fell silent."""
 
@@ -140,7 +149,7 @@ def base_url(url: str) -> str:
     return str(parsed.copy_with(path=parsed.path.rstrip("/") or "/v1", query=None))
 
 
-def refusal(answer: httpx.Response) -> CommandError:
+def refusal(answer: httpx.Response) -> Refusal:
     """What an answer that is an error says, in one line."""
     try:
         message = str(answer.json()["error"]["message"])
@@ -148,13 +157,15 @@ def refusal(answer: httpx.Response) -> CommandError:
         message = answer.reason_phrase or "no reason given"
     hint = ""
     if answer.status_code == 401:
-        hint = "; give the key as OPENAI_API_KEY or --api-key"
+        hint = "; give the key as BATCH_GATEWAY_API_KEY or --api-key"
+        if "authorization" not in answer.request.headers and os.environ.get("OPENAI_API_KEY"):
+            hint += " (OPENAI_API_KEY goes to OPENAI_BASE_URL alone)"
     elif answer.status_code == 404 and not answer.headers.get("content-type", "").startswith(
         "application/json"
     ):
         hint = f"; is there a batch service at {answer.url}?"
-    exit_code = UNREACHABLE if answer.status_code >= 500 else REFUSED
-    return CommandError(f"{' '.join(message.split())} ({answer.status_code}){hint}", exit_code)
+    told = f"{' '.join(message.split())} ({answer.status_code}){hint}"
+    return Refusal(told, answer.status_code)
 
 
 def _may_pass(answer: httpx.Response) -> bool:

@@ -42,6 +42,12 @@ class Source(io.RawIOBase):
         regular = stream.seekable()
         return cls(Path(path).name, stream, size if regular else None)
 
+    @classmethod
+    def of(cls, path: str, stream: BinaryIO) -> Self:
+        """The file at ``path`` that is open as ``stream``, at its start; closed with this."""
+        name = "stdin.jsonl" if path == "-" else Path(path).name
+        return cls(name, stream, os.fstat(stream.fileno()).st_size)
+
     def first_url(self) -> str | None:
         """The ``url`` of the first request; None when it has none or cannot be read."""
         head = self._head

@@ -1,0 +1,236 @@
+"""``run``: from files of requests to their results, in one command that can be repeated.
+
+A batch is found again by a note in its metadata: a digest of the file and of what was asked for.
+So nothing is kept on this machine, and the same command goes on from any machine, whatever ended
+it before.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+from typer import Argument, Option
+
+from batch_gateway.cli.batches.judging import TERMINAL, judge, rate
+from batch_gateway.cli.batches.options import (
+    FailOnErrors,
+    Headers,
+    Key,
+    Quiet,
+    Url,
+    connect,
+    fields,
+    pairs,
+)
+from batch_gateway.cli.failing import INTERRUPTED, REFUSED, CommandError, reported
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.batches.service import Json, Service
+
+#: The metadata by which a batch is found again.
+NOTE = "batch_gateway_run"
+
+_ENDPOINT = "/v1/chat/completions"
+_CHUNK = 1024 * 1024
+_PAGE = 100
+
+
+@reported
+def run(
+    files: Annotated[
+        list[str], Argument(metavar="FILE...", help="Requests as JSONL; -: standard input.")
+    ],
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Write there, in the input's order; a folder: a file for each FILE.",
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None, Option(help="Where the requests go; default: the first request's url.")
+    ] = None,
+    window: Annotated[str, Option(help="Time until the deadline: 30m, 24h, 7d.")] = "24h",
+    metadata: Annotated[
+        list[str] | None,
+        Option(metavar="KEY=VALUE", help="A note on the batches; may be given several times."),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME=JSON",
+            help="Any other field, such as priority=0; may be given several times.",
+        ),
+    ] = None,
+    new: Annotated[
+        bool, Option("--new", help="Make new batches, also of files that were run before.")
+    ] = False,
+    fail_on_errors: FailOnErrors = None,
+    quiet: Quiet = False,
+    url: Url = None,
+    api_key: Key = None,
+    header: Headers = None,
+) -> None:
+    """Run files of requests and print their results; the same again goes on after Ctrl-C."""
+    fail_above = rate(fail_on_errors)
+    body: dict[str, Any] = {"completion_window": window, **fields(field)}
+    job = _Job(body, pairs(metadata, "--metadata"), endpoint, new=new, quiet=quiet)
+    with connect(url, api_key, header) as service:
+        begun = [job.begin(service, name) for name in files]
+        ended = _delivered(service, files, begun, output, quiet=quiet)
+    judge(ended, fail_above)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is asked for besides the files."""
+
+    body: dict[str, Any]
+    notes: dict[str, str]
+    endpoint: str | None
+    new: bool
+    quiet: bool
+
+    def begin(self, service: "Service", name: str) -> "Json":
+        """The batch of the file ``name``: one that was made before, or a new one."""
+        from batch_gateway.cli.batches.following import uploading
+        from batch_gateway.cli.batches.source import Source
+
+        with _readable(name) as stream, Source.of(name, stream) as source:
+            body = self.body | {"endpoint": self.endpoint or source.first_url() or _ENDPOINT}
+            note = self._digest(stream, body)
+            if not self.new and (found := _found(service, note)) is not None:
+                self._tell(f"{found['id']} of {name} goes on; --new makes another")
+                return found
+            with uploading(source, quiet=self.quiet):
+                uploaded = service.upload(source)
+            body |= {"metadata": self.notes | {NOTE: note}, "input_file_id": uploaded["id"]}
+            made = service.post("/batches", body)
+        self._tell(f"{made['id']} of {name}")
+        return made
+
+    def _digest(self, stream: BinaryIO, body: dict[str, Any]) -> str:
+        """Of everything that makes two runs the same; the file is read from its start."""
+        asked = json.dumps([body, self.notes], sort_keys=True)
+        digest = hashlib.sha256(asked.encode())
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+        stream.seek(0)
+        return digest.hexdigest()
+
+    def _tell(self, text: str) -> None:
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[BinaryIO]:
+    """The file at its start; what can be read only once is copied. Raises CommandError."""
+    try:
+        with sys.stdin.buffer if name == "-" else Path(name).open("rb") as stream:
+            if name != "-" and stream.seekable():
+                yield stream
+                return
+            with tempfile.TemporaryFile() as copy:
+                shutil.copyfileobj(stream, copy, _CHUNK)
+                copy.seek(0)
+                yield copy
+    except OSError as error:
+        if error.filename != name:
+            raise
+        raise CommandError(f"cannot read {name}: {error.strerror}", 2) from error
+
+
+def _found(service: "Service", note: str) -> "Json | None":
+    """The newest batch with this note, if it can go on.
+
+    What an expired or cancelled one has finished is taken over by its retry; a failed one had
+    nothing that could go on.
+    """
+    after = None
+    while True:
+        query = {"limit": _PAGE, "after": after, f"metadata[{NOTE}]": note}
+        page = service.get("/batches", **query)
+        for batch in page["data"]:  # a service without this filter answers all
+            if (batch.get("metadata") or {}).get(NOTE) == note:
+                return _going_on(service, batch)
+        if not page["has_more"] or not page["data"]:
+            return None
+        after = page["data"][-1]["id"]
+
+
+def _going_on(service: "Service", batch: "Json") -> "Json | None":
+    if batch["status"] in ("expired", "cancelled"):
+        try:
+            return service.post(f"/batches/{batch['id']}/retry")
+        except CommandError as error:
+            if error.exit_code != REFUSED:
+                raise
+            return None
+    return None if batch["status"] == "failed" else batch
+
+
+def _delivered(
+    service: "Service", names: list[str], begun: "list[Json]", output: Path | None, *, quiet: bool
+) -> "list[Json]":
+    """Write the results of all batches; the batches when they have ended."""
+    from batch_gateway.cli.batches.results import summary, target_of
+
+    ended = []
+    try:
+        if output is None or not output.is_dir():
+            with target_of(output) as target:
+                for batch in begun:
+                    streams = output is None
+                    ended.append(_written(service, batch, target, streams=streams, quiet=quiet))
+        else:
+            for name, batch in zip(names, begun, strict=True):
+                stem = "stdin" if name == "-" else Path(name).stem
+                with target_of(output / f"{stem}.results.jsonl") as target:
+                    ended.append(_written(service, batch, target, streams=False, quiet=quiet))
+    except KeyboardInterrupt as error:
+        raise CommandError(_hint(begun[len(ended) :]), INTERRUPTED) from error
+    if not quiet:
+        for batch in ended:
+            typer.echo(summary(batch, hint=False), err=True)
+    return ended
+
+
+def _hint(going: "list[Json]") -> str:
+    batches = " and ".join(batch["id"] for batch in going)
+    verb = "goes on" if len(going) == 1 else "go on"
+    return f"{batches} {verb}; the same command fetches the results, `cancel` ends a batch"
+
+
+def _written(
+    service: "Service", batch: "Json", target: BinaryIO, *, streams: bool, quiet: bool
+) -> "Json":
+    """Write all results of one batch, and return it when it has ended.
+
+    ``streams``: each as soon as there is one. Otherwise in the input's order, what succeeded
+    before what failed.
+    """
+    from batch_gateway.cli.batches.following import states, view_of
+    from batch_gateway.cli.batches.results import copy_file, follow_results
+
+    path = f"/batches/{batch['id']}"
+    if streams and "paused" in batch:  # not a service in strict mode
+        follow_results(service, path, target)
+        return service.get(path)
+    if batch["status"] not in TERMINAL:
+        with view_of(quiet=quiet) as view:
+            for state in states(service, batch["id"]):
+                view.show(batch := state)
+    for file in (batch["output_file_id"], batch["error_file_id"]):
+        copy_file(service, file, target)
+    return batch

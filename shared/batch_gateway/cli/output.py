@@ -1,0 +1,47 @@
+"""Standard output that ends early: a reader that has gone (``| head``), or a full disk."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from batch_gateway.cli.failing import BROKEN_PIPE, REFUSED
+
+_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Output is flushed at the end. Raises typer.Exit if it cannot be written.
+
+    The reader's end of a pipe is no error worth a word, and has the code that shells give to a
+    command that SIGPIPE has ended.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        _discard()
+        raise typer.Exit(BROKEN_PIPE) from error
+    except OSError as error:
+        if error.filename is not None or error.errno not in _CANNOT_WRITE:
+            raise
+        _discard()
+        typer.echo(f"batch-gateway: cannot write standard output: {error.strerror}", err=True)
+        raise typer.Exit(REFUSED) from error
+
+
+def _discard() -> None:
+    """What is still buffered goes nowhere: the interpreter would complain of it at its end."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # of a test's stream, which has none
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
