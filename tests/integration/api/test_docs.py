@@ -75,7 +75,19 @@ async def test_the_page_names_every_route_and_needs_nothing_else(http, described
     assert not re.search(r"https?://|<script|<link", answer.text)
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/v1"])
+async def test_the_url_that_up_prints_is_a_page_that_leads_on(server, path):
+    async with httpx.AsyncClient(base_url=server.url) as anybody:
+        page = await anybody.get(path)
+        links = re.findall(r'href="([^"]+)"', page.text)
+        found = [(await anybody.get(link)).status_code for link in links]
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "batch service" in page.text
+    assert (links, found) == (["/docs", "/openapi.json"], [200, 200])
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/", "/v1"])
 async def test_the_description_asks_for_no_key(server, path):
     async with httpx.AsyncClient(base_url=server.url) as anybody:
         answer, head = await anybody.get(path), await anybody.head(path)

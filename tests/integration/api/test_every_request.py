@@ -48,7 +48,7 @@ async def test_the_sdk_finds_the_request_id_of_an_error(openai):
     assert missing.value.request_id.startswith("req_")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/files/", "/v1/files/a/b/c", "/v2/files"])
+@pytest.mark.parametrize("path", ["/v1/", "/v1/files/", "/v1/files/a/b/c", "/v2/files"])
 async def test_an_unknown_url_is_404_in_the_envelope(http, path):
     answer = await http.get(path)
 

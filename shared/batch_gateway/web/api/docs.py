@@ -24,11 +24,13 @@ summary b { display: inline-block; width: 5rem }
 
 
 def docs(routes: Routes, *, strict: bool) -> list[Resource]:
-    """The two resources that describe ``routes``."""
+    """The resources that describe ``routes``: for machines, for people, and for a first look."""
     described = document(routes, strict=strict)
     pages: dict[str, Handler] = {
         "/openapi.json": _page(Response(json.dumps(described), media_type="application/json")),
         "/docs": _page(HTMLResponse(page(described))),
+        "/": _page(HTMLResponse(front_page(described))),
+        "/v1": _page(HTMLResponse(front_page(described))),
     }
     anybody = Everybody(TenantId("anybody"))
     return [Resource(path, {"GET": handler}, anybody) for path, handler in pages.items()]
@@ -39,6 +41,18 @@ def _page(response: Response) -> Handler:
         return response
 
     return show
+
+
+def front_page(described: dict[str, Any]) -> str:
+    """What a browser shows of the clients' base URL: what this is, and where to read on."""
+    title = escape(described["info"]["title"])
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
+        "<p>An OpenAI-compatible batch service for self-hosted LLM inference. Clients use this URL "
+        "with the path <code>/v1</code> as their base URL.</p>"
+        '<p><a href="/docs">API reference</a>, <a href="/openapi.json">openapi.json</a></p></html>'
+    )
 
 
 def page(described: dict[str, Any]) -> str:
