@@ -89,3 +89,9 @@ def test_every_page_is_in_the_index():
 
 def test_the_readme_can_be_read_in_one_go():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_the_readme_s_six_commands_are_those_of_the_cluster_page():
+    (six,) = [block for block in blocks(ROOT / "README.md", "") if "kn quickstart" in block]
+
+    assert six == blocks(ROOT / "docs/cluster.md", "")[0]

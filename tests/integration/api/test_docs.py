@@ -57,6 +57,39 @@ async def test_in_strict_mode_the_document_has_no_other_routes(serve_api, tenant
     assert not [name for name in described["components"]["schemas"] if "Extended" in name]
 
 
+async def test_generated_clients_find_openai_s_names(described):
+    """As https://github.com/openai/openai-openapi has them."""
+    operations = {
+        (method, path): operation
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
+    names = [operation.get("operationId") for operation in operations.values()]
+    tags = {tag["name"] for tag in described["tags"]}
+
+    assert None not in names
+    assert len(set(names)) == len(names)
+    assert all(operation["tags"][0] in tags for operation in operations.values())
+    assert {
+        route: operations[route]["operationId"]
+        for route in (
+            ("post", "/v1/files"),
+            ("get", "/v1/files/{file_id}/content"),
+            ("post", "/v1/uploads/{upload_id}/parts"),
+            ("get", "/v1/batches/{batch_id}"),
+            ("get", "/v1/models/{model}"),
+        )
+    } == {
+        ("post", "/v1/files"): "createFile",
+        ("get", "/v1/files/{file_id}/content"): "downloadFile",
+        ("post", "/v1/uploads/{upload_id}/parts"): "addUploadPart",
+        ("get", "/v1/batches/{batch_id}"): "retrieveBatch",
+        ("get", "/v1/models/{model}"): "retrieveModel",
+    }
+    assert described["servers"][0]["url"] == "/"
+    assert described["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
 async def test_every_reference_leads_to_an_object(described):
     references = re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(described))
 
@@ -73,6 +106,21 @@ async def test_the_page_names_every_route_and_needs_nothing_else(http, described
         assert f"<code>{path}</code>" in answer.text
         assert all(operation["summary"] in answer.text for operation in operations.values())
     assert not re.search(r"https?://|<script|<link", answer.text)
+
+
+async def test_the_page_shows_fields_and_its_links_lead_to_objects(http, described):
+    text = (await http.get("/docs")).text
+
+    for tag in described["tags"]:
+        assert f'<h2 id="{tag["name"]}">' in text
+    for name, schema in described["components"]["schemas"].items():
+        start = text.index(f'<details id="{name}">')
+        section = text[start : text.index("</details>", start)]
+        for field in schema.get("properties", {}):
+            assert f"<td><code>{field}</code>" in section, (name, field)
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1"])

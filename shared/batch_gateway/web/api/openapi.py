@@ -11,7 +11,15 @@ from typing import Any
 
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from batch_gateway.web.api.operations import EXTENDED, STANDARD, Model, Operation, Schema
+from batch_gateway.web.api.operations import (
+    EXTENDED,
+    OPERATION_IDS,
+    STANDARD,
+    TAGS,
+    Model,
+    Operation,
+    Schema,
+)
 from batch_gateway.web.api.routing import Routes
 from batch_gateway.web.envelope import ErrorBody
 
@@ -31,7 +39,7 @@ def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
     schemas = _Schemas(operations.values())
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in operations.items():
-        described = _described(operation, path, schemas)
+        described = _named(method, path) | _described(operation, path, schemas)
         paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = described
     return {
         "openapi": VERSION,
@@ -40,8 +48,30 @@ def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
             "version": "1",
             "description": "OpenAI's files, uploads, batches and models for your own engines.",
         },
+        "servers": [{"url": "/", "description": "The service that this document comes from."}],
+        "security": [{"bearer": []}, {}],
+        "tags": [{"name": name, "description": text} for name, text in dict(TAGS.values()).items()],
         "paths": paths,
-        "components": {"schemas": schemas.definitions},
+        "components": {
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The tenant's API key or token; none while auth.kind is none.",
+                }
+            },
+            "schemas": schemas.definitions,
+        },
+    }
+
+
+def _named(method: str, path: str) -> dict[str, Any]:
+    """What generated clients call the route, and where they put it."""
+    name = OPERATION_IDS.get((method, path))
+    tag = TAGS.get(path.removeprefix("/v1/").partition("/")[0])
+    return {
+        **({"operationId": name} if name else {}),
+        **({"tags": [tag[0]]} if tag else {}),
     }
 
 

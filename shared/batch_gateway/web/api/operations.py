@@ -78,6 +78,51 @@ class Operation:
     required_query: tuple[str, ...] = ()
 
 
+#: What a route is called in generated clients: OpenAI's own name where it has the route.
+OPERATION_IDS: dict[tuple[str, str], str] = {
+    ("GET", "/v1/files"): "listFiles",
+    ("POST", "/v1/files"): "createFile",
+    ("GET", "/v1/files/{file_id}"): "retrieveFile",
+    ("DELETE", "/v1/files/{file_id}"): "deleteFile",
+    ("GET", "/v1/files/{file_id}/content"): "downloadFile",
+    ("POST", "/v1/uploads"): "createUpload",
+    ("POST", "/v1/uploads/{upload_id}/parts"): "addUploadPart",
+    ("POST", "/v1/uploads/{upload_id}/complete"): "completeUpload",
+    ("POST", "/v1/uploads/{upload_id}/cancel"): "cancelUpload",
+    ("GET", "/v1/batches"): "listBatches",
+    ("POST", "/v1/batches"): "createBatch",
+    ("GET", "/v1/batches/{batch_id}"): "retrieveBatch",
+    ("DELETE", "/v1/batches/{batch_id}"): "deleteBatch",
+    ("POST", "/v1/batches/{batch_id}/cancel"): "cancelBatch",
+    ("POST", "/v1/batches/{batch_id}/pause"): "pauseBatch",
+    ("POST", "/v1/batches/{batch_id}/resume"): "resumeBatch",
+    ("POST", "/v1/batches/{batch_id}/update"): "updateBatch",
+    ("POST", "/v1/batches/{batch_id}/retry"): "retryBatch",
+    ("GET", "/v1/batches/{batch_id}/results"): "listBatchResults",
+    ("GET", "/v1/batches/{batch_id}/requests"): "retrieveBatchRequest",
+    ("GET", "/v1/models"): "listModels",
+    ("GET", "/v1/models/{model:path}"): "retrieveModel",
+    ("GET", "/v1/webhook_endpoints"): "listWebhookEndpoints",
+    ("POST", "/v1/webhook_endpoints"): "createWebhookEndpoint",
+    ("GET", "/v1/webhook_endpoints/{endpoint_id}"): "retrieveWebhookEndpoint",
+    ("POST", "/v1/webhook_endpoints/{endpoint_id}"): "updateWebhookEndpoint",
+    ("DELETE", "/v1/webhook_endpoints/{endpoint_id}"): "deleteWebhookEndpoint",
+    ("POST", "/v1/webhook_endpoints/{endpoint_id}/rotate_secret"): "rotateWebhookEndpointSecret",
+    ("POST", "/v1/webhook_endpoints/{endpoint_id}/test"): "testWebhookEndpoint",
+    ("GET", "/v1/webhook_endpoints/{endpoint_id}/deliveries"): "listWebhookDeliveries",
+    ("GET", "/v1/webhook_event_types"): "listWebhookEventTypes",
+}
+
+#: The first word of a path -> the tag of its routes, and what the tag says.
+TAGS: dict[str, tuple[str, str]] = {
+    "files": ("Files", "Input files, output files and error files."),
+    "uploads": ("Uploads", "Files that come in parts."),
+    "batches": ("Batch", "Many requests with one deadline."),
+    "models": ("Models", "What requests may name."),
+    "webhook_endpoints": ("Webhooks", "Signed calls when a batch has ended."),
+    "webhook_event_types": ("Webhooks", "Signed calls when a batch has ended."),
+}
+
 _BINARY: Schema = {"type": "string", "format": "binary"}
 _PURPOSE: Schema = {"type": "string", "enum": sorted(PURPOSES)}
 _AFTER: Schema = {"type": "string", "description": "Id of the last object of the page before."}
