@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import random
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from openai import APIConnectionError, AsyncOpenAI, InternalServerError, NotFoun
 from prometheus_client.parser import text_string_to_metric_families
 
 from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.hostile import HostileAnswer, Then, draw_hostile
 from batch_gateway.simulator.server import serving
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -343,6 +345,38 @@ async def test_a_timeout_fault_never_answers(start_simulator):
     ) as client:
         with pytest.raises(APIConnectionError):
             await client.chat.completions.create(model="sim-large", messages=HELLO)
+
+
+async def exchanged(url: str, answer: HostileAnswer) -> bytes:
+    """The bytes of one answer: all of it, and two drops of one that never ends."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = json.dumps(chat()).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    try:
+        async with asyncio.timeout(10):
+            found = await reader.readexactly(len(answer.wire) + 2 * len(answer.drop))
+            if answer.then is Then.CLOSE:
+                assert await reader.read() == b""
+            return found
+    finally:
+        writer.close()
+
+
+async def test_hostile_answers_are_bytes_drawn_from_the_seed(start_simulator):
+    ends = set()
+    for seed in (1, 2):
+        here = await start_simulator(fault_rate=1, fault_kinds=["hostile"], seed=seed)
+        expected = random.Random(seed)
+        for _ in range(30):
+            answer = draw_hostile(expected)
+            assert await exchanged(here.url, answer) == answer.wire + 2 * answer.drop
+            ends.add(answer.then)
+        await until(lambda here=here: here.simulator.stats()["in_flight"] == 0)
+        assert here.simulator.stats()["faults"] == {"hostile": 30}
+
+    assert ends == set(Then)
 
 
 async def test_faults_can_be_bound_to_first_attempts_and_to_some_bodies(start_simulator):

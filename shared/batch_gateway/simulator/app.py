@@ -163,6 +163,9 @@ class Simulator:
                 return True
             case "timeout":
                 return True  # open until the client gives up
+            case "hostile":
+                request.reply_hostile(self._faults.hostile_answer())
+                return True
             case "cut" | "malformed":
                 return False
 

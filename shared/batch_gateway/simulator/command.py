@@ -58,7 +58,10 @@ def simulate(
     fault_kind: Annotated[
         list[str],
         Option(
-            help="429, 503, 500, timeout, disconnect, cut or malformed; may be given several times."
+            help="429, 503, 500, timeout (never an answer), disconnect (closed before the first "
+            "byte), cut (closed in the middle), malformed (200, not JSON) or hostile (status "
+            "lines, lengths, chunks, headers, bodies and counts that lie, and answers that never "
+            "end, drawn from the seed); may be given several times."
         ),
     ] = list(_DEFAULT.fault_kinds),  # noqa: B006 - typer copies it
     fault_match: Annotated[

@@ -10,9 +10,10 @@ Rate = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
 
-Fault = Literal["429", "503", "500", "timeout", "disconnect", "cut", "malformed"]
+Fault = Literal["429", "503", "500", "timeout", "disconnect", "cut", "malformed", "hostile"]
 """429, 503, 500: that status. timeout: never an answer. disconnect: closed before the first byte.
-cut: closed in the middle of the answer. malformed: 200 with a body that is not JSON."""
+cut: closed in the middle of the answer. malformed: 200 with a body that is not JSON.
+hostile: bytes that no client should trust, drawn from the seed: see ``simulator.hostile``."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

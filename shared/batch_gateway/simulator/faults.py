@@ -4,12 +4,14 @@ import random
 from collections import Counter
 
 from batch_gateway.simulator.config import Config, Fault
+from batch_gateway.simulator.hostile import HostileAnswer, draw_hostile
 
 
 class Faults:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._random = random.Random(config.seed)
+        self._hostile = random.Random(config.seed)
         self._met: Counter[str] = Counter()  # faults by body digest
 
     def draw(self, body: bytes, digest: str) -> Fault | None:
@@ -26,3 +28,7 @@ class Faults:
                 return None
             self._met[digest] += 1
         return self._random.choice(config.fault_kinds)
+
+    def hostile_answer(self) -> HostileAnswer:
+        """What a request says that meets the fault ``hostile``."""
+        return draw_hostile(self._hostile)

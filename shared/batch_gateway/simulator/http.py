@@ -16,6 +16,8 @@ from urllib.parse import parse_qs
 
 import httptools
 
+from batch_gateway.simulator.hostile import DRIP_S, HostileAnswer, Then
+
 logger = logging.getLogger(__name__)
 
 Headers = tuple[tuple[str, str], ...]
@@ -77,6 +79,28 @@ class Exchange:
         answer = self._answer(status, body, headers, "application/json")
         self._connection.write(answer[: len(answer) - len(body) // 2 - 1])
         self.drop()
+
+    def reply_hostile(self, answer: HostileAnswer, *, ended: Callable[[], None]) -> None:
+        """Send bytes as they are. ``ended`` is called when no more follows, unless the client
+        leaves before."""
+        self._connection.write(answer.wire)
+        match answer.then:
+            case Then.KEEP:
+                ended()
+                self._end()
+            case Then.CLOSE:
+                ended()
+                self.drop()
+            case Then.HOLD:
+                pass
+            case Then.DRIP:
+                self._drip(answer.drop)
+
+    def _drip(self, drop: bytes) -> None:
+        """Send ``drop`` again and again until the client leaves."""
+        if self.disconnected is not None and self._connection.open:
+            self._connection.write(drop)
+            asyncio.get_running_loop().call_later(DRIP_S, self._drip, drop)
 
     def begin_stream(self, headers: Headers = ()) -> None:
         """Begin an answer of server-sent events; go on with ``send`` and ``end_stream``."""
@@ -187,6 +211,10 @@ class Connection(asyncio.Protocol):
         self._arrived.append(exchange)
 
     # the exchanges' side
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:

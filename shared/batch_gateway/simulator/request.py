@@ -7,6 +7,7 @@ from batch_gateway.simulator import answers
 from batch_gateway.simulator.answers import Answer, Said
 from batch_gateway.simulator.calls import Refused
 from batch_gateway.simulator.engine import Engine, Generation
+from batch_gateway.simulator.hostile import HostileAnswer
 from batch_gateway.simulator.http import Exchange
 from batch_gateway.simulator.journal import Entry, Journal
 from batch_gateway.simulator.prefix_cache import block_hashes
@@ -71,6 +72,10 @@ class Request:
         """Close the connection without an answer."""
         self._close(None)
         self._exchange.drop()
+
+    def reply_hostile(self, answer: HostileAnswer) -> None:
+        """Send bytes that need not be HTTP; the status of such a request is not told."""
+        self._exchange.reply_hostile(answer, ended=lambda: self._close(None))
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
         return (("x-request-id", f"req_{self._entry.digest[:24]}"),)
