@@ -64,7 +64,7 @@ bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all with
 image: ## Build the image by docker, podman or buildah: IMAGE=NAME:TAG, ENGINE=..., LOAD=kind or minikube, CLUSTER=its name
 	@$(PYTHON) functions/image.py $(if $(IMAGE),--image '$(IMAGE)') $(if $(ENGINE),--engine '$(ENGINE)') $(if $(LOAD),--load '$(LOAD)') $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
-fuzz: $(VENV)/.test ## Fuzz what users send, MINUTES=10 for each target; SEED=n repeats a run
+fuzz: $(VENV)/.test ## Fuzz what users and engines send, MINUTES=10 for each target; SEED=n repeats a run
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 audit: $(VENV)/.test ## Ask about known vulnerabilities of all pinned dependencies

@@ -89,7 +89,7 @@ def _events(random: Random) -> dict[str, Any]:
 
 
 def _endpoint(random: Random) -> dict[str, Any]:
-    kinds = ("429", "503", "500", "timeout", "disconnect", "cut", "malformed")
+    kinds = ("429", "503", "500", "timeout", "disconnect", "cut", "malformed", "hostile")
     return {
         "kinds": sorted(random.sample(kinds, random.randint(1, 3))),
         "rate": random.choice((0.1, 0.5, 1.0)),

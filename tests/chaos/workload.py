@@ -16,6 +16,7 @@ from fixtures.gateway import CHAT, TERMINAL, chat_lines, encoded
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 from openai.types import Batch
 
+from batch_gateway.core.answers import count, total
 from chaos.schedule import PlannedBatch
 
 T = TypeVar("T")
@@ -165,7 +166,8 @@ async def audit(client: AsyncOpenAI, followed: Followed) -> list[str]:
 def _usage(batch: Batch, output: list[dict[str, Any]]) -> list[str]:
     told = batch.model_dump().get("usage") or {}
     for key, name in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
-        summed = sum(line["response"]["body"]["usage"][name] for line in output)
+        usages = [line["response"]["body"].get("usage") for line in output]
+        summed = total(*(count(one.get(name)) for one in usages if isinstance(one, dict)))
         if told.get(key, 0) < summed:  # failed lines may have cost tokens too
             return [f"usage.{key} is {told.get(key, 0)}, the output's lines sum up to {summed}"]
     return []
@@ -173,4 +175,4 @@ def _usage(batch: Batch, output: list[dict[str, Any]]) -> list[str]:
 
 async def _lines(client: AsyncOpenAI, followed: Followed, name: str) -> list[dict[str, Any]]:
     text = (await _accepted(followed, lambda: client.files.content(name))).text
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in text.split("\n") if line]

@@ -7,9 +7,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from urllib.parse import parse_qsl
 
 import msgspec
+from fixtures.hostile_metrics import draw_metrics
+from fixtures.hostile_play import ServedWorlds, play
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.filenames import safe_name
@@ -24,6 +27,7 @@ from batch_gateway.core.lines import (
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.requested import objects_of, verified
 from batch_gateway.core.validation import REFUSALS, LineValidator
+from batch_gateway.simulator.hostile import HostileAnswer, Then, draw_hostile
 from batch_gateway.web import cloudevents, foreign
 from batch_gateway.web.extensions import asked_filter
 from batch_gateway.web.header_values import attachment
@@ -39,6 +43,7 @@ CHAT = "/v1/chat/completions"
 class Target:
     run: Callable[[bytes], None]
     seeds: Sequence[bytes]
+    cost: int = 1  # of one run, in those of the quick targets
 
 
 def _brief(refusal: Exception) -> None:
@@ -217,10 +222,27 @@ def requests(data: bytes) -> None:
     assert not any(b"\n" in one for one in taken or ())
 
 
+_drawn = Random(1)
+ANSWERS = (
+    *(draw_hostile(_drawn).wire for _ in range(60)),
+    *(draw_metrics(_drawn) for _ in range(5)),
+)
+_served = ServedWorlds()
+
+
+def answer(data: bytes) -> None:
+    """An engine that says this to some lines, at /metrics too, harms none of the other lines."""
+    wires = [data, data[: len(data) // 2], data[len(data) // 2 :]]
+    ends = Random(data).sample(list(Then), 3)
+    lines = [[HostileAnswer(*each, b"\0")] for each in zip(wires, ends, strict=True)]
+    _served.run(lambda make: play(make, lines, wires))
+
+
 TARGETS = {
     "lines": Target(line, LINES),
     "forms": Target(form, FORMS),
     "events": Target(event, EVENTS),
     "filters": Target(query, FILTERS),
     "requests": Target(requests, [*EVENTS, b'{"requests":[{"a":1},{"b":\n2}],"endpoint":"x"}']),
+    "answers": Target(answer, ANSWERS, cost=500),
 }

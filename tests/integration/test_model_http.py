@@ -330,3 +330,30 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(client, listen):
     url = await listen(serve)
 
     assert (await client.call(url, BODY, {}, LONG)).status == 307
+
+
+async def test_an_answer_to_no_request_never_answers_the_next_one(listen, client):
+    put_away = asyncio.Event()
+    connections = 0
+
+    async def serve(reader, writer):
+        nonlocal connections
+        connections += 1
+        while True:
+            body = (await read_request(reader)).partition(b"\r\n\r\n")[2]
+            writer.write(answer(body))
+            if not put_away.is_set():
+                await put_away.wait()
+                writer.write(answer(b'{"of": "no request"}'))
+
+    def idle():
+        return [one for kept in client._session.connector._conns.values() for one, _ in kept]
+
+    url = await listen(serve)
+    first = await client.call(url + PATH, b'{"n": 1}', {}, LONG)
+    await until(lambda: len(idle()) == 1)
+    put_away.set()
+    await until(lambda: idle()[0].should_close)  # what came unasked has arrived
+    second = await client.call(url + PATH, b'{"n": 2}', {}, LONG)
+
+    assert (first.body, second.body, connections) == (b'{"n": 1}', b'{"n": 2}', 2)

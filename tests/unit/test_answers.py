@@ -65,11 +65,24 @@ def test_tokens_are_read_from_every_kind_of_usage(usage, tokens):
         *(b"", b"[]", b"text", b"{", b'{"a":"\xff"}', b'{"a":' + b"[" * 9999),
         *(b'{"a":NaN}', b'{"a":Infinity}', b'{"a":"\n"}x', b'{"a":"\x01"}', b"{}{}"),
         b'{"a":' + b"[" * 990 + b"]" * 990 + b"}",  # readers of the result line have less room
+        b'{"a":' + b"9" * 5000 + b"}",
     ],
 )
 def test_an_answer_that_is_not_a_json_object_is_malformed(body):
     with pytest.raises(Malformed):
         decode(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":"' + b"9" * 5000 + b'"}',
+        b'{"a":' + b"9" * 4300 + b"}",
+        b'{"a":0.' + b"1" * 5000 + b"}",
+    ],
+)
+def test_many_digits_are_json_where_every_parser_reads_them(body):
+    assert decode(body).text == body
 
 
 def test_a_byte_order_mark_and_line_ends_are_not_part_of_the_text():

@@ -11,10 +11,11 @@ JSON parser reads the result line. What that means for the odd ones:
 - A byte order mark in front is removed: it is not part of the JSON text (RFC 8259, section 8.1).
 - Line ends between tokens become blanks: a result line is one line.
 - An escape of half a surrogate pair (``\\ud800``) is allowed by the grammar and passed on as it is.
-- ``NaN``, ``Infinity``, control characters in strings, bytes that are not UTF-8 and objects that
-  nest deeper than most parsers read are not JSON: ``Malformed``.
+- ``NaN``, ``Infinity``, control characters in strings, bytes that are not UTF-8, objects that nest
+  deeper and whole numbers that are longer than most parsers read are not JSON: ``Malformed``.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ _LARGEST_GAUGE = 1e9  # of an engine's requests; beyond all sizes that there are
 _BOM = b"\xef\xbb\xbf"
 _FLAT = 400  # brackets; with fewer of them nothing nests too deep
 _MARGIN = 300  # levels that a body must leave to its readers, of the 1,000 of most parsers
+_DIGITS = 4300  # of a whole number; Python's parser refuses longer ones
+_RUN = b"0" * (_DIGITS + 1)
+_AS_RUN = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
 _SURROGATES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair: 12 bytes
     rb"|u[dD][89a-fA-F][0-9a-fA-F]{2}"  # half of one: 6 bytes
@@ -142,13 +146,15 @@ def decode(body: bytes) -> AnswerBody:
             found = _read(plain)
         if plain.count(b"[") + plain.count(b"{") > _FLAT:
             _decode_raw(b"[" * _MARGIN + plain + b"]" * _MARGIN)
+        if len(plain) > _DIGITS and _RUN in plain.translate(_AS_RUN):
+            json.loads(plain)  # the digits may be those of a text
         return AnswerBody(
             text=text,
             tokens=_tokens(found.usage),
             error=_error(plain, bytes(found.error), bytes(found.object)),
             halves=halves,
         )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise Malformed(str(error)) from error
 
 
