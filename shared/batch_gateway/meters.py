@@ -34,6 +34,11 @@ UNFORESEEN_ERRORS = Counter(
     "Exceptions inside an executor that were not foreseen, by what they belonged to.",
     ["where"],
 )
+CORRUPT_ROWS = Counter(
+    "batch_gateway_corrupt_rows_total",
+    "Reads of rows of the database that could not be decoded and were skipped, by kind.",
+    ["kind"],
+)
 SWEEPS = Counter("batch_gateway_sweeps_total", "Sweeps of the janitor, by how they went.", ["how"])
 SWEEP_STEPS_FAILED = Counter(
     "batch_gateway_sweep_steps_failed_total", "Steps of sweeps that could not be done.", ["step"]

@@ -11,6 +11,7 @@
         ├── Conflict          not allowed in the present state
         ├── OverQuota         the tenant would have more than he may
         └── Corrupt           stored bytes are not what was recorded
+            └── CorruptRow    a row of the database cannot be decoded
 
 Drivers' exceptions are translated in the adapters (``raise ... from``). Losing a race is not an
 error but a value: ``None`` or ``False``.
@@ -83,3 +84,13 @@ class OverQuota(Permanent):
 
 class Corrupt(Permanent):
     """Stored bytes are missing or differ from what was recorded."""
+
+
+class CorruptRow(Corrupt):
+    """A row of the database cannot be decoded. ``kind`` is batch, shard or another entity."""
+
+    def __init__(self, kind: str, id_: str, reason: str) -> None:
+        self.kind = kind
+        self.id = excerpt(id_, LONGEST_PARAM)
+        self.reason = excerpt(reason, LONGEST_PARAM)
+        super().__init__(f"the database row of {kind} {self.id} cannot be decoded: {self.reason}")

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from batch_gateway.core.errors import (
     LONGEST_MESSAGE,
+    CorruptRow,
     InvalidRequest,
     OverQuota,
     StorageFull,
@@ -118,6 +119,16 @@ def as_api_error(error: Exception) -> ApiError:
         case StorageFull():
             logger.error("A store is full: %s", error, extra={"action": "storage_full"})
             return storage_full()
+        case CorruptRow():
+            logger.error("%s", error, extra={"action": "corrupt_row", "item": error.id})
+            return ApiError(
+                500,
+                f"The record of {error.kind} {error.id} is damaged and cannot be read. The operator"
+                " of this service has to repair it.",
+                type_="server_error",
+                code="record_damaged",
+                headers={"x-should-retry": "false"},
+            )
         case Temporary():
             logger.warning("Unavailable: %s", error, extra={"action": "unavailable"})
             return ApiError(

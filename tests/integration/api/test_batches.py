@@ -575,3 +575,21 @@ async def test_a_list_that_makes_no_sense_is_refused(http, query, message, param
         "param": param,
         "code": code,
     }
+
+
+async def test_a_record_that_is_damaged_is_told_as_such_and_hidden_from_lists(
+    openai, input_file, metadata
+):
+    whole, broken = await create(openai, input_file), await create(openai, input_file)
+    async with metadata._database.writing() as connection:
+        await connection.exec_driver_sql(
+            f"UPDATE batches SET options = '[]' WHERE id = '{broken.id}'"
+        )
+
+    with pytest.raises(sdk.InternalServerError) as caught:
+        await openai.batches.retrieve(broken.id)
+
+    assert caught.value.status_code == 500
+    assert (caught.value.type, caught.value.code) == ("server_error", "record_damaged")
+    assert broken.id in caught.value.message
+    assert [batch.id async for batch in openai.batches.list()] == [whole.id]

@@ -12,7 +12,7 @@ from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.adapters.routing_file import RoutingFile
-from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.errors import CorruptRow, Unavailable
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.results import losses
@@ -473,3 +473,19 @@ async def test_counts_stay_through_pause_hand_back_and_a_wiped_scratch_server(ma
 
     assert shown == sorted(shown)
     assert shown[-1] == 800
+
+
+async def test_a_batch_whose_row_is_broken_keeps_no_other_batch_waiting(make_world):
+    world = make_world(execution=BRISK, watching=UNWATCHED)
+    broken = await planned(world, chat_lines(2))
+    whole = await planned(world, chat_lines(2))
+    async with world.metadata._database.writing() as connection:
+        await connection.exec_driver_sql(
+            f"UPDATE batches SET options = '[]' WHERE id = '{broken.id}'"
+        )
+
+    async with working(world):
+        await until(executed(world, whole))
+
+    with pytest.raises(CorruptRow):
+        await world.reload(broken)

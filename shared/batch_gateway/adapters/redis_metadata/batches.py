@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from batch_gateway.adapters.corrupt_rows import decodable, decodable_page
 from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import (
     amounts,
@@ -102,15 +103,17 @@ class RedisBatches:
                     return None
                 # The row that we had come to was deleted meanwhile: the next page goes on.
                 return Page(items=found[:limit], more=True)
-            read = [to_batch(row(fields)) for fields in rows]
+            raw = [row(fields) for fields in rows]
+            read = decodable(raw, to_batch)
             admitted = [batch for batch in read if only.admits(batch)]
             if only == ALL_BATCHES:
                 skip = 0  # the server has done it
             found += admitted[skip:]
             skip = max(0, skip - len(admitted))
-            if len(read) < step:
+            last = next((one["id"] for one in reversed(raw) if "id" in one), None)
+            if len(raw) < step or last is None:
                 break
-            cursor = read[-1].id
+            cursor = BatchId(last)
         return Page(items=found[:limit], more=len(found) > limit)
 
     async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
@@ -267,38 +270,44 @@ class RedisBatches:
         limit: int,
         after: Batch | None = None,
     ) -> Sequence[Batch]:
-        return [to_batch(found) for found in await self._since(statuses, before, limit, after)]
+        return await decodable_page(
+            lambda rows: self._since(statuses, before, rows, after), to_batch, limit
+        )
 
     async def outlived(
         self, *, before: datetime, limit: int, after: Batch | None = None
     ) -> Sequence[Batch]:
         found: list[Batch] = []
         while len(found) < limit:
-            rows = await self._since(sorted(TERMINAL), before, limit, after)
-            found += [to_batch(row) for row in rows if "swept" in row]
-            if len(rows) < limit:
+            swept: set[str] = set()
+
+            async def fetch(rows: int, behind: Batch | None = after) -> Sequence[Row]:
+                some = await self._since(sorted(TERMINAL), before, rows, behind)
+                swept.update(row.get("id", "") for row in some if "swept" in row)  # noqa: B023
+                return some
+
+            read = await decodable_page(fetch, to_batch, limit)
+            found += [batch for batch in read if batch.id in swept]
+            if len(read) < limit:
                 break
-            after = to_batch(rows[-1])
+            after = read[-1]
         return found[:limit]
 
     async def running(self, *, limit: int, after: Batch | None = None) -> Sequence[Batch]:
         last = None if after is None else {"id": after.id, "score": micros(after.deadline)}
-        rows = await self._due("batches-by-deadline", until="+inf", after=last, limit=limit)
-        return [to_batch(found) for found in rows]
+        return await self._batches("batches-by-deadline", until="+inf", after=last, limit=limit)
 
     async def overdue(self, limit: int) -> Sequence[Batch]:
-        return [to_batch(found) for found in await self._due("batches-by-deadline", limit=limit)]
+        return await self._batches("batches-by-deadline", limit=limit)
 
     async def fenced(self, limit: int) -> Sequence[Batch]:
-        return [to_batch(found) for found in await self._due("batches-by-fence", limit=limit)]
+        return await self._batches("batches-by-fence", limit=limit)
 
     async def stranded(self, limit: int) -> Sequence[Batch]:
-        rows = await self._due("batches-stranded", until="+inf", limit=limit)
-        return [to_batch(found) for found in rows]
+        return await self._batches("batches-stranded", until="+inf", limit=limit)
 
     async def ended(self, *, limit: int) -> Sequence[Batch]:
-        rows = await self._due("batches-ended", until="+inf", limit=limit)
-        return [to_batch(found) for found in rows]
+        return await self._batches("batches-ended", until="+inf", limit=limit)
 
     async def count_by_status(self) -> dict[BatchStatus, int]:
         async with translated(), self._scripts.redis.pipeline(transaction=True) as transaction:
@@ -350,8 +359,15 @@ class RedisBatches:
             after=last,
             limit=limit,
         )
-        oldest = sorted(rows, key=lambda found: (int(found["status_since"]), found["id"]))
+        oldest = sorted(rows, key=_since_and_id)
         return oldest[:limit]
+
+    async def _batches(
+        self, index: str, *, limit: int, until: str | None = None, after: Row | None = None
+    ) -> Sequence[Batch]:
+        return await decodable_page(
+            lambda rows: self._due(index, until=until, after=after, limit=rows), to_batch, limit
+        )
 
     async def _due(
         self, *indexes: str, limit: int, until: str | None = None, after: Row | None = None
@@ -360,6 +376,12 @@ class RedisBatches:
             "due", kind="batch", indexes=indexes, until=until, after=after, limit=limit
         )
         return [row(found) for found in rows]
+
+
+def _since_and_id(found: Row) -> tuple[int, str]:
+    """The order of sweeps; rows without it come first (and are skipped)."""
+    since = found.get("status_since", "")
+    return int(since) if since.isdecimal() else 0, found.get("id", "")
 
 
 def _counted(pairs: Sequence[str | int]) -> dict[str, int]:

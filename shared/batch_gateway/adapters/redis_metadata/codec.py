@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from batch_gateway.adapters.checked import checked_batch
+from batch_gateway.adapters.corrupt_rows import decoding
 from batch_gateway.adapters.redis_metadata.fields import (
     FLAG,
     INSTANT,
@@ -161,11 +163,13 @@ def from_batch(batch: Batch) -> Row:
 
 
 def to_batch(row: Row) -> Batch:
-    counts = Counts(
-        total=int(row["total"]), completed=int(row["completed"]), failed=int(row["failed"])
-    )
-    usage = Usage(**{name: int(row[name]) for name in _USAGE}) if _USAGE[0] in row else None
-    return Batch(**read(row, _BATCH), counts=counts, usage=usage)
+    """Raises CorruptRow."""
+    with decoding("batch", row.get("id", "without id")):
+        counts = Counts(
+            total=int(row["total"]), completed=int(row["completed"]), failed=int(row["failed"])
+        )
+        usage = Usage(**{name: int(row[name]) for name in _USAGE}) if _USAGE[0] in row else None
+        return checked_batch({**read(row, _BATCH), "counts": counts, "usage": usage})
 
 
 def from_results(counts: Counts, usage: Usage | None) -> Row:
@@ -194,7 +198,12 @@ def from_planned(shard: Shard) -> Row:
 
 
 def to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
-    """A shard from what ``shard_row`` in the prelude returns."""
+    """A shard from what ``shard_row`` in the prelude returns. Raises CorruptRow."""
+    with decoding("shard", f"{batch}.{fields[0]}"):
+        return _to_shard(batch, fields)
+
+
+def _to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
     index, state, plan, epoch, token, holder, leased_at, parts, tally = fields
     model, key, lines, cost = _PLAN.read(plan or "")
     return Shard(

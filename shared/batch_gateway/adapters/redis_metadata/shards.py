@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from batch_gateway.adapters.checked import checked_ticket
+from batch_gateway.adapters.corrupt_rows import decodable, decodable_page, decoding
 from batch_gateway.adapters.redis_metadata.codec import (
     amounts,
     from_events,
@@ -21,7 +23,6 @@ from batch_gateway.core.ids import (
     ActivationId,
     BatchId,
     ShardId,
-    TenantId,
     shard_id,
     split_shard_id,
 )
@@ -110,7 +111,7 @@ class RedisShards:
             for lease, tally in sorted(tallies.items(), key=lambda item: item[0].shard)
         ]
         found = await self._scripts.run("checkpoint", leases=leases) if leases else []
-        return [to_batch(row(one)) for one in found]
+        return decodable([row(one) for one in found], to_batch)
 
     async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
         found: list[Sequence[Any]] = []
@@ -124,19 +125,19 @@ class RedisShards:
         if after is not None:
             batch, index = split_shard_id(after)
             last_seen = {"batch": batch, "index": str(index)}
-        found = await self._scripts.run("ready", after=last_seen, limit=limit)
-        return [
-            ticket
-            for batch, tenant, priority, deadline, plans in found
-            for ticket in _tickets(batch, tenant, int(priority), instant(deadline), plans)
-        ]
+
+        async def fetch(rows: int) -> Sequence[Sequence[Any]]:
+            found = await self._scripts.run("ready", after=last_seen, limit=rows)
+            return [plan for batch in found for plan in _plans(*batch)]
+
+        return await decodable_page(fetch, _ticket, limit)
 
     async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
-        found = await self._scripts.run("leased", limit=limit)
-        return [
-            (LeaseRef(shard=ShardId(shard), epoch=int(epoch), token=token), instant(granted))
-            for shard, epoch, token, granted in found
-        ]
+        async def fetch(rows: int) -> Sequence[Sequence[Any]]:
+            found: Sequence[Sequence[Any]] = await self._scripts.run("leased", limit=rows)
+            return found
+
+        return await decodable_page(fetch, _leased, limit)
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         first = 0
@@ -174,21 +175,29 @@ def _closed(outcome: Sequence[Any]) -> Closed:
     return Closed(batch=to_batch(row(batch)), last=last == "1")
 
 
-def _tickets(
-    batch: BatchId, tenant: TenantId, priority: int, deadline: datetime, plans: Sequence[str]
-) -> Sequence[Ticket]:
-    """Tickets of one batch from ``plans``: index, plan, index, plan, ..."""
-    tickets = []
-    for index, plan in row(plans).items():
+def _leased(known: Sequence[Any]) -> tuple[LeaseRef, datetime]:
+    shard, epoch, token, granted = known
+    with decoding("shard", shard):
+        return LeaseRef(shard=ShardId(shard), epoch=int(epoch), token=token), instant(granted)
+
+
+def _plans(batch: str, *rest: Any) -> Sequence[Sequence[Any]]:
+    """What is known of each ready shard of one batch."""
+    *of_batch, plans = rest
+    return [(batch, index, plan, *of_batch) for index, plan in row(plans).items()]
+
+
+def _ticket(known: Sequence[Any]) -> Ticket:
+    batch, index, plan, tenant, priority, deadline = known
+    with decoding("shard", f"{batch}.{index}"):
         model, cost = plan_model_and_cost(plan)
-        tickets.append(
-            Ticket(
-                shard=shard_id(batch, int(index)),
-                tenant=tenant,
-                model=model,
-                cost=cost,
-                priority=priority,
-                deadline=deadline,
-            )
+        return checked_ticket(
+            {
+                "shard": shard_id(batch, int(index)),
+                "tenant": tenant,
+                "model": model,
+                "cost": cost,
+                "priority": int(priority),
+                "deadline": instant(deadline),
+            }
         )
-    return tickets

@@ -9,6 +9,7 @@ locks the batch's row with SELECT FOR UPDATE, which SQLAlchemy leaves out for SQ
 Reads are single statements and run without a transaction on both.
 """
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,7 +22,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from batch_gateway.adapters.sql.schema import Instant
+from batch_gateway.adapters.sql.schema import Instant, Undecodable
 from batch_gateway.adapters.sql.turns import Turns
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def create_engine(url: str, pool_size: int) -> AsyncEngine:
         return _sqlite(url)
     return create_async_engine(
         url,
+        json_deserializer=_from_json,
         isolation_level="READ COMMITTED",  # each statement sees what was committed before it
         pool_size=pool_size,
         max_overflow=0,
@@ -100,9 +102,16 @@ def create_engine(url: str, pool_size: int) -> AsyncEngine:
     )
 
 
+def _from_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return Undecodable()  # one row's affair: the others of the result are read
+
+
 def _sqlite(url: str) -> AsyncEngine:
     waits = {} if "timeout" in sa.make_url(url).query else {"timeout": SQLITE_TIMEOUT_S}
-    engine = create_async_engine(url, connect_args=waits)
+    engine = create_async_engine(url, connect_args=waits, json_deserializer=_from_json)
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

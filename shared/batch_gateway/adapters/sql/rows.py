@@ -6,26 +6,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_gateway.adapters.checked import checked_batch, checked_shard
+from batch_gateway.adapters.corrupt_rows import decoding
 from batch_gateway.adapters.sql.schema import shards
 from batch_gateway.core.events import Event, EventType
 from batch_gateway.core.ids import (
-    ActivationId,
-    BatchId,
     FileId,
     ShardId,
     TenantId,
+    shard_id,
     split_shard_id,
 )
 from batch_gateway.core.model import (
     Batch,
-    BatchError,
-    BatchStatus,
-    Counts,
-    Ending,
     File,
     Part,
     Shard,
-    ShardState,
     Tally,
     Usage,
 )
@@ -91,20 +87,19 @@ def batch_columns(batch: Batch) -> Columns:
 
 
 def to_batch(row: Row) -> Batch:
+    """Raises CorruptRow."""
     mapping = row._mapping
-    same = {name: mapping[name] for name in _SAME_IN_BATCH}
-    return Batch(
-        **same
-        | {
-            "status": BatchStatus(row.status),
-            "ending": None if row.ending is None else Ending(row.ending),
-            "metadata": mapping["metadata"],
-            "counts": Counts(total=row.total, completed=row.completed, failed=row.failed),
-            "usage": None if row.input_tokens is None else _to_usage(row),
-            "errors": tuple(BatchError(**error) for error in row.errors),
-            "options": row.options,
-        }
-    )
+    with decoding("batch", mapping["id"]):
+        return checked_batch(
+            {
+                **{name: mapping[name] for name in _SAME_IN_BATCH},
+                "metadata": mapping["metadata"],
+                "counts": {name: mapping[name] for name in ("total", "completed", "failed")},
+                "usage": None if row.input_tokens is None else _to_usage(row),
+                "errors": row.errors,
+                "options": row.options,
+            }
+        )
 
 
 def shard_columns(shard: Shard) -> Columns:
@@ -139,19 +134,22 @@ def part_list(parts: Sequence[Part]) -> list[Columns]:
 
 
 def to_shard(row: Row) -> Shard:
+    """Raises CorruptRow."""
     mapping = row._mapping
-    same = {name: mapping[name] for name in _SAME_IN_SHARD}
-    return Shard(
-        **same
-        | {
-            "batch": BatchId(row.batch_id),
-            "index": row.position,
-            "state": ShardState(row.state),
-            "holder": None if row.holder is None else ActivationId(row.holder),
-            "parts": tuple(Part(**part) for part in row.parts),
-            "tally": Tally(completed=row.completed, failed=row.failed, usage=_to_usage(row)),
-        }
-    )
+    with decoding("shard", shard_id(row.batch_id, row.position)):
+        return checked_shard(
+            {
+                **{name: mapping[name] for name in _SAME_IN_SHARD},
+                "batch": row.batch_id,
+                "index": row.position,
+                "parts": row.parts,
+                "tally": {
+                    "completed": row.completed,
+                    "failed": row.failed,
+                    "usage": _to_usage(row),
+                },
+            }
+        )
 
 
 def event_columns(event: Event) -> Columns:
@@ -184,5 +182,5 @@ def _usage_values(usage: Usage) -> list[int]:
     return [getattr(usage, name) for name in _USAGE]
 
 
-def _to_usage(row: Row) -> Usage:
-    return Usage(**{name: row._mapping[name] for name in _USAGE})
+def _to_usage(row: Row) -> Columns:
+    return {name: row._mapping[name] for name in _USAGE}

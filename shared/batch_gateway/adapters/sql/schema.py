@@ -22,6 +22,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+class Undecodable:
+    """Stands for a stored value that is not of its column's type.
+
+    Raising instead would end the whole result that the row is part of.
+    """
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware datetime as whole microseconds since 1970."""
 
@@ -32,7 +39,12 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, _: sa.Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        if value is None:
+            return None
+        try:
+            return _EPOCH + value * _MICROSECOND
+        except (OverflowError, TypeError):
+            return Undecodable()  # type: ignore[return-value]  # for the row's decoder to refuse
 
 
 def _column(name: str, type_: Any, **options: Any) -> sa.Column[Any]:

@@ -8,6 +8,8 @@ from itertools import groupby
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_gateway.adapters.checked import checked_ticket
+from batch_gateway.adapters.corrupt_rows import decodable_page, decoding, skipped
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
 from batch_gateway.adapters.sql.rows import Row, result_columns, shard_is, tally_columns, to_shard
@@ -19,12 +21,12 @@ from batch_gateway.adapters.sql.schema import (
 )
 from batch_gateway.adapters.sql.steps import change_leased, held_by, lock, save, write_events
 from batch_gateway.adapters.sql.transitions import shards_closed
+from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
     ActivationId,
     BatchId,
     ShardId,
-    TenantId,
     shard_id,
     split_shard_id,
 )
@@ -126,13 +128,17 @@ class SqlShards:
         changed = []
         async with self._database.writing() as connection:
             for owner in owners:
-                before = await lock(connection, owner)
-                if before is None:
+                try:
+                    before = await lock(connection, owner)
+                    if before is None:
+                        continue
+                    after = before
+                    for lease in sorted(tallies, key=lambda lease: lease.shard):
+                        if split_shard_id(lease.shard)[0] == owner:
+                            after = await _record(connection, after, lease, tallies[lease])
+                except CorruptRow as error:  # the other batches' counts are recorded
+                    skipped(error)
                     continue
-                after = before
-                for lease in sorted(tallies, key=lambda lease: lease.shard):
-                    if split_shard_id(lease.shard)[0] == owner:
-                        after = await _record(connection, after, lease, tallies[lease])
                 if after is not before:
                     await save(connection, before, after)
                     changed.append(after)
@@ -169,23 +175,28 @@ class SqlShards:
                 batches.c.ending.is_(None),
             )
             .order_by(shards.c.batch_id, shards.c.position)
-            .limit(limit)
         )
         if after is not None:
             query = query.where(place > sa.tuple_(*map(sa.literal, split_shard_id(after))))
-        async with self._database.reading() as connection:
-            return [_ticket(row) for row in await connection.execute(query)]
+
+        async def fetch(rows: int) -> Sequence[Row]:
+            async with self._database.reading() as connection:
+                return (await connection.execute(query.limit(rows))).all()
+
+        return await decodable_page(fetch, _ticket, limit)
 
     async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
         query = (
             sa.select(*shards.c["batch_id", "position", "epoch", "token", "leased_at"])
             .where(LEASED)
             .order_by(shards.c.leased_at, shards.c.batch_id, shards.c.position)
-            .limit(limit)
         )
-        async with self._database.reading() as connection:
-            rows = await connection.execute(query)
-            return [(_lease_ref(row), row.leased_at) for row in rows]
+
+        async def fetch(rows: int) -> Sequence[Row]:
+            async with self._database.reading() as connection:
+                return (await connection.execute(query.limit(rows))).all()
+
+        return await decodable_page(fetch, _leased, limit)
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         query = sa.select(shards).where(shards.c.batch_id == batch).order_by(shards.c.position)
@@ -352,16 +363,22 @@ def _standing(
     )
 
 
-def _lease_ref(row: Row) -> LeaseRef:
-    return LeaseRef(shard=shard_id(row.batch_id, row.position), epoch=row.epoch, token=row.token)
+def _leased(row: Row) -> tuple[LeaseRef, datetime]:
+    with decoding("shard", name := shard_id(row.batch_id, row.position)):
+        if not isinstance(row.leased_at, datetime):
+            raise ValueError("it is leased since no known time")
+        return LeaseRef(shard=name, epoch=row.epoch, token=row.token), row.leased_at
 
 
 def _ticket(row: Row) -> Ticket:
-    return Ticket(
-        shard=shard_id(row.batch_id, row.position),
-        tenant=TenantId(row.tenant),
-        model=row.model,
-        cost=row.cost,
-        priority=row.priority,
-        deadline=row.deadline,
-    )
+    with decoding("shard", name := shard_id(row.batch_id, row.position)):
+        return checked_ticket(
+            {
+                "shard": name,
+                "tenant": row.tenant,
+                "model": row.model,
+                "cost": row.cost,
+                "priority": row.priority,
+                "deadline": row.deadline,
+            }
+        )

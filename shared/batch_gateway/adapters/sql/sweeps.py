@@ -5,9 +5,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow
-from batch_gateway.adapters.sql.rows import to_batch
+from batch_gateway.adapters.sql.rows import Row, to_batch
 from batch_gateway.adapters.sql.schema import (
     DEADLINE_RUNS,
     OUTLIVED,
@@ -73,8 +74,8 @@ class BatchSweeps:
     async def count_by_status(self) -> dict[BatchStatus, int]:
         query = sa.select(batches.c.status, sa.func.count()).group_by(batches.c.status)
         async with self._database.reading() as connection:
-            rows = await connection.execute(query)
-            return {BatchStatus(status): count for status, count in rows}
+            counts = {str(status): count for status, count in await connection.execute(query)}
+            return {status: counts[status] for status in BatchStatus if status in counts}
 
     async def backlog(self) -> Backlog:
         deadline, tenant = sa.func.min(batches.c.deadline), batches.c.tenant
@@ -118,6 +119,10 @@ class BatchSweeps:
         *conditions: sa.ColumnElement[bool] | sa.TextClause,
         limit: int,
     ) -> Sequence[Batch]:
-        query = sa.select(batches).where(*conditions).order_by(instant, batches.c.id).limit(limit)
-        async with self._database.reading() as connection:
-            return [to_batch(row) for row in await connection.execute(query)]
+        query = sa.select(batches).where(*conditions).order_by(instant, batches.c.id)
+
+        async def fetch(rows: int) -> Sequence[Row]:
+            async with self._database.reading() as connection:
+                return (await connection.execute(query.limit(rows))).all()
+
+        return await decodable_page(fetch, to_batch, limit)

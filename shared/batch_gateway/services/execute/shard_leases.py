@@ -19,7 +19,7 @@ from datetime import timedelta
 import msgspec
 
 from batch_gateway import meters
-from batch_gateway.core.errors import Corrupt, Temporary, Unavailable
+from batch_gateway.core.errors import Corrupt, CorruptRow, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, fact
 from batch_gateway.core.ids import ActivationId, ShardId
 from batch_gateway.core.lines import ShardLine, decode_shard_line, not_answered
@@ -101,6 +101,16 @@ class ShardLeases:
                 if lease is None:  # closed, paused or ending: that change is what pushes it again
                     await self._queue.complete([ticket.shard])
                     continue
+            except CorruptRow as error:  # what is behind it in the queue is leased instead
+                meters.CORRUPT_ROWS.labels(error.kind).inc()
+                logger.error(
+                    "%s is not leased: %s",
+                    ticket.shard,
+                    error,
+                    extra={"action": "corrupt_row", "shard_id": ticket.shard},
+                )
+                await self._queue.complete([ticket.shard])
+                continue
             except Exception:
                 await self._make_ready(ticket, refund=1.0)
                 raise

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from batch_gateway.core.ids import FileId, TenantId, UploadId
+from batch_gateway.core.errors import CorruptRow
+from batch_gateway.core.ids import BatchId, FileId, TenantId, UploadId
 from batch_gateway.core.layout import digest_in, upload_part_key
 from batch_gateway.core.model import OPEN, Batch, File, Shard
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
+from batch_gateway.ports.corrupt_rows import note
 from batch_gateway.ports.metadata import MetadataStore
 
 _PAGE = 200
@@ -49,9 +51,25 @@ class Rows:
             for part in await self._metadata.uploads.parts(upload.tenant, upload.id):
                 yield _of_upload(upload, part)
         async for batch in self._batches():
-            async for shard in self._metadata.shards.of_batch(batch.id):
-                for expected in _of_shard(batch, shard):
-                    yield expected
+            try:
+                async for shard in self._metadata.shards.of_batch(batch.id):
+                    for expected in _of_shard(batch, shard):
+                        yield expected
+            except CorruptRow as error:
+                note(error)
+
+    async def read_batches(self) -> None:
+        """Read the rows of all batches, those of ended ones too: what is skipped is noted."""
+        async for tenant in self._metadata.accounts.tenants():
+            after: BatchId | None = None
+            while True:
+                page = await self._metadata.batches.list(tenant, limit=_PAGE, after=after)
+                if page is None:  # the cursor was deleted: from the beginning
+                    after = None
+                    continue
+                if not page.more:
+                    break
+                after = page.items[-1].id
 
     async def names(self, expected: Expected) -> bool:
         """Whether a row still names it: rows change while they are gone through."""

@@ -11,6 +11,7 @@ class Problem(StrEnum):
     CHECKSUM = "checksum"  # it has other bytes than recorded
     CONTENT = "content"  # it cannot be what was written, and no checksum was recorded
     UNREADABLE = "unreadable"  # the store has it and does not give it out
+    ROW = "row"  # a row of the database cannot be decoded
     ORPHAN = "orphan"  # an object that no row names: costs room, loses nothing
 
     @property
@@ -21,8 +22,8 @@ class Problem(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     problem: Problem
-    kind: str  # file, upload part, shard, part; of an orphan the first word of its key
-    key: str  # of the object in the file store
+    kind: str  # file, upload part, shard, part, batch; of an orphan the first word of its key
+    key: str  # of the object in the file store; of a row its id
     owner: str | None = None  # id of the row that names it
     tenant: str | None = None
     detail: str = ""

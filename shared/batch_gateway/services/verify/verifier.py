@@ -15,6 +15,7 @@ from batch_gateway.core.errors import NotFound, Unavailable
 from batch_gateway.core.ids import BatchId, FileId, UploadId
 from batch_gateway.core.layout import FILES, ORDERS, UPLOADS, WORK
 from batch_gateway.core.lines import decode_shard_line
+from batch_gateway.ports.corrupt_rows import collecting
 from batch_gateway.ports.files import BlobStat, FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.results.pages import grouped, split_lines
@@ -40,11 +41,16 @@ class Verifier:
 
         Raises Unavailable when database or store do not answer.
         """
-        async for some in grouped(self._rows.all(), _AT_ONCE):
-            for finding in await asyncio.gather(*(self._check(each) for each in some)):
-                if finding is not None:
-                    self.summary.damaged += 1
-                    yield finding
+        with collecting() as corrupt:
+            await self._rows.read_batches()
+            async for some in grouped(self._rows.all(), _AT_ONCE):
+                for finding in await asyncio.gather(*(self._check(each) for each in some)):
+                    if finding is not None:
+                        self.summary.damaged += 1
+                        yield finding
+        for error in {(error.kind, error.id): error for error in corrupt}.values():
+            self.summary.damaged += 1
+            yield Finding(problem=Problem.ROW, kind=error.kind, key=error.id, detail=error.reason)
         async for blob in self._orphans():
             self.summary.orphans += 1
             yield Finding(

@@ -1,0 +1,27 @@
+"""Values of rows held against the types of the model: a database holds what others wrote, too."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from batch_gateway.core.model import Batch, Shard, Ticket
+
+
+def checked_batch(fields: Mapping[str, Any]) -> Batch:
+    """The batch with these fields. Raises ValueError when one has a wrong type or is missing."""
+    batch = msgspec.convert(fields, Batch, from_attributes=True)
+    since: object = batch.status_since
+    if since is None:
+        raise ValueError(f"it has no {batch.status}_at")
+    return batch
+
+
+def checked_shard(fields: Mapping[str, Any]) -> Shard:
+    """The shard with these fields. Raises ValueError when one has a wrong type or is missing."""
+    return msgspec.convert(fields, Shard, from_attributes=True)
+
+
+def checked_ticket(fields: Mapping[str, Any]) -> Ticket:
+    """The ticket with these fields. Raises ValueError when one has a wrong type or is missing."""
+    return msgspec.convert(fields, Ticket)
