@@ -71,7 +71,8 @@ def up(
     try:
         uvloop.run(_serve(options))
     except PlatformError as error:
-        typer.echo(f"batch-gateway: {error}", err=True)
+        for line in str(error).splitlines():
+            typer.echo(f"batch-gateway: {line}", err=True)
         raise typer.Exit(1) from error
 
 

@@ -14,7 +14,7 @@ import yaml
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.resources import Deployment
 from batch_gateway.settings import Settings
-from batch_gateway.settings.routes import checked_routes
+from batch_gateway.settings.routes import WrongRoutes, checked_routes
 from batch_gateway.settings.work import unfit
 
 HARD = "BATCH_GATEWAY_EXECUTION__HARD_BUDGET_S"
@@ -26,7 +26,7 @@ def longest_call_s(settings: Settings, root: Path) -> float:
     """The longest ``timeout_s`` that the configuration names, in seconds; 0: it names none.
 
     ``root`` is the folder that the functions run in. Raises PlatformError when the routing file
-    cannot be used: file, key, and what is allowed, in one line.
+    cannot be used: file, key, value and what is allowed, a line for each wrong value.
     """
     inference = settings.inference
     if inference.routes is None:
@@ -39,8 +39,9 @@ def longest_call_s(settings: Settings, root: Path) -> float:
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())
         raise PlatformError(f"inference.routes: {path} is not YAML: {text}") from error
-    except ValueError as error:
-        raise PlatformError(f"inference.routes: {path}: {error}") from error
+    except WrongRoutes as error:
+        lines = (f"inference.routes: {path}: {problem}" for problem in error.problems)
+        raise PlatformError("\n".join(lines)) from error
     return routes.longest_call[1]
 
 

@@ -103,8 +103,12 @@ def _key(path: Path) -> str:
     return path.read_text()
 
 
-def checked(environment: Mapping[str, str]) -> Settings:
-    """The settings that a function with this environment would read. Raises PlatformError."""
+def checked(environment: Mapping[str, str], files: Mapping[str, str] | None = None) -> Settings:
+    """The settings that a function with this environment would read.
+
+    Raises PlatformError with a line for each wrong setting; ``files`` says for variables that come
+    from a file which one it is.
+    """
 
     class Given(Settings):
         @classmethod
@@ -123,7 +127,7 @@ def checked(environment: Mapping[str, str]) -> Settings:
     try:
         return Given()
     except ValueError as error:
-        raise PlatformError(explained(error)) from error
+        raise PlatformError("\n".join(explained(error, files))) from error
 
 
 def require_authenticator(settings: Settings, host: str) -> None:

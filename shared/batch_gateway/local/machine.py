@@ -254,15 +254,20 @@ class Machine:
         inference_url = options.inference_url
         if self._simulator_port is not None:
             inference_url = f"http://127.0.0.1:{self._simulator_port}"
-        environment = {
-            **configuration.local_defaults(self._data, scratch_url=self._scratch.url),
-            **(configuration.from_file(options.config) if options.config else {}),
+        filed = configuration.from_file(options.config) if options.config else {}
+        stronger = {
             **configuration.from_environment(),
             **configuration.variables(flags),
             **configuration.variables({"inference": {"url": inference_url}}),
         }
+        environment = {
+            **configuration.local_defaults(self._data, scratch_url=self._scratch.url),
+            **filed,
+            **stronger,
+        }
         whole = {**self._deployment.settings, **environment}
-        settings = configuration.checked(whole)
+        files = {name: str(options.config) for name in filed.keys() - stronger.keys()}
+        settings = configuration.checked(whole, files)
         configuration.require_authenticator(settings, options.host)
         added = budgets.fitted(whole, settings, self._root)
         hard_budget_s = float(added.get(budgets.HARD, settings.execution.hard_budget_s))

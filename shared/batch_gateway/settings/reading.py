@@ -1,10 +1,12 @@
-"""Reads the settings of this process, and says in one line what is wrong with them."""
+"""Reads the settings of this process, and says what is wrong with them, one line a setting."""
 
 import re
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from batch_gateway.settings.problems import located
 from batch_gateway.settings.root import PREFIX, Settings
 from batch_gateway.settings.work import unfit
 
@@ -20,7 +22,7 @@ def read_settings() -> Settings:
     try:
         settings = Settings()
     except ValueError as error:  # ValidationError and SettingsError are ValueErrors
-        raise WrongSetting(explained(error)) from error
+        raise WrongSetting("; ".join(explained(error))) from error
     inference = settings.inference
     named = inference.routes is None and "timeout_s" in inference.model_fields_set
     if named and (wrong := unfit(settings.execution, inference.timeout_s)) is not None:
@@ -28,21 +30,25 @@ def read_settings() -> Settings:
     return settings
 
 
-def explained(error: ValueError) -> str:
-    """What is wrong, in one line: the setting, what was expected, and the variable's name.
+def explained(error: ValueError, files: Mapping[str, str] | None = None) -> list[str]:
+    """What is wrong, one line for each setting: its value, what was expected, its variable's name.
 
-    The value is not repeated: it may be a secret.
+    ``files`` says for variables that come from a file which one it is. A value is only repeated
+    where it is a number or one of a few words: others may be secrets.
     """
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        what = first["msg"].removeprefix("Value error, ")
-        return f"setting {where}: {what} ({_variable(first['loc'])})"
+        lines = []
+        for found in error.errors(include_url=False, include_context=False):
+            variable = _variable(found["loc"])
+            file = (files or {}).get(variable)
+            told = f"setting {located(found)} ({variable})"
+            lines.append(f"{file}: {told}" if file else told)
+        return lines
     group = _GROUP.search(str(error))
     if isinstance(error, SettingsError) and group is not None:
         name = f"{PREFIX}{group[1]}".upper()
-        return f"setting {group[1]}: expected a JSON object ({name})"
-    return f"a setting cannot be read: {error}"
+        return [f"setting {group[1]}: expected a JSON object ({name})"]
+    return [f"a setting cannot be read: {error}"]
 
 
 def _variable(where: tuple[int | str, ...]) -> str:

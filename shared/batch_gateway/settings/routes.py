@@ -4,7 +4,7 @@ It is configuration like any other setting, only too nested for environment vari
 them it may change while the functions run. ``docs/routing.md`` explains it by an example.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from batch_gateway.core.routing import Endpoint, Model, Replica, RoutingTable
 from batch_gateway.settings.base import Group, Positive
 from batch_gateway.settings.endpoints import EndpointEntry, EndpointName, ModelName, listed
+from batch_gateway.settings.problems import located
 
 
 class ReplicaEntry(Group):
@@ -155,12 +156,18 @@ def _adapted(model: Model, served: str) -> Model:
     )
 
 
+class WrongRoutes(ValueError):
+    """A routing file cannot be used. ``problems`` has a line for each wrong value."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 def checked_routes(content: Any) -> RoutingFile:
-    """The routing file with this content (as YAML gives it). Raises ValueError, saying where."""
+    """The routing file with this content (as YAML gives it). Raises WrongRoutes."""
     try:
         return RoutingFile.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {message}" if where else message) from error
+        found = error.errors(include_url=False, include_context=False)
+        raise WrongRoutes(list(map(located, found))) from error

@@ -235,6 +235,50 @@ async def test_a_wrong_configuration_file_is_told_in_one_line(ready_toys, conten
     assert told.count("\n") == 1
 
 
+async def test_each_wrong_setting_of_a_file_is_a_line_with_its_value(ready_toys):
+    file = ready_toys.root.parent / "config.yaml"
+    file.write_text("inference: {timeout_s: -5, nonsense: s3cret}\nlog: {level: loud}\n")
+
+    lines = (await failed(ready_toys, "--config", str(file))).splitlines()
+
+    assert len(lines) == 3
+    for key, words in {
+        "inference.timeout_s": "Input should be greater than 0; it is '-5'",
+        "inference.nonsense": "Extra inputs are not permitted",
+        "log.level": "Input should be 'debug', 'info', 'warning' or 'error'; it is 'loud'",
+    }.items():
+        [line] = [one for one in lines if f"setting {key}: {words}" in one]
+        assert line.startswith(f"batch-gateway: {file}: ")
+        assert "s3cret" not in line
+
+
+async def test_each_wrong_value_of_a_routing_file_is_a_line(ready_toys):
+    routes = ready_toys.root.parent / "routes.yaml"
+    routes.write_text("endpoints: {a: {uri: http://s3cret, timeout_s: -1}}\ndefault: a\n")
+    file = ready_toys.root.parent / "config.yaml"
+    file.write_text(f"inference: {{routes: {routes}}}\n")
+
+    lines = (await failed(ready_toys, "--config", str(file))).splitlines()
+
+    told = f"batch-gateway: inference.routes: {routes}: endpoints.a"
+    assert sorted(lines) == [
+        f"{told}.timeout_s: Input should be greater than 0; it is '-1'",
+        f"{told}.uri: Extra inputs are not permitted",
+        f"{told}.url: Field required",
+    ]
+
+
+async def test_a_call_that_cannot_fit_is_refused_in_one_line(ready_toys):
+    file = ready_toys.root.parent / "config.yaml"
+    file.write_text("inference: {timeout_s: 900}\nexecution: {hard_budget_s: 540}\n")
+
+    told = await failed(ready_toys, "--config", str(file))
+
+    assert "setting execution.hard_budget_s: 540 s are less" in told
+    assert "900 s; allowed: at least that" in told
+    assert told.count("\n") == 1
+
+
 async def test_flags_win_over_the_environment_and_that_over_the_file(ready_toys, monkeypatch):
     file = ready_toys.root.parent / "config.yaml"
     file.write_text("inference: {url: 'http://file', timeout_s: 1}\nlog: {level: error}\n")

@@ -47,7 +47,7 @@ def test_a_budget_that_no_call_could_fit_into_is_refused_in_one_line(tmp_path, m
     ("content", "words"),
     [
         ("endpoints: {a: {url: http://a, timeout_s: -1}}\ndefault: a\n", "endpoints.a.timeout_s"),
-        ("endpoints: {a: {uri: http://a}}\ndefault: a\n", "endpoints.a"),
+        ("endpoints: {a: {url: http://a, uri: http://a}}\ndefault: a\n", "endpoints.a"),
         ("endpoints: [\n", "is not YAML"),
     ],
 )
