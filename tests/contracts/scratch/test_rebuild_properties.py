@@ -1,0 +1,107 @@
+"""The queue is rebuilt after a wipe at any moment: each ready shard is proposed once, none is lost."""
+
+import uuid
+from pathlib import Path
+
+from fixtures.metadata import T0, a_part, a_tally, planned
+from fixtures.scratch import HOUR, drain, open_own
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.sql import open_sql
+from batch_gateway.core.ids import ActivationId, ShardId
+from batch_gateway.core.model import Batch, LeaseRef, ShardState, Ticket
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
+
+HOLDER = ActivationId("holder")
+VERBS = ["plan", "plan, and die", "claim", "claim", "finish", "release", "wipe", "rebuild"]
+
+
+class Play:
+    """Planners, executors and janitors on one database and one scratch server."""
+
+    def __init__(self, metadata: MetadataStore, scratch: RedisScratch) -> None:
+        self.metadata = metadata
+        self.scratch = scratch
+        self.batches: list[Batch] = []
+        self.held: dict[ShardId, tuple[Ticket, LeaseRef]] = {}
+
+    async def step(self, verb: str) -> None:
+        match verb:
+            case "plan" | "plan, and die":
+                batch = await planned(self.metadata, shards=3)
+                self.batches.append(batch)
+                if verb == "plan":
+                    ready = await self.metadata.shards.ready(after=None, limit=1000)
+                    mine = [t for t in ready if t.shard.startswith(f"{batch.id}.")]
+                    await self.scratch.queue.push(mine)
+            case "claim":
+                ticket = await self.scratch.queue.propose(reserve=HOUR)
+                if ticket is None:
+                    return
+                lease = await self.metadata.shards.claim(
+                    ticket.shard, holder=HOLDER, token="t", now=T0
+                )
+                assert lease is not None, f"{ticket.shard} was proposed and is not ready"
+                await self.scratch.queue.lease(ticket, lease.ref, HOUR)
+                self.held[ticket.shard] = ticket, lease.ref
+            case "finish" if self.held:
+                shard, (_, lease_ref) = self.held.popitem()
+                await self.metadata.shards.finish(
+                    lease_ref, [a_part()], a_tally(), now=T0, events=[]
+                )
+                await self.scratch.queue.complete([shard])
+            case "release" if self.held:
+                _, (ticket, lease_ref) = self.held.popitem()
+                await self.metadata.shards.release(lease_ref, [], a_tally(0), now=T0, events=[])
+                await self.scratch.queue.release(ticket, refund=0.5)
+            case "wipe":
+                client, mine = self.scratch._client, f"{{{self.scratch.prefix}}}:*"
+                if keys := [key async for key in client.scan_iter(mine)]:
+                    await client.delete(*keys)
+            case "rebuild":
+                await self.rebuild()
+
+    async def rebuild(self) -> None:
+        """As each sweep does."""
+        assert await ensure_generation(self.metadata, self.scratch) is not None
+        await refill(self.metadata, self.scratch)
+
+    async def ready(self) -> list[ShardId]:
+        return sorted(
+            [
+                shard.id
+                for batch in self.batches
+                async for shard in self.metadata.shards.of_batch(batch.id)
+                if shard.state is ShardState.READY
+            ]
+        )
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(verbs=st.lists(st.sampled_from(VERBS), max_size=30))
+async def test_after_a_rebuild_each_ready_shard_is_proposed_exactly_once(
+    redis_url: str,
+    _sqlite_template: Path,
+    tmp_path: Path,
+    verbs: list[str],
+) -> None:
+    path = tmp_path / f"{uuid.uuid4().hex}.db"  # its own for each example
+    path.write_bytes(_sqlite_template.read_bytes())
+    metadata = await open_sql(f"sqlite+aiosqlite:///{path}", pool_size=1, migrate=False)
+    scratch = open_own(redis_url)
+    play = Play(metadata, scratch)
+    try:
+        for verb in verbs:
+            await play.step(verb)
+        await play.rebuild()
+
+        proposed = sorted(ticket.shard for ticket in await drain(scratch))
+        assert proposed == await play.ready()
+    finally:
+        await metadata.close()
+        await scratch.close()
