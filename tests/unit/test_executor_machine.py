@@ -360,6 +360,7 @@ class Stage:
                 watches=Watches([]),
             ),
             stopping=stopping,
+            superseded=asyncio.Event(),
         )
 
     def happen(self, event: str, at: int, activation: Activation) -> None:

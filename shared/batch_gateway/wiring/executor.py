@@ -39,6 +39,7 @@ def make_executor(
             clock=runtime.clock,
         ),
         stopping=stopping,
+        superseded=runtime.superseded,
     )
 
 

@@ -131,6 +131,27 @@ async def test_a_stopped_executor_hands_back_and_its_successor_goes_on(make_worl
     assert 40 <= len(finished) <= 42  # two slots: their answers may meet the giving up on the way
 
 
+async def test_an_executor_with_an_old_configuration_ends_its_calls_and_leaves(make_world):
+    first = make_world(execution=Execution(flush_interval_s=0.05, max_calls=4))
+    await first.configure(ttft_ms=300, slots=64)
+    batch = await planned(first, chat_lines(40))
+    working = asyncio.create_task(first.work())
+    while not await first.arrivals():
+        await asyncio.sleep(0.01)
+
+    first.superseded.set()
+    async with asyncio.timeout(60):  # its soft budget is 240 s
+        await working
+
+    made = await first.arrivals()
+    assert not any(call["aborted"] for call in made)
+    shards = [shard async for shard in first.metadata.shards.of_batch(batch.id)]
+    assert [(shard.state, shard.tally.completed) for shard in shards] == [
+        (ShardState.READY, len(made))
+    ]
+    assert EventType.WORK_AVAILABLE in first.sink.types()
+
+
 async def test_work_left_by_a_killed_executor_is_resumed_from_its_last_flush(make_world):
     rules = Execution(
         flush_interval_s=0.02, lease_ttl_s=1, heartbeat_s=0.2, idle_exit_s=0.1, slot_ttl_s=1

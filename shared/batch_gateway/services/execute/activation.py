@@ -76,8 +76,12 @@ class Activation:
         policies: Policies,
         shared: Shared,
         stopping: asyncio.Event,
+        superseded: asyncio.Event,
     ) -> None:
-        """``stopping`` is set when the process has been asked to end."""
+        """``stopping`` is set when the process has been asked to end, ``superseded`` when its
+        configuration is old: then no shard is leased any more, and calls in flight end as they
+        would at the soft end of the budget.
+        """
         self._me = me
         self._stores = stores
         self._engines = engines
@@ -85,6 +89,7 @@ class Activation:
         self._policies = policies
         self._shared = shared
         self._stopping = stopping
+        self._superseded = superseded
         self._rules = policies.execution
         now = asyncio.get_running_loop().time()
         hard_end = now + self._rules.hard_budget_s
@@ -228,7 +233,11 @@ class Activation:
             )
 
     def _out_of_time(self) -> bool:
-        return self._stopping.is_set() or self._now() >= self._budget.soft_end
+        return (
+            self._stopping.is_set()
+            or self._superseded.is_set()
+            or self._now() >= self._budget.soft_end
+        )
 
     async def _lease_one(self) -> bool:
         """Lease a shard and work on it; False when no more need be tried now.

@@ -26,13 +26,16 @@ class Executor:
         events: Events,
         policies: Policies,
         stopping: asyncio.Event,
+        superseded: asyncio.Event,
     ) -> None:
-        """``stopping`` is set when the process has been asked to end."""
+        """``stopping`` is set when the process has been asked to end, ``superseded`` when its
+        configuration is old."""
         self._stores = stores
         self._engines = engines
         self._events = events
         self._policies = policies
         self._stopping = stopping
+        self._superseded = superseded
         self._shared = Shared(
             attempts=Attempts(
                 engines.client,
@@ -67,6 +70,7 @@ class Executor:
             policies=self._policies,
             shared=self._shared,
             stopping=self._stopping,
+            superseded=self._superseded,
         )
         await activation.run()
         logger.info("Activation ends", extra=log)
