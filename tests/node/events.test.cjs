@@ -125,11 +125,14 @@ test("events in a batch become a batch each", async () => {
   await completed("batched", 3);
 });
 
-test("an event that somebody has changed is refused", async () => {
+test("a changed event makes no batch: it is delivered again while keys may change, then refused", async () => {
   const event = signed("changed");
   const { headers, body } = HTTP.binary(event.cloneWith({ subject: "another" }));
 
-  assert.equal(await post(headers, body), 400);
+  const old = HTTP.binary(event.cloneWith({ time: new Date(Date.now() - 3600e3).toISOString() }));
+
+  assert.equal(await post(headers, body), 503);
+  assert.equal(await post(old.headers, old.body), 400);
   assert.deepEqual(await batchesOf("changed"), []);
 });
 

@@ -109,8 +109,8 @@ describe("files", { concurrency: true }, () => {
     assert.equal(await part.text(), jsonl([line(1)]).slice(0, 10));
   });
 
-  test("a file that is no JSONL is refused", async () => {
-    const error = await refused(upload("{oops"), OpenAI.BadRequestError);
+  test("a batch file that is not named .jsonl is refused", async () => {
+    const error = await refused(upload("{}", "in.json"), OpenAI.BadRequestError);
     assert.equal(error.error.message, NOT_JSONL);
   });
 
