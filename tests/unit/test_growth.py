@@ -5,10 +5,9 @@ import json
 import pytest
 from fixtures.growth import assert_linear
 
-from batch_gateway.core import tracing
+from batch_gateway.core import answers, tracing
 from batch_gateway.core.chaining import check_template, request_line
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.core.lines import tokens_of
 from batch_gateway.core.requested import canonical
 from batch_gateway.core.splice import spliced
 from batch_gateway.core.validation import LineValidator, deeper
@@ -158,5 +157,6 @@ def test_short_texts(text):
 
 def test_answers_of_engines():
     assert_linear(
-        tokens_of, lambda n: b'{"usage":{"x":"%s"},"choices":[%s0]}' % (b"a" * n, b'{"a":1},' * n)
+        answers.decode,
+        lambda n: b'{"usage":{"x":"%s"},"choices":[%s0]}' % (b"a" * n, b'{"a":1},' * n),
     )

@@ -178,8 +178,8 @@ async def test_hand_backs_under_cancel_and_expiry_lose_and_double_nothing(stores
 
     after = await stores[0].batches.load(batch.id)
     assert (after.status, after.ending, after.open_shards) == (S.CANCELLING, "cancelled", 0)
-    states = [shard.state async for shard in stores[0].shards.of_batch(batch.id)]
-    assert states == [ShardState.CLOSED] * 8
+    shards = [shard async for shard in stores[0].shards.of_batch(batch.id)]
+    assert [shard.state for shard in shards] == [ShardState.CLOSED] * 8
     closed = [result for result in results if isinstance(result, Closed)]
     lasts = [result for result in closed if result.last]
     assert len(lasts) == 1 or any(
@@ -187,7 +187,9 @@ async def test_hand_backs_under_cancel_and_expiry_lose_and_double_nothing(stores
     )
     assert len(lasts) <= 1
     assert await unsent_ids(stores[0]) == [an_event(batch).id] * len(lasts)
-    assert after.counts.completed == len(closed)
+    recorded = [shard.tally.completed for shard in shards if shard.tally is not None]
+    assert after.counts.completed == sum(recorded)
+    assert len(closed) <= sum(recorded) <= 6
 
 
 async def test_claims_and_cancel_at_once_never_leave_a_ready_shard(stores):

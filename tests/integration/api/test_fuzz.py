@@ -70,7 +70,7 @@ def test_no_request_gets_an_answer_that_is_not_described(document, tenant, exist
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/batches/a%0Ab", "/v1/files/%0A", "/%0A", "/v1/models/a%0D%0A"]
+    "path", ["/v1/batches/a%0Ab", "/v1/files/%0A", "/%0A", "/v1/models/a%0D%0A", "/v1/files%0A"]
 )
 async def test_a_path_with_line_ends_is_404_in_the_envelope(http, path):
     answer = await http.get(path)

@@ -301,11 +301,20 @@ async def test_what_is_missing_is_named(http, missing):
 
 
 @pytest.mark.parametrize("content", [b"no json\n" + LINE, b"[1]\n", b"\n \n"])
-async def test_a_batch_file_must_begin_with_a_request_when_it_is_completed(openai, content, blobs):
+async def test_lines_of_a_batch_file_are_not_judged_when_it_is_completed(openai, content):
     upload = await create(openai, len(content), purpose="batch", filename="in.jsonl")
     part = await add(openai, upload, content)
 
-    with pytest.raises(BadRequestError, match="Invalid file format for Batch API"):
+    completed = await openai.uploads.complete(upload.id, part_ids=[part])
+
+    assert completed.file.bytes == len(content)
+
+
+async def test_a_batch_file_must_be_text_when_it_is_completed(openai, blobs):
+    upload = await create(openai, 4, purpose="batch", filename="in.jsonl")
+    part = await add(openai, upload, b"\xff\xfe{}")
+
+    with pytest.raises(BadRequestError, match="Must be utf-8 encoded"):
         await openai.uploads.complete(upload.id, part_ids=[part])
 
     assert len(blobs()) == 1, "the part, and no file"

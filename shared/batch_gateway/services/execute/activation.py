@@ -100,6 +100,7 @@ class Activation:
         )
         self._signals = Signals()
         self._successor = True  # wanted when there is backlog at the end
+        self._forbidden = False  # whether it ended because calendars forbid all the backlog
         self._idle_since: float | None = None
         self._woke_at = -math.inf  # when another activation was asked for while this one ends
         ttl = timedelta(seconds=self._rules.lease_ttl_s)
@@ -286,6 +287,7 @@ class Activation:
         if now - self._idle_since < self._rules.idle_exit_s:
             return False
         if self._selector.only_forbidden and depth and not (depth.leased or depth.reserved):
+            self._forbidden = True
             return True  # the janitor wakes one when a calendar allows it
         return await self._stores.scratch.activations.leave_unless_last(self._me)
 
@@ -389,7 +391,7 @@ class Activation:
             return
         if self._successor and (depth.ready or depth.leased):
             await self._events.waker.wake()
-        elif depth.ready:  # it was queued while this activation left
+        elif depth.ready and not self._forbidden:  # it was queued while this activation left
             await self._events.waker.wake(first=True)
 
     @staticmethod

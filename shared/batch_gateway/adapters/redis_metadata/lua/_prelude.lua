@@ -216,15 +216,12 @@ local function close_ready(batch)
   return count
 end
 
--- Tally: {completed, failed, input_tokens, ...}. Integers of 64 bits, added by the server; a sum
--- that does not fit stays at the largest one.
-local function add_tally(batch, tally)
-  for field, amount in pairs(tally) do
-    local name = key('batch', batch.id)
-    local added = redis.pcall('HINCRBY', name, field, amount)
-    if type(added) == 'table' and added.err then
-      redis.call('HSET', name, field, '9223372036854775807')
-    end
+-- Add an integer of 64 bits to a field of a batch; a sum that does not fit stays at the largest one.
+local function add_amount(batch_id, field, amount)
+  local name = key('batch', batch_id)
+  local added = redis.pcall('HINCRBY', name, field, amount)
+  if type(added) == 'table' and added.err then
+    redis.call('HSET', name, field, '9223372036854775807')
   end
 end
 
@@ -319,8 +316,8 @@ local function record_tally(batch_id, index, tally)
       local kept = greater(new, old) and new or old
       if known == '' or kept ~= old then
         changed = true
-        if old ~= '0' then redis.call('HINCRBY', key('batch', batch_id), field, '-' .. old) end
-        redis.call('HINCRBY', key('batch', batch_id), field, kept)
+        if old ~= '0' then add_amount(batch_id, field, '-' .. old) end
+        add_amount(batch_id, field, kept)
       end
       table.insert(parts[part], '"' .. field .. '":' .. kept)
     end

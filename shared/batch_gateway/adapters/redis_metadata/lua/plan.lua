@@ -27,7 +27,7 @@ end
 update(batch, {open_shards = args.open, total = args.total, model = args.model,
   options = args.options})
 book(batch.tenant, queued)
-add_tally(batch, args.tally)
+for field, amount in pairs(args.tally) do add_amount(batch.id, field, amount) end
 move(batch, 'in_progress', args.now)
 if open_shards(batch) == 0 then move(batch, 'finalizing', args.now) end
 write_events(args.now)
