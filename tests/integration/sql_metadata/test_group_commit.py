@@ -132,3 +132,18 @@ async def test_two_processes_worth_of_writers_take_turns(counted, tmp_path):
         assert await counted.ids() == list(range(100))
     finally:
         await other.database.close()
+
+
+async def test_a_group_is_committed_when_those_it_waited_for_are_cancelled(counted):
+    groups = counted.database._transaction.__self__
+    groups._waiting += 1  # a transaction that is cancelled before it has its turn
+
+    writing = asyncio.create_task(counted.add(1))
+    async with asyncio.timeout(30):
+        while groups._group is None or groups._one_at_a_time.locked():
+            await asyncio.sleep(0)
+    groups._waiting -= 1
+
+    async with asyncio.timeout(30):
+        await writing
+    assert await counted.ids() == [1]

@@ -82,7 +82,17 @@ class GroupCommit:
                     await self._commit(group)
         finally:
             self._one_at_a_time.release()
-        await asyncio.shield(group.done)
+        await self._committed(group)
+
+    async def _committed(self, group: _Group) -> None:
+        """Wait for the commit; make it when those that the group was kept open for gave up."""
+        while not group.done.done():
+            await asyncio.wait({group.done}, timeout=_LONGEST_S)
+            if self._group is group and not self._waiting:
+                async with self._one_at_a_time:
+                    if self._group is group:
+                        await self._commit(group)
+        group.done.result()
 
     async def _open(self) -> _Group:
         async with AsyncExitStack() as resources:
