@@ -1,11 +1,23 @@
 """Values of rows held against the types of the model: a database holds what others wrote, too."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from batch_gateway.adapters.corrupt_rows import decoding
 from batch_gateway.core.model import Batch, Shard, Ticket
+
+T = TypeVar("T")
+
+
+def checked(kind: str, type_: type[T], fields: Mapping[str, Any]) -> T:
+    """The row of a ``kind`` with these fields as a ``type_``. Raises CorruptRow.
+
+    Fields that the type does not have are left out.
+    """
+    with decoding(kind, fields.get("id", "without id")):
+        return msgspec.convert(fields, type_, from_attributes=True)
 
 
 def checked_batch(fields: Mapping[str, Any]) -> Batch:

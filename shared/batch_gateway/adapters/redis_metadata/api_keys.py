@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.redis_metadata.codec import from_api_key, to_api_key
 from batch_gateway.adapters.redis_metadata.fields import row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
@@ -23,7 +24,7 @@ class RedisApiKeys:
 
     async def list(self, tenant: TenantId | None = None) -> Sequence[ApiKey]:
         rows = await self._scripts.run("api_keys", tenant=tenant)
-        return [to_api_key(row(found)) for found in rows]
+        return decodable([row(found) for found in rows], to_api_key)
 
     async def revoke(self, key: str, *, now: datetime) -> ApiKey | None:
         found = await self._scripts.run("revoke_api_key", api_key=key, now=now)

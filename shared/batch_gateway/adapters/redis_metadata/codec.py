@@ -12,6 +12,7 @@ from batch_gateway.adapters.redis_metadata.fields import (
     TEXT,
     Kind,
     Row,
+    decoded,
     instant,
     json_kind,
     micros,
@@ -138,7 +139,8 @@ def from_file(file: File) -> Row:
 
 
 def to_file(row: Row) -> File:
-    return File(**read(row, _FILE))
+    """Raises CorruptRow."""
+    return decoded("file", File, row, _FILE)
 
 
 def from_upload(upload: Upload) -> Row:
@@ -147,7 +149,8 @@ def from_upload(upload: Upload) -> Row:
 
 
 def to_upload(row: Row) -> Upload:
-    return Upload(**read(row, _UPLOAD))
+    """Raises CorruptRow."""
+    return decoded("upload", Upload, row, _UPLOAD)
 
 
 # Batches ----------------------------------------------------------------------------------------
@@ -272,7 +275,8 @@ def from_api_key(key: ApiKey) -> Row:
 
 
 def to_api_key(row: Row) -> ApiKey:
-    return ApiKey(**read(row, _API_KEY))
+    """Raises CorruptRow."""
+    return decoded("API key", ApiKey, row, _API_KEY)
 
 
 # Claims -----------------------------------------------------------------------------------------
@@ -283,7 +287,8 @@ def from_claim(claim: Claim) -> Row:
 
 
 def to_claim(row: Row) -> Claim:
-    return Claim(**read(row, _CLAIM))
+    """Raises CorruptRow."""
+    return decoded("claim", Claim, row, _CLAIM)
 
 
 def from_answer(answer: Answered) -> str:
@@ -297,6 +302,8 @@ def from_events(events: Iterable[Event]) -> Sequence[Row]:
     return [{"id": event.id, "body": _EVENT.write(event)} for event in events]
 
 
-def to_event(body: str) -> Event:
-    event: Event = _EVENT.read(body)
-    return event
+def to_event(id_: str, body: str | None) -> Event:
+    """Raises CorruptRow."""
+    with decoding("event", id_):
+        event: Event = _EVENT.read(body or "")
+        return event

@@ -4,12 +4,14 @@ import base64
 from collections.abc import Sequence
 from datetime import datetime
 
+from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.redis_metadata.fields import (
     INSTANT,
     TEXT,
     Kind,
+    Row,
+    decoded,
     json_kind,
-    read,
     row,
     write,
 )
@@ -38,11 +40,14 @@ class RedisDeadLetters:
 
     async def get(self, letter: str) -> DeadLetter | None:
         found = await self._scripts.row(self._scripts.keys.dead_letter(letter))
-        return DeadLetter(**read(found, _LETTER)) if found else None
+        return _to_letter(found) if found else None
 
     async def list(self, *, limit: int) -> Sequence[DeadLetter]:
-        rows = await self._scripts.run("dead_letters", limit=limit)
-        return [DeadLetter(**read(row(fields), _LETTER)) for fields in rows]
+        async def fetch(most: int) -> Sequence[Row]:
+            rows = await self._scripts.run("dead_letters", limit=most)
+            return [row(fields) for fields in rows]
+
+        return await decodable_page(fetch, _to_letter, limit)
 
     async def drop(self, letter: str) -> bool:
         return bool(await self._scripts.run("drop_dead_letters", letter=letter))
@@ -55,3 +60,8 @@ class RedisDeadLetters:
         while some := int(await self._scripts.run("drop_dead_letters", most=most, limit=_AT_ONCE)):
             dropped += some
         return dropped
+
+
+def _to_letter(row: Row) -> DeadLetter:
+    """Raises CorruptRow."""
+    return decoded("dead letter", DeadLetter, row, _LETTER)

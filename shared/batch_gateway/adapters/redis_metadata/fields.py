@@ -8,9 +8,14 @@ Python looks into. None is a missing field.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+
+from batch_gateway.adapters.checked import checked
+from batch_gateway.adapters.corrupt_rows import decoding
+
+T = TypeVar("T")
 
 Row = Mapping[str, str]
 
@@ -58,6 +63,12 @@ def read(row: Row, fields: Mapping[str, Kind]) -> dict[str, Any]:
         name: None if (text := row.get(name)) is None else kind.read(text)
         for name, kind in fields.items()
     }
+
+
+def decoded(kind: str, type_: type[T], row: Row, fields: Mapping[str, Kind]) -> T:
+    """The row of a ``kind`` as a ``type_``. Raises CorruptRow."""
+    with decoding(kind, row.get("id", "without id")):
+        return checked(kind, type_, read(row, fields))
 
 
 def row(flat: Sequence[str]) -> Row:

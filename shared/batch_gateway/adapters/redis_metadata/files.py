@@ -6,6 +6,7 @@ from datetime import datetime
 from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, to_file
 from batch_gateway.adapters.redis_metadata.fields import row
+from batch_gateway.adapters.redis_metadata.paging import due, listing
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.model import File
@@ -34,29 +35,24 @@ class RedisFiles:
         purpose: str | None = None,
         descending: bool = True,
     ) -> Page[File] | None:
-        rows = await self._scripts.run(
-            "page",
-            kind="file",
-            tenant=tenant,
+        return await listing(
+            self._scripts,
+            "file",
+            tenant,
+            to_file,
             purpose=purpose,
             after=after,
             offset=offset,
             descending=descending,
-            limit=limit + 1,
+            limit=limit,
         )
-        if rows is None:
-            return None
-        return Page(items=[to_file(row(found)) for found in rows[:limit]], more=len(rows) > limit)
 
     async def delete(self, tenant: TenantId, file: FileId) -> File | None:
         found = await self._scripts.run("delete_file", tenant=tenant, file=file)
         return None if found is None else to_file(row(found))
 
     async def expired(self, now: datetime, limit: int) -> Sequence[File]:
-        rows = await self._scripts.run(
-            "due", kind="file", indexes=["files-by-expiry"], until=now, limit=limit
-        )
-        return [to_file(row(found)) for found in rows]
+        return await due(self._scripts, "file", "files-by-expiry", to_file, until=now, limit=limit)
 
     async def existing(self, files: Sequence[FileId]) -> Collection[FileId]:
         async with translated(), self._scripts.redis.pipeline(transaction=False) as questions:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.redis_metadata.codec import from_events, to_event
 from batch_gateway.adapters.redis_metadata.fields import instant
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
@@ -15,11 +16,21 @@ class RedisOutbox:
         self._scripts = scripts
 
     async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
-        found = await self._scripts.run("unsent", before=before, limit=limit)
-        return [Unsent(event=to_event(body), created_at=instant(at)) for body, at in found]
+        async def fetch(most: int) -> Sequence[Sequence[str | None]]:
+            found: Sequence[Sequence[str | None]] = await self._scripts.run(
+                "unsent", before=before, limit=most
+            )
+            return found
+
+        return await decodable_page(fetch, _to_unsent, limit)
 
     async def add(self, events: Sequence[Event], now: datetime) -> None:
         await self._scripts.run("add_events", events=from_events(events), now=now)
 
     async def sent(self, event_ids: Sequence[str]) -> None:
         await self._scripts.run("sent", events=list(event_ids))
+
+
+def _to_unsent(known: Sequence[str | None]) -> Unsent:
+    event, body, written_at = known
+    return Unsent(event=to_event(event or "", body), created_at=instant(written_at or ""))

@@ -5,9 +5,11 @@ from datetime import datetime
 
 import msgspec
 
+from batch_gateway.adapters.corrupt_rows import decoding
 from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, from_upload, to_upload
 from batch_gateway.adapters.redis_metadata.fields import json_text, micros, row
+from batch_gateway.adapters.redis_metadata.paging import due
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
@@ -54,7 +56,8 @@ class RedisUploads:
 
     async def parts(self, tenant: TenantId, upload: UploadId) -> Sequence[UploadPart]:
         bodies = await self._scripts.run("upload_parts", tenant=tenant, upload=upload)
-        return [_decode_part(body) for body in bodies]
+        with decoding("upload part", upload):  # one that is left out would be missing in the file
+            return [_decode_part(body) for body in bodies]
 
     async def complete(
         self,
@@ -83,15 +86,15 @@ class RedisUploads:
         self, before: datetime, limit: int, after: Upload | None = None
     ) -> Sequence[Upload]:
         last = None if after is None else {"id": after.id, "score": micros(after.expires_at)}
-        rows = await self._scripts.run(
-            "due",
-            kind="upload",
-            indexes=["uploads-by-expiry"],
+        return await due(
+            self._scripts,
+            "upload",
+            "uploads-by-expiry",
+            to_upload,
             until=before,
             after=last,
             limit=limit,
         )
-        return [to_upload(row(found)) for found in rows[:limit]]
 
     async def forget(self, upload: UploadId) -> None:
         await self._scripts.run("forget_upload", upload=upload)

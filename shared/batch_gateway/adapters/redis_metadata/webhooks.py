@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.redis_metadata.fields import (
     INSTANT,
     NUMBER,
     TEXT,
     Kind,
     Row,
+    decoded,
     json_kind,
     micros,
-    read,
     row,
     write,
 )
+from batch_gateway.adapters.redis_metadata.paging import listing
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.webhooks import (
@@ -78,11 +80,9 @@ class RedisWebhooks:
     async def list(
         self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
     ) -> Page[Endpoint] | None:
-        rows = await self._page("webhook-endpoint", tenant, limit, after)
-        if rows is None:
-            return None
-        found = [_to_endpoint(row(fields)) for fields in rows]
-        return Page(items=found[:limit], more=len(found) > limit)
+        return await listing(
+            self._scripts, "webhook-endpoint", tenant, _to_endpoint, after=after, limit=limit
+        )
 
     async def save(self, before: Endpoint, after: Endpoint) -> bool:
         saved = await self._scripts.run(
@@ -102,7 +102,7 @@ class RedisWebhooks:
 
     async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
         rows = await self._scripts.run("webhook_endpoints", tenant=tenant)
-        found = [_to_endpoint(row(fields)) for fields in rows]
+        found = decodable([row(fields) for fields in rows], _to_endpoint)
         return [endpoint for endpoint in found if event_type in endpoint.event_types]
 
     async def enqueue(self, deliveries: Sequence[Delivery]) -> int:
@@ -115,11 +115,13 @@ class RedisWebhooks:
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
     ) -> Sequence[tuple[Delivery, Endpoint]]:
-        taken = await self._scripts.run("take_deliveries", now=now, later=now + hold, limit=limit)
-        return [
-            (_to_delivery(row(delivery)), _to_endpoint(row(endpoint)))
-            for delivery, endpoint in taken
-        ]
+        """Rows that cannot be decoded are held as well, so they are not in the way each time."""
+        while taken := await self._scripts.run(
+            "take_deliveries", now=now, later=now + hold, limit=limit
+        ):
+            if known := decodable(taken, _to_taken):
+                return known
+        return []
 
     async def settle(
         self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
@@ -140,34 +142,18 @@ class RedisWebhooks:
         limit: int,
         after: DeliveryId | None = None,
     ) -> Page[Delivery] | None:
-        rows = await self._page("webhook-delivery", tenant, limit, after, purpose=endpoint)
-        if rows is None:
-            return None
-        found = [_to_delivery(row(fields)) for fields in rows]
-        return Page(items=found[:limit], more=len(found) > limit)
+        return await listing(
+            self._scripts,
+            "webhook-delivery",
+            tenant,
+            _to_delivery,
+            purpose=endpoint,
+            after=after,
+            limit=limit,
+        )
 
     async def forget(self, before: datetime, limit: int) -> int:
         return int(await self._scripts.run("forget_deliveries", before=before, limit=limit))
-
-    async def _page(
-        self,
-        kind: str,
-        tenant: TenantId,
-        limit: int,
-        after: str | None,
-        purpose: str | None = None,
-    ) -> Sequence[Sequence[str]] | None:
-        """Up to ``limit`` + 1 rows, newest first; None when ``after`` names none."""
-        found: Sequence[Sequence[str]] | None = await self._scripts.run(
-            "page",
-            kind=kind,
-            tenant=tenant,
-            purpose=purpose,
-            after=after,
-            descending=True,
-            limit=limit + 1,
-        )
-        return found
 
 
 def _from_endpoint(endpoint: Endpoint) -> Row:
@@ -175,7 +161,8 @@ def _from_endpoint(endpoint: Endpoint) -> Row:
 
 
 def _to_endpoint(row: Row) -> Endpoint:
-    return Endpoint(**read(row, _ENDPOINT))
+    """Raises CorruptRow."""
+    return decoded("webhook endpoint", Endpoint, row, _ENDPOINT)
 
 
 def _from_delivery(delivery: Delivery) -> Row:
@@ -183,4 +170,10 @@ def _from_delivery(delivery: Delivery) -> Row:
 
 
 def _to_delivery(row: Row) -> Delivery:
-    return Delivery(**read(row, _DELIVERY))
+    """Raises CorruptRow."""
+    return decoded("webhook delivery", Delivery, row, _DELIVERY)
+
+
+def _to_taken(rows: Sequence[Sequence[str]]) -> tuple[Delivery, Endpoint]:
+    delivery, endpoint = map(row, rows)
+    return _to_delivery(delivery), _to_endpoint(endpoint)

@@ -6,8 +6,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from batch_gateway.adapters.checked import checked
+from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.rows import Row
+from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import Instant, api_keys
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.ids import TenantId
@@ -32,7 +34,7 @@ class SqlApiKeys:
         if tenant is not None:
             query = query.where(api_keys.c.tenant == tenant)
         async with self._database.reading() as connection:
-            return [_to_key(row) for row in await connection.execute(query)]
+            return decodable(await connection.execute(query), _to_key)
 
     async def revoke(self, key: str, *, now: datetime) -> ApiKey | None:
         change = (
@@ -47,4 +49,5 @@ class SqlApiKeys:
 
 
 def _to_key(row: Row) -> ApiKey:
-    return ApiKey(**{**row._mapping, "tenant": TenantId(row.tenant)})
+    """Raises CorruptRow."""
+    return checked("API key", ApiKey, columns_of(row))

@@ -6,19 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.sql.accounts import book, of_ended
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
-from batch_gateway.adapters.sql.paging import page
-from batch_gateway.adapters.sql.rows import (
-    Row,
-    batch_columns,
-    file_columns,
-    shard_columns,
-    to_batch,
-)
+from batch_gateway.adapters.sql.paging import listing
+from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
 from batch_gateway.adapters.sql.schema import batches, causes
 from batch_gateway.adapters.sql.schema import files as file_table
 from batch_gateway.adapters.sql.schema import shards as shard_table
@@ -92,28 +85,16 @@ class SqlBatches(BatchSweeps):
         offset: int = 0,
         only: BatchFilter = ALL_BATCHES,
     ) -> Page[Batch] | None:
-        unknown = False
-
-        async def fetch(rows: int) -> Sequence[Row]:
-            nonlocal unknown
-            async with self._database.reading() as connection:
-                found = await page(
-                    connection,
-                    batches,
-                    tenant,
-                    *admitted(only, connection.dialect),
-                    after=after,
-                    offset=offset,
-                    descending=True,
-                    limit=rows - 1,
-                )
-            unknown = found is None
-            return found or []
-
-        found = await decodable_page(fetch, to_batch, limit + 1)
-        if unknown:
-            return None
-        return Page(items=found[:limit], more=len(found) > limit)
+        return await listing(
+            self._database,
+            batches,
+            tenant,
+            to_batch,
+            *admitted(only, self._database.dialect),
+            after=after,
+            offset=offset,
+            limit=limit,
+        )
 
     async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         async with self._database.writing() as connection:

@@ -6,9 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import insert_on
-from batch_gateway.adapters.sql.rows import Row
+from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import claims
 from batch_gateway.core.idempotency import Answered, Claim
 
@@ -85,15 +86,8 @@ class SqlClaims:
 
 
 def _to_claim(row: Row) -> Claim:
+    """Raises CorruptRow."""
     answer = None
     if row.status is not None:
-        answer = Answered(status=row.status, content_type=row.content_type, body=row.body)
-    return Claim(
-        id=row.id,
-        seed=row.seed,
-        holder=row.holder,
-        held_until=row.held_until,
-        created_at=row.created_at,
-        fingerprint=row.fingerprint,
-        answer=answer,
-    )
+        answer = {name: row._mapping[name] for name in ("status", "content_type", "body")}
+    return checked("claim", Claim, {**columns_of(row), "answer": answer})

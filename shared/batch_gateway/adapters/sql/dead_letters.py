@@ -6,8 +6,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.rows import Row
+from batch_gateway.adapters.sql.paging import rows
+from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import dead_letters
 from batch_gateway.core.dead_letters import DeadLetter
 
@@ -31,9 +33,8 @@ class SqlDeadLetters:
         return None if row is None else _to_letter(row)
 
     async def list(self, *, limit: int) -> Sequence[DeadLetter]:
-        query = sa.select(dead_letters).order_by(*_newest_first).limit(limit)
-        async with self._database.reading() as connection:
-            return [_to_letter(row) for row in await connection.execute(query)]
+        query = sa.select(dead_letters).order_by(*_newest_first)
+        return await rows(self._database, query, _to_letter, limit)
 
     async def drop(self, letter: str) -> bool:
         async with self._database.writing() as connection:
@@ -64,4 +65,5 @@ def _delete(letter: str) -> sa.Delete:
 
 
 def _to_letter(row: Row) -> DeadLetter:
-    return DeadLetter(**row._mapping)
+    """Raises CorruptRow."""
+    return checked("dead letter", DeadLetter, columns_of(row))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from batch_gateway.adapters.sql.accounts import book, of_files
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.paging import page
+from batch_gateway.adapters.sql.paging import listing, rows
 from batch_gateway.adapters.sql.rows import file_columns, to_file
 from batch_gateway.adapters.sql.schema import EXPIRES, files
 from batch_gateway.core.ids import FileId, TenantId
@@ -42,20 +42,17 @@ class SqlFiles:
         descending: bool = True,
     ) -> Page[File] | None:
         of_purpose = [] if purpose is None else [files.c.purpose == purpose]
-        async with self._database.reading() as connection:
-            rows = await page(
-                connection,
-                files,
-                tenant,
-                *of_purpose,
-                after=after,
-                offset=offset,
-                descending=descending,
-                limit=limit,
-            )
-        if rows is None:
-            return None
-        return Page(items=[to_file(row) for row in rows[:limit]], more=len(rows) > limit)
+        return await listing(
+            self._database,
+            files,
+            tenant,
+            to_file,
+            *of_purpose,
+            after=after,
+            offset=offset,
+            descending=descending,
+            limit=limit,
+        )
 
     async def delete(self, tenant: TenantId, file: FileId) -> File | None:
         change = (
@@ -74,10 +71,8 @@ class SqlFiles:
             sa.select(files)
             .where(EXPIRES, files.c.expires_at <= now)
             .order_by(files.c.expires_at, files.c.id)
-            .limit(limit)
         )
-        async with self._database.reading() as connection:
-            return [to_file(row) for row in await connection.execute(query)]
+        return await rows(self._database, query, to_file, limit)
 
     async def existing(self, names: Sequence[FileId]) -> Collection[FileId]:
         query = sa.select(files.c.id).where(files.c.id.in_(names))

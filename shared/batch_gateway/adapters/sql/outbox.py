@@ -6,7 +6,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.rows import to_event
+from batch_gateway.adapters.sql.paging import rows
+from batch_gateway.adapters.sql.rows import Row, to_event
 from batch_gateway.adapters.sql.schema import outbox
 from batch_gateway.adapters.sql.steps import write_events
 from batch_gateway.core.events import Event
@@ -22,11 +23,8 @@ class SqlOutbox:
             sa.select(outbox)
             .where(outbox.c.created_at < before)
             .order_by(outbox.c.created_at, outbox.c.id)
-            .limit(limit)
         )
-        async with self._database.reading() as connection:
-            rows = await connection.execute(query)
-            return [Unsent(event=to_event(row), created_at=row.created_at) for row in rows]
+        return await rows(self._database, query, _to_unsent, limit)
 
     async def add(self, events: Sequence[Event], now: datetime) -> None:
         async with self._database.writing() as connection:
@@ -37,3 +35,7 @@ class SqlOutbox:
             return
         async with self._database.writing() as connection:
             await connection.execute(sa.delete(outbox).where(outbox.c.id.in_(event_ids)))
+
+
+def _to_unsent(row: Row) -> Unsent:
+    return Unsent(event=to_event(row), created_at=row.created_at)

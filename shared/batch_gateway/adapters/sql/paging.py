@@ -4,29 +4,78 @@ A page begins behind the row that the cursor names, by its place in the order an
 so rows that are added meanwhile neither shift nor repeat others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_gateway.adapters.corrupt_rows import decodable_page
+from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.rows import Row
 from batch_gateway.core.ids import TenantId
+from batch_gateway.ports.pages import Page
+
+T = TypeVar("T")
 
 
-async def page(
+async def listing(
+    database: Database,
+    table: sa.Table,
+    tenant: TenantId,
+    decode: Callable[[Row], T],
+    *conditions: sa.ColumnElement[bool],
+    after: str | None,
+    offset: int = 0,
+    descending: bool = True,
+    limit: int,
+) -> Page[T] | None:
+    """A page of the tenant's rows as values; None when ``after`` names no row of the tenant."""
+    unknown = False
+
+    async def fetch(rows: int) -> Sequence[Row]:
+        nonlocal unknown
+        async with database.reading() as connection:
+            found = await _page(
+                connection,
+                table,
+                tenant,
+                *conditions,
+                after=after,
+                offset=offset,
+                descending=descending,
+                limit=rows,
+            )
+        unknown = found is None
+        return found or []
+
+    items = await decodable_page(fetch, decode, limit + 1)
+    return None if unknown else Page(items=items[:limit], more=len(items) > limit)
+
+
+async def rows(
+    database: Database, query: sa.Select[tuple[object, ...]], decode: Callable[[Row], T], limit: int
+) -> list[T]:
+    """The first ``limit`` rows of ``query`` that can be decoded."""
+
+    async def fetch(most: int) -> Sequence[Row]:
+        async with database.reading() as connection:
+            return (await connection.execute(query.limit(most))).all()
+
+    return await decodable_page(fetch, decode, limit)
+
+
+async def _page(
     connection: AsyncConnection,
     table: sa.Table,
     tenant: TenantId,
     *conditions: sa.ColumnElement[bool],
     after: str | None,
-    offset: int = 0,
+    offset: int,
     descending: bool,
     limit: int,
 ) -> Sequence[Row] | None:
-    """Up to ``limit`` + 1 rows behind ``offset``, the last of which only tells that there are more.
-
-    None when ``after`` names no row of the tenant.
-    """
+    """Up to ``limit`` rows behind ``offset``; None when ``after`` names no row of the tenant."""
     query = sa.select(table).where(table.c.tenant == tenant, *conditions)
     place = sa.tuple_(table.c.created_at, table.c.id)
     if after is not None:
@@ -39,4 +88,4 @@ async def page(
         )
         query = query.where(place < cursor if descending else place > cursor)
     order = [column.desc() if descending else column for column in (table.c.created_at, table.c.id)]
-    return (await connection.execute(query.order_by(*order).limit(limit + 1).offset(offset))).all()
+    return (await connection.execute(query.order_by(*order).limit(limit).offset(offset))).all()

@@ -6,17 +6,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_gateway.adapters.checked import checked_batch, checked_shard
+from batch_gateway.adapters.checked import checked, checked_batch, checked_shard
 from batch_gateway.adapters.corrupt_rows import decoding
 from batch_gateway.adapters.sql.schema import shards
-from batch_gateway.core.events import Event, EventType
-from batch_gateway.core.ids import (
-    FileId,
-    ShardId,
-    TenantId,
-    shard_id,
-    split_shard_id,
-)
+from batch_gateway.core.events import Event
+from batch_gateway.core.ids import ShardId, shard_id, split_shard_id
 from batch_gateway.core.model import (
     Batch,
     File,
@@ -61,13 +55,18 @@ _SAME_IN_SHARD = ["model", "key", "lines", "cost", "state", "epoch", "token", "h
 _USAGE = ["input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
 
 
+def columns_of(row: Row) -> Columns:
+    """The row by plain names: SQLAlchemy's own are a kind of text that decoders refuse."""
+    return {str(name): value for name, value in row._mapping.items()}
+
+
 def file_columns(file: File) -> Columns:
     return asdict(file)
 
 
 def to_file(row: Row) -> File:
-    fields = dict(row._mapping)
-    return File(**fields | {"id": FileId(row.id), "tenant": TenantId(row.tenant)})
+    """Raises CorruptRow."""
+    return checked("file", File, columns_of(row))
 
 
 def batch_columns(batch: Batch) -> Columns:
@@ -164,14 +163,8 @@ def event_columns(event: Event) -> Columns:
 
 
 def to_event(row: Row) -> Event:
-    return Event(
-        id=row.id,
-        type=EventType(row.type),
-        subject=row.subject,
-        data=row.data,
-        time=row.time,
-        traceparent=row.traceparent,
-    )
+    """Raises CorruptRow."""
+    return checked("event", Event, columns_of(row))
 
 
 def changed(before: Columns, after: Columns) -> Mapping[str, Any]:

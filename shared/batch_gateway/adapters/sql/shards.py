@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.checked import checked_ticket
-from batch_gateway.adapters.corrupt_rows import decodable_page, decoding, skipped
+from batch_gateway.adapters.corrupt_rows import decoding, skipped
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
+from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import Row, result_columns, shard_is, tally_columns, to_shard
 from batch_gateway.adapters.sql.schema import (
     LEASED,
@@ -157,9 +158,9 @@ class SqlShards:
             .where(batches.c.id.in_(owners))
         )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        of_batch = {row.id: row for row in rows}
-        of_shard = {(row.id, row.position): row for row in rows}
+            found = (await connection.execute(query)).all()
+        of_batch = {row.id: row for row in found}
+        of_shard = {(row.id, row.position): row for row in found}
         return [_standing(lease, of_batch, of_shard) for lease in leases]
 
     async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
@@ -179,11 +180,7 @@ class SqlShards:
         if after is not None:
             query = query.where(place > sa.tuple_(*map(sa.literal, split_shard_id(after))))
 
-        async def fetch(rows: int) -> Sequence[Row]:
-            async with self._database.reading() as connection:
-                return (await connection.execute(query.limit(rows))).all()
-
-        return await decodable_page(fetch, _ticket, limit)
+        return await rows(self._database, query, _ticket, limit)
 
     async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
         query = (
@@ -191,12 +188,7 @@ class SqlShards:
             .where(LEASED)
             .order_by(shards.c.leased_at, shards.c.batch_id, shards.c.position)
         )
-
-        async def fetch(rows: int) -> Sequence[Row]:
-            async with self._database.reading() as connection:
-                return (await connection.execute(query.limit(rows))).all()
-
-        return await decodable_page(fetch, _leased, limit)
+        return await rows(self._database, query, _leased, limit)
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         query = sa.select(shards).where(shards.c.batch_id == batch).order_by(shards.c.position)
@@ -204,12 +196,12 @@ class SqlShards:
         while True:
             behind = query.where(shards.c.position > position).limit(_PAGE)
             async with self._database.reading() as connection:
-                rows = (await connection.execute(behind)).all()
-            for row in rows:
+                found = (await connection.execute(behind)).all()
+            for row in found:
                 yield to_shard(row)
-            if len(rows) < _PAGE:
+            if len(found) < _PAGE:
                 return
-            position = rows[-1].position
+            position = found[-1].position
 
 
 async def _grant(

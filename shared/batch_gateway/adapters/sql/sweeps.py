@@ -5,10 +5,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow
-from batch_gateway.adapters.sql.rows import Row, to_batch
+from batch_gateway.adapters.sql.paging import rows
+from batch_gateway.adapters.sql.rows import to_batch
 from batch_gateway.adapters.sql.schema import (
     DEADLINE_RUNS,
     OUTLIVED,
@@ -120,9 +120,4 @@ class BatchSweeps:
         limit: int,
     ) -> Sequence[Batch]:
         query = sa.select(batches).where(*conditions).order_by(instant, batches.c.id)
-
-        async def fetch(rows: int) -> Sequence[Row]:
-            async with self._database.reading() as connection:
-                return (await connection.execute(query.limit(rows))).all()
-
-        return await decodable_page(fetch, to_batch, limit)
+        return await rows(self._database, query, to_batch, limit)

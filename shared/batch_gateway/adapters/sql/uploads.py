@@ -11,11 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.sql.accounts import book
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.rows import Row, file_columns
+from batch_gateway.adapters.sql.paging import rows
+from batch_gateway.adapters.sql.rows import Row, columns_of, file_columns
 from batch_gateway.adapters.sql.schema import Instant, files, upload_parts, uploads
-from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
+from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
@@ -132,10 +134,8 @@ class SqlUploads:
             sa.select(uploads)
             .where(uploads.c.expires_at <= before, *behind)
             .order_by(uploads.c.expires_at, uploads.c.id)
-            .limit(limit)
         )
-        async with self._database.reading() as connection:
-            return [_to_upload(row) for row in await connection.execute(query)]
+        return await rows(self._database, query, _to_upload, limit)
 
     async def forget(self, upload: UploadId) -> None:
         async with self._database.writing() as connection:
@@ -172,20 +172,10 @@ async def _end(
 
 
 def _to_upload(row: Row) -> Upload:
-    same = {name: row._mapping[name] for name in _COLUMNS}
-    return Upload(
-        **same
-        | {
-            "status": UploadStatus(row.status),
-            "file_id": None if row.file_id is None else FileId(row.file_id),
-        }
-    )
+    """Raises CorruptRow."""
+    return checked("upload", Upload, columns_of(row))
 
 
 def _to_part(row: Row) -> UploadPart:
-    return UploadPart(
-        id=PartId(row.id),
-        upload=UploadId(row.upload_id),
-        size=row.size,
-        created_at=row.created_at,
-    )
+    """Raises CorruptRow."""
+    return checked("upload part", UploadPart, {**columns_of(row), "upload": row.upload_id})

@@ -7,22 +7,18 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from batch_gateway.adapters.checked import checked
+from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.sql.accounts import lock_account
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import insert_new
-from batch_gateway.adapters.sql.paging import page
-from batch_gateway.adapters.sql.rows import Columns, Row
+from batch_gateway.adapters.sql.paging import listing
+from batch_gateway.adapters.sql.rows import Columns, Row, columns_of
 from batch_gateway.adapters.sql.schema import PENDING, Instant
 from batch_gateway.adapters.sql.schema import webhook_deliveries as deliveries
 from batch_gateway.adapters.sql.schema import webhook_endpoints as endpoints
-from batch_gateway.core.ids import BatchId, TenantId
-from batch_gateway.core.webhooks import (
-    Delivery,
-    DeliveryId,
-    DeliveryState,
-    Endpoint,
-    EndpointId,
-)
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.webhooks import Delivery, DeliveryId, Endpoint, EndpointId
 from batch_gateway.ports.pages import Page
 
 
@@ -50,13 +46,9 @@ class SqlWebhooks:
     async def list(
         self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
     ) -> Page[Endpoint] | None:
-        async with self._database.reading() as connection:
-            rows = await page(
-                connection, endpoints, tenant, after=after, descending=True, limit=limit
-            )
-        if rows is None:
-            return None
-        return Page(items=[_to_endpoint(row) for row in rows[:limit]], more=len(rows) > limit)
+        return await listing(
+            self._database, endpoints, tenant, _to_endpoint, after=after, limit=limit
+        )
 
     async def save(self, before: Endpoint, after: Endpoint) -> bool:
         change = (
@@ -84,7 +76,7 @@ class SqlWebhooks:
             .order_by(endpoints.c.created_at, endpoints.c.id)
         )
         async with self._database.reading() as connection:
-            found = [_to_endpoint(row) for row in await connection.execute(query)]
+            found = decodable(await connection.execute(query), _to_endpoint)
         return [endpoint for endpoint in found if event_type in endpoint.event_types]
 
     async def enqueue(self, wanted: Sequence[Delivery]) -> int:
@@ -112,6 +104,7 @@ class SqlWebhooks:
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
     ) -> Sequence[tuple[Delivery, Endpoint]]:
+        """Rows that cannot be decoded are held as well, so they are not in the way each time."""
         query = (
             sa.select(deliveries)
             .where(PENDING, deliveries.c.due_at <= now)
@@ -119,18 +112,22 @@ class SqlWebhooks:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        async with self._database.writing() as connection:
-            taken = [_to_delivery(row) for row in await connection.execute(query)]
-            if not taken:
-                return []
-            later = now + hold
-            await connection.execute(
-                sa.update(deliveries)
-                .where(deliveries.c.id.in_([delivery.id for delivery in taken]))
-                .values(due_at=later)
-            )
-            of = await _endpoints(connection, {delivery.endpoint for delivery in taken})
-        return [(replace(delivery, due_at=later), of[delivery.endpoint]) for delivery in taken]
+        later = now + hold
+        while True:
+            async with self._database.writing() as connection:
+                rows = (await connection.execute(query)).all()
+                if not rows:
+                    return []
+                await connection.execute(
+                    sa.update(deliveries)
+                    .where(deliveries.c.id.in_([row.id for row in rows]))
+                    .values(due_at=later)
+                )
+                taken = decodable(rows, _to_delivery)
+                of = await _endpoints(connection, {delivery.endpoint for delivery in taken})
+            known = [delivery for delivery in taken if delivery.endpoint in of]
+            if known:
+                return [(replace(one, due_at=later), of[one.endpoint]) for one in known]
 
     async def settle(
         self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
@@ -163,19 +160,15 @@ class SqlWebhooks:
         limit: int,
         after: DeliveryId | None = None,
     ) -> Page[Delivery] | None:
-        async with self._database.reading() as connection:
-            rows = await page(
-                connection,
-                deliveries,
-                tenant,
-                deliveries.c.endpoint == endpoint,
-                after=after,
-                descending=True,
-                limit=limit,
-            )
-        if rows is None:
-            return None
-        return Page(items=[_to_delivery(row) for row in rows[:limit]], more=len(rows) > limit)
+        return await listing(
+            self._database,
+            deliveries,
+            tenant,
+            _to_delivery,
+            deliveries.c.endpoint == endpoint,
+            after=after,
+            limit=limit,
+        )
 
     async def forget(self, before: datetime, limit: int) -> int:
         old = (
@@ -193,7 +186,7 @@ async def _endpoints(
     connection: AsyncConnection, ids: set[EndpointId]
 ) -> dict[EndpointId, Endpoint]:
     rows = await connection.execute(sa.select(endpoints).where(endpoints.c.id.in_(ids)))
-    return {endpoint.id: endpoint for endpoint in map(_to_endpoint, rows)}
+    return {endpoint.id: endpoint for endpoint in decodable(rows, _to_endpoint)}
 
 
 def _endpoint_columns(endpoint: Endpoint) -> Columns:
@@ -201,26 +194,10 @@ def _endpoint_columns(endpoint: Endpoint) -> Columns:
 
 
 def _to_endpoint(row: Row) -> Endpoint:
-    fields = dict(row._mapping)
-    return Endpoint(
-        **fields
-        | {
-            "id": EndpointId(row.id),
-            "tenant": TenantId(row.tenant),
-            "event_types": tuple(row.event_types),
-        }
-    )
+    """Raises CorruptRow."""
+    return checked("webhook endpoint", Endpoint, columns_of(row))
 
 
 def _to_delivery(row: Row) -> Delivery:
-    fields = dict(row._mapping)
-    return Delivery(
-        **fields
-        | {
-            "id": DeliveryId(row.id),
-            "tenant": TenantId(row.tenant),
-            "endpoint": EndpointId(row.endpoint),
-            "batch": BatchId(row.batch),
-            "state": DeliveryState(row.state),
-        }
-    )
+    """Raises CorruptRow."""
+    return checked("webhook delivery", Delivery, columns_of(row))

@@ -48,7 +48,12 @@ class Rows:
             async for file in self._files(tenant):
                 yield _of_file(file)
         async for upload in self._uploads():
-            for part in await self._metadata.uploads.parts(upload.tenant, upload.id):
+            try:
+                parts = await self._metadata.uploads.parts(upload.tenant, upload.id)
+            except CorruptRow as error:
+                note(error)
+                continue
+            for part in parts:
                 yield _of_upload(upload, part)
         async for batch in self._batches():
             try:

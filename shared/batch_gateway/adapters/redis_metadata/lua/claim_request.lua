@@ -8,7 +8,7 @@ local found = load_row('claim', wanted.id)
 if not found then
   store('claim', wanted)
   redis.call('ZADD', key('claims-by-age'), wanted.created_at, wanted.id)
-elseif not found.answer and tonumber(found.held_until) <= tonumber(wanted.created_at) then
+elseif not found.answer and (tonumber(found.held_until) or math.huge) <= tonumber(wanted.created_at) then
   store('claim', {
     id = wanted.id,
     holder = wanted.holder,
