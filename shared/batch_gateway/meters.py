@@ -27,7 +27,7 @@ LEASES_LOST = Counter(
 )
 SHARDS_UNREADABLE = Counter(
     "batch_gateway_shards_unreadable_total",
-    "Shards that were closed with error lines because their requests could not be read.",
+    "Shards that were closed with error lines because their requests or rows could not be read.",
 )
 UNFORESEEN_ERRORS = Counter(
     "batch_gateway_executor_errors_total",

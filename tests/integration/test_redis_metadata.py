@@ -420,3 +420,16 @@ async def test_two_prefixes_on_one_server_do_not_meet(url: str, store: RedisMeta
 def test_a_prefix_cannot_begin_a_hash_tag_of_its_own() -> None:
     with pytest.raises(ValueError, match="hash tag"):
         open_redis_metadata("redis://127.0.0.1", prefix="{mine}")
+
+
+async def test_a_shard_whose_epoch_is_no_number_is_leased_under_a_later_one(
+    store: RedisMetadata, client: Redis
+) -> None:
+    """A script that failed there would fail each time, and keep what is queued behind it."""
+    (shard, *_) = await planned(store, a_batch(), 2)
+    await client.hset(f"{PREFIX}:{{metadata}}:shards:{a_batch().id}", "0.epoch", "first")
+
+    lease = await store.shards.claim(shard.id, holder=HOLDER, token="t", now=NOW)
+
+    assert lease
+    assert lease.shard.epoch > 1_000_000_000

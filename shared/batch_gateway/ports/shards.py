@@ -35,6 +35,15 @@ class LeaseStatus:
     time_left: timedelta  # until the deadline, by the database's clock; negative: it has passed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mended:
+    """What ``mend`` has changed."""
+
+    batch: Batch  # as it is now
+    shards: Sequence[ShardId]  # whose rows could not be decoded; they are closed now
+    last: bool  # no shard is open any more, so the events were written
+
+
 class ShardRows(Protocol):
     async def claim(
         self, shard: ShardId, *, holder: ActivationId, token: str, now: datetime
@@ -114,9 +123,26 @@ class ShardRows(Protocol):
         ...
 
     async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
-        """All leases with the time they were granted, longest held first."""
+        """All leases with the time they were granted, longest held first.
+
+        One whose time cannot be decoded has been held since 1970.
+        """
         ...
 
     def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
-        """All shards of a batch by index."""
+        """All shards of a batch by index. Raises CorruptRow at one that cannot be decoded."""
+        ...
+
+    async def mend(
+        self, batch: BatchId, *, now: datetime, events: Sequence[Event]
+    ) -> Mended | None:
+        """Close the shards of a batch whose rows cannot be decoded, and count the open ones anew.
+
+        Such a row is replaced by one with what can be decoded of it, without parts, and with a
+        tally of one result for each line: the assembler takes that for results that are lost. The
+        batch's counts stay as they are. When no shard is open any more, an in_progress batch moves
+        to finalizing, and only then ``events`` are written, as by ``finish``.
+        None: there was nothing to mend, the batch has ended, or another has changed it meanwhile.
+        Raises CorruptRow when the row of the batch itself cannot be decoded.
+        """
         ...

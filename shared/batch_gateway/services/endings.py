@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from batch_gateway import meters
-from batch_gateway.core.errors import Corrupt, Temporary
+from batch_gateway.core.errors import Corrupt, CorruptRow, Temporary
 from batch_gateway.core.events import EventType, fact
-from batch_gateway.core.ids import ActivationId, BatchId
+from batch_gateway.core.ids import ActivationId, BatchId, split_shard_id
 from batch_gateway.core.layout import lease_ref
 from batch_gateway.core.model import Batch, BatchError, Closed, LeaseRef, Part, Shard, ShardState
 from batch_gateway.ports.clock import Clock
@@ -20,6 +20,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Scratch
 from batch_gateway.services.announce import Announcer
+from batch_gateway.services.mending import Mender
 from batch_gateway.services.results.losses import Losses
 from batch_gateway.services.results.parts import (
     Results,
@@ -52,6 +53,9 @@ class Endings:
         self._clock = clock
         self._fence = fence
         self._losses = Losses(scratch)
+        self._mender = Mender(
+            rows=metadata.shards, queue=scratch.queue, announcer=announcer, clock=clock
+        )
 
     async def expire(self, batch: BatchId) -> bool:
         """End a batch whose deadline has passed; False when it has not, or has ended otherwise."""
@@ -102,7 +106,20 @@ class Endings:
             logger.debug("Executors hear at their next heartbeat: %s", error)
 
     async def held(self, batch: BatchId) -> Sequence[LeaseRef]:
-        """The leases of a batch."""
+        """The leases of a batch with an ending; shards that cannot be decoded are closed.
+
+        A batch that has no lease, and yet open shards, has them counted anew.
+        """
+        try:
+            leases = await self._leases(batch)
+        except CorruptRow as error:
+            await self._mender.mend_for(error, batch)
+            return await self._leases(batch)
+        if not leases:
+            await self._mender.mend(batch)
+        return leases
+
+    async def _leases(self, batch: BatchId) -> Sequence[LeaseRef]:
         return [
             lease_ref(shard)
             async for shard in self._metadata.shards.of_batch(batch)
@@ -140,14 +157,20 @@ class Endings:
         False when it has another lease by now. Takes over, finds out what the old holder finished,
         and hands back; dying in between leaves a lease without heartbeat, which is reclaimed in the
         same way. Raises Corrupt when recorded results are missing, until they count as lost
-        (``results.losses``): then only what is left stays recorded, and the shard goes on.
+        (``results.losses``): then only what is left stays recorded, and the shard goes on. One
+        whose row cannot be decoded is closed (``mending``).
         """
-        lease = await self._metadata.shards.take_over(
-            observed,
-            holder=ActivationId("reclaimer"),
-            token=secrets.token_hex(6),
-            now=self._clock.now(),
-        )
+        try:
+            lease = await self._metadata.shards.take_over(
+                observed,
+                holder=ActivationId("reclaimer"),
+                token=secrets.token_hex(6),
+                now=self._clock.now(),
+            )
+        except CorruptRow as error:
+            batch, _ = split_shard_id(observed.shard)
+            await self._mender.mend_for(error, batch)
+            return True
         if lease is None:  # renewed, finished or reclaimed by another: forget what was observed
             await self._scratch.queue.discard([observed])
             return False

@@ -1,7 +1,10 @@
 """Values as stored rows, and back. How single fields are written is in ``fields``."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from batch_gateway.adapters.checked import checked_batch
 from batch_gateway.adapters.corrupt_rows import decoding
@@ -224,6 +227,31 @@ def _to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
         parts=() if parts is None else _PARTS.read(parts),
         tally=Tally() if tally is None else _TALLY.read(tally),
     )
+
+
+def salvaged(fields: Sequence[str | None]) -> dict[str, Any]:
+    """What can be read of a shard's row that cannot be decoded as a whole."""
+    _, _, plan, epoch, _, _, _, _, tally = fields
+    known: dict[str, Any] = {}
+    with suppress(ValueError):
+        known["epoch"] = int(epoch or 0)
+    with suppress(msgspec.MsgspecError, UnicodeError):
+        known["tally"] = Tally() if tally is None else _TALLY.read(tally)
+    with suppress(msgspec.MsgspecError, UnicodeError):
+        values = _PLAN.read(plan or "")
+        known |= dict(zip(("model", "key", "lines", "cost"), values, strict=True))
+    return known
+
+
+def from_mended(shard: Shard) -> Row:
+    """All fields of a closed shard that replaces one that cannot be decoded."""
+    return {
+        "plan": _PLAN.write((shard.model, shard.key, shard.lines, shard.cost)),
+        "epoch": str(shard.epoch),
+        "token": shard.token,
+        "parts": _PARTS.write(shard.parts),
+        "tally": _TALLY.write(shard.tally),
+    }
 
 
 def to_lease(granted: Sequence[Any]) -> Lease:

@@ -6,18 +6,22 @@ from typing import Any
 
 from batch_gateway.adapters.checked import checked_ticket
 from batch_gateway.adapters.corrupt_rows import decodable, decodable_page, decoding
+from batch_gateway.adapters.mending import mended
 from batch_gateway.adapters.redis_metadata.codec import (
     amounts,
     from_events,
     from_lease,
+    from_mended,
     from_parts,
     plan_model_and_cost,
+    salvaged,
     to_batch,
     to_lease,
     to_shard,
 )
 from batch_gateway.adapters.redis_metadata.fields import instant, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
     ActivationId,
@@ -37,7 +41,7 @@ from batch_gateway.core.model import (
     Tally,
     Ticket,
 )
-from batch_gateway.ports.shards import LeaseStatus
+from batch_gateway.ports.shards import LeaseStatus, Mended
 
 CHUNK = 500  # shards per round trip of a walk over a batch
 
@@ -140,12 +144,51 @@ class RedisShards:
         return await decodable_page(fetch, _leased, limit)
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
+        async for fields in self._rows(batch):
+            yield to_shard(batch, fields)
+
+    async def mend(
+        self, batch: BatchId, *, now: datetime, events: Sequence[Event]
+    ) -> Mended | None:
+        found = await self._scripts.row(self._scripts.keys.batch(batch))
+        if not found or (before := to_batch(found)).terminal:
+            return None
+        whole: list[Shard] = []
+        broken: dict[int, Sequence[str | None]] = {}
+        async for fields in self._rows(batch):
+            try:
+                whole.append(to_shard(batch, fields))
+            except CorruptRow:
+                broken[int(fields[0] or "")] = fields
+        known = {index: salvaged(fields) for index, fields in broken.items()}
+        closed = mended(batch, known, whole, before.counts.total)
+        outcome = await self._scripts.run(
+            "mend",
+            batch=batch,
+            shards=[
+                {
+                    "seen": [text or "" for text in broken[shard.index]],
+                    "fields": from_mended(shard),
+                }
+                for shard in closed
+            ],
+            now=now,
+            events=from_events(events),
+        )
+        if outcome is None:
+            return None
+        last, after = outcome
+        return Mended(
+            batch=to_batch(row(after)), shards=[shard.id for shard in closed], last=last == "1"
+        )
+
+    async def _rows(self, batch: BatchId) -> AsyncIterator[Sequence[str | None]]:
         first = 0
         while rows := await self._scripts.run(
             "shards", batch=batch, first=first, last=first + CHUNK - 1
         ):
             for fields in rows:
-                yield to_shard(batch, fields)
+                yield fields
             first += CHUNK
 
 
@@ -178,7 +221,8 @@ def _closed(outcome: Sequence[Any]) -> Closed:
 def _leased(known: Sequence[Any]) -> tuple[LeaseRef, datetime]:
     shard, epoch, token, granted = known
     with decoding("shard", shard):
-        return LeaseRef(shard=ShardId(shard), epoch=int(epoch), token=token), instant(granted)
+        ref = LeaseRef(shard=ShardId(shard), epoch=int(epoch), token=token)
+        return ref, instant(granted if (granted or "").isdecimal() else "0")
 
 
 def _plans(batch: str, *rest: Any) -> Sequence[Sequence[Any]]:

@@ -142,13 +142,13 @@ def to_shard(row: Row) -> Shard:
                 "batch": row.batch_id,
                 "index": row.position,
                 "parts": row.parts,
-                "tally": {
-                    "completed": row.completed,
-                    "failed": row.failed,
-                    "usage": _to_usage(row),
-                },
+                "tally": tally_of(row),
             }
         )
+
+
+def tally_of(row: Row) -> Columns:
+    return {"completed": row.completed, "failed": row.failed, "usage": _to_usage(row)}
 
 
 def event_columns(event: Event) -> Columns:

@@ -12,8 +12,15 @@ from batch_gateway.adapters.checked import checked_ticket
 from batch_gateway.adapters.corrupt_rows import decoding, skipped
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
+from batch_gateway.adapters.sql.mending import mend
 from batch_gateway.adapters.sql.paging import rows
-from batch_gateway.adapters.sql.rows import Row, result_columns, shard_is, tally_columns, to_shard
+from batch_gateway.adapters.sql.rows import (
+    Row,
+    result_columns,
+    shard_is,
+    tally_columns,
+    to_shard,
+)
 from batch_gateway.adapters.sql.schema import (
     LEASED,
     READY,
@@ -45,7 +52,7 @@ from batch_gateway.core.model import (
     Ticket,
     Usage,
 )
-from batch_gateway.ports.shards import LeaseStatus
+from batch_gateway.ports.shards import LeaseStatus, Mended
 
 #: Shards of a batch that are read at once.
 _PAGE = 500
@@ -203,6 +210,12 @@ class SqlShards:
                 return
             position = found[-1].position
 
+    async def mend(
+        self, batch: BatchId, *, now: datetime, events: Sequence[Event]
+    ) -> Mended | None:
+        async with self._database.writing() as connection:
+            return await mend(connection, batch, now, events)
+
 
 async def _grant(
     connection: AsyncConnection,
@@ -357,9 +370,8 @@ def _standing(
 
 def _leased(row: Row) -> tuple[LeaseRef, datetime]:
     with decoding("shard", name := shard_id(row.batch_id, row.position)):
-        if not isinstance(row.leased_at, datetime):
-            raise ValueError("it is leased since no known time")
-        return LeaseRef(shard=name, epoch=row.epoch, token=row.token), row.leased_at
+        since = row.leased_at if isinstance(row.leased_at, datetime) else _NEVER
+        return LeaseRef(shard=name, epoch=row.epoch, token=row.token), since
 
 
 def _ticket(row: Row) -> Ticket:

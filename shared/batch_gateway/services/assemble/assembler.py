@@ -22,6 +22,7 @@ from batch_gateway.core import lifecycle
 from batch_gateway.core.errors import (
     Busy,
     Corrupt,
+    CorruptRow,
     NotFound,
     Temporary,
     Unavailable,
@@ -38,6 +39,7 @@ from batch_gateway.services.assemble.gathering import Gathering, RequestsLost
 from batch_gateway.services.assemble.merge import Merge, Product
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.groups import tasks
+from batch_gateway.services.mending import Mender
 from batch_gateway.services.results.losses import Losses
 from batch_gateway.services.results.order import OrderLog
 from batch_gateway.services.webhooks.notices import Notices
@@ -102,6 +104,9 @@ class Assembler:
         self._run_bytes = run_bytes
         self._one_large = asyncio.Semaphore(1)  # of batches beyond SMALL, one at a time
         self._losses = Losses(scratch)
+        self._mender = Mender(
+            rows=metadata.shards, queue=scratch.queue, announcer=announcer, clock=clock
+        )
 
     async def assemble(self, batch_id: BatchId) -> None:
         """Assemble the batch if it is time to, or announce again what has become of it.
@@ -234,6 +239,8 @@ class Assembler:
             raise
         except RequestsLost as error:
             logger.error("Requests are lost: %s", error, extra=_log(batch.id))
+        except CorruptRow as error:
+            await self._mender.mend_for(error, batch.id)
         except Exception as error:  # stored bytes are missing, damaged, or nothing of ours
             if not await self._losses.is_final(f"assembly/{batch.id}"):
                 logger.error("Assembled again later: %r", error, extra=_log(batch.id))

@@ -9,6 +9,7 @@ run of a batch, and with it all of a small batch, is never stored: it is as quic
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -25,7 +26,7 @@ from batch_gateway.core.lines import (
     encode_part_line,
     not_answered,
 )
-from batch_gateway.core.model import Batch, Ending, Shard
+from batch_gateway.core.model import Batch, Ending, Part, Shard
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.assemble.merge import Merge
@@ -34,7 +35,13 @@ from batch_gateway.services.plan.survey import read_lines
 from batch_gateway.services.results.losses import RESULT_LOST
 from batch_gateway.services.results.order import OrderLog, order_of
 from batch_gateway.services.results.pages import grouped
-from batch_gateway.services.results.parts import Results, read_blob, read_recorded, read_surviving
+from batch_gateway.services.results.parts import (
+    Results,
+    earlier_parts,
+    read_blob,
+    read_recorded,
+    read_surviving,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +61,8 @@ _SHARDS = 4  # read side by side
 
 
 class RequestsLost(Corrupt):
-    """An executor has closed a shard whose requests were lost for good (``results.losses``)."""
+    """A shard was closed without results: its requests were lost for good (``results.losses``), or
+    its row (``mending``)."""
 
 
 class Gathering:
@@ -233,11 +241,11 @@ class Gathering:
         """A closed shard's results, one for each of its lines; how many were never run."""
         lost = 0
         if self._surviving:
-            results, lost = await read_surviving(self._files, shard.parts)
+            results, lost = await read_surviving(self._files, await self._parts(shard))
             meters.PARTS_LOST.inc(lost)
         else:
             results = await read_recorded(self._files, shard.parts)
-        missing = shard.lines - len(results.lines)
+        missing = max(0, shard.lines - len(results.lines))
         if not missing:
             return shard, results, 0
         if shard.tally.lines >= shard.lines and not self._surviving:
@@ -249,6 +257,12 @@ class Gathering:
             return shard, results, 0
         await self._add_surviving(shard, results, *NOT_RUN[self._batch.ending])
         return shard, results, missing
+
+    async def _parts(self, shard: Shard) -> Sequence[Part]:
+        """Those that are recorded; of a shard that has lost its list, those that are stored."""
+        if shard.parts or shard.tally.lines < shard.lines:
+            return shard.parts
+        return await earlier_parts(self._files, shard)
 
     async def _add_surviving(self, shard: Shard, results: Results, code: str, message: str) -> None:
         """Add error lines for the missing ones, as far as the shard's own lines are not lost."""

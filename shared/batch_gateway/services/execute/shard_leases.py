@@ -21,7 +21,7 @@ import msgspec
 from batch_gateway import meters
 from batch_gateway.core.errors import Corrupt, CorruptRow, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, fact
-from batch_gateway.core.ids import ActivationId, ShardId
+from batch_gateway.core.ids import ActivationId, ShardId, split_shard_id
 from batch_gateway.core.lines import ShardLine, decode_shard_line, not_answered
 from batch_gateway.core.model import Closed, Lease, Ticket
 from batch_gateway.core.tracing import trace_id
@@ -31,6 +31,7 @@ from batch_gateway.ports.scratch import Scratch
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.services.announce import Announcer
 from batch_gateway.services.execute.leased_shard import LeasedShard, starting
+from batch_gateway.services.mending import Mender
 from batch_gateway.services.milestones import Watch
 from batch_gateway.services.passing import PassedHeaders
 from batch_gateway.services.results import losses
@@ -87,6 +88,7 @@ class ShardLeases:
         self._clock = clock
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
         self._losses = losses.Losses(scratch)
+        self._mender = Mender(rows=rows, queue=scratch.queue, announcer=announcer, clock=clock)
 
     async def acquire(self, propose: Callable[[], Awaitable[Ticket | None]]) -> Claimed | None:
         """Lease the next shard that ``propose`` proposes; None when there is none."""
@@ -110,6 +112,7 @@ class ShardLeases:
                     extra={"action": "corrupt_row", "shard_id": ticket.shard},
                 )
                 await self._queue.complete([ticket.shard])
+                await self._mend(ticket.shard, error)
                 continue
             except Exception:
                 await self._make_ready(ticket, refund=1.0)
@@ -121,6 +124,13 @@ class ShardLeases:
                 logger.info("A lease has no heartbeat yet: %s", error, extra={"action": "lease"})
             return Claimed(ticket, lease, at)
         return None
+
+    async def _mend(self, shard: ShardId, error: CorruptRow) -> None:
+        batch, _ = split_shard_id(shard)
+        try:
+            await self._mender.mend_for(error, batch)
+        except CorruptRow:  # the batch's own row
+            logger.debug("%s is not mended", batch, extra={"action": "mended"})
 
     # -- opening ----------------------------------------------------------------------------------
 

@@ -287,6 +287,10 @@ end
 -- Lease a shard to args.holder under the next epoch and args.token.
 -- Returns {the shard's row, the batch's row, the present}.
 local function grant(batch, index)
+  local known = shard_get(batch.id, index, 'epoch')
+  if known and not string.match(known, '^%d+$') then
+    shard_set(batch.id, index, {epoch = '2147483646'})  -- greater than any that it has had
+  end
   redis.call('HINCRBY', key('shards', batch.id), index .. '.epoch', 1)
   shard_set(batch.id, index, {token = args.token, holder = args.holder, leased_at = args.now})
   redis.call('ZREM', key('ready', batch.id), index)
