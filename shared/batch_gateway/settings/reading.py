@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from batch_gateway.settings.problems import located
+from batch_gateway.settings.readers import READS, only
 from batch_gateway.settings.root import PREFIX, Settings
 from batch_gateway.settings.work import unfit
 
@@ -17,8 +18,11 @@ class WrongSetting(ValueError):
     """A setting has a value that it cannot have; the text names the variable."""
 
 
-def read_settings() -> Settings:
-    """The settings in the environment. Raises WrongSetting."""
+def read_settings(function: str | None = None) -> Settings:
+    """The settings in the environment; with a ``function``, those that it reads and no others.
+
+    Raises WrongSetting.
+    """
     try:
         settings = Settings()
     except ValueError as error:  # ValidationError and SettingsError are ValueErrors
@@ -27,7 +31,8 @@ def read_settings() -> Settings:
     named = inference.routes is None and "timeout_s" in inference.model_fields_set
     if named and (wrong := unfit(settings.execution, inference.timeout_s)) is not None:
         raise WrongSetting(wrong)
-    return settings
+    reads = READS.get(function or "")
+    return settings if reads is None else only(settings, reads)
 
 
 def explained(error: ValueError, files: Mapping[str, str] | None = None) -> list[str]:

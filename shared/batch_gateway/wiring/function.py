@@ -13,7 +13,7 @@ from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId
 from batch_gateway.services.groups import tasks
-from batch_gateway.settings import Settings, read_settings
+from batch_gateway.settings import Settings, read_settings, sends_events
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
@@ -43,14 +43,15 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
 
     @asynccontextmanager
     async def hosted() -> AsyncIterator[ASGIApp]:
-        settings = read_settings()
+        settings = read_settings(name)
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
         async with open_runtime(settings) as runtime, tasks() as group, AsyncExitStack() as stack:
             own = configuration(name, settings, os.environ.get("K_REVISION", ""))
             watch = ConfigurationWatch(runtime.scratch, own, superseded=runtime.superseded)
-            for work in (runtime.courier.run(), watch.run()):
-                stack.callback(group.create_task(work).cancel)
+            stack.callback(group.create_task(watch.run()).cancel)
+            if sends_events(name):
+                stack.callback(group.create_task(runtime.courier.run()).cancel)
             app = runtime.ready.gate(watch.counting(build(runtime, stack)))
             yield with_metrics(app, metrics_page(name, runtime))
 

@@ -46,7 +46,6 @@ class Runtime:
         clock: Clock | None = None,
     ) -> None:
         """``clock`` None: the system's."""
-        execution = settings.execution
         self.settings = settings
         self.metadata = metadata
         self.files = files
@@ -55,27 +54,34 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.caller = Caller(scratch, sink)
         self.announcer = Announcer(metadata.outbox, sink, self.caller)
-        self.courier = Courier(
-            metadata,
-            self.announcer,
-            self.caller,
-            self.clock,
-            patience=timedelta(seconds=settings.sweep.unsent_s),
-        )
-        self.waker = Waker(scratch.activations, sink, execution.max_activations)
         self.followers = Followers(metadata.batches, self.announcer, self.clock)
         self.notices = Notices(metadata.webhooks, sink, self.clock, self.followers)
-        self.endings = Endings(
-            metadata=metadata,
-            files=files,
-            scratch=scratch,
-            announcer=self.announcer,
-            clock=self.clock,
-            fence=timedelta(seconds=execution.fence_s),
-        )
         self.superseded = asyncio.Event()
         """Set when this process runs on an old configuration (``wiring.configuration_watch``)."""
         self.ready = Readiness(self._check, settings.probes)
+
+    # Made when they are first used: a function has the settings of those that it uses.
+
+    @cached_property
+    def courier(self) -> Courier:
+        patience = timedelta(seconds=self.settings.sweep.unsent_s)
+        return Courier(self.metadata, self.announcer, self.caller, self.clock, patience=patience)
+
+    @cached_property
+    def waker(self) -> Waker:
+        maximum = self.settings.execution.max_activations
+        return Waker(self.scratch.activations, self.sink, maximum)
+
+    @cached_property
+    def endings(self) -> Endings:
+        return Endings(
+            metadata=self.metadata,
+            files=self.files,
+            scratch=self.scratch,
+            announcer=self.announcer,
+            clock=self.clock,
+            fence=timedelta(seconds=self.settings.execution.fence_s),
+        )
 
     @cached_property
     def routes(self) -> Routes:

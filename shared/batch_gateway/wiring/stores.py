@@ -94,15 +94,18 @@ def open_files(settings: Settings, *, on_full: Callable[[], None] = _ignored) ->
 
 
 def open_scratch_server(settings: Settings) -> Scratch:
-    from batch_gateway.adapters.scratch import open_scratch
+    from batch_gateway.adapters.scratch import SlotRules, open_late
 
-    return open_scratch(
+    def slots() -> SlotRules:
+        limits = settings.limits
+        interval = timedelta(seconds=limits.interval_s)
+        return SlotRules(limits=limits.rules, interval=interval, total=limits.total)
+
+    return open_late(
         settings.scratch.url.get_secret_value(),
         prefix=settings.scratch.prefix,
-        rules=settings.limits.rules,
-        interval=timedelta(seconds=settings.limits.interval_s),
-        total=settings.limits.total,
-        weights={TenantId(name): w for name, w in settings.queue.tenant_weights.items()},
+        slots=slots,
+        weights=lambda: {TenantId(name): w for name, w in settings.queue.tenant_weights.items()},
     )
 
 

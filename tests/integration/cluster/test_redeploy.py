@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import os
 
 import pytest
 from fixtures.kube import Kube
@@ -21,6 +22,7 @@ SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
 CLAIMS = "networking.internal.knative.dev"
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/main.py"))
 SENDERS = [name for name in FUNCTIONS if name != "deadletter"]
+SETTINGS = ("ConfigMap", "batch-gateway-settings")
 MAX_SCALE = "autoscaling.knative.dev/max-scale"
 SCALE_FIELD = f".spec.template.metadata.annotations.{MAX_SCALE}"
 INSTALLED = {
@@ -251,17 +253,9 @@ def test_another_image_and_another_setting_are_deployed(kube, command):
     command("deploy", "--overlay", "minimal")
 
     command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2")
-    command(
-        "deploy",
-        "--overlay",
-        "minimal",
-        "--image",
-        "registry/gateway:2",
-        "--set",
-        "limits.ceiling=9",
-    )
+    command("deploy", "--set", "limits.ceiling=9")
 
-    assert started(kube) == dict.fromkeys(FUNCTIONS, 3)
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 2) | {"api": 3, "executor": 3, "janitor": 3}
 
 
 def test_what_kn_has_decided_is_named_before_anything_is_applied(kube, command):
@@ -350,20 +344,93 @@ def test_only_those_that_read_a_secret_are_started_anew(kube, command, tmp_path)
     kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
     metadata = {"name": "mine", "namespace": "batch-gateway"}
     kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"A": "b25l"}})
-    import os
-
-    patch = '[{"op": "add", "path": "/spec/template/spec/containers/0/envFrom/-", "value": '
-    patch += '{"secretRef": {"name": "mine"}}}]'
+    source = {"secretRef": {"name": "mine"}}
+    path = "/spec/template/spec/containers/0/envFrom/-"
     target = {"group": SERVING, "kind": "Service", "name": "notifier"}
-    base = os.path.relpath(ROOT / "knative/overlays/minimal", tmp_path)
-    content = {"resources": [base], "patches": [{"target": target, "patch": patch}]}
-    (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
-    command("deploy", "--overlay", str(tmp_path))
+    overlay = with_patch(tmp_path, {"op": "add", "path": path, "value": source}, target)
+    command("deploy", "--overlay", overlay)
     kube.find("Secret", "mine")["data"]["A"] = "dHdv"
 
-    command("deploy", "--overlay", str(tmp_path))
+    command("deploy", "--overlay", overlay)
 
     assert started(kube) == dict.fromkeys(FUNCTIONS, 1) | {"notifier": 2}
+
+
+@pytest.mark.parametrize(
+    ("setting", "readers"),
+    [
+        ("planning.shard_lines=100", {"planner"}),
+        ("retry.attempts=2", {"executor"}),
+        ("execution.assembly_run_bytes=1000000", {"assembler"}),
+        ("sweep.every_s=30", {"janitor"}),
+        ("webhooks.backoff_s=1", {"notifier"}),
+        ("webhooks.encryption_keys=a-key-that-seals", {"api", "notifier"}),
+        ("inference.header_keys=a-key-that-seals", {"api", "executor", "intake"}),
+        ("inference.api_key=the-key-of-the-engine", {"api", "executor", "janitor", "planner"}),
+        ("intake.s3_region=eu-central-1", {"intake"}),
+        ("dead_letters.most=5", {"deadletter"}),
+        ("log.level=debug", set(FUNCTIONS)),
+    ],
+)
+def test_a_changed_setting_starts_the_functions_that_read_it_anew(kube, command, setting, readers):
+    command("deploy", "--overlay", "minimal")
+
+    command("deploy", "--set", setting)
+
+    changed = {name for name, revisions in started(kube).items() if revisions == 2}
+    assert changed == readers
+    command("rollback")
+    assert {name for name, revisions in started(kube).items() if revisions == 3} == readers
+
+
+def test_a_setting_that_kubectl_has_changed_starts_its_readers_anew(kube, command):
+    command("deploy", "--overlay", "minimal")
+    objects = build(ROOT / "knative" / "overlays" / "minimal")
+    (config,) = [o for o in objects if (o["kind"], o["metadata"]["name"]) == SETTINGS]
+    config["data"]["BATCH_GATEWAY_PLANNING__SHARD_LINES"] = "100"
+    kubectl_apply(kube, [o for o in objects if o["kind"] not in ("Secret", "Job")])
+    kube.settle()
+    before = started(kube)
+
+    command("deploy", "--set", "planning.shard_lines=100")
+
+    after = started(kube)
+    assert {name for name in FUNCTIONS if after[name] > before[name]} == {"planner"}
+
+
+def test_one_key_of_a_secret_is_read_by_whom_it_is_given_to(kube, command, tmp_path):
+    """Another key of that Secret may change without starting anything."""
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+    metadata = {"name": "mine", "namespace": "batch-gateway"}
+    data = {"url": "b25l", "other": "b25l"}
+    kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    variable = {
+        "name": "BATCH_GATEWAY_INTAKE__S3_ENDPOINT",
+        "valueFrom": {"secretKeyRef": {"name": "mine", "key": "url"}},
+    }
+    overlay = with_patch(
+        tmp_path,
+        {"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [variable]},
+        {"group": SERVING, "kind": "Service"},
+    )
+    command("deploy", "--overlay", overlay)
+    kube.find("Secret", "mine")["data"]["other"] = "dHdv"
+    command("deploy")
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 1)
+    kube.find("Secret", "mine")["data"]["url"] = "dHdv"
+
+    command("deploy")
+
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 1) | {"intake": 2}
+
+
+def with_patch(folder, patch: dict, target: dict) -> str:
+    """An overlay of its own: minimal with one patch."""
+    base = os.path.relpath(ROOT / "knative/overlays/minimal", folder)
+    patches = [{"target": target, "patch": json.dumps([patch])}]
+    content = {"resources": [base], "patches": patches}
+    (folder / "kustomization.yaml").write_text(json.dumps(content))
+    return str(folder)
 
 
 def test_digests_of_two_clusters_with_the_same_settings_differ(kube, command):
@@ -422,8 +489,6 @@ def secret(kube: Kube) -> dict[str, bytes]:
 @pytest.fixture
 def with_domain(tmp_path):
     """An overlay with a domain of its own."""
-    import os
-
     content = {
         "namespace": "batch-gateway",
         "resources": [os.path.relpath(ROOT / "knative/overlays/minimal", tmp_path)],

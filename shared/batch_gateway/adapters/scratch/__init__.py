@@ -5,8 +5,10 @@ or can be rebuilt from the database, so the server needs no persistence; it must
 (``maxmemory-policy noeviction``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from types import MappingProxyType
 
 from redis.asyncio import Redis
@@ -24,13 +26,23 @@ from batch_gateway.adapters.scratch.slots import RedisSlots
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import LimitRules
 
-__all__ = ["RedisScratch", "open_scratch"]
+__all__ = ["RedisScratch", "SlotRules", "open_late", "open_scratch"]
 
 _NO_WEIGHTS: Mapping[TenantId, float] = MappingProxyType({})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotRules:
+    limits: LimitRules
+    interval: timedelta  # how often a pool's limit is reconsidered
+    total: int | None = None  # ceiling of all pools together; None: no such bound
+
+
 class RedisScratch:
-    """All parts on one client; ``url`` again for the subscriptions' own connections."""
+    """All parts on one client; ``url`` again for the subscriptions' own connections.
+
+    ``slots`` and ``weights`` are asked when they are first needed: not every function has them.
+    """
 
     def __init__(
         self,
@@ -38,26 +50,31 @@ class RedisScratch:
         url: str,
         *,
         keys: Keys,
-        rules: LimitRules,
-        interval: timedelta,
-        total: int | None,
-        weights: Mapping[TenantId, float],
+        slots: Callable[[], SlotRules],
+        weights: Callable[[], Mapping[TenantId, float]],
     ) -> None:
-        scripts = Scripts(client)
+        self._scripts = scripts = Scripts(client)
         self._client = client
+        self._slot_rules = slots
         self._keys = keys
         self.prefix = keys.prefix
         self._generation = scripts.load("generation")
         self._rebuild_begin = scripts.load("rebuild_begin")
         self._rebuild_end = scripts.load("rebuild_end")
         self.queue = RedisQueue(scripts, keys.queue, weights)
-        self.slots = RedisSlots(client, scripts, keys, rules, interval, total)
         self.activations = RedisActivations(client, scripts, keys)
         self.control = RedisControl(client, url, keys.control)
         self.paces = RedisPaces(client, scripts, keys.paces)
         self.rates = RedisRates(scripts, keys.rates)
         self.rights = RedisRights(scripts, keys.rights)
         self.fullness = RedisFullness(client, keys.full)
+
+    @cached_property
+    def slots(self) -> RedisSlots:
+        rules = self._slot_rules()
+        return RedisSlots(
+            self._client, self._scripts, self._keys, rules.limits, rules.interval, rules.total
+        )
 
     async def generation(self) -> tuple[str, timedelta] | None:
         found = await self._generation([self._keys.generation])
@@ -110,12 +127,16 @@ def open_scratch(
     together, None for no bound. ``weights``: shares of the fair lane
     by tenant, 1 where nothing is said.
     """
-    return RedisScratch(
-        connect(url),
-        url,
-        keys=Keys(prefix),
-        rules=rules,
-        interval=interval,
-        total=total,
-        weights=weights,
-    )
+    rules_of_slots = SlotRules(limits=rules, interval=interval, total=total)
+    return open_late(url, prefix=prefix, slots=lambda: rules_of_slots, weights=lambda: weights)
+
+
+def open_late(
+    url: str,
+    *,
+    prefix: str,
+    slots: Callable[[], SlotRules],
+    weights: Callable[[], Mapping[TenantId, float]],
+) -> RedisScratch:
+    """As ``open_scratch``; the rules are asked for when slots or weights are first needed."""
+    return RedisScratch(connect(url), url, keys=Keys(prefix), slots=slots, weights=weights)

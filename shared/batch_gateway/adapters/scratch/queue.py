@@ -12,8 +12,9 @@ Reservations that ran out are put back by the next proposal. Expired leases stay
 has asked the database about them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -49,13 +50,15 @@ _decode = msgspec.json.Decoder(_Stored).decode
 
 
 class RedisQueue:
-    """``weights``: how much of the fair lane a tenant gets, 1 where nothing is said."""
+    """``weights``: how much of the fair lane a tenant gets, 1 where nothing is said; asked for when
+    the first shard's cost is reckoned.
+    """
 
-    def __init__(self, scripts: Scripts, root: str, weights: Mapping[TenantId, float]) -> None:
-        if any(weight <= 0 for weight in weights.values()):
-            raise ValueError("a tenant's weight must be above 0")
+    def __init__(
+        self, scripts: Scripts, root: str, weights: Callable[[], Mapping[TenantId, float]]
+    ) -> None:
         self._keys = [root]
-        self._weights = weights
+        self._weights_of_tenants = weights
         self._push = scripts.load("queue_index", "queue_push")
         self._propose = scripts.load("queue_index", "queue_propose")
         self._hold = scripts.load("queue_index", "queue_hold")
@@ -157,6 +160,13 @@ class RedisQueue:
     async def depth(self) -> Depth:
         ready, leased, reserved = await self._depth(self._keys)
         return Depth(ready=ready, leased=leased, reserved=reserved)
+
+    @cached_property
+    def _weights(self) -> Mapping[TenantId, float]:
+        weights = self._weights_of_tenants()
+        if any(weight <= 0 for weight in weights.values()):
+            raise ValueError("a tenant's weight must be above 0")
+        return weights
 
     def _weight(self, ticket: Ticket) -> float:
         return self._weights.get(ticket.tenant, 1.0)

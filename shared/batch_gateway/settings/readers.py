@@ -1,0 +1,172 @@
+"""Which function reads which settings.
+
+A function gets an object that has the settings listed here and no others (``only``): it cannot read
+what is not listed. ``deploy`` starts those functions anew that read a changed setting
+(``reads_variable``), and a process gives way when a setting that it reads has changed.
+"""
+
+from collections.abc import Mapping
+
+from batch_gateway.settings.base import Group
+from batch_gateway.settings.root import PREFIX, Settings
+
+Reads = Mapping[str, frozenset[str]]
+"""Fields by group."""
+
+
+def _fields_of(group: str) -> frozenset[str]:
+    return frozenset(type(Settings.model_fields[group].default).model_fields)
+
+
+def _all(*groups: str) -> dict[str, frozenset[str]]:
+    return {group: _fields_of(group) for group in groups}
+
+
+def _all_but(group: str, *fields: str) -> dict[str, frozenset[str]]:
+    return {group: _fields_of(group).difference(fields)}
+
+
+def _some(**groups: str) -> dict[str, frozenset[str]]:
+    return {group: frozenset(fields.split()) for group, fields in groups.items()}
+
+
+def _joined(*parts: Reads) -> Reads:
+    joined: dict[str, frozenset[str]] = {}
+    for part in parts:
+        for group, fields in part.items():
+            if unknown := fields - _fields_of(group):
+                raise ValueError(f"{group} has no field {', '.join(sorted(unknown))}")
+            joined[group] = joined.get(group, frozenset()) | fields
+    return joined
+
+
+_EVERY = _joined(
+    _all("metadata", "scratch", "probes", "log"),
+    _all_but("files", "scratch_dir"),
+    _some(events="signing_keys", auth="kind", metrics="token"),
+)
+#: Of those that hear events signed by us, or by intake's sources.
+_HEARING = _some(events="unknown_key_s")
+_SENDING = _some(events="sink timeout_s token_file", sweep="unsent_s")
+#: ``execution.hard_budget_s`` bounds the time-outs in a routing file.
+_ROUTES = _joined(
+    _all_but("inference", "pass_headers", "header_keys"), _some(execution="hard_budget_s")
+)
+_PASSING = _some(inference="header_keys")
+_QUOTAS = _some(quota="files stored_bytes open_batches queued_requests")
+_BATCHES = _joined(
+    _PASSING,
+    _QUOTAS,
+    _some(
+        api="mode max_file_bytes max_other_file_bytes file_expiry_s",
+        execution="fence_s",
+        queue="tenant_weights",
+    ),
+)
+_WEBHOOKS = _some(webhooks="encryption_keys timeout_s allow_http allow_private")
+
+READS: Mapping[str, Reads] = {
+    "api": _joined(
+        _EVERY,
+        _SENDING,
+        _ROUTES,
+        _BATCHES,
+        _WEBHOOKS,
+        _all("auth", "quota", "limits", "metrics"),
+        _all_but("api", "max_lines", "output_expiry_s"),
+        _some(
+            inference="pass_headers", webhooks="most_endpoints", execution="fence_s max_activations"
+        ),
+    ),
+    "intake": _joined(_EVERY, _HEARING, _SENDING, _BATCHES, _all("intake")),
+    "planner": _joined(
+        _EVERY,
+        _HEARING,
+        _SENDING,
+        _ROUTES,
+        _QUOTAS,
+        _all("planning"),
+        _some(
+            files="scratch_dir",
+            api="mode max_lines max_file_bytes",
+            execution="max_activations",
+            queue="tenant_weights",
+        ),
+    ),
+    "executor": _joined(
+        _EVERY,
+        _HEARING,
+        _SENDING,
+        _ROUTES,
+        _PASSING,
+        _all("limits", "queue", "retry", "watching"),
+        _all_but("execution", "assembly_ttl_s", "assembly_run_bytes"),
+    ),
+    "assembler": _joined(
+        _EVERY,
+        _HEARING,
+        _SENDING,
+        _some(
+            files="scratch_dir",
+            api="output_expiry_s",
+            planning="max_line_bytes",
+            execution="assembly_ttl_s assembly_run_bytes",
+        ),
+    ),
+    "janitor": _joined(
+        _EVERY,
+        _HEARING,
+        _SENDING,
+        _ROUTES,
+        _all("sweep", "limits", "batches"),
+        _some(
+            execution="fence_s max_activations lease_ttl_s",
+            queue="tenant_weights",
+            webhooks="keep_s",
+            intake="remember_s",
+            dead_letters="keep_s",
+        ),
+    ),
+    "notifier": _joined(
+        _EVERY, _HEARING, _WEBHOOKS, _some(webhooks="backoff_s backoff_max_s give_up_s")
+    ),
+    "deadletter": _joined(_EVERY, _some(dead_letters="most")),
+}
+
+
+def only(settings: Settings, reads: Reads) -> Settings:
+    """A copy of ``settings`` with the fields in ``reads``; to read another is an AttributeError."""
+    narrowed = settings.model_copy()
+    for group in Settings.model_fields:
+        if group not in reads:
+            del narrowed.__dict__[group]
+            continue
+        found: Group = getattr(settings, group).model_copy()
+        for field in _fields_of(group) - reads[group]:
+            del found.__dict__[field]
+        narrowed.__dict__[group] = found
+    return narrowed
+
+
+def reads_variable(function: str, variable: str) -> bool:
+    """Whether ``function`` reads an environment variable.
+
+    What this release cannot tell counts as read: a function or a setting that it does not know, and
+    variables of libraries (SSL_CERT_FILE, AWS_..., PG..., an endpoint's key).
+    """
+    reads = READS.get(function)
+    name = variable.upper()
+    if reads is None or not name.startswith(PREFIX):
+        return True
+    group, _, rest = name.removeprefix(PREFIX).lower().partition("__")
+    if group not in Settings.model_fields:
+        return True
+    field = rest.partition("__")[0]
+    if not field:  # the whole group as a JSON object
+        return group in reads
+    return field in reads.get(group, frozenset()) or field not in _fields_of(group)
+
+
+def sends_events(function: str) -> bool:
+    """Whether ``function`` sends events, and therefore needs the broker's address."""
+    return reads_variable(function, f"{PREFIX}EVENTS__SINK")

@@ -1,0 +1,111 @@
+"""A function is listed with the settings that it reads: no more, and no less."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from fixtures.scratch import a_ticket
+
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.events import wake_up
+from batch_gateway.settings import (
+    READS,
+    Auth,
+    Events,
+    Files,
+    Group,
+    Inference,
+    Metadata,
+    Scratch,
+    Settings,
+    only,
+)
+from batch_gateway.wiring.api import make_api
+from batch_gateway.wiring.assembler import make_assembler
+from batch_gateway.wiring.executor import make_executor
+from batch_gateway.wiring.function import metrics_page, refuse_strangers
+from batch_gateway.wiring.intake import make_intake
+from batch_gateway.wiring.janitor import make_rounds
+from batch_gateway.wiring.planner import make_planner
+from batch_gateway.wiring.runtime import open_runtime
+
+pytestmark = pytest.mark.redis
+
+#: Groups that services get as a whole, and read when there is work.
+HANDED_ON = {
+    "api": {"api", "auth", "webhooks"},
+    "deadletter": {"dead_letters"},
+    "executor": {"execution", "queue", "watching"},
+    "intake": {"api", "intake"},
+    "janitor": {"sweep"},
+    "notifier": {"webhooks"},
+    "planner": {"planning"},
+}
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Fields of settings that were read, as (group, field)."""
+    groups = {type(field.default): name for name, field in Settings.model_fields.items()}
+    found: set[tuple[str, str]] = set()
+
+    def noted(group, name):
+        if type(group) in groups and name in type(group).model_fields:
+            found.add((groups[type(group)], name))
+        return object.__getattribute__(group, name)
+
+    monkeypatch.setattr(Group, "__getattribute__", noted)
+    return found
+
+
+def settings(folder, redis_url, **inference):
+    return Settings(
+        metadata=Metadata(url=f"sqlite+aiosqlite:///{folder / 'metadata.db'}", migrate=True),
+        files=Files(url=f"file://{folder / 'files'}"),
+        scratch=Scratch(url=redis_url),
+        events=Events(signing_keys="key", sink="http://127.0.0.1:1"),
+        auth=Auth(kind="trusted-header", secret="s"),
+        inference=Inference(pass_headers=("authorization",), header_keys="k", **inference),
+    )
+
+
+async def started(function, folder, redis_url, **inference):
+    reads = only(settings(folder, redis_url, **inference), READS[function])
+    refuse_strangers(reads, "0.0.0.0")
+    async with open_runtime(reads) as runtime, AsyncExitStack() as stack:
+        metrics_page(function, runtime)
+        match function:
+            case "api":
+                make_api(runtime, stack, ready=runtime.ready)
+            case "executor":
+                make_executor(runtime, stack, stopping=asyncio.Event())
+            case "janitor":
+                make_rounds(runtime, stopping=asyncio.Event())
+            case "planner":
+                make_planner(runtime)
+            case "assembler":
+                make_assembler(runtime)
+            case "intake":
+                make_intake(runtime, stack)
+        if "limits" in READS[function]:
+            await runtime.scratch.slots.pools()
+        if "queue" in READS[function]:
+            await runtime.scratch.queue.push([a_ticket()])
+        if "sweep" in READS[function]:
+            assert runtime.courier
+            with pytest.raises(Unavailable):
+                await runtime.sink.send(wake_up(b"12 bytes long"))
+
+
+@pytest.mark.parametrize("function", sorted(READS))
+async def test_a_function_starts_with_what_it_is_listed_with(function, seen, tmp_path, redis_url):
+    routes = tmp_path / "routes.yaml"
+    routes.write_text("{endpoints: {one: {url: 'http://127.0.0.1:1'}}, default: [one]}")
+
+    await started(function, tmp_path, redis_url)
+    await started(function, tmp_path, redis_url, routes=routes)
+
+    listed = {(group, field) for group, fields in READS[function].items() for field in fields}
+    handed_on = {"files", "log"} | HANDED_ON.get(function, set())
+    unread = {(group, field) for group, field in listed - seen if group not in handed_on}
+    assert unread <= {("events", "unknown_key_s")}
