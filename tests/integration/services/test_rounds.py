@@ -186,4 +186,5 @@ async def test_what_the_broker_did_not_take_is_sent_again_by_who_announced_it(wo
         while await world.metadata.outbox.unsent(before=world.clock.now(), limit=1):
             await asyncio.sleep(0.01)
     running.cancel()
+    await asyncio.wait({running})
     assert EventType.BATCH_CREATED in world.sink.types()
