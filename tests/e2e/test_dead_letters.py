@@ -1,6 +1,7 @@
 """An event that fails for ever is kept, and heard again when its cause is mended."""
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -36,11 +37,14 @@ async def test_a_dead_event_is_kept_and_its_replay_completes_the_batch(start_gat
     in_the_way.touch()  # so no shard can be stored
     batch = await gateway.submit(chat_lines(3))
     async with asyncio.timeout(60):
-        while not (listed := await dead(data, "list")).strip():
+        while not (listed := await dead(data, "list", "--json")).strip():
             await asyncio.sleep(0.5)
 
-    [line] = [line for line in listed.splitlines() if ".batch.created.v1" in line]
-    letter, _, _, event_id, code, target, reason = line.split("\t")
+    letters = [json.loads(line) for line in listed.splitlines()]
+    [found] = [each for each in letters if ".batch.created.v1" in each["attributes"]["type"]]
+    letter, event_id, reason = found["id"], found["attributes"]["id"], found["reason"]
+    code, target = found["code"], found["target"]
+    assert found["id"] in await dead(data, "list")
     assert event_id == f"{batch.id}/created"
     assert code in ("500", "503")
     assert "planner" in target

@@ -108,7 +108,7 @@ def test_looking_into_a_folder_makes_nothing(tmp_path):
     done = verify("--data", str(tmp_path / "absent"))
 
     assert done.exit_code == 2
-    assert "there is no database" in done.stderr
+    assert "it has no metadata.db" in done.stderr
     assert not (tmp_path / "absent").exists()
 
 

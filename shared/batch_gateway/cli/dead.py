@@ -1,36 +1,32 @@
 """``batch-gateway dead``: look at events that no subscriber has taken, and send them again.
 
-The dead letter sink has put them into the metadata store. Sent again, an event is heard by all of
-its subscribers, which they bear: they go by what the database says.
+The dead letter sink has put them into the metadata store. Every subscriber of an event gets it when
+it is sent again; subscribers go by what the database says, so that does no harm.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import json as codec
+from collections.abc import Sequence
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.cluster.options import DEFAULT_NAMESPACE, Context, Kubeconfig, Namespace
+from batch_gateway.cli.cluster.options import Inside, Place
 from batch_gateway.cli.failing import reported
-from batch_gateway.cli.stored import Data, settings_of
+from batch_gateway.cli.output import AsJson, print_json
+from batch_gateway.cli.stored import Stored, on_store, settings_of
+from batch_gateway.cli.tables import print_table
 
 if TYPE_CHECKING:
     from batch_gateway.core.dead_letters import DeadLetter
-    from batch_gateway.ports.dead_letters import DeadLetterRows
-
-T = TypeVar("T")
+    from batch_gateway.ports.metadata import MetadataStore
 
 dead = typer.Typer(name="dead", help="Events that no subscriber has taken.", no_args_is_help=True)
 
 _WAIT = timedelta(seconds=10)  # for the broker
 
-Inside = Annotated[
-    bool,
-    Option("--inside", help="Of the service on a cluster, by a Job there with its settings."),
-]
 Ids = Annotated[list[str] | None, Argument(help="As `list` prints them: dead_...")]
 All = Annotated[bool, Option("--all", help="All that there are.")]
 MOST = 10_000
@@ -39,22 +35,32 @@ MOST = 10_000
 @dead.command("list")
 @reported
 def list_(
+    store: Stored,
+    where: Inside,
+    place: Place,
     limit: Annotated[int, Option(help="Most to print, the newest first.")] = 50,
-    data: Data = None,
-    inside: Inside = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    json: AsJson = False,
 ) -> None:
     """Print when each died, what it is, where it was refused, and the reason that was given."""
-    if inside:
-        _print_inside(["list", f"--limit={limit}"], namespace, kubeconfig, context)
+    if where.inside:
+        _run_inside(place, ["list", f"--limit={limit}"], json=json)
         return
-    for letter in _run(data, lambda rows: rows.list(limit=limit)):
-        when = f"{letter.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        event, reason = letter.event, " ".join(_reason(letter).split())
-        fields = (letter.id, when, event.type, event.id, letter.code, letter.target, reason)
-        typer.echo("\t".join(fields))
+    found = on_store(store.data, lambda metadata: metadata.dead_letters.list(limit=limit))
+    if json:
+        for letter in found:
+            print_json(_plain(letter), indent=None)
+        return
+    titles = ("ID", "DIED", "EVENT", "EVENT ID", "CODE", "SUBSCRIBER", "REASON")
+    print_table(titles, map(_row, found))
+
+
+def _row(letter: "DeadLetter") -> tuple[str, ...]:
+    event, reason = letter.event, " ".join(_reason(letter).split())
+    return (letter.id, _died(letter), event.type, event.id, letter.code, letter.target, reason)
+
+
+def _died(letter: "DeadLetter") -> str:
+    return f"{letter.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _reason(letter: "DeadLetter") -> str:
@@ -68,107 +74,137 @@ def _reason(letter: "DeadLetter") -> str:
 @reported
 def show(
     letter: Annotated[str, Argument(help="As `list` prints it.")],
-    data: Data = None,
-    inside: Inside = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    store: Stored,
+    where: Inside,
+    place: Place,
+    json: AsJson = False,
 ) -> None:
     """Print an event with its attributes and data, and why it died."""
-    if inside:
-        _print_inside(["show", letter], namespace, kubeconfig, context)
+    if where.inside:
+        _run_inside(place, ["show", letter], json=json)
         return
-    found = _run(data, lambda rows: _found(rows, [letter]))[0]
+    found = on_store(store.data, lambda metadata: _found(metadata, [letter]))[0]
+    if json:
+        print_json(_plain(found) | {"data": _data(found)})
+        return
     for name, value in sorted(found.attributes.items()):
         typer.echo(f"{name}: {value}")
-    typer.echo(f"died: {found.died_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    typer.echo(f"died: {_died(found)}")
     typer.echo(f"target: {found.target}\ncode: {found.code}\nreason: {_reason(found)}\n")
     typer.echo(found.data.decode(errors="replace"))
+
+
+def _plain(letter: "DeadLetter") -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "died_at": int(letter.died_at.timestamp()),
+        "attributes": dict(letter.attributes),
+        "target": letter.target,
+        "code": letter.code,
+        "reason": _reason(letter),
+    }
+
+
+def _data(letter: "DeadLetter") -> Any:
+    """The event's data as JSON; as a text when it is none."""
+    try:
+        return codec.loads(letter.data)
+    except (ValueError, RecursionError):
+        return letter.data.decode(errors="replace")
 
 
 @dead.command()
 @reported
 def replay(
+    store: Stored,
+    where: Inside,
+    place: Place,
     letters: Ids = None,
     all_: All = False,
     to: Annotated[
         str | None, Option(help="URL of the broker; default: events.sink, K_SINK or the folder's.")
     ] = None,
-    data: Data = None,
-    inside: Inside = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    json: AsJson = False,
 ) -> None:
     """Send events to the broker again; each goes from the list when the broker has it."""
-    if inside:
+    if where.inside:
         broker = [f"--to={to}"] if to else []
-        _print_inside(["replay", *broker, *_words(letters, all_)], namespace, kubeconfig, context)
+        _run_inside(place, ["replay", *broker, *_words(letters, all_)], json=json)
         return
-    sent = _run(data, lambda rows: _replayed(rows, letters, all_, _broker(to, data)))
-    typer.echo(f"{sent} sent")
+    url = _broker(to, store.data)
+    sent = on_store(store.data, lambda metadata: _replayed(metadata, letters, all_, url))
+    _print_count(sent, "sent", json=json)
 
 
 @dead.command()
 @reported
 def drop(
+    store: Stored,
+    where: Inside,
+    place: Place,
     letters: Ids = None,
     all_: All = False,
-    data: Data = None,
-    inside: Inside = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    json: AsJson = False,
 ) -> None:
     """Delete events for good."""
-    if inside:
-        _print_inside(["drop", *_words(letters, all_)], namespace, kubeconfig, context)
+    if where.inside:
+        _run_inside(place, ["drop", *_words(letters, all_)], json=json)
         return
 
-    async def work(rows: "DeadLetterRows") -> int:
-        return sum([await rows.drop(each.id) for each in await _chosen(rows, letters, all_)])
+    async def work(metadata: "MetadataStore") -> int:
+        chosen = await _chosen(metadata, letters, all_)
+        return sum([await metadata.dead_letters.drop(each.id) for each in chosen])
 
-    typer.echo(f"{_run(data, work)} dropped")
+    _print_count(on_store(store.data, work), "dropped", json=json)
 
 
-def _words(letters: list[str] | None, all_: bool) -> list[str]:
+def _print_count(count: int, verb: str, *, json: bool) -> None:
+    if json:
+        print_json({verb: count})
+    else:
+        typer.echo(f"{count} {verb}")
+
+
+def _words(letters: Sequence[str] | None, all_: bool) -> list[str]:
     return [*(["--all"] if all_ else []), *(letters or [])]
 
 
-def _print_inside(
-    words: list[str], namespace: str, kubeconfig: str | None, context: str | None
-) -> None:
+def _run_inside(place: Place, words: list[str], *, json: bool) -> None:
     from batch_gateway.cli.cluster.inside import print_inside
 
-    print_inside(["dead", *words], namespace, kubeconfig, context)
+    print_inside(["dead", *words, *(["--json"] if json else [])], place)
 
 
-async def _replayed(rows: "DeadLetterRows", letters: list[str] | None, all_: bool, url: str) -> int:
+async def _replayed(
+    metadata: "MetadataStore", letters: Sequence[str] | None, all_: bool, url: str
+) -> int:
     from batch_gateway.adapters.events_http import HttpSink
     from batch_gateway.services.dead_letters import replay
 
     sink = HttpSink(url, keys=(), timeout=_WAIT)
-    chosen = await _chosen(rows, letters, all_)
+    chosen = await _chosen(metadata, letters, all_)
     try:
         for letter in reversed(chosen):  # the oldest first
-            await replay(letter, rows, sink)
+            await replay(letter, metadata.dead_letters, sink)
     finally:
         await sink.close()
     return len(chosen)
 
 
 async def _chosen(
-    rows: "DeadLetterRows", letters: list[str] | None, all_: bool
+    metadata: "MetadataStore", letters: Sequence[str] | None, all_: bool
 ) -> "list[DeadLetter]":
     if bool(letters) == all_:
         raise typer.BadParameter("name events, or say --all")
-    return list(await rows.list(limit=MOST)) if all_ else await _found(rows, letters or [])
+    if all_:
+        return list(await metadata.dead_letters.list(limit=MOST))
+    return await _found(metadata, letters or [])
 
 
-async def _found(rows: "DeadLetterRows", letters: list[str]) -> "list[DeadLetter]":
+async def _found(metadata: "MetadataStore", letters: Sequence[str]) -> "list[DeadLetter]":
     found = []
     for name in letters:
-        letter = await rows.get(name)
+        letter = await metadata.dead_letters.get(name)
         if letter is None:
             raise typer.BadParameter(f"there is no dead event {name}")
         found.append(letter)
@@ -176,7 +212,7 @@ async def _found(rows: "DeadLetterRows", letters: list[str]) -> "list[DeadLetter
 
 
 def _broker(to: str | None, data: Path | None) -> str:
-    """Where events go. Raises BadParameter when nobody has said."""
+    """Where events go. Raises BadParameter when nothing names the broker."""
     if to is not None:
         return to
     if data is not None:
@@ -200,25 +236,3 @@ def _broker_of(data: Path) -> str:
     except OSError:
         raise typer.BadParameter(f"no platform runs in {data}") from None
     return f"http://127.0.0.1:{config.port}{config.brokers[0].path}"
-
-
-def _run(data: Path | None, work: "Callable[[DeadLetterRows], Awaitable[T]]") -> T:
-    """What ``work`` returns, done on the store; an error is one line and ends the command."""
-    from batch_gateway.core.errors import BatchGatewayError
-
-    try:
-        return asyncio.run(_done(data, work))
-    except BatchGatewayError as error:
-        typer.echo(f"batch-gateway: {error}", err=True)
-        raise typer.Exit(1) from error
-
-
-async def _done(data: Path | None, work: "Callable[[DeadLetterRows], Awaitable[T]]") -> T:
-    from batch_gateway.wiring.stores import open_metadata
-
-    store = await open_metadata(settings_of(data))
-    try:
-        await store.check()
-        return await work(store.dead_letters)
-    finally:
-        await store.close()

@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import typer
 
-P = ParamSpec("P")
+from batch_gateway.cli.option_groups import unfolded
+
 T = TypeVar("T")
 
 #: The service, or the cluster, said no. (2 is a wrong command line.)
@@ -29,18 +30,20 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-def reported(command: Callable[P, T]) -> Callable[P, T]:
+def reported(command: Callable[..., T]) -> Callable[..., T]:
     """``command``, whose CommandErrors and Ctrl-C become a line and an exit code.
 
-    So does standard output that cannot be written.
+    So does standard output that cannot be written. Groups of options are unfolded.
     """
     from batch_gateway.cli.output import written
 
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+    called = unfolded(command)
+
+    @functools.wraps(called)
+    def run(**given: Any) -> T:
         try:
             with written():
-                return command(*args, **kwargs)
+                return called(**given)
         except CommandError as error:
             typer.echo(f"batch-gateway: {error}", err=True)
             raise typer.Exit(error.exit_code) from error

@@ -4,33 +4,31 @@ They are rows of the metadata store, so this works beside a running service. The
 that the settings name; for the embedded platform, ``--data`` names its folder.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.stored import Data, settings_of
+from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.output import AsJson, print_json
+from batch_gateway.cli.stored import Stored, on_store
+from batch_gateway.cli.tables import print_table
 
 if TYPE_CHECKING:
     from batch_gateway.core.api_keys import ApiKey
-    from batch_gateway.ports.metadata import ApiKeyRows
-    from batch_gateway.settings import Settings
-
-T = TypeVar("T")
 
 keys = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
 
 
 @keys.command()
+@reported
 def create(
     tenant: Annotated[str, Argument(help="Whose files and batches the key opens.")],
+    store: Stored,
     name: Annotated[str, Option(help="Whose key it is, or what for.")] = "",
     expires_in: Annotated[str | None, Option(help="Such as 12h or 90d; default: never.")] = None,
-    data: Data = None,
+    json: AsJson = False,
 ) -> None:
     """Make a key and print its secret, which cannot be seen again."""
     import secrets
@@ -60,37 +58,52 @@ def create(
         created_at=now,
         expires_at=_expiry(now, expires_in),
     )
-    _run(data, lambda rows: rows.add(key))
+    on_store(store.data, lambda metadata: metadata.api_keys.add(key))
+    if json:
+        print_json(_plain(key) | {"secret": secret})
+        return
     typer.echo(f"{key.id} for {tenant}; keep the secret, it is not stored:", err=True)
     typer.echo(secret)
 
 
 @keys.command("list")
+@reported
 def list_(
+    store: Stored,
     tenant: Annotated[str | None, Option(help="Only this tenant's keys.")] = None,
-    data: Data = None,
+    json: AsJson = False,
 ) -> None:
     """Print all keys, without their secrets."""
     from batch_gateway.core.ids import TenantId
 
     owner = None if tenant is None else TenantId(tenant)
-    for key in _run(data, lambda rows: rows.list(owner)):
-        typer.echo("\t".join((key.id, key.tenant, _state(key), key.name)))
+    found = on_store(store.data, lambda metadata: metadata.api_keys.list(owner))
+    if json:
+        for key in found:
+            print_json(_plain(key), indent=None)
+        return
+    rows = ((key.id, key.tenant, _state(key), key.name) for key in found)
+    print_table(("ID", "TENANT", "STATE", "NAME"), rows)
 
 
 @keys.command()
+@reported
 def revoke(
     key: Annotated[str, Argument(help="The id that `create` and `list` print: key_...")],
-    data: Data = None,
+    store: Stored,
+    json: AsJson = False,
 ) -> None:
     """End a key for good; a running service refuses it within some seconds."""
     from datetime import UTC
 
     now = datetime.now(UTC)
-    if _run(data, lambda rows: rows.revoke(key, now=now)) is None:
-        typer.echo(f"batch-gateway: there is no key {key}", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"{key} is revoked")
+    revoked = on_store(store.data, lambda metadata: metadata.api_keys.revoke(key, now=now))
+    if revoked is None:
+        raise CommandError(f"there is no key {key}")
+    if json:
+        print_json(_plain(revoked))
+    else:
+        typer.echo(f"{key} is revoked")
 
 
 def _expiry(now: datetime, window: str | None) -> datetime | None:
@@ -120,23 +133,18 @@ def _state(key: "ApiKey") -> str:
     return f"{verb} {key.expires_at:%Y-%m-%dT%H:%MZ}"
 
 
-def _run(data: Path | None, work: "Callable[[ApiKeyRows], Awaitable[T]]") -> T:
-    """What ``work`` returns, done on the store; an error is one line and ends the command."""
-    from batch_gateway.core.errors import BatchGatewayError
+def _plain(key: "ApiKey") -> dict[str, Any]:
+    """The key without what its secret could be told from."""
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "name": key.name,
+        "state": _state(key).partition(" ")[0],
+        "created_at": _seconds(key.created_at),
+        "expires_at": _seconds(key.expires_at),
+        "revoked_at": _seconds(key.revoked_at),
+    }
 
-    try:
-        return asyncio.run(_done(settings_of(data), work))
-    except BatchGatewayError as error:
-        typer.echo(f"batch-gateway: {error}", err=True)
-        raise typer.Exit(1) from error
 
-
-async def _done(settings: "Settings", work: "Callable[[ApiKeyRows], Awaitable[T]]") -> T:
-    from batch_gateway.wiring.stores import open_metadata
-
-    store = await open_metadata(settings)
-    try:
-        await store.check()
-        return await work(store.api_keys)
-    finally:
-        await store.close()
+def _seconds(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp())

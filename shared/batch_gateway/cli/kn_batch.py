@@ -13,6 +13,7 @@ import typer
 from batch_gateway.cli.batches import add_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.groups import SETTINGS, Commands, add_version
+from batch_gateway.cli.inputs import add_commands as add_input_commands
 
 app = typer.Typer(
     cls=Commands,
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 add_version(app)
 add_commands(app)
+add_input_commands(app)
 app.command("status", rich_help_panel="Batches")(progress)
 
 

@@ -14,6 +14,7 @@ from batch_gateway.cli.dead import dead
 from batch_gateway.cli.doctor.command import doctor
 from batch_gateway.cli.failing import reported
 from batch_gateway.cli.groups import SETTINGS, Commands, add_version
+from batch_gateway.cli.inputs import add_commands as add_input_commands
 from batch_gateway.cli.keys import keys
 from batch_gateway.cli.migrate import migrate
 from batch_gateway.cli.output import written
@@ -38,6 +39,7 @@ app.command()(verify)
 app.add_typer(keys)
 app.add_typer(dead)
 add_batch_commands(app)
+add_input_commands(app)
 
 app.command(rich_help_panel="Batches")(progress)
 add_cluster_commands(app)

@@ -1,16 +1,29 @@
-"""Standard output that ends early: a reader that has gone (``| head``), or a full disk."""
+"""Standard output: JSON for programs, and what happens when it ends early.
+
+It ends early when a reader has gone (``| head``), or when a disk is full.
+"""
 
 import errno
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from batch_gateway.cli.failing import BROKEN_PIPE, REFUSED
 
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+
+AsJson = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """``value`` as JSON; ``indent`` None: on one line."""
+    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 @contextmanager

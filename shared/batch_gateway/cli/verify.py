@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import DEFAULT_NAMESPACE, Context, Kubeconfig, Namespace
+from batch_gateway.cli.cluster.options import Inside, Place
 from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError, reported
-from batch_gateway.cli.stored import Data
+from batch_gateway.cli.stored import Stored, settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,30 +22,25 @@ _PATIENCE_S = 86400.0
 
 @reported
 def verify(
-    data: Data = None,
+    store: Stored,
+    where: Inside,
+    place: Place,
     as_json: Annotated[
         bool, Option("--json", help="Print each finding, and the summary, as a line of JSON.")
     ] = False,
-    inside: Annotated[
-        bool,
-        Option("--inside", help="Of the service on a cluster, by a Job there with its settings."),
-    ] = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Read every object that the database names, and say what is missing, damaged or nobody's."""
-    if inside:
+    if where.inside:
         from batch_gateway.cli.cluster.inside import print_inside
 
         words = ["verify", *(["--json"] if as_json else [])]
-        print_inside(words, namespace, kubeconfig, context, patience_s=_PATIENCE_S)
+        print_inside(words, place, patience_s=_PATIENCE_S)
         return
     from batch_gateway.core.errors import BatchGatewayError
 
     say = _json if as_json else _text
     try:
-        summary = asyncio.run(_verified(_settings(data), say))
+        summary = asyncio.run(_verified(_settings(store.data), say))
     except BatchGatewayError as error:
         raise CommandError(str(error), UNREACHABLE) from error
     say(summary)
@@ -71,32 +66,11 @@ async def _verified(settings: "Settings", say: "Say") -> "Summary":
 
 
 def _settings(data: "Path | None") -> "Settings":
-    """Raises CommandError when there is nothing in the folder: it must not be made by looking."""
-    from pydantic import SecretStr
-
-    from batch_gateway.settings import Files, Metadata, Settings
-
-    if data is None:
-        settings = Settings()
-        _check_file(settings.metadata.url.get_secret_value())
-        return settings.model_copy(
-            update={"metadata": settings.metadata.model_copy(update={"migrate": False})}
-        )
-    folder = data.resolve()
-    url = f"sqlite+aiosqlite:///{folder}/metadata.db"
-    _check_file(url)
-    return Settings(
-        metadata=Metadata(url=SecretStr(url), migrate=False),
-        files=Files(url=f"file://{folder}/files"),
+    """Raises CommandError. Verifying changes nothing, the schema included."""
+    settings = settings_of(data)
+    return settings.model_copy(
+        update={"metadata": settings.metadata.model_copy(update={"migrate": False})}
     )
-
-
-def _check_file(url: str) -> None:
-    from pathlib import Path
-
-    scheme, _, path = url.partition("///")
-    if scheme.startswith("sqlite") and not Path(path).is_file():
-        raise CommandError(f"there is no database {path}", 2)
 
 
 def _text(said: "Finding | Summary") -> None:

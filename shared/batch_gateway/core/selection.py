@@ -48,16 +48,28 @@ class ErrorSelection:
 
     def admits(self, line: bytes) -> bool:
         """Whether one of the words is true of this line of an error file."""
-        return not self._words.isdisjoint(_words_of(line))
+        return not self._words.isdisjoint(words_of(line))
 
 
-def _words_of(line: bytes) -> list[str]:
+def words_of(line: bytes) -> list[str]:
+    """Every word that is true of this line of an error file."""
     found = _decode(line)
     words = [] if found.error is None else _named(found.error)
     if found.response is not None:
         status = str(found.response.status_code)
         words += [status, f"{status[:1]}xx", *_of_body(found.response.body)]
     return words
+
+
+def class_of(line: bytes) -> str:
+    """What this line of an error file failed with: its status and its code or type, if any."""
+    found = _decode(line)
+    words = [] if found.response is None else [str(found.response.status_code)]
+    if found.response is not None:
+        words += _of_body(found.response.body)[:1]
+    elif found.error is not None:
+        words += _named(found.error)[:1]
+    return " ".join(words) or "unknown"
 
 
 def _of_body(body: msgspec.Raw) -> list[str]:

@@ -63,7 +63,7 @@ async def test_a_revoked_key_is_refused_when_it_is_no_longer_remembered(guarded)
         assert revoked.stdout.strip() == f"{key} is revoked"
         with pytest.raises(sdk.AuthenticationError):
             await alice.files.list()
-    assert "\talice\trevoked " in keys(guarded, "list").stdout
+    assert " alice   revoked " in keys(guarded, "list").stdout
 
 
 async def test_an_expired_key_is_refused_at_once(guarded):
@@ -113,7 +113,11 @@ def test_the_command_shows_keys_but_never_their_secrets(guarded):
 
     listed = keys(guarded, "list", "--tenant", "alice").stdout
 
-    assert listed == f"{key}\talice\tvalid\tlaptop\n"
+    titles, row = listed.splitlines()
+    assert (titles.split(), row.split()) == (
+        ["ID", "TENANT", "STATE", "NAME"],
+        [key, "alice", "valid", "laptop"],
+    )
     assert secret.encode() not in (guarded.folder / "metadata.db").read_bytes()
 
 

@@ -258,6 +258,7 @@ async def told_of(settings: Settings) -> list[str]:
 
 async def test_stores_that_are_as_they_should_be(tmp_path, valkey_url, start_simulator):
     simulator = await start_simulator()
+    (tmp_path / "m.db").touch()
 
     told = await told_of(stores_of(tmp_path, valkey_url, simulator.url))
 
@@ -265,6 +266,7 @@ async def test_stores_that_are_as_they_should_be(tmp_path, valkey_url, start_sim
 
 
 async def test_a_database_of_another_release_wants_a_migration(tmp_path, valkey_url):
+    (tmp_path / "m.db").touch()
     database = Metadata(url=f"sqlite+aiosqlite:///{tmp_path}/m.db", migrate=False)
 
     found = await check_stores(
@@ -340,6 +342,7 @@ async def test_what_may_not_be_written_is_told_with_what_is_needed(
 
 
 async def test_the_command_takes_the_stores_of_its_environment(monkeypatch, tmp_path, valkey_url):
+    (tmp_path / "m.db").touch()
     database = f"sqlite+aiosqlite:///{tmp_path}/m.db"
     monkeypatch.setenv("BATCH_GATEWAY_METADATA__URL", database)
     monkeypatch.setenv("BATCH_GATEWAY_METADATA__MIGRATE", "true")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.cluster.judging import Judge
 from batch_gateway.cli.cluster.kube import Refusal
-from batch_gateway.cli.cluster.options import connect
+from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.main import app
 
 SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
@@ -205,7 +205,7 @@ def test_deploying_while_the_binding_is_at_work_loses_no_race(kube, command):
 
 def test_a_field_taken_since_the_judging_is_judged_anew(kube, command):
     command("deploy", "--overlay", "minimal")
-    cluster = connect("batch-gateway", None, None)
+    cluster = Place().cluster()
     objects = build(ROOT / "knative" / "overlays" / "minimal")
     planner, executor = (
         next(o for o in objects if (o["kind"], o["metadata"]["name"]) == ("Service", name))

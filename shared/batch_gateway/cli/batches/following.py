@@ -110,26 +110,10 @@ def view_of(*, quiet: bool = False) -> "Iterator[View]":
     if not sys.stderr.isatty():
         yield Lines()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from batch_gateway.cli.batches.bar import Bar
 
-    class Bar:
-        def __init__(self, progress: Progress) -> None:
-            self._progress = progress
-            self._task = progress.add_task("", total=None)
-
-        def show(self, batch: "Json") -> None:
-            counts = batch["request_counts"]
-            self._progress.update(
-                self._task,
-                description=line(batch),
-                total=counts["total"] or None,
-                completed=counts["completed"] + counts["failed"],
-            )
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield Bar(progress)
+    with Bar() as bar:
+        yield bar
 
 
 @contextmanager
@@ -139,11 +123,13 @@ def uploading(source: "Source", *, quiet: bool = False) -> "Iterator[None]":
         yield
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"Uploading {source.name}", total=source.size)
+        name = source.name[: max(8, console.width // 4)]
+        task = progress.add_task(f"Uploading {escape(name)}", total=source.size)
         source.seen = lambda count: progress.update(task, completed=count)
         yield

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,35 +10,13 @@ from typer import Argument, Option
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Service
+    from batch_gateway.cli.batches.source import Source
 
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
+_ENDPOINT = "/v1/chat/completions"
+_PANEL = "Connection"
 
 BatchArgument = Annotated[str, Argument(metavar="BATCH", help="The batch's id: batch_...")]
-Url = Annotated[
-    str | None,
-    Option(
-        metavar="URL",
-        help="Where the service is; /v1 may be left out. Default: BATCH_GATEWAY_URL, "
-        f"OPENAI_BASE_URL or {DEFAULT_URL}.",
-    ),
-]
-Key = Annotated[
-    str | None,
-    Option(
-        "--api-key",
-        metavar="KEY",
-        help="The tenant's key or token; better given as BATCH_GATEWAY_API_KEY, or as "
-        "OPENAI_API_KEY beside OPENAI_BASE_URL.",
-    ),
-]
-Headers = Annotated[
-    list[str] | None,
-    Option(
-        "--header",
-        metavar="NAME=VALUE",
-        help="Header for a gateway in front; may be given several times.",
-    ),
-]
 AsJson = Annotated[bool, Option("--json", help="Print JSON as the service answers it.")]
 Quiet = Annotated[
     bool, Option("--quiet", "-q", help="Print nothing but results and errors: no progress.")
@@ -52,20 +31,88 @@ FailOnErrors = Annotated[
 ]
 
 
-def connect(url: str | None, key: str | None, headers: list[str] | None) -> "Service":
-    """A client of the service that the options, or else the environment, name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where the service is, and who asks."""
 
-    OPENAI_API_KEY belongs to OPENAI_BASE_URL: it is never sent anywhere else.
-    """
-    from batch_gateway.cli.batches.service import Service, base_url
+    url: Annotated[
+        str | None,
+        Option(
+            metavar="URL",
+            help="Where the service is; /v1 may be left out. Default: BATCH_GATEWAY_URL, "
+            f"OPENAI_BASE_URL or {DEFAULT_URL}.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    api_key: Annotated[
+        str | None,
+        Option(
+            metavar="KEY",
+            help="The tenant's key or token; better given as BATCH_GATEWAY_API_KEY, or as "
+            "OPENAI_API_KEY beside OPENAI_BASE_URL.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    header: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME=VALUE",
+            help="Header for a gateway in front; may be given several times.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
 
-    variables = os.environ
-    theirs = variables.get("OPENAI_BASE_URL")
-    where = url or variables.get("BATCH_GATEWAY_URL") or theirs or DEFAULT_URL
-    key = key or variables.get("BATCH_GATEWAY_API_KEY")
-    if not key and theirs and base_url(theirs) == base_url(where):
-        key = variables.get("OPENAI_API_KEY")
-    return Service(where, key, pairs(headers, "--header"))
+    def service(self) -> "Service":
+        """A client of the service that the options, or else the environment, name.
+
+        OPENAI_API_KEY belongs to OPENAI_BASE_URL: it is sent nowhere else.
+        """
+        from batch_gateway.cli.batches.service import Service, base_url
+
+        variables = os.environ
+        theirs = variables.get("OPENAI_BASE_URL")
+        where = self.url or variables.get("BATCH_GATEWAY_URL") or theirs or DEFAULT_URL
+        key = self.api_key or variables.get("BATCH_GATEWAY_API_KEY")
+        if not key and theirs and base_url(theirs) == base_url(where):
+            key = variables.get("OPENAI_API_KEY")
+        return Service(where, key, pairs(self.header, "--header"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """What a batch is asked for besides its file."""
+
+    endpoint: Annotated[
+        str | None, Option(help="Where the requests go; default: the first request's url.")
+    ] = None
+    window: Annotated[str, Option(help="Time until the deadline: 30m, 24h, 7d.")] = "24h"
+    metadata: Annotated[
+        list[str] | None,
+        Option(metavar="KEY=VALUE", help="A note on the batch; may be given several times."),
+    ] = None
+    field: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME=JSON",
+            help="Any other field, such as priority=0 or dry_run=true; may be given several times.",
+        ),
+    ] = None
+
+    def body(self, source: "Source") -> dict[str, Any]:
+        """The request that creates the batch, without the file's id and the metadata.
+
+        Raises BadParameter.
+        """
+        return {
+            "completion_window": self.window,
+            **fields(self.field),
+            "endpoint": self.endpoint or source.first_url() or _ENDPOINT,
+        }
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """The metadata. Raises BadParameter."""
+        return pairs(self.metadata, "--metadata")
 
 
 def pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from batch_gateway.cli.batches.judging import described as of_error
+from batch_gateway.cli.tables import print_table
 
 Json = dict[str, Any]
 
-_COLUMNS = ("ID", "STATUS", "DONE", "FAILED", "MODEL", "CREATED", "EXPIRES")
+_TITLES = ("ID", "STATUS", "DONE", "FAILED", "MODEL", "CREATED", "EXPIRES")
 _INSTANT = "%Y-%m-%d %H:%M:%SZ"
 
 
@@ -17,16 +18,9 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False)
 
 
-def table(batches: Sequence[Json]) -> Iterator[str]:
-    """A line per batch below a line of titles, in columns."""
-    return columns([_COLUMNS, *(_row(batch) for batch in batches)])
-
-
-def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows whose cells stand below each other."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+def print_batches(batches: Sequence[Json]) -> None:
+    """A line per batch below a line of titles."""
+    print_table(_TITLES, map(_row, batches))
 
 
 def _row(batch: Json) -> tuple[str, ...]:
@@ -37,20 +31,19 @@ def _row(batch: Json) -> tuple[str, ...]:
         f"{counts['completed']}/{counts['total']}",
         str(counts["failed"]),
         batch.get("model") or "-",
-        _instant(batch["created_at"]),
-        _instant(batch["expires_at"]),
+        instant(batch["created_at"]),
+        instant(batch["expires_at"]),
     )
 
 
-def described(batch: Json) -> Iterator[str]:
-    """Everything that a batch has to say, a field a line; instants are spelled out."""
-    known = {name: value for name, value in batch.items() if value not in (None, {}, [])}
-    errors = known.pop("errors", {}).get("data", [])
-    width = max(map(len, known))
+def described(object_: Json) -> Iterator[tuple[str, str]]:
+    """The fields of an answer that have a value, with instants spelled out, and then its errors."""
+    known = {name: value for name, value in object_.items() if value not in (None, {}, [])}
+    errors = (known.pop("errors", None) or {}).get("data", [])
     for name, value in known.items():
-        yield f"{name.ljust(width)}  {_spelled(name, value)}"
+        yield name, _spelled(name, value)
     for error in errors:
-        yield f"{'error'.ljust(width)}  {of_error(error)}"
+        yield "error", of_error(error)
 
 
 def estimated(batch: Json) -> Iterator[str]:
@@ -72,15 +65,28 @@ def tokens_by_model(tokens: Mapping[str, int]) -> Iterator[str]:
 
 def _spelled(name: str, value: Any) -> str:
     if name.endswith("_at") and isinstance(value, int | float):
-        return _instant(value)
+        return instant(value)
+    if name == "request_counts":
+        return ", ".join(f"{count} {kind}" for kind, count in value.items())
+    if name == "usage":
+        return ", ".join(_tokens(value))
     if isinstance(value, dict):
         return "  ".join(f"{key}={_inner(inner)}" for key, inner in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _tokens(usage: Json) -> Iterator[str]:
+    """Tokens of each kind, with the part of them that is special in brackets."""
+    for kind in ("input", "output"):
+        parts = usage.get(f"{kind}_tokens_details") or {}
+        within = "".join(f" ({n} {part.removesuffix('_tokens')})" for part, n in parts.items() if n)
+        yield f"{usage[f'{kind}_tokens']} {kind}{within}"
+    yield f"{usage['total_tokens']} tokens in all"
 
 
 def _inner(value: Any) -> str:
     return as_json(value) if isinstance(value, dict | list) else str(value)
 
 
-def _instant(value: float | None) -> str:
+def instant(value: float | None) -> str:
     return "-" if value is None else datetime.fromtimestamp(value, UTC).strftime(_INSTANT)

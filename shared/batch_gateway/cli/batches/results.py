@@ -17,18 +17,15 @@ from typer import Option
 from batch_gateway.cli.batches.judging import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
     BatchArgument,
+    Connection,
     FailOnErrors,
-    Headers,
-    Key,
     Quiet,
-    Url,
-    connect,
     plain_id,
 )
 from batch_gateway.cli.failing import CommandError, reported
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.service import Service
 
 #: How a line begins that is not a result but says where the stream stands.
 _STANDING = b'{"cursor":'
@@ -38,6 +35,7 @@ _MOST_BREAKS = 10  # in a row
 @reported
 def results(
     batch: BatchArgument,
+    to: Connection,
     output: Annotated[
         Path | None,
         Option("--output", "-o", metavar="FILE", help="Write there instead of standard output."),
@@ -56,18 +54,16 @@ def results(
     ] = False,
     fail_on_errors: FailOnErrors = None,
     quiet: Quiet = False,
-    url: Url = None,
-    api_key: Key = None,
-    header: Headers = None,
 ) -> None:
     """Print what the requests of a batch were answered, a line each, in the input's order."""
     from batch_gateway.cli.batches.following import follow as follow_batch
     from batch_gateway.cli.batches.following import line
+    from batch_gateway.cli.batches.summary import print_summary
 
     if follow and (errors or wait):
         raise typer.BadParameter("--follow prints all results as they come: without other options")
     fail_above = rate(fail_on_errors)
-    with connect(url, api_key, header) as service:
+    with to.service() as service:
         path = f"/batches/{plain_id(batch)}"
         if follow:
             with target_of(output) as target:
@@ -81,8 +77,8 @@ def results(
         if not follow:
             with target_of(output) as target:
                 copy_file(service, file, target)
-    if not quiet:
-        typer.echo(summary(found, hint=not errors and not follow), err=True)
+        if not quiet:
+            print_summary(service, found, hint=not errors and not follow)
     judge([found], fail_above)
 
 
@@ -107,7 +103,7 @@ def follow_results(service: "Service", path: str, target: BinaryIO) -> None:
         held: list[bytes] = []
         try:
             with service.stream(f"{path}/results", follow="true", after=cursor) as answer:
-                for line in _lines(answer.iter_bytes()):
+                for line in lines(answer.iter_bytes()):
                     if not line.startswith(_STANDING):
                         held.append(line)
                         continue
@@ -123,24 +119,13 @@ def follow_results(service: "Service", path: str, target: BinaryIO) -> None:
             time.sleep(breaks)
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Whole lines with their ends: JSON may hold what else ends lines of text."""
     rest = b""
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
             yield line + b"\n"
-
-
-def summary(batch: "Json", *, hint: bool) -> str:
-    counts = batch["request_counts"]
-    said = (
-        f"{batch['id']} is {batch['status']}: {counts['completed']} of {counts['total']}"
-        f" requests succeeded, {counts['failed']} failed"
-    )
-    if hint and batch["error_file_id"] is not None:
-        said += "; --errors prints those without an answer"
-    return said
 
 
 @contextmanager

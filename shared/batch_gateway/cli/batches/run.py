@@ -7,11 +7,6 @@ it before.
 
 import hashlib
 import json
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -21,14 +16,10 @@ from typer import Argument, Option
 
 from batch_gateway.cli.batches.judging import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
+    Connection,
     FailOnErrors,
-    Headers,
-    Key,
+    NewBatch,
     Quiet,
-    Url,
-    connect,
-    fields,
-    pairs,
 )
 from batch_gateway.cli.failing import INTERRUPTED, REFUSED, CommandError, reported
 
@@ -38,7 +29,6 @@ if TYPE_CHECKING:
 #: The metadata by which a batch is found again.
 NOTE = "batch_gateway_run"
 
-_ENDPOINT = "/v1/chat/completions"
 _CHUNK = 1024 * 1024
 _PAGE = 100
 
@@ -46,8 +36,10 @@ _PAGE = 100
 @reported
 def run(
     files: Annotated[
-        list[str], Argument(metavar="FILE...", help="Requests as JSONL; -: standard input.")
+        list[str], Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")
     ],
+    asked: NewBatch,
+    to: Connection,
     output: Annotated[
         Path | None,
         Option(
@@ -57,35 +49,16 @@ def run(
             help="Write there, in the input's order; a folder: a file for each FILE.",
         ),
     ] = None,
-    endpoint: Annotated[
-        str | None, Option(help="Where the requests go; default: the first request's url.")
-    ] = None,
-    window: Annotated[str, Option(help="Time until the deadline: 30m, 24h, 7d.")] = "24h",
-    metadata: Annotated[
-        list[str] | None,
-        Option(metavar="KEY=VALUE", help="A note on the batches; may be given several times."),
-    ] = None,
-    field: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME=JSON",
-            help="Any other field, such as priority=0; may be given several times.",
-        ),
-    ] = None,
     new: Annotated[
         bool, Option("--new", help="Make new batches, also of files that were run before.")
     ] = False,
     fail_on_errors: FailOnErrors = None,
     quiet: Quiet = False,
-    url: Url = None,
-    api_key: Key = None,
-    header: Headers = None,
 ) -> None:
     """Run files of requests and print their results; the same again goes on after Ctrl-C."""
     fail_above = rate(fail_on_errors)
-    body: dict[str, Any] = {"completion_window": window, **fields(field)}
-    job = _Job(body, pairs(metadata, "--metadata"), endpoint, new=new, quiet=quiet)
-    with connect(url, api_key, header) as service:
+    job = _Job(asked, new=new, quiet=quiet)
+    with to.service() as service:
         begun = [job.begin(service, name) for name in files]
         ended = _delivered(service, files, begun, output, quiet=quiet)
     judge(ended, fail_above)
@@ -95,9 +68,7 @@ def run(
 class _Job:
     """What is asked for besides the files."""
 
-    body: dict[str, Any]
-    notes: dict[str, str]
-    endpoint: str | None
+    asked: NewBatch
     new: bool
     quiet: bool
 
@@ -105,23 +76,24 @@ class _Job:
         """The batch of the file ``name``: one that was made before, or a new one."""
         from batch_gateway.cli.batches.following import uploading
         from batch_gateway.cli.batches.source import Source
+        from batch_gateway.cli.inputs.files import readable
 
-        with _readable(name) as stream, Source.of(name, stream) as source:
-            body = self.body | {"endpoint": self.endpoint or source.first_url() or _ENDPOINT}
+        with readable(name) as stream, Source.of(name, stream) as source:
+            body = self.asked.body(source)
             note = self._digest(stream, body)
             if not self.new and (found := _found(service, note)) is not None:
                 self._tell(f"{found['id']} of {name} goes on; --new makes another")
                 return found
             with uploading(source, quiet=self.quiet):
                 uploaded = service.upload(source)
-            body |= {"metadata": self.notes | {NOTE: note}, "input_file_id": uploaded["id"]}
+            body |= {"metadata": self.asked.notes | {NOTE: note}, "input_file_id": uploaded["id"]}
             made = service.post("/batches", body)
         self._tell(f"{made['id']} of {name}")
         return made
 
     def _digest(self, stream: BinaryIO, body: dict[str, Any]) -> str:
         """Of everything that makes two runs the same; the file is read from its start."""
-        asked = json.dumps([body, self.notes], sort_keys=True)
+        asked = json.dumps([body, self.asked.notes], sort_keys=True)
         digest = hashlib.sha256(asked.encode())
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
@@ -131,24 +103,6 @@ class _Job:
     def _tell(self, text: str) -> None:
         if not self.quiet:
             typer.echo(text, err=True)
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[BinaryIO]:
-    """The file at its start; what can be read only once is copied. Raises CommandError."""
-    try:
-        with sys.stdin.buffer if name == "-" else Path(name).open("rb") as stream:
-            if name != "-" and stream.seekable():
-                yield stream
-                return
-            with tempfile.TemporaryFile() as copy:
-                shutil.copyfileobj(stream, copy, _CHUNK)
-                copy.seek(0)
-                yield copy
-    except OSError as error:
-        if error.filename != name:
-            raise
-        raise CommandError(f"cannot read {name}: {error.strerror}", 2) from error
 
 
 def _found(service: "Service", note: str) -> "Json | None":
@@ -184,7 +138,8 @@ def _delivered(
     service: "Service", names: list[str], begun: "list[Json]", output: Path | None, *, quiet: bool
 ) -> "list[Json]":
     """Write the results of all batches; the batches when they have ended."""
-    from batch_gateway.cli.batches.results import summary, target_of
+    from batch_gateway.cli.batches.results import target_of
+    from batch_gateway.cli.batches.summary import print_summary
 
     ended = []
     try:
@@ -202,7 +157,7 @@ def _delivered(
         raise CommandError(_hint(begun[len(ended) :]), INTERRUPTED) from error
     if not quiet:
         for batch in ended:
-            typer.echo(summary(batch, hint=False), err=True)
+            print_summary(service, batch)
     return ended
 
 

@@ -57,6 +57,9 @@ class Service:
         key = {"idempotency-key": str(uuid.uuid4())}
         return self._object(self._repeated("POST", path, json=body or {}, headers=key))
 
+    def delete(self, path: str) -> Json:
+        return self._object(self._repeated("DELETE", path))
+
     def upload(self, source: Source) -> Json:
         """Send a file as it is read; only one that can be read again is tried again."""
         key = {"idempotency-key": str(uuid.uuid4())}

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import (
-    DEFAULT_NAMESPACE,
-    Context,
-    Kubeconfig,
-    Namespace,
-    chosen_settings,
-    connect,
-)
+from batch_gateway.cli.cluster.options import Place, RollOut, chosen_settings
 from batch_gateway.cli.failing import CommandError, reported
 
 if TYPE_CHECKING:
@@ -23,6 +16,8 @@ if TYPE_CHECKING:
 
 @reported
 def deploy(
+    place: Place,
+    how: RollOut,
     overlay: Annotated[
         str | None,
         Option(
@@ -51,14 +46,6 @@ def deploy(
     print_: Annotated[
         bool, Option("--print", help="Print the manifests, without secrets, and do nothing.")
     ] = False,
-    wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until all of it is ready.")] = True,
-    timeout: Annotated[float, Option(min=1, help="Longest to wait, in seconds.")] = 600,
-    force: Annotated[
-        bool, Option("--force", help="Take over fields that somebody else has changed.")
-    ] = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Install or change the service on a cluster; the same again changes nothing."""
     plain, secret = chosen_settings(set_)
@@ -66,29 +53,29 @@ def deploy(
     from batch_gateway.cli.cluster.build import build, component_there
     from batch_gateway.cli.cluster.secrets import secret_changes
 
-    cluster = None if print_ else connect(namespace, kubeconfig, context)
+    cluster = None if print_ else place.cluster()
     options: dict[str, Any] = {"broker": broker, "image": image, "settings": plain}
     if overlay is None:
         overlay, options = _as_the_last_time(cluster, options)
-    objects = build(overlay, namespace=namespace, **options)
+    objects = build(overlay, namespace=place.namespace, **options)
     if cluster is None:
         _print(objects)
         return
     if options["broker"] is None and (there := component_there(cluster, objects)) is not None:
-        objects = build(overlay, namespace=namespace, **(options | {"broker": there}))
+        objects = build(overlay, namespace=place.namespace, **(options | {"broker": there}))
     wanted = Deployment(
         objects=[obj for obj in objects if obj["kind"] != "Secret"],
         secrets=secret_changes(cluster, objects, secret),
         what=overlay,
         options=options,
         said=plain,
-        force=force,
-        wait=wait,
-        timeout_s=timeout,
+        force=how.force,
+        wait=how.wait,
+        timeout_s=how.timeout,
     )
     if dry_run:
         unjudged = rehearse(cluster, wanted, typer.echo)
-        why = f"; {unjudged} objects are not judged: there is no namespace {namespace} yet"
+        why = f"; {unjudged} objects are not judged: there is no namespace {place.namespace} yet"
         typer.echo("nothing was changed: --dry-run" + (why if unjudged else ""))
         return
     finish(cluster, wanted)

@@ -12,6 +12,7 @@ from typing import Any
 
 from batch_gateway.cli.cluster.build import MANAGED_BY
 from batch_gateway.cli.cluster.kube import Cluster
+from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.cluster.standing import State, standing, troubles
 from batch_gateway.cli.failing import CommandError
 
@@ -44,17 +45,9 @@ def run_inside(cluster: Cluster, words: Sequence[str], patience_s: float = _PATI
         cluster.delete(job)
 
 
-def print_inside(
-    words: Sequence[str],
-    namespace: str,
-    kubeconfig: str | None,
-    context: str | None,
-    *,
-    patience_s: float = _PATIENCE_S,
-) -> None:
+def print_inside(words: Sequence[str], place: Place, *, patience_s: float = _PATIENCE_S) -> None:
     """Print what ``batch-gateway words...`` writes inside. Raises CommandError when it fails."""
-    cluster = Cluster(namespace, kubeconfig=kubeconfig, context=context)
-    ran = run_inside(cluster, words, patience_s)
+    ran = run_inside(place.cluster(), words, patience_s)
     if not ran.ended:
         raise CommandError(f"the Job does not end: {ran.says}")
     print(ran.says, end="" if ran.says.endswith("\n") else "\n")

@@ -1,5 +1,6 @@
 """Options that all commands for clusters share."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,18 +9,63 @@ from typer import Option
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
 
-Namespace = Annotated[str, Option("--namespace", "-n", help="Where the service is, or shall be.")]
-Kubeconfig = Annotated[
-    str | None, Option(metavar="FILE", help="Instead of KUBECONFIG or ~/.kube/config.")
-]
-Context = Annotated[str | None, Option(help="Of the kubeconfig; default: its current one.")]
 DEFAULT_NAMESPACE = "batch-gateway"
+_PANEL = "Cluster"
 
 
-def connect(namespace: str, kubeconfig: str | None, context: str | None) -> "Cluster":
-    from batch_gateway.cli.cluster.kube import Cluster
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which cluster, and where on it."""
 
-    return Cluster(namespace, kubeconfig=kubeconfig, context=context)
+    namespace: Annotated[
+        str,
+        Option(
+            "--namespace", "-n", help="Where the service is, or shall be.", rich_help_panel=_PANEL
+        ),
+    ] = DEFAULT_NAMESPACE
+    kubeconfig: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            help="Instead of KUBECONFIG or ~/.kube/config.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    context: Annotated[
+        str | None,
+        Option(help="Of the kubeconfig; default: its current one.", rich_help_panel=_PANEL),
+    ] = None
+
+    def cluster(self) -> "Cluster":
+        """Raises CommandError."""
+        from batch_gateway.cli.cluster.kube import Cluster
+
+        return Cluster(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollOut:
+    """How a deployment is carried out."""
+
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until all of it is ready.")] = True
+    timeout: Annotated[float, Option(min=1, help="Longest to wait, in seconds.")] = 600
+    force: Annotated[
+        bool, Option("--force", help="Take over fields that another client has changed.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """Whether a command runs on a cluster, by a Job with the executor's settings."""
+
+    inside: Annotated[
+        bool,
+        Option(
+            "--inside",
+            help="Of the service on a cluster, by a Job there with its settings.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
 
 
 def chosen_settings(given: list[str] | None) -> tuple[dict[str, str], dict[str, str]]:

@@ -7,13 +7,7 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.deploy import finish
-from batch_gateway.cli.cluster.options import (
-    DEFAULT_NAMESPACE,
-    Context,
-    Kubeconfig,
-    Namespace,
-    connect,
-)
+from batch_gateway.cli.cluster.options import Place, RollOut
 from batch_gateway.cli.failing import reported
 
 if TYPE_CHECKING:
@@ -24,17 +18,11 @@ Object = dict[str, Any]
 
 @reported
 def rollback(
+    place: Place,
+    how: RollOut,
     to: Annotated[
         int | None, Option(metavar="RELEASE", help="Its number; default: the one before the last.")
     ] = None,
-    wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until all of it is ready.")] = True,
-    timeout: Annotated[float, Option(min=1, help="Longest to wait, in seconds.")] = 600,
-    force: Annotated[
-        bool, Option("--force", help="Take over fields that somebody else has changed.")
-    ] = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Go back to an earlier deployment: its image, its objects, its settings and its secrets.
 
@@ -44,7 +32,7 @@ def rollback(
     from batch_gateway.cli.cluster.releases import Releases
     from batch_gateway.cli.cluster.secrets import changes_back
 
-    cluster = connect(namespace, kubeconfig, context)
+    cluster = place.cluster()
     release, later = Releases(cluster).to_go_back_to(to)
     typer.echo(f"back to release {release.number} of {release.at} ({release.what})")
     wanted = Deployment(
@@ -52,9 +40,9 @@ def rollback(
         secrets=changes_back(cluster, _values_before(later)),
         what=release.what,
         options=release.options,
-        force=force,
-        wait=wait,
-        timeout_s=timeout,
+        force=how.force,
+        wait=how.wait,
+        timeout_s=how.timeout,
     )
     finish(cluster, wanted)
     kept = {_identity(obj) for obj in release.objects}

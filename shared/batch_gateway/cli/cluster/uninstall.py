@@ -5,13 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import (
-    DEFAULT_NAMESPACE,
-    Context,
-    Kubeconfig,
-    Namespace,
-    connect,
-)
+from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.failing import CommandError, reported
 
 if TYPE_CHECKING:
@@ -46,6 +40,7 @@ _CLAIM = ("networking.internal.knative.dev/v1alpha1", "ClusterDomainClaim")
 
 @reported
 def uninstall(
+    place: Place,
     purge: Annotated[
         bool,
         Option(
@@ -54,12 +49,10 @@ def uninstall(
         ),
     ] = False,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Remove the service from a cluster; secrets, volumes and stores elsewhere are kept."""
-    cluster = connect(namespace, kubeconfig, context)
+    cluster = place.cluster()
+    namespace = cluster.namespace
     home = cluster.get("v1", "Namespace", namespace)
     found = [] if home is None else _ours(cluster)
     if home is None or not (found or purge):

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import (
-    DEFAULT_NAMESPACE,
-    Context,
-    Kubeconfig,
-    Namespace,
-    connect,
-)
+from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.failing import BAD_END, CommandError, reported
 
 if TYPE_CHECKING:
@@ -23,6 +17,7 @@ if TYPE_CHECKING:
 
 @reported
 def doctor(
+    place: Place,
     stores: Annotated[
         bool,
         Option("--stores", help="Check the servers that this environment's settings name instead."),
@@ -35,17 +30,11 @@ def doctor(
     verbose: Annotated[
         bool, Option("--verbose", "-v", help="Also print what is as it should be.")
     ] = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Check a cluster and the service on it, or its stores; each finding comes with the fix."""
     from batch_gateway.cli.doctor.findings import Severity, spelled, worst
 
-    if stores:
-        found = _of_stores()
-    else:
-        found = _of_cluster(connect(namespace, kubeconfig, context), inside=inside)
+    found = _of_stores() if stores else _of_cluster(place.cluster(), inside=inside)
     found.sort(key=lambda finding: -finding.severity)
     for finding in found:
         if json:

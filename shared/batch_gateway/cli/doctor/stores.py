@@ -44,8 +44,12 @@ _REACH = "is it running, is the URL right, and do NetworkPolicies let us through
 
 async def metadata(settings: Settings) -> AsyncIterator[Finding]:
     """The database answers, has this release's schema, and (Redis) keeps what it was told."""
+    from batch_gateway.cli.stored import missing_database
     from batch_gateway.wiring.stores import open_metadata
 
+    if (missing := missing_database(settings)) is not None:
+        yield error(f"metadata: {missing}", "batch-gateway doctor --data DIR checks a folder")
+        return
     scheme = urlsplit(settings.metadata.url.get_secret_value()).scheme
     store = await open_metadata(settings)
     try:

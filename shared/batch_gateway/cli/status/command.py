@@ -3,21 +3,23 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import (
-    DEFAULT_NAMESPACE,
-    Context,
-    Kubeconfig,
-    Namespace,
-    connect,
-)
+from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.cluster.kube import Cluster
+    from batch_gateway.cli.status.deployed import Table
+    from batch_gateway.cli.status.figures import Figures
 
 PAUSE_S = 2.0
 _TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
@@ -25,6 +27,7 @@ _TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
 
 @reported
 def status(
+    place: Place,
     data: Annotated[
         Path | None,
         Option(metavar="DIR", help="Folder of `batch-gateway up --data`: of this machine."),
@@ -38,72 +41,83 @@ def status(
         Option(metavar="URL", help="Where the API is; default: as the cluster says."),
     ] = None,
     watch: Annotated[bool, Option("--watch", "-w", help="Again and again, until Ctrl-C.")] = False,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    json: AsJson = False,
 ) -> None:
     """Print what runs on a cluster or on this machine, and what there is to do."""
     if stores:
-        look = _stores
+        look = _of_stores
     elif data is not None:
-        folder = data.resolve()
-
-        def look() -> Iterator[str]:
-            return _machine(folder)
-
+        look = partial(_of_machine, data.resolve())
     else:
-        cluster = connect(namespace, kubeconfig, context)
-
-        def look() -> Iterator[str]:
-            from batch_gateway.cli.cluster.secrets import decoded
-            from batch_gateway.cli.status.deployed import SERVING, on_cluster
-
-            yield from on_cluster(cluster)
-            api = cluster.get(SERVING, "Service", "api") or {}
-            where = url or (api.get("status") or {}).get("url")
-            secret = decoded(cluster.get("v1", "Secret", "batch-gateway-secrets"))
-            yield ""
-            yield from _state(where, secret.get(_TOKEN))
-
-    _print(look, watch=watch)
-
-
-def _stores() -> Iterator[str]:
-    from batch_gateway.cli.status.figures import described, from_stores
-
-    yield from described(from_stores())
-
-
-def _machine(data: Path) -> Iterator[str]:
-    from batch_gateway.cli.status.deployed import on_machine, url_of
-    from batch_gateway.cli.status.figures import described, from_page
-
-    url = url_of(data)
-    yield from on_machine(data)
-    yield ""
-    yield from described(from_page(url, os.environ.get(_TOKEN)))
-
-
-def _state(url: str | None, token: str | None) -> Iterator[str]:
-    """What the API tells; a cluster's may be out of reach from here."""
-    from batch_gateway.cli.status.figures import described, from_page
-
-    if url is None:
-        yield "the state is not known: the Service api has no URL"
-        return
-    try:
-        yield from described(from_page(url, token))
-    except CommandError as error:
-        yield f"the state is not known: {error}"
-
-
-def _print(look: Callable[[], Iterator[str]], *, watch: bool) -> None:
+        look = partial(_of_cluster, place.cluster(), url)
     while True:
-        lines = list(look())
-        if watch and sys.stdout.isatty():
-            typer.echo("\x1b[H\x1b[2J", nl=False)
-        for line in lines:
-            typer.echo(line)
+        found = look()
+        if json:
+            print_json(found.plain(), indent=None if watch else 2)
+        else:
+            _print(found, clear=watch and sys.stdout.isatty())
         if not watch:
             return
         time.sleep(PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What runs, and the state of the service."""
+
+    tables: "Sequence[Table]" = ()
+    figures: "Figures | None" = None
+    unknown: str = ""  # why ``figures`` is None
+
+    def plain(self) -> dict[str, object]:
+        state = None if self.figures is None else self.figures.plain()
+        reason = {"unknown": self.unknown} if self.unknown else {}
+        return {**{table.name: table.plain() for table in self.tables}, "state": state, **reason}
+
+
+def _of_stores() -> _Found:
+    from batch_gateway.cli.status.figures import from_stores
+
+    return _Found(figures=from_stores())
+
+
+def _of_machine(data: Path) -> _Found:
+    from batch_gateway.cli.status.deployed import on_machine, url_of
+    from batch_gateway.cli.status.figures import from_page
+
+    url = url_of(data)
+    return _Found(tables=list(on_machine(data)), figures=from_page(url, os.environ.get(_TOKEN)))
+
+
+def _of_cluster(cluster: "Cluster", url: str | None) -> _Found:
+    """The API of a cluster may be out of reach from here: the state is unknown then."""
+    from batch_gateway.cli.cluster.secrets import decoded
+    from batch_gateway.cli.status.deployed import SERVING, on_cluster
+    from batch_gateway.cli.status.figures import from_page
+
+    tables = list(on_cluster(cluster))
+    api = cluster.get(SERVING, "Service", "api") or {}
+    where = url or (api.get("status") or {}).get("url")
+    if where is None:
+        return _Found(tables=tables, unknown="the Service api has no URL")
+    secret = decoded(cluster.get("v1", "Secret", "batch-gateway-secrets"))
+    try:
+        return _Found(tables=tables, figures=from_page(where, secret.get(_TOKEN)))
+    except CommandError as error:
+        return _Found(tables=tables, unknown=str(error))
+
+
+def _print(found: _Found, *, clear: bool) -> None:
+    from batch_gateway.cli.status.figures import described
+
+    if clear:
+        typer.echo("\x1b[H\x1b[2J", nl=False)
+    for table in found.tables:
+        for line in table.lines():
+            typer.echo(line)
+        typer.echo("")
+    if found.figures is None:
+        typer.echo(f"the state is not known: {found.unknown}")
+        return
+    for line in described(found.figures):
+        typer.echo(line)

@@ -1,14 +1,15 @@
 """What runs where: the objects of a cluster, or the processes of one machine."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_gateway.cli.batches.printing import columns
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
 from batch_gateway.cli.cluster.standing import State, standing, troubles
 from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.tables import Row, columns
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
@@ -19,22 +20,39 @@ SERVING = "serving.knative.dev/v1"
 _CLASS = "eventing.knative.dev/broker.class"
 
 
-def on_cluster(cluster: "Cluster") -> Iterator[str]:
-    """Services with revision and pods, then everything else that has a status."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    name: str
+    titles: Row
+    rows: Sequence[Row]
+
+    def lines(self) -> Iterator[str]:
+        return columns([self.titles, *self.rows])
+
+    def plain(self) -> list[dict[str, str]]:
+        """For JSON: an object for each row."""
+        names = [title.lower() for title in self.titles]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+def on_cluster(cluster: "Cluster") -> Iterator[Table]:
+    """Services with revision and pods, then everything else that has a status.
+
+    Raises CommandError.
+    """
     services = cluster.list(SERVING, "Service")
     if not services:
         raise CommandError(f"there is no Batch Gateway in the namespace {cluster.namespace}")
     pods = _by_service(cluster.list("v1", "Pod"))
     titles = ("SERVICE", "READY", "REVISION", "PODS", "SAYS")
-    yield from columns([titles, *(_service(service, pods) for service in services)])
+    yield Table("services", titles, [_service(service, pods) for service in services])
     rows = [
         (kind.upper(), _name(obj), *_stand(obj))
         for version, kind, _ in WITH_STATUS
         if (version, kind) != (SERVING, "Service")
         for obj in cluster.list(version, kind)
     ]
-    yield ""
-    yield from columns([("KIND", "NAME", "READY", "SAYS"), *rows])
+    yield Table("objects", ("KIND", "NAME", "READY", "SAYS"), rows)
 
 
 def _service(service: Object, pods: dict[str, list[Object]]) -> tuple[str, ...]:
@@ -68,7 +86,7 @@ def _by_service(pods: list[Object]) -> dict[str, list[Object]]:
     return found
 
 
-def on_machine(data: Path) -> Iterator[str]:
+def on_machine(data: Path) -> Iterator[Table]:
     """The functions of the platform that runs on the folder ``data``, with their processes."""
     from batch_gateway.local import manifests
 
@@ -77,7 +95,7 @@ def on_machine(data: Path) -> Iterator[str]:
         (service.name, " ".join(map(str, pids.get(service.name, []))) or "at zero")
         for service in manifests.load(manifests.deployment_root()).services
     ]
-    yield from columns([("SERVICE", "PROCESSES"), *rows])
+    yield Table("services", ("SERVICE", "PROCESSES"), rows)
 
 
 def url_of(data: Path) -> str:

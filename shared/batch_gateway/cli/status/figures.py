@@ -22,6 +22,13 @@ class Figures:
     def of(self, name: str) -> Values:
         return self.by_name.get(name, {})
 
+    def plain(self) -> dict[str, list[dict[str, object]]]:
+        """For JSON: every figure with the values of its labels, in the order of their names."""
+        return {
+            name: [{"labels": labels, "value": value} for labels, value in values.items()]
+            for name, values in self.by_name.items()
+        }
+
     def one(self, name: str, *labels: str) -> float | None:
         return self.of(name).get(labels)
 
@@ -56,13 +63,9 @@ def from_page(url: str, token: str | None) -> Figures:
 
 def from_stores() -> Figures:
     """What the stores tell that the environment's settings name. Raises CommandError."""
-    from batch_gateway.settings import WrongSetting, read_settings
+    from batch_gateway.cli.stored import settings_of
 
-    try:
-        settings = read_settings()
-    except WrongSetting as error:
-        raise CommandError(str(error), 2) from error
-    return parsed(asyncio.run(_looked(settings)))
+    return parsed(asyncio.run(_looked(settings_of(None))))
 
 
 async def _looked(settings: "Settings") -> str:
@@ -84,7 +87,7 @@ async def _looked(settings: "Settings") -> str:
 
 def described(figures: Figures) -> Iterator[str]:
     """The state, for people."""
-    from batch_gateway.cli.batches.printing import columns
+    from batch_gateway.cli.tables import columns
 
     for store in ("metadata", "scratch"):
         if figures.one("state_known", store) == 0:

@@ -103,7 +103,7 @@ def survey_lines(
             break
     index.add(refs)
     if survey.total > rules.max_lines:
-        survey.errors = [_too_many(rules.max_lines)]
+        survey.errors = [too_many(rules.max_lines)]
     elif len(survey.costs) > rules.planning.max_models:
         survey.errors = [_too_many_models(rules.planning.max_models)]
     elif survey.inputs > MOST_INPUTS:
@@ -179,10 +179,17 @@ def _too_much(survey: Survey, rules: Rules) -> bool:
     return survey.total > rules.max_lines or len(survey.costs) > rules.planning.max_models
 
 
-def _too_many(most: int) -> BatchError:
+def too_many(most: int) -> BatchError:
     return BatchError(
         code="too_many_requests",
         message=f"The input file has more than {most} requests, the most that a batch may have.",
+    )
+
+
+def too_large(most: int) -> BatchError:
+    return BatchError(
+        code="file_too_large",
+        message=f"The input file is larger than {most} bytes, the most that a batch may have.",
     )
 
 

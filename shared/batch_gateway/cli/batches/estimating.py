@@ -1,0 +1,29 @@
+"""A dry run: what the service says that a file would take."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from batch_gateway.cli.batches.options import NewBatch
+from batch_gateway.cli.failing import CommandError
+
+if TYPE_CHECKING:
+    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.source import Source
+
+
+def dry_run(service: "Service", source: "Source", asked: NewBatch) -> "Json":
+    """The batch of a dry run when it has ended; neither it nor the file is there afterwards."""
+    from batch_gateway.cli.batches.following import follow, uploading
+
+    body = asked.body(source) | {"dry_run": True}
+    with uploading(source):
+        uploaded = service.upload(source)
+    try:
+        made = service.post("/batches", body | {"input_file_id": uploaded["id"]})
+        ended = follow(service, made["id"], quiet=True)
+        with suppress(CommandError):  # it goes by itself after its retention
+            service.delete(f"/batches/{made['id']}")
+        return ended
+    finally:
+        with suppress(CommandError):  # it goes by itself when it expires
+            service.delete(f"/files/{uploaded['id']}")

@@ -1,0 +1,231 @@
+"""``check``: an input file judged by the planner's own rules, without a service."""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from batch_gateway.cli.batches.options import Connection, NewBatch
+from batch_gateway.cli.failing import BAD_END, CommandError, reported
+from batch_gateway.cli.inputs.files import FileArgument, local
+from batch_gateway.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from batch_gateway.core.model import BatchError
+
+_ENDPOINT = "/v1/chat/completions"
+
+
+@reported
+def check(
+    file: FileArgument,
+    endpoint: Annotated[
+        str | None,
+        Option(help="Of the batch; default: the first request's url. '*': each request's own."),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        Option(
+            "--model", help="A model that is served, others are told; may be given several times."
+        ),
+    ] = None,
+    strict: Annotated[bool, Option("--strict", help="By OpenAI's rules, without extensions.")] = (
+        False
+    ),
+    deduplicate: Annotated[
+        bool, Option("--deduplicate", help="Also count the requests that are the same.")
+    ] = False,
+    max_requests: Annotated[
+        int | None, Option(min=1, help="Most requests of a batch; default: api.max_lines.")
+    ] = None,
+    limit: Annotated[int, Option(min=1, help="Most errors to print.")] = 10_000,
+    json: AsJson = False,
+) -> None:
+    """Judge a file of requests as the service will, without a service: errors, models, tokens."""
+    with local(file) as path:
+        found = surveyed(
+            path,
+            endpoint=endpoint or _first_url(path) or _ENDPOINT,
+            models=frozenset(models or ()),
+            strict=strict,
+            deduplicate=deduplicate,
+            max_requests=max_requests,
+            limit=limit,
+        )
+    if json:
+        print_json(found.plain(file))
+    else:
+        _print(found, file)
+    if found.errors or found.unknown:
+        raise CommandError(f"{file} would not run as it is: {_reasons(found)}", BAD_END)
+
+
+@reported
+def estimate(
+    file: FileArgument,
+    asked: NewBatch,
+    to: Connection,
+    json: AsJson = False,
+) -> None:
+    """Ask the service what a file would take: requests, tokens of each model, time. Nothing runs.
+
+    The file is uploaded, judged by a dry run, and deleted again.
+    """
+    from batch_gateway.cli.batches.estimating import dry_run
+    from batch_gateway.cli.batches.judging import judge
+    from batch_gateway.cli.batches.printing import as_json, estimated
+    from batch_gateway.cli.batches.source import Source
+
+    with to.service() as service, Source.open(file) as source:
+        batch = dry_run(service, source, asked)
+    if json:
+        typer.echo(as_json(batch, indent=2))
+    else:
+        for line in estimated(batch):
+            typer.echo(line)
+    judge([batch])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """What the planner would find. ``errors`` are those with a line first, by line."""
+
+    endpoint: str
+    requests: int
+    shards: int
+    errors: "list[BatchError]"
+    more_errors: bool  # there may be further ones
+    by_model: Counter[str] = field(default_factory=Counter)  # requests
+    tokens: Counter[str] = field(default_factory=Counter)
+    unknown: tuple[str, ...] = ()  # models that are not served
+    identical: int = 0  # requests that would get the answer of another one
+
+    def plain(self, name: str) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "file": name,
+            "endpoint": self.endpoint,
+            "requests": self.requests,
+            "shards": self.shards,
+            "identical_requests": self.identical,
+            "models": {
+                model: {
+                    "requests": count,
+                    "estimated_tokens": self.tokens[model],
+                    "served": model not in self.unknown,
+                }
+                for model, count in sorted(self.by_model.items())
+            },
+            "errors": [
+                {"line": e.line, "code": e.code, "message": e.message, "param": e.param}
+                for e in self.errors
+            ],
+            "more_errors": self.more_errors,
+        }
+
+
+def surveyed(
+    path: Path,
+    *,
+    endpoint: str,
+    models: frozenset[str] = frozenset(),
+    strict: bool = False,
+    deduplicate: bool = False,
+    max_requests: int | None = None,
+    limit: int = 10_000,
+) -> Surveyed:
+    """Judge the file at ``path`` as the planner does, with this environment's limits.
+
+    Memory is bounded: lines are noted in a database on disk. Raises CommandError.
+    """
+    import tempfile
+
+    from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
+    from batch_gateway.core.planning import cut
+    from batch_gateway.core.validation import LineValidator
+    from batch_gateway.services.plan.survey import Rules, survey_lines, too_large, too_many
+    from batch_gateway.settings import WrongSetting, read_settings
+
+    try:
+        settings = read_settings()
+    except WrongSetting as error:
+        raise CommandError(str(error), 2) from error
+    rules = Rules(
+        planning=settings.planning.model_copy(
+            update={"max_errors": limit, "max_models": sys.maxsize}
+        ),
+        max_lines=sys.maxsize,  # the whole file is judged, however long it is
+        max_file_bytes=settings.api.max_file_bytes,
+        strict=strict or settings.api.mode == "strict",
+    )
+    validator = LineValidator(endpoint, models=models, strict=rules.strict, twins=deduplicate)
+    most = max_requests or settings.api.max_lines
+    shards, by_model, identical = 0, Counter[str](), 0
+    with SqliteLineIndexes(Path(tempfile.gettempdir())).open() as index:
+        found = survey_lines(path, index, validator, rules)
+        if deduplicate:
+            found.spare(index.join_twins(rules.planning.shard_lines))
+            identical = found.deduplicated
+        for refs in cut(index.ordered(), rules.shard_size):
+            shards += 1
+            by_model[refs[0].model] += len(refs) + sum(ref.copies for ref in refs)
+    errors = list(found.errors)
+    if found.total > most:
+        errors.append(too_many(most))
+    if path.stat().st_size > rules.max_file_bytes:
+        errors.append(too_large(rules.max_file_bytes))
+    return Surveyed(
+        endpoint=endpoint,
+        requests=found.total,
+        shards=shards,
+        errors=errors,
+        more_errors=len(found.errors) >= limit,
+        by_model=by_model,
+        tokens=found.costs,
+        unknown=tuple(sorted(model for model in by_model if not validator.known(model))),
+        identical=identical,
+    )
+
+
+def _first_url(path: Path) -> str | None:
+    from batch_gateway.cli.batches.source import Source
+
+    with Source.open(str(path)) as source:
+        return source.first_url()
+
+
+def _print(found: Surveyed, name: str) -> None:
+    from batch_gateway.cli.batches.judging import described
+    from batch_gateway.cli.tables import print_table
+
+    for error in found.errors:
+        typer.echo(described({"line": error.line, "message": error.message, "code": error.code}))
+    if found.errors:
+        typer.echo("")
+    typer.echo(f"{name}: {found.requests} requests to {found.endpoint}, {found.shards} shards")
+    if found.identical:
+        typer.echo(f"{found.identical} requests are the same as another one, and would not run")
+    rows = [
+        (model, str(count), f"about {found.tokens[model]}", _remark(model, found))
+        for model, count in sorted(found.by_model.items())
+    ]
+    if rows:
+        print_table(("MODEL", "REQUESTS", "TOKENS", ""), rows)
+
+
+def _remark(model: str, found: Surveyed) -> str:
+    return "not served" if model in found.unknown else ""
+
+
+def _reasons(found: Surveyed) -> str:
+    reasons = []
+    if found.errors:
+        more = " or more" if found.more_errors else ""
+        reasons.append(f"{len(found.errors)}{more} error{'s' * (len(found.errors) != 1)}")
+    if found.unknown:
+        reasons.append(f"models that are not served: {', '.join(found.unknown[:10])}")
+    return "; ".join(reasons)

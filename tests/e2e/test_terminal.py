@@ -1,0 +1,128 @@
+"""Commands on a terminal: every screen fits it, however wide it is."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from fixtures.command import up
+from fixtures.gateway import chat_lines, encoded
+from fixtures.simulator import simulator_process
+from fixtures.terminal import shown
+from openai import OpenAI
+
+pytestmark = pytest.mark.e2e
+
+
+@dataclass(frozen=True)
+class Running:
+    url: str
+    batch: str  # one that has ended, of whose six requests two have failed
+    simulator: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"BATCH_GATEWAY_URL": self.url}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[Running]:
+    lines = chat_lines(6)
+    for n in (1, 4):
+        lines[n]["body"]["model"] = "absent"
+    with (
+        simulator_process(slots=4) as simulator,
+        up(tmp_path_factory.mktemp("data"), "--inference-url", simulator) as (_, url),
+    ):
+        client = OpenAI(base_url=url, api_key="x")
+        file = client.files.create(file=("in.jsonl", encoded(lines)), purpose="batch")
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        list(client.get(f"/batches/{batch.id}/results?follow=true", cast_to=httpx.Response).text)
+        yield Running(url, batch.id, simulator)
+
+
+async def test_screens_fit_80_columns(running):
+    commands = (["list"], ["get", running.batch], ["progress", running.batch, "-f"])
+
+    listed, got, progress = [await shown(*words, **running.environment) for words in commands]
+
+    assert (listed.code, got.code, progress.code) == (0, 0, 0)
+    assert max(listed.width, got.width, progress.width) <= 80
+    assert any(running.batch in line for line in listed.lines)
+    told = dict(line.split(maxsplit=1) for line in got.lines if not line.startswith(" "))
+    assert told["id"] == running.batch
+    assert told["request_counts"] == "6 total, 4 completed, 2 failed"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+async def test_progress_fits_any_width_and_tells_rate_and_time(running, tmp_path, columns):
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(encoded(chat_lines(24)))
+    async with httpx.AsyncClient(base_url=running.simulator) as http:
+        (await http.post("/_sim/config", json={"ttft_ms": 400})).raise_for_status()
+
+        screen = await shown(
+            *("submit", str(file), "--wait"), columns=columns, **running.environment
+        )
+
+        (await http.post("/_sim/config", json={"ttft_ms": 0})).raise_for_status()
+    assert screen.code == 0, screen.raw
+    assert screen.width <= columns
+    assert any(line.startswith("batch_") for line in screen.lines)
+    assert any("ETA 0:0" in line and "/24" in line for line in screen.lines)
+    assert any("/s" in line for line in screen.lines) or columns == 40
+    assert any("completed" in line and "24/24" in line for line in screen.lines)
+
+
+async def test_no_color_turns_colours_off(running):
+    commands = (["list", "-h"], ["list"], ["progress", running.batch, "-f"], ["get"])
+
+    coloured = [await shown(*words, **running.environment) for words in commands]
+    plain = [await shown(*words, NO_COLOR="1", **running.environment) for words in commands]
+
+    assert any(screen.coloured for screen in coloured)
+    assert [screen.coloured for screen in plain] == [False] * len(commands)
+
+
+async def test_a_retry_of_an_error_that_did_not_occur_is_refused(running):
+    words = ("retry", running.batch, "--error")
+
+    wrong = await shown(*words, "model_not_fuond", columns=300, **running.environment)
+    right = await shown(*words, "model_not_found", "--json", **running.environment)
+
+    assert wrong.code == 2
+    (told,) = wrong.lines
+    refused = f"batch-gateway: no request of {running.batch} failed with model_not_fuond; there are"
+    assert told.startswith(refused)
+    assert "model_not_found (2)" in told
+    assert json.loads("".join(right.lines))["retry_of"] == running.batch
+
+
+async def test_errors_are_counted_by_class(running):
+    words = ("results", running.batch, "-o", "/dev/null")
+
+    screen = await shown(*words, columns=200, **running.environment)
+    quiet = await shown(*words, "-q", **running.environment)
+
+    assert screen.lines == [
+        f"{running.batch} is completed: 4 of 6 requests succeeded, 2 failed; --errors prints those "
+        "without an answer",
+        "  2  404 model_not_found",
+    ]
+    assert quiet.lines == []
+
+
+async def test_every_help_fits_80_columns():
+    async def screen(*words: str):
+        return await shown(*words, "-h")
+
+    whole = await screen()
+    names = {line.split()[1] for line in whole.lines if line.startswith("│ ")}
+    some = await asyncio.gather(*map(screen, sorted(names & {"run", "convert", "check", "dead"})))
+
+    assert {"run", "submit", "check", "convert", "up", "deploy"} <= names
+    assert max(each.width for each in (whole, *some)) <= 80
