@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.lifecycle import told
-from batch_gateway.web.requested import schema
+from batch_gateway.web.requested_schema import schema
 
 INTERNAL = {
     EventType.BATCH_CANCELLING,

@@ -1,36 +1,15 @@
-"""What the data of a ``batch.requested`` event may say; its JSON Schema is published."""
-
-from typing import Any
+"""What the data of a ``batch.requested`` event may say (its schema: ``web.requested_schema``)."""
 
 import msgspec
-from pydantic import BaseModel, create_model
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.services.intake import Asked
-from batch_gateway.web.api.operations import CreateBatchOrInline
 from batch_gateway.web.extensions import CreateExtendedBatch
 from batch_gateway.web.inline import take_requests
 from batch_gateway.web.openai import MADE_INPUT
 from batch_gateway.web.parsing import parse
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-RequestedBatch: type[BaseModel] = create_model(
-    "RequestedBatch", __base__=CreateBatchOrInline, object=(str | None, None)
-)
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the data."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://batchgateway.dev/schemas/batch-requested.v1.json",
-        **RequestedBatch.model_json_schema(),
-        "title": "Data of dev.batchgateway.batch.requested.v1",
-        "description": "As the body of POST /v1/batches. The input is exactly one of "
-        "input_file_id, requests and object (the URI of a JSONL object in a folder that is "
-        "allowed to the source).",
-    }
 
 
 def asked(data: bytes) -> Asked:

@@ -1,164 +1,149 @@
-"""``/openapi.json``, and the same as a page that people can read: ``/docs``.
+"""``/openapi.json``, the same as pages for people, and a page for those who open the base URL.
 
-Both say nothing about anybody's data, so everybody may see them.
+``/docs`` is Swagger UI from its wheel: the browser asks nothing of any other host, and the page's
+policy would not let it. ``/docs/plain`` says the same in tables, without scripts. All of it is made
+when it is first asked for: a start of the api reads no schema. None of it says anything about
+anybody's data, so it asks for no key.
 """
 
+import asyncio
+import gzip
+import hashlib
 import json
-from html import escape
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.web.api.openapi import document
-from batch_gateway.web.api.routing import Call, Handler, Resource, Routes
+from batch_gateway.web.api.routing import Call, Resource, Routes
 from batch_gateway.web.auth import Everybody
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-code, pre { font: 14px/1.5 ui-monospace, monospace }
-pre { background: #8881; padding: 1rem; overflow-x: auto }
-summary { cursor: pointer; padding: .4rem 0; border-bottom: 1px solid #8884 }
-summary b { display: inline-block; width: 5rem }
-table { border-collapse: collapse; margin: .5rem 0 1rem; width: 100% }
-th, td { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0 }
-td { border-top: 1px solid #8883 }
+_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_STYLED = f"{_NOTHING}; style-src 'unsafe-inline'"
+_SWAGGER = (
+    f"{_NOTHING}; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'"
+)
+
+_SWAGGER_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Batch Gateway: API reference</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
+<noscript>This page needs JavaScript. <a href="/docs/plain">The same without it.</a></noscript>
+<div id="reference"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</html>
 """
 
-_BOUNDS = {
-    "minimum": "at least",
-    "maximum": "at most",
-    "minLength": "characters at least",
-    "maxLength": "characters at most",
-    "minItems": "entries at least",
-    "maxItems": "entries at most",
-    "default": "default",
+_START = """"use strict";
+SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#reference",
+  deepLinking: true,
+  displayRequestDuration: true,
+  docExpansion: "list",
+  defaultModelsExpandDepth: 0,
+  validatorUrl: null,
+});
+"""
+
+#: File of Swagger UI -> its media type.
+_ASSETS = {
+    "swagger-ui.css": "text/css; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "favicon-32x32.png": "image/png",
 }
 
 
 def docs(routes: Routes, *, strict: bool) -> list[Resource]:
     """The resources that describe ``routes``: for machines, for people, and for a first look."""
-    described = document(routes, strict=strict)
-    pages: dict[str, Handler] = {
-        "/openapi.json": _page(Response(json.dumps(described), media_type="application/json")),
-        "/docs": _page(HTMLResponse(page(described))),
-        "/": _page(HTMLResponse(front_page(described))),
-        "/v1": _page(HTMLResponse(front_page(described))),
+
+    def described() -> dict[str, Any]:
+        from batch_gateway.web.api.openapi import document  # costs a start more than it may
+
+        return document(routes, strict=strict)
+
+    def openapi() -> bytes:
+        return json.dumps(described(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    def tables() -> bytes:
+        from batch_gateway.web.api.tables import page
+
+        return page(described()).encode()
+
+    def front() -> bytes:
+        from batch_gateway.web.api.tables import front_page
+
+        return front_page().encode()
+
+    html, script = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
+    pages = {
+        "/openapi.json": Page(openapi, "application/json"),
+        "/docs": Page(_SWAGGER_PAGE.encode, html, policy=_SWAGGER),
+        "/docs/plain": Page(tables, html, policy=_STYLED),
+        "/docs/start.js": Page(_START.encode, script),
+        **{f"/docs/{name}": Page(_asset(name), kind) for name, kind in _ASSETS.items()},
+        "/": Page(front, html, policy=_STYLED),
+        "/v1": Page(front, html, policy=_STYLED),
     }
     anybody = Everybody(TenantId("anybody"))
-    return [Resource(path, {"GET": handler}, anybody) for path, handler in pages.items()]
+    return [Resource(path, {"GET": page}, anybody) for path, page in pages.items()]
 
 
-def _page(response: Response) -> Handler:
-    async def show(_call: Call) -> Response:
-        return response
+def _asset(name: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        found = find_spec("flask_swagger_ui")  # its files only: the package is never imported
+        if found is None or found.origin is None:
+            raise FileNotFoundError("the package flask-swagger-ui is not installed")
+        return (Path(found.origin).parent / "dist" / name).read_bytes()
 
-    return show
-
-
-def front_page(described: dict[str, Any]) -> str:
-    """What a browser shows of the clients' base URL: what this is, and where to read on."""
-    title = escape(described["info"]["title"])
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
-        "<p>An OpenAI-compatible batch service for self-hosted LLM inference. Clients use this URL "
-        "with the path <code>/v1</code> as their base URL.</p>"
-        '<p><a href="/docs">API reference</a>, <a href="/openapi.json">openapi.json</a></p></html>'
-    )
+    return read
 
 
-def page(described: dict[str, Any]) -> str:
-    """The document as a reference page that needs nothing else: routes by tag, then objects."""
-    info = described["info"]
-    routes = "".join(_tag(tag, described["paths"]) for tag in described["tags"])
-    schemas = "".join(
-        f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>'
-        f"{_fields(schema)}</details>"
-        for name, schema in described["components"]["schemas"].items()
-    )
-    contents = " · ".join(
-        f'<a href="#{escape(tag["name"])}">{escape(tag["name"])}</a>' for tag in described["tags"]
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(info['title'])}</title><style>{_STYLE}</style>"
-        f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])} "
-        'The same for machines: <a href="/openapi.json">openapi.json</a>.</p>'
-        f'<p>{contents} · <a href="#objects">Objects</a></p>'
-        f'{routes}<h2 id="objects">Objects</h2>{schemas}</html>'
-    )
+class Page:
+    """One body, made when it is first asked for, and sent compressed to clients that take it."""
+
+    def __init__(self, make: Callable[[], bytes], media_type: str, policy: str = _NOTHING) -> None:
+        """``policy``: what a browser may load for it."""
+        self._make = make
+        self._headers = {
+            "Content-Type": media_type,
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-cache",  # asks each time whether it is still the same
+            "Vary": "Accept-Encoding",
+        }
+        self._made: tuple[bytes, bytes, str] | None = None
+
+    async def __call__(self, call: Call) -> Response:
+        if self._made is None:
+            self._made = await asyncio.to_thread(self._complete)
+        plain, compressed, etag = self._made
+        asked = call.request.headers
+        headers = {**self._headers, "ETag": etag}
+        if etag in asked.get("if-none-match", ""):
+            return Response(None, 304, headers)
+        if _takes_gzip(asked):
+            return Response(compressed, headers={**headers, "Content-Encoding": "gzip"})
+        return Response(plain, headers=headers)
+
+    def _complete(self) -> tuple[bytes, bytes, str]:
+        plain = self._make()
+        etag = f'W/"{hashlib.sha256(plain).hexdigest()[:32]}"'
+        return plain, gzip.compress(plain, 6, mtime=0), etag
 
 
-def _tag(tag: dict[str, Any], paths: dict[str, Any]) -> str:
-    operations = "".join(
-        _operation(method, path, operation)
-        for path, methods in paths.items()
-        for method, operation in methods.items()
-        if tag["name"] in operation["tags"]
-    )
-    name = escape(tag["name"])
-    return f'<h2 id="{name}">{name}</h2><p>{escape(tag["description"])}</p>{operations}'
-
-
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    rows = [
-        (one["name"], f"in the {one['in']}", one.get("required", False), one["schema"])
-        for one in operation["parameters"]
-    ]
-    parts = [_table(rows)] if rows else []
-    for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
-        parts.append(f"<p>Body, <code>{escape(media_type)}</code>: {_kind(content['schema'])}</p>")
-        parts.append(_fields(content["schema"]))
-    for media_type, content in operation["responses"]["200"]["content"].items():
-        kind = _kind(content["schema"]) if "schema" in content else "bytes"
-        parts.append(f"<p>Answer, <code>{escape(media_type)}</code>: {kind}</p>")
-    return (
-        f'<details id="{escape(operation["operationId"])}"><summary><b>{method.upper()}</b> '
-        f"<code>{escape(path)}</code> {escape(operation['summary'])}</summary>"
-        f"{''.join(parts)}</details>"
-    )
-
-
-def _fields(schema: dict[str, Any]) -> str:
-    """The fields of an object; nothing for what has none of its own."""
-    required = schema.get("required", ())
-    return _table(
-        [
-            (name, "", name in required, field)
-            for name, field in schema.get("properties", {}).items()
-        ]
-    )
-
-
-def _table(rows: list[tuple[str, str, bool, dict[str, Any]]]) -> str:
-    if not rows:
-        return ""
-    lines = "".join(
-        f"<tr><td><code>{escape(name)}</code><td>{_kind(schema)}<td>"
-        f"{' '.join(filter(None, ('required' if required else '', where)))}"
-        f"<td>{escape(schema.get('description', ''))}"
-        for name, where, required, schema in rows
-    )
-    return f"<table><tr><th>name<th>type<th><th>meaning{lines}</table>"
-
-
-def _kind(schema: dict[str, Any]) -> str:
-    """A type in words, with links to the objects and with what bounds a value."""
-    if "$ref" in schema:
-        name = escape(schema["$ref"].rpartition("/")[2])
-        return f'<a href="#{name}"><code>{name}</code></a>'
-    if "anyOf" in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"])
-    if "const" in schema or "enum" in schema:
-        choices = schema.get("enum", [schema.get("const")])
-        kind = " or ".join(f"<code>{escape(json.dumps(choice))}</code>" for choice in choices)
-    elif schema.get("type") == "array":
-        kind = f"list of {_kind(schema.get('items', {}))}"
-    else:
-        kind = escape(str(schema.get("format") or schema.get("type", "any")))
-    for bound, words in _BOUNDS.items():
-        if bound in schema:
-            kind += f", {words} {escape(json.dumps(schema[bound]))}"
-    return kind
+def _takes_gzip(headers: Mapping[str, str]) -> bool:
+    for offered in headers.get("accept-encoding", "").lower().split(","):
+        name, _, weight = offered.partition(";")
+        if name.strip() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0")
+    return False

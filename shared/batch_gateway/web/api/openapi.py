@@ -2,18 +2,21 @@
 
 Paths and methods come from the table, and the shapes from the models that parse requests and write
 answers; so the document cannot say anything else than the service does. A route that nobody has
-described is still listed.
+described is still listed. What fields mean stands in ``descriptions``.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from batch_gateway.web.api.descriptions.applied import REFERENCES, described, example_of
 from batch_gateway.web.api.operations import (
     EXTENDED,
+    IN_PATH,
     OPERATION_IDS,
+    POST_HEADERS,
     STANDARD,
     TAGS,
     Model,
@@ -24,8 +27,30 @@ from batch_gateway.web.api.routing import Routes
 from batch_gateway.web.envelope import ErrorBody
 
 VERSION = "3.1.0"
+
+#: Model -> what generated clients call it, where that is not the model's own name.
+NAMES = {
+    "After": "BatchAfter",
+    "BatchErrorObject": "BatchError",
+    "BatchObject": "Batch",
+    "BatchRequestObject": "BatchRequest",
+    "Blocked": "BlockedReason",
+    "CreateBatchOrInline": "CreateBatch",
+    "ErrorBody": "ErrorResponse",
+    "ErrorObject": "Error",
+    "ExtendedBatchList": "BatchList",
+    "ExtendedBatchObject": "Batch",
+    "ExtendedWebhookEndpointList": "WebhookEndpointList",
+    "ExtendedWebhookEndpointObject": "WebhookEndpoint",
+    "ExtendedWebhookEndpointWithSecret": "WebhookEndpointWithSecret",
+    "FileObject": "File",
+    "ModelObject": "Model",
+    "PartObject": "UploadPart",
+    "UploadObject": "Upload",
+    "WebhookDeliveryObject": "WebhookDelivery",
+    "WebhookEndpointObject": "WebhookEndpoint",
+}
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
-_REFERENCES = "#/components/schemas/{model}"
 
 
 def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
@@ -39,9 +64,9 @@ def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
     schemas = _Schemas(operations.values())
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in operations.items():
-        described = _named(method, path) | _described(operation, path, schemas)
-        paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = described
-    return {
+        entry = _named(method, path) | _described(method, path, operation, schemas)
+        paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = entry
+    made = {
         "openapi": VERSION,
         "info": {
             "title": "Batch Gateway",
@@ -63,6 +88,31 @@ def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
             "schemas": schemas.definitions,
         },
     }
+    return _renamed(made)
+
+
+def _renamed(made: dict[str, Any]) -> dict[str, Any]:
+    """``made`` with the objects called as ``NAMES`` has it."""
+    schemas = made["components"]["schemas"]
+    names = {name: NAMES.get(name, name) for name in schemas}
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"two objects would have one name: {sorted(names.values())}")
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, list):
+            return [walk(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        return {
+            key: REFERENCES + names[value.removeprefix(REFERENCES)]
+            if key == "$ref"
+            else walk(value)
+            for key, value in part.items()
+        }
+
+    made["components"]["schemas"] = {names[name]: schema for name, schema in schemas.items()}
+    renamed: dict[str, Any] = walk(made)
+    return renamed
 
 
 def _named(method: str, path: str) -> dict[str, Any]:
@@ -76,7 +126,7 @@ def _named(method: str, path: str) -> dict[str, Any]:
 
 
 class _Schemas:
-    """The models of all operations as JSON Schema."""
+    """The models of all operations as JSON Schema, with the texts and examples of their fields."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         wanted: dict[tuple[Model, JsonSchemaMode], None] = {(ErrorBody, "serialization"): None}
@@ -88,57 +138,77 @@ class _Schemas:
             for field in operation.form.values():
                 if not isinstance(field, dict):
                     wanted[field, "validation"] = None
-        self._references, schema = models_json_schema(list(wanted), ref_template=_REFERENCES)
-        self.definitions: dict[str, Schema] = schema["$defs"]
+        self._references, schema = models_json_schema(
+            list(wanted), ref_template=REFERENCES + "{model}"
+        )
+        self.definitions: dict[str, Schema] = described(schema["$defs"])
 
     def asked(self, model: Model) -> Schema:
-        return self._references[model, "validation"]
+        return self._content(self._references[model, "validation"])
 
     def answered(self, model: Model) -> Schema:
-        return self._references[model, "serialization"]
+        return self._content(self._references[model, "serialization"])
+
+    def _content(self, reference: Schema) -> Schema:
+        return {"schema": reference, "example": example_of(reference, self.definitions)}
 
 
-def _described(operation: Operation, path: str, schemas: _Schemas) -> dict[str, Any]:
+def _described(method: str, path: str, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     if operation.answer is None:
-        content: Schema = {operation.media_type: {}}
+        binary = {"format": "binary"} if operation.media_type == "application/octet-stream" else {}
+        content: Schema = {
+            operation.media_type: {
+                "schema": {"type": "string", **binary},
+                "example": operation.sample,
+            }
+        }
     else:
-        content = {"application/json": {"schema": schemas.answered(operation.answer)}}
-    failure = {"application/json": {"schema": schemas.answered(ErrorBody)}}
-    described: dict[str, Any] = {
+        content = {"application/json": schemas.answered(operation.answer)}
+    failure = {"application/json": schemas.answered(ErrorBody)}
+    entry: dict[str, Any] = {
         "summary": operation.summary,
-        "parameters": [*_in_path(path), *_in_query(operation)],
+        "parameters": [
+            *(_parameter("path", name, IN_PATH[name], required=True) for name in _names(path)),
+            *_in_query(operation),
+            *(_in_headers() if method == "POST" else ()),
+        ],
         "responses": {
             "200": {"description": "Done", "content": content},
             "default": {"description": "Refused, or not possible now", "content": failure},
         },
     }
     if operation.body is not None:
-        described["requestBody"] = _body(
-            "application/json", {"schema": schemas.asked(operation.body)}
-        )
+        entry["requestBody"] = _body("application/json", schemas.asked(operation.body))
     if operation.form:
-        described["requestBody"] = _body("multipart/form-data", _form(operation, schemas))
-    return described
+        entry["requestBody"] = _body("multipart/form-data", _form(operation, schemas))
+    return entry
 
 
-def _in_path(path: str) -> list[Schema]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name, _ in _PARAMETER.findall(path)
-    ]
+def _names(path: str) -> list[str]:
+    return [name for name, _ in _PARAMETER.findall(path)]
 
 
-def _in_query(operation: Operation) -> list[Schema]:
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "schema": schema,
-            **({"required": True} if name in operation.required_query else {}),
-            **({"style": "deepObject"} if schema["type"] == "object" else {}),
-        }
-        for name, schema in operation.query.items()
-    ]
+def _in_query(operation: Operation) -> Iterable[Schema]:
+    for name, schema in operation.query.items():
+        yield _parameter("query", name, schema, required=name in operation.required_query)
+
+
+def _in_headers() -> Iterable[Schema]:
+    for name, schema in POST_HEADERS.items():
+        yield _parameter("header", name, schema, required=False)
+
+
+def _parameter(where: str, name: str, schema: Mapping[str, Any], *, required: bool) -> Schema:
+    shape = {key: value for key, value in schema.items() if key not in ("description", "examples")}
+    return {
+        "name": name,
+        "in": where,
+        "description": schema["description"],
+        "schema": shape,
+        "example": schema["examples"][0],
+        **({"required": True} if required else {}),
+        **({"style": "deepObject"} if schema["type"] == "object" else {}),
+    }
 
 
 def _body(media_type: str, content: Schema) -> Schema:
@@ -147,10 +217,15 @@ def _body(media_type: str, content: Schema) -> Schema:
 
 def _form(operation: Operation, schemas: _Schemas) -> Schema:
     """A form's parts; those that are objects are sent as JSON."""
-    fields = {
-        name: field if isinstance(field, dict) else schemas.asked(field)
-        for name, field in operation.form.items()
-    }
+    fields, example = {}, {}
+    for name, field in operation.form.items():
+        if isinstance(field, dict):
+            fields[name], example[name] = field, field["examples"][0]
+        else:
+            asked = schemas.asked(field)
+            example[name] = asked["example"]
+            about = schemas.definitions[field.__name__]["description"]
+            fields[name] = {**asked["schema"], "description": about, "examples": [asked["example"]]}
     return {
         "schema": {
             "type": "object",
@@ -158,4 +233,5 @@ def _form(operation: Operation, schemas: _Schemas) -> Schema:
             "required": list(operation.required),
             "additionalProperties": False,
         },
+        "example": example,
     }

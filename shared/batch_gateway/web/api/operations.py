@@ -1,5 +1,6 @@
 """What each route of the API takes and answers, for its OpenAPI document."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -8,6 +9,15 @@ from pydantic import BaseModel, Field, create_model
 
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.files.content import PURPOSES
+from batch_gateway.web.api.descriptions.about import (
+    BATCH,
+    CREATED,
+    INPUT,
+    REQUEST,
+    RESULT,
+    UPLOAD,
+    WEBHOOK,
+)
 from batch_gateway.web.extensions import (
     BatchDeleted,
     BatchRequestObject,
@@ -68,14 +78,44 @@ CreateBatchOrInline = create_model(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
+    """A route. Schemas of parameters and parts of forms have a description and examples."""
+
     summary: str
     answer: Model | None = None  # None: bytes
     media_type: str = "application/octet-stream"  # of bytes
+    sample: str = ""  # of bytes
     body: Model | None = None  # of JSON
     form: Mapping[str, Schema | Model] = field(default_factory=dict)  # of a multipart form
     required: tuple[str, ...] = ()  # fields of the form
     query: Mapping[str, Schema] = field(default_factory=dict)
     required_query: tuple[str, ...] = ()
+
+
+def _said(schema: Schema, description: str, *examples: Any) -> Schema:
+    return {**schema, "description": description, "examples": list(examples)}
+
+
+_STRING: Schema = {"type": "string"}
+_IDENTIFIER: Schema = {"type": "string", "minLength": 1}
+
+#: Parameters in paths.
+IN_PATH: dict[str, Schema] = {
+    "file_id": _said(_IDENTIFIER, "The id of a file.", INPUT),
+    "upload_id": _said(_IDENTIFIER, "The id of an upload.", UPLOAD),
+    "batch_id": _said(_IDENTIFIER, "The id of a batch.", BATCH),
+    "endpoint_id": _said(_IDENTIFIER, "The id of a webhook endpoint.", WEBHOOK),
+    "model": _said(_IDENTIFIER, "The name of a model; it may have slashes.", "sim-large"),
+}
+
+#: Headers that every POST may have.
+POST_HEADERS: dict[str, Schema] = {
+    "Idempotency-Key": _said(
+        {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        "A name of your own for this request. The same request with the same name gets the same "
+        "answer for 24 hours, and is done once.",
+        "nightly-2026-11-30",
+    )
+}
 
 
 #: What a route is called in generated clients: OpenAI's own name where it has the route.
@@ -124,27 +164,55 @@ TAGS: dict[str, tuple[str, str]] = {
 }
 
 _BINARY: Schema = {"type": "string", "format": "binary"}
-_PURPOSE: Schema = {"type": "string", "enum": sorted(PURPOSES)}
-_AFTER: Schema = {"type": "string", "description": "Id of the last object of the page before."}
+_PURPOSE: Schema = _said(
+    {"type": "string", "enum": sorted(PURPOSES)},
+    "What the file is for. Batches take input files of the purpose `batch`.",
+    "batch",
+)
+_AFTER: Schema = _said(_STRING, "The `last_id` of the page before; absent: the first page.", "...")
 
 
 def _limit(least: int, most: int, default: int) -> Schema:
-    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+    bounds = {"type": "integer", "minimum": least, "maximum": most, "default": default}
+    return _said(bounds, "How much a page holds at most.", default)
 
 
 _ENDPOINT = "/v1/webhook_endpoints/{endpoint_id}"
 _WEBHOOK_PAGE = {"after": _AFTER, "limit": _limit(1, 100, 20)}
 _PAGE = {"after": _AFTER, "limit": _limit(0, 100, 20)}
-_INSTANT: Schema = {"type": "integer", "minimum": 0, "description": "Unix seconds."}
-_CURSOR: Schema = {"type": "string", "description": "x-next-cursor of the answer before."}
-_FOLLOW: Schema = {"type": "string", "enum": ["true", "false"], "default": "false"}
+_CURSOR: Schema = _said(
+    _STRING,
+    "The header `x-next-cursor` of the page before, or the last `cursor` of a followed answer; "
+    "absent: from the beginning.",
+    "eJyLNjTQM",
+)
+_FOLLOW: Schema = _said(
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
+    "`true`: the answer goes on until the batch has ended.",
+    "true",
+)
+
+
+def _instant(description: str) -> Schema:
+    return _said({"type": "integer", "minimum": 0}, f"{description}, in unix seconds.", CREATED)
+
+
 _FILTERS: dict[str, Schema] = {
-    "status": {"type": "string", "enum": [status.value for status in BatchStatus]},
-    "model": {"type": "string"},
-    "created_after": _INSTANT,
-    "created_before": _INSTANT,
-    "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+    "status": _said(
+        {"type": "string", "enum": [status.value for status in BatchStatus]},
+        "Only batches in this state.",
+        "completed",
+    ),
+    "model": _said(_STRING, "Only batches of this model.", "sim-large"),
+    "created_after": _instant("Only batches that were created later"),
+    "created_before": _instant("Only batches that were created earlier"),
+    "metadata": _said(
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        "Only batches with these metadata, as `metadata[key]=value`.",
+        {"team": "support"},
+    ),
 }
+_LINE = json.dumps(RESULT) + "\n"
 
 #: (method, path) -> what OpenAI's clients find there.
 STANDARD: dict[tuple[str, str], Operation] = {
@@ -154,24 +222,39 @@ STANDARD: dict[tuple[str, str], Operation] = {
         query={
             "after": _AFTER,
             "limit": _limit(1, 10_000, 10_000),
-            "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
-            "purpose": {"type": "string"},
+            "order": _said(
+                {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+                "By the time of creation: `desc` begins with the newest.",
+                "asc",
+            ),
+            "purpose": _said(_STRING, "Only files of this purpose.", "batch"),
         },
     ),
     ("POST", "/v1/files"): Operation(
         summary="Upload a file",
         answer=FileObject,
-        form={"purpose": _PURPOSE, "expires_after": ExpiresAfter, "file": _BINARY},
+        form={
+            "purpose": _PURPOSE,
+            "expires_after": ExpiresAfter,
+            "file": _said(
+                _BINARY, "The bytes of the file, with a filename.", json.dumps(REQUEST) + "\n"
+            ),
+        },
         required=("purpose", "file"),
     ),
     ("GET", "/v1/files/{file_id}"): Operation(summary="Describe a file", answer=FileObject),
     ("DELETE", "/v1/files/{file_id}"): Operation(summary="Delete a file", answer=FileDeleted),
-    ("GET", "/v1/files/{file_id}/content"): Operation(summary="Download a file, or a range of it"),
+    ("GET", "/v1/files/{file_id}/content"): Operation(
+        summary="Download a file, or a range of it", sample=_LINE
+    ),
     ("POST", "/v1/uploads"): Operation(
         summary="Begin a file that comes in parts", answer=UploadObject, body=CreateUpload
     ),
     ("POST", "/v1/uploads/{upload_id}/parts"): Operation(
-        summary="Add a part", answer=PartObject, form={"data": _BINARY}, required=("data",)
+        summary="Add a part",
+        answer=PartObject,
+        form={"data": _said(_BINARY, "The bytes of the part, up to 64 MiB.", "...")},
+        required=("data",),
     ),
     ("POST", "/v1/uploads/{upload_id}/complete"): Operation(
         summary="Join the parts to a file", answer=UploadObject, body=CompleteUpload
@@ -273,12 +356,13 @@ EXTENDED: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/batches/{batch_id}/results"): Operation(
         summary="Read the results that there are, and those to come",
         media_type="application/jsonl",
+        sample=_LINE,
         query={"after": _CURSOR, "limit": _limit(0, 10_000, 1000), "follow": _FOLLOW},
     ),
     ("GET", "/v1/batches/{batch_id}/requests"): Operation(
         summary="Tell what has become of one request",
         answer=BatchRequestObject,
-        query={"custom_id": {"type": "string"}},
+        query={"custom_id": _said(_STRING, "Your name for the request.", "ticket-1")},
         required_query=("custom_id",),
     ),
 }

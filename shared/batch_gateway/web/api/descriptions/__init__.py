@@ -1,0 +1,10 @@
+"""What each object and field of the API means, with examples: the texts of ``/openapi.json``.
+
+Read only when the document is asked for, so a start of the api does not pay for it. A test demands
+a text and an example for every field, and holds the examples against their own schemas.
+"""
+
+from batch_gateway.web.api.descriptions import batches, files, webhooks
+from batch_gateway.web.api.descriptions.about import Objects
+
+OBJECTS: Objects = batches.OBJECTS | files.OBJECTS | webhooks.OBJECTS
