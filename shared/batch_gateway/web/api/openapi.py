@@ -174,7 +174,8 @@ def _described(method: str, path: str, operation: Operation, schemas: _Schemas) 
         ],
         "responses": {
             "200": {"description": "Done", "content": content},
-            "default": {"description": "Refused, or not possible now", "content": failure},
+            "4XX": {"description": "Refused: another request may do", "content": failure},
+            "5XX": {"description": "Not possible now", "content": failure},
         },
     }
     if operation.body is not None:
