@@ -110,6 +110,22 @@ async def test_objects_are_called_as_clients_would_call_them(each_document):
     assert not [name for name in names if re.search("Extended|Inline|Object", name)]
 
 
+async def test_answers_have_all_their_keys(each_document):
+    answered = {"Batch", "BatchList", "File", "Upload", "Model", "WebhookEndpoint", "Error"}
+    schemas = each_document["components"]["schemas"]
+
+    for name in answered:
+        assert set(schemas[name]["required"]) == set(schemas[name]["properties"]), name
+    assert schemas["CreateBatch"]["required"][-2:] == ["endpoint", "completion_window"]
+
+
+async def test_fields_that_may_be_absent_have_no_default(each_document):
+    """Generators of clients would take them for fields that requests must have."""
+    for name, schema in each_document["components"]["schemas"].items():
+        for field, shape in schema.get("properties", {}).items():
+            assert "default" not in shape, f"{name}.{field}"
+
+
 async def test_every_reference_leads_to_an_object(described):
     references = re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(described))
 

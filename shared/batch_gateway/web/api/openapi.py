@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from batch_gateway.web.api.descriptions.applied import REFERENCES, described, example_of
 from batch_gateway.web.api.operations import (
@@ -125,6 +125,13 @@ def _named(method: str, path: str) -> dict[str, Any]:
     }
 
 
+class _WholeAnswers(GenerateJsonSchema):
+    """Answers have all their keys, also those whose value is always the same."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        return self.mode == "serialization" or super().field_is_required(field, total)
+
+
 class _Schemas:
     """The models of all operations as JSON Schema, with the texts and examples of their fields."""
 
@@ -139,7 +146,7 @@ class _Schemas:
                 if not isinstance(field, dict):
                     wanted[field, "validation"] = None
         self._references, schema = models_json_schema(
-            list(wanted), ref_template=REFERENCES + "{model}"
+            list(wanted), ref_template=REFERENCES + "{model}", schema_generator=_WholeAnswers
         )
         self.definitions: dict[str, Schema] = described(schema["$defs"])
 

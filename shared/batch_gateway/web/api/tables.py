@@ -48,9 +48,8 @@ def page(described: dict[str, Any]) -> str:
         f"<p>{_text(schema['description'])}</p>{_fields(schema)}</details>"
         for name, schema in described["components"]["schemas"].items()
     )
-    contents = " · ".join(
-        f'<a href="#tag-{escape(tag["name"])}">{escape(tag["name"])}</a>' for tag in described["tags"]
-    )
+    names = [escape(tag["name"]) for tag in described["tags"]]
+    contents = " · ".join(f'<a href="#tag-{name}">{name}</a>' for name in names)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'

@@ -1,5 +1,6 @@
 """Puts the descriptions into JSON Schemas that pydantic has made."""
 
+import json
 from typing import Any
 
 from batch_gateway.web.api.descriptions import OBJECTS
@@ -13,7 +14,8 @@ def described(definitions: dict[str, Schema], references: str = REFERENCES) -> d
     """``definitions`` with the texts and examples of objects and their fields.
 
     ``references``: what stands before an object's name where one refers to it. pydantic's titles
-    are left out: they only repeat the names.
+    are left out: they only repeat the names. Defaults stand in the texts: generators of clients
+    take fields that have one for fields that requests must have.
     """
     for name, schema in definitions.items():
         schema.pop("title", None)
@@ -23,10 +25,13 @@ def described(definitions: dict[str, Schema], references: str = REFERENCES) -> d
     for name, schema in definitions.items():
         for field, shape in schema.get("properties", {}).items():
             _untitled(shape)
+            default = shape.pop("default", None)
             about = OBJECTS[name].fields.get(field) if name in OBJECTS else None
             if about is None:
                 continue
             shape["description"] = about.text
+            if default is not None and field not in schema.get("required", ()):
+                shape["description"] += f" Absent: `{json.dumps(default)}`."
             shape.update(about.more)
             shape["examples"] = list(about.examples) or [_nested(shape, definitions, references)]
     return definitions
