@@ -42,6 +42,15 @@ async def source():
 asyncio.run(store.put("files/a", source()))
 """
 
+HANG_WITH_A_COPY = """
+async def main():
+    async with store.local_copy("files/a", Path(sys.argv[3])) as path:
+        print(len(path.read_bytes()), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
 # Not ru_maxrss: a child inherits that of the process that started it.
 STREAM = f"""
 def peak():
@@ -100,6 +109,20 @@ async def test_a_killed_writer_leaves_nothing_but_what_a_sweep_removes(store_and
     assert listed == ["files/b"]
     assert (swept_too_early, swept, swept_again) == (0, 1, 0)
     assert await store.size("files/b") == 1
+    await store.close()
+
+
+async def test_a_killed_reader_leaves_no_local_copy(store_and_arguments, tmp_path: Path):
+    store, arguments = store_and_arguments
+    await store.put("files/a", b"x" * MIB)
+    scratch = tmp_path / "scratch"
+    command = [sys.executable, "-c", OPEN_STORE + HANG_WITH_A_COPY, *arguments, str(scratch)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"1048576\n"
+        reader.send_signal(signal.SIGKILL)
+
+    assert not [*scratch.glob("*")]
     await store.close()
 
 

@@ -1,7 +1,9 @@
 """Transactions of one process share commits, and each still succeeds or fails by itself."""
 
 import asyncio
-from contextlib import suppress
+import random
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ ROWS = sa.table("rows", sa.column("id"), sa.column("content"))
 class Counted:
     """A database with a table, and how many commits it has seen."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.engine = create_engine(f"sqlite+aiosqlite:///{path}", 5)
         self.database = Database(self.engine)
         self.commits = 0
@@ -134,16 +136,53 @@ async def test_two_processes_worth_of_writers_take_turns(counted, tmp_path):
         await other.database.close()
 
 
-async def test_a_group_is_committed_when_those_it_waited_for_are_cancelled(counted):
-    groups = counted.database._transaction.__self__
-    groups._waiting += 1  # a transaction that is cancelled before it has its turn
+@pytest.mark.parametrize("seed", range(6))
+async def test_no_lock_is_left_behind_whatever_is_cancelled(counted, tmp_path, seed):
+    chance = random.Random(seed)
+    for number in range(100):
+        await counted.add(number)
 
-    writing = asyncio.create_task(counted.add(1))
-    async with asyncio.timeout(30):
-        while groups._group is None or groups._one_at_a_time.locked():
-            await asyncio.sleep(0)
-    groups._waiting -= 1
+    async def work() -> None:
+        for _ in range(chance.randint(1, 4)):
+            async with counted.database.writing() as connection:
+                update = sa.update(ROWS).values(content=b"x").returning(ROWS.c.id)
+                await connection.execute(update)
+                await connection.execute(sa.select(ROWS))
 
-    async with asyncio.timeout(30):
-        await writing
-    assert await counted.ids() == [1]
+    for _ in range(25):
+        tasks = [asyncio.create_task(work()) for _ in range(chance.randint(1, 6))]
+        await asyncio.sleep(chance.random() * 0.03)
+        for task in tasks:
+            if chance.random() < 0.7:
+                task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        unforeseen = [r for r in results if isinstance(r, Exception)]
+        assert {type(error) for error in unforeseen} <= {Unavailable}
+        await asyncio.to_thread(lock, tmp_path / "rows.db")
+
+
+def lock(path: Path) -> None:
+    """Write-lock the database as another process does; raises when it stays locked."""
+    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+
+
+async def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path):
+    path = tmp_path / "rows.db"
+    counted = Counted(f"{path}?timeout=0.1")
+    await counted.prepare()
+    await counted.add(1)
+    try:
+        with closing(sqlite3.connect(path)) as reader:  # keeps others from committing
+            reading = reader.execute("SELECT * FROM rows")
+            reading.fetchone()
+            with pytest.raises(Unavailable):
+                await counted.add(2)
+            reading.close()
+
+        await asyncio.to_thread(lock, path)
+        await counted.add(3)
+        assert await counted.ids() == [1, 3]
+    finally:
+        await counted.database.close()

@@ -8,6 +8,8 @@ process left is swept by age. boto3 blocks: its calls run in a pool of threads o
 import asyncio
 import functools
 import logging
+import os
+import tempfile
 import threading
 from collections import deque
 from collections.abc import (
@@ -19,11 +21,10 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
-from uuid import uuid4
+from typing import IO, ParamSpec, TypeVar
 
 from batch_gateway.adapters.disks import refused
 from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, Bucket
@@ -105,15 +106,14 @@ class S3Files:
     @asynccontextmanager
     async def local_copy(self, key: str, scratch: Path) -> AsyncIterator[Path]:
         checked_key(key)
-        copy = scratch / f"batch-gateway-{uuid4().hex}"
-        try:
+        async with AsyncExitStack() as stack:
             try:
-                await self._fetch(key, copy)
+                copy = await self._call(_nameless, scratch)
+                stack.push_async_callback(self._call, copy.close)
+                await self._fetch(key, copy.fileno())
             except OSError as error:
                 raise refused(f"scratch folder {scratch}", error) from error
-            yield copy
-        finally:
-            await self._call(_discard, copy)
+            yield Path(f"/proc/self/fd/{copy.fileno()}")
 
     async def delete(self, *keys: str) -> None:
         names = [checked_key(key) for key in keys]
@@ -210,10 +210,10 @@ class S3Files:
                 extra={"action": "upload_not_aborted"},
             )
 
-    async def _fetch(self, key: str, copy: Path) -> None:
-        """Copy a blob into the new file ``copy``, in several ranges at once."""
+    async def _fetch(self, key: str, copy: int) -> None:
+        """Copy a blob into the empty file ``copy``, in several ranges at once."""
         head = await self._call(self._bucket.head, key)
-        await self._call(_allocate, copy, head.size)
+        await self._call(os.truncate, copy, head.size)
         step = max(PART, -(-head.size // _RANGES))
         stop = threading.Event()
         running = [
@@ -244,23 +244,20 @@ class S3Files:
         return await to_end(self._start(work, *args, **kwargs))
 
 
-def _allocate(copy: Path, size: int) -> None:
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with copy.open("xb") as file:
-        file.truncate(size)
+def _nameless(folder: Path) -> IO[bytes]:
+    """A new file without a name: a process that is killed leaves nothing behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
 
 
-def _save(download: Download, copy: Path, offset: int, stop: threading.Event) -> None:
+def _save(download: Download, copy: int, offset: int, stop: threading.Event) -> None:
     """Write ``download`` into ``copy`` at ``offset``; give up when ``stop`` is set."""
     try:
-        with copy.open("r+b") as file:
-            file.seek(offset)
-            while not stop.is_set() and (chunk := download.read()):
-                file.write(chunk)
+        while not stop.is_set() and (chunk := download.read()):
+            rest = memoryview(chunk)
+            while rest:
+                written = os.pwrite(copy, rest, offset)
+                offset += written
+                rest = rest[written:]
     finally:
         download.close()
-
-
-def _discard(copy: Path) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError):  # it was never made
-        copy.unlink()

@@ -22,11 +22,8 @@ class Database:
         self._reader = reading(engine)
         self._turns = writers_turns(engine)
         # PostgreSQL locks rows: its writers go on side by side, and it groups commits by itself.
-        self._transaction = (
-            GroupCommit(engine, self._turns).transaction
-            if engine.dialect.name == "sqlite"
-            else engine.begin
-        )
+        self._groups = GroupCommit(engine, self._turns) if engine.dialect.name == "sqlite" else None
+        self._transaction = engine.begin if self._groups is None else self._groups.transaction
         self._schema_is_known = False
 
     @property
@@ -67,6 +64,8 @@ class Database:
         self._schema_is_known = True
 
     async def close(self) -> None:
+        if self._groups is not None:
+            await self._groups.close()
         await self._engine.dispose()
         self._turns.close()
 

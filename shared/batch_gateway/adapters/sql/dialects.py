@@ -111,10 +111,28 @@ def _from_json(text: str) -> object:
 
 def _sqlite(url: str) -> AsyncEngine:
     waits = {} if "timeout" in sa.make_url(url).query else {"timeout": SQLITE_TIMEOUT_S}
-    engine = create_async_engine(url, connect_args=waits, json_deserializer=_from_json)
+    engine = create_async_engine(
+        url, connect_args={"factory": _Connection, **waits}, json_deserializer=_from_json
+    )
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that ends its transaction when it is closed.
+
+    A task that is cancelled between two rows leaves a statement behind that has not ended. SQLite
+    keeps a closed connection with such a statement, and its lock on the database, until the
+    statement is deallocated.
+    """
+
+    def close(self) -> None:
+        try:
+            if self.in_transaction:
+                self.rollback()
+        finally:
+            super().close()
 
 
 def writers_turns(engine: AsyncEngine) -> Turns:

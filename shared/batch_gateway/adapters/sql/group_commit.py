@@ -52,6 +52,7 @@ class GroupCommit:
         self._one_at_a_time = asyncio.Lock()
         self._waiting = 0
         self._group: _Group | None = None  # the one that is open
+        self._abandoned: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -59,11 +60,7 @@ class GroupCommit:
 
         Raises the driver's errors, and Unavailable when another transaction has lost the group.
         """
-        self._waiting += 1
-        try:
-            await self._one_at_a_time.acquire()
-        finally:
-            self._waiting -= 1
+        await self._wait()
         try:
             group = self._group or await self._open()
             try:
@@ -82,17 +79,31 @@ class GroupCommit:
                     await self._commit(group)
         finally:
             self._one_at_a_time.release()
-        await self._committed(group)
+        await asyncio.shield(group.done)
 
-    async def _committed(self, group: _Group) -> None:
-        """Wait for the commit; make it when those that the group was kept open for gave up."""
-        while not group.done.done():
-            await asyncio.wait({group.done}, timeout=_LONGEST_S)
-            if self._group is group and not self._waiting:
-                async with self._one_at_a_time:
-                    if self._group is group:
-                        await self._commit(group)
-        group.done.result()
+    async def close(self) -> None:
+        """Wait for the commits that are under way."""
+        await asyncio.gather(*self._abandoned)
+
+    async def _wait(self) -> None:
+        """Wait until no other transaction is at work."""
+        self._waiting += 1
+        try:
+            await self._one_at_a_time.acquire()
+        except BaseException:
+            if self._waiting == 1 and self._group is not None:  # it was kept open for this one
+                task = asyncio.create_task(self._commit_abandoned(self._group))
+                self._abandoned.add(task)
+                task.add_done_callback(self._abandoned.discard)
+            raise
+        finally:
+            self._waiting -= 1
+
+    async def _commit_abandoned(self, group: _Group) -> None:
+        """Commit a group whose next transaction gave up; its members may have given up as well."""
+        async with self._one_at_a_time:
+            if self._group is group:
+                await self._commit(group)
 
     async def _open(self) -> _Group:
         async with AsyncExitStack() as resources:
@@ -107,7 +118,12 @@ class GroupCommit:
         self._group = None
         try:
             async with group.resources:
-                await group.connection.commit()
+                try:
+                    await group.connection.commit()
+                except BaseException:
+                    # A connection that is closed after a commit that failed is not rolled back.
+                    await group.connection.rollback()
+                    raise
         except BaseException as error:
             group.done.set_exception(
                 error if isinstance(error, Exception) else _lost("its commit was cancelled")
