@@ -43,6 +43,7 @@ def test_a_round_of_faults_loses_doubles_and_leaks_nothing(stores, seed):
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_overload_is_refused_fairly_or_served_and_nothing_accepted_is_lost():
     run("chaos.load", "--share", "0.02")
 
