@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from batch_gateway.core.model import Batch
-from batch_gateway.services.batches.outlook import CompletionEstimates
+from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.routing import OneEndpoint
 from benchmarks.figure import Figure
 from benchmarks.stage import chat_lines
@@ -96,13 +96,13 @@ async def estimate_error() -> float:
     async with workshop(LATENCY_MS, SETTINGS) as shop:
         runtime = shop.runtime
         routes = OneEndpoint(runtime.settings.inference)
-        outlooks = CompletionEstimates(runtime.scratch, routes, runtime.clock, ceiling=SLOTS)
+        estimates = CompletionEstimates(runtime.scratch, routes, runtime.clock, ceiling=SLOTS)
         batch = await shop.submit(chat_lines(lines))
         working = asyncio.create_task(shop.work())
         began = time.monotonic()
         while (await live(shop, [batch]))[0] < lines / 2:
             await asyncio.sleep(0.05)
-        [foreseen] = await outlooks.add([await shop.reload(batch)])
+        [foreseen] = await estimates.add([await shop.reload(batch)])
         await executed(shop, batch)
         took, ended = time.monotonic() - began, runtime.clock.now()
         await working

@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 import xxhash
 
-from batch_gateway.core.planning import LineRef, ShardSize, cut
+from batch_gateway.core.planning import LineRef, ShardLimits, cut_shards
 from batch_gateway.core.prefix import sort_key
-from batch_gateway.core.rendering import Prompt
+from batch_gateway.core.prompt_rendering import Prompt
 from batch_gateway.simulator.prefix_cache import (
     BLOCK_TOKENS,
     PrefixCache,
@@ -34,7 +34,7 @@ SEED = 12
 CACHE = 0.05  # of the batch's tokens
 EXECUTORS = 4
 CHAT = "/v1/chat/completions"
-SIZE = ShardSize(lines=500, bytes=4 << 20, cost=1_000_000)
+SIZE = ShardLimits(lines=500, bytes=4 << 20, cost=1_000_000)
 
 Message = dict[str, Any]
 
@@ -188,7 +188,7 @@ def planned(lines: Sequence[Line]) -> list[list[Line]]:
         ),
         key=lambda ref: (ref.prefix, ref.line),
     )
-    return [[lines[ref.line] for ref in shard] for shard in cut(refs, SIZE)]
+    return [[lines[ref.line] for ref in shard] for shard in cut_shards(refs, SIZE)]
 
 
 def side_by_side(shards: Sequence[Sequence[Line]], executors: int) -> Iterator[Line]:

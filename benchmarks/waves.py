@@ -25,7 +25,7 @@ import msgspec
 
 from batch_gateway.simulator.config import Config
 from batch_gateway.simulator.journal import Entry
-from batch_gateway.simulator.load import Felt, Wave, drive, users
+from batch_gateway.simulator.load import Measurement, TrafficPhase, drive, users
 from batch_gateway.simulator.server import Serving, serving
 from benchmarks.stage import CHAT
 from benchmarks.workshop import Workshop, workshop
@@ -59,8 +59,11 @@ class Scene(msgspec.Struct, kw_only=True):
     def end_s(self) -> float:
         return 2 * self.wave_s * self.waves
 
-    def plan(self) -> list[Wave]:
-        pair = [Wave(rate=self.low, seconds=self.wave_s), Wave(rate=self.high, seconds=self.wave_s)]
+    def plan(self) -> list[TrafficPhase]:
+        pair = [
+            TrafficPhase(rate=self.low, seconds=self.wave_s),
+            TrafficPhase(rate=self.high, seconds=self.wave_s),
+        ]
         return pair * self.waves
 
 
@@ -196,7 +199,7 @@ def _settings(scene: Scene, url: str) -> Groups:
 
 def _outcome(
     scene: Scene,
-    felt: Sequence[Felt],
+    felt: Sequence[Measurement],
     entries: Sequence[Entry],
     start: float,
     samples: list[Sample],

@@ -14,10 +14,16 @@ from itertools import count, cycle
 from statistics import mean
 from typing import Any, Literal
 
-from batch_gateway.core.aborts import SlotTime
-from batch_gateway.core.brakes import Fit, Reading, Usual, engine_signal, probe_signal
+from batch_gateway.core.engine_signals import (
+    CapacityEstimate,
+    EngineReading,
+    TtftBaseline,
+    engine_signal,
+    probe_signal,
+)
+from batch_gateway.core.latency_baseline import work_units
 from batch_gateway.core.limits import Observation, Signal, fold, initial, slots
-from batch_gateway.core.slowness import units
+from batch_gateway.core.preemption_budget import PreemptionBudget
 from batch_gateway.settings import Limits, Watching
 from batch_gateway.simulator.config import Config
 from batch_gateway.simulator.engine import Engine, Generation
@@ -92,10 +98,10 @@ class Model:
         self._engine = Engine(config, self._time)
         self._limits, self._watching = Limits().rules, Watching().rules
         self._state = initial(self._limits)
-        self._fit, self._usual = Fit(), Usual()
+        self._fit, self._usual = CapacityEstimate(), TtftBaseline()
         self._news: Signal | None = None
         self._seen = Observation(watched=setting != "latency")
-        self._slot_time = SlotTime()
+        self._slot_time = PreemptionBudget()
         self._calls: dict[int, tuple[float, Generation]] = {}  # with the time that each was sent
         self._lines: Iterator[dict[str, Any]] = cycle(lines(scene))  # aborted ones come again
         self._number = count()
@@ -145,7 +151,7 @@ class Model:
             self.played.useful_s += self._counted(begun[0])
             self._slot_time = self._slot_time.used(took)
             self._seen += Observation(
-                successes=1, busy_ms=round(1000 * took), work=round(units(PROMPT_TOKENS, made))
+                successes=1, busy_ms=round(1000 * took), work=round(work_units(PROMPT_TOKENS, made))
             )
             self._fill()
 
@@ -196,7 +202,7 @@ class Model:
             self._look()
 
     def _read(self) -> None:
-        reading = Reading(running=self._engine.running, waiting=self._engine.waiting)
+        reading = EngineReading(running=self._engine.running, waiting=self._engine.waiting)
         self._fit = self._fit.after(reading, timedelta(seconds=SYNC_S))
         self._say(engine_signal(reading, timedelta(0), self._fit, self._watching))
         self._time.call_later(SYNC_S, self._read)

@@ -17,12 +17,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import TenantId, batch_id, file_id
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import Batch, BatchStatus, File
 from batch_gateway.local.configuration import Groups, local_defaults, variables
-from batch_gateway.local.servers import Valkey
+from batch_gateway.local.servers import ValkeyServer
 from batch_gateway.settings import Settings
 from batch_gateway.wiring.planner import make_planner
 from batch_gateway.wiring.runtime import Runtime, open_runtime
@@ -76,7 +76,9 @@ class Workshop:
             deadline=now + (window or timedelta(hours=24)),
             created_at=now,
         )
-        await runtime.metadata.batches.create(batch, [fact(EventType.BATCH_CREATED, batch.id)])
+        await runtime.metadata.batches.create(
+            batch, [internal_event(EventType.BATCH_CREATED, batch.id)]
+        )
         await make_planner(runtime).plan(batch.id)
         return await self.reload(batch)
 
@@ -113,7 +115,7 @@ async def workshop(latency_ms: float, settings: Groups) -> AsyncIterator[Worksho
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         (data / "secrets").mkdir()
         (data / "scratch").mkdir()
-        valkey = Valkey("scratch", data / "valkey", data / "valkey.log", durable=False)
+        valkey = ValkeyServer("scratch", data / "valkey", data / "valkey.log", durable=False)
         await valkey.server.start()
         stack.push_async_callback(valkey.server.stop)
         _, url = await stack.enter_async_context(

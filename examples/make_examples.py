@@ -80,7 +80,7 @@ TICKETS = 1200
 REVIEWS = 60
 
 
-def tickets(chance: random.Random) -> Iterable[dict[str, object]]:
+def entries(chance: random.Random) -> Iterable[dict[str, object]]:
     desks = [desk for desk in DESKS for _ in range(TICKETS // len(DESKS))]
     chance.shuffle(desks)
     for number, desk in enumerate(desks, start=1):
@@ -115,7 +115,7 @@ def reviews(chance: random.Random) -> Iterable[dict[str, object]]:
 def write(folder: Path) -> None:
     """Write both files into ``folder``."""
     for name, lines in (
-        ("support-tickets.jsonl", tickets(random.Random(1))),
+        ("support-tickets.jsonl", entries(random.Random(1))),
         ("reviews.jsonl", reviews(random.Random(2))),
     ):
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)

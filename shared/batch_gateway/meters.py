@@ -1,7 +1,7 @@
 """Counters of what the use cases do in this process, for Prometheus.
 
 Those of HTTP are ``web.metrics``; what the whole service is like at a moment is told by
-``services.observe``.
+``services.state_snapshot``.
 """
 
 from prometheus_client import Counter

@@ -17,8 +17,8 @@ from batch_gateway.core.layout import FILES, ORDERS, UPLOADS, WORK
 from batch_gateway.core.model import OPEN
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.upkeep.orphans import delete_orphans
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.maintenance.orphans import delete_orphans
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
 from chaos.schedule import TENANTS
 from chaos.world import World
@@ -82,7 +82,7 @@ async def _rows(metadata: MetadataStore) -> list[str]:
     return found
 
 
-async def _slots(scratch: Scratch) -> list[str]:
+async def _slots(scratch: ScratchStore) -> list[str]:
     found = [
         f"pool {pool.pool}: {pool.in_use} slots in use, {pool.granted} granted"
         for pool in await scratch.slots.pools()
@@ -128,8 +128,8 @@ async def _objects(world: World, metadata: MetadataStore, files: FileStore) -> l
             found.append(f"{len(uploads)} multipart uploads are open")
     else:
         unfinished = world.data / "files" / ".unfinished"
-        if unfinished.exists() and (drafts := [*unfinished.iterdir()]):
-            found.append(f"{len(drafts)} temporary files are left")
+        if unfinished.exists() and (shard_builder := [*unfinished.iterdir()]):
+            found.append(f"{len(shard_builder)} temporary files are left")
     if copies := [*(world.data / "scratch").iterdir()]:
         found.append(f"{len(copies)} files are left in the scratch folder, first {copies[0].name}")
     return found

@@ -7,7 +7,7 @@ import pytest
 
 from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.planning import INVALID, Answer, LineRef
+from batch_gateway.core.planning import INVALID, LineRef, ReusedAnswer
 from batch_gateway.ports.line_index import LineIndexes
 
 
@@ -149,8 +149,8 @@ def test_an_error_of_the_user_passes_through(indexes: LineIndexes):
 # -- answers ---------------------------------------------------------------------------------------
 
 
-def an_answer(custom_id: int, file: int = 0) -> Answer:
-    return Answer(custom_id.to_bytes(16, "big"), file, custom_id * 2**33, 7)
+def an_answer(custom_id: int, file: int = 0) -> ReusedAnswer:
+    return ReusedAnswer(custom_id.to_bytes(16, "big"), file, custom_id * 2**33, 7)
 
 
 def test_answered_lines_are_told_by_line_and_not_in_the_order(indexes: LineIndexes):

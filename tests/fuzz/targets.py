@@ -14,6 +14,7 @@ import msgspec
 from fixtures.hostile_metrics import draw_metrics
 from fixtures.hostile_play import ServedWorlds, play
 
+from batch_gateway.core.batch_request import objects_of, verified
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.filenames import safe_name
 from batch_gateway.core.lines import (
@@ -25,16 +26,15 @@ from batch_gateway.core.lines import (
     not_answered,
 )
 from batch_gateway.core.model import BatchError
-from batch_gateway.core.requested import objects_of, verified
 from batch_gateway.core.validation import REFUSALS, LineValidator
-from batch_gateway.simulator.hostile import HostileAnswer, Then, draw_hostile
-from batch_gateway.web import cloudevents, foreign
+from batch_gateway.simulator.hostile import ConnectionFate, HostileAnswer, draw_hostile
+from batch_gateway.web import cloudevents, external_events
+from batch_gateway.web.batch_request import asked
 from batch_gateway.web.extensions import asked_filter
 from batch_gateway.web.header_values import attachment
 from batch_gateway.web.inline import take_requests
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.parsing import cursor, integer
-from batch_gateway.web.requested import asked
 
 CHAT = "/v1/chat/completions"
 
@@ -173,7 +173,7 @@ def event(data: bytes) -> None:
 
 def _foreign(headers: Mapping[str, str], data: bytes) -> None:
     try:
-        events = foreign.decode(headers, data)
+        events = external_events.decode(headers, data)
     except cloudevents.Undecodable as refusal:
         _brief(refusal)
         return
@@ -233,7 +233,7 @@ _served = ServedWorlds()
 def answer(data: bytes) -> None:
     """An engine that says this to some lines, at /metrics too, harms none of the other lines."""
     wires = [data, data[: len(data) // 2], data[len(data) // 2 :]]
-    ends = Random(data).sample(list(Then), 3)
+    ends = Random(data).sample(list(ConnectionFate), 3)
     lines = [[HostileAnswer(*each, b"\0")] for each in zip(wires, ends, strict=True)]
     _served.run(lambda make: play(make, lines, wires))
 

@@ -6,7 +6,7 @@ import pytest
 from fixtures.certificates import Authority
 
 from batch_gateway.adapters.engine_metrics import HttpEngineMetrics
-from batch_gateway.core.brakes import Reading
+from batch_gateway.core.engine_signals import EngineReading
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
 
@@ -30,7 +30,7 @@ async def test_metrics_are_read_over_the_tls_of_the_endpoint(metrics, start_endp
 
     reading = await metrics.read(f"{endpoint.url}/metrics", "m", SOON, tls)
 
-    assert reading == Reading(running=3, waiting=1)
+    assert reading == EngineReading(running=3, waiting=1)
     with pytest.raises(Unavailable):
         await metrics.read(f"{endpoint.url}/metrics", "m", SOON)
 

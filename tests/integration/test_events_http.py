@@ -11,13 +11,13 @@ from cloudevents.http import CloudEvent, from_http
 
 from batch_gateway.adapters.events_http import HttpSink
 from batch_gateway.core.errors import Permanent, Temporary, Unavailable
-from batch_gateway.core.events import SOURCE, Event, EventType, fact, signed_by, wake_up
+from batch_gateway.core.events import SOURCE, Event, EventType, internal_event, signed_by, wake_up
 from batch_gateway.core.ids import BatchId
 
 KEYS = [b"first", b"second"]
 SECONDS = timedelta(seconds=5)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-CREATED = fact(EventType.BATCH_CREATED, BatchId("batch_1"), traceparent=TRACE)
+CREATED = internal_event(EventType.BATCH_CREATED, BatchId("batch_1"), traceparent=TRACE)
 
 
 class Broker:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from batch_gateway.adapters.redis_metadata import RedisMetadata, open_redis_metadata
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import ActivationId, BatchId, FileId, TenantId
 from batch_gateway.core.model import Batch, BatchStatus, File, Part, Shard, ShardState, Tally, Usage
 
@@ -116,7 +116,7 @@ async def planned(store: RedisMetadata, batch: Batch, count: int) -> list[Shard]
 
 async def run_to_its_end(store: RedisMetadata, batch: Batch) -> None:
     """Everything that a batch of two shards goes through until its work objects are deleted."""
-    events = [fact(EventType.BATCH_EXECUTED, batch.id)]
+    events = [internal_event(EventType.BATCH_EXECUTED, batch.id)]
     tally = Tally(completed=2, usage=Usage(input_tokens=1))
     part = Part(key="p", lines=2)
     for shard in await planned(store, batch, 2):
@@ -229,7 +229,7 @@ async def test_what_was_answered_survives_a_killed_server_and_the_store_goes_on(
 
     assert after == before
     assert standing.held
-    assert [ticket.shard for ticket in ready] == [shard.id for shard in shards[1:]]
+    assert [entry.shard for entry in ready] == [shard.id for shard in shards[1:]]
 
 
 async def test_the_key_space_is_never_scanned(store: RedisMetadata, client: Redis) -> None:
@@ -348,7 +348,7 @@ async def test_compound_values_and_odd_texts_come_back_as_they_were(store: Redis
         options={"list": [], "object": {}, "big": 2**63 - 1, "real": 0.1, odd: [None, [[]]]},
         completion_window=odd,
     )
-    event = fact(EventType.BATCH_CREATED, batch.id, traceparent=odd)
+    event = internal_event(EventType.BATCH_CREATED, batch.id, traceparent=odd)
 
     await store.batches.create(batch, [event])
     await store.files.add(a_file(1, filename=odd, size=2**62, lines=None, expires_at=None))

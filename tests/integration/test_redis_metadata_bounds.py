@@ -8,7 +8,7 @@ from fixtures.metadata import ALICE, BOB, FAR_AHEAD, SECOND, T0, a_batch
 
 from batch_gateway.core.dead_letters import DeadLetter
 from batch_gateway.core.ids import BatchId
-from batch_gateway.core.webhooks import Delivery, DeliveryId, Endpoint, EndpointId
+from batch_gateway.core.webhooks import DeliveryId, EndpointId, WebhookDelivery, WebhookEndpoint
 
 pytestmark = pytest.mark.redis
 
@@ -45,8 +45,8 @@ class Counted:
         self.per_script = (ran - self._before[0]) / max(1, scripts - self._before[1])
 
 
-def an_endpoint(tenant=ALICE) -> Endpoint:
-    return Endpoint(
+def an_endpoint(tenant=ALICE) -> WebhookEndpoint:
+    return WebhookEndpoint(
         id=EndpointId(f"we_{tenant}"),
         tenant=tenant,
         name="mine",
@@ -59,9 +59,9 @@ def an_endpoint(tenant=ALICE) -> Endpoint:
     )
 
 
-def deliveries(endpoint, numbers) -> list[Delivery]:
+def deliveries(endpoint, numbers) -> list[WebhookDelivery]:
     return [
-        Delivery(
+        WebhookDelivery(
             id=DeliveryId(f"whd_{endpoint.tenant}_{n:06}"),
             tenant=endpoint.tenant,
             endpoint=endpoint.id,
@@ -75,7 +75,7 @@ def deliveries(endpoint, numbers) -> list[Delivery]:
     ]
 
 
-async def with_deliveries(store, count) -> Endpoint:
+async def with_deliveries(store, count) -> WebhookEndpoint:
     endpoint = an_endpoint()
     await store.webhooks.add(endpoint)
     for start in range(0, count, 500):

@@ -26,7 +26,7 @@ from batch_gateway.adapters.s3_files import open_s3
 from batch_gateway.adapters.s3_files.upload import PART
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.core.errors import StorageFull, Unavailable
-from batch_gateway.services.fullness import KEPT, FullStores, demand_room
+from batch_gateway.services.full_stores import KEPT, FullStoreReporter, refuse_if_full
 
 
 class Told:
@@ -238,17 +238,17 @@ async def test_a_bucket_in_other_trouble_is_not_full(s3_server, told, trouble):
 async def test_what_one_process_finds_full_all_know_for_a_moment(redis_url):
     one = open_own(redis_url)
     other = another_process(one, redis_url)
-    full = FullStores()
-    await demand_room(other)
+    full = FullStoreReporter()
+    await refuse_if_full(other)
 
     async with full.published(one), asyncio.timeout(10):
         full.reporter("files")()
-        while not await other.fullness.stores():
+        while not await other.full_stores.stores():
             await asyncio.sleep(0.01)
 
-    assert await other.fullness.stores() == ["files"]
+    assert await other.full_stores.stores() == ["files"]
     with pytest.raises(StorageFull, match="files"):
-        await demand_room(other)
+        await refuse_if_full(other)
     ttl = await other._client.pttl(f"{{{other.prefix}}}:full:files")
     assert timedelta(0) < timedelta(milliseconds=ttl) <= KEPT
     await one.close()
@@ -259,11 +259,11 @@ async def test_what_one_process_finds_full_all_know_for_a_moment(redis_url):
 async def test_a_scratch_server_that_is_full_says_so_itself(tmp_path):
     with valkey_server(tmp_path) as url:
         scratch = open_own(url)
-        assert await scratch.fullness.stores() == []
+        assert await scratch.full_stores.stores() == []
         await scratch._client.config_set("maxmemory", "1")
 
         with pytest.raises(StorageFull, match="maxmemory"):
-            await scratch.rights.hold("x", "me", KEPT)
-        assert await scratch.fullness.stores() == ["scratch"]
-        await demand_room(scratch)  # uploads need no room there
+            await scratch.locks.acquire("x", "me", KEPT)
+        assert await scratch.full_stores.stores() == ["scratch"]
+        await refuse_if_full(scratch)  # uploads need no room there
         await scratch.close()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.services.files.content import Content
+from batch_gateway.services.files.content import ContentCheck
 
 MIB = 1024 * 1024
 
@@ -19,8 +19,8 @@ async def source(chunks: list[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def measure(chunks: list[bytes], limit: int = 1 << 40) -> tuple[Content, bytes]:
-    content = Content()
+async def measure(chunks: list[bytes], limit: int = 1 << 40) -> tuple[ContentCheck, bytes]:
+    content = ContentCheck()
     passed = [chunk async for chunk in content.measured(source(chunks), limit)]
     return content, b"".join(passed)
 
@@ -45,7 +45,7 @@ async def test_what_goes_beyond_the_limit_is_refused_whatever_is_being_measured(
 
 
 async def test_who_stops_reading_leaves_nothing_behind():
-    content = Content()
+    content = ContentCheck()
     measured = content.measured(source([b"x" * 3 * MIB] * 3), 1 << 40)
 
     await anext(measured)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import dead_letter, readable
-from batch_gateway.core.requested import ForeignEvent
 
 SAID = "janitor: the event is signed with an unknown key"
 
@@ -37,7 +37,7 @@ def test_error_data_is_read_as_base64_or_as_it_is(data, reason):
 def test_a_letter_keeps_the_reason_as_text():
     told = {"id": "1", "source": "/s", "type": "t", "knativeerrordata": encoded(SAID)}
 
-    letter = dead_letter(ForeignEvent(attributes=told, data=b""), datetime.now(UTC))
+    letter = dead_letter(ExternalEvent(attributes=told, data=b""), datetime.now(UTC))
 
     assert letter.reason == SAID
     assert "knativeerrordata" not in letter.attributes

@@ -9,7 +9,7 @@ from fixtures.metadata import T0, a_batch
 from jsonschema import Draft202012Validator, ValidationError
 
 from batch_gateway.core.events import EventType
-from batch_gateway.core.lifecycle import told
+from batch_gateway.core.lifecycle import lifecycle_event
 from batch_gateway.web.requested_schema import schema
 
 INTERNAL = {
@@ -59,7 +59,7 @@ def test_the_published_schema_is_what_intake_takes():
 def test_an_event_that_says_more_than_documented_is_found_out():
     from dataclasses import replace
 
-    event = told(EventType.BATCH_CREATED, a_batch())
+    event = lifecycle_event(EventType.BATCH_CREATED, a_batch())
     asyncapi.check(event)
 
     for wrong in (

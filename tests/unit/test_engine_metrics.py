@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.adapters.engine_metrics import parse
-from batch_gateway.core.brakes import Fit, Reading, WatchRules, engine_signal
+from batch_gateway.core.engine_signals import (
+    CapacityEstimate,
+    EngineReading,
+    MonitorRules,
+    engine_signal,
+)
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -57,18 +62,18 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 97
 @pytest.mark.parametrize(
     ("text", "model", "reading"),
     [
-        (VLLM, "llama", Reading(running=30, waiting=4, cache=0.83)),
-        (VLLM, "an-adapter", Reading(running=32, waiting=4, cache=0.83)),
-        (SGLANG, "m", Reading(running=7, waiting=2, cache=0.28)),
-        (LLM_D, "m", Reading(running=12.5, waiting=4.5, cache=0.4, saturation=1.1)),
-        (OLDER, "m", Reading(running=12.5, waiting=4.5, cache=0.4, saturation=1.1)),
-        (DATA_PARALLEL, "m", Reading(running=7, waiting=1, cache=0.4)),
-        (ODD, "m", Reading(running=1e9, waiting=4, cache=1.0)),
-        ("tgi_queue_size 3\ntgi_batch_current_size 8\n", "m", Reading(running=8, waiting=3)),
+        (VLLM, "llama", EngineReading(running=30, waiting=4, cache=0.83)),
+        (VLLM, "an-adapter", EngineReading(running=32, waiting=4, cache=0.83)),
+        (SGLANG, "m", EngineReading(running=7, waiting=2, cache=0.28)),
+        (LLM_D, "m", EngineReading(running=12.5, waiting=4.5, cache=0.4, saturation=1.1)),
+        (OLDER, "m", EngineReading(running=12.5, waiting=4.5, cache=0.4, saturation=1.1)),
+        (DATA_PARALLEL, "m", EngineReading(running=7, waiting=1, cache=0.4)),
+        (ODD, "m", EngineReading(running=1e9, waiting=4, cache=1.0)),
+        ("tgi_queue_size 3\ntgi_batch_current_size 8\n", "m", EngineReading(running=8, waiting=3)),
         (
             "llamacpp:requests_processing 4\nllamacpp:requests_deferred 1\n",
             "m",
-            Reading(running=4, waiting=1),
+            EngineReading(running=4, waiting=1),
         ),
         ("python_info 1\n", "m", None),
         ("", "m", None),
@@ -108,7 +113,7 @@ def test_whatever_metrics_say_what_comes_of_them_can_be_calculated_with(text):
 
     if reading is not None:
         assert 0 <= reading.waiting < float("inf")
-        signal = engine_signal(reading, timedelta(0), Fit(most=8), WatchRules())
+        signal = engine_signal(reading, timedelta(0), CapacityEstimate(most=8), MonitorRules())
         assert signal.room is None or isinstance(signal.room, int)
 
 
@@ -116,5 +121,13 @@ def test_one_full_rank_of_several_does_not_brake_and_all_of_them_do():
     one = DATA_PARALLEL.replace("0.6", "0.97").replace("0.2", "0.1").replace("} 1", "} 0")
     every = one.replace("0.1", "0.96")
 
-    assert engine_signal(parse(one, "m"), timedelta(0), Fit(most=9), WatchRules()).room == 1
-    assert engine_signal(parse(every, "m"), timedelta(0), Fit(most=9), WatchRules()).room < 0
+    assert (
+        engine_signal(parse(one, "m"), timedelta(0), CapacityEstimate(most=9), MonitorRules()).room
+        == 1
+    )
+    assert (
+        engine_signal(
+            parse(every, "m"), timedelta(0), CapacityEstimate(most=9), MonitorRules()
+        ).room
+        < 0
+    )

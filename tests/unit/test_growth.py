@@ -5,16 +5,16 @@ import json
 import pytest
 from fixtures.growth import assert_linear
 
-from batch_gateway.core import answers, tracing
+from batch_gateway.core import engine_response, tracing
+from batch_gateway.core.batch_request import canonical
 from batch_gateway.core.chaining import check_template, request_line
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.core.requested import canonical
-from batch_gateway.core.splice import spliced
+from batch_gateway.core.json_splice import splice_members
 from batch_gateway.core.validation import LineValidator, deeper
 from batch_gateway.core.window import parse_window
 from batch_gateway.web.cloudevents import Undecodable
 from batch_gateway.web.envelope import ApiError
-from batch_gateway.web.foreign import decode
+from batch_gateway.web.external_events import decode
 from batch_gateway.web.inline import take_requests
 from batch_gateway.web.openai import CreateBatch
 from batch_gateway.web.parsing import parse
@@ -89,7 +89,7 @@ def test_counting_levels(raw):
 
 def test_splicing_a_model_into_a_body():
     assert_linear(
-        lambda body: spliced(body, {"model": b'"m"'}),
+        lambda body: splice_members(body, {"model": b'"m"'}),
         lambda n: b'{"model":1%s}' % (b',"a":"\\""' * n),
     )
 
@@ -157,6 +157,6 @@ def test_short_texts(text):
 
 def test_answers_of_engines():
     assert_linear(
-        answers.decode,
+        engine_response.decode,
         lambda n: b'{"usage":{"x":"%s"},"choices":[%s0]}' % (b"a" * n, b'{"a":1},' * n),
     )

@@ -8,10 +8,15 @@ from msgspec import Raw
 
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.lines import ShardLine, decode_part_line, not_answered
-from batch_gateway.core.model import Lease, Shard, Ticket
+from batch_gateway.core.model import Lease, QueueEntry, Shard
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import Isolation, LeasedShard, Signals, Work
-from batch_gateway.services.results.parts import Results
+from batch_gateway.services.execute.leased_shard import (
+    LeasedShard,
+    LineInFlight,
+    Signals,
+    SuspectIsolation,
+)
+from batch_gateway.services.results.parts import ShardResults
 
 BATCH = BatchId("batch_1")
 POOLS = ("a/m", "b/m")
@@ -30,15 +35,15 @@ def leased(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None) 
             options={},
             traceparent=None,
         ),
-        Ticket(
+        QueueEntry(
             shard=shard.id, tenant=TenantId("t"), model="m", cost=1, priority=5, deadline=deadline
         ),
         signals=Signals(),
-        isolation=Isolation(),
+        isolation=SuspectIsolation(),
         stop_at=1e9,
         most_buffered=10_000,
     )
-    done = Results()
+    done = ShardResults()
     done.deaths = deaths or {}
     made.load(
         [ShardLine(n, str(n), "/v1/chat/completions", "m", Raw(b"{}")) for n in range(lines)],
@@ -56,7 +61,7 @@ def note(held: LeasedShard) -> None:
         work.noted = True
 
 
-def finish(held: LeasedShard, work: Work) -> None:
+def finish(held: LeasedShard, work: LineInFlight) -> None:
     held.record(not_answered(BATCH, work.line.line, "x", code="c", message="m"))
 
 
@@ -66,7 +71,7 @@ class Play:
     def __init__(self, held: LeasedShard) -> None:
         self.held = held
         self.now = 0.0
-        self.running: list[Work] = []
+        self.running: list[LineInFlight] = []
 
     def step(self, kind: str, pool: str) -> None:
         if kind == "later":

@@ -4,7 +4,13 @@ import pytest
 from fixtures.metadata import T0, a_batch
 
 from batch_gateway.core.events import EventType, signature
-from batch_gateway.core.lifecycle import at_risk, ended, progress, step_reached, told
+from batch_gateway.core.lifecycle import (
+    at_risk_event,
+    lifecycle_event,
+    progress_event,
+    step_reached,
+    terminal_event,
+)
 from batch_gateway.core.model import BatchError, BatchStatus, Counts
 
 MINUTE = timedelta(minutes=1)
@@ -27,8 +33,12 @@ def test_a_fact_says_the_same_however_late_it_is_told():
         in_progress_at=T0 + MINUTE,
     )
 
-    assert told(EventType.BATCH_CREATED, done) == told(EventType.BATCH_CREATED, new)
-    assert told(EventType.BATCH_IN_PROGRESS, done) == told(EventType.BATCH_IN_PROGRESS, running)
+    assert lifecycle_event(EventType.BATCH_CREATED, done) == lifecycle_event(
+        EventType.BATCH_CREATED, new
+    )
+    assert lifecycle_event(EventType.BATCH_IN_PROGRESS, done) == lifecycle_event(
+        EventType.BATCH_IN_PROGRESS, running
+    )
 
 
 def test_an_end_tells_counts_files_and_the_first_reason():
@@ -39,7 +49,7 @@ def test_an_end_tells_counts_files_and_the_first_reason():
         options={"retry": {"batch": "batch_0"}, "after": {"batch_id": "batch_9", "template": {}}},
     )
 
-    event = ended(failed)
+    event = terminal_event(failed)
 
     assert (event.id, event.time) == (f"{failed.id}/failed", T0 + MINUTE)
     assert event.data["reason"] == {"code": "invalid_json_line", "message": "no", "line": 3}
@@ -50,9 +60,9 @@ def test_an_end_tells_counts_files_and_the_first_reason():
 def test_steps_of_progress_and_risk_have_ids_of_their_own():
     batch, now = a_batch(), datetime(2026, 3, 2, tzinfo=UTC)
 
-    assert progress(batch, 30, now).id == f"{batch.id}/progress/30"
-    assert progress(batch, 30, now).data["percent"] == 30
-    assert at_risk(batch, now).id == f"{batch.id}/at_risk"
+    assert progress_event(batch, 30, now).id == f"{batch.id}/progress/30"
+    assert progress_event(batch, 30, now).data["percent"] == 30
+    assert at_risk_event(batch, now).id == f"{batch.id}/at_risk"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +81,9 @@ def test_a_step_is_reached_when_it_is_complete(counts, step):
 
 
 def test_the_signature_does_not_depend_on_the_order_of_nested_keys():
-    event = ended(a_batch(status=BatchStatus.EXPIRED, expired_at=T0, metadata={"a": "1", "b": "2"}))
+    event = terminal_event(
+        a_batch(status=BatchStatus.EXPIRED, expired_at=T0, metadata={"a": "1", "b": "2"})
+    )
     turned = {
         key: dict(reversed(value.items())) if isinstance(value, dict) else value
         for key, value in reversed(event.data.items())

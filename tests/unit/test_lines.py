@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.answers import NO_TOKENS, decode
+from batch_gateway.core.engine_response import NO_TOKENS, decode
 from batch_gateway.core.ids import BatchId, result_id
 from batch_gateway.core.lines import (
     PartLine,

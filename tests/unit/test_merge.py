@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lines import PartLine, encode_part_line, not_answered
-from batch_gateway.services.assemble.merge import Merge
+from batch_gateway.services.assemble.merge import ResultMerge
 
 
 def encoded(number, *, ok=True, text=""):
@@ -16,7 +16,7 @@ def encoded(number, *, ok=True, text=""):
 
 
 def merged(tmp_path, runs):
-    merge = Merge(tmp_path)
+    merge = ResultMerge(tmp_path)
     for run in runs:
         merge.add_run(b"".join(run))
     chunks = {id(merge.output): b"", id(merge.error): b""}
@@ -59,7 +59,7 @@ def test_lines_longer_than_a_read_buffer_come_out_whole(tmp_path):
 
 
 def test_size_and_hash_are_those_of_the_content(tmp_path):
-    merge = Merge(tmp_path)
+    merge = ResultMerge(tmp_path)
     merge.add_run(
         encoded(1) + encode_part_line(not_answered(BatchId("b"), 2, "c", code="x", message="y"))
     )

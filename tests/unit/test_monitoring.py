@@ -15,8 +15,8 @@ from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import Brake, LimitState, Signal
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.ports.metadata import Backlog
-from batch_gateway.ports.scratch import Depth, PoolState
-from batch_gateway.services.observe import Shared, State, Stored
+from batch_gateway.ports.scratch import PoolState, QueueDepth
+from batch_gateway.services.state_snapshot import ServiceState, SharedState, StoredState
 from batch_gateway.web import metrics
 from batch_gateway.web.state_metrics import families
 
@@ -26,7 +26,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OWN = ("batch_gateway_", "time", "sum", "rate", "increase", "absent", "histogram_quantile")
 
 
-def full_state() -> State:
+def full_state() -> ServiceState:
     """A state in which everything is known."""
     seen = Signal(
         brake=Brake.ENGINE, room=0, reason="", ttft_ms=1.0, running=1, waiting=1, cache=0.5
@@ -43,11 +43,11 @@ def full_state() -> State:
         signal=seen,
     )
     backlog = Backlog(first_deadline=NOW, requests={"m": 1}, open_batches={TenantId("t"): 1})
-    return State(
+    return ServiceState(
         at=NOW,
-        stored=Stored(batches={BatchStatus.VALIDATING: 1}, backlog=backlog, last_dead=NOW),
-        shared=Shared(
-            depth=Depth(ready=1, leased=1, reserved=1),
+        stored=StoredState(batches={BatchStatus.VALIDATING: 1}, backlog=backlog, last_dead=NOW),
+        shared=SharedState(
+            depth=QueueDepth(ready=1, leased=1, reserved=1),
             pools=[pool],
             running=1,
             pending=1,

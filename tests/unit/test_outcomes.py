@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.limits import Brake, Observation, Signal
 from batch_gateway.core.retry import ANSWERED, AWAY, FULL, REFUSED
-from batch_gateway.ports.scratch import Report
-from batch_gateway.services.execute.attempt import Ended
+from batch_gateway.ports.scratch import SlotReport
+from batch_gateway.services.execute.attempt import AttemptResult
 from batch_gateway.services.execute.outcomes import Outcomes
 
 SECOND = timedelta(seconds=1)
 
 
 def ended(verdict, retry_after=None):
-    return Ended(verdict, None, timedelta(0), retry_after)
+    return AttemptResult(verdict, None, timedelta(0), retry_after)
 
 
 def report(seen, aborted):
-    return Report(endpoint="e", want=0, in_use=0, seen=seen, aborted=aborted)
+    return SlotReport(endpoint="e", want=0, in_use=0, seen=seen, aborted=aborted)
 
 
 @given(

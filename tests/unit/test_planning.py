@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.planning import LineRef, ShardSize, cut
+from batch_gateway.core.planning import LineRef, ShardLimits, cut_shards
 
 BIG = 10**9
 
@@ -34,7 +34,7 @@ refs = st.lists(
 
 @given(refs=refs, lines=st.integers(1, 20), size=st.integers(1, 2000), cost=st.integers(1, 2000))
 def test_shards_are_the_references_in_order_and_keep_their_bounds(refs, lines, size, cost):
-    shards = list(cut(refs, ShardSize(lines=lines, bytes=size, cost=cost)))
+    shards = list(cut_shards(refs, ShardLimits(lines=lines, bytes=size, cost=cost)))
 
     assert [ref for shard in shards for ref in shard] == refs
     for shard in shards:
@@ -45,15 +45,15 @@ def test_shards_are_the_references_in_order_and_keep_their_bounds(refs, lines, s
 
 
 def test_a_full_shard_ends_where_neighbours_have_least_in_common():
-    size = ShardSize(lines=8, bytes=BIG, cost=BIG)
+    size = ShardLimits(lines=8, bytes=BIG, cost=BIG)
     keys = [b"SSSS1111"] * 6 + [b"SSSS2222"] * 3
     lines = [ref(n, prefix=key) for n, key in enumerate(keys, 1)]
 
-    assert [len(shard) for shard in cut(lines, size)] == [6, 3]
+    assert [len(shard) for shard in cut_shards(lines, size)] == [6, 3]
 
 
 def test_what_a_shard_leaves_for_the_next_one_keeps_its_bounds():
-    size = ShardSize(lines=100, bytes=100, cost=BIG)
+    size = ShardLimits(lines=100, bytes=100, cost=BIG)
     lines = [
         *(ref(n, prefix=b"aaaa", length=1) for n in range(1, 7)),
         ref(7, prefix=b"bbbb", length=60),
@@ -61,4 +61,4 @@ def test_what_a_shard_leaves_for_the_next_one_keeps_its_bounds():
         ref(9, prefix=b"bbbb", length=60),
     ]
 
-    assert [len(shard) for shard in cut(lines, size)] == [6, 2, 1]
+    assert [len(shard) for shard in cut_shards(lines, size)] == [6, 2, 1]

@@ -13,7 +13,7 @@ from batch_gateway.core.prefix import (
     shared,
     sort_key,
 )
-from batch_gateway.core.rendering import Prompt
+from batch_gateway.core.prompt_rendering import Prompt
 
 CHAT = "/v1/chat/completions"
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.answers import decode
-from batch_gateway.core.retry import Outcome, judge, judge_answer, pause
+from batch_gateway.core.engine_response import decode
+from batch_gateway.core.retry import Outcome, judge, judge_response, pause
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -49,7 +49,7 @@ MODEL = b'{"error": {"message": "The model `x` does not exist.", "code": 404}}'
 
 
 def judged(status, body, **facts):
-    return judge_answer(status, None if body is None else decode(body), **facts)
+    return judge_response(status, None if body is None else decode(body), **facts)
 
 
 def test_an_error_with_status_200_is_judged_by_its_code_and_always_counts():

@@ -7,15 +7,15 @@ import pytest
 
 from batch_gateway.core.calendar import Calendar, Window, parse_cron
 from batch_gateway.core.retry import judge
-from batch_gateway.core.routing import Endpoint, Model, Priority, Replica, RoutingTable
+from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Priority, Replica, RoutingTable
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 26, 22, tzinfo=UTC)
 
 
-def endpoint(name: str, *, most: int | None = None, by_day: int | None = None) -> Endpoint:
+def endpoint(name: str, *, most: int | None = None, by_day: int | None = None) -> ModelEndpoint:
     windows = (Window(when=(parse_cron("* 9-17 * * *"),), most=by_day or 0),)
-    return Endpoint(
+    return ModelEndpoint(
         name=name,
         url=f"http://{name}",
         timeout=timedelta(seconds=10),
@@ -24,8 +24,8 @@ def endpoint(name: str, *, most: int | None = None, by_day: int | None = None) -
     )
 
 
-def model(*endpoints: Endpoint, most: int | None = None) -> Model:
-    return Model(
+def model(*endpoints: ModelEndpoint, most: int | None = None) -> ModelRoute:
+    return ModelRoute(
         replicas=tuple(Replica(endpoint=one, model="m", served="m") for one in endpoints),
         most=most,
     )

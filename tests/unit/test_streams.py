@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.streams import behind, blocks, to_end
+from batch_gateway.adapters.streams import blocks, finish_even_if_cancelled, process_in_background
 
 
 async def source(chunks: list[bytes]) -> AsyncIterator[bytes]:
@@ -33,9 +33,9 @@ async def test_blocks_may_come_from_plain_bytes():
 
 
 async def test_the_outcome_of_work_is_passed_on():
-    assert await to_end(asyncio.to_thread(int, "7")) == 7
+    assert await finish_even_if_cancelled(asyncio.to_thread(int, "7")) == 7
     with pytest.raises(ValueError, match="invalid literal"):
-        await to_end(asyncio.to_thread(int, "seven"))
+        await finish_even_if_cancelled(asyncio.to_thread(int, "seven"))
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -49,7 +49,7 @@ async def test_whoever_is_cancelled_waits_for_his_thread(times: int, fails: bool
         if fails:
             raise RuntimeError
 
-    waiting = asyncio.ensure_future(to_end(asyncio.to_thread(work)))
+    waiting = asyncio.ensure_future(finish_even_if_cancelled(asyncio.to_thread(work)))
     for _ in range(times):
         await asyncio.sleep(0)
         waiting.cancel()
@@ -93,7 +93,7 @@ async def test_the_next_block_is_gathered_while_one_is_worked_on():
             gathered.append(block)
             yield bytearray(block)
 
-    working = asyncio.ensure_future(behind(gathering(), write))
+    working = asyncio.ensure_future(process_in_background(gathering(), write))
     for _ in range(9):
         await asyncio.sleep(0)
     assert (gathered, write.done) == ([b"a", b"b"], [])
@@ -114,7 +114,7 @@ async def test_an_error_leaves_no_work_under_way(where: str):
             raise RuntimeError("the client is gone")
         yield bytearray(b"b")
 
-    working = asyncio.ensure_future(behind(gathering(), write))
+    working = asyncio.ensure_future(process_in_background(gathering(), write))
     for _ in range(9):
         await asyncio.sleep(0)
     if where == "cancelled":

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from batch_gateway.adapters.corrupt_rows import decoding
-from batch_gateway.core.model import Batch, Shard, Ticket
+from batch_gateway.core.model import Batch, QueueEntry, Shard
 
 T = TypeVar("T")
 
@@ -34,6 +34,6 @@ def checked_shard(fields: Mapping[str, Any]) -> Shard:
     return msgspec.convert(fields, Shard, from_attributes=True)
 
 
-def checked_ticket(fields: Mapping[str, Any]) -> Ticket:
+def checked_entry(fields: Mapping[str, Any]) -> QueueEntry:
     """The ticket with these fields. Raises ValueError when one has a wrong type or is missing."""
-    return msgspec.convert(fields, Ticket)
+    return msgspec.convert(fields, QueueEntry)

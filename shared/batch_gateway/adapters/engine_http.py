@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch_gateway.adapters.tls import Contexts
-from batch_gateway.core.answers import SHOWN, count, header
+from batch_gateway.adapters.tls import TlsContexts
+from batch_gateway.core.engine_response import SHOWN, count, header
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.routing import Endpoint
-from batch_gateway.ports.engine import Model
+from batch_gateway.core.routing import ModelEndpoint
+from batch_gateway.ports.engine import ServedModel
 from batch_gateway.services.routing import Routes
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class HttpEngine:
         """Asks the endpoints that serve any name, as ``routes`` has them at that moment."""
         self._routes = routes
         self._timeout_s = timeout.total_seconds()
-        self._contexts = Contexts()
+        self._contexts = TlsContexts()
 
-    async def models(self) -> Sequence[Model]:
+    async def models(self) -> Sequence[ServedModel]:
         """Those of all endpoints; one that is away hides only its own."""
         endpoints = self._routes.table.default
         asked = await asyncio.gather(*map(self._listed, endpoints), return_exceptions=True)
-        found: dict[str, Model] = {}
+        found: dict[str, ServedModel] = {}
         for answer in asked:
             if isinstance(answer, Unavailable) and len(asked) > 1:
                 logger.warning("%s", answer, extra={"action": "list_models"})
@@ -56,7 +56,7 @@ class HttpEngine:
                 found = {model.id: model for model in answer} | found
         return list(found.values())
 
-    async def _listed(self, endpoint: Endpoint) -> Sequence[Model]:
+    async def _listed(self, endpoint: ModelEndpoint) -> Sequence[ServedModel]:
         import httpx  # slow to import: only those who ask pay for it
 
         url = f"{endpoint.url}/v1/models"
@@ -75,7 +75,7 @@ class HttpEngine:
             reason = header(str(error), SHOWN) or type(error).__name__
             raise Unavailable(f"engine {url}: {reason}") from error
         return [
-            Model(id=each.id, created=count(each.created), owned_by=each.owned_by)
+            ServedModel(id=each.id, created=count(each.created), owned_by=each.owned_by)
             for each in listed
         ]
 

@@ -17,9 +17,9 @@ from datetime import timedelta
 
 import aiohttp
 
-from batch_gateway.adapters.tls import Contexts
-from batch_gateway.core.answers import SHOWN, gauge, header
-from batch_gateway.core.brakes import Reading
+from batch_gateway.adapters.tls import TlsContexts
+from batch_gateway.core.engine_response import SHOWN, gauge, header
+from batch_gateway.core.engine_signals import EngineReading
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
 
@@ -70,11 +70,11 @@ Samples = Mapping[str, list[tuple[str | None, float]]]
 class HttpEngineMetrics:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None  # made in the event loop it serves
-        self._contexts = Contexts()
+        self._contexts = TlsContexts()
 
     async def read(
         self, url: str, model: str, timeout: timedelta, tls: Tls | None = None
-    ) -> Reading:
+    ) -> EngineReading:
         try:
             async with asyncio.timeout(timeout.total_seconds()):
                 text = await self._fetch(url, tls)
@@ -107,14 +107,14 @@ class HttpEngineMetrics:
             return content.decode(errors="replace")
 
 
-def parse(text: str, model: str) -> Reading | None:
+def parse(text: str, model: str) -> EngineReading | None:
     """What ``text`` says about ``model``; None: it has no queue that we know."""
     samples = _samples(text)
     waiting = _sum(samples, _WAITING, model)
     queued = _sum(samples, _QUEUED, model)
     if waiting is None and queued is None:
         return None
-    return Reading(
+    return EngineReading(
         running=_sum(samples, _RUNNING, model) or 0.0,
         waiting=(waiting or 0.0) + (queued or 0.0),
         cache=_mean(samples, _CACHE, model),

@@ -17,9 +17,9 @@ from urllib.parse import quote
 from cloudevents.conversion import to_binary
 from cloudevents.http import CloudEvent
 
+from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.errors import Permanent, Temporary, Unavailable
 from batch_gateway.core.events import SOURCE, Event, signature
-from batch_gateway.core.requested import ForeignEvent
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -53,7 +53,7 @@ class HttpSink:
     async def send(self, event: Event) -> None:
         await self._post(*to_binary(self._cloud_event(event)))
 
-    async def send_raw(self, event: ForeignEvent) -> None:
+    async def send_raw(self, event: ExternalEvent) -> None:
         headers = {
             f"ce-{name}": quote(value, safe=_PLAIN)
             for name, value in event.attributes.items()

@@ -22,8 +22,13 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
-from batch_gateway.adapters.disks import refused
-from batch_gateway.adapters.streams import CHUNK, behind, blocks, to_end
+from batch_gateway.adapters.disk_errors import refused
+from batch_gateway.adapters.streams import (
+    CHUNK,
+    blocks,
+    finish_even_if_cancelled,
+    process_in_background,
+)
 from batch_gateway.core.errors import NotFound, StorageFull, Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
 from batch_gateway.ports.files import BlobStat
@@ -54,7 +59,7 @@ class LocalFiles:
         try:
             await self._call(draft.open)
             async with aclosing(blocks(chunks, CHUNK)) as gathered:
-                await behind(gathered, lambda block: self._call(draft.write, block))
+                await process_in_background(gathered, lambda block: self._call(draft.write, block))
             await self._call(draft.publish)
         except StorageFull:
             await self._tell_if_full(draft)
@@ -97,7 +102,7 @@ class LocalFiles:
         return (await self._call(_stat, self._path(key), key)).st_size
 
     @asynccontextmanager
-    async def local_copy(self, key: str, scratch: Path) -> AsyncIterator[Path]:  # noqa: ARG002
+    async def local_copy(self, key: str, temp_dir: Path) -> AsyncIterator[Path]:  # noqa: ARG002
         path = self._path(key)
         await self._call(_stat, path, key)
         yield path
@@ -140,7 +145,7 @@ class LocalFiles:
     async def _call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a thread, to its end; whatever the system refuses is Unavailable."""
         try:
-            return await to_end(asyncio.to_thread(work, *args, **kwargs))
+            return await finish_even_if_cancelled(asyncio.to_thread(work, *args, **kwargs))
         except OSError as error:
             raise refused(f"file store {self._root}", error) from error
 

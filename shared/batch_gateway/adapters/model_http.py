@@ -22,16 +22,16 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from batch_gateway.adapters.tls import Contexts
-from batch_gateway.core import answers
+from batch_gateway.adapters.tls import TlsContexts
+from batch_gateway.core import engine_response
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
 from batch_gateway.ports.model_client import (
-    Answer,
     CallFailed,
     CallRefused,
     CallTimeout,
     CallTooLong,
+    ModelResponse,
 )
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -88,7 +88,7 @@ class HttpModelClient:
         """``connections``: most connections at once, 0 for any number (slots bound the calls)."""
         self._max_answer_bytes = max_answer_bytes
         self._connections = connections
-        self._contexts = Contexts()
+        self._contexts = TlsContexts()
         self._session: aiohttp.ClientSession | None = None  # made in the event loop it serves
 
     async def call(
@@ -98,7 +98,7 @@ class HttpModelClient:
         headers: Mapping[str, str],
         timeout: timedelta,
         tls: Tls | None = None,
-    ) -> Answer:
+    ) -> ModelResponse:
         clock = asyncio.get_running_loop().time
         began = clock()
         timeout_s = timeout.total_seconds()
@@ -132,7 +132,7 @@ class HttpModelClient:
         headers: Mapping[str, str],
         timeout_s: float,
         secured: ssl.SSLContext | Literal[True],
-    ) -> Answer:
+    ) -> ModelResponse:
         """Call once. The errors of ``_CUT_OFF`` pass through."""
         if timeout_s <= 0:  # aiohttp takes 0 for "for ever"
             raise CallTimeout("no time was left for the call")
@@ -155,7 +155,9 @@ class HttpModelClient:
         except CallFailed:
             raise
         except Exception as error:  # the client library's own, at an answer that it did not expect
-            reason = answers.header(str(error), answers.SHOWN) or type(error).__name__
+            reason = (
+                engine_response.header(str(error), engine_response.SHOWN) or type(error).__name__
+            )
             raise CallFailed(f"the call broke: {reason}") from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -179,12 +181,12 @@ class HttpModelClient:
         return self._session
 
 
-def _answer(response: aiohttp.ClientResponse, body: bytes) -> Answer:
+def _answer(response: aiohttp.ClientResponse, body: bytes) -> ModelResponse:
     headers = response.headers
-    return Answer(
+    return ModelResponse(
         status=response.status,
         body=body,
-        request_id=answers.header(headers.get("x-request-id")),
-        retry_after=answers.retry_after(headers.get("retry-after"), now=datetime.now(UTC)),
-        leads_to=answers.location(headers.get("location")),
+        request_id=engine_response.header(headers.get("x-request-id")),
+        retry_after=engine_response.retry_after(headers.get("retry-after"), now=datetime.now(UTC)),
+        leads_to=engine_response.location(headers.get("location")),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from batch_gateway.core.routing import Endpoint, RoutingTable
+from batch_gateway.core.routing import ModelEndpoint, RoutingTable
 from batch_gateway.services.routing import Route, call_headers, routes_of
 from batch_gateway.settings.routes import checked_routes
 
@@ -58,7 +58,7 @@ class RoutingFile:
         self._look()
         return self._version
 
-    def headers(self, endpoint: Endpoint) -> Mapping[str, str]:
+    def headers(self, endpoint: ModelEndpoint) -> Mapping[str, str]:
         return self._headers[endpoint.name]
 
     def routes(self, name: str) -> Sequence[Route]:
@@ -125,20 +125,20 @@ def _mark(path: Path) -> tuple[int, ...] | None:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _endpoints(table: RoutingTable) -> Iterator[Endpoint]:
+def _endpoints(table: RoutingTable) -> Iterator[ModelEndpoint]:
     yield from table.default
     for model in table.models.values():
         for replica in model.replicas:
             yield replica.endpoint
 
 
-def _files(endpoint: Endpoint) -> list[Path]:
+def _files(endpoint: ModelEndpoint) -> list[Path]:
     """Files that must be there for ``endpoint`` to be called."""
     tls = endpoint.tls
     return [path for path in (endpoint.key_file, tls.ca, tls.certificate, tls.key) if path]
 
 
-def _key(endpoint: Endpoint) -> str | None:
+def _key(endpoint: ModelEndpoint) -> str | None:
     """The API key; None: it has none. Raises ValueError when a file or variable is not there."""
     where = f"endpoints.{endpoint.name}"
     for path in _files(endpoint):

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from batch_gateway.adapters.disks import refused
+from batch_gateway.adapters.disk_errors import refused
 from batch_gateway.core.errors import StorageFull, Unavailable
-from batch_gateway.core.planning import INVALID, Answer, LineRef
+from batch_gateway.core.planning import INVALID, LineRef, ReusedAnswer
 
 _CACHE_KIB = 16 * 1024  # memory of the page cache, and again of a sort
 
@@ -89,17 +89,17 @@ class SqliteLineIndex:
     def invalidate_duplicates(self) -> None:
         self._database.execute(_INVALIDATE, (INVALID,))
 
-    def answer(self, answers: Iterable[Answer]) -> None:
+    def answer(self, answers: Iterable[ReusedAnswer]) -> None:
         if not self._answers:
             self._database.execute(_ANSWERS)
             self._answers = True
         self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", answers)
 
-    def answered(self) -> Iterator[tuple[int, Answer]]:
+    def answered(self) -> Iterator[tuple[int, ReusedAnswer]]:
         if not self._answers:
             return
         for line, *answer in self._database.execute(_ANSWERED, (INVALID,)):
-            yield line, Answer._make(answer)
+            yield line, ReusedAnswer._make(answer)
 
     def join_twins(self, most: int) -> Mapping[str, tuple[int, int]]:
         self._database.execute(_COPIES)
@@ -120,9 +120,9 @@ class SqliteLineIndex:
 
 
 class SqliteLineIndexes:
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, temp_dir: Path) -> None:
         """``scratch`` is a folder on local disk, made when it is missing."""
-        self._scratch = scratch
+        self._temp_dir = temp_dir
 
     @contextmanager
     def open(self) -> Iterator[SqliteLineIndex]:
@@ -131,17 +131,17 @@ class SqliteLineIndexes:
                 yield SqliteLineIndex(database)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise StorageFull(f"line index in {self._scratch}: {error}") from error
-            raise Unavailable(f"line index in {self._scratch}: {error}") from error
+                raise StorageFull(f"line index in {self._temp_dir}: {error}") from error
+            raise Unavailable(f"line index in {self._temp_dir}: {error}") from error
 
     def _database(self) -> sqlite3.Connection:
         """An empty database in a file without a name."""
         try:
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".db") as file:
+            self._temp_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._temp_dir, suffix=".db") as file:
                 database = sqlite3.connect(file.name, isolation_level=None, check_same_thread=False)
         except OSError as error:
-            raise refused(f"line index in {self._scratch}", error) from error
+            raise refused(f"line index in {self._temp_dir}", error) from error
         database.executescript(
             f"""
             PRAGMA journal_mode = OFF;

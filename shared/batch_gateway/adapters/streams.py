@@ -14,7 +14,7 @@ T = TypeVar("T")
 CHUNK = 1024 * 1024  # bytes; the most that FileStore.read yields at once
 
 
-async def to_end(work: Awaitable[T]) -> T:
+async def finish_even_if_cancelled(work: Awaitable[T]) -> T:
     """The outcome of ``work``, which runs to its end even if the caller is cancelled meanwhile.
 
     The cancellation is raised once ``work`` has ended; its own outcome is dropped then.
@@ -52,7 +52,7 @@ async def blocks(chunks: AsyncIterable[bytes] | bytes, size: int) -> AsyncGenera
         yield block
 
 
-async def behind(
+async def process_in_background(
     gathered: AsyncIterable[bytearray], work: Callable[[bytearray], Awaitable[None]]
 ) -> None:
     """Await ``work`` on each block in turn while the next one is gathered.
@@ -69,7 +69,7 @@ async def behind(
             await working
     except BaseException:
         if working is not None:
-            await to_end(asyncio.wait([working]))
+            await finish_even_if_cancelled(asyncio.wait([working]))
         raise
 
 

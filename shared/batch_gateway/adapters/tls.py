@@ -17,7 +17,7 @@ _USUAL = Tls()
 _Marks = tuple[tuple[int, ...], ...]
 
 
-class Contexts:
+class TlsContexts:
     def __init__(self) -> None:
         self._known: dict[Tls, ssl.SSLContext] = {}
         self._marks: dict[Tls, _Marks] = {}

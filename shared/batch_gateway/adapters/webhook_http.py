@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from batch_gateway.core.targets import checked_url, not_public, public
-from batch_gateway.ports.webhooks import Answer
+from batch_gateway.ports.webhooks import WebhookResponse
 
 #: Gives a host's addresses. Raises OSError when it has none.
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -61,7 +61,7 @@ class HttpWebhooks:
         except (OSError, TimeoutError):
             return
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         try:
             self._check_literal(url)
             async with self._opened().post(
@@ -73,11 +73,13 @@ class HttpWebhooks:
                 said = await answer.content.read(_READ)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
-            return Answer(status=None, error=reason[:_SHOWN])
+            return WebhookResponse(status=None, error=reason[:_SHOWN])
         if 200 <= answer.status < 300:
-            return Answer(status=answer.status, error=None)
+            return WebhookResponse(status=answer.status, error=None)
         detail = said[:_SHOWN].decode(errors="replace").replace("\x00", "")
-        return Answer(status=answer.status, error=f"HTTP {answer.status} {detail}".rstrip())
+        return WebhookResponse(
+            status=answer.status, error=f"HTTP {answer.status} {detail}".rstrip()
+        )
 
     async def close(self) -> None:
         if self._session is not None:

@@ -14,9 +14,9 @@ import typer
 from typer import Argument, Option
 
 from batch_gateway.cli.cluster.options import Inside, Place
-from batch_gateway.cli.failing import reported
+from batch_gateway.cli.errors import report_errors
+from batch_gateway.cli.metadata_settings import Stored, on_store, settings_of
 from batch_gateway.cli.output import AsJson, print_json
-from batch_gateway.cli.stored import Stored, on_store, settings_of
 from batch_gateway.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ MOST = 10_000
 
 
 @dead.command("list")
-@reported
+@report_errors
 def list_(
     store: Stored,
     where: Inside,
@@ -71,7 +71,7 @@ def _reason(letter: "DeadLetter") -> str:
 
 
 @dead.command()
-@reported
+@report_errors
 def show(
     letter: Annotated[str, Argument(help="As `list` prints it.")],
     store: Stored,
@@ -114,7 +114,7 @@ def _data(letter: "DeadLetter") -> Any:
 
 
 @dead.command()
-@reported
+@report_errors
 def replay(
     store: Stored,
     where: Inside,
@@ -137,7 +137,7 @@ def replay(
 
 
 @dead.command()
-@reported
+@report_errors
 def drop(
     store: Stored,
     where: Inside,
@@ -170,7 +170,7 @@ def _words(letters: Sequence[str] | None, all_: bool) -> list[str]:
 
 
 def _run_inside(place: Place, words: list[str], *, json: bool) -> None:
-    from batch_gateway.cli.cluster.inside import print_inside
+    from batch_gateway.cli.cluster.pod_jobs import print_inside
 
     print_inside(["dead", *words, *(["--json"] if json else [])], place)
 

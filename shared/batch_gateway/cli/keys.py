@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.errors import CommandError, report_errors
+from batch_gateway.cli.metadata_settings import Stored, on_store
 from batch_gateway.cli.output import AsJson, print_json
-from batch_gateway.cli.stored import Stored, on_store
 from batch_gateway.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ keys = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_
 
 
 @keys.command()
-@reported
+@report_errors
 def create(
     tenant: Annotated[str, Argument(help="Whose files and batches the key opens.")],
     store: Stored,
@@ -67,7 +67,7 @@ def create(
 
 
 @keys.command("list")
-@reported
+@report_errors
 def list_(
     store: Stored,
     tenant: Annotated[str | None, Option(help="Only this tenant's keys.")] = None,
@@ -87,7 +87,7 @@ def list_(
 
 
 @keys.command()
-@reported
+@report_errors
 def revoke(
     key: Annotated[str, Argument(help="The id that `create` and `list` print: key_...")],
     store: Stored,

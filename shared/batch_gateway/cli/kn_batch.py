@@ -10,9 +10,9 @@ from pathlib import PurePath
 
 import typer
 
+from batch_gateway.cli.app import SETTINGS, Commands, add_version
 from batch_gateway.cli.batches import add_commands
 from batch_gateway.cli.batches.commands import progress
-from batch_gateway.cli.groups import SETTINGS, Commands, add_version
 from batch_gateway.cli.inputs import add_commands as add_input_commands
 
 app = typer.Typer(

@@ -7,13 +7,13 @@ import sys
 
 import typer
 
+from batch_gateway.cli.app import SETTINGS, Commands, add_version
 from batch_gateway.cli.batches import add_commands as add_batch_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.cluster import add_commands as add_cluster_commands
 from batch_gateway.cli.dead import dead
 from batch_gateway.cli.doctor.command import doctor
-from batch_gateway.cli.failing import reported
-from batch_gateway.cli.groups import SETTINGS, Commands, add_version
+from batch_gateway.cli.errors import report_errors
 from batch_gateway.cli.inputs import add_commands as add_input_commands
 from batch_gateway.cli.keys import keys
 from batch_gateway.cli.migrate import migrate
@@ -48,7 +48,7 @@ app.command(rich_help_panel="Clusters")(doctor)
 
 
 @app.command()
-@reported
+@report_errors
 def settings() -> None:
     """Print every setting with its default and its reason."""
     from batch_gateway.cli.settings import settings as print_settings

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from batch_gateway.cli.failing import BROKEN_PIPE, REFUSED
+from batch_gateway.cli.errors import BROKEN_PIPE, REFUSED
 
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 

@@ -7,8 +7,8 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Inside, Place
-from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError, reported
-from batch_gateway.cli.stored import Stored, settings_of
+from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError, report_errors
+from batch_gateway.cli.metadata_settings import Stored, settings_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 86400.0
 
 
-@reported
+@report_errors
 def verify(
     store: Stored,
     where: Inside,
@@ -31,7 +31,7 @@ def verify(
 ) -> None:
     """Read every object that the database names, and say what is missing, damaged or nobody's."""
     if where.inside:
-        from batch_gateway.cli.cluster.inside import print_inside
+        from batch_gateway.cli.cluster.pod_jobs import print_inside
 
         words = ["verify", *(["--json"] if as_json else [])]
         print_inside(words, place, patience_s=_PATIENCE_S)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from batch_gateway.core.answers import tolerant
+from batch_gateway.core.engine_response import tolerant
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import BatchId, FileId

@@ -25,7 +25,7 @@ _LARGEST = 4 * 1024 * 1024  # bytes of a cursor that is not compressed
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FilePosition:
     """In the files of a batch that has ended."""
 
     error_file: bool = False  # the output file comes first
@@ -36,7 +36,7 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Cursor:
     given: Mapping[int, int] = field(default_factory=dict)  # shard -> lines, or WHOLE
-    place: Place | None = None  # None: the batch had not ended
+    place: FilePosition | None = None  # None: the batch had not ended
 
     def encode(self, batch: BatchId) -> str:
         whole = sorted(shard for shard, lines in self.given.items() if lines == WHOLE)
@@ -63,7 +63,7 @@ class Cursor:
             return None
         given = {shard: WHOLE for start, n in packed.whole for shard in range(start, start + n)}
         given |= dict(packed.begun)
-        return cls(given, None if packed.place is None else Place(*packed.place))
+        return cls(given, None if packed.place is None else FilePosition(*packed.place))
 
 
 _MOST_SHARDS = 500_000  # no batch has so many; who makes up a cursor gets no memory for it

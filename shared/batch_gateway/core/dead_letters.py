@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from batch_gateway.core.requested import ForeignEvent
+from batch_gateway.core.batch_request import ExternalEvent
 
 #: Attributes that brokers add on the way; an event that is sent again starts without them.
 _ADDED = frozenset(
@@ -36,11 +36,11 @@ class DeadLetter:
     died_at: datetime  # the last time
 
     @property
-    def event(self) -> ForeignEvent:
-        return ForeignEvent(attributes=self.attributes, data=self.data)
+    def event(self) -> ExternalEvent:
+        return ExternalEvent(attributes=self.attributes, data=self.data)
 
 
-def dead_letter(event: ForeignEvent, now: datetime) -> DeadLetter:
+def dead_letter(event: ExternalEvent, now: datetime) -> DeadLetter:
     """The same for the same event and subscriber, however often it dies."""
     told = event.attributes
     target = told.get("knativeerrordest", "")

@@ -54,10 +54,10 @@ class Event:
     traceparent: str | None = None
 
 
-def fact(type_: EventType, batch: BatchId, *, traceparent: str | None = None) -> Event:
+def internal_event(type_: EventType, batch: BatchId, *, traceparent: str | None = None) -> Event:
     """What has happened to ``batch``; the same fact always has the same id."""
     return Event(
-        id=fact_id(type_, batch),
+        id=internal_event_id(type_, batch),
         type=type_,
         subject=batch,
         data={"batch_id": batch},
@@ -65,7 +65,7 @@ def fact(type_: EventType, batch: BatchId, *, traceparent: str | None = None) ->
     )
 
 
-def fact_id(type_: EventType, batch: BatchId) -> str:
+def internal_event_id(type_: EventType, batch: BatchId) -> str:
     name = type_.removeprefix(f"{_PREFIX}.batch.").removesuffix(".v1")
     return f"{batch}/{name}"
 

@@ -17,21 +17,21 @@ KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class StoredResponse:
     status: int
     content_type: str
     body: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class IdempotencyClaim:
     id: str  # see ``claim_id``
     seed: str  # random, in hexadecimal: the first claimant's, for good
     holder: str  # who is at it
     held_until: datetime
     created_at: datetime
     fingerprint: str | None = None  # of the request's body; None: not known yet
-    answer: Answered | None = None  # None: not done yet
+    answer: StoredResponse | None = None  # None: not done yet
 
 
 def claim_id(tenant: TenantId, path: str, key: str) -> str:

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 
 from batch_gateway.core.ids import BatchId, FileId, PartId, UploadId
-from batch_gateway.core.model import Ending, LeaseRef, Part, Shard
+from batch_gateway.core.model import EndReason, LeaseRef, Part, Shard
 
 FILES, ORDERS, UPLOADS, WORK = "files/", "orders/", "uploads/", "work/"
 
@@ -103,7 +103,7 @@ def verifies(part: Part, content: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class SortedRun:
     """The results of consecutive shards, sorted by line number, as an assembler keeps them."""
 
     first: int  # index of its first shard
@@ -113,12 +113,12 @@ class Run:
     order: int  # bytes in front of the lines: their completion order
 
 
-def runs_prefix(batch: BatchId, ending: Ending | None) -> str:
+def runs_prefix(batch: BatchId, ending: EndReason | None) -> str:
     """Under which runs are: each ending has its own, because lines that were not run say why."""
     return f"{work_prefix(batch)}runs/{ending or 'none'}/"
 
 
-def run_key(batch: BatchId, ending: Ending | None, run: Run, content: bytes) -> str:
+def run_key(batch: BatchId, ending: EndReason | None, run: SortedRun, content: bytes) -> str:
     digest = hashlib.sha256(content).hexdigest()[:_DIGEST]
     return (
         f"{runs_prefix(batch, ending)}"
@@ -126,13 +126,13 @@ def run_key(batch: BatchId, ending: Ending | None, run: Run, content: bytes) -> 
     )
 
 
-def run_of_key(key: str) -> Run | None:
+def run_of_key(key: str) -> SortedRun | None:
     """The run that ``key`` names; None when it does not name one."""
     *numbers, _ = key.rpartition("/")[2].split("-")
     if len(numbers) != 5 or not all(number.isdecimal() for number in numbers):
         return None
     first, end, lines, not_run, order = map(int, numbers)
-    return Run(first=first, end=end, lines=lines, not_run=not_run, order=order)
+    return SortedRun(first=first, end=end, lines=lines, not_run=not_run, order=order)
 
 
 def is_run(key: str, content: bytes) -> bool:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.core.events import Event, EventType, fact_id
+from batch_gateway.core.events import Event, EventType, internal_event_id
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, Counts
-from batch_gateway.core.requested import Cause
 
 #: Steps in which progress is told, in percent.
 STEP = 10
@@ -49,32 +49,32 @@ _ORIGINS = (
 )
 
 
-def told(type_: EventType, batch: Batch) -> Event:
+def lifecycle_event(type_: EventType, batch: Batch) -> Event:
     """That ``batch`` was created, is in progress or has ended, whenever it is told."""
     then = _as_it_was(batch, _STATUS[type_])
-    return _event(type_, then, fact_id(type_, batch.id), at=then.status_since)
+    return _event(type_, then, internal_event_id(type_, batch.id), at=then.status_since)
 
 
-def ended(batch: Batch) -> Event:
+def terminal_event(batch: Batch) -> Event:
     """What has become of a batch that is terminal."""
-    return told(ENDED[batch.status], batch)
+    return lifecycle_event(ENDED[batch.status], batch)
 
 
-def progress(batch: Batch, percent: int, now: datetime) -> Event:
+def progress_event(batch: Batch, percent: int, now: datetime) -> Event:
     """That ``percent`` of the lines of a running batch have results."""
-    id_ = f"{fact_id(EventType.BATCH_PROGRESS, batch.id)}/{percent}"
+    id_ = f"{internal_event_id(EventType.BATCH_PROGRESS, batch.id)}/{percent}"
     return _event(EventType.BATCH_PROGRESS, batch, id_, at=now, percent=percent)
 
 
-def at_risk(batch: Batch, now: datetime) -> Event:
+def at_risk_event(batch: Batch, now: datetime) -> Event:
     """That ``batch`` will probably miss its deadline."""
     type_ = EventType.BATCH_AT_RISK
-    return _event(type_, batch, fact_id(type_, batch.id), at=now)
+    return _event(type_, batch, internal_event_id(type_, batch.id), at=now)
 
 
-def rejected(
+def rejected_event(
     tenant: TenantId,
-    cause: Cause,
+    cause: SourceEvent,
     refusal: InvalidRequest,
     now: datetime,
     *,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from batch_gateway.core.slowness import Slowness
+from batch_gateway.core.latency_baseline import LatencyBaseline
 
 _MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops or slowness
 _CALM = timedelta(seconds=2)  # after a brake; from then on probes that are answered say more
@@ -40,7 +40,7 @@ class Brake(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """What whoever watches the engine makes of it now (``core.brakes``)."""
+    """What whoever watches the engine makes of it now (``core.engine_signals``)."""
 
     brake: Brake  # engine or probe
     room: int | None  # slots to give up (below 0), to add (above 0), neither (0); None: cannot say
@@ -61,7 +61,7 @@ class Observation:
     ignored: int = 0
     in_flight: int = 0  # calls running now
     busy_ms: int = 0  # what the successes took together
-    work: int = 0  # what they did (``core.slowness``)
+    work: int = 0  # what they did (``core.latency_baseline``)
     retry_after: timedelta = timedelta(0)  # the longest pause that the endpoint asked for
     signal: Signal | None = None  # news of the watch; None: there are none
     watched: bool = False  # a watch is kept: growth waits for its word
@@ -117,7 +117,7 @@ class LimitState:
     abort_until: datetime | None = None  # users wait: calls beyond the limit are aborted
     unsure: bool = False  # the watch cannot say yet how much fits: successes decide
     recover_to: float = 0.0  # the limit before everything was dropped; 0: nothing to recover
-    slowness: Slowness = field(default_factory=Slowness)
+    slowness: LatencyBaseline = field(default_factory=LatencyBaseline)
 
     def aborts(self, now: datetime) -> bool:
         """Whether calls beyond the limit are to be aborted, not only waited for."""

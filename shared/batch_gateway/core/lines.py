@@ -1,8 +1,8 @@
 """Request and result lines as bytes: the hot path.
 
 Bodies are ``msgspec.Raw``: what the user wrote goes to the engine byte for byte, and what the
-engine answered goes to the user so too (big integers and key order survive; ``core.answers`` says
-what an answer must be).
+engine answered goes to the user so too (big integers and key order survive;
+``core.engine_response`` says what an answer must be).
 
 Four forms:
 
@@ -17,9 +17,9 @@ Four forms:
 import msgspec
 import xxhash
 
-from batch_gateway.core.answers import (
+from batch_gateway.core.engine_response import (
     NO_TOKENS,
-    AnswerBody,
+    ResponseBody,
     count,
     tolerant,
     total,
@@ -142,7 +142,7 @@ _REST = b',"response":'
 def answered(
     batch: BatchId,
     line: ShardLine,
-    answer: AnswerBody,
+    answer: ResponseBody,
     *,
     status: int,
     request_id: str | None,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
-from batch_gateway.core.answers import total
+from batch_gateway.core.engine_response import total
 from batch_gateway.core.ids import ActivationId, BatchId, FileId, ShardId, TenantId
 
 
@@ -44,14 +44,14 @@ TERMINAL = frozenset({S.FAILED, S.COMPLETED, S.EXPIRED, S.CANCELLED})
 OPEN = (S.VALIDATING, S.IN_PROGRESS, S.FINALIZING, S.CANCELLING)
 
 
-class Ending(StrEnum):
+class EndReason(StrEnum):
     """Why no more of a batch's lines are started. Durable; only cancel replaces expiry."""
 
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
 
-class Blocked(StrEnum):
+class BatchBlockedReason(StrEnum):
     """Why nothing of a batch is being worked on, as users read it."""
 
     PAUSED = "paused"  # by its owner
@@ -188,7 +188,7 @@ class Batch:
     priority: int = 5  # 0 (first) to 9 (last), within a tenant
     paused: bool = False
     model: str | None = None  # of the first request line; None until planned
-    ending: Ending | None = None  # None: lines may be started
+    ending: EndReason | None = None  # None: lines may be started
     fence_at: datetime | None = None  # with an ending: from then on anyone closes open shards
     open_shards: int = 0
     counts: Counts = Counts()  # of results recorded for its shards while running; exact once ended
@@ -206,9 +206,11 @@ class Batch:
     expired_at: datetime | None = None
     cancelling_at: datetime | None = None
     cancelled_at: datetime | None = None
-    # Live, never stored (``services.batches.outlook``):
+    # Live, never stored (``services.batches.completion_estimates``):
     estimated_completion_at: datetime | None = None  # None: not known, or not running
-    blocked_reason: Blocked | None = None  # None: it goes on, is not running, or nobody knows
+    blocked_reason: BatchBlockedReason | None = (
+        None  # None: it goes on, is not running, or nobody knows
+    )
 
     @property
     def terminal(self) -> bool:
@@ -321,7 +323,7 @@ class LeaseRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class QueueEntry:
     """What the queue knows of a shard that is ready."""
 
     shard: ShardId
@@ -335,7 +337,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closed:
+class ClosedShard:
     """A shard was closed by this call; ``last`` when it was the batch's last open one."""
 
     batch: Batch

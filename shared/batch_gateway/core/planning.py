@@ -31,7 +31,7 @@ class LineRef(NamedTuple):
     copies: int = 0  # other lines that get the result of this one
 
 
-class Answer(NamedTuple):
+class ReusedAnswer(NamedTuple):
     """Where the result of a request is that another batch has answered already."""
 
     custom_id_hash: bytes  # 16 bytes
@@ -41,13 +41,13 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardSize:
+class ShardLimits:
     lines: int
     bytes: int
     cost: int  # estimated tokens
 
 
-def cut(refs: Iterable[LineRef], size: ShardSize) -> Iterator[list[LineRef]]:
+def cut_shards(refs: Iterable[LineRef], size: ShardLimits) -> Iterator[list[LineRef]]:
     """Group ordered references into shards; never an empty one."""
     shard: list[LineRef] = []
     lines = length = cost = 0

@@ -2,8 +2,9 @@
 
 Engines keep the KV cache in blocks, each known by a hash chained over all blocks before it. The
 key of a request is that same sequence of chained hashes, taken over its rendered prompt
-(``core.rendering``). Lexicographic order of such keys is the depth-first order of the prefix tree,
-so shared prefixes of every depth become neighbours, and a cache of any size sees each branch once.
+(``core.prompt_rendering``). Lexicographic order of such keys is the depth-first order of the prefix
+tree, so shared prefixes of every depth become neighbours, and a cache of any size sees each branch
+once.
 
 Engines' blocks have 16 tokens, about 64 bytes. Ours begin with that size and double after every 16
 blocks: a key of at most 388 bytes looks 63 KiB deep, and where two prompts part is known to about
@@ -16,7 +17,7 @@ from itertools import accumulate, pairwise, repeat
 
 import xxhash
 
-from batch_gateway.core.rendering import Prompt, rendered
+from batch_gateway.core.prompt_rendering import Prompt, render_prompt
 
 FIRST_BLOCK = 64  # bytes, about 16 tokens
 RUN = 16  # blocks of one size
@@ -42,7 +43,7 @@ def sort_key(url: str, prompt: Prompt) -> bytes:
     """Chained hashes of the prompt's blocks, at most ``LONGEST_KEY`` bytes; empty without order."""
     if url in UNORDERED:
         return b""
-    return block_hashes(rendered(prompt))
+    return block_hashes(render_prompt(prompt))
 
 
 def block_hashes(prompt: bytes) -> bytes:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 
-from batch_gateway.core.answers import AnswerBody
+from batch_gateway.core.engine_response import ResponseBody
 
 
 class Outcome(Enum):
@@ -27,7 +27,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     outcome: Outcome
     again: bool  # try the line again
     counts: bool  # the attempt counts against the line
@@ -36,22 +36,24 @@ class Verdict:
     unauthorized: bool = False  # the endpoint refuses the deployment's credentials
 
 
-FULL = Verdict(Outcome.DROPPED, again=True, counts=False, alive=True)  # 429
-AWAY = Verdict(Outcome.DROPPED, again=True, counts=False, alive=False)  # 503, no connection
-CUT = Verdict(Outcome.DROPPED, again=True, counts=True, alive=False)  # broke off, 502, 504
-LATE = Verdict(Outcome.DROPPED, again=True, counts=True)  # time-out, 408
-BROKEN = Verdict(Outcome.IGNORED, again=True, counts=True)  # 500, an answer that is not JSON
-REFUSED = Verdict(
+FULL = RetryDecision(Outcome.DROPPED, again=True, counts=False, alive=True)  # 429
+AWAY = RetryDecision(Outcome.DROPPED, again=True, counts=False, alive=False)  # 503, no connection
+CUT = RetryDecision(Outcome.DROPPED, again=True, counts=True, alive=False)  # broke off, 502, 504
+LATE = RetryDecision(Outcome.DROPPED, again=True, counts=True)  # time-out, 408
+BROKEN = RetryDecision(Outcome.IGNORED, again=True, counts=True)  # 500, an answer that is not JSON
+REFUSED = RetryDecision(
     Outcome.IGNORED, again=False, counts=True, alive=True, admitted=True
 )  # 4xx: the request's own fault
 DENIED = replace(REFUSED, admitted=False)  # 401, 403: the credentials that the request has brought
-UNAUTHORIZED = Verdict(
+UNAUTHORIZED = RetryDecision(
     Outcome.IGNORED, again=True, counts=False, alive=False, unauthorized=True
 )  # 401, 403: the deployment's key, unless the request has brought its own
 FORBIDDEN = replace(
     UNAUTHORIZED, counts=True, alive=None, unauthorized=False
 )  # the same, while other calls with the same credentials are let in: this request's fault
-ANSWERED = Verdict(Outcome.SUCCESS, again=False, counts=True, alive=True, admitted=True)  # 2xx
+ANSWERED = RetryDecision(
+    Outcome.SUCCESS, again=False, counts=True, alive=True, admitted=True
+)  # 2xx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ _BY_STATUS = {
 }
 
 
-def judge(status: int, again: frozenset[int] | None = None) -> Verdict:
+def judge(status: int, again: frozenset[int] | None = None) -> RetryDecision:
     """What an answer with this HTTP status means, where only those of ``again`` are tried again."""
     if 200 <= status < 300:
         return ANSWERED
@@ -100,23 +102,23 @@ def judge(status: int, again: frozenset[int] | None = None) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedResponse:
     """What one answer means, and how a result line shows it."""
 
-    verdict: Verdict
+    verdict: RetryDecision
     status: int  # of the result line
     problem: str | None = None  # for people; None: the answer's own text says it
 
 
-def judge_answer(
+def judge_response(
     status: int,
-    body: AnswerBody | None,
+    body: ResponseBody | None,
     *,
     again: frozenset[int] | None = None,
     leads_to: str | None = None,
     own_credentials: bool = False,
     others_admitted: bool = False,
-) -> Judged:
+) -> JudgedResponse:
     """What an answer means, by its status and by what its body says.
 
     ``body`` None: it is not one JSON object; ``leads_to``: the Location of a redirect, None:
@@ -129,11 +131,13 @@ def judge_answer(
     """
     if 200 <= status < 300:
         if body is None:
-            return Judged(verdict=BROKEN, status=status, problem=f"answered {status} without JSON")
+            return JudgedResponse(
+                verdict=BROKEN, status=status, problem=f"answered {status} without JSON"
+            )
         if body.error is None:
-            return Judged(verdict=ANSWERED, status=status)
+            return JudgedResponse(verdict=ANSWERED, status=status)
         meant = body.error.status or 500
-        inner = judge_answer(
+        inner = judge_response(
             meant,
             body,
             again=again,
@@ -143,20 +147,24 @@ def judge_answer(
         verdict = (
             inner.verdict if inner.verdict.unauthorized else replace(inner.verdict, counts=True)
         )
-        return Judged(verdict=verdict, status=meant, problem=f"answered {status} with an error")
+        return JudgedResponse(
+            verdict=verdict, status=meant, problem=f"answered {status} with an error"
+        )
     verdict = judge(status, again)
     if verdict.unauthorized and own_credentials:
-        return Judged(verdict=DENIED, status=status)
+        return JudgedResponse(verdict=DENIED, status=status)
     if verdict.unauthorized and others_admitted:
-        return Judged(verdict=FORBIDDEN, status=status)
+        return JudgedResponse(verdict=FORBIDDEN, status=status)
     if 300 <= status < 400:
         where = f"to {leads_to}" if leads_to else "without saying where"
         problem = f"answered {status}: it redirects {where}; set the endpoint's url accordingly"
-        return Judged(verdict=verdict, status=status, problem=problem)
+        return JudgedResponse(verdict=verdict, status=status, problem=problem)
     if status == 404 and not (body and body.error and body.error.about_model):
         verdict = BROKEN if again is None else verdict
-        return Judged(verdict=verdict, status=status, problem="answered 404: it has no such route")
-    return Judged(verdict=verdict, status=status)
+        return JudgedResponse(
+            verdict=verdict, status=status, problem="answered 404: it has no such route"
+        )
+    return JudgedResponse(verdict=verdict, status=status)
 
 
 def pause(

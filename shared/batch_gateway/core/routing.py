@@ -45,7 +45,7 @@ class Priority:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class ModelEndpoint:
     """One OpenAI-compatible server. ``None`` of a rule: the deployment's setting holds."""
 
     name: str
@@ -88,7 +88,7 @@ class Endpoint:
 class Replica:
     """One endpoint that serves a model."""
 
-    endpoint: Endpoint
+    endpoint: ModelEndpoint
     model: str  # what the endpoint calls the model whose slots are shared
     served: str  # what a request must name: ``model``, or an adapter of it
     weight: int = 1  # its share of the calls when several replicas have room
@@ -99,13 +99,13 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class ModelRoute:
     replicas: tuple[Replica, ...]
     most: int | None = None  # calls at once, over all replicas and executors; None: any number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shut:
+class ClosedModels:
     """Names that no calendar allows a call for."""
 
     names: tuple[str, ...] = ()
@@ -119,19 +119,21 @@ class Shut:
 class RoutingTable:
     """All routes of a deployment at one moment."""
 
-    models: Mapping[str, Model]  # by every name that clients may write, aliases and adapters too
-    default: tuple[Endpoint, ...] = ()  # serve every other name; empty: nobody does
+    models: Mapping[
+        str, ModelRoute
+    ]  # by every name that clients may write, aliases and adapters too
+    default: tuple[ModelEndpoint, ...] = ()  # serve every other name; empty: nobody does
 
     @property
     def names(self) -> frozenset[str]:
         """Names that clients may write; empty: any."""
         return frozenset() if self.default else frozenset(self.models)
 
-    def model(self, name: str) -> Model | None:
+    def model(self, name: str) -> ModelRoute | None:
         """None when nobody serves it."""
         found = self.models.get(name)
         if found is None and self.default:
-            found = Model(
+            found = ModelRoute(
                 replicas=tuple(
                     Replica(endpoint=endpoint, model=name, served=name) for endpoint in self.default
                 )
@@ -154,7 +156,7 @@ class RoutingTable:
         total = sum(replica.endpoint.ceiling(at, usual) for replica in found.replicas)
         return total if found.most is None else min(total, found.most)
 
-    def shut(self, at: datetime) -> "Shut":
+    def shut(self, at: datetime) -> "ClosedModels":
         """Names that must wait at the instant ``at``."""
         names = [
             name
@@ -162,7 +164,7 @@ class RoutingTable:
             if all(replica.endpoint.bound(at) == 0 for replica in model.replicas)
         ]
         others = bool(self.default) and all(one.bound(at) == 0 for one in self.default)
-        return Shut(
+        return ClosedModels(
             names=tuple(names),
             only=tuple(sorted(set(self.models) - set(names))) if others else None,
         )

@@ -15,7 +15,7 @@ import xxhash
 from batch_gateway.core.lines import InputLine, custom_id_hash, decode_input
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.prefix import UNORDERED, sort_key
-from batch_gateway.core.rendering import Prompt
+from batch_gateway.core.prompt_rendering import Prompt
 
 #: Paths that a batch's requests may go to, in the order of OpenAI's messages.
 ENDPOINTS = (

@@ -39,7 +39,7 @@ class DeliveryState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class WebhookEndpoint:
     """Where a tenant wants to hear of his batches."""
 
     id: EndpointId
@@ -58,7 +58,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class WebhookDelivery:
     """That one endpoint is to hear of one event, and how it went so far."""
 
     id: DeliveryId
@@ -88,7 +88,7 @@ class Backoff:
     longest: timedelta
     give_up: timedelta  # after the first attempt was due
 
-    def next_attempt(self, delivery: Delivery, now: datetime) -> datetime | None:
+    def next_attempt(self, delivery: WebhookDelivery, now: datetime) -> datetime | None:
         """When to try again after ``delivery.attempts`` attempts; None: no more."""
         pause = min(self.first * 2 ** min(delivery.attempts - 1, 32), self.longest)
         again = now + pause
@@ -114,7 +114,9 @@ def event_id(batch: BatchId, event_type: str) -> str:
     return f"evt_{_digest(batch, event_type)}"
 
 
-def deliveries_of(batch: Batch, endpoints: Sequence[Endpoint], now: datetime) -> list[Delivery]:
+def deliveries_of(
+    batch: Batch, endpoints: Sequence[WebhookEndpoint], now: datetime
+) -> list[WebhookDelivery]:
     """One delivery for each of ``endpoints`` that is to hear of the end of ``batch``.
 
     Who came after the end does not hear of it.
@@ -122,7 +124,7 @@ def deliveries_of(batch: Batch, endpoints: Sequence[Endpoint], now: datetime) ->
     event_type = f"batch.{batch.status}"
     happened_at = batch.status_since
     return [
-        Delivery(
+        WebhookDelivery(
             id=DeliveryId(f"whd_{_digest(endpoint.id, batch.id, event_type)}"),
             tenant=batch.tenant,
             endpoint=endpoint.id,

@@ -3,7 +3,7 @@
 from batch_gateway.local.broker.config import (
     BrokerConfig,
     Config,
-    Endpoint,
+    DeliveryTarget,
     Retry,
     TriggerConfig,
 )
@@ -22,18 +22,18 @@ class Addresses:
         self._internal_port = internal_port
         self._broker_port = broker_port
 
-    def endpoint(self, destination: Destination) -> Endpoint:
+    def endpoint(self, destination: Destination) -> DeliveryTarget:
         """Raises PlatformError for a Service or Broker that does not exist."""
         match destination.kind:
             case "URL":
-                return Endpoint(url=destination.uri)
+                return DeliveryTarget(url=destination.uri)
             case "Service":
                 service = self._service(destination)
                 base = f"http://127.0.0.1:{self._internal_port}/"
-                return Endpoint(url=destination.resolve(base), host=service.host)
+                return DeliveryTarget(url=destination.resolve(base), host=service.host)
             case "Broker":
                 self._require_broker(destination)
-                return Endpoint(url=destination.resolve(self.broker_url(destination)))
+                return DeliveryTarget(url=destination.resolve(self.broker_url(destination)))
         raise PlatformError(f"events cannot go to a {destination.kind}")
 
     def broker_url(self, broker: Destination) -> str:

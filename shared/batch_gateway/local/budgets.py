@@ -15,7 +15,7 @@ from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.resources import Deployment
 from batch_gateway.settings import Settings
 from batch_gateway.settings.routes import WrongRoutes, checked_routes
-from batch_gateway.settings.work import unfit
+from batch_gateway.settings.work import budget_problem
 
 HARD = "BATCH_GATEWAY_EXECUTION__HARD_BUDGET_S"
 _EXECUTOR = "executor"
@@ -50,7 +50,7 @@ def fitted(environment: Mapping[str, str], settings: Settings, root: Path) -> di
     longest = longest_call_s(settings, root)
     execution = settings.execution
     if HARD in environment:
-        if (wrong := unfit(execution, longest)) is not None:
+        if (wrong := budget_problem(execution, longest)) is not None:
             raise PlatformError(wrong)
         return {}
     needed = execution.soft_budget_s + longest

@@ -12,7 +12,7 @@ from typing import cast
 import httptools
 
 from batch_gateway.local import http1
-from batch_gateway.local.exchange import Exchange
+from batch_gateway.local.proxied_request import ProxiedRequest
 from batch_gateway.local.revision import Revision
 from batch_gateway.local.upstream import SEND_BUFFER
 
@@ -32,7 +32,7 @@ class ClientConnection(asyncio.Protocol):
         self._connections = connections
         self._transport: asyncio.Transport
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: ProxiedRequest | None = None
         self._full = False
         self._deaf = False  # what still comes in is thrown away
         self._pipelined = False
@@ -151,7 +151,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(404, "Not Found", "no such host")
             return
         http10 = self._parser.get_http_version() == "1.0"
-        self._exchange = Exchange(
+        self._exchange = ProxiedRequest(
             self,
             revision,
             method=self._parser.get_method(),

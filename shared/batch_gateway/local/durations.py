@@ -16,7 +16,7 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Durations:
+class TimeScale:
     speed_up: float = 1.0
 
     def __call__(self, seconds: float) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batch_gateway.local.fork_server import MOST_BYTES
-from batch_gateway.local.processes import Child, Command
+from batch_gateway.local.processes import ChildProcess, Command
 
 #: What nearly every function imports. Modules of other stores are imported when they are used.
 _PRELOADED = (
@@ -41,7 +41,7 @@ _PRELOADED = (
 
 
 class ForkedProcess:
-    """A process that the fork server has started: what a ``Child`` needs to know of it."""
+    """A process that the fork server has started: what a ``ChildProcess`` needs to know of it."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -69,7 +69,7 @@ class ForkServer:
         self._log = log
         self._preloaded = preloaded
         self._socket: socket.socket | None = None
-        self._server: Child | None = None
+        self._server: ChildProcess | None = None
         self._processes: dict[int, ForkedProcess] = {}
         self._answers: asyncio.Queue[int | None] = asyncio.Queue()
         self._one_at_a_time = asyncio.Lock()
@@ -85,12 +85,12 @@ class ForkServer:
             and words[1].startswith("batch_gateway.")
         )
 
-    async def start(self, command: Command) -> Child:
+    async def start(self, command: Command) -> ChildProcess:
         """Start one process. Raises OSError when that cannot be done."""
         with command.log.open("ab") as log:
             async with self._one_at_a_time:
                 process = await self._fork(command, log.fileno())
-            return Child(command, process, log.tell())
+            return ChildProcess(command, process, log.tell())
 
     async def stop(self) -> None:
         """End the server; what it has started ends with it."""
@@ -121,7 +121,7 @@ class ForkServer:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 words = ["-m", "batch_gateway.local.fork_server", str(theirs.fileno())]
-                self._server = await Child.start(
+                self._server = await ChildProcess.start(
                     Command(
                         name="fork-server",
                         argv=[sys.executable, *words, *self._preloaded],

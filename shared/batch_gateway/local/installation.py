@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from batch_gateway.local.durations import Durations
+from batch_gateway.local.durations import TimeScale
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.replica import StartFailed
 from batch_gateway.local.resources import Deployment, Service
@@ -33,7 +33,7 @@ class Installation:
     def __init__(
         self,
         deployment: Deployment,
-        durations: Durations,
+        durations: TimeScale,
         *,
         start_revision: StartRevision,
         start_broker: Callable[[], Awaitable[None]],

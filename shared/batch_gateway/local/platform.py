@@ -13,12 +13,12 @@ import httpx
 import msgspec
 
 from batch_gateway.local.broker.faults import Faults
+from batch_gateway.local.components import PlatformComponents
 from batch_gateway.local.configuration import Groups
 from batch_gateway.local.data import data_folder
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.local.machine import Machine
 from batch_gateway.local.options import Options
-from batch_gateway.local.processes import Child
+from batch_gateway.local.processes import ChildProcess
 from batch_gateway.local.replica import State
 
 __all__ = ["Faults", "Options", "Platform", "PlatformError", "State"]
@@ -35,7 +35,7 @@ class Platform:
         self._stop_asked = asyncio.Event()
         self._started = asyncio.Event()
         self._main: asyncio.Task[None]
-        self._machine: Machine
+        self._machine: PlatformComponents
 
     # -- its life -----------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class Platform:
         with data_folder(self._options.data) as self.data:
             async with asyncio.TaskGroup() as tasks:
                 try:
-                    self._machine = Machine(self._options, self.data, tasks)
+                    self._machine = PlatformComponents(self._options, self.data, tasks)
                     await self._start_unless_stopped()
                     await self._stop_asked.wait()
                 except PlatformError as error:
@@ -213,6 +213,6 @@ class Platform:
         busiest.child.signal(number)
         return busiest.child.pid
 
-    def _children(self, service: str) -> list[Child]:
+    def _children(self, service: str) -> list[ChildProcess]:
         replicas = self._machine.replicas(service)
         return [replica.child for replica in replicas if replica.child is not None]

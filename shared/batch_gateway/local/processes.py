@@ -75,7 +75,7 @@ class Process(Protocol):
         ...
 
 
-class Child:
+class ChildProcess:
     """One running process."""
 
     def __init__(self, command: Command, process: Process, log_start: int) -> None:
@@ -84,7 +84,7 @@ class Child:
         self._log_start = log_start  # what stands before is of an earlier life
 
     @classmethod
-    async def start(cls, command: Command, *, pass_fds: Collection[int] = ()) -> "Child":
+    async def start(cls, command: Command, *, pass_fds: Collection[int] = ()) -> "ChildProcess":
         with command.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
@@ -147,7 +147,7 @@ class Child:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-class Supervised:
+class SupervisedProcess:
     """A server that is started again whenever it ends; its address stays the same."""
 
     def __init__(
@@ -157,11 +157,11 @@ class Supervised:
         self._ready = ready
         self._grace_s = grace_s
         self._stopping = False
-        self.child: Child | None = None  # None: not started yet
+        self.child: ChildProcess | None = None  # None: not started yet
 
     async def start(self) -> None:
         """Start it and wait until it answers. Raises ChildProcessError if it ends instead."""
-        self.child = await Child.start(self._command)
+        self.child = await ChildProcess.start(self._command)
         while not await self._ready():
             if not self.child.running:
                 raise ChildProcessError(f"{self._command.name} {self.child.how_it_ended()}")
@@ -181,7 +181,7 @@ class Supervised:
             failures += 1
             if self._stopping:
                 return
-            self.child = child = await Child.start(self._command)
+            self.child = child = await ChildProcess.start(self._command)
             if self._stopping:  # stop() came while it was starting and has seen the old one only
                 await child.stop(self._grace_s)
                 return

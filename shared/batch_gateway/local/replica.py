@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from batch_gateway.local.forked import ForkServer
-from batch_gateway.local.processes import Child, Command, free_port
+from batch_gateway.local.processes import ChildProcess, Command, free_port
 from batch_gateway.local.resources import Service
 from batch_gateway.local.upstream import Upstream
 
@@ -53,7 +53,7 @@ class Replica:
         self.in_flight = 0
         self.port = free_port()
         self._idle: list[tuple[float, Upstream]] = []
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._fork_server = fork_server
         self._command = Command(
             name=service.name,
@@ -64,7 +64,7 @@ class Replica:
         )
 
     @property
-    def child(self) -> Child | None:
+    def child(self) -> ChildProcess | None:
         """None: not started yet."""
         return self._child
 
@@ -81,13 +81,13 @@ class Replica:
         await child.stop(0)
         raise StartFailed(f"not ready after {_START_LIMIT_S:.0f} s: {child.last_line()}")
 
-    async def _process(self) -> Child:
+    async def _process(self) -> ChildProcess:
         if ForkServer.can_run(self._command):
             try:
                 return await self._fork_server.start(self._command)
             except OSError as error:
                 logger.warning("%s is started without fork: %s", self.service.name, error)
-        return await Child.start(self._command)
+        return await ChildProcess.start(self._command)
 
     async def prove(self) -> bool:
         """Find out whether a process that has broken a connection still lives; False: it is gone.
@@ -100,7 +100,7 @@ class Replica:
         self.abandon()
         return False
 
-    async def wait(self) -> Child:
+    async def wait(self) -> ChildProcess:
         """Wait until the process has ended."""
         assert self._child is not None
         await self._child.wait()
@@ -139,7 +139,7 @@ class Replica:
         else:
             connection.close()
 
-    async def _becomes_ready(self, child: Child) -> bool:
+    async def _becomes_ready(self, child: ChildProcess) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_LIMIT_S):
                 while child.running:

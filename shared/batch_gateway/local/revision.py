@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from batch_gateway.local.durations import Durations
+from batch_gateway.local.durations import TimeScale
 from batch_gateway.local.replica import Replica, StartFailed, State
 from batch_gateway.local.resources import Service
 
@@ -31,7 +31,7 @@ class Refused(Exception):
     """No replica will take the request; answered 503."""
 
 
-class Place:
+class ReplicaSlot:
     """The right to have one request in flight in a replica."""
 
     def __init__(self, revision: "Revision", replica: Replica) -> None:
@@ -54,7 +54,7 @@ class Revision:
     def __init__(
         self,
         service: Service,
-        durations: Durations,
+        durations: TimeScale,
         tasks: asyncio.TaskGroup,
         new_replica: Callable[[], Replica],
     ) -> None:
@@ -63,14 +63,14 @@ class Revision:
         self._durations = durations
         self._tasks = tasks
         self._new_replica = new_replica
-        self._waiting: deque[asyncio.Future[Place]] = deque()
+        self._waiting: deque[asyncio.Future[ReplicaSlot]] = deque()
         self._idle_timers: dict[Replica, asyncio.TimerHandle] = {}
         self._closed = False
         self._retired = False
         self.was_ready = False
         """Whether the Service has an address: it gets one once a revision of it was ready."""
 
-    async def enter(self) -> Place:
+    async def enter(self) -> ReplicaSlot:
         """Wait for a place in a replica. Raises Refused."""
         if self._closed:
             raise Refused(f"{self.service.name} is shutting down")
@@ -80,7 +80,7 @@ class Revision:
             return place
         if len(self._waiting) >= self._queue_length():
             raise Refused("pending request queue full")
-        waiting: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[ReplicaSlot] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self._scale()
         try:
@@ -149,11 +149,11 @@ class Revision:
         limit = self.service.concurrency or math.inf
         return least if least is not None and least.in_flight < limit else None
 
-    def _take(self, replica: Replica) -> Place:
+    def _take(self, replica: Replica) -> ReplicaSlot:
         replica.in_flight += 1
         if timer := self._idle_timers.pop(replica, None):
             timer.cancel()
-        return Place(self, replica)
+        return ReplicaSlot(self, replica)
 
     def _grant(self) -> None:
         while self._waiting and (replica := self._with_room()) is not None:

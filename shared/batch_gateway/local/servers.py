@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.local.processes import Command, Supervised, free_port
+from batch_gateway.local.processes import Command, SupervisedProcess, free_port
 
 _PING_TIMEOUT_S = 1.0
 
 
-class Valkey:
+class ValkeyServer:
     """A supervised Valkey on a loopback port that it keeps for the platform's life."""
 
     def __init__(self, name: str, folder: Path, log: Path, *, durable: bool) -> None:
@@ -31,7 +31,7 @@ class Valkey:
         }
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         command = Command(name=name, argv=[_binary(), *words], log=log)
-        self.server = Supervised(command, self._answers)
+        self.server = SupervisedProcess(command, self._answers)
 
     @property
     def url(self) -> str:

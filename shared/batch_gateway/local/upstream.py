@@ -15,7 +15,7 @@ from batch_gateway.local.http1 import Headers
 SEND_BUFFER = 1024 * 1024
 
 
-class Answered(Protocol):
+class ResponseReceiver(Protocol):
     """Who waits for the answer on a connection."""
 
     def informed(self, status: int, reason: bytes, headers: Headers) -> None: ...
@@ -30,11 +30,11 @@ class Answered(Protocol):
 class Upstream(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
-        self._exchange: Answered | None = None
+        self._exchange: ResponseReceiver | None = None
         self._head_only = False
         self._reset()
 
-    def serve(self, exchange: Answered, *, head_only: bool) -> None:
+    def serve(self, exchange: ResponseReceiver, *, head_only: bool) -> None:
         """Hand what comes to ``exchange``; ``head_only``: answers to HEAD carry no body."""
         self._exchange = exchange
         self._head_only = head_only

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class ServedModel:
     """A model that requests may name."""
 
     id: str  # may contain slashes
@@ -15,7 +15,7 @@ class Model:
 
 
 class Engine(Protocol):
-    async def models(self) -> Sequence[Model]:
+    async def models(self) -> Sequence[ServedModel]:
         """The models that are served now. Raises Unavailable, soon, when that cannot be told."""
         ...
 

@@ -3,14 +3,14 @@
 from datetime import timedelta
 from typing import Protocol
 
-from batch_gateway.core.brakes import Reading
+from batch_gateway.core.engine_signals import EngineReading
 from batch_gateway.core.routing import Tls
 
 
 class EngineMetrics(Protocol):
     async def read(
         self, url: str, model: str, timeout: timedelta, tls: Tls | None = None
-    ) -> Reading:
+    ) -> EngineReading:
         """The metrics at ``url`` as far as they concern ``model``; ``tls`` as calls of it have it.
 
         Metrics that name models count for theirs only, unless none names ``model`` (an adapter, or

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.events import Event
-from batch_gateway.core.requested import ForeignEvent
 
 
 class EventSink(Protocol):
@@ -19,6 +19,6 @@ class EventSink(Protocol):
 
 
 class RawSink(Protocol):
-    async def send_raw(self, event: ForeignEvent) -> None:
+    async def send_raw(self, event: ExternalEvent) -> None:
         """Hand an event to the broker exactly as it is. Raises as ``EventSink.send`` does."""
         ...

@@ -52,7 +52,7 @@ class FileStore(Protocol):
         """Bytes of the blob. Raises NotFound."""
         ...
 
-    def local_copy(self, key: str, scratch: Path) -> AbstractAsyncContextManager[Path]:
+    def local_copy(self, key: str, temp_dir: Path) -> AbstractAsyncContextManager[Path]:
         """The blob as a readable file on local disk, while the context is open.
 
         A remote blob is copied into ``scratch`` and removed afterwards. Raises NotFound.

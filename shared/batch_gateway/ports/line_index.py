@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from batch_gateway.core.planning import Answer, LineRef
+from batch_gateway.core.planning import LineRef, ReusedAnswer
 
-__all__ = ["Answer", "LineIndex", "LineIndexes", "LineRef"]
+__all__ = ["LineIndex", "LineIndexes", "LineRef", "ReusedAnswer"]
 
 
 class LineIndex(Protocol):
@@ -22,11 +22,11 @@ class LineIndex(Protocol):
         """Make the lines that ``duplicates`` would tell, all of them, invalid ones."""
         ...
 
-    def answer(self, answers: Iterable[Answer]) -> None:
+    def answer(self, answers: Iterable[ReusedAnswer]) -> None:
         """Take valid lines with these custom_ids out of ``ordered``; the first answer counts."""
         ...
 
-    def answered(self) -> Iterator[tuple[int, Answer]]:
+    def answered(self) -> Iterator[tuple[int, ReusedAnswer]]:
         """Line number and answer of each line that was taken out, by line."""
         ...
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
@@ -26,14 +27,13 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
-from batch_gateway.core.requested import Cause
 from batch_gateway.ports.accounts import Accounts
-from batch_gateway.ports.causes import CauseRows
+from batch_gateway.ports.api_keys import ApiKeyRows as ApiKeyRows
+from batch_gateway.ports.api_keys import IdempotencyClaimRows as IdempotencyClaimRows
 from batch_gateway.ports.dead_letters import DeadLetterRows
-from batch_gateway.ports.keys import ApiKeyRows as ApiKeyRows
-from batch_gateway.ports.keys import ClaimRows as ClaimRows
 from batch_gateway.ports.outbox import Outbox
 from batch_gateway.ports.pages import Page as Page
+from batch_gateway.ports.processed_events import ProcessedEventRows
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.ports.uploads import UploadRows
 from batch_gateway.ports.webhooks import WebhookRows
@@ -115,7 +115,7 @@ class BatchRows(Protocol):
         batch: Batch,
         events: Sequence[Event],
         *,
-        cause: Cause | None = None,
+        cause: SourceEvent | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> None:
         """Also records the event that asked for it.
@@ -375,10 +375,10 @@ class MetadataStore(Protocol):
     def api_keys(self) -> ApiKeyRows: ...
 
     @property
-    def claims(self) -> ClaimRows: ...
+    def claims(self) -> IdempotencyClaimRows: ...
 
     @property
-    def causes(self) -> CauseRows: ...
+    def processed_events(self) -> ProcessedEventRows: ...
 
     @property
     def dead_letters(self) -> DeadLetterRows: ...

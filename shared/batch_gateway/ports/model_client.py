@@ -9,7 +9,7 @@ from batch_gateway.core.routing import Tls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ModelResponse:
     """What the endpoint said, of whatever status; all but the body is bounded by its adapter."""
 
     status: int
@@ -27,7 +27,7 @@ class ModelClient(Protocol):
         headers: Mapping[str, str],
         timeout: timedelta,
         tls: Tls | None = None,
-    ) -> Answer:
+    ) -> ModelResponse:
         """POST ``body`` as it is (JSON); ``tls`` None: the system's authorities, no certificate.
 
         Raises CallTimeout when there is no complete answer in time, CallRefused when the

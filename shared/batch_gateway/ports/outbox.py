@@ -9,13 +9,13 @@ from batch_gateway.core.events import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
+class UnsentEvent:
     event: Event
     created_at: datetime
 
 
 class Outbox(Protocol):
-    async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
+    async def unsent(self, *, before: datetime, limit: int) -> Sequence[UnsentEvent]:
         """Events written before ``before`` and not yet known to be sent, oldest first."""
         ...
 

@@ -1,7 +1,7 @@
 """The fast shared memory: queue, slots, control channel, activations.
 
-Everything here may vanish at any moment; ``Scratch.generation`` then is None until somebody has
-rebuilt the queue from the database and planted a new one. All times are the server's own. All
+Everything here may vanish at any moment; ``ScratchStore.generation`` then is None until somebody
+has rebuilt the queue from the database and planted a new one. All times are the server's own. All
 methods raise Unavailable when the server does not answer.
 """
 
@@ -13,19 +13,19 @@ from typing import Protocol
 
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId, TenantId
 from batch_gateway.core.limits import LimitState, Observation, Signal
-from batch_gateway.core.model import LeaseRef, Ticket
-from batch_gateway.ports.pace import Paces
+from batch_gateway.core.model import LeaseRef, QueueEntry
+from batch_gateway.ports.throughput import ThroughputStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
+class QueueDepth:
     ready: int  # shards that can be proposed
     leased: int  # shards with a heartbeat, expired or not
     reserved: int  # proposed and neither leased nor given back yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class WaitingWork:
     """What waits of a batch."""
 
     deadline: datetime
@@ -46,7 +46,7 @@ class ShardQueue(Protocol):
     it gets.
     """
 
-    async def push(self, tickets: Sequence[Ticket]) -> int:
+    async def push(self, entries: Sequence[QueueEntry]) -> int:
         """Make shards ready and return how many are new.
 
         Known ones are left alone, whether ready, reserved or leased (also by a lease that ran
@@ -64,7 +64,7 @@ class ShardQueue(Protocol):
         avoid_urgent: Sequence[str] | None = (),
         held: Sequence[TenantId] | None = None,
         reserve: timedelta = timedelta(seconds=10),
-    ) -> Ticket | None:
+    ) -> QueueEntry | None:
         """The next shard, hidden from others for ``reserve``; None when none is ready.
 
         ``models`` limits the choice to those models (None: all); ``avoid`` leaves models out,
@@ -76,7 +76,7 @@ class ShardQueue(Protocol):
         """
         ...
 
-    async def lease(self, ticket: Ticket, lease: LeaseRef, ttl: timedelta) -> None:
+    async def lease(self, entry: QueueEntry, lease: LeaseRef, ttl: timedelta) -> None:
         """Record a lease that the database granted; also registers one anew after a wipe."""
         ...
 
@@ -84,7 +84,7 @@ class ShardQueue(Protocol):
         """Heartbeat. A lease unknown here (a wipe) is registered; a higher epoch wins."""
         ...
 
-    async def release(self, ticket: Ticket, *, refund: float = 0.0) -> None:
+    async def release(self, entry: QueueEntry, *, refund: float = 0.0) -> None:
         """Make a reserved or leased shard ready again; a ``refund`` (0..1) of its cost is given
         back to the tenant's virtual time."""
         ...
@@ -110,7 +110,9 @@ class ShardQueue(Protocol):
         """Whether each of these very leases has a heartbeat that has not run out."""
         ...
 
-    async def waiting(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Waiting]:
+    async def waiting(
+        self, most: int, also: Sequence[BatchId] = ()
+    ) -> Mapping[BatchId, WaitingWork]:
         """What waits of the ``most`` batches with the earliest deadlines, and of ``also``.
 
         Batches without ready shards are left out.
@@ -121,11 +123,11 @@ class ShardQueue(Protocol):
         """Say anew from when on batches are urgent, where they have ready shards."""
         ...
 
-    async def depth(self) -> Depth: ...
+    async def depth(self) -> QueueDepth: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class SlotReport:
     """What one holder tells about one pool."""
 
     endpoint: str  # whose ceiling the pool shares with others
@@ -138,7 +140,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class SlotGrant:
     """Slots lent to one holder until the next sync, at most for the ``ttl`` it asked with."""
 
     slots: int  # may be below what is in use: start nothing until it is not
@@ -176,8 +178,8 @@ class Slots(Protocol):
     """
 
     async def sync(
-        self, holder: ActivationId, reports: Mapping[str, Report], *, ttl: timedelta
-    ) -> Mapping[str, Grant]:
+        self, holder: ActivationId, reports: Mapping[str, SlotReport], *, ttl: timedelta
+    ) -> Mapping[str, SlotGrant]:
         """Report what happened since the last sync and learn the present grants, by pool.
 
         What all holders saw is folded into a pool's limit by ``core.limits`` at most once per
@@ -225,7 +227,7 @@ class Activations(Protocol):
         ...
 
 
-class Control(Protocol):
+class BatchChanges(Protocol):
     """Hints that a batch has changed (cancel, pause, deadline): look at the database now."""
 
     async def publish(self, batch: BatchId) -> None: ...
@@ -236,7 +238,7 @@ class Control(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class RateDecision:
     """Whether one more may pass, and what comes then."""
 
     passed: bool
@@ -245,10 +247,10 @@ class Passage:
     full_in: timedelta  # until as many as the limit may pass at once
 
 
-class Rates(Protocol):
+class RateLimiter(Protocol):
     """How often something happens."""
 
-    async def take(self, name: str, limit: int, window: timedelta) -> Passage:
+    async def take(self, name: str, limit: int, window: timedelta) -> RateDecision:
         """Count one more of ``name`` unless there were ``limit`` within ``window`` already.
 
         The right to pass comes back evenly, one after each ``window`` / ``limit``.
@@ -256,19 +258,19 @@ class Rates(Protocol):
         ...
 
 
-class Rights(Protocol):
+class Locks(Protocol):
     """Who does something alone for a while. Only to spare work: a wiped server grants it anew."""
 
-    async def hold(self, name: str, holder: str, ttl: timedelta) -> bool:
+    async def acquire(self, name: str, holder: str, ttl: timedelta) -> bool:
         """Take the right ``name`` for ``ttl``, or renew it; False: another has it."""
         ...
 
-    async def let_go(self, name: str, holder: str) -> None:
+    async def release(self, name: str, holder: str) -> None:
         """Give it back; nothing happens when another has it."""
         ...
 
 
-class Fullness(Protocol):
+class FullStoreFlags(Protocol):
     """Which stores are full, by name: told by the processes that found it out."""
 
     async def report(self, store: str, ttl: timedelta) -> None:
@@ -280,7 +282,7 @@ class Fullness(Protocol):
         ...
 
 
-class Scratch(Protocol):
+class ScratchStore(Protocol):
     """All of the above on one server."""
 
     @property
@@ -293,32 +295,32 @@ class Scratch(Protocol):
     def activations(self) -> Activations: ...
 
     @property
-    def control(self) -> Control: ...
+    def batch_changes(self) -> BatchChanges: ...
 
     @property
-    def paces(self) -> Paces: ...
+    def throughput(self) -> ThroughputStore: ...
 
     @property
-    def rates(self) -> Rates: ...
+    def rate_limiter(self) -> RateLimiter: ...
 
     @property
-    def rights(self) -> Rights: ...
+    def locks(self) -> Locks: ...
 
     @property
-    def fullness(self) -> Fullness: ...
+    def full_stores(self) -> FullStoreFlags: ...
 
     async def generation(self) -> tuple[str, timedelta] | None:
         """The sentinel and its age; None when the server's memory was lost."""
         ...
 
-    async def rebuilding(self, holder: str, ttl: timedelta) -> bool:
+    async def begin_rebuild(self, holder: str, ttl: timedelta) -> bool:
         """Take the lock for one rebuild, or renew it for the same ``holder``.
 
         False when another has it, or a generation is planted already.
         """
         ...
 
-    async def plant(self, holder: str, generation: str, *, settled: bool = False) -> bool:
+    async def end_rebuild(self, holder: str, generation: str, *, settled: bool = False) -> bool:
         """End a rebuild: plant the sentinel and give the lock back. False: the lock was lost.
 
         For one lifetime of a grant after it, slots are granted only for calls already in flight.

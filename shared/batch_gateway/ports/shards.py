@@ -13,13 +13,13 @@ from batch_gateway.core.events import Event
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId
 from batch_gateway.core.model import (
     Batch,
-    Closed,
+    ClosedShard,
     Lease,
     LeaseRef,
     Part,
+    QueueEntry,
     Shard,
     Tally,
-    Ticket,
 )
 
 
@@ -74,7 +74,7 @@ class ShardRows(Protocol):
         *,
         now: datetime,
         events: Sequence[Event],
-    ) -> Closed | None:
+    ) -> ClosedShard | None:
         """Close a shard whose lines all have results; None when the lease is lost.
 
         Records the tally. The last open shard moves an in_progress batch to finalizing
@@ -90,7 +90,7 @@ class ShardRows(Protocol):
         *,
         now: datetime,
         events: Sequence[Event],
-    ) -> Closed | bool:
+    ) -> ClosedShard | bool:
         """Hand a shard back with the exact list of its parts.
 
         True: it is ready again. Closed: the batch has an ending, so the shard was closed as by
@@ -115,7 +115,7 @@ class ShardRows(Protocol):
         """
         ...
 
-    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
+    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[QueueEntry]:
         """Ready shards of batches that may run (in_progress, not paused, no ending).
 
         Ordered by batch id and index; ``after`` continues from the last one returned.

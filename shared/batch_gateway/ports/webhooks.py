@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.webhooks import Delivery, DeliveryId, Endpoint, EndpointId
+from batch_gateway.core.webhooks import DeliveryId, EndpointId, WebhookDelivery, WebhookEndpoint
 from batch_gateway.ports.pages import Page
 
 
 class WebhookRows(Protocol):
-    async def add(self, endpoint: Endpoint, *, most: int | None = None) -> bool:
+    async def add(self, endpoint: WebhookEndpoint, *, most: int | None = None) -> bool:
         """Add an endpoint; False when its tenant has ``most`` endpoints already.
 
         Atomic: concurrent calls never add more than ``most``. None: any number. Raises Conflict
@@ -19,17 +19,17 @@ class WebhookRows(Protocol):
         """
         ...
 
-    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> WebhookEndpoint | None:
         """None when there is none, or it is another tenant's."""
         ...
 
     async def list(
         self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
-    ) -> Page[Endpoint] | None:
+    ) -> Page[WebhookEndpoint] | None:
         """Newest first (ties by id). None when ``after`` names no endpoint of the tenant."""
         ...
 
-    async def save(self, before: Endpoint, after: Endpoint) -> bool:
+    async def save(self, before: WebhookEndpoint, after: WebhookEndpoint) -> bool:
         """Write ``after``; False when ``before.updated_at`` is not the row's any more."""
         ...
 
@@ -37,11 +37,11 @@ class WebhookRows(Protocol):
         """Remove an endpoint with all its deliveries; False when it is not the tenant's."""
         ...
 
-    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
+    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[WebhookEndpoint]:
         """The tenant's endpoints that are to hear of ``event_type`` and are not disabled."""
         ...
 
-    async def enqueue(self, deliveries: Sequence[Delivery]) -> int:
+    async def enqueue(self, deliveries: Sequence[WebhookDelivery]) -> int:
         """Add deliveries and return how many are new; one that is there stays as it is.
 
         So does one whose endpoint is gone: it is not added.
@@ -54,7 +54,7 @@ class WebhookRows(Protocol):
 
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
-    ) -> Sequence[tuple[Delivery, Endpoint]]:
+    ) -> Sequence[tuple[WebhookDelivery, WebhookEndpoint]]:
         """Pending deliveries whose time has come, longest due first, and their endpoints.
 
         They are not due again before ``now`` + ``hold``, so nobody else takes them meanwhile.
@@ -62,7 +62,12 @@ class WebhookRows(Protocol):
         ...
 
     async def settle(
-        self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
+        self,
+        delivery: WebhookDelivery,
+        *,
+        healthy: bool | None,
+        now: datetime,
+        disable: bool = False,
     ) -> None:
         """Write how an attempt went, if the delivery is still pending.
 
@@ -78,7 +83,7 @@ class WebhookRows(Protocol):
         *,
         limit: int,
         after: DeliveryId | None = None,
-    ) -> Page[Delivery] | None:
+    ) -> Page[WebhookDelivery] | None:
         """The endpoint's deliveries, newest first. None when ``after`` names none of them."""
         ...
 
@@ -88,7 +93,7 @@ class WebhookRows(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class WebhookResponse:
     """How one attempt went."""
 
     status: int | None  # None: there was no answer
@@ -104,6 +109,6 @@ class WebhookClient(Protocol):
         """Raise InvalidRequest when requests must not be sent to ``url``."""
         ...
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         """Send one request, within a time-out and without following redirects. Never raises."""
         ...

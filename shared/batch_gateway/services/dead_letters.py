@@ -7,8 +7,8 @@ what is wrong, and sending them again saves waiting.
 
 import logging
 
+from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import DeadLetter, dead_letter
-from batch_gateway.core.requested import ForeignEvent
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.dead_letters import DeadLetterRows
 from batch_gateway.ports.event_sink import RawSink
@@ -23,7 +23,7 @@ class DeadLetters:
         self._clock = clock
         self._most = most
 
-    async def bury(self, event: ForeignEvent) -> None:
+    async def bury(self, event: ExternalEvent) -> None:
         letter = dead_letter(event, self._clock.now())
         await self._rows.put(letter)
         await self._rows.keep(self._most)

@@ -9,26 +9,26 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.errors import Conflict, InvalidRequest, NotFound, OverQuota
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.filenames import shortened
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.lifecycle import rejected
+from batch_gateway.core.lifecycle import rejected_event
 from batch_gateway.core.model import Batch
-from batch_gateway.core.requested import Cause
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.objects import Objects
-from batch_gateway.services.announce import Announcer
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.service import BatchService, NewBatch
+from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.files.service import FileService
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class IntakeRequest:
     """What an event asks for: the input is a file that ``new`` names, or one of the others."""
 
     new: NewBatch
@@ -44,21 +44,21 @@ class Intake:
         batches: BatchService,
         files: FileService,
         objects: Objects,
-        announcer: Announcer,
+        publisher: EventPublisher,
         clock: Clock,
     ) -> None:
         self._metadata = metadata
         self._batches = batches
         self._inline = InlineBatches(batches, files)
         self._objects = objects
-        self._announcer = announcer
+        self._publisher = publisher
         self._clock = clock
 
     async def take(
-        self, tenant: TenantId, cause: Cause, asked: Asked, *, traceparent: str | None
+        self, tenant: TenantId, cause: SourceEvent, asked: IntakeRequest, *, traceparent: str | None
     ) -> None:
         """Make the batch that ``cause`` asks for, unless it was made already."""
-        if await self._metadata.causes.find(cause.key) is not None:
+        if await self._metadata.processed_events.find(cause.key) is not None:
             return
         named = {"source": cause.source, "id": cause.id}
         options = {**asked.new.options, "cause": named}
@@ -82,22 +82,22 @@ class Intake:
     async def reject(
         self,
         tenant: TenantId,
-        cause: Cause,
+        cause: SourceEvent,
         refusal: InvalidRequest,
         *,
         traceparent: str | None,
     ) -> None:
         """Tell whoever asked that no batch was made."""
         now = self._clock.now()
-        event = rejected(tenant, cause, refusal, now, traceparent=traceparent)
+        event = rejected_event(tenant, cause, refusal, now, traceparent=traceparent)
         await self._metadata.outbox.add([event], now)
         logger.info(
             "Rejected: %s", refusal.message, extra={"action": "reject", "tenant_id": tenant}
         )
-        await self._announcer.announce(event)
+        await self._publisher.publish(event)
 
     async def _create(
-        self, tenant: TenantId, cause: Cause, asked: Asked, traceparent: str | None
+        self, tenant: TenantId, cause: SourceEvent, asked: IntakeRequest, traceparent: str | None
     ) -> Batch:
         new = asked.new
         if asked.requests is not None:
@@ -111,7 +111,7 @@ class Intake:
         return await self._batches.create(tenant, new, traceparent=traceparent, seed=cause.seed)
 
     async def _copy(
-        self, tenant: TenantId, new: NewBatch, uri: str, cause: Cause, traceparent: str | None
+        self, tenant: TenantId, new: NewBatch, uri: str, cause: SourceEvent, traceparent: str | None
     ) -> Batch:
         """The object streams into the file store."""
         try:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.engine import Engine, Model
+from batch_gateway.ports.engine import Engine, ServedModel
 from batch_gateway.services.routing import Routes
 
 logger = logging.getLogger(__name__)
@@ -27,14 +27,14 @@ class ModelService:
         self._routes = routes
         self._engine = engine
         self._clock = clock
-        self._known: Sequence[Model] = ()
+        self._known: Sequence[ServedModel] = ()
         self._asked_at: datetime | None = None
         self._asking = asyncio.Lock()  # many clients, one question
 
-    async def list(self) -> Sequence[Model]:
+    async def list(self) -> Sequence[ServedModel]:
         """All models; of an engine that has been away from the start: none."""
         table = self._routes.table
-        configured = [Model(id=name, created=0, owned_by=OWNER) for name in table.models]
+        configured = [ServedModel(id=name, created=0, owned_by=OWNER) for name in table.models]
         if not table.default:
             return configured
         async with self._asking:
@@ -44,7 +44,7 @@ class ModelService:
                 self._asked_at = self._clock.now()
         return [*configured, *(model for model in self._known if model.id not in table.models)]
 
-    async def get(self, name: str) -> Model | None:
+    async def get(self, name: str) -> ServedModel | None:
         """None when no such model may be named."""
         return next((model for model in await self.list() if model.id == name), None)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from batch_gateway.core.routing import Endpoint, Model, Replica, RoutingTable
+from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Replica, RoutingTable
 from batch_gateway.settings import Inference
 
 OBJECTIVE = "x-gateway-inference-objective"
@@ -28,7 +28,7 @@ class Route:
         return self.replica.pool
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> ModelEndpoint:
         return self.replica.endpoint
 
     def changes(self, model: str, priority: int) -> Mapping[str, bytes] | None:
@@ -55,7 +55,7 @@ class Routes(Protocol):
         """Another one whenever a route has changed, be it only an API key."""
         ...
 
-    def headers(self, endpoint: Endpoint) -> Mapping[str, str]:
+    def headers(self, endpoint: ModelEndpoint) -> Mapping[str, str]:
         """What every call of ``endpoint`` carries, its API key among them."""
         ...
 
@@ -71,7 +71,7 @@ class OneEndpoint:
 
     def __init__(self, inference: Inference) -> None:
         key = inference.api_key
-        self._endpoint = Endpoint(
+        self._endpoint = ModelEndpoint(
             name="default",
             url=inference.url.rstrip("/"),
             timeout=timedelta(seconds=inference.timeout_s),
@@ -86,11 +86,11 @@ class OneEndpoint:
             for name in inference.models
         }
         self.table = RoutingTable(
-            models={name: Model(replicas=replica) for name, replica in replicas.items()},
+            models={name: ModelRoute(replicas=replica) for name, replica in replicas.items()},
             default=() if replicas else (self._endpoint,),
         )
 
-    def headers(self, endpoint: Endpoint) -> Mapping[str, str]:  # noqa: ARG002 - there is but one
+    def headers(self, endpoint: ModelEndpoint) -> Mapping[str, str]:  # noqa: ARG002 - there is but one
         return self._headers
 
     def routes(self, name: str) -> Sequence[Route]:
@@ -98,7 +98,7 @@ class OneEndpoint:
 
 
 def routes_of(
-    table: RoutingTable, name: str, headers: Callable[[Endpoint], Mapping[str, str]]
+    table: RoutingTable, name: str, headers: Callable[[ModelEndpoint], Mapping[str, str]]
 ) -> Sequence[Route]:
     """The routes of ``name``; a limit of the model is shared out among its replicas by weight."""
     model = table.model(name)
@@ -117,7 +117,7 @@ def routes_of(
     ]
 
 
-def call_headers(endpoint: Endpoint, key: str | None) -> Mapping[str, str]:
+def call_headers(endpoint: ModelEndpoint, key: str | None) -> Mapping[str, str]:
     """What every call of ``endpoint`` carries; ``key`` is its API key."""
     headers = {name.lower(): value for name, value in endpoint.headers.items()}
     headers["content-type"] = "application/json"

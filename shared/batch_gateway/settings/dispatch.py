@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from batch_gateway.core.brakes import WatchRules
+from batch_gateway.core.engine_signals import MonitorRules
 from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.retry import RetryRules
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
@@ -94,8 +94,8 @@ class Watching(Group):
     """How often a line is aborted at most; then it is left in peace."""
 
     @property
-    def rules(self) -> WatchRules:
-        return WatchRules(
+    def rules(self) -> MonitorRules:
+        return MonitorRules(
             keep_free=self.keep_free,
             stale=timedelta(seconds=self.stale_s),
             full=self.cache_full,

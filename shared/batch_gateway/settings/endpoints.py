@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from batch_gateway.core.breaker import BreakerRules
 from batch_gateway.core.calendar import Calendar, Cron, Window, parse_cron
 from batch_gateway.core.retry import RetryRules
-from batch_gateway.core.routing import Endpoint, Priority, Tls
+from batch_gateway.core.routing import ModelEndpoint, Priority, Tls
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
 
 #: Set by every call itself; a file must not.
@@ -173,10 +173,10 @@ class EndpointEntry(Group):
             raise ValueError("client_key_file needs client_cert_file")
         return self
 
-    def endpoint(self, name: str, objective: str | None) -> Endpoint:
+    def endpoint(self, name: str, objective: str | None) -> ModelEndpoint:
         """``objective`` is the deployment's."""
         signs = {"vllm": 1, "sglang": -1}
-        return Endpoint(
+        return ModelEndpoint(
             name=name,
             url=self.url,
             timeout=timedelta(seconds=self.timeout_s),

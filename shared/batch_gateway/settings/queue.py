@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from batch_gateway.core.pace import UrgencyRules
+from batch_gateway.core.throughput import UrgencyRules
 from batch_gateway.settings.base import Group
 from batch_gateway.settings.texts import MEMBERS
 

@@ -9,7 +9,7 @@ from pydantic_settings import SettingsError
 from batch_gateway.settings.problems import located
 from batch_gateway.settings.readers import READS, only
 from batch_gateway.settings.root import PREFIX, Settings
-from batch_gateway.settings.work import unfit
+from batch_gateway.settings.work import budget_problem
 
 _GROUP = re.compile(r'field "(\w{1,40})"')
 
@@ -29,7 +29,7 @@ def read_settings(function: str | None = None) -> Settings:
         raise WrongSetting("; ".join(explained(error))) from error
     inference = settings.inference
     named = inference.routes is None and "timeout_s" in inference.model_fields_set
-    if named and (wrong := unfit(settings.execution, inference.timeout_s)) is not None:
+    if named and (wrong := budget_problem(settings.execution, inference.timeout_s)) is not None:
         raise WrongSetting(wrong)
     reads = READS.get(function or "")
     return settings if reads is None else only(settings, reads)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from batch_gateway.core.routing import Endpoint, Model, Replica, RoutingTable
+from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Replica, RoutingTable
 from batch_gateway.settings.base import Group, Positive
 from batch_gateway.settings.endpoints import EndpointEntry, EndpointName, ModelName, listed
 from batch_gateway.settings.problems import located
@@ -124,9 +124,9 @@ class RoutingFile(Group):
             default=tuple(endpoints[name] for name in self.default),
         )
 
-    def _model(self, name: str, endpoints: Mapping[str, Endpoint]) -> Model:
+    def _model(self, name: str, endpoints: Mapping[str, ModelEndpoint]) -> ModelRoute:
         entry = self.models[name]
-        return Model(
+        return ModelRoute(
             replicas=tuple(
                 Replica(
                     endpoint=endpoints[replica.endpoint],
@@ -140,9 +140,9 @@ class RoutingFile(Group):
         )
 
 
-def _adapted(model: Model, served: str) -> Model:
+def _adapted(model: ModelRoute, served: str) -> ModelRoute:
     """An adapter of ``model``: the same pools, another name in the request."""
-    return Model(
+    return ModelRoute(
         replicas=tuple(
             Replica(
                 endpoint=replica.endpoint,

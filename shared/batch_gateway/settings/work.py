@@ -58,7 +58,7 @@ class Execution(Group):
     again from small objects; held in memory."""
 
 
-def unfit(execution: Execution, longest_call_s: float) -> str | None:
+def budget_problem(execution: Execution, longest_call_s: float) -> str | None:
     """Why a call of ``longest_call_s`` seconds can never end; None: it can."""
     if longest_call_s <= execution.hard_budget_s:
         return None

@@ -18,12 +18,12 @@ from typing import Any
 
 import msgspec
 
-from batch_gateway.simulator import answers, calls, metrics
+from batch_gateway.simulator import calls, metrics, responses
 from batch_gateway.simulator.calls import Call, Refused
 from batch_gateway.simulator.config import Config, Fault
 from batch_gateway.simulator.engine import Clock, Engine
 from batch_gateway.simulator.faults import Faults
-from batch_gateway.simulator.http import Exchange
+from batch_gateway.simulator.http import HttpRequest
 from batch_gateway.simulator.journal import Journal
 from batch_gateway.simulator.request import Request
 
@@ -45,16 +45,16 @@ class Simulator:
             partial(read, default_model=config.models[0])
             for read in (calls.moderation, calls.score, calls.rerank)
         )
-        self._inference: dict[str, tuple[Callable[[bytes], Call], answers.Answer, bool]] = {
-            "/v1/chat/completions": (calls.chat, answers.chat, True),
-            "/v1/completions": (calls.completion, answers.completion, True),
-            "/v1/responses": (calls.response, answers.response, True),
-            "/v1/embeddings": (calls.embedding, answers.embedding, False),
-            "/v1/moderations": (moderation, answers.moderation, False),
-            "/v1/score": (score, answers.score, False),
-            "/v1/rerank": (rerank, answers.reranking, False),
+        self._inference: dict[str, tuple[Callable[[bytes], Call], responses.Answer, bool]] = {
+            "/v1/chat/completions": (calls.chat, responses.chat, True),
+            "/v1/completions": (calls.completion, responses.completion, True),
+            "/v1/responses": (calls.response, responses.response, True),
+            "/v1/embeddings": (calls.embedding, responses.embedding, False),
+            "/v1/moderations": (moderation, responses.moderation, False),
+            "/v1/score": (score, responses.score, False),
+            "/v1/rerank": (rerank, responses.reranking, False),
         }
-        self._others: dict[tuple[str, str], Callable[[Exchange], None]] = {
+        self._others: dict[tuple[str, str], Callable[[HttpRequest], None]] = {
             ("GET", "/v1/models"): self._list_models,
             ("GET", "/health"): lambda exchange: exchange.reply(200, b"{}"),
             ("GET", "/metrics"): self._show_metrics,
@@ -64,7 +64,7 @@ class Simulator:
             ("POST", "/_sim/reset"): self._reset,
         }
 
-    def handle(self, exchange: Exchange) -> None:
+    def handle(self, exchange: HttpRequest) -> None:
         """Answer one HTTP request, at once or when its engine is done."""
         inference = self._inference.get(exchange.path)
         if inference is not None and exchange.method == "POST":
@@ -75,7 +75,7 @@ class Simulator:
             handler(exchange)
             return
         unknown = Refused(404, f"Invalid URL ({exchange.method} {exchange.path})")
-        exchange.reply(404, answers.refusal(unknown))
+        exchange.reply(404, responses.refusal(unknown))
 
     def configure(self, **fields: Any) -> Config:
         """Change fields of the config at once. Raises ValueError that names the wrong one."""
@@ -108,9 +108,9 @@ class Simulator:
 
     def _infer(
         self,
-        exchange: Exchange,
+        exchange: HttpRequest,
         read: Callable[[bytes], Call],
-        answer: answers.Answer,
+        answer: responses.Answer,
         generates: bool,
     ) -> None:
         body = exchange.body
@@ -138,13 +138,13 @@ class Simulator:
                 return
             if self._sheds(exchange, engine):
                 raise self._overloaded(self.config.refuse_status)
-            said = answers.Said(call, digest, self.config, generates=generates)
+            said = responses.Reply(call, digest, self.config, generates=generates)
             if not request.submit(engine, said, answer):
                 raise self._overloaded(self.config.refuse_status)
         except Refused as refused:
             request.refuse(refused, self._retry_after(refused.status))
 
-    def _sheds(self, exchange: Exchange, engine: Engine) -> bool:
+    def _sheds(self, exchange: HttpRequest, engine: Engine) -> bool:
         """Whether a router would refuse this request: it is batch work and the engine is full."""
         most = self.config.shed_at
         if most is None or OBJECTIVE not in exchange.headers:
@@ -185,36 +185,36 @@ class Simulator:
         for engine in self.engines.values():
             engine.configure(config)
 
-    def _list_models(self, exchange: Exchange) -> None:
+    def _list_models(self, exchange: HttpRequest) -> None:
         models = [
-            {"id": model, "object": "model", "created": answers.CREATED, "owned_by": "simulator"}
+            {"id": model, "object": "model", "created": responses.CREATED, "owned_by": "simulator"}
             for model in self.engines
         ]
         exchange.reply(200, _encode({"object": "list", "data": models}))
 
-    def _show_metrics(self, exchange: Exchange) -> None:
+    def _show_metrics(self, exchange: HttpRequest) -> None:
         if not self.config.metrics:
             exchange.reply(404, b"{}")
             return
         text = metrics.exposition(self.engines)
         exchange.reply(200, text, content_type=metrics.CONTENT_TYPE)
 
-    def _show_requests(self, exchange: Exchange) -> None:
+    def _show_requests(self, exchange: HttpRequest) -> None:
         since = exchange.parameter("since", "0")
         if not since.isascii() or not since.isdigit():
-            exchange.reply(400, answers.refusal(Refused(400, "not a number", param="since")))
+            exchange.reply(400, responses.refusal(Refused(400, "not a number", param="since")))
             return
         exchange.reply(200, _encode(self.journal.since(int(since))))
 
-    def _change_config(self, exchange: Exchange) -> None:
+    def _change_config(self, exchange: HttpRequest) -> None:
         try:
             config = self.configure(**msgspec.json.decode(exchange.body, type=dict[str, Any]))
         except ValueError as error:  # msgspec's errors are ValueErrors
-            exchange.reply(400, answers.refusal(Refused(400, str(error))))
+            exchange.reply(400, responses.refusal(Refused(400, str(error))))
             return
         exchange.reply(200, _encode(config))
 
-    def _reset(self, exchange: Exchange) -> None:
+    def _reset(self, exchange: HttpRequest) -> None:
         self.reset()
         exchange.reply(200, b"{}")
 

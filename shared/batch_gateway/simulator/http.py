@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 import httptools
 
-from batch_gateway.simulator.hostile import DRIP_S, HostileAnswer, Then
+from batch_gateway.simulator.hostile import DRIP_S, ConnectionFate, HostileAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ Headers = tuple[tuple[str, str], ...]
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-class Exchange:
+class HttpRequest:
     """One request and its answer."""
 
     __slots__ = (
@@ -85,15 +85,15 @@ class Exchange:
         leaves before."""
         self._connection.write(answer.wire)
         match answer.then:
-            case Then.KEEP:
+            case ConnectionFate.KEEP:
                 ended()
                 self._end()
-            case Then.CLOSE:
+            case ConnectionFate.CLOSE:
                 ended()
                 self.drop()
-            case Then.HOLD:
+            case ConnectionFate.HOLD:
                 pass
-            case Then.DRIP:
+            case ConnectionFate.DRIP:
                 self._drip(answer.drop)
 
     def _drip(self, drop: bytes) -> None:
@@ -139,7 +139,7 @@ class Exchange:
         self._connection.answered(close=not self._keep_alive)
 
 
-Handler = Callable[[Exchange], None]
+Handler = Callable[[HttpRequest], None]
 
 
 class Connection(asyncio.Protocol):
@@ -150,8 +150,8 @@ class Connection(asyncio.Protocol):
         self._connections = connections  # those that are open
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._arrived: deque[Exchange] = deque()
-        self._current: Exchange | None = None
+        self._arrived: deque[HttpRequest] = deque()
+        self._current: HttpRequest | None = None
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        exchange = Exchange(
+        exchange = HttpRequest(
             self,
             method=self._parser.get_method().decode("latin-1"),
             url=self._url,

@@ -19,7 +19,7 @@ _SPREAD = 0.6  # sigma of the logarithm of the lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wave:
+class TrafficPhase:
     """Traffic that stays the same for a while."""
 
     rate: float  # requests per second
@@ -27,7 +27,7 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class UserRequest:
     """One request to come."""
 
     at: float  # seconds since the start
@@ -35,7 +35,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Felt:
+class Measurement:
     """What one user felt. Seconds; None: the request failed before."""
 
     at: float  # since the start
@@ -43,7 +43,7 @@ class Felt:
     end: float | None
 
 
-def users(waves: Sequence[Wave], *, mean_tokens: float, seed: int) -> Iterator[User]:
+def users(waves: Sequence[TrafficPhase], *, mean_tokens: float, seed: int) -> Iterator[UserRequest]:
     """All users of ``waves``, one wave after the other; lengths are lognormal."""
     drawn = random.Random(seed)
     mu = math.log(mean_tokens) - _SPREAD**2 / 2
@@ -52,12 +52,12 @@ def users(waves: Sequence[Wave], *, mean_tokens: float, seed: int) -> Iterator[U
         at = begins
         begins += wave.seconds
         while wave.rate and (at := at + drawn.expovariate(wave.rate)) < begins:
-            yield User(at=at, tokens=max(1, round(drawn.lognormvariate(mu, _SPREAD))))
+            yield UserRequest(at=at, tokens=max(1, round(drawn.lognormvariate(mu, _SPREAD))))
 
 
-async def drive(url: str, model: str, arrivals: Sequence[User]) -> Sequence[Felt]:
+async def drive(url: str, model: str, arrivals: Sequence[UserRequest]) -> Sequence[Measurement]:
     """Send the requests of ``arrivals`` to ``url`` (without /v1), each at its time."""
-    felt: list[Felt] = []
+    felt: list[Measurement] = []
     start = asyncio.get_running_loop().time()
     connector = aiohttp.TCPConnector(limit=0)
     async with (
@@ -71,7 +71,12 @@ async def drive(url: str, model: str, arrivals: Sequence[User]) -> Sequence[Felt
 
 
 async def _chat(
-    session: aiohttp.ClientSession, url: str, model: str, n: int, user: User, felt: list[Felt]
+    session: aiohttp.ClientSession,
+    url: str,
+    model: str,
+    n: int,
+    user: UserRequest,
+    felt: list[Measurement],
 ) -> None:
     body = {
         "model": model,
@@ -95,7 +100,7 @@ async def _chat(
     except aiohttp.ClientError:
         end = None
     felt.append(
-        Felt(
+        Measurement(
             at=user.at,
             first_token=None if first is None else first - sent,
             end=None if end is None else end - sent,

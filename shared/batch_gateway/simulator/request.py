@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator
 
-from batch_gateway.simulator import answers
-from batch_gateway.simulator.answers import Answer, Said
+from batch_gateway.simulator import responses
 from batch_gateway.simulator.calls import Refused
 from batch_gateway.simulator.engine import Engine, Generation
 from batch_gateway.simulator.hostile import HostileAnswer
-from batch_gateway.simulator.http import Exchange
+from batch_gateway.simulator.http import HttpRequest
 from batch_gateway.simulator.journal import Entry, Journal
 from batch_gateway.simulator.prefix_cache import block_hashes
+from batch_gateway.simulator.responses import Answer, Reply
 
 
 class Request:
@@ -30,20 +30,20 @@ class Request:
         "_said",
     )
 
-    _said: Said
+    _said: Reply
     _answer: Answer
     _engine: Engine
     _generation: Generation | None
     _chunks: Iterator[bytes]
 
-    def __init__(self, exchange: Exchange, entry: Entry, journal: Journal) -> None:
+    def __init__(self, exchange: HttpRequest, entry: Entry, journal: Journal) -> None:
         self._exchange = exchange
         self._entry = entry
         self._journal = journal
         self._generation = None
         exchange.disconnected = self._abort
 
-    def submit(self, engine: Engine, said: Said, answer: Answer) -> bool:
+    def submit(self, engine: Engine, said: Reply, answer: Answer) -> bool:
         """Give the request to an engine; False when it is full."""
         call = said.call
         self._engine, self._said, self._answer = engine, said, answer
@@ -59,14 +59,16 @@ class Request:
             done=self._end_stream if call.stream else self._reply,
         )
         if call.stream:
-            self._chunks = answers.chat_chunks(said)
+            self._chunks = responses.chat_chunks(said)
         return engine.submit(generation)
 
     def refuse(self, refused: Refused, retry_after: int | None) -> None:
         """Answer with an error; ``retry_after`` in seconds, None: without that header."""
         headers = () if retry_after is None else (("retry-after", str(retry_after)),)
         self._close(refused.status)
-        self._exchange.reply(refused.status, answers.refusal(refused), (*self._headers(), *headers))
+        self._exchange.reply(
+            refused.status, responses.refusal(refused), (*self._headers(), *headers)
+        )
 
     def drop(self) -> None:
         """Close the connection without an answer."""
@@ -112,7 +114,7 @@ class Request:
 
     def _end_stream(self) -> None:
         self._close(200)
-        self._exchange.send(answers.chat_stream_end(self._said, self._cached_tokens))
+        self._exchange.send(responses.chat_stream_end(self._said, self._cached_tokens))
         self._exchange.end_stream()
 
     @property

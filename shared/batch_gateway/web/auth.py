@@ -27,7 +27,7 @@ class Authenticator(Protocol):
         ...
 
 
-class Everybody:
+class SingleTenant:
     """All requests are one tenant's."""
 
     def __init__(self, tenant: TenantId) -> None:
@@ -37,7 +37,7 @@ class Everybody:
         return self._tenant
 
 
-class LocalUsers:
+class LoopbackOnly:
     """All requests of this machine's users are one tenant's; those of web pages are refused.
 
     Every page that a user visits can send requests to the loopback interface: forms and simple
@@ -123,4 +123,4 @@ def authenticator(settings: Auth, keys: ApiKeyRows, clock: Clock) -> Authenticat
                 secret_header=settings.secret_header,
                 secret=settings.secret.get_secret_value() if settings.secret else "",
             )
-    return LocalUsers(TenantId(settings.tenant), settings.hosts)
+    return LoopbackOnly(TenantId(settings.tenant), settings.hosts)

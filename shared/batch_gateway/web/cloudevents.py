@@ -40,7 +40,7 @@ class UnknownKey(Temporary):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
+class ReceivedEvent:
     """An event as it came in: what it says, and what vouches for it."""
 
     event: Event
@@ -49,7 +49,7 @@ class Received:
     sent_at: datetime | None  # when the broker took it, or it was sent; None: not told
 
 
-def decode(headers: Mapping[str, str], body: bytes) -> Sequence[Received]:
+def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ReceivedEvent]:
     """The events of one request. Raises Undecodable."""
     try:
         if headers.get("content-type", "").partition(";")[0].strip().lower() == _BATCH:
@@ -62,7 +62,7 @@ def decode(headers: Mapping[str, str], body: bytes) -> Sequence[Received]:
         raise Undecodable(f"not a CloudEvent: {excerpt(error)}") from error
 
 
-def _received(cloud_event: CloudEvent, headers: Mapping[str, str]) -> Received:
+def _received(cloud_event: CloudEvent, headers: Mapping[str, str]) -> ReceivedEvent:
     try:
         type_ = EventType(cloud_event["type"])
     except ValueError:
@@ -76,7 +76,7 @@ def _received(cloud_event: CloudEvent, headers: Mapping[str, str]) -> Received:
         data={} if type_ is EventType.PING else _data(cloud_event),
         traceparent=tracing.valid(trace),
     )
-    return Received(
+    return ReceivedEvent(
         event=event,
         source=cloud_event["source"],
         signed=cloud_event.get("gwsignature") or "",
@@ -93,7 +93,9 @@ def _data(cloud_event: CloudEvent) -> dict[str, Any]:
     raise Undecodable("event data is not a JSON object")
 
 
-def verify(received: Received, keys: Sequence[bytes], now: datetime, patience: timedelta) -> None:
+def verify(
+    received: ReceivedEvent, keys: Sequence[bytes], now: datetime, patience: timedelta
+) -> None:
     """Return if one of ``keys`` signed the event; without keys everything passes.
 
     Raises UnknownKey for an unknown signature of an event that was sent within ``patience``, Forged

@@ -11,17 +11,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.core.model import Batch, BatchStatus, Blocked
+from batch_gateway.core.model import Batch, BatchBlockedReason, BatchStatus
 from batch_gateway.ports.metadata import BatchFilter
-from batch_gateway.services.batches.retry import AskedRetry
+from batch_gateway.services.batches.actions import BatchUpdate
+from batch_gateway.services.batches.retry import RetryRequest
 from batch_gateway.services.batches.service import NewBatch
-from batch_gateway.services.batches.steering import Changes
 from batch_gateway.web.openai import (
     MADE_INPUT,
-    Asked,
     BatchMetadata,
     BatchObject,
     CreateBatch,
+    RequestModel,
     Text,
     whole_seconds,
 )
@@ -34,7 +34,7 @@ Priority = Annotated[int, Field(ge=0, le=9)]
 OnInvalidLine = Literal["fail", "skip"]
 
 
-class After(Asked):
+class After(RequestModel):
     """The batch whose output this one is made of, and the template of the bodies."""
 
     batch_id: Annotated[Text, Field(min_length=1, max_length=256)]
@@ -79,15 +79,15 @@ class CreateExtendedBatch(CreateBatch):
         return replace(super().new_batch(), priority=self.priority, options=options)
 
 
-class UpdateBatch(Asked):
+class UpdateBatch(RequestModel):
     priority: Priority | None = None
     completion_window: str | None = None
 
-    def changes(self) -> Changes:
-        return Changes(priority=self.priority, completion_window=self.completion_window)
+    def changes(self) -> BatchUpdate:
+        return BatchUpdate(priority=self.priority, completion_window=self.completion_window)
 
 
-class RetryBatch(Asked):
+class RetryBatch(RequestModel):
     errors: (
         Annotated[
             list[Annotated[str, Field(min_length=1, max_length=64)]],
@@ -98,8 +98,8 @@ class RetryBatch(Asked):
     completion_window: str | None = None
     metadata: BatchMetadata | None = None
 
-    def asked(self) -> AskedRetry:
-        return AskedRetry(
+    def asked(self) -> RetryRequest:
+        return RetryRequest(
             errors=self.errors,
             completion_window=self.completion_window,
             metadata=self.metadata,
@@ -111,7 +111,7 @@ class ExtendedBatchObject(BatchObject):
     priority: int
     paused: bool
     estimated_completion_at: int | None  # of running ones, as far as it is known
-    blocked_reason: Blocked | None  # why nothing of it is being worked on
+    blocked_reason: BatchBlockedReason | None  # why nothing of it is being worked on
     on_invalid_line: OnInvalidLine
     dry_run: bool
     estimated_tokens: dict[str, int] | None  # by model; of dry runs

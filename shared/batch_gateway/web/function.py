@@ -3,7 +3,7 @@
 The status is the retry policy. Brokers deliver again on 5xx, 404, 408, 409 and 429, so a fault
 that would come back for ever is always 400. The body of a 2xx answer is empty: brokers take any
 other for a reply event and count it as a failed delivery when it is none. Any other answer says why
-in one line (``web.reasons``), which brokers keep with the dead letter.
+in one line (``web.failure_reasons``), which brokers keep with the dead letter.
 
 To functions-framework a function is a plain HTTP function that returns an ASGI application. What
 that application needs (connections, clients) is opened once per process: in the server's lifespan
@@ -25,13 +25,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway import log
 from batch_gateway.core import tracing
+from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.errors import Busy, Permanent, Temporary
 from batch_gateway.core.events import Event, EventType
-from batch_gateway.core.requested import ForeignEvent
 from batch_gateway.web import body, metrics
-from batch_gateway.web.cloudevents import Received, Undecodable, decode, verify
+from batch_gateway.web.cloudevents import ReceivedEvent, Undecodable, decode, verify
+from batch_gateway.web.failure_reasons import answer, reason_of
 from batch_gateway.web.probes import Ready, with_probes
-from batch_gateway.web.reasons import answer, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _TYPES = frozenset(map(str, EventType))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hearing:
+class EventHandling:
     """One event of a request, and what is to be done about it."""
 
     id: str
@@ -56,7 +56,7 @@ class Hearing:
 
 
 #: Headers and body of a request -> its events. Raises Undecodable.
-Hear = Callable[[Mapping[str, str], bytes], Sequence[Hearing]]
+Decode = Callable[[Mapping[str, str], bytes], Sequence[EventHandling]]
 
 #: status -> (what it is called in metrics, how bad it is: the worst event of a batch decides).
 _OUTCOMES = {202: "done", 400: "refused", 409: "busy", 503: "unavailable", 500: "crashed"}
@@ -78,13 +78,13 @@ def event_app(
     after it was sent. ``handle`` is one use case; it may be called with the same event many times.
     """
 
-    async def verified(received: Received) -> None:
+    async def verified(received: ReceivedEvent) -> None:
         verify(received, keys, datetime.now(UTC), patience)
         await handle(received.event)
 
-    def hear(headers: Mapping[str, str], content: bytes) -> Sequence[Hearing]:
+    def hear(headers: Mapping[str, str], content: bytes) -> Sequence[EventHandling]:
         return [
-            Hearing(
+            EventHandling(
                 id=received.event.id,
                 type=str(received.event.type),
                 batch=received.event.data.get("batch_id"),
@@ -94,10 +94,10 @@ def event_app(
             for received in decode(headers, content)
         ]
 
-    return hearing_app(name, hear, ready=ready)
+    return event_handling_app(name, hear, ready=ready)
 
 
-def hearing_app(name: str, hear: Hear, *, ready: Ready) -> ASGIApp:
+def event_handling_app(name: str, hear: Decode, *, ready: Ready) -> ASGIApp:
     """An application that does about each request what ``hear`` says, with its probes."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,12 +111,12 @@ def hearing_app(name: str, hear: Hear, *, ready: Ready) -> ASGIApp:
     return with_probes(app, ready)
 
 
-def foreign_hearing(
-    event: ForeignEvent, handle: Callable[[ForeignEvent], Awaitable[None]]
-) -> Hearing:
+def external_event_handling(
+    event: ExternalEvent, handle: Callable[[ExternalEvent], Awaitable[None]]
+) -> EventHandling:
     """What is to be done about an event whose attributes anybody may have chosen."""
     known = event.type in _TYPES
-    return Hearing(
+    return EventHandling(
         id=event.id,
         type=event.type if known else "other",
         batch=None,
@@ -125,7 +125,9 @@ def foreign_hearing(
     )
 
 
-async def _outcome_of(name: str, hear: Hear, headers: Headers, receive: Receive) -> tuple[int, str]:
+async def _outcome_of(
+    name: str, hear: Decode, headers: Headers, receive: Receive
+) -> tuple[int, str]:
     """Handle the events of one request; the worst outcome is the answer: its status and reason.
 
     The events of a batch run side by side, because each may take as long as a request may.
@@ -141,22 +143,22 @@ async def _outcome_of(name: str, hear: Hear, headers: Headers, receive: Receive)
         reason = str(error) or f"larger than {MAX_EVENT_BYTES} bytes"
         logger.warning("Refused a request: %s", reason, extra={"action": "refuse"})
         return 400, reason
-    outcomes = await asyncio.gather(*(_handled(name, hearing) for hearing in heard))
+    outcomes = await asyncio.gather(*(_handled(name, handling) for handling in heard))
     return max(outcomes, key=lambda outcome: _BADNESS.index(outcome[0]), default=(202, ""))
 
 
-async def _handled(name: str, hearing: Hearing) -> tuple[int, str]:
+async def _handled(name: str, handling: EventHandling) -> tuple[int, str]:
     """Run the use case for one event and count how it went: status and reason. Never raises."""
     started = time.perf_counter()
     with log.bound(
-        event_id=hearing.id,
-        event_type=hearing.type,
-        batch_id=hearing.batch,
-        trace_id=tracing.trace_id(tracing.valid(hearing.traceparent)),
+        event_id=handling.id,
+        event_type=handling.type,
+        batch_id=handling.batch,
+        trace_id=tracing.trace_id(tracing.valid(handling.traceparent)),
     ):
-        status, reason = await _outcome(hearing.handle)
-    metrics.EVENTS.labels(name, hearing.type, _OUTCOMES[status]).inc()
-    metrics.EVENT_SECONDS.labels(name, hearing.type).observe(time.perf_counter() - started)
+        status, reason = await _outcome(handling.handle)
+    metrics.EVENTS.labels(name, handling.type, _OUTCOMES[status]).inc()
+    metrics.EVENT_SECONDS.labels(name, handling.type).observe(time.perf_counter() - started)
     return status, f"{name}: {reason}"
 
 
@@ -178,7 +180,7 @@ async def _outcome(handle: Callable[[], Awaitable[None]]) -> tuple[int, str]:
     return 202, ""
 
 
-class Hosted:
+class HostedFunction:
     """A function's application, and how long its resources live."""
 
     def __init__(self, build: Build) -> None:
@@ -216,7 +218,7 @@ class Hosted:
 
 
 #: Functions of this process by name; ``web.serve`` finds here what it has loaded.
-hosted: dict[str, Hosted] = {}
+hosted: dict[str, HostedFunction] = {}
 
 
 def http_function(name: str, build: Build) -> Callable[[Request], Awaitable[ASGIApp]]:
@@ -224,7 +226,7 @@ def http_function(name: str, build: Build) -> Callable[[Request], Awaitable[ASGI
 
     ``build`` opens whatever the function needs and yields its application.
     """
-    host = hosted[name] = Hosted(build)
+    host = hosted[name] = HostedFunction(build)
 
     async def function(_request: Request) -> ASGIApp:
         return _bare(await host.app())

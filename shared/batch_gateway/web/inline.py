@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.services import refusals
+from batch_gateway.services import request_errors
 from batch_gateway.web.openai import MADE_INPUT
 
 MOST = 10_000
@@ -49,14 +49,16 @@ def _requests(listed: bytes) -> Sequence[bytes]:
     try:
         requests = [bytes(raw).strip().translate(_LINE_ENDS) for raw in _decode_array(listed)]
     except (msgspec.DecodeError, RecursionError):
-        raise refusals.invalid_type("requests", "an array", _json_type(listed)) from None
+        raise request_errors.invalid_type("requests", "an array", _json_type(listed)) from None
     if not requests:
-        raise refusals.empty_array("requests")
+        raise request_errors.empty_array("requests")
     if len(requests) > MOST:
-        raise refusals.array_too_long("requests", MOST, len(requests))
+        raise request_errors.array_too_long("requests", MOST, len(requests))
     for number, request in enumerate(requests):
         if not request.startswith(b"{"):
-            raise refusals.invalid_type(f"requests.{number}", "an object", _json_type(request))
+            raise request_errors.invalid_type(
+                f"requests.{number}", "an object", _json_type(request)
+            )
     return requests
 
 

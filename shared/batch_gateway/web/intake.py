@@ -18,28 +18,28 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from batch_gateway.core import tracing
+from batch_gateway.core.batch_request import (
+    SIGNATURE,
+    TOKEN,
+    ExternalEvent,
+    SourceEvent,
+    objects_of,
+    verified,
+)
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.events import EventType
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import FileId, TenantId
-from batch_gateway.core.requested import (
-    SIGNATURE,
-    TOKEN,
-    Cause,
-    ForeignEvent,
-    objects_of,
-    verified,
-)
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.batches.service import NewBatch
-from batch_gateway.services.intake import Asked, Intake
+from batch_gateway.services.intake import Intake, IntakeRequest
 from batch_gateway.settings.intake import Drop, Source
+from batch_gateway.web.batch_request import asked
 from batch_gateway.web.cloudevents import is_signature, not_verified, sent_at
-from batch_gateway.web.foreign import decode
-from batch_gateway.web.function import Hearing, foreign_hearing, hearing_app
+from batch_gateway.web.external_events import decode
+from batch_gateway.web.function import EventHandling, event_handling_app, external_event_handling
 from batch_gateway.web.openai import MADE_INPUT
 from batch_gateway.web.probes import Ready
-from batch_gateway.web.requested import asked
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,12 @@ def intake_app(
     patience: timedelta = timedelta(),
 ) -> ASGIApp:
     """``patience``: how long after it was sent an event with an unknown key is delivered again."""
-    door = _Door(intake, sources, remember, clock, patience)
+    door = _IntakeHandler(intake, sources, remember, clock, patience)
 
-    return hearing_app("intake", door.hear, ready=ready)
+    return event_handling_app("intake", door.hear, ready=ready)
 
 
-class _Door:
+class _IntakeHandler:
     def __init__(
         self,
         intake: Intake,
@@ -77,17 +77,17 @@ class _Door:
         self._clock = clock
         self._patience = patience
 
-    def hear(self, headers: Mapping[str, str], content: bytes) -> Sequence[Hearing]:
+    def hear(self, headers: Mapping[str, str], content: bytes) -> Sequence[EventHandling]:
         """What is to be done about a request. Raises Undecodable."""
         notice = self._notice(headers, content)
         events = decode(headers, content) if notice is None else [notice]
-        return [foreign_hearing(event, self._handle) for event in events]
+        return [external_event_handling(event, self._handle) for event in events]
 
-    async def _handle(self, event: ForeignEvent) -> None:
+    async def _handle(self, event: ExternalEvent) -> None:
         traceparent = tracing.valid(event.attributes.get("traceparent"))
         source, event = self._known(event)
         tenant = TenantId(source.tenant)
-        cause = Cause(source=event.source, id=event.id)
+        cause = SourceEvent(source=event.source, id=event.id)
         try:
             self._check_age(event)
             wanted = self._wanted(source, event)
@@ -97,7 +97,7 @@ class _Door:
         for number, one in enumerate(wanted):
             await self._intake.take(tenant, cause.part(number), one, traceparent=traceparent)
 
-    def _known(self, event: ForeignEvent) -> tuple[Source, ForeignEvent]:
+    def _known(self, event: ExternalEvent) -> tuple[Source, ExternalEvent]:
         """Who sent it, and the event with the data that it vouches for.
 
         Raises Forged, and UnknownKey while the key may be on its way to this process.
@@ -119,7 +119,7 @@ class _Door:
             patience=self._patience,
         )
 
-    def _check_age(self, event: ForeignEvent) -> None:
+    def _check_age(self, event: ExternalEvent) -> None:
         """Raise InvalidRequest for an event whose id may have been forgotten."""
         time, now = event.time, self._clock.now()
         if time is None:
@@ -129,7 +129,7 @@ class _Door:
         if time > now + _AHEAD:
             raise _refused("time", "the event is from the future")
 
-    def _wanted(self, source: Source, event: ForeignEvent) -> list[Asked]:
+    def _wanted(self, source: Source, event: ExternalEvent) -> list[IntakeRequest]:
         """The batches that an event asks for. Raises InvalidRequest."""
         if event.type == EventType.BATCH_REQUESTED:
             wanted = asked(event.data)
@@ -149,7 +149,7 @@ class _Door:
             if uri.endswith(".jsonl") and _inside(uri, [drop.folder])
         ]
 
-    def _notice(self, headers: Mapping[str, str], content: bytes) -> ForeignEvent | None:
+    def _notice(self, headers: Mapping[str, str], content: bytes) -> ExternalEvent | None:
         """A store's own notification as an event; None when it is none, or nobody's."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if "ce-id" in headers or scheme.lower() != "bearer":
@@ -160,7 +160,7 @@ class _Door:
         return None
 
 
-def _as_event(source: str, token: str, content: bytes) -> ForeignEvent | None:
+def _as_event(source: str, token: str, content: bytes) -> ExternalEvent | None:
     """Its id is that of the objects' versions: a store that repeats itself says the same."""
     try:
         records = msgspec.json.decode(content)["Records"]
@@ -178,20 +178,20 @@ def _as_event(source: str, token: str, content: bytes) -> ForeignEvent | None:
         "time": str(time),
         TOKEN: token,
     }
-    return ForeignEvent(attributes=attributes, data=content)
+    return ExternalEvent(attributes=attributes, data=content)
 
 
 _VERSION = ("key", "versionId", "sequencer", "eTag")
 
 
-def _dropped(drop: Drop, uri: str) -> Asked:
+def _dropped(drop: Drop, uri: str) -> IntakeRequest:
     new = NewBatch(
         input_file_id=FileId(MADE_INPUT),
         endpoint=drop.endpoint,
         completion_window=drop.completion_window,
         priority=drop.priority,
     )
-    return Asked(new=new, object=uri)
+    return IntakeRequest(new=new, object=uri)
 
 
 def _inside(uri: str, folders: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from batch_gateway.services.observe import Observatory
+from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web import metrics
 from batch_gateway.web.state_metrics import rendered
 
@@ -24,7 +24,7 @@ class MetricsPage:
         *,
         token: str | None = None,
         public: bool = False,
-        observatory: Observatory | None = None,
+        state_reader: StateReader | None = None,
         tenants: int = 0,
     ) -> None:
         """Without a ``token`` the page is open unless ``public``.
@@ -33,7 +33,7 @@ class MetricsPage:
         """
         self._token = token
         self._public = public
-        self._observatory = observatory
+        self._state_reader = state_reader
         self._tenants = tenants
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,8 +42,8 @@ class MetricsPage:
 
     async def _page(self) -> Response:
         content = metrics.generate_latest()
-        if self._observatory is not None:
-            content += rendered(await self._observatory.state(), tenants=self._tenants)
+        if self._state_reader is not None:
+            content += rendered(await self._state_reader.state(), tenants=self._tenants)
         return Response(content, media_type=metrics.CONTENT_TYPE_LATEST)
 
     def _refusal(self, headers: Headers) -> Response | None:

@@ -18,7 +18,7 @@ from batch_gateway.services.batches.service import NewBatch
 # -- requests -------------------------------------------------------------------------------------
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """Base of request bodies."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -34,7 +34,7 @@ BatchMetadata = Annotated[
 ]
 
 
-class ExpiresAfter(Asked):
+class ExpiresAfter(RequestModel):
     anchor: Literal["created_at"]
     seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
 
@@ -43,7 +43,7 @@ class ExpiresAfter(Asked):
 MADE_INPUT = "made"
 
 
-class CreateBatch(Asked):
+class CreateBatch(RequestModel):
     input_file_id: Annotated[Text, Field(min_length=1, max_length=256)]
     endpoint: str
     completion_window: str

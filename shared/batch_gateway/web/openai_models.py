@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
-from batch_gateway.ports.engine import Model
+from batch_gateway.ports.engine import ServedModel
 
 
 class ModelObject(BaseModel):
@@ -16,7 +16,7 @@ class ModelObject(BaseModel):
     shutdown_date: None = None  # nobody has said when an engine will stop serving it
 
     @classmethod
-    def of(cls, model: Model) -> Self:
+    def of(cls, model: ServedModel) -> Self:
         return cls(id=model.id, created=model.created, owned_by=model.owned_by)
 
 

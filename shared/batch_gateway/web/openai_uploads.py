@@ -8,10 +8,10 @@ from batch_gateway.core.filenames import LONGEST_NAME
 from batch_gateway.core.model import File
 from batch_gateway.core.uploads import Upload, UploadPart
 from batch_gateway.services.files.uploads import MOST_PARTS, NewUpload
-from batch_gateway.web.openai import Asked, ExpiresAfter, FileObject, Text
+from batch_gateway.web.openai import ExpiresAfter, FileObject, RequestModel, Text
 
 
-class CreateUpload(Asked):
+class CreateUpload(RequestModel):
     bytes: Annotated[int, Field(ge=1)]
     filename: Annotated[Text, Field(min_length=1, max_length=LONGEST_NAME)]
     mime_type: Annotated[Text, Field(max_length=256)]  # required by the contract; says nothing
@@ -28,7 +28,7 @@ class CreateUpload(Asked):
         )
 
 
-class CompleteUpload(Asked):
+class CompleteUpload(RequestModel):
     part_ids: Annotated[list[Annotated[Text, Field(max_length=256)]], Field(max_length=MOST_PARTS)]
     md5: str | None = None
 

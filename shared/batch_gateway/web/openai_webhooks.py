@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
-from batch_gateway.core.webhooks import EVENT_TYPES, Delivery, Endpoint
-from batch_gateway.services.webhooks.endpoints import Changes
-from batch_gateway.web.openai import Asked, Text, whole_seconds
+from batch_gateway.core.webhooks import EVENT_TYPES, WebhookDelivery, WebhookEndpoint
+from batch_gateway.services.webhooks.endpoints import EndpointUpdate
+from batch_gateway.web.openai import RequestModel, Text, whole_seconds
 
 
 def _known(event_type: str) -> str:
@@ -32,26 +32,26 @@ Name = Annotated[Text, Field(min_length=1, max_length=256)]
 Url = Annotated[Text, Field(min_length=1, max_length=4096)]
 
 
-class CreateWebhookEndpoint(Asked):
+class CreateWebhookEndpoint(RequestModel):
     name: Name
     url: Url
     event_types: EventTypes
 
 
-class UpdateWebhookEndpoint(Asked):
+class UpdateWebhookEndpoint(RequestModel):
     name: Name | None = None
     url: Url | None = None
     event_types: EventTypes | None = None
 
-    def changes(self) -> Changes:
-        return Changes(name=self.name, url=self.url, event_types=self.event_types)
+    def changes(self) -> EndpointUpdate:
+        return EndpointUpdate(name=self.name, url=self.url, event_types=self.event_types)
 
 
-class RotateWebhookSecret(Asked):
+class RotateWebhookSecret(RequestModel):
     keep_old_secret_active_for_24_hours: bool = False
 
 
-class TestWebhookEndpoint(Asked):
+class TestWebhookEndpoint(RequestModel):
     event_type: EventTypeName
 
 
@@ -66,7 +66,7 @@ class WebhookEndpointObject(BaseModel):
     signing_secret_hint: str | None
 
     @classmethod
-    def of(cls, endpoint: Endpoint) -> Self:
+    def of(cls, endpoint: WebhookEndpoint) -> Self:
         return cls(**_fields(endpoint))
 
 
@@ -74,7 +74,7 @@ class WebhookEndpointWithSecret(WebhookEndpointObject):
     signing_secret: str
 
     @classmethod
-    def with_secret(cls, endpoint: Endpoint, secret: str) -> Self:
+    def with_secret(cls, endpoint: WebhookEndpoint, secret: str) -> Self:
         return cls(**_fields(endpoint), signing_secret=secret)
 
 
@@ -120,7 +120,7 @@ class WebhookDeliveryObject(BaseModel):
     error: str | None
 
     @classmethod
-    def of(cls, delivery: Delivery) -> Self:
+    def of(cls, delivery: WebhookDelivery) -> Self:
         return cls(
             id=delivery.id,
             event_id=delivery.event_id,
@@ -136,7 +136,7 @@ class WebhookDeliveryObject(BaseModel):
         )
 
 
-def _fields(endpoint: Endpoint) -> dict[str, object]:
+def _fields(endpoint: WebhookEndpoint) -> dict[str, object]:
     return {
         "id": endpoint.id,
         "created_at": int(endpoint.created_at.timestamp()),

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.excerpts import excerpt
-from batch_gateway.services import refusals
+from batch_gateway.services import request_errors
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -52,11 +52,11 @@ def refusal(error: ErrorDetails) -> InvalidRequest:
     if kind == "json_invalid":
         return InvalidRequest("We could not parse the JSON body of your request.")
     if kind == "missing":
-        return refusals.missing(param)
+        return request_errors.missing(param)
     if kind == "extra_forbidden":
-        return refusals.unrecognized(param)
+        return request_errors.unrecognized(param)
     if kind in _EXPECTED:
-        return refusals.invalid_type(param or "body", _EXPECTED[kind], _json_type(given))
+        return request_errors.invalid_type(param or "body", _EXPECTED[kind], _json_type(given))
     if kind == "literal_error":
         return InvalidRequest(
             f"Invalid value: '{excerpt(given)}'. Supported values are: {context['expected']}.",
@@ -64,22 +64,24 @@ def refusal(error: ErrorDetails) -> InvalidRequest:
             code="invalid_value",
         )
     if kind == "greater_than_equal":
-        return refusals.below_minimum(param, context["ge"], given)
+        return request_errors.below_minimum(param, context["ge"], given)
     if kind == "less_than_equal":
-        return refusals.above_maximum(param, context["le"], given)
+        return request_errors.above_maximum(param, context["le"], given)
     if kind == "string_too_long":
-        return refusals.too_long(param, context["max_length"], len(given))
+        return request_errors.too_long(param, context["max_length"], len(given))
     if kind == "string_too_short":  # none needs more than one character
-        return refusals.empty_string(param)
+        return request_errors.empty_string(param)
     if kind == "string_pattern_mismatch":  # there is only one pattern
-        return refusals.nul(param)
+        return request_errors.nul(param)
     if kind == "too_long":
         too_many = (
-            refusals.array_too_long if isinstance(given, list) else refusals.too_many_properties
+            request_errors.array_too_long
+            if isinstance(given, list)
+            else request_errors.too_many_properties
         )
         return too_many(param, context["max_length"], len(given))
     if kind == "too_short" and given == []:
-        return refusals.empty_array(param)
+        return request_errors.empty_array(param)
     return InvalidRequest(f"Invalid '{param}': {error['msg']}.", param=param, code="invalid_value")
 
 
@@ -96,12 +98,12 @@ def integer(
     if text is None:
         return default
     if not _INTEGER.fullmatch(text):
-        raise refusals.invalid_type(name, "an integer", "a string")
+        raise request_errors.invalid_type(name, "an integer", "a string")
     value = int(text)
     if value < minimum:
-        raise refusals.below_minimum(name, minimum, value)
+        raise request_errors.below_minimum(name, minimum, value)
     if value > maximum:
-        raise refusals.above_maximum(name, maximum, value)
+        raise request_errors.above_maximum(name, maximum, value)
     return value
 
 
@@ -123,7 +125,7 @@ def choice(query: Mapping[str, str], name: str, values: Sequence[str], *, defaul
     """A query parameter that is one of ``values``. Raises InvalidRequest."""
     value = query.get(name, default)
     if value not in values:
-        raise refusals.invalid_value(value, values, param=name)
+        raise request_errors.invalid_value(value, values, param=name)
     return value
 
 

@@ -24,7 +24,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from batch_gateway.web.framework import create_asgi_app
-from batch_gateway.web.function import Hosted, hosted
+from batch_gateway.web.function import HostedFunction, hosted
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.stopping import stopping
 
@@ -34,7 +34,7 @@ def load(name: str, source: Path) -> Starlette:
     return adapted(create_asgi_app(name, str(source), "http"), hosted[name])
 
 
-def adapted(app: Starlette, host: Hosted) -> Starlette:
+def adapted(app: Starlette, host: HostedFunction) -> Starlette:
     """``app`` with the function's lifespan, and with every request going to the function itself.
 
     The framework's own routes answer some paths and methods before the function sees them.

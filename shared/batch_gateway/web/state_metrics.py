@@ -15,7 +15,7 @@ from batch_gateway.core.limits import Signal, slots
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.ports.metadata import Backlog
 from batch_gateway.ports.scratch import PoolState
-from batch_gateway.services.observe import Shared, State
+from batch_gateway.services.state_snapshot import ServiceState, SharedState
 
 Name = TypeVar("Name", bound=str)
 
@@ -23,14 +23,14 @@ OTHERS = "(others)"
 _NAMED = 50  # models and pools
 
 
-def rendered(state: State, *, tenants: int) -> bytes:
+def rendered(state: ServiceState, *, tenants: int) -> bytes:
     """``state`` in Prometheus' text format; at most so many ``tenants`` are named."""
     registry = CollectorRegistry()
-    registry.register(_Told(families(state, tenants=tenants)))
+    registry.register(_StateCollector(families(state, tenants=tenants)))
     return generate_latest(registry)
 
 
-class _Told(Collector):
+class _StateCollector(Collector):
     """Metrics that were made before."""
 
     def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
@@ -40,7 +40,7 @@ class _Told(Collector):
         return self._families
 
 
-def families(state: State, *, tenants: int) -> Iterator[GaugeMetricFamily]:
+def families(state: ServiceState, *, tenants: int) -> Iterator[GaugeMetricFamily]:
     yield _gauge(
         "state_known",
         "1 when the store has told its part of the state, 0 when it does not answer.",
@@ -82,7 +82,7 @@ def _backlog(backlog: Backlog, tenants: int) -> Iterator[GaugeMetricFamily]:
     )
 
 
-def _shared(shared: Shared) -> Iterator[GaugeMetricFamily]:
+def _shared(shared: SharedState) -> Iterator[GaugeMetricFamily]:
     depth = shared.depth
     yield _gauge(
         "storage_full",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from batch_gateway.web.body import IDLE_S
-from batch_gateway.wiring.batches import make_batches, make_files, make_outlooks
+from batch_gateway.wiring.batches import make_batches, make_completion_estimates, make_files
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import Runtime
-from batch_gateway.wiring.stores import LateWebhooks, open_sealer
+from batch_gateway.wiring.stores import LazyWebhookClient, open_sealer
 
 if TYPE_CHECKING:
-    from batch_gateway.services.batches.steering import Steering
+    from batch_gateway.services.batches.actions import BatchActions
     from batch_gateway.services.files.uploads import UploadService
     from batch_gateway.services.models import ModelService
     from batch_gateway.services.results.stream import ResultService
@@ -25,29 +25,29 @@ def make_api(
     runtime: Runtime, stack: AsyncExitStack, *, ready: "Ready", idle_s: float = IDLE_S
 ) -> ASGIApp:
     """The application; what it opens is closed with ``stack``. ``idle_s``: see ``web.api``."""
-    from batch_gateway.services.batches.retry import Retries
-    from batch_gateway.services.rates import GuardedRates
-    from batch_gateway.services.results.lookup import Lookup
+    from batch_gateway.services.batches.retry import BatchRetries
+    from batch_gateway.services.rate_limiter import FallbackRateLimiter
+    from batch_gateway.services.results.lookup import RequestLookup
     from batch_gateway.web.api import api_app
     from batch_gateway.web.api.rates import RateLimits
     from batch_gateway.web.auth import authenticator
 
     settings = runtime.settings
-    outlooks = None if settings.api.mode == "strict" else make_outlooks(runtime)
-    batches = make_batches(runtime, outlooks)
+    estimates = None if settings.api.mode == "strict" else make_completion_estimates(runtime)
+    batches = make_batches(runtime, estimates)
     return api_app(
         files=make_files(runtime),
         uploads=_uploads(runtime),
         batches=batches,
-        steering=_steering(runtime),
-        retries=Retries(batches, runtime.metadata, runtime.clock),
+        actions=_actions(runtime),
+        retries=BatchRetries(batches, runtime.metadata, runtime.clock),
         results=_results(runtime),
-        lookup=Lookup(runtime.metadata, runtime.files),
+        lookup=RequestLookup(runtime.metadata, runtime.files),
         models=_models(runtime, stack),
         endpoints=_endpoints(runtime, stack),
         claims=runtime.metadata.claims,
         sealer=open_sealer(settings),
-        limits=RateLimits(GuardedRates(runtime.scratch.rates), settings.quota),
+        limits=RateLimits(FallbackRateLimiter(runtime.scratch.rate_limiter), settings.quota),
         auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
         clock=runtime.clock,
         settings=settings.api,
@@ -76,16 +76,16 @@ def _uploads(runtime: Runtime) -> "UploadService":
     )
 
 
-def _steering(runtime: Runtime) -> "Steering":
-    from batch_gateway.services.batches.steering import Steering
+def _actions(runtime: Runtime) -> "BatchActions":
+    from batch_gateway.services.batches.actions import BatchActions
 
-    return Steering(
+    return BatchActions(
         metadata=runtime.metadata,
         files=runtime.files,
         queue=runtime.scratch.queue,
-        control=runtime.scratch.control,
-        endings=runtime.endings,
-        waker=runtime.waker,
+        control=runtime.scratch.batch_changes,
+        termination=runtime.termination,
+        activation_trigger=runtime.activation_trigger,
         clock=runtime.clock,
     )
 
@@ -115,7 +115,7 @@ def _models(runtime: Runtime, stack: AsyncExitStack) -> "ModelService":
 def _endpoints(runtime: Runtime, stack: AsyncExitStack) -> "EndpointService":
     from batch_gateway.services.webhooks.endpoints import EndpointService
 
-    client = LateWebhooks(runtime.settings.webhooks)
+    client = LazyWebhookClient(runtime.settings.webhooks)
     stack.push_async_callback(client.close)
     return EndpointService(
         webhooks=runtime.metadata.webhooks,

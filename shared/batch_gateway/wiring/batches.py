@@ -6,33 +6,35 @@ from typing import TYPE_CHECKING
 from batch_gateway.wiring.runtime import Runtime
 
 if TYPE_CHECKING:
-    from batch_gateway.services.batches.outlook import CompletionEstimates
+    from batch_gateway.services.batches.completion_estimates import CompletionEstimates
     from batch_gateway.services.batches.service import BatchService
     from batch_gateway.services.files.service import FileService
 
 
-def make_outlooks(runtime: Runtime) -> "CompletionEstimates":
-    from batch_gateway.services.batches.outlook import CompletionEstimates
+def make_completion_estimates(runtime: Runtime) -> "CompletionEstimates":
+    from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 
     ceiling = runtime.settings.limits.ceiling
     return CompletionEstimates(runtime.scratch, runtime.routes, runtime.clock, ceiling=ceiling)
 
 
-def make_batches(runtime: Runtime, outlooks: "CompletionEstimates | None" = None) -> "BatchService":
+def make_batches(
+    runtime: Runtime, estimates: "CompletionEstimates | None" = None
+) -> "BatchService":
     """``outlooks`` None: nothing is foreseen."""
     from batch_gateway.services.batches.service import BatchService
 
     settings = runtime.settings
     return BatchService(
         metadata=runtime.metadata,
-        announcer=runtime.announcer,
-        endings=runtime.endings,
+        publisher=runtime.publisher,
+        termination=runtime.termination,
         clock=runtime.clock,
         fence=timedelta(seconds=settings.execution.fence_s),
         strict=settings.api.mode == "strict",
-        passing=runtime.passing,
+        header_passthrough=runtime.header_passthrough,
         quotas=settings.quota.quotas,
-        outlooks=outlooks,
+        estimates=estimates,
     )
 
 

@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway.core.errors import BatchGatewayError
-from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.settings import Settings
 from batch_gateway.web.probes import is_probe
 
@@ -85,7 +85,7 @@ def _digest(key: str, content: bytes) -> str:
 class ConfigurationWatch:
     def __init__(
         self,
-        scratch: Scratch,
+        scratch: ScratchStore,
         own: Configuration,
         *,
         superseded: asyncio.Event,

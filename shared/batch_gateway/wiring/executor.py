@@ -28,9 +28,16 @@ def make_executor(
     return Executor(
         stores=Stores(metadata=runtime.metadata, files=runtime.files, scratch=runtime.scratch),
         engines=Engines(
-            client=client, metrics=metrics, routes=runtime.routes, passing=runtime.passing
+            client=client,
+            metrics=metrics,
+            routes=runtime.routes,
+            header_passthrough=runtime.header_passthrough,
         ),
-        events=Events(announcer=runtime.announcer, waker=runtime.waker, endings=runtime.endings),
+        events=Events(
+            publisher=runtime.publisher,
+            activation_trigger=runtime.activation_trigger,
+            termination=runtime.termination,
+        ),
         policies=Policies(
             execution=settings.execution,
             queue=settings.queue,

@@ -12,7 +12,7 @@ from batch_gateway import log
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId
-from batch_gateway.services.groups import tasks
+from batch_gateway.services.task_group import task_group
 from batch_gateway.settings import Settings, read_settings, sends_events
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
@@ -46,12 +46,16 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
         settings = read_settings(name)
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
-        async with open_runtime(settings) as runtime, tasks() as group, AsyncExitStack() as stack:
+        async with (
+            open_runtime(settings) as runtime,
+            task_group() as group,
+            AsyncExitStack() as stack,
+        ):
             own = configuration(name, settings, os.environ.get("K_REVISION", ""))
             watch = ConfigurationWatch(runtime.scratch, own, superseded=runtime.superseded)
             stack.callback(group.create_task(watch.run()).cancel)
             if sends_events(name):
-                stack.callback(group.create_task(runtime.courier.run()).cancel)
+                stack.callback(group.create_task(runtime.outbox_relay.run()).cancel)
             app = runtime.ready.gate(watch.counting(build(runtime, stack)))
             yield with_metrics(app, metrics_page(name, runtime))
 
@@ -64,12 +68,12 @@ def metrics_page(name: str, runtime: Runtime) -> MetricsPage:
     token = None if rules.token is None else rules.token.get_secret_value()
     if name != "api":
         return MetricsPage(token=token)
-    from batch_gateway.services.observe import Observatory
+    from batch_gateway.services.state_snapshot import StateReader
 
     return MetricsPage(
         token=token,
         public=runtime.settings.auth.kind != "none",
-        observatory=Observatory(runtime.metadata, runtime.scratch, runtime.clock),
+        state_reader=StateReader(runtime.metadata, runtime.scratch, runtime.clock),
         tenants=rules.tenants,
     )
 

@@ -31,7 +31,7 @@ def make_intake(runtime: Runtime, stack: AsyncExitStack) -> "Intake":
         batches=make_batches(runtime),
         files=make_files(runtime),
         objects=objects,
-        announcer=runtime.announcer,
+        publisher=runtime.publisher,
         clock=runtime.clock,
     )
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from batch_gateway.wiring.function import Function, Handler, event_function
 from batch_gateway.wiring.runtime import Runtime
-from batch_gateway.wiring.stores import LateWebhooks, open_sealer
+from batch_gateway.wiring.stores import LazyWebhookClient, open_sealer
 
 #: Well below the time-out of the notifier's Service: what is left over then is due again later.
 _BUDGET = timedelta(minutes=4)
@@ -13,9 +13,9 @@ _BUDGET = timedelta(minutes=4)
 
 def notifier_function() -> Function:
     def use_case(runtime: Runtime, stack: AsyncExitStack) -> Handler:
-        from batch_gateway.services.webhooks.deliver import Notifier
+        from batch_gateway.services.webhooks.notifier import Notifier
 
-        client = LateWebhooks(runtime.settings.webhooks)
+        client = LazyWebhookClient(runtime.settings.webhooks)
         stack.push_async_callback(client.close)
         notifier = Notifier(
             webhooks=runtime.metadata.webhooks,

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def make_planner(runtime: Runtime) -> "Planner":
     from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
+    from batch_gateway.services.plan.input_scan import InputRules
     from batch_gateway.services.plan.planner import Planner
-    from batch_gateway.services.plan.survey import Rules
 
     settings = runtime.settings
     return Planner(
@@ -21,14 +21,14 @@ def make_planner(runtime: Runtime) -> "Planner":
         files=runtime.files,
         indexes=SqliteLineIndexes(settings.files.scratch_dir),
         queue=runtime.scratch.queue,
-        rights=runtime.scratch.rights,
-        rates=runtime.scratch.rates,
-        paces=runtime.scratch.paces,
-        announcer=runtime.announcer,
-        notices=runtime.notices,
-        waker=runtime.waker,
+        locks=runtime.scratch.locks,
+        rates=runtime.scratch.rate_limiter,
+        throughput=runtime.scratch.throughput,
+        publisher=runtime.publisher,
+        webhook_outbox=runtime.webhook_outbox,
+        activation_trigger=runtime.activation_trigger,
         clock=runtime.clock,
-        rules=Rules(
+        rules=InputRules(
             planning=settings.planning,
             max_lines=settings.api.max_lines,
             max_file_bytes=settings.api.max_file_bytes,
@@ -36,7 +36,7 @@ def make_planner(runtime: Runtime) -> "Planner":
             quotas=settings.quota.quotas,
         ),
         routes=runtime.routes,
-        scratch=settings.files.scratch_dir,
+        temp_dir=settings.files.scratch_dir,
     )
 
 

@@ -1,6 +1,6 @@
 """Opens the routes that the settings name, and what seals the headers that calls carry on."""
 
-from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.routing import OneEndpoint, Routes
 from batch_gateway.settings import Settings
 from batch_gateway.wiring.stores import separate_keys
@@ -20,11 +20,11 @@ def open_routes(settings: Settings) -> Routes:
     )
 
 
-def open_passing(settings: Settings) -> PassedHeaders | None:
+def open_header_passthrough(settings: Settings) -> HeaderPassthrough | None:
     """None: no header is carried on."""
     keys = separate_keys(settings.inference.header_keys)
     if not keys:
         return None
     from batch_gateway.adapters.sealing import FernetSealer
 
-    return PassedHeaders(FernetSealer(keys))
+    return HeaderPassthrough(FernetSealer(keys))

@@ -11,18 +11,18 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.announce import Announcer, Caller, Waker
-from batch_gateway.services.batches.chain import Followers
-from batch_gateway.services.endings import Endings
-from batch_gateway.services.fullness import FullStores
-from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.batches.dependents import DependentBatches
+from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
+from batch_gateway.services.full_stores import FullStoreReporter
+from batch_gateway.services.header_passthrough import HeaderPassthrough
+from batch_gateway.services.maintenance.outbox_relay import OutboxRelay
 from batch_gateway.services.routing import Routes
-from batch_gateway.services.upkeep.courier import Courier
-from batch_gateway.services.webhooks.notices import Notices
+from batch_gateway.services.termination import Termination
+from batch_gateway.services.webhooks.outbox import WebhookOutbox
 from batch_gateway.settings import Settings
 from batch_gateway.web.readiness import Readiness
-from batch_gateway.wiring.routes import open_passing, open_routes
+from batch_gateway.wiring.routes import open_header_passthrough, open_routes
 from batch_gateway.wiring.sink import BrokerSink
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
 
@@ -40,7 +40,7 @@ class Runtime:
         settings: Settings,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: Scratch,
+        scratch: ScratchStore,
         sink: EventSink,
         *,
         clock: Clock | None = None,
@@ -52,10 +52,10 @@ class Runtime:
         self.scratch = scratch
         self.sink = sink
         self.clock: Clock = clock or SystemClock()
-        self.caller = Caller(scratch, sink)
-        self.announcer = Announcer(metadata.outbox, sink, self.caller)
-        self.followers = Followers(metadata.batches, self.announcer, self.clock)
-        self.notices = Notices(metadata.webhooks, sink, self.clock, self.followers)
+        self.janitor_trigger = JanitorTrigger(scratch, sink)
+        self.publisher = EventPublisher(metadata.outbox, sink, self.janitor_trigger)
+        self.dependents = DependentBatches(metadata.batches, self.publisher, self.clock)
+        self.webhook_outbox = WebhookOutbox(metadata.webhooks, sink, self.clock, self.dependents)
         self.superseded = asyncio.Event()
         """Set when this process runs on an old configuration (``wiring.configuration_watch``)."""
         self.ready = Readiness(self._check, settings.probes)
@@ -63,22 +63,24 @@ class Runtime:
     # Made when they are first used: a function has the settings of those that it uses.
 
     @cached_property
-    def courier(self) -> Courier:
+    def outbox_relay(self) -> OutboxRelay:
         patience = timedelta(seconds=self.settings.sweep.unsent_s)
-        return Courier(self.metadata, self.announcer, self.caller, self.clock, patience=patience)
+        return OutboxRelay(
+            self.metadata, self.publisher, self.janitor_trigger, self.clock, patience=patience
+        )
 
     @cached_property
-    def waker(self) -> Waker:
+    def activation_trigger(self) -> ActivationTrigger:
         maximum = self.settings.execution.max_activations
-        return Waker(self.scratch.activations, self.sink, maximum)
+        return ActivationTrigger(self.scratch.activations, self.sink, maximum)
 
     @cached_property
-    def endings(self) -> Endings:
-        return Endings(
+    def termination(self) -> Termination:
+        return Termination(
             metadata=self.metadata,
             files=self.files,
             scratch=self.scratch,
-            announcer=self.announcer,
+            publisher=self.publisher,
             clock=self.clock,
             fence=timedelta(seconds=self.settings.execution.fence_s),
         )
@@ -89,9 +91,9 @@ class Runtime:
         return open_routes(self.settings)
 
     @cached_property
-    def passing(self) -> PassedHeaders | None:
+    def header_passthrough(self) -> HeaderPassthrough | None:
         """None: no header is carried on."""
-        return open_passing(self.settings)
+        return open_header_passthrough(self.settings)
 
     async def _check(self) -> None:
         """Raise Unavailable, naming it, when something that we need does not answer."""
@@ -110,7 +112,7 @@ class Runtime:
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Everything that all functions share, open as long as the context is."""
     async with AsyncExitStack() as stack:
-        full = FullStores()
+        full = FullStoreReporter()
         metadata = await open_metadata(settings, on_full=full.reporter("metadata"))
         stack.push_async_callback(metadata.close)
         files = open_files(settings, on_full=full.reporter("files"))

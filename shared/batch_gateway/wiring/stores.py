@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.secrets import Sealer
-from batch_gateway.ports.webhooks import Answer
+from batch_gateway.ports.webhooks import WebhookResponse
 from batch_gateway.settings import Settings, Webhooks
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def open_files(settings: Settings, *, on_full: Callable[[], None] = _ignored) ->
     raise ValueError(f"files.url must begin with file:// or s3://, not {files.url!r}")
 
 
-def open_scratch_server(settings: Settings) -> Scratch:
+def open_scratch_server(settings: Settings) -> ScratchStore:
     from batch_gateway.adapters.scratch import SlotRules, open_late
 
     def slots() -> SlotRules:
@@ -109,7 +109,7 @@ def open_scratch_server(settings: Settings) -> Scratch:
     )
 
 
-class LateWebhooks:
+class LazyWebhookClient:
     """The way to the receivers of webhooks, made when somebody first wants to go it.
 
     Its HTTP client would be an eighth of the start of functions that seldom or never use it.
@@ -122,7 +122,7 @@ class LateWebhooks:
     async def check(self, url: str) -> None:
         await self._made().check(url)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         return await self._made().post(url, headers, body)
 
     async def close(self) -> None:

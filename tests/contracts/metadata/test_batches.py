@@ -26,7 +26,7 @@ from batch_gateway.core.model import (
     BatchError,
     BatchStatus,
     Counts,
-    Ending,
+    EndReason,
     ShardState,
     Usage,
 )
@@ -44,7 +44,7 @@ async def test_a_batch_comes_back_as_it_was_created(metadata):
         priority=0,
         paused=True,
         model="org/model",
-        ending=Ending.CANCELLED,
+        ending=EndReason.CANCELLED,
         fence_at=T0,
         counts=Counts(total=3, completed=2, failed=1),
         usage=Usage(input_tokens=2**40, output_tokens=1),
@@ -301,7 +301,7 @@ async def test_shards_that_come_closed_are_counted_and_not_open(metadata):
     assert result.counts == Counts(total=13, completed=1, failed=2)
     assert result.usage == answered.tally.usage
     assert await anext(metadata.shards.of_batch(batch.id)) == answered
-    assert [ticket.shard for ticket in await metadata.shards.ready(after=None, limit=9)] == [
+    assert [entry.shard for entry in await metadata.shards.ready(after=None, limit=9)] == [
         f"{batch.id}.1"
     ]
 
@@ -380,7 +380,7 @@ async def test_a_live_batch_gets_another_priority(metadata):
 
     assert updated == batch.evolve(priority=0)
     assert await metadata.batches.load(batch.id) == updated
-    assert {ticket.priority for ticket in await metadata.shards.ready(after=None, limit=9)} == {0}
+    assert {entry.priority for entry in await metadata.shards.ready(after=None, limit=9)} == {0}
 
 
 async def test_a_live_batch_gets_another_window(metadata):

@@ -6,13 +6,13 @@ from itertools import count
 
 from fixtures.metadata import SECOND, T0
 
-from batch_gateway.core.idempotency import Answered, Claim
+from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse
 
-ANSWER = Answered(status=200, content_type="application/json", body='{"naïve": "名前"}')
+ANSWER = StoredResponse(status=200, content_type="application/json", body='{"naïve": "名前"}')
 _numbers = count()
 
 
-def a_claim(**changes) -> Claim:
+def a_claim(**changes) -> IdempotencyClaim:
     number = next(_numbers)
     fields = {
         "id": f"claim-{number}",
@@ -22,10 +22,10 @@ def a_claim(**changes) -> Claim:
         "created_at": T0,
         "fingerprint": "f",
     }
-    return Claim(**(fields | changes))
+    return IdempotencyClaim(**(fields | changes))
 
 
-def later(claim: Claim, seconds: int = 1, **changes) -> Claim:
+def later(claim: IdempotencyClaim, seconds: int = 1, **changes) -> IdempotencyClaim:
     """What somebody else wants who comes ``seconds`` later with the same key."""
     shift = seconds * SECOND
     fields = {

@@ -88,7 +88,7 @@ async def test_a_ready_shard_is_closed_and_its_siblings_go_on(metadata, damage):
     assert [shard.state for shard in found] == ["ready", "closed", "ready"]
     assert (found[1].lines, found[1].parts, found[1].tally) == (10, (), Tally(failed=10))
     ready = await metadata.shards.ready(after=None, limit=9)
-    assert [ticket.shard for ticket in ready] == [found[0].id, found[2].id]
+    assert [entry.shard for entry in ready] == [found[0].id, found[2].id]
     assert await unsent_ids(metadata) == []
 
 

@@ -22,7 +22,7 @@ from fixtures.metadata import (
 )
 
 from batch_gateway.core.ids import ActivationId, shard_id
-from batch_gateway.core.model import BatchStatus, Closed, Counts, ShardState
+from batch_gateway.core.model import BatchStatus, ClosedShard, Counts, ShardState
 
 S = BatchStatus
 LATER = T0 + 60 * SECOND
@@ -180,7 +180,7 @@ async def test_hand_backs_under_cancel_and_expiry_lose_and_double_nothing(stores
     assert (after.status, after.ending, after.open_shards) == (S.CANCELLING, "cancelled", 0)
     shards = [shard async for shard in stores[0].shards.of_batch(batch.id)]
     assert [shard.state for shard in shards] == [ShardState.CLOSED] * 8
-    closed = [result for result in results if isinstance(result, Closed)]
+    closed = [result for result in results if isinstance(result, ClosedShard)]
     lasts = [result for result in closed if result.last]
     assert len(lasts) == 1 or any(
         ending and not ending.open_shards for ending in (cancelled, expired)

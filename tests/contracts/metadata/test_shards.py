@@ -24,14 +24,14 @@ from fixtures.metadata import (
 from batch_gateway.core.ids import ActivationId, ShardId, shard_id
 from batch_gateway.core.model import (
     BatchStatus,
-    Closed,
+    ClosedShard,
     Counts,
-    Ending,
+    EndReason,
     Lease,
     LeaseRef,
+    QueueEntry,
     ShardState,
     Tally,
-    Ticket,
     Usage,
 )
 
@@ -45,7 +45,7 @@ async def _shards(metadata, batch):
 
 
 async def _end(metadata, batch, ending):
-    if ending is Ending.CANCELLED:
+    if ending is EndReason.CANCELLED:
         await metadata.batches.cancel(ALICE, batch.id, now=LATER, fence_at=LATER, events=[])
     else:
         await metadata.batches.expire(batch.id, now=LATER, fence_at=LATER, events=[])
@@ -99,7 +99,7 @@ async def test_nothing_is_claimed_while_the_batch_is_paused(metadata):
     assert await metadata.shards.claim(shard_id(batch.id, 0), **claim) is not None
 
 
-@pytest.mark.parametrize("ending", Ending)
+@pytest.mark.parametrize("ending", EndReason)
 async def test_nothing_is_claimed_of_a_batch_with_an_ending(metadata, ending):
     batch = await planned(metadata, shards=2, deadline=LONG_AGO)
     await claimed(metadata, batch, 0)
@@ -147,7 +147,7 @@ async def test_only_the_observed_lease_is_taken_over(metadata):
     assert await metadata.shards.take_over(lease.ref, **take) is None
 
 
-@pytest.mark.parametrize("ending", Ending)
+@pytest.mark.parametrize("ending", EndReason)
 async def test_a_lease_is_taken_over_in_spite_of_pause_and_ending(metadata, ending):
     paused = await planned(metadata)
     ended = await planned(metadata, deadline=LONG_AGO)
@@ -213,7 +213,7 @@ async def test_counts_stay_when_a_batch_is_cancelled_with_shards_half_done(metad
     lease = await claimed(metadata, batch, 0)
     await metadata.shards.release(lease.ref, [], a_tally(4), now=LATER, events=[])
 
-    await _end(metadata, batch, Ending.CANCELLED)
+    await _end(metadata, batch, EndReason.CANCELLED)
 
     assert (await metadata.batches.load(batch.id)).counts.completed == 4
 
@@ -285,7 +285,7 @@ async def test_finishing_closes_the_shard_and_adds_its_tally(metadata):
         counts=Counts(total=20, completed=7, failed=3),
         usage=Usage(input_tokens=5, cached_tokens=1, output_tokens=10, reasoning_tokens=2),
     )
-    assert closed == Closed(batch=expected, last=False)
+    assert closed == ClosedShard(batch=expected, last=False)
     assert await metadata.batches.load(batch.id) == expected
     shard = (await _shards(metadata, batch))[0]
     assert (shard.state, shard.holder, shard.leased_at) == (ShardState.CLOSED, None, None)
@@ -346,7 +346,7 @@ async def test_usage_stays_unknown_until_a_line_was_answered(metadata):
     assert closed.batch.usage is None
 
 
-@pytest.mark.parametrize("ending", Ending)
+@pytest.mark.parametrize("ending", EndReason)
 @pytest.mark.parametrize("verb", ["finish", "release"])
 async def test_handing_back_under_an_ending_closes_the_shard(metadata, ending, verb):
     batch = await planned(metadata, shards=2, deadline=LONG_AGO)
@@ -361,7 +361,7 @@ async def test_handing_back_under_an_ending_closes_the_shard(metadata, ending, v
 
     assert (first.last, before_last) == (False, [])
     assert second.last
-    assert second.batch.status is (S.CANCELLING if ending is Ending.CANCELLED else S.FINALIZING)
+    assert second.batch.status is (S.CANCELLING if ending is EndReason.CANCELLED else S.FINALIZING)
     assert second.batch.assemblable
     assert second.batch.counts == Counts(total=20, completed=3, failed=1)
     assert await metadata.batches.load(batch.id) == second.batch
@@ -381,14 +381,14 @@ async def test_ready_shards_are_those_that_may_run_in_order(metadata):
     await metadata.batches.pause(ALICE, paused.id, True)
     expired = await planned(metadata, deadline=LONG_AGO)
     await claimed(metadata, expired, 0)
-    await _end(metadata, expired, Ending.EXPIRED)
+    await _end(metadata, expired, EndReason.EXPIRED)
     last = await planned(metadata, shards=1)
 
-    tickets = await metadata.shards.ready(after=None, limit=100)
+    entries = await metadata.shards.ready(after=None, limit=100)
 
     expected = [shard_id(batch.id, index) for index in range(12) if index != 3]
-    assert [ticket.shard for ticket in tickets] == [*expected, shard_id(last.id, 0)]
-    assert tickets[1] == Ticket(
+    assert [entry.shard for entry in entries] == [*expected, shard_id(last.id, 0)]
+    assert entries[1] == QueueEntry(
         shard=shard_id(batch.id, 1),
         tenant=BOB,
         model="m",
@@ -404,7 +404,7 @@ async def test_ready_shards_are_paged_without_gaps(metadata):
 
     seen, after = [], None
     while page := await metadata.shards.ready(after=after, limit=4):
-        seen += [ticket.shard for ticket in page]
+        seen += [entry.shard for entry in page]
         after = page[-1].shard
         await claimed(metadata, batches[0], 10) if len(seen) == 4 else None
 
@@ -443,7 +443,7 @@ async def test_standings_come_in_the_order_asked_and_say_what_became_of_leases(m
     refs = [(await claimed(metadata, batch, 0)).ref for batch in (paused, ending, failed)]
     await metadata.shards.take_over(lost.ref, holder=OTHER, token="n", now=LATER)
     await metadata.batches.pause(ALICE, paused.id, True)
-    await _end(metadata, ending, Ending.EXPIRED)
+    await _end(metadata, ending, EndReason.EXPIRED)
     await metadata.batches.fail(failed.id, [], now=LATER, events=[])
     await metadata.batches.swept(failed.id)
     unknown = LeaseRef(shard=ShardId("batch_unknown.0"), epoch=1, token="t")

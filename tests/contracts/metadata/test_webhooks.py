@@ -9,13 +9,19 @@ from fixtures.metadata import ALICE, BOB, SECOND, T0
 
 from batch_gateway.core.errors import Conflict
 from batch_gateway.core.ids import BatchId
-from batch_gateway.core.webhooks import Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId
+from batch_gateway.core.webhooks import (
+    DeliveryId,
+    DeliveryState,
+    EndpointId,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 
 HOLD = 60 * SECOND
 _numbers = count(1)
 
 
-def an_endpoint(**changes) -> Endpoint:
+def an_endpoint(**changes) -> WebhookEndpoint:
     number = next(_numbers)
     fields = {
         "id": EndpointId(f"we_{number:032x}"),
@@ -28,10 +34,10 @@ def an_endpoint(**changes) -> Endpoint:
         "created_at": T0,
         "updated_at": T0,
     }
-    return Endpoint(**(fields | changes))
+    return WebhookEndpoint(**(fields | changes))
 
 
-def a_delivery(endpoint: Endpoint, **changes) -> Delivery:
+def a_delivery(endpoint: WebhookEndpoint, **changes) -> WebhookDelivery:
     number = next(_numbers)
     fields = {
         "id": DeliveryId(f"whd_{number:032x}"),
@@ -43,16 +49,16 @@ def a_delivery(endpoint: Endpoint, **changes) -> Delivery:
         "created_at": T0,
         "due_at": T0,
     }
-    return Delivery(**(fields | changes))
+    return WebhookDelivery(**(fields | changes))
 
 
-async def added(metadata, **changes) -> Endpoint:
+async def added(metadata, **changes) -> WebhookEndpoint:
     endpoint = an_endpoint(**changes)
     await metadata.webhooks.add(endpoint)
     return endpoint
 
 
-async def queued(metadata, endpoint, **changes) -> Delivery:
+async def queued(metadata, endpoint, **changes) -> WebhookDelivery:
     delivery = a_delivery(endpoint, **changes)
     assert await metadata.webhooks.enqueue([delivery]) == 1
     return delivery

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 from fixtures.scratch import open_own
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 
 
 @pytest.fixture
-async def scratch(redis_url: str) -> AsyncIterator[RedisScratch]:
+async def scratch(redis_url: str) -> AsyncIterator[RedisScratchStore]:
     scratch = open_own(redis_url)
     yield scratch
     await scratch.close()

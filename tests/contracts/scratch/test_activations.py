@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from fixtures.scratch import MINUTE, NO_TIME
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import ActivationId
 
 pytestmark = pytest.mark.redis
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.redis
 A, B = ActivationId("a"), ActivationId("b")
 
 
-async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisScratch) -> None:
+async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisScratchStore) -> None:
     names = [ActivationId(f"a{n}") for n in range(12)]
 
     entered = await asyncio.gather(
@@ -25,7 +25,7 @@ async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisScratch) -> 
 
 
 async def test_running_and_invited_together_never_exceed_the_maximum(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await scratch.activations.enter(A, maximum=3, ttl=MINUTE)
 
@@ -37,14 +37,14 @@ async def test_running_and_invited_together_never_exceed_the_maximum(
     assert await scratch.activations.count() == (1, 2)
 
 
-async def test_entering_uses_up_a_pending_wake_up(scratch: RedisScratch) -> None:
+async def test_entering_uses_up_a_pending_wake_up(scratch: RedisScratchStore) -> None:
     await scratch.activations.invite(maximum=1, ttl=MINUTE)
 
     assert await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_entering_again_keeps_the_place(scratch: RedisScratch) -> None:
+async def test_entering_again_keeps_the_place(scratch: RedisScratchStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
     assert not await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
 
@@ -52,7 +52,7 @@ async def test_entering_again_keeps_the_place(scratch: RedisScratch) -> None:
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisScratch) -> None:
+async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisScratchStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
     await scratch.activations.invite(maximum=2, ttl=NO_TIME)
 
@@ -60,7 +60,7 @@ async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisScratch) -
     assert await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
 
 
-async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisScratch) -> None:
+async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisScratchStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
 
     await scratch.activations.renew(A, MINUTE)
@@ -68,7 +68,7 @@ async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisScratch) ->
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_leaving_makes_room(scratch: RedisScratch) -> None:
+async def test_leaving_makes_room(scratch: RedisScratchStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
 
     await scratch.activations.leave(A)
@@ -76,7 +76,7 @@ async def test_leaving_makes_room(scratch: RedisScratch) -> None:
     assert await scratch.activations.invite(maximum=1, ttl=MINUTE)
 
 
-async def test_of_several_that_want_to_leave_exactly_one_stays(scratch: RedisScratch) -> None:
+async def test_of_several_that_want_to_leave_exactly_one_stays(scratch: RedisScratchStore) -> None:
     names = [ActivationId(f"a{n}") for n in range(6)]
     for name in names:
         await scratch.activations.enter(name, maximum=6, ttl=MINUTE)
@@ -87,7 +87,7 @@ async def test_of_several_that_want_to_leave_exactly_one_stays(scratch: RedisScr
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_a_dead_activation_does_not_let_the_last_one_go(scratch: RedisScratch) -> None:
+async def test_a_dead_activation_does_not_let_the_last_one_go(scratch: RedisScratchStore) -> None:
     await scratch.activations.enter(A, maximum=2, ttl=MINUTE)
     await scratch.activations.enter(B, maximum=2, ttl=NO_TIME)
 

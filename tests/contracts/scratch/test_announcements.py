@@ -2,12 +2,12 @@
 
 import pytest
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 
 pytestmark = pytest.mark.redis
 
 
-async def test_the_newest_announcement_of_a_name_counts(scratch: RedisScratch) -> None:
+async def test_the_newest_announcement_of_a_name_counts(scratch: RedisScratchStore) -> None:
     assert await scratch.announced("janitor") is None
 
     await scratch.announce("janitor", "1:old")

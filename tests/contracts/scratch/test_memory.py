@@ -19,14 +19,14 @@ from fixtures.scratch import (
     sync,
 )
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId
 
 pytestmark = pytest.mark.redis
 
 
-async def limit(scratch: RedisScratch, *, full: bool) -> None:
+async def limit(scratch: RedisScratchStore, *, full: bool) -> None:
     used = int((await scratch._client.info("memory"))["used_memory"])
     await scratch._client.config_set("maxmemory", str(used + 20_000 if full else 0))
 
@@ -38,22 +38,22 @@ async def test_a_queue_that_is_filled_while_memory_runs_out_stays_whole(
     with server(tmp_path) as url:  # type: ignore[attr-defined]
         scratch = open_own(url)
         await settle(scratch)
-        tickets = [
+        entries = [
             a_ticket(f"batch_{n % 7}", n, model=f"m{n % 3}", urgent_after=PAST if n % 2 else None)
             for n in range(2000)
         ]
         await limit(scratch, full=True)
         refused = 0
-        for start in range(0, len(tickets), 10):
+        for start in range(0, len(entries), 10):
             try:
-                await scratch.queue.push(tickets[start : start + 10])
+                await scratch.queue.push(entries[start : start + 10])
             except Unavailable:
                 refused += 1
         for call in (
             scratch.queue.propose(reserve=MINUTE),
             scratch.once("x", HOUR),
             sync(scratch, "a", want=1),
-            scratch.queue.lease(tickets[0], a_lease(tickets[0]), MINUTE),
+            scratch.queue.lease(entries[0], a_lease(entries[0]), MINUTE),
             scratch.activations.enter(ActivationId("a"), maximum=1, ttl=MINUTE),
         ):
             with suppress(Unavailable):  # and nothing else
@@ -61,11 +61,11 @@ async def test_a_queue_that_is_filled_while_memory_runs_out_stays_whole(
         await limit(scratch, full=False)
 
         assert refused > 0
-        await scratch.queue.complete([tickets[0].shard])
+        await scratch.queue.complete([entries[0].shard])
         depth = await scratch.queue.depth()
-        await scratch.queue.push([*tickets, a_ticket("batch_b", tenant=BOB)])
-        drained = [ticket.shard for ticket in await drain(scratch, most=3000)]
+        await scratch.queue.push([*entries, a_ticket("batch_b", tenant=BOB)])
+        drained = [entry.shard for entry in await drain(scratch, most=3000)]
         assert len(drained) == len(set(drained))
-        assert len(drained) + depth.reserved == len(tickets) + 1
+        assert len(drained) + depth.reserved == len(entries) + 1
         assert (await sync(scratch, "a", want=1)).slots == 1
         await scratch.close()

@@ -20,7 +20,7 @@ from fixtures.scratch import (
     sync,
 )
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import BatchId
 
 pytestmark = pytest.mark.redis
@@ -28,21 +28,21 @@ pytestmark = pytest.mark.redis
 MANY = 20_000
 
 
-async def pushed(scratch: RedisScratch, count: int = MANY) -> None:
+async def pushed(scratch: RedisScratchStore, count: int = MANY) -> None:
     """A batch of Alice that names that many models."""
-    tickets = [a_ticket("batch_a", n, model=f"model-{n:05}") for n in range(count)]
+    entries = [a_ticket("batch_a", n, model=f"model-{n:05}") for n in range(count)]
     await asyncio.gather(
-        *(scratch.queue.push(tickets[start : start + 1000]) for start in range(0, count, 1000))
+        *(scratch.queue.push(entries[start : start + 1000]) for start in range(0, count, 1000))
     )
 
 
-async def commands(scratch: RedisScratch) -> int:
+async def commands(scratch: RedisScratchStore) -> int:
     """How many commands the server has run so far, those of scripts included."""
     found = await scratch._client.info("commandstats")
     return sum(command["calls"] for command in found.values())
 
 
-async def test_a_batch_that_names_very_many_models_stops_nobody(scratch: RedisScratch) -> None:
+async def test_a_batch_that_names_very_many_models_stops_nobody(scratch: RedisScratchStore) -> None:
     await pushed(scratch)
     others = [a_ticket("batch_b", n, tenant=BOB) for n in range(10)]
     await scratch.queue.push(others)
@@ -62,7 +62,7 @@ async def test_a_batch_that_names_very_many_models_stops_nobody(scratch: RedisSc
     assert len(waiting[BatchId("batch_a")].cost) == MANY - 10
 
 
-async def test_models_are_left_out_however_many_there_are(scratch: RedisScratch) -> None:
+async def test_models_are_left_out_however_many_there_are(scratch: RedisScratchStore) -> None:
     await pushed(scratch, 500)
     other = a_ticket("batch_b", tenant=BOB)
     await scratch.queue.push([other, a_ticket("batch_c", tenant=BOB, model="qwen")])
@@ -77,7 +77,7 @@ async def test_models_are_left_out_however_many_there_are(scratch: RedisScratch)
     assert (first.model, second, third.model) == ("model-00000", other, "model-00050")
 
 
-async def test_urgent_work_of_very_many_models_comes_first(scratch: RedisScratch) -> None:
+async def test_urgent_work_of_very_many_models_comes_first(scratch: RedisScratchStore) -> None:
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(10)])
     await pushed(scratch)
 
@@ -91,7 +91,9 @@ async def test_urgent_work_of_very_many_models_comes_first(scratch: RedisScratch
     assert (avoided.model, avoided.urgent) == ("model-00002", True)
 
 
-async def test_a_batch_of_very_many_models_is_withdrawn_in_steps(scratch: RedisScratch) -> None:
+async def test_a_batch_of_very_many_models_is_withdrawn_in_steps(
+    scratch: RedisScratchStore,
+) -> None:
     await pushed(scratch)
     before = await commands(scratch)
 
@@ -105,16 +107,16 @@ async def test_a_batch_of_very_many_models_is_withdrawn_in_steps(scratch: RedisS
 
 
 async def test_what_is_given_back_of_very_many_models_is_proposed_again(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await pushed(scratch, 500)
-    ticket = await scratch.queue.propose(reserve=HOUR)
-    assert ticket is not None
-    await scratch.queue.lease(ticket, a_lease(ticket), MINUTE)
+    entry = await scratch.queue.propose(reserve=HOUR)
+    assert entry is not None
+    await scratch.queue.lease(entry, a_lease(entry), MINUTE)
 
-    await scratch.queue.release(ticket, refund=1.0)
+    await scratch.queue.release(entry, refund=1.0)
 
-    assert await scratch.queue.propose(reserve=NO_TIME) == ticket
+    assert await scratch.queue.propose(reserve=NO_TIME) == entry
 
 
 async def test_pools_that_are_remembered_cost_no_sync_under_a_ceiling(redis_url: str) -> None:
@@ -140,7 +142,7 @@ async def test_pools_that_are_remembered_cost_no_sync_under_a_ceiling(redis_url:
     await scratch.close()
 
 
-async def test_deadlines_are_kept_among_very_many_models(scratch: RedisScratch) -> None:
+async def test_deadlines_are_kept_among_very_many_models(scratch: RedisScratchStore) -> None:
     await pushed(scratch, 500)
     sooner = a_ticket("batch_b", model="model-00300", deadline=T0 - HOUR)
     await scratch.queue.push([sooner])

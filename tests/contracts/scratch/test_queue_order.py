@@ -18,28 +18,28 @@ from fixtures.scratch import (
     open_own,
 )
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import BatchId, TenantId
-from batch_gateway.ports.scratch import Waiting
+from batch_gateway.ports.scratch import WaitingWork
 
 pytestmark = pytest.mark.redis
 
 
-async def test_a_batch_is_proposed_in_plan_order(scratch: RedisScratch) -> None:
-    tickets = [a_ticket(index=index) for index in range(12)]
-    await scratch.queue.push(tickets[::-1])
+async def test_a_batch_is_proposed_in_plan_order(scratch: RedisScratchStore) -> None:
+    entries = [a_ticket(index=index) for index in range(12)]
+    await scratch.queue.push(entries[::-1])
 
-    assert await drain(scratch) == tickets
-
-
-async def test_plan_order_holds_across_the_models_of_a_batch(scratch: RedisScratch) -> None:
-    tickets = [a_ticket(index=index, model="zephyr" if index < 3 else "aya") for index in range(6)]
-    await scratch.queue.push(tickets[::-1])
-
-    assert await drain(scratch) == tickets
+    assert await drain(scratch) == entries
 
 
-async def test_in_a_tenant_priority_comes_before_the_deadline(scratch: RedisScratch) -> None:
+async def test_plan_order_holds_across_the_models_of_a_batch(scratch: RedisScratchStore) -> None:
+    entries = [a_ticket(index=index, model="zephyr" if index < 3 else "aya") for index in range(6)]
+    await scratch.queue.push(entries[::-1])
+
+    assert await drain(scratch) == entries
+
+
+async def test_in_a_tenant_priority_comes_before_the_deadline(scratch: RedisScratchStore) -> None:
     late_but_first = a_ticket("batch_a", priority=0, deadline=T0 + 9 * HOUR)
     sooner = a_ticket("batch_b", priority=5, deadline=T0 + HOUR)
     later = a_ticket("batch_c", priority=5, deadline=T0 + 2 * HOUR)
@@ -49,17 +49,17 @@ async def test_in_a_tenant_priority_comes_before_the_deadline(scratch: RedisScra
 
 
 async def test_a_later_push_moves_a_batch_whose_deadline_has_changed(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", deadline=T0 + HOUR)])
     await scratch.queue.push([a_ticket("batch_b", deadline=T0 + 2 * HOUR)])
 
     await scratch.queue.push([a_ticket("batch_b", deadline=T0)])
 
-    assert [ticket.shard for ticket in await drain(scratch)] == ["batch_b.0", "batch_a.0"]
+    assert [entry.shard for entry in await drain(scratch)] == ["batch_b.0", "batch_a.0"]
 
 
-async def test_only_allowed_models_are_proposed(scratch: RedisScratch) -> None:
+async def test_only_allowed_models_are_proposed(scratch: RedisScratchStore) -> None:
     llama, qwen, aya = (a_ticket(f"batch_{m}", model=m) for m in ("llama", "qwen", "aya"))
     await scratch.queue.push([llama, qwen, aya])
 
@@ -72,7 +72,7 @@ async def test_only_allowed_models_are_proposed(scratch: RedisScratch) -> None:
     assert await scratch.queue.propose() == aya
 
 
-async def test_a_saturated_model_hides_nobody_elses_work(scratch: RedisScratch) -> None:
+async def test_a_saturated_model_hides_nobody_elses_work(scratch: RedisScratchStore) -> None:
     await scratch.queue.push(
         [
             a_ticket(f"batch_{n}", tenant=TenantId(f"t{n % 7}"), priority=0, urgent_after=PAST)
@@ -86,7 +86,7 @@ async def test_a_saturated_model_hides_nobody_elses_work(scratch: RedisScratch) 
 
 
 async def test_a_small_job_does_not_wait_behind_a_huge_one_of_another_tenant(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_huge", n, deadline=T0) for n in range(300)])
     for _ in range(20):
@@ -106,16 +106,16 @@ async def test_tenants_share_by_their_weights(redis_url: str) -> None:
 
     served = Counter[str]()
     for _ in range(100):
-        ticket = await scratch.queue.propose(reserve=HOUR)
-        assert ticket is not None
-        served[ticket.tenant] += ticket.cost
+        entry = await scratch.queue.propose(reserve=HOUR)
+        assert entry is not None
+        served[entry.tenant] += entry.cost
 
     assert served[ALICE] == pytest.approx(3 * served[BOB], rel=0.1)
     await scratch.close()
 
 
 async def test_a_returning_tenant_neither_waits_nor_makes_up_for_its_absence(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", n) for n in range(100)])
     for _ in range(30):
@@ -123,13 +123,13 @@ async def test_a_returning_tenant_neither_waits_nor_makes_up_for_its_absence(
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(100)])
 
     tenants = [
-        ticket.tenant for _ in range(20) if (ticket := await scratch.queue.propose(reserve=HOUR))
+        entry.tenant for _ in range(20) if (entry := await scratch.queue.propose(reserve=HOUR))
     ]
 
     assert Counter(tenants) == {ALICE: 10, BOB: 10}
 
 
-async def test_leaving_for_a_moment_does_not_wipe_out_a_debt(scratch: RedisScratch) -> None:
+async def test_leaving_for_a_moment_does_not_wipe_out_a_debt(scratch: RedisScratchStore) -> None:
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(10)])
     await scratch.queue.push([a_ticket("batch_a", cost=500)])
     first_two = {(await scratch.queue.propose(reserve=HOUR)).tenant for _ in range(2)}  # type: ignore[union-attr]
@@ -141,15 +141,15 @@ async def test_leaving_for_a_moment_does_not_wipe_out_a_debt(scratch: RedisScrat
     assert tenants == [BOB] * 4
 
 
-async def test_what_was_not_served_is_given_back(scratch: RedisScratch) -> None:
+async def test_what_was_not_served_is_given_back(scratch: RedisScratchStore) -> None:
     await scratch.queue.push([a_ticket("batch_a", n) for n in range(50)])
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(50)])
     for _ in range(40):
-        ticket = await scratch.queue.propose(reserve=HOUR)
-        assert ticket is not None
-        if ticket.tenant == ALICE:
-            await scratch.queue.lease(ticket, a_lease(ticket), MINUTE)
-            await scratch.queue.release(ticket, refund=0.5)
+        entry = await scratch.queue.propose(reserve=HOUR)
+        assert entry is not None
+        if entry.tenant == ALICE:
+            await scratch.queue.lease(entry, a_lease(entry), MINUTE)
+            await scratch.queue.release(entry, refund=0.5)
 
     served = Counter([t.tenant for _ in range(30) if (t := await scratch.queue.propose())])
 
@@ -158,7 +158,9 @@ async def test_what_was_not_served_is_given_back(scratch: RedisScratch) -> None:
     assert abs(state[0][1] - state[1][1]) <= 100
 
 
-async def test_a_reservation_that_runs_out_costs_its_tenant_nothing(scratch: RedisScratch) -> None:
+async def test_a_reservation_that_runs_out_costs_its_tenant_nothing(
+    scratch: RedisScratchStore,
+) -> None:
     await scratch.queue.push([a_ticket("batch_a", deadline=T0)])
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(9)])
     for _ in range(5):
@@ -167,7 +169,7 @@ async def test_a_reservation_that_runs_out_costs_its_tenant_nothing(scratch: Red
         assert found.tenant == ALICE
 
 
-async def test_urgent_batches_come_first_by_deadline(scratch: RedisScratch) -> None:
+async def test_urgent_batches_come_first_by_deadline(scratch: RedisScratchStore) -> None:
     fair = a_ticket("batch_a", tenant=BOB, priority=0, deadline=T0)
     later = a_ticket("batch_b", deadline=T0 + 2 * HOUR, urgent_after=PAST)
     sooner = a_ticket("batch_c", priority=9, deadline=T0 + HOUR, urgent_after=PAST)
@@ -177,17 +179,17 @@ async def test_urgent_batches_come_first_by_deadline(scratch: RedisScratch) -> N
     assert (await drain(scratch))[:2] == [sooner, later]
 
 
-async def test_a_batch_becomes_urgent_when_its_time_comes(scratch: RedisScratch) -> None:
-    ticket = a_ticket("batch_b", priority=9, deadline=T0 + HOUR, urgent_after=T0)
-    await scratch.queue.push([a_ticket("batch_a", priority=0), ticket])
+async def test_a_batch_becomes_urgent_when_its_time_comes(scratch: RedisScratchStore) -> None:
+    entry = a_ticket("batch_b", priority=9, deadline=T0 + HOUR, urgent_after=T0)
+    await scratch.queue.push([a_ticket("batch_a", priority=0), entry])
     # The server's clock cannot be moved, so the instant is.
     await scratch._client.zadd(f"{scratch._keys.queue}:soon", {"batch_b": 1})
 
-    assert await scratch.queue.propose() == ticket
+    assert await scratch.queue.propose() == entry
 
 
 async def test_a_push_takes_a_batch_out_of_the_urgent_lane_when_its_window_was_extended(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     first = a_ticket("batch_a", priority=1)
     await scratch.queue.push([first, a_ticket("batch_b", urgent_after=PAST)])
@@ -197,19 +199,21 @@ async def test_a_push_takes_a_batch_out_of_the_urgent_lane_when_its_window_was_e
     assert await scratch.queue.propose() == first
 
 
-async def test_urgent_work_leaves_every_fourth_turn_to_the_others(scratch: RedisScratch) -> None:
+async def test_urgent_work_leaves_every_fourth_turn_to_the_others(
+    scratch: RedisScratchStore,
+) -> None:
     await scratch.queue.push([a_ticket("batch_a", n, urgent_after=PAST) for n in range(40)])
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(40)])
 
     tenants = [
-        ticket.tenant for _ in range(12) if (ticket := await scratch.queue.propose(reserve=HOUR))
+        entry.tenant for _ in range(12) if (entry := await scratch.queue.propose(reserve=HOUR))
     ]
 
     assert Counter(tenants) == {ALICE: 9, BOB: 3}
     assert tenants[:3] == [ALICE] * 3
 
 
-async def test_the_urgent_lane_cannot_be_bought(scratch: RedisScratch) -> None:
+async def test_the_urgent_lane_cannot_be_bought(scratch: RedisScratchStore) -> None:
     tenants = [TenantId(f"t{n}") for n in range(10)]
     for tenant in tenants:
         urgent_after = PAST if tenant == "t0" else None
@@ -229,7 +233,7 @@ async def test_the_urgent_lane_cannot_be_bought(scratch: RedisScratch) -> None:
 
 
 async def test_urgent_work_that_has_had_its_advance_hides_no_urgent_work_of_others(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await scratch.queue.push(
         [a_ticket(f"batch_a{n}", deadline=T0, urgent_after=PAST) for n in range(100)]
@@ -247,29 +251,29 @@ async def test_urgent_work_that_has_had_its_advance_hides_no_urgent_work_of_othe
 
 
 async def test_urgent_work_beside_a_tenant_that_nobody_serves_gets_every_turn(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB, model="dead") for n in range(9)])
-    tickets = [a_ticket("batch_a", n, urgent_after=PAST) for n in range(20)]
-    await scratch.queue.push(tickets)
+    entries = [a_ticket("batch_a", n, urgent_after=PAST) for n in range(20)]
+    await scratch.queue.push(entries)
 
     found = [await scratch.queue.propose(avoid_fair=None, reserve=HOUR) for _ in range(20)]
 
-    assert found == tickets
+    assert found == entries
 
 
-async def test_urgent_work_alone_gets_every_turn(scratch: RedisScratch) -> None:
-    tickets = [
+async def test_urgent_work_alone_gets_every_turn(scratch: RedisScratchStore) -> None:
+    entries = [
         a_ticket(f"batch_{n}", deadline=T0 + timedelta(minutes=n), urgent_after=PAST)
         for n in range(9)
     ]
-    await scratch.queue.push(tickets)
+    await scratch.queue.push(entries)
 
-    assert await drain(scratch) == tickets
+    assert await drain(scratch) == entries
 
 
 async def test_a_push_that_says_nothing_of_urgency_leaves_it_as_it_is(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     urgent = a_ticket("batch_b", deadline=T0 + HOUR)
     await scratch.queue.push([a_ticket("batch_a"), urgent])
@@ -280,7 +284,7 @@ async def test_a_push_that_says_nothing_of_urgency_leaves_it_as_it_is(
     assert await scratch.queue.propose() == urgent
 
 
-async def test_a_batch_is_urged_and_no_longer_urged(scratch: RedisScratch) -> None:
+async def test_a_batch_is_urged_and_no_longer_urged(scratch: RedisScratchStore) -> None:
     await scratch.queue.push([a_ticket("batch_a"), a_ticket("batch_b", deadline=T0 + HOUR)])
 
     await scratch.queue.urge({BatchId("batch_b"): PAST, BatchId("batch_z"): PAST})
@@ -294,7 +298,9 @@ async def test_a_batch_is_urged_and_no_longer_urged(scratch: RedisScratch) -> No
     assert (second.shard, second.urgent) == ("batch_a.0", False)
 
 
-async def test_who_has_fair_work_enough_still_gets_what_is_urgent(scratch: RedisScratch) -> None:
+async def test_who_has_fair_work_enough_still_gets_what_is_urgent(
+    scratch: RedisScratchStore,
+) -> None:
     await scratch.queue.push([a_ticket("batch_a", n, tenant=BOB) for n in range(9)])
     urgent = [a_ticket("batch_b", n, urgent_after=PAST) for n in range(5)]
     await scratch.queue.push([*urgent, a_ticket("batch_c", model="qwen", urgent_after=PAST)])
@@ -307,7 +313,7 @@ async def test_who_has_fair_work_enough_still_gets_what_is_urgent(scratch: Redis
 
 
 async def test_who_has_a_tenants_work_enough_still_gets_that_of_others(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", n) for n in range(3)])
     other = a_ticket("batch_b", tenant=BOB)
@@ -322,7 +328,7 @@ async def test_who_has_a_tenants_work_enough_still_gets_that_of_others(
     assert await scratch.queue.propose(**sated, held=[]) is not None
 
 
-async def test_what_waits_is_told_by_batch_and_model(scratch: RedisScratch) -> None:
+async def test_what_waits_is_told_by_batch_and_model(scratch: RedisScratchStore) -> None:
     await scratch.queue.push(
         [
             a_ticket("batch_a", 0, cost=10),
@@ -339,8 +345,8 @@ async def test_what_waits_is_told_by_batch_and_model(scratch: RedisScratch) -> N
     told = await scratch.queue.waiting(2)
 
     assert list(told) == [b, a]
-    assert told[a] == Waiting(deadline=T0, urgent_after=None, cost={"llama": 30})
-    assert told[b] == Waiting(deadline=T0 - HOUR, urgent_after=PAST, cost={"llama": 7})
+    assert told[a] == WaitingWork(deadline=T0, urgent_after=None, cost={"llama": 30})
+    assert told[b] == WaitingWork(deadline=T0 - HOUR, urgent_after=PAST, cost={"llama": 7})
     assert set(await scratch.queue.waiting(1, [c, a])) == {a, b, c}
     await scratch.queue.release(taken)
     assert (await scratch.queue.waiting(0, [a]))[a].cost == {"llama": 30, "qwen": 5}

@@ -18,18 +18,18 @@ from fixtures.scratch import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import BatchId, ShardId, TenantId
-from batch_gateway.core.model import Ticket
-from batch_gateway.ports.scratch import Depth
+from batch_gateway.core.model import QueueEntry
+from batch_gateway.ports.scratch import QueueDepth
 
 MODELS = ("llama", "qwen")
 TICKETS = {
-    ticket.shard: ticket
+    entry.shard: entry
     for batch in range(5)
     for index in range(4)
     if (
-        ticket := a_ticket(
+        entry := a_ticket(
             f"batch_{batch}",
             index,
             tenant=TenantId(f"t{batch % 3}"),
@@ -63,7 +63,7 @@ steps = st.lists(
 
 
 @asynccontextmanager
-async def opened(url: str, **options: object) -> AsyncIterator[RedisScratch]:
+async def opened(url: str, **options: object) -> AsyncIterator[RedisScratchStore]:
     scratch = open_own(url, **options)  # type: ignore[arg-type]
     try:
         yield scratch
@@ -81,12 +81,14 @@ class Model:
     def ready(self) -> set[ShardId]:
         return {shard for shard, state in self.states.items() if state == "ready"}
 
-    def depth(self) -> Depth:
+    def depth(self) -> QueueDepth:
         counts = Counter(self.states.values())
-        return Depth(ready=counts["ready"], leased=counts["leased"], reserved=counts["reserved"])
+        return QueueDepth(
+            ready=counts["ready"], leased=counts["leased"], reserved=counts["reserved"]
+        )
 
 
-async def step(scratch: RedisScratch, model: Model, verb: str, what: object) -> None:
+async def step(scratch: RedisScratchStore, model: Model, verb: str, what: object) -> None:
     queue = scratch.queue
     match verb, what:
         case "push", list(shards):
@@ -106,13 +108,13 @@ async def step(scratch: RedisScratch, model: Model, verb: str, what: object) -> 
                     model.states[found.shard] = "reserved"
         case "lease", str(shard):
             model.epochs[ShardId(shard)] += 1
-            ticket = TICKETS[ShardId(shard)]
-            await queue.lease(ticket, a_lease(ticket, model.epochs[ticket.shard]), HOUR)
-            model.states[ticket.shard] = "leased"
+            entry = TICKETS[ShardId(shard)]
+            await queue.lease(entry, a_lease(entry, model.epochs[entry.shard]), HOUR)
+            model.states[entry.shard] = "leased"
         case "renew", str(shard):  # by whoever leased it last, perhaps long replaced
-            ticket = TICKETS[ShardId(shard)]
-            if model.states.get(ticket.shard) == "leased":
-                await queue.renew([a_lease(ticket, model.epochs[ticket.shard])], HOUR)
+            entry = TICKETS[ShardId(shard)]
+            if model.states.get(entry.shard) == "leased":
+                await queue.renew([a_lease(entry, model.epochs[entry.shard])], HOUR)
         case "release", str(shard):
             await queue.release(TICKETS[ShardId(shard)], refund=0.5)
             model.states[ShardId(shard)] = "ready"
@@ -120,10 +122,10 @@ async def step(scratch: RedisScratch, model: Model, verb: str, what: object) -> 
             await queue.complete([ShardId(shard)])
             model.states.pop(ShardId(shard), None)
         case "discard", str(shard):
-            ticket = TICKETS[ShardId(shard)]
-            await queue.discard([a_lease(ticket, model.epochs[ticket.shard])])
-            if model.states.get(ticket.shard) == "leased":
-                del model.states[ticket.shard]
+            entry = TICKETS[ShardId(shard)]
+            await queue.discard([a_lease(entry, model.epochs[entry.shard])])
+            if model.states.get(entry.shard) == "leased":
+                del model.states[entry.shard]
         case "withdraw", str(batch):
             gone = {s for s in model.ready() if s.startswith(f"{batch}.")}
             assert await queue.withdraw(BatchId(batch)) == len(gone)
@@ -136,7 +138,7 @@ async def step(scratch: RedisScratch, model: Model, verb: str, what: object) -> 
             model.states.clear()
 
 
-def _before(one: Ticket, other: Ticket) -> bool:
+def _before(one: QueueEntry, other: QueueEntry) -> bool:
     """Whether ``one`` stands before ``other`` in the same batch."""
     batch, _, index = one.shard.partition(".")
     other_batch, _, other_index = other.shard.partition(".")
@@ -155,7 +157,7 @@ async def test_the_queue_agrees_with_its_model(
             await step(scratch, model, verb, what)
             assert await scratch.queue.depth() == model.depth()
 
-        drained = [ticket.shard for ticket in await drain(scratch)]
+        drained = [entry.shard for entry in await drain(scratch)]
         assert sorted(drained) == sorted(model.ready())
 
 
@@ -176,9 +178,9 @@ async def test_tenants_share_by_weight_whatever_their_shards_cost(
 
         served = Counter[TenantId]()
         for _ in range(100):
-            ticket = await scratch.queue.propose(reserve=HOUR)
-            assert ticket is not None
-            served[ticket.tenant] += ticket.cost
+            entry = await scratch.queue.propose(reserve=HOUR)
+            assert entry is not None
+            served[entry.tenant] += entry.cost
 
         # Nobody is ahead of anybody else by more than one of his own shards.
         times = {tenant: served[tenant] / weight for tenant, weight in tenants.items()}
@@ -203,4 +205,4 @@ async def test_nobody_starves(valkey_url: str, urgent: list[bool]) -> None:
 
         turns = [await scratch.queue.propose(reserve=MINUTE) for _ in range(8 * len(tenants))]
 
-        assert {ticket.tenant for ticket in turns if ticket} == set(tenants)
+        assert {entry.tenant for entry in turns if entry} == set(tenants)

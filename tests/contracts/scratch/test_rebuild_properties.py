@@ -8,12 +8,12 @@ from fixtures.scratch import HOUR, drain, open_own
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.core.ids import ActivationId, ShardId
-from batch_gateway.core.model import Batch, LeaseRef, ShardState, Ticket
+from batch_gateway.core.model import Batch, LeaseRef, QueueEntry, ShardState
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.upkeep.rebuild import ensure_generation, refill
+from batch_gateway.services.maintenance.rebuild import ensure_generation, refill
 
 HOLDER = ActivationId("holder")
 VERBS = ["plan", "plan, and die", "claim", "claim", "finish", "release", "wipe", "rebuild"]
@@ -22,11 +22,11 @@ VERBS = ["plan", "plan, and die", "claim", "claim", "finish", "release", "wipe",
 class Play:
     """Planners, executors and janitors on one database and one scratch server."""
 
-    def __init__(self, metadata: MetadataStore, scratch: RedisScratch) -> None:
+    def __init__(self, metadata: MetadataStore, scratch: RedisScratchStore) -> None:
         self.metadata = metadata
         self.scratch = scratch
         self.batches: list[Batch] = []
-        self.held: dict[ShardId, tuple[Ticket, LeaseRef]] = {}
+        self.held: dict[ShardId, tuple[QueueEntry, LeaseRef]] = {}
 
     async def step(self, verb: str) -> None:
         match verb:
@@ -38,15 +38,15 @@ class Play:
                     mine = [t for t in ready if t.shard.startswith(f"{batch.id}.")]
                     await self.scratch.queue.push(mine)
             case "claim":
-                ticket = await self.scratch.queue.propose(reserve=HOUR)
-                if ticket is None:
+                entry = await self.scratch.queue.propose(reserve=HOUR)
+                if entry is None:
                     return
                 lease = await self.metadata.shards.claim(
-                    ticket.shard, holder=HOLDER, token="t", now=T0
+                    entry.shard, holder=HOLDER, token="t", now=T0
                 )
-                assert lease is not None, f"{ticket.shard} was proposed and is not ready"
-                await self.scratch.queue.lease(ticket, lease.ref, HOUR)
-                self.held[ticket.shard] = ticket, lease.ref
+                assert lease is not None, f"{entry.shard} was proposed and is not ready"
+                await self.scratch.queue.lease(entry, lease.ref, HOUR)
+                self.held[entry.shard] = entry, lease.ref
             case "finish" if self.held:
                 shard, (_, lease_ref) = self.held.popitem()
                 await self.metadata.shards.finish(
@@ -54,9 +54,9 @@ class Play:
                 )
                 await self.scratch.queue.complete([shard])
             case "release" if self.held:
-                _, (ticket, lease_ref) = self.held.popitem()
+                _, (entry, lease_ref) = self.held.popitem()
                 await self.metadata.shards.release(lease_ref, [], a_tally(0), now=T0, events=[])
-                await self.scratch.queue.release(ticket, refund=0.5)
+                await self.scratch.queue.release(entry, refund=0.5)
             case "wipe":
                 client, mine = self.scratch._client, f"{{{self.scratch.prefix}}}:*"
                 if keys := [key async for key in client.scan_iter(mine)]:
@@ -100,7 +100,7 @@ async def test_after_a_rebuild_each_ready_shard_is_proposed_exactly_once(
             await play.step(verb)
         await play.rebuild()
 
-        proposed = sorted(ticket.shard for ticket in await drain(scratch))
+        proposed = sorted(entry.shard for entry in await drain(scratch))
         assert proposed == await play.ready()
     finally:
         await metadata.close()

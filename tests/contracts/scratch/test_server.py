@@ -8,7 +8,7 @@ from fixtures.redis import free_port, valkey_server
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, a_lease, a_ticket, drain, open_own, sync
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch import RedisScratch, open_scratch, server
+from batch_gateway.adapters.scratch import RedisScratchStore, open_scratch, server
 from batch_gateway.adapters.scratch.server import CONNECTIONS
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, BatchId
@@ -17,11 +17,13 @@ from batch_gateway.core.limits import LimitRules
 pytestmark = pytest.mark.redis
 
 
-async def test_a_new_server_has_no_generation_until_one_is_planted(scratch: RedisScratch) -> None:
+async def test_a_new_server_has_no_generation_until_one_is_planted(
+    scratch: RedisScratchStore,
+) -> None:
     assert await scratch.generation() is None
 
-    assert await scratch.rebuilding("me", MINUTE)
-    assert await scratch.plant("me", "g1")
+    assert await scratch.begin_rebuild("me", MINUTE)
+    assert await scratch.end_rebuild("me", "g1")
 
     found = await scratch.generation()
     assert found is not None
@@ -29,52 +31,52 @@ async def test_a_new_server_has_no_generation_until_one_is_planted(scratch: Redi
     assert NO_TIME <= found[1] < MINUTE
 
 
-async def test_one_at_a_time_rebuilds(scratch: RedisScratch) -> None:
-    took = await asyncio.gather(*(scratch.rebuilding(f"h{n}", MINUTE) for n in range(8)))
+async def test_one_at_a_time_rebuilds(scratch: RedisScratchStore) -> None:
+    took = await asyncio.gather(*(scratch.begin_rebuild(f"h{n}", MINUTE) for n in range(8)))
 
     assert sum(took) == 1
     holder = f"h{took.index(True)}"
-    assert await scratch.rebuilding(holder, MINUTE)
-    assert not await scratch.plant("somebody else", "g")
-    assert await scratch.plant(holder, "g")
+    assert await scratch.begin_rebuild(holder, MINUTE)
+    assert not await scratch.end_rebuild("somebody else", "g")
+    assert await scratch.end_rebuild(holder, "g")
 
 
-async def test_nobody_rebuilds_what_has_been_rebuilt(scratch: RedisScratch) -> None:
-    assert await scratch.rebuilding("one", MINUTE)
-    assert await scratch.plant("one", "g")
+async def test_nobody_rebuilds_what_has_been_rebuilt(scratch: RedisScratchStore) -> None:
+    assert await scratch.begin_rebuild("one", MINUTE)
+    assert await scratch.end_rebuild("one", "g")
 
-    assert not await scratch.rebuilding("two", MINUTE)
+    assert not await scratch.begin_rebuild("two", MINUTE)
 
 
-async def test_a_lost_lock_plants_nothing(scratch: RedisScratch) -> None:
-    assert await scratch.rebuilding("slow", NO_TIME)
+async def test_a_lost_lock_plants_nothing(scratch: RedisScratchStore) -> None:
+    assert await scratch.begin_rebuild("slow", NO_TIME)
     await _until_free(scratch, "quick")
 
-    assert not await scratch.plant("slow", "old")
-    assert await scratch.plant("quick", "new")
+    assert not await scratch.end_rebuild("slow", "old")
+    assert await scratch.end_rebuild("quick", "new")
 
 
-async def _until_free(scratch: RedisScratch, holder: str) -> None:
+async def _until_free(scratch: RedisScratchStore, holder: str) -> None:
     async with asyncio.timeout(5):
-        while not await scratch.rebuilding(holder, MINUTE):
+        while not await scratch.begin_rebuild(holder, MINUTE):
             await asyncio.sleep(0)
 
 
-async def test_something_is_done_once_in_a_while(scratch: RedisScratch) -> None:
+async def test_something_is_done_once_in_a_while(scratch: RedisScratchStore) -> None:
     firsts = await asyncio.gather(*(scratch.once("sweep", HOUR) for _ in range(8)))
 
     assert sum(firsts) == 1
     assert await scratch.once("another", HOUR)
 
 
-async def test_everything_works_again_after_a_wipe(scratch: RedisScratch) -> None:
-    tickets = [a_ticket(index=index) for index in range(5)]
-    await scratch.queue.push(tickets)
+async def test_everything_works_again_after_a_wipe(scratch: RedisScratchStore) -> None:
+    entries = [a_ticket(index=index) for index in range(5)]
+    await scratch.queue.push(entries)
     held = await scratch.queue.propose(reserve=HOUR)
     assert held is not None
     await scratch.queue.lease(held, a_lease(held), MINUTE)
-    await scratch.rebuilding("me", MINUTE)
-    await scratch.plant("me", "before")
+    await scratch.begin_rebuild("me", MINUTE)
+    await scratch.end_rebuild("me", "before")
 
     await scratch._client.flushall()
     await scratch._client.script_flush()
@@ -82,19 +84,19 @@ async def test_everything_works_again_after_a_wipe(scratch: RedisScratch) -> Non
     grant = await sync(scratch, "a", want=5, in_use=2)
     assert (grant.generation, grant.slots) == (None, 2)
     await scratch.queue.renew([a_lease(held)], MINUTE)
-    assert await scratch.rebuilding("me", MINUTE)
-    assert await scratch.queue.push(tickets) == 4
-    assert await scratch.plant("me", "after")
+    assert await scratch.begin_rebuild("me", MINUTE)
+    assert await scratch.queue.push(entries) == 4
+    assert await scratch.end_rebuild("me", "after")
     assert await scratch.queue.alive([a_lease(held)]) == [True]
-    assert await drain(scratch) == tickets[1:]
+    assert await drain(scratch) == entries[1:]
 
 
-async def test_a_hand_back_after_a_wipe_queues_the_shard(scratch: RedisScratch) -> None:
-    ticket = a_ticket()
+async def test_a_hand_back_after_a_wipe_queues_the_shard(scratch: RedisScratchStore) -> None:
+    entry = a_ticket()
 
-    await scratch.queue.release(ticket, refund=1.0)
+    await scratch.queue.release(entry, refund=1.0)
 
-    assert await scratch.queue.propose() == ticket
+    assert await scratch.queue.propose() == entry
 
 
 async def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ async def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
         scratch.slots.pools(),
         scratch.activations.count(),
         scratch.activations.leave(ActivationId("a")),
-        scratch.control.publish(BatchId("batch_a")),
+        scratch.batch_changes.publish(BatchId("batch_a")),
     ]
     errors = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -164,17 +166,17 @@ async def test_all_keys_live_on_one_node_of_a_cluster(tmp_path: Path) -> None:
     with valkey_server(tmp_path, cluster=True) as url:
         scratch = open_own(url)
         await scratch.queue.push([a_ticket(index=index) for index in range(3)])
-        ticket = await scratch.queue.propose()
-        assert ticket is not None
-        await scratch.queue.lease(ticket, a_lease(ticket), MINUTE)
-        await scratch.queue.release(ticket, refund=1.0)
+        entry = await scratch.queue.propose()
+        assert entry is not None
+        await scratch.queue.lease(entry, a_lease(entry), MINUTE)
+        await scratch.queue.release(entry, refund=1.0)
         await scratch.queue.withdraw(BatchId("batch_a"))
         await sync(scratch, "a", want=1)
         await scratch.slots.pools()
         await scratch.activations.invite(maximum=1, ttl=MINUTE)
         await scratch.activations.enter(ActivationId("a"), maximum=1, ttl=MINUTE)
-        await scratch.rebuilding("me", MINUTE)
-        await scratch.plant("me", "g")
+        await scratch.begin_rebuild("me", MINUTE)
+        await scratch.end_rebuild("me", "g")
 
         async with Redis.from_url(url, decode_responses=True) as client:
             slots = {await client.cluster("KEYSLOT", key) async for key in client.scan_iter()}
@@ -195,14 +197,14 @@ async def test_a_valkey_url_means_the_same(valkey_url: str) -> None:
     await scratch.close()
 
 
-def be_patient(scratch: RedisScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+def be_patient(scratch: RedisScratchStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands take long, as they may on a busy machine."""
     monkeypatch.setattr(server, "ANSWER_TIMEOUT_S", 60.0)
     scratch._client.connection_pool.connection_kwargs["socket_connect_timeout"] = 60.0
 
 
 async def test_commands_wait_for_a_connection(
-    scratch: RedisScratch, monkeypatch: pytest.MonkeyPatch
+    scratch: RedisScratchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(scratch, monkeypatch)
     names = [f"n{number}" for number in range(300)]
@@ -215,7 +217,7 @@ async def test_commands_wait_for_a_connection(
 
 
 async def test_a_cancelled_command_gives_its_connection_to_the_next(
-    scratch: RedisScratch, monkeypatch: pytest.MonkeyPatch
+    scratch: RedisScratchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(scratch, monkeypatch)
     for round_ in range(20):
@@ -252,7 +254,7 @@ async def test_more_commands_than_a_paused_server_answers_are_unavailable_and_he
         await scratch.close()
 
 
-async def _answers(scratch: RedisScratch) -> bool:
+async def _answers(scratch: RedisScratchStore) -> bool:
     try:
         await scratch.check()
     except Unavailable:
@@ -286,7 +288,7 @@ async def test_keys_on_another_node_of_a_cluster_are_unavailable(tmp_path: Path)
             await one.close()
 
 
-async def refusal(scratch: RedisScratch) -> str:
+async def refusal(scratch: RedisScratchStore) -> str:
     """What a command is refused with; nothing when it is not."""
     try:
         await scratch.queue.depth()
@@ -295,7 +297,7 @@ async def refusal(scratch: RedisScratch) -> str:
     return ""
 
 
-async def test_any_refusal_is_unavailable(scratch: RedisScratch) -> None:
+async def test_any_refusal_is_unavailable(scratch: RedisScratchStore) -> None:
     await scratch._client.set(f"{scratch._keys.queue}:state", "no hash")
 
     with pytest.raises(Unavailable, match="WRONGTYPE"):

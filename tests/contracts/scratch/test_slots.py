@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_own, settle, sync
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
-from batch_gateway.ports.scratch import Grant, Report
+from batch_gateway.ports.scratch import SlotGrant, SlotReport
 
 pytestmark = pytest.mark.redis
 
@@ -27,23 +27,23 @@ async def moving(redis_url):
     await scratch.close()
 
 
-async def expire_watch(scratch: RedisScratch) -> None:
+async def expire_watch(scratch: RedisScratchStore) -> None:
     """As if its keeper had been silent for long."""
     state = f"{scratch._keys.slots}:limit:{POOL}"
     await scratch._client.hset(state, "watch_until", "0")
 
 
-async def test_one_holder_gets_what_he_wants_up_to_the_limit(scratch: RedisScratch) -> None:
+async def test_one_holder_gets_what_he_wants_up_to_the_limit(scratch: RedisScratchStore) -> None:
     await settle(scratch, "g1")
 
     modest = await sync(scratch, "a", want=3)
     greedy = await sync(scratch, "a", want=300)
 
-    assert modest == Grant(slots=3, limit=START, free=START - 3, generation="g1", watch=True)
-    assert greedy == Grant(slots=START, limit=START, free=0, generation="g1", watch=True)
+    assert modest == SlotGrant(slots=3, limit=START, free=START - 3, generation="g1", watch=True)
+    assert greedy == SlotGrant(slots=START, limit=START, free=0, generation="g1", watch=True)
 
 
-async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisScratch) -> None:
+async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisScratchStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=50)
 
@@ -58,7 +58,7 @@ async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisScratch) -
     assert at_last.slots == 4
 
 
-async def test_what_the_modest_leave_is_for_the_others(scratch: RedisScratch) -> None:
+async def test_what_the_modest_leave_is_for_the_others(scratch: RedisScratchStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=1)
     await sync(scratch, "b", want=0)
@@ -66,7 +66,7 @@ async def test_what_the_modest_leave_is_for_the_others(scratch: RedisScratch) ->
     assert (await sync(scratch, "c", want=100)).slots == START - 1
 
 
-async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisScratch) -> None:
+async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisScratchStore) -> None:
     await settle(scratch)
     wants = {"a": 9, "b": 9, "c": 9}
     for _ in range(3):
@@ -77,7 +77,7 @@ async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisScratch) -> 
     assert again == shares
 
 
-async def test_a_silent_holder_loses_his_grant(scratch: RedisScratch) -> None:
+async def test_a_silent_holder_loses_his_grant(scratch: RedisScratchStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=8, ttl=NO_TIME)
 
@@ -85,7 +85,7 @@ async def test_a_silent_holder_loses_his_grant(scratch: RedisScratch) -> None:
     assert (await sync(scratch, "a", want=8)).slots == 0
 
 
-async def test_leaving_gives_everything_back_at_once(scratch: RedisScratch) -> None:
+async def test_leaving_gives_everything_back_at_once(scratch: RedisScratchStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=8)
 
@@ -94,7 +94,7 @@ async def test_leaving_gives_everything_back_at_once(scratch: RedisScratch) -> N
     assert (await sync(scratch, "b", want=8)).slots == 8
 
 
-async def test_pools_do_not_share(scratch: RedisScratch) -> None:
+async def test_pools_do_not_share(scratch: RedisScratchStore) -> None:
     await settle(scratch)
 
     one = await sync(scratch, "a", want=99, pool="one")
@@ -103,7 +103,7 @@ async def test_pools_do_not_share(scratch: RedisScratch) -> None:
     assert one.slots == other.slots == START
 
 
-async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratch) -> None:
+async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=3, in_use=2, seen=Observation(dropped=1))
     await sync(moving, "b", want=2)
     await sync(moving, "dead", want=2, ttl=NO_TIME)
@@ -116,11 +116,11 @@ async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratch
     assert state.limit.reason == "1 calls were refused, timed out or broke"
 
 
-async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisScratch) -> None:
+async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisScratchStore) -> None:
     assert await scratch.slots.pools() == []
 
 
-async def test_a_drop_cuts_the_limit_at_once(moving: RedisScratch) -> None:
+async def test_a_drop_cuts_the_limit_at_once(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=50)
 
     cut = await sync(moving, "a", want=50, in_use=8, seen=DROP)
@@ -128,7 +128,7 @@ async def test_a_drop_cuts_the_limit_at_once(moving: RedisScratch) -> None:
     assert (cut.limit, cut.slots) == (7, 7)
 
 
-async def test_after_a_cut_grants_only_fall(moving: RedisScratch) -> None:
+async def test_after_a_cut_grants_only_fall(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=4)
     await sync(moving, "b", want=4)
     for _ in range(3):
@@ -142,7 +142,7 @@ async def test_after_a_cut_grants_only_fall(moving: RedisScratch) -> None:
     assert mine.slots == 2  # his share: two of his calls must end before he starts another
 
 
-async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScratch) -> None:
+async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=50)
 
     grown = await sync(moving, "a", want=50, in_use=8, seen=Observation(successes=8))
@@ -151,7 +151,7 @@ async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScrat
     assert (await sync(moving, "a", want=50, in_use=8)).slots == 16
 
 
-async def test_an_unused_limit_does_not_grow(moving: RedisScratch) -> None:
+async def test_an_unused_limit_does_not_grow(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=2)
 
     grant = await sync(moving, "a", want=2, in_use=2, seen=Observation(successes=500))
@@ -159,7 +159,7 @@ async def test_an_unused_limit_does_not_grow(moving: RedisScratch) -> None:
     assert grant.limit == START
 
 
-async def test_all_holders_calls_count_as_use(moving: RedisScratch) -> None:
+async def test_all_holders_calls_count_as_use(moving: RedisScratchStore) -> None:
     for name in "abcd":
         await sync(moving, name, want=2)
     for name in "abc":
@@ -176,7 +176,7 @@ QUEUE = Signal(
 
 
 async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
-    moving: RedisScratch,
+    moving: RedisScratchStore,
 ) -> None:
     await sync(moving, "a", want=4, in_use=4)
     await sync(moving, "b", want=4, in_use=4)
@@ -194,14 +194,14 @@ async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
     assert abs(state.limit.braked_at - before) < timedelta(minutes=1)
 
 
-async def test_news_of_the_watch_are_folded_once(moving: RedisScratch) -> None:
+async def test_news_of_the_watch_are_folded_once(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=8, in_use=8, seen=Observation(signal=QUEUE))
 
     assert (await sync(moving, "a", want=8, in_use=5)).limit == 5
 
 
 async def test_while_a_watch_is_kept_a_limit_does_not_grow_without_its_word(
-    moving: RedisScratch,
+    moving: RedisScratchStore,
 ) -> None:
     quiet = replace(QUEUE, room=0)
     await sync(moving, "a", want=50, in_use=8, seen=Observation(signal=quiet))
@@ -211,13 +211,13 @@ async def test_while_a_watch_is_kept_a_limit_does_not_grow_without_its_word(
     assert grant.limit == START
 
 
-async def test_drops_make_nobody_abort_a_call(moving: RedisScratch) -> None:
+async def test_drops_make_nobody_abort_a_call(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=8)
 
     assert (await sync(moving, "a", want=8, in_use=8, seen=DROP)).excess == 0
 
 
-async def test_one_holder_watches_until_he_falls_silent(scratch: RedisScratch) -> None:
+async def test_one_holder_watches_until_he_falls_silent(scratch: RedisScratchStore) -> None:
     first = await sync(scratch, "a", want=8)
     second = await sync(scratch, "b", want=8)
     still = await sync(scratch, "a", want=8)
@@ -231,7 +231,7 @@ async def test_one_holder_watches_until_he_falls_silent(scratch: RedisScratch) -
     ]
 
 
-async def test_aborted_calls_are_counted(scratch: RedisScratch) -> None:
+async def test_aborted_calls_are_counted(scratch: RedisScratchStore) -> None:
     await sync(scratch, "a", want=8, aborted=2)
     await sync(scratch, "b", want=8, aborted=3)
 
@@ -240,7 +240,7 @@ async def test_aborted_calls_are_counted(scratch: RedisScratch) -> None:
     assert state.aborted == 5
 
 
-async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisScratch) -> None:
+async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisScratchStore) -> None:
     low = await sync(moving, "a", want=50, in_use=2, ceiling=3)
     high = await sync(moving, "a", want=50, in_use=3, ceiling=30)
 
@@ -248,10 +248,10 @@ async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisScratch) -> None:
     assert high.limit == 3  # what it has learned meanwhile, and grows from
 
 
-async def test_an_endpoint_shares_its_ceiling_among_its_pools(scratch: RedisScratch) -> None:
+async def test_an_endpoint_shares_its_ceiling_among_its_pools(scratch: RedisScratchStore) -> None:
     await settle(scratch)
 
-    async def ask(pool: str, want: int, in_use: int = 0, endpoint: str = "engine") -> Grant:
+    async def ask(pool: str, want: int, in_use: int = 0, endpoint: str = "engine") -> SlotGrant:
         return await sync(
             scratch, "a", want, in_use, pool=pool, endpoint=endpoint, endpoint_ceiling=6
         )
@@ -282,10 +282,10 @@ async def test_the_total_bounds_all_endpoints_together(redis_url: str) -> None:
     await scratch.close()
 
 
-async def test_several_pools_are_synced_at_once(scratch: RedisScratch) -> None:
+async def test_several_pools_are_synced_at_once(scratch: RedisScratchStore) -> None:
     await settle(scratch)
     reports = {
-        f"engine/{n}": Report(
+        f"engine/{n}": SlotReport(
             endpoint="engine", want=5, in_use=0, seen=Observation(), endpoint_ceiling=8
         )
         for n in range(4)
@@ -326,7 +326,7 @@ async def test_another_process_goes_on_from_the_learned_limit(redis_url: str) ->
     await second.close()
 
 
-async def test_an_idle_pool_is_forgotten_after_ten_half_lives(moving: RedisScratch) -> None:
+async def test_an_idle_pool_is_forgotten_after_ten_half_lives(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=8)
 
     lifetimes = [
@@ -337,7 +337,9 @@ async def test_an_idle_pool_is_forgotten_after_ten_half_lives(moving: RedisScrat
     assert all(0 < lifetime <= 36_000_000 for lifetime in lifetimes)
 
 
-async def test_without_a_generation_only_running_calls_are_granted(scratch: RedisScratch) -> None:
+async def test_without_a_generation_only_running_calls_are_granted(
+    scratch: RedisScratchStore,
+) -> None:
     silent = await sync(scratch, "a", want=5)
     busy = await sync(scratch, "b", want=50, in_use=5)
     too_busy = await sync(scratch, "c", want=50, in_use=9)
@@ -348,10 +350,10 @@ async def test_without_a_generation_only_running_calls_are_granted(scratch: Redi
 
 
 async def test_for_one_grace_period_after_planting_only_running_calls_are_granted(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
-    assert await scratch.rebuilding("me", MINUTE)
-    assert await scratch.plant("me", "g2")
+    assert await scratch.begin_rebuild("me", MINUTE)
+    assert await scratch.end_rebuild("me", "g2")
 
     early = await sync(scratch, "a", want=8, in_use=2, ttl=HOUR)
     late = await sync(scratch, "a", want=8, in_use=2, ttl=NO_TIME)
@@ -361,7 +363,7 @@ async def test_for_one_grace_period_after_planting_only_running_calls_are_grante
 
 
 async def test_calls_that_outlived_a_wipe_count_against_the_limit_afterwards(
-    scratch: RedisScratch,
+    scratch: RedisScratchStore,
 ) -> None:
     await sync(scratch, "a", want=6, in_use=6)
     await settle(scratch)

@@ -7,7 +7,7 @@ from fixtures.scratch import NO_TIME, open_own, settle, sync
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.scratch import RedisScratch
+from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import LimitRules, Observation
 
@@ -33,7 +33,9 @@ steps = st.lists(
 )
 
 
-async def ask(scratch: RedisScratch, name: str, pool: str, want: int, in_use: int, **more) -> int:
+async def ask(
+    scratch: RedisScratchStore, name: str, pool: str, want: int, in_use: int, **more
+) -> int:
     endpoint = POOLS[pool]
     grant = await sync(
         scratch,
@@ -48,7 +50,7 @@ async def ask(scratch: RedisScratch, name: str, pool: str, want: int, in_use: in
     return grant.slots
 
 
-async def recorded(scratch: RedisScratch) -> dict[str, int]:
+async def recorded(scratch: RedisScratchStore) -> dict[str, int]:
     """Slots on record by endpoint."""
     found = dict.fromkeys(CEILINGS, 0)
     for pool in await scratch.slots.pools():

@@ -7,7 +7,7 @@ from fixtures.metadata import a_shard, assembled
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId, ShardId
-from batch_gateway.core.model import BatchStatus, Ending, Tally, Ticket
+from batch_gateway.core.model import BatchStatus, EndReason, QueueEntry, Tally
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_cancelling_a_running_batch_sets_its_ending_and_announces_it(
     assert answer.status == "cancelling"
     assert answer.cancelling_at >= answer.created_at
     row = await metadata.batches.load(batch.id)
-    assert row.ending is Ending.CANCELLED
+    assert row.ending is EndReason.CANCELLED
     assert row.open_shards == 1
     assert row.fence_at - row.cancelling_at == FENCE
     assert [event.type for event in server.broker.events] == [EventType.BATCH_CANCELLING]
@@ -64,7 +64,7 @@ async def test_cancelling_a_running_batch_sets_its_ending_and_announces_it(
 
 async def test_executors_are_told_and_the_queue_forgets_the_batch(openai, metadata, scratch, batch):
     row = await plan(metadata, batch)
-    ticket = Ticket(
+    entry = QueueEntry(
         shard=ShardId(f"{batch.id}.0"),
         tenant=row.tenant,
         model="m",
@@ -72,9 +72,9 @@ async def test_executors_are_told_and_the_queue_forgets_the_batch(openai, metada
         priority=5,
         deadline=row.deadline,
     )
-    await scratch.queue.push([ticket])
+    await scratch.queue.push([entry])
 
-    async with scratch.control.listen() as changes:
+    async with scratch.batch_changes.listen() as changes:
         await openai.batches.cancel(batch.id)
         heard = await anext(changes)
 

@@ -13,7 +13,7 @@ from fixtures.api import SECRET
 from fixtures.gateway import CHAT, chat_lines, encoded
 from typer.testing import CliRunner
 
-from batch_gateway.cli.batches import following, service
+from batch_gateway.cli.batches import progress_view, service
 from batch_gateway.cli.main import app
 from batch_gateway.settings import Api, Auth, Quota
 
@@ -267,7 +267,7 @@ def test_following_shows_each_change_once_and_ctrl_c_leaves_the_batch_alone(
         if len(pauses) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(following.time, "sleep", sleep)
+    monkeypatch.setattr(progress_view.time, "sleep", sleep)
     told = command("progress", batch, "--follow", code=130).stderr.splitlines()
 
     assert told == [
@@ -280,13 +280,13 @@ def test_following_shows_each_change_once_and_ctrl_c_leaves_the_batch_alone(
 
 def test_a_terminal_gets_a_bar(command, requests, monkeypatch):
     batch = submitted(command, requests)
-    monkeypatch.setattr(following.time, "sleep", lambda _s: interrupt())
-    monkeypatch.setattr(following.sys, "stderr", Terminal())
+    monkeypatch.setattr(progress_view.time, "sleep", lambda _s: interrupt())
+    monkeypatch.setattr(progress_view.sys, "stderr", Terminal())
 
-    with following.view_of() as view:
+    with progress_view.view_of() as view:
         view.show(json.loads(command("get", batch, "--json").stdout))
 
-    assert batch in following.sys.stderr.getvalue()
+    assert batch in progress_view.sys.stderr.getvalue()
 
 
 class Terminal(io.StringIO):

@@ -10,7 +10,7 @@ from fixtures.api import http_client, openai_client
 from fixtures.metadata import a_shard
 
 from batch_gateway.adapters.local_files import LocalFiles
-from batch_gateway.core.answers import decode
+from batch_gateway.core.engine_response import decode
 from batch_gateway.core.lines import ShardLine, answered, encode_part_line
 from batch_gateway.core.model import ShardState, Tally
 from batch_gateway.services.results.parts import write_part

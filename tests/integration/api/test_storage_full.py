@@ -8,8 +8,8 @@ import openai as sdk
 import pytest
 from fixtures.api import headers_of
 
-from batch_gateway.core.model import Blocked
-from batch_gateway.services.fullness import KEPT
+from batch_gateway.core.model import BatchBlockedReason
+from batch_gateway.services.full_stores import KEPT
 from batch_gateway.settings import Scratch, Settings
 from batch_gateway.wiring.stores import open_scratch_server
 
@@ -28,15 +28,15 @@ async def scratch(server):
 
 async def _has_room(scratch, store):
     """As if the time of the report were over."""
-    await scratch.fullness.report(store, timedelta(milliseconds=1))
+    await scratch.full_stores.report(store, timedelta(milliseconds=1))
     async with asyncio.timeout(10):
-        while store in await scratch.fullness.stores():
+        while store in await scratch.full_stores.stores():
             await asyncio.sleep(0.01)
 
 
 async def test_a_file_is_refused_early_until_there_is_room(server, openai, scratch):
     before = server.blobs()
-    await scratch.fullness.report("files", KEPT)
+    await scratch.full_stores.report("files", KEPT)
 
     with pytest.raises(sdk.InternalServerError) as raised:
         await openai.files.create(file=("in.jsonl", LINE), purpose="batch")
@@ -52,7 +52,7 @@ async def test_a_file_is_refused_early_until_there_is_room(server, openai, scrat
 
 
 async def test_no_byte_of_a_file_is_waited_for(server, tenant, scratch):
-    await scratch.fullness.report("metadata", KEPT)
+    await scratch.full_stores.report("metadata", KEPT)
     head = (
         b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n'
@@ -74,7 +74,7 @@ async def test_uploads_in_parts_are_refused_too(openai, scratch):
     upload = await openai.uploads.create(
         filename="in.jsonl", purpose="batch", bytes=len(LINE), mime_type="application/jsonl"
     )
-    await scratch.fullness.report("files", KEPT)
+    await scratch.full_stores.report("files", KEPT)
 
     for ask in (
         openai.uploads.parts.create(upload.id, data=LINE),
@@ -94,8 +94,10 @@ async def test_a_batch_says_that_it_waits_for_room(openai, scratch):
     )
     assert batch.blocked_reason is None
 
-    await scratch.fullness.report("files", KEPT)
-    assert (await openai.batches.retrieve(batch.id)).blocked_reason == Blocked.STORAGE_FULL
+    await scratch.full_stores.report("files", KEPT)
+    assert (
+        await openai.batches.retrieve(batch.id)
+    ).blocked_reason == BatchBlockedReason.STORAGE_FULL
     (listed,) = (await openai.batches.list()).data
     assert listed.blocked_reason == "storage_full"
 

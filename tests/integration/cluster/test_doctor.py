@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
-from batch_gateway.cli.cluster import inside, rollout
+from batch_gateway.cli.cluster import pod_jobs, rollout
 from batch_gateway.cli.doctor.stores import check_stores
 from batch_gateway.cli.main import app
 from batch_gateway.settings import Files, Inference, Metadata, Scratch, Settings
@@ -46,7 +46,7 @@ def add(kube, kind: str, name: str, namespace: str, *, version: str = "v1", **fi
 def healthy(kube, monkeypatch):
     """A cluster with Knative and a Batch Gateway to which nothing is wrong."""
     monkeypatch.setattr(rollout, "PAUSE_S", 0.01)
-    monkeypatch.setattr(inside, "PAUSE_S", 0.01)
+    monkeypatch.setattr(pod_jobs, "PAUSE_S", 0.01)
     for namespace, names in DEPLOYMENTS.items():
         kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         for name in names:

@@ -13,7 +13,7 @@ from manifests.kustomize import ROOT, build
 from typer.testing import CliRunner
 
 from batch_gateway.cli.cluster import apply, rollout
-from batch_gateway.cli.cluster.judging import Judge
+from batch_gateway.cli.cluster.dry_run import DryRun
 from batch_gateway.cli.cluster.kube import Refusal
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.main import app
@@ -211,7 +211,7 @@ def test_a_field_taken_since_the_judging_is_judged_anew(kube, command):
         next(o for o in objects if (o["kind"], o["metadata"]["name"]) == ("Service", name))
         for name in ("planner", "executor")
     )
-    judge = Judge(cluster, force=False, last=objects)
+    judge = DryRun(cluster, force=False, last=objects)
     verdicts = [judge.judge(planner), judge.judge(executor)]
     bound = copy.deepcopy(service(kube, "planner"))
     inject(bound, "http://broker")

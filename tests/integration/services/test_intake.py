@@ -9,10 +9,10 @@ from cloudevents.conversion import to_binary, to_structured
 from fixtures.intake import KEY, PATIENCE, REQUESTED, TOKEN
 from fixtures.world import CHAT, TENANT, chat_lines
 
+from batch_gateway.core.batch_request import ExternalEvent, signature
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.core.requested import ForeignEvent, signature
 
 LINES = b"".join(json.dumps(line).encode() + b"\n" for line in chat_lines(2))
 
@@ -260,7 +260,7 @@ async def test_an_id_is_kept_for_as_long_as_its_event_is_taken(door, world):
 
 async def test_without_a_time_an_event_could_be_repeated_for_ever(door):
     headers, body = to_binary(door.event(inline()))
-    foreign = ForeignEvent(attributes={"id": "1", "source": "/them", "type": REQUESTED}, data=b"")
+    foreign = ExternalEvent(attributes={"id": "1", "source": "/them", "type": REQUESTED}, data=b"")
     del headers["ce-time"]
     headers["ce-gwsignature"] = signature(KEY.encode(), foreign, body)
 
@@ -293,7 +293,7 @@ async def test_a_store_that_is_away_is_tried_again(door, world, monkeypatch):
     async def away(*_, **__):
         raise Unavailable("the database is away")
 
-    monkeypatch.setattr(world.metadata.causes, "find", away)
+    monkeypatch.setattr(world.metadata.processed_events, "find", away)
 
     assert await door.send(door.event(inline())) == 503
 

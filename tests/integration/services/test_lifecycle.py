@@ -8,8 +8,8 @@ from fixtures.world import World
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.ports.pace import Stint
-from batch_gateway.services.milestones import Milestones
+from batch_gateway.ports.throughput import WorkReport
+from batch_gateway.services.progress_events import ProgressEvents
 from batch_gateway.settings import Execution, Planning
 
 LIFE = [
@@ -88,9 +88,9 @@ async def test_a_batch_whose_speed_is_too_low_is_told_of_early(world):
     world.sink.take()
     for _ in range(2):
         for batch, done in ((slow, 1), (fast, 1_000)):
-            stint = Stint(batch=batch.id, model="sim-large", done=done, left=1_000)
+            report = WorkReport(batch=batch.id, model="sim-large", done=done, left=1_000)
             holder = ActivationId(f"worker of {batch.id}")
-            await world.scratch.paces.report(holder, [stint], ttl=timedelta(minutes=1))
+            await world.scratch.throughput.report(holder, [report], ttl=timedelta(minutes=1))
         await asyncio.sleep(2.2)  # a shorter time is not looked at
 
     await world.janitor.sweep()
@@ -132,14 +132,16 @@ async def test_progress_that_cannot_be_told_now_is_told_later_and_work_goes_on(m
 async def test_two_who_look_at_a_batch_that_has_ended_at_once_do_no_harm(world):
     batch = await world.submit(chat_lines(2))
     await world.planner.plan(batch.id)
-    ticket = await world.scratch.queue.propose()
+    entry = await world.scratch.queue.propose()
     lease = await world.metadata.shards.claim(
-        ticket.shard, holder=ActivationId("me"), token="t", now=world.clock.now()
+        entry.shard, holder=ActivationId("me"), token="t", now=world.clock.now()
     )
     await world.metadata.batches.fail(batch.id, [], now=world.clock.now(), events=[])
     failed = await world.reload(batch)
-    milestones = Milestones(world.scratch, world.announcer, world.clock, pause=timedelta(0))
+    progress_events = ProgressEvents(
+        world.scratch, world.publisher, world.clock, pause=timedelta(0)
+    )
 
-    await asyncio.gather(milestones.check(lease, failed), milestones.check(lease, failed))
+    await asyncio.gather(progress_events.check(lease, failed), progress_events.check(lease, failed))
 
     assert EventType.BATCH_PROGRESS not in world.sink.types()

@@ -7,7 +7,7 @@ from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.ids import TenantId
-from batch_gateway.services.results.lookup import Lookup
+from batch_gateway.services.results.lookup import RequestLookup
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
@@ -17,7 +17,7 @@ ODD = 'a "b"\\c/ü\u2028 😀'
 
 @pytest.fixture
 def ask(world):
-    lookup = Lookup(world.metadata, world.files)
+    lookup = RequestLookup(world.metadata, world.files)
 
     async def ask(batch, custom_id):
         """State, and the custom_id of the result line if there is one."""
@@ -86,7 +86,7 @@ async def test_a_request_that_never_ran_has_failed(world, ask):
 
 
 async def test_an_unknown_request_and_an_unknown_batch_differ(world):
-    lookup = Lookup(world.metadata, world.files)
+    lookup = RequestLookup(world.metadata, world.files)
     batch = await world.run(await world.submit(chat_lines(2)))
 
     with pytest.raises(NotFound, match="line-3"):

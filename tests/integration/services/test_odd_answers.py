@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from fixtures.world import chat_lines
 
-from batch_gateway.core.model import BatchStatus, Blocked
-from batch_gateway.services.batches.outlook import CompletionEstimates
+from batch_gateway.core.model import BatchBlockedReason, BatchStatus
+from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.settings import Retry, Watching
 
 pytestmark = pytest.mark.redis
@@ -105,8 +105,8 @@ async def test_each_odd_answer_ends_its_own_line_and_is_shown(make_world):
 
 
 async def blocked_reason(world, batch):
-    outlooks = CompletionEstimates(world.scratch, world.routes, world.clock, ceiling=64)
-    [found] = await outlooks.add([await world.reload(batch)])
+    estimates = CompletionEstimates(world.scratch, world.routes, world.clock, ceiling=64)
+    [found] = await estimates.add([await world.reload(batch)])
     return found.blocked_reason
 
 
@@ -132,7 +132,10 @@ async def test_a_rotated_key_pauses_the_endpoint_and_fails_no_line(make_world):
         running = asyncio.create_task(world.run(batch))
         try:
             async with asyncio.timeout(20):
-                while await blocked_reason(world, batch) is not Blocked.ENDPOINT_UNAUTHORIZED:
+                while (
+                    await blocked_reason(world, batch)
+                    is not BatchBlockedReason.ENDPOINT_UNAUTHORIZED
+                ):
                     await asyncio.sleep(0.05)
             assert refused < 40
             key = b"old"  # the operator has put things right

@@ -260,7 +260,7 @@ async def test_a_large_input_is_planned_by_one_at_a_time(make_world):
 
     assert sorted(map(type, done), key=str) == sorted([Busy, type(None)], key=str)
     assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
-    assert await world.scratch.rights.hold(f"plan:{batch.id}", "anybody", MINUTE)
+    assert await world.scratch.locks.acquire(f"plan:{batch.id}", "anybody", MINUTE)
 
 
 async def test_a_planner_that_is_stopped_in_mid_survey_gives_way_to_the_next(make_world):
@@ -324,7 +324,7 @@ async def test_a_batch_whose_planning_keeps_failing_fails_after_some_tries(world
     def broken(*_args, **_more):
         raise RecursionError("too deep")
 
-    monkeypatch.setattr("batch_gateway.services.plan.planner.survey_lines", broken)
+    monkeypatch.setattr("batch_gateway.services.plan.planner.scan_lines", broken)
     for _ in range(5):
         with pytest.raises(RecursionError):
             await world.planner.plan(batch.id)
@@ -344,7 +344,7 @@ async def test_a_full_disk_never_fails_a_batch(world, monkeypatch):
     def full(*_args, **_more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("batch_gateway.services.plan.planner.survey_lines", full)
+    monkeypatch.setattr("batch_gateway.services.plan.planner.scan_lines", full)
     for _ in range(8):
         with pytest.raises(Unavailable, match="No space left"):
             await world.planner.plan(batch.id)

@@ -13,9 +13,9 @@ from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import Isolation, LeasedShard, Signals
+from batch_gateway.services.execute.leased_shard import LeasedShard, Signals, SuspectIsolation
 from batch_gateway.services.execute.shard_leases import ShardLeases
-from batch_gateway.services.milestones import Watches
+from batch_gateway.services.progress_events import BatchObservers
 from batch_gateway.settings import Execution, Planning, Watching
 
 RULES = Execution(
@@ -129,9 +129,9 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
         rows=world.metadata.shards,
         files=files,
         scratch=world.scratch,
-        announcer=world.announcer,
-        passing=None,
-        watch=Watches([]),
+        publisher=world.publisher,
+        header_passthrough=None,
+        watch=BatchObservers([]),
         clock=world.clock,
         rules=world.execution,
     )
@@ -140,9 +140,9 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
         claimed = await leases.acquire(world.scratch.queue.propose)
         shard = LeasedShard(
             claimed.lease,
-            claimed.ticket,
+            claimed.entry,
             signals=Signals(),
-            isolation=Isolation(),
+            isolation=SuspectIsolation(),
             stop_at=float("inf"),
             most_buffered=1000,
         )

@@ -14,7 +14,7 @@ from fixtures.world import World, chat_lines
 from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.adapters.sealing import FernetSealer
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.settings import Execution, Planning, Retry, Watching
 
 KEY = b"a key"
@@ -320,8 +320,8 @@ async def test_calls_go_over_mutual_tls(route, start_endpoint, tmp_path):
     assert {arrival.peer for arrival in endpoint.arrivals} == {"gateway"}
 
 
-def passing(*keys: bytes) -> PassedHeaders:
-    return PassedHeaders(FernetSealer(keys))
+def passing(*keys: bytes) -> HeaderPassthrough:
+    return HeaderPassthrough(FernetSealer(keys))
 
 
 HUSH = {"authorization": "Bearer hush", "x-team": "blue"}
@@ -330,7 +330,8 @@ HUSH = {"authorization": "Bearer hush", "x-team": "blue"}
 async def test_a_clients_headers_go_with_its_calls_until_the_batch_ends(route, start_endpoint):
     endpoint = await start_endpoint()
     world = route(
-        f"endpoints: {{a: {{url: {endpoint.url}}}}}\nmodels: {{m: a}}", passing=passing(KEY)
+        f"endpoints: {{a: {{url: {endpoint.url}}}}}\nmodels: {{m: a}}",
+        header_passthrough=passing(KEY),
     )
 
     batch = await world.run(await world.submit(lines(3), headers=HUSH))
@@ -348,7 +349,7 @@ async def test_an_endpoints_own_key_is_not_replaced_by_a_clients(
     monkeypatch.setenv("ENGINE_KEY", "ours")
     world = route(
         f"endpoints: {{a: {{url: {endpoint.url}, api_key_env: ENGINE_KEY}}}}\nmodels: {{m: a}}",
-        passing=passing(KEY),
+        header_passthrough=passing(KEY),
     )
 
     await world.run(await world.submit(lines(1), headers=HUSH))
@@ -360,7 +361,7 @@ async def test_headers_that_no_key_opens_wait_for_it(route, start_endpoint):
     endpoint = await start_endpoint()
     routes = f"endpoints: {{a: {{url: {endpoint.url}}}}}\nmodels: {{m: a}}"
     rules = Execution(soft_budget_s=0.8, hard_budget_s=1, lease_ttl_s=0.5)
-    world = route(routes, passing=passing(KEY), execution=rules)
+    world = route(routes, header_passthrough=passing(KEY), execution=rules)
     batch = await world.submit(lines(2), headers=HUSH)
     await world.planner.plan(batch.id)
 

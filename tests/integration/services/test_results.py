@@ -9,14 +9,14 @@ from datetime import timedelta
 import pytest
 from fixtures.world import TENANT, chat_lines
 
-from batch_gateway.core.answers import decode
+from batch_gateway.core.engine_response import decode
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import ActivationId, TenantId, shard_id
 from batch_gateway.core.layout import lease_ref
 from batch_gateway.core.lines import ShardLine, answered, encode_part_line
 from batch_gateway.core.model import BatchStatus, ShardState, Tally
 from batch_gateway.services.results.parts import write_part
-from batch_gateway.services.results.stream import ResultService, Standing
+from batch_gateway.services.results.stream import ResultService, StreamCursor
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
@@ -142,7 +142,7 @@ async def test_no_line_is_lost_or_repeated_whatever_happens_to_its_shard(make_wo
         world.stopping.clear()
         for reader in readers[1:]:
             await reader.read_on()
-        await world.endings.reclaim(await leases(world, batch))
+        await world.termination.reclaim(await leases(world, batch))
     await readers[2].read_on()
     if seed % 2:
         now = world.clock.now()
@@ -185,7 +185,7 @@ async def test_what_a_holder_stores_after_it_was_replaced_is_given_to_nobody(mak
     await reader.read()
     await write_part(world.files, first.shard, 0, [result(1, "late"), result(2, "late")])
     await reader.read()
-    await world.endings.reclaim([second.ref])
+    await world.termination.reclaim([second.ref])
     await write_part(world.files, second.shard, 1, [result(2, "too late")])
     await reader.read()
     given = [json.loads(line)["response"]["body"]["text"] for line in reader.lines]
@@ -227,7 +227,7 @@ async def test_who_follows_a_batch_is_told_where_he_stands_and_when_it_has_ended
 
     async def follow():
         async for item in await service(world).follow(TENANT, batch.id, after=None):
-            (standings if isinstance(item, Standing) else lines).append(item)
+            (standings if isinstance(item, StreamCursor) else lines).append(item)
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0.05)

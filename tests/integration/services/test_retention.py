@@ -8,14 +8,14 @@ import pytest
 from fixtures.gateway import CHAT
 from fixtures.world import TENANT, chat_lines
 
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.errors import NotFound, Temporary, Unavailable
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.layout import blobs_of, file_key, work_prefix
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.core.requested import Cause
-from batch_gateway.services.batches.retry import AskedRetry, Retries
+from batch_gateway.services.batches.retry import BatchRetries, RetryRequest
 from batch_gateway.services.batches.service import NewBatch
-from batch_gateway.services.upkeep import retention
+from batch_gateway.services.maintenance import retention
 from batch_gateway.settings import Batches
 
 pytestmark = pytest.mark.redis
@@ -47,7 +47,7 @@ async def follow(world, first):
 
 
 def retries(world):
-    return Retries(world.batches, world.metadata, world.clock)
+    return BatchRetries(world.batches, world.metadata, world.clock)
 
 
 def test_ninety_days_are_the_default():
@@ -120,7 +120,7 @@ async def test_one_sweep_deletes_a_bounded_number_and_the_rounds_go_on(make_worl
     assert sum(await rows_of(world, *batches)) == 3
 
     async with asyncio.timeout(10):
-        await world.rounds().make()
+        await world.janitor_loop().run()
 
     assert sum(await rows_of(world, *batches)) == 0
 
@@ -205,7 +205,7 @@ async def test_a_retry_goes_on_after_the_batch_that_it_retries_is_deleted(make_w
     now = world.clock.now()
     await world.metadata.batches.cancel(TENANT, old.id, now=now, fence_at=now, events=[])
     await world.assembler.assemble(old.id)
-    new = await retries(world).retry(TENANT, old.id, AskedRetry(), traceparent=None)
+    new = await retries(world).retry(TENANT, old.id, RetryRequest(), traceparent=None)
     world.clock.ahead = timedelta(hours=1)
     await world.janitor._delete_batches()
     assert await rows_of(world, old, new) == [False, True]
@@ -213,7 +213,7 @@ async def test_a_retry_goes_on_after_the_batch_that_it_retries_is_deleted(make_w
     done = await world.run(new)
 
     assert (done.status, done.counts.completed) == (BatchStatus.COMPLETED, 3)
-    assert await retries(world).retry(TENANT, old.id, AskedRetry(), traceparent=None) is None
+    assert await retries(world).retry(TENANT, old.id, RetryRequest(), traceparent=None) is None
 
 
 async def test_a_batch_that_waits_for_a_deleted_one_fails_and_says_why(make_world):
@@ -234,7 +234,7 @@ async def test_a_batch_that_waits_for_a_deleted_one_fails_and_says_why(make_worl
 async def test_an_event_that_asked_for_a_deleted_batch_asks_for_no_second_one(make_world):
     world = make_world(retention_s=60)
     file = await world.upload(b"")
-    cause = Cause(source="/crm", id="1")
+    cause = SourceEvent(source="/crm", id="1")
     new = NewBatch(input_file_id=file.id, endpoint=CHAT, completion_window="24h", cause=cause)
     batch = await world.batches.create(TENANT, new, traceparent=None, seed=cause.seed)
     await world.metadata.batches.fail(batch.id, [], now=world.clock.now(), events=[])
@@ -243,4 +243,4 @@ async def test_an_event_that_asked_for_a_deleted_batch_asks_for_no_second_one(ma
     await world.janitor.sweep()
 
     assert await rows_of(world, batch) == [False]
-    assert await world.metadata.causes.find(cause.key) == batch.id
+    assert await world.metadata.processed_events.find(cause.key) == batch.id

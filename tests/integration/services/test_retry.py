@@ -10,18 +10,18 @@ from fixtures.world import TENANT, chat_lines
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.batches.retry import AskedRetry, Retries
-from batch_gateway.services.upkeep.rebuild import ensure_generation
+from batch_gateway.services.batches.retry import BatchRetries, RetryRequest
+from batch_gateway.services.maintenance.rebuild import ensure_generation
 from batch_gateway.settings import Planning
 
 pytestmark = pytest.mark.redis
 
-EVERYTHING = AskedRetry()
+EVERYTHING = RetryRequest()
 
 
 async def retried(world, batch, asked=EVERYTHING, *, tenant=TENANT):
     """The new batch, not planned yet."""
-    retries = Retries(world.batches, world.metadata, world.clock)
+    retries = BatchRetries(world.batches, world.metadata, world.clock)
     return await retries.retry(tenant, batch.id, asked, traceparent=None)
 
 
@@ -45,7 +45,7 @@ async def cancelled_halfway(world, lines, *, done):
     world.stopping.clear()
     now = world.clock.now()
     await world.metadata.batches.cancel(TENANT, batch.id, now=now, fence_at=now, events=[])
-    await world.endings.fence(batch.id)
+    await world.termination.fence(batch.id)
     await world.assembler.assemble(batch.id)
     await world.wipe()  # the idle holder's leases, which the next executor would wait for
     return await world.reload(batch)
@@ -133,7 +133,7 @@ async def test_only_the_errors_that_are_named_are_retried(make_world, word, agai
     old = await cancelled_halfway(world, lines, done=4)
     before = await arrived(world)
 
-    new = await world.run(await retried(world, old, AskedRetry(errors=[word])))
+    new = await world.run(await retried(world, old, RetryRequest(errors=[word])))
 
     output, errors = await world.results(new)
     assert await arrived(world) - before == again
@@ -166,7 +166,7 @@ async def test_bad_lines_are_refused_again_with_their_reasons(world):
 
 async def test_the_new_batch_differs_as_asked(world):
     old = await world.run(await world.submit(chat_lines(1, model="nobody")))
-    asked = AskedRetry(completion_window="2h", metadata={"try": "2"}, same_metadata=False)
+    asked = RetryRequest(completion_window="2h", metadata={"try": "2"}, same_metadata=False)
 
     same, other = await retried(world, old), await retried(world, old, asked)
 
@@ -183,7 +183,7 @@ async def test_a_file_that_is_gone_is_named(world, kind):
     await world.metadata.files.delete(TENANT, name)
 
     with pytest.raises(InvalidRequest, match=name) as refused:
-        await retried(world, old, AskedRetry(errors=["4xx"]))
+        await retried(world, old, RetryRequest(errors=["4xx"]))
 
     assert (refused.value.param, refused.value.code) == (f"{kind}_file_id", "file_gone")
 
@@ -221,7 +221,7 @@ async def test_a_refused_line_that_bears_the_name_of_another_answers_nothing_for
     old = await world.run(await world.submit(lines, on_invalid_line="skip"))
     before = await arrived(world)
 
-    new = await world.run(await retried(world, old, AskedRetry(errors=["404"])))
+    new = await world.run(await retried(world, old, RetryRequest(errors=["404"])))
 
     _, errors = await world.results(new)
     assert await arrived(world) - before == 1

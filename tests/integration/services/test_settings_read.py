@@ -25,7 +25,7 @@ from batch_gateway.wiring.assembler import make_assembler
 from batch_gateway.wiring.executor import make_executor
 from batch_gateway.wiring.function import metrics_page, refuse_strangers
 from batch_gateway.wiring.intake import make_intake
-from batch_gateway.wiring.janitor import make_rounds
+from batch_gateway.wiring.janitor import make_janitor_loop
 from batch_gateway.wiring.planner import make_planner
 from batch_gateway.wiring.runtime import open_runtime
 
@@ -80,7 +80,7 @@ async def started(function, folder, redis_url, **inference):
             case "executor":
                 make_executor(runtime, stack, stopping=asyncio.Event())
             case "janitor":
-                make_rounds(runtime, stopping=asyncio.Event())
+                make_janitor_loop(runtime, stopping=asyncio.Event())
             case "planner":
                 make_planner(runtime)
             case "assembler":
@@ -92,7 +92,7 @@ async def started(function, folder, redis_url, **inference):
         if "queue" in READS[function]:
             await runtime.scratch.queue.push([a_ticket()])
         if "sweep" in READS[function]:
-            assert runtime.courier
+            assert runtime.outbox_relay
             with pytest.raises(Unavailable):
                 await runtime.sink.send(wake_up(b"12 bytes long"))
 

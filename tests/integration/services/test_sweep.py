@@ -9,14 +9,14 @@ from fixtures.world import chat_lines
 
 from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.adapters.sql.accounts import book
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.errors import Temporary, Unavailable
-from batch_gateway.core.events import EventType, fact
-from batch_gateway.core.idempotency import KEPT, Claim
+from batch_gateway.core.events import EventType, internal_event
+from batch_gateway.core.idempotency import KEPT, IdempotencyClaim
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.core.quotas import Account
-from batch_gateway.core.requested import Cause
-from batch_gateway.services.upkeep import sweep
+from batch_gateway.services.maintenance import sweep
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
@@ -41,7 +41,9 @@ async def test_an_event_that_was_never_sent_is_sent(world):
 
     await world.janitor.sweep()
 
-    assert fact(EventType.BATCH_CREATED, batch.id).id in [event.id for event in world.sink.events]
+    assert internal_event(EventType.BATCH_CREATED, batch.id).id in [
+        event.id for event in world.sink.events
+    ]
 
 
 async def test_an_event_stays_in_the_outbox_while_the_broker_is_away(world):
@@ -92,9 +94,9 @@ async def test_a_lease_without_heartbeat_is_taken_from_its_holder(make_world):
     world = make_world(execution=Execution(lease_ttl_s=0.05))
     batch = await planned(world)
     await world.janitor.sweep()  # plants the generation
-    ticket = await world.scratch.queue.propose()
+    entry = await world.scratch.queue.propose()
     await world.metadata.shards.claim(
-        ticket.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
+        entry.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
     )
     await asyncio.sleep(0.1)
 
@@ -108,9 +110,9 @@ async def test_a_lease_without_heartbeat_is_taken_from_its_holder(make_world):
 
 async def test_a_fence_closes_what_a_dead_executor_holds(world):
     batch = await planned(world)
-    ticket = await world.scratch.queue.propose()
+    entry = await world.scratch.queue.propose()
     await world.metadata.shards.claim(
-        ticket.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
+        entry.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
     )
     now = world.clock.now()
     await world.metadata.batches.cancel(batch.tenant, batch.id, now=now, fence_at=now, events=[])
@@ -132,7 +134,7 @@ async def test_a_batch_whose_event_was_lost_is_announced_again(world, stage):
         await world.planner.plan(batch.id)
         await world.work()
         expected = EventType.BATCH_EXECUTED
-    await world.metadata.outbox.sent([fact(expected, batch.id).id])
+    await world.metadata.outbox.sent([internal_event(expected, batch.id).id])
     world.sink.take()
     world.clock.ahead = LATER
 
@@ -148,7 +150,7 @@ async def test_a_batch_that_waits_for_another_hides_nobody_behind_it(world, monk
     waiting = [await world.submit(chat_lines(1), after=after) for _ in range(4)]
     unheard = await world.submit(chat_lines(1))
     for batch in (*waiting, unheard):
-        await world.metadata.outbox.sent([fact(EventType.BATCH_CREATED, batch.id).id])
+        await world.metadata.outbox.sent([internal_event(EventType.BATCH_CREATED, batch.id).id])
     world.clock.ahead = LATER
 
     await world.janitor.sweep()
@@ -226,7 +228,7 @@ async def test_blobs_that_nobody_owns_are_deleted_when_nobody_can_be_writing_the
 async def test_causes_are_forgotten_however_many(world, monkeypatch):
     monkeypatch.setattr(sweep, "LIMIT", 2)
     batch = await world.submit(chat_lines(1))
-    causes = [Cause(source="/them", id=str(n)) for n in range(5)]
+    causes = [SourceEvent(source="/them", id=str(n)) for n in range(5)]
     for number, cause in enumerate(causes):
         made = batch.evolve(id=f"{batch.id[:-1]}{number}", created_at=world.clock.now())
         if made.id != batch.id:
@@ -235,13 +237,13 @@ async def test_causes_are_forgotten_however_many(world, monkeypatch):
 
     await world.janitor.sweep()
 
-    assert [await world.metadata.causes.find(cause.key) for cause in causes] == [None] * 5
+    assert [await world.metadata.processed_events.find(cause.key) for cause in causes] == [None] * 5
 
 
 async def test_claims_of_idempotent_requests_are_forgotten_after_a_day(world):
     now = world.clock.now()
     old, young = (
-        Claim(id=name, seed="0" * 32, holder="h", held_until=made, created_at=made)
+        IdempotencyClaim(id=name, seed="0" * 32, holder="h", held_until=made, created_at=made)
         for name, made in (("old", now - KEPT - LATER), ("young", now - KEPT + LATER))
     )
     for claim in (old, young):

@@ -8,14 +8,14 @@ from fixtures.world import Sink, chat_lines
 
 from batch_gateway import meters
 from batch_gateway.core.errors import Temporary
-from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services.endings import Endings
-from batch_gateway.services.results import losses
+from batch_gateway.services.maintenance import open_batches, rebuild, sweep
+from batch_gateway.services.maintenance.rebuild import ensure_generation
+from batch_gateway.services.results import lost_objects
 from batch_gateway.services.results.parts import write_part
-from batch_gateway.services.upkeep import rebuild, reminders, sweep
-from batch_gateway.services.upkeep.rebuild import ensure_generation
+from batch_gateway.services.termination import Termination
 from batch_gateway.settings import Planning, Sweep
 
 pytestmark = pytest.mark.redis
@@ -66,7 +66,7 @@ def failures(step):
 
 
 async def test_a_lost_part_ends_its_batch_and_keeps_no_other(world, monkeypatch):
-    monkeypatch.setattr(losses, "APART", timedelta(milliseconds=1))
+    monkeypatch.setattr(lost_objects, "APART", timedelta(milliseconds=1))
     broken = await cancelled_under_a_dead_executor(world, lost_part=True)
     fine = await cancelled_under_a_dead_executor(world)
     janitor, before = world.janitor, failures("break_fences")
@@ -76,7 +76,7 @@ async def test_a_lost_part_ends_its_batch_and_keeps_no_other(world, monkeypatch)
     assert (await world.reload(fine)).assemblable
     assert not (await world.reload(broken)).assemblable
     assert failures("break_fences") > before
-    for _ in range(losses.TRIES + 1):
+    for _ in range(lost_objects.TRIES + 1):
         world.clock.ahead += timedelta(hours=2)  # it is tried again later and later
         await swept(janitor)
     assert (await world.reload(broken)).assemblable
@@ -87,14 +87,14 @@ async def test_a_lost_part_ends_its_batch_and_keeps_no_other(world, monkeypatch)
 
 async def test_an_error_that_nobody_foresaw_keeps_no_other_batch(world, monkeypatch):
     expired = [await planned(world, window=timedelta(milliseconds=50)) for _ in range(3)]
-    expire = Endings.expire
+    expire = Termination.expire
 
-    async def sometimes(endings, batch):
+    async def sometimes(termination, batch):
         if batch == expired[0].id:
             raise OverflowError("Python int too large to convert to SQLite INTEGER")
-        return await expire(endings, batch)
+        return await expire(termination, batch)
 
-    monkeypatch.setattr(Endings, "expire", sometimes)
+    monkeypatch.setattr(Termination, "expire", sometimes)
     await asyncio.sleep(0.1)
     janitor = world.janitor
 
@@ -103,7 +103,7 @@ async def test_an_error_that_nobody_foresaw_keeps_no_other_batch(world, monkeypa
     assert not (await world.reload(expired[0])).assemblable
     assert [(await world.reload(batch)).assemblable for batch in expired[1:]] == [True, True]
     assert await swept(janitor)  # it is not tried again at once
-    monkeypatch.setattr(Endings, "expire", expire)
+    monkeypatch.setattr(Termination, "expire", expire)
     world.clock.ahead = LATER
     assert await swept(janitor)
     assert (await world.reload(expired[0])).assemblable
@@ -130,7 +130,7 @@ async def test_what_one_step_does_not_finish_in_its_time_is_left_to_the_next_swe
 
     assert await janitor.sweep()
     assert sum([(await world.reload(batch)).assemblable for batch in batches]) == 2
-    rounds = asyncio.create_task(world.rounds(every_s=600, step_budget_s=1e-9).make())
+    rounds = asyncio.create_task(world.janitor_loop(every_s=600, step_budget_s=1e-9).make())
     async with asyncio.timeout(20):  # far less than the time between two sweeps
         while not all([(await world.reload(batch)).assemblable for batch in batches]):
             await asyncio.sleep(0.01)
@@ -146,13 +146,13 @@ async def test_more_living_leases_than_a_page_hide_no_dead_one(make_world, monke
     await world.janitor.sweep()  # plants the generation
     leases = []
     for n in range(5):
-        ticket = await world.scratch.queue.propose()
+        entry = await world.scratch.queue.propose()
         lease = await world.metadata.shards.claim(
-            ticket.shard, holder=ActivationId("e"), token=f"t{n}", now=world.clock.now()
+            entry.shard, holder=ActivationId("e"), token=f"t{n}", now=world.clock.now()
         )
         leases.append(lease.ref)
         if n < 4:
-            await world.scratch.queue.lease(ticket, lease.ref, timedelta(minutes=1))
+            await world.scratch.queue.lease(entry, lease.ref, timedelta(minutes=1))
     await asyncio.sleep(0.1)
 
     await world.janitor.sweep()
@@ -165,7 +165,7 @@ async def test_three_sweeps_at_once_send_each_reminder_once(make_world):
     world = make_world()
     batches = [await world.submit(chat_lines(1)) for _ in range(20)]
     await world.metadata.outbox.sent(
-        [fact(EventType.BATCH_CREATED, batch.id).id for batch in batches]
+        [internal_event(EventType.BATCH_CREATED, batch.id).id for batch in batches]
     )
     others = [make_world(sink=Sink(), clock=world.clock) for _ in range(2)]
     world.clock.ahead = LATER
@@ -180,7 +180,7 @@ async def test_three_sweeps_at_once_send_each_reminder_once(make_world):
 
 async def test_a_batch_that_waits_long_for_its_turn_is_reminded_of_less_and_less(world):
     batch = await world.submit(chat_lines(1))
-    await world.metadata.outbox.sent([fact(EventType.BATCH_CREATED, batch.id).id])
+    await world.metadata.outbox.sent([internal_event(EventType.BATCH_CREATED, batch.id).id])
     asked = []
 
     async def once(name, ttl):
@@ -227,9 +227,9 @@ async def _after_a_while(world):
 
 
 async def test_all_deadlines_are_judged_in_turn(world, monkeypatch):
-    monkeypatch.setattr(reminders, "PAGE", 2)
-    monkeypatch.setattr(reminders, "NEAREST", 2)
-    monkeypatch.setattr(reminders, "IN_TURN", 2)
+    monkeypatch.setattr(open_batches, "PAGE", 2)
+    monkeypatch.setattr(open_batches, "NEAREST", 2)
+    monkeypatch.setattr(open_batches, "IN_TURN", 2)
     batches = [await world.submit(chat_lines(1), window=timedelta(hours=n + 1)) for n in range(9)]
     janitor, judged = world.janitor, []
 

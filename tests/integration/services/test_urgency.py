@@ -8,7 +8,7 @@ from fixtures.world import chat_lines
 
 from batch_gateway.core.ids import ActivationId, BatchId, TenantId
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.ports.pace import Stint
+from batch_gateway.ports.throughput import WorkReport
 from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.settings import Execution, Planning, Queue
 
@@ -123,12 +123,12 @@ async def test_urgency_follows_the_estimates(make_world):
 
     assert await judged() == pytest.approx(60, abs=0.1)
     # Five seconds' work of another batch is all that is known of the model: a tenth of ours.
-    await world.scratch.paces.report(
+    await world.scratch.throughput.report(
         ActivationId("other"),
-        [Stint(batch=BatchId("batch_z"), model="sim-large", done=cost / 10, left=0)],
+        [WorkReport(batch=BatchId("batch_z"), model="sim-large", done=cost / 10, left=0)],
         ttl=timedelta(minutes=1),
     )
     assert await judged() == pytest.approx(60 + 2 * 50, rel=0.01)
-    ticket = await world.scratch.queue.propose()
-    await world.scratch.queue.complete([ticket.shard])
+    entry = await world.scratch.queue.propose()
+    await world.scratch.queue.complete([entry.shard])
     assert await judged() < 60 + 2 * 45

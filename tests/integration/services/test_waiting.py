@@ -84,10 +84,10 @@ async def test_the_janitor_rests_until_the_calendar_is_about_to_open(route, star
     await world.metadata.outbox.sent([row.event.id for row in await unsent(world)])
 
     async with asyncio.timeout(5):
-        await world.rounds(every_s=60).make()
+        await world.janitor_loop(every_s=60).run()
 
     world.clock.ahead += timedelta(hours=5, minutes=55)
-    rounds = asyncio.create_task(world.rounds(every_s=60).make())
+    rounds = asyncio.create_task(world.janitor_loop(every_s=60).run())
     await asyncio.sleep(0.2)
     assert not rounds.done()
     world.stopping.set()

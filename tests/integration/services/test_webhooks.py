@@ -15,8 +15,8 @@ from batch_gateway.core.errors import Permanent
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.webhooks import EVENT_TYPES
-from batch_gateway.services.webhooks.deliver import Notifier
-from batch_gateway.services.webhooks.endpoints import Changes, EndpointService
+from batch_gateway.services.webhooks.endpoints import EndpointService, EndpointUpdate
+from batch_gateway.services.webhooks.notifier import Notifier
 from batch_gateway.settings import Webhooks
 
 SEALER = FernetSealer([b"new key", b"old key"])
@@ -172,7 +172,7 @@ async def test_after_72_hours_it_is_given_up_and_the_endpoint_disabled(
     await world.run(await world.submit(chat_lines(1)))
     assert len(await office.log(endpoint)) == 1
 
-    await office.endpoints.update(TENANT, endpoint.id, Changes())
+    await office.endpoints.update(TENANT, endpoint.id, EndpointUpdate())
     receiver.statuses = [200]
     await world.run(await world.submit(chat_lines(1)))
     await office.notifier.deliver()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batch_gateway.local.durations import Durations, go_seconds, iso_seconds
+from batch_gateway.local.durations import TimeScale, go_seconds, iso_seconds
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_anything_else_is_no_go_duration(text):
 
 
 def test_a_speed_up_divides():
-    assert Durations(speed_up=20)(60) == 3
+    assert TimeScale(speed_up=20)(60) == 3

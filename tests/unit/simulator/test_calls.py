@@ -5,9 +5,9 @@ import json
 import pytest
 
 from batch_gateway.simulator import calls
-from batch_gateway.simulator.answers import Said
 from batch_gateway.simulator.calls import Refused
 from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.responses import Reply
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -80,7 +80,7 @@ def test_tools_stand_behind_the_first_message_of_the_prompt():
     ],
 )
 def test_the_limit_of_tokens_is_honoured(fields, tokens, reason):
-    said = Said(calls.chat(chat(**fields)), "ab" * 32, Config(), generates=True)
+    said = Reply(calls.chat(chat(**fields)), "ab" * 32, Config(), generates=True)
 
     assert (said.output_tokens, said.finish_reason) == (tokens, reason)
     assert len(said.text()) == tokens * 4
@@ -89,7 +89,7 @@ def test_the_limit_of_tokens_is_honoured(fields, tokens, reason):
 def test_without_a_limit_the_answer_has_about_the_mean_length():
     config = Config.checked(output_tokens=40)
     lengths = [
-        Said(calls.chat(chat()), f"{n * 7919:08x}" * 8, config, generates=True).output_tokens
+        Reply(calls.chat(chat()), f"{n * 7919:08x}" * 8, config, generates=True).output_tokens
         for n in range(400)
     ]
 

@@ -9,14 +9,14 @@ from prometheus_client import generate_latest
 
 from batch_gateway.core import events
 from batch_gateway.core.errors import Busy, NotFound, Permanent, Temporary, Unavailable
-from batch_gateway.core.events import EventType, fact, signature, upkeep_due
+from batch_gateway.core.events import EventType, internal_event, signature, upkeep_due
 from batch_gateway.core.ids import BatchId
+from batch_gateway.web.failure_reasons import MAX_BYTES, reason_of
 from batch_gateway.web.function import MAX_EVENT_BYTES, event_app
-from batch_gateway.web.reasons import MAX_BYTES, reason_of
 
 PATIENCE = timedelta(minutes=10)
 KEY, OLD_KEY = b"new-secret", b"old-secret"
-CREATED = fact(EventType.BATCH_CREATED, BatchId("batch_1"))
+CREATED = internal_event(EventType.BATCH_CREATED, BatchId("batch_1"))
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -93,7 +93,7 @@ async def test_any_path_takes_events(handler):
 
 
 async def test_a_batch_of_events_is_handled_whole(handler):
-    second = fact(EventType.BATCH_CREATED, BatchId("batch_2"))
+    second = internal_event(EventType.BATCH_CREATED, BatchId("batch_2"))
     raws = [json.loads(to_structured(cloud_event(event))[1]) for event in (CREATED, second)]
 
     async with client(handler) as http:
@@ -120,7 +120,7 @@ async def test_a_batch_of_events_is_handled_whole(handler):
 async def test_the_worst_outcome_of_a_batch_is_the_answer(handler, errors, status):
     batch = []
     for index, error in enumerate(errors):
-        event = fact(EventType.BATCH_CREATED, BatchId(f"batch_{index}"))
+        event = internal_event(EventType.BATCH_CREATED, BatchId(f"batch_{index}"))
         handler.errors[event.subject] = error
         batch.append(json.loads(to_structured(cloud_event(event))[1]))
 
@@ -230,7 +230,7 @@ async def test_an_event_signed_with_any_of_the_keys_is_taken(handler, key):
         cloud_event(gwsignature=signature(b"other", CREATED), time=ago(days=1)),
         cloud_event(source="/elsewhere", gwsignature=signature(KEY, CREATED)),
         cloud_event(
-            fact(EventType.BATCH_CREATED, BatchId("batch_2")),
+            internal_event(EventType.BATCH_CREATED, BatchId("batch_2")),
             gwsignature=signature(KEY, CREATED),
             time=ago(days=1),
         ),

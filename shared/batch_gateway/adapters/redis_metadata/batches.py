@@ -18,6 +18,7 @@ from batch_gateway.adapters.redis_metadata.codec import (
 from batch_gateway.adapters.redis_metadata.fields import Row, instant, json_text, micros, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.staging import stage
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
@@ -27,7 +28,7 @@ from batch_gateway.core.model import (
     BatchError,
     BatchStatus,
     Counts,
-    Ending,
+    EndReason,
     File,
     Shard,
     ShardState,
@@ -35,11 +36,10 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
-from batch_gateway.core.requested import Cause
 from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status; no entry: it must have none.
-_ENDINGS = {BatchStatus.EXPIRED: Ending.EXPIRED, BatchStatus.CANCELLED: Ending.CANCELLED}
+_ENDINGS = {BatchStatus.EXPIRED: EndReason.EXPIRED, BatchStatus.CANCELLED: EndReason.CANCELLED}
 
 _COUNTED = 500  # batches that one script counts; it blocks the server while it runs
 _SCAN = 200  # rows that a filtered listing reads at a time
@@ -54,7 +54,7 @@ class RedisBatches:
         batch: Batch,
         events: Sequence[Event],
         *,
-        cause: Cause | None = None,
+        cause: SourceEvent | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> None:
         await self._scripts.run(

@@ -5,17 +5,19 @@ from datetime import datetime
 from batch_gateway.adapters.redis_metadata.codec import from_answer, from_claim, to_claim
 from batch_gateway.adapters.redis_metadata.fields import row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
-from batch_gateway.core.idempotency import Answered, Claim
+from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse
 
 
-class RedisClaims:
+class RedisIdempotencyClaims:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def claim(self, wanted: Claim) -> Claim:
+    async def claim(self, wanted: IdempotencyClaim) -> IdempotencyClaim:
         return to_claim(row(await self._scripts.run("claim_request", claim=from_claim(wanted))))
 
-    async def answer(self, claim: str, holder: str, fingerprint: str, answer: Answered) -> bool:
+    async def answer(
+        self, claim: str, holder: str, fingerprint: str, answer: StoredResponse
+    ) -> bool:
         changes = {"fingerprint": fingerprint, "answer": from_answer(answer)}
         changed = await self._scripts.run(
             "change_claim", claim=claim, holder=holder, changes=changes

@@ -13,11 +13,11 @@ from batch_gateway.adapters.redis_metadata.fields import (
     INSTANT,
     NUMBER,
     TEXT,
-    Kind,
+    FieldType,
     Row,
     decoded,
     instant,
-    json_kind,
+    json_type,
     micros,
     read,
     row,
@@ -25,14 +25,14 @@ from batch_gateway.adapters.redis_metadata.fields import (
 )
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.events import Event
-from batch_gateway.core.idempotency import Answered, Claim
+from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse
 from batch_gateway.core.ids import ActivationId, BatchId, split_shard_id
 from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
     Counts,
-    Ending,
+    EndReason,
     File,
     Lease,
     LeaseRef,
@@ -46,10 +46,10 @@ from batch_gateway.core.uploads import Upload, UploadStatus
 
 _USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
-_PARTS = json_kind(tuple[Part, ...])
-_TALLY = json_kind(Tally)
-_EVENT = json_kind(Event)
-_PLAN = json_kind(tuple[str, str, int, int])  # model, key, lines, cost
+_PARTS = json_type(tuple[Part, ...])
+_TALLY = json_type(Tally)
+_EVENT = json_type(Event)
+_PLAN = json_type(tuple[str, str, int, int])  # model, key, lines, cost
 
 _FILE = {
     "id": TEXT,
@@ -67,26 +67,26 @@ _FILE = {
 _BATCH = {
     "id": TEXT,
     "tenant": TEXT,
-    "status": Kind(str, BatchStatus),
+    "status": FieldType(str, BatchStatus),
     "endpoint": TEXT,
     "input_file_id": TEXT,
     "completion_window": TEXT,
     "deadline": INSTANT,
     "created_at": INSTANT,
-    "metadata": json_kind(dict[str, str]),
+    "metadata": json_type(dict[str, str]),
     "output_expires_after_s": NUMBER,
     "priority": NUMBER,
     "paused": FLAG,
     "model": TEXT,
-    "ending": Kind(str, Ending),
+    "ending": FieldType(str, EndReason),
     "fence_at": INSTANT,
     "open_shards": NUMBER,
-    "errors": json_kind(tuple[BatchError, ...]),
+    "errors": json_type(tuple[BatchError, ...]),
     "output_file_id": TEXT,
     "error_file_id": TEXT,
     "traceparent": TEXT,
     "sealed": TEXT,
-    "options": json_kind(dict[str, Any]),
+    "options": json_type(dict[str, Any]),
     "in_progress_at": INSTANT,
     "finalizing_at": INSTANT,
     "completed_at": INSTANT,
@@ -111,7 +111,7 @@ _API_KEY = {
 _UPLOAD = {
     "id": TEXT,
     "tenant": TEXT,
-    "status": Kind(str, UploadStatus),
+    "status": FieldType(str, UploadStatus),
     "purpose": TEXT,
     "filename": TEXT,
     "size": NUMBER,
@@ -130,7 +130,7 @@ _CLAIM = {
     "held_until": INSTANT,
     "created_at": INSTANT,
     "fingerprint": TEXT,
-    "answer": json_kind(Answered),
+    "answer": json_type(StoredResponse),
 }
 
 
@@ -310,16 +310,16 @@ def to_api_key(row: Row) -> ApiKey:
 # Claims -----------------------------------------------------------------------------------------
 
 
-def from_claim(claim: Claim) -> Row:
+def from_claim(claim: IdempotencyClaim) -> Row:
     return write(claim, _CLAIM)
 
 
-def to_claim(row: Row) -> Claim:
+def to_claim(row: Row) -> IdempotencyClaim:
     """Raises CorruptRow."""
-    return decoded("claim", Claim, row, _CLAIM)
+    return decoded("claim", IdempotencyClaim, row, _CLAIM)
 
 
-def from_answer(answer: Answered) -> str:
+def from_answer(answer: StoredResponse) -> str:
     return _CLAIM["answer"].write(answer)
 
 

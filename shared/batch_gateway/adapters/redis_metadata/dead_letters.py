@@ -8,10 +8,10 @@ from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.redis_metadata.fields import (
     INSTANT,
     TEXT,
-    Kind,
+    FieldType,
     Row,
     decoded,
-    json_kind,
+    json_type,
     row,
     write,
 )
@@ -20,8 +20,8 @@ from batch_gateway.core.dead_letters import DeadLetter
 
 _LETTER = {
     "id": TEXT,
-    "attributes": json_kind(dict[str, str]),
-    "data": Kind(lambda data: base64.b64encode(data).decode(), base64.b64decode),
+    "attributes": json_type(dict[str, str]),
+    "data": FieldType(lambda data: base64.b64encode(data).decode(), base64.b64decode),
     "target": TEXT,
     "code": TEXT,
     "reason": TEXT,

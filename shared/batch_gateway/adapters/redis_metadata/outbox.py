@@ -8,14 +8,14 @@ from batch_gateway.adapters.redis_metadata.codec import from_events, to_event
 from batch_gateway.adapters.redis_metadata.fields import instant
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.events import Event
-from batch_gateway.ports.outbox import Unsent
+from batch_gateway.ports.outbox import UnsentEvent
 
 
 class RedisOutbox:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
+    async def unsent(self, *, before: datetime, limit: int) -> Sequence[UnsentEvent]:
         async def fetch(most: int) -> Sequence[Sequence[str | None]]:
             found: Sequence[Sequence[str | None]] = await self._scripts.run(
                 "unsent", before=before, limit=most
@@ -31,6 +31,6 @@ class RedisOutbox:
         await self._scripts.run("sent", events=list(event_ids))
 
 
-def _to_unsent(known: Sequence[str | None]) -> Unsent:
+def _to_unsent(known: Sequence[str | None]) -> UnsentEvent:
     event, body, written_at = known
-    return Unsent(event=to_event(event or "", body), created_at=instant(written_at or ""))
+    return UnsentEvent(event=to_event(event or "", body), created_at=instant(written_at or ""))

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from batch_gateway.adapters.checked import checked_ticket
+from batch_gateway.adapters.checked import checked_entry
 from batch_gateway.adapters.corrupt_rows import decodable, decodable_page, decoding
-from batch_gateway.adapters.mending import mended
 from batch_gateway.adapters.redis_metadata.codec import (
     amounts,
     from_events,
@@ -21,6 +20,7 @@ from batch_gateway.adapters.redis_metadata.codec import (
 )
 from batch_gateway.adapters.redis_metadata.fields import instant, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.unreadable_shards import mended
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
@@ -33,13 +33,13 @@ from batch_gateway.core.ids import (
 from batch_gateway.core.model import (
     TERMINAL,
     Batch,
-    Closed,
+    ClosedShard,
     Lease,
     LeaseRef,
     Part,
+    QueueEntry,
     Shard,
     Tally,
-    Ticket,
 )
 from batch_gateway.ports.shards import LeaseStatus, Mended
 
@@ -75,7 +75,7 @@ class RedisShards:
         *,
         now: datetime,
         events: Sequence[Event],
-    ) -> Closed | None:
+    ) -> ClosedShard | None:
         closed = await self._give_back("finish_shard", lease, parts, tally, now, events)
         return None if closed is None else _closed(closed)
 
@@ -87,7 +87,7 @@ class RedisShards:
         *,
         now: datetime,
         events: Sequence[Event],
-    ) -> Closed | bool:
+    ) -> ClosedShard | bool:
         outcome = await self._give_back("release", lease, parts, tally, now, events)
         return _closed(outcome) if isinstance(outcome, list) else outcome is not None
 
@@ -124,7 +124,7 @@ class RedisShards:
             found += await self._scripts.run("standings", leases=some)
         return [_standing(lease, *fields) for lease, fields in zip(leases, found, strict=True)]
 
-    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
+    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[QueueEntry]:
         last_seen = None
         if after is not None:
             batch, index = split_shard_id(after)
@@ -134,7 +134,7 @@ class RedisShards:
             found = await self._scripts.run("ready", after=last_seen, limit=rows)
             return [plan for batch in found for plan in _plans(*batch)]
 
-        return await decodable_page(fetch, _ticket, limit)
+        return await decodable_page(fetch, _entry, limit)
 
     async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
         async def fetch(rows: int) -> Sequence[Sequence[Any]]:
@@ -213,9 +213,9 @@ def _standing(
     )
 
 
-def _closed(outcome: Sequence[Any]) -> Closed:
+def _closed(outcome: Sequence[Any]) -> ClosedShard:
     last, batch = outcome
-    return Closed(batch=to_batch(row(batch)), last=last == "1")
+    return ClosedShard(batch=to_batch(row(batch)), last=last == "1")
 
 
 def _leased(known: Sequence[Any]) -> tuple[LeaseRef, datetime]:
@@ -231,11 +231,11 @@ def _plans(batch: str, *rest: Any) -> Sequence[Sequence[Any]]:
     return [(batch, index, plan, *of_batch) for index, plan in row(plans).items()]
 
 
-def _ticket(known: Sequence[Any]) -> Ticket:
+def _entry(known: Sequence[Any]) -> QueueEntry:
     batch, index, plan, tenant, priority, deadline = known
     with decoding("shard", f"{batch}.{index}"):
         model, cost = plan_model_and_cost(plan)
-        return checked_ticket(
+        return checked_entry(
             {
                 "shard": shard_id(batch, int(index)),
                 "tenant": tenant,

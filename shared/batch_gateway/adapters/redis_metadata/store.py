@@ -12,12 +12,12 @@ from redis.exceptions import ResponseError
 from batch_gateway.adapters.redis_metadata.accounts import RedisAccounts
 from batch_gateway.adapters.redis_metadata.api_keys import RedisApiKeys
 from batch_gateway.adapters.redis_metadata.batches import RedisBatches
-from batch_gateway.adapters.redis_metadata.causes import RedisCauses
-from batch_gateway.adapters.redis_metadata.claims import RedisClaims
+from batch_gateway.adapters.redis_metadata.claims import RedisIdempotencyClaims
 from batch_gateway.adapters.redis_metadata.dead_letters import RedisDeadLetters
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
 from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
+from batch_gateway.adapters.redis_metadata.processed_events import RedisProcessedEvents
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
@@ -50,8 +50,8 @@ class RedisMetadata:
         self.shards = RedisShards(scripts)
         self.outbox = RedisOutbox(scripts)
         self.api_keys = RedisApiKeys(scripts)
-        self.claims = RedisClaims(scripts)
-        self.causes = RedisCauses(scripts)
+        self.claims = RedisIdempotencyClaims(scripts)
+        self.processed_events = RedisProcessedEvents(scripts)
         self.dead_letters = RedisDeadLetters(scripts)
         self.webhooks = RedisWebhooks(scripts)
 

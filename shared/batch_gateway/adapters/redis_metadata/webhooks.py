@@ -8,10 +8,10 @@ from batch_gateway.adapters.redis_metadata.fields import (
     INSTANT,
     NUMBER,
     TEXT,
-    Kind,
+    FieldType,
     Row,
     decoded,
-    json_kind,
+    json_type,
     micros,
     row,
     write,
@@ -20,11 +20,11 @@ from batch_gateway.adapters.redis_metadata.paging import listing
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.webhooks import (
-    Delivery,
     DeliveryId,
     DeliveryState,
-    Endpoint,
     EndpointId,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from batch_gateway.ports.pages import Page
 
@@ -33,7 +33,7 @@ _ENDPOINT = {
     "tenant": TEXT,
     "name": TEXT,
     "url": TEXT,
-    "event_types": json_kind(tuple[str, ...]),
+    "event_types": json_type(tuple[str, ...]),
     "secret": TEXT,
     "hint": TEXT,
     "created_at": INSTANT,
@@ -52,7 +52,7 @@ _DELIVERY = {
     "batch": TEXT,
     "happened_at": INSTANT,
     "created_at": INSTANT,
-    "state": Kind(str, DeliveryState),
+    "state": FieldType(str, DeliveryState),
     "due_at": INSTANT,
     "attempts": NUMBER,
     "attempted_at": INSTANT,
@@ -67,24 +67,24 @@ class RedisWebhooks:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def add(self, endpoint: Endpoint, *, most: int | None = None) -> bool:
+    async def add(self, endpoint: WebhookEndpoint, *, most: int | None = None) -> bool:
         added = await self._scripts.run(
             "add_webhook_endpoint", endpoint=_from_endpoint(endpoint), most=most
         )
         return bool(added)
 
-    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> WebhookEndpoint | None:
         found = await self._scripts.row(self._scripts.keys.webhook_endpoint(endpoint))
         return _to_endpoint(found) if found and found["tenant"] == tenant else None
 
     async def list(
         self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
-    ) -> Page[Endpoint] | None:
+    ) -> Page[WebhookEndpoint] | None:
         return await listing(
             self._scripts, "webhook-endpoint", tenant, _to_endpoint, after=after, limit=limit
         )
 
-    async def save(self, before: Endpoint, after: Endpoint) -> bool:
+    async def save(self, before: WebhookEndpoint, after: WebhookEndpoint) -> bool:
         saved = await self._scripts.run(
             "save_webhook_endpoint", updated_at=before.updated_at, endpoint=_from_endpoint(after)
         )
@@ -100,12 +100,12 @@ class RedisWebhooks:
             if deleted < 2:
                 return bool(deleted)
 
-    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
+    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[WebhookEndpoint]:
         rows = await self._scripts.run("webhook_endpoints", tenant=tenant)
         found = decodable([row(fields) for fields in rows], _to_endpoint)
         return [endpoint for endpoint in found if event_type in endpoint.event_types]
 
-    async def enqueue(self, deliveries: Sequence[Delivery]) -> int:
+    async def enqueue(self, deliveries: Sequence[WebhookDelivery]) -> int:
         rows = [_from_delivery(delivery) for delivery in deliveries]
         return int(await self._scripts.run("enqueue_deliveries", deliveries=rows))
 
@@ -114,7 +114,7 @@ class RedisWebhooks:
 
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
-    ) -> Sequence[tuple[Delivery, Endpoint]]:
+    ) -> Sequence[tuple[WebhookDelivery, WebhookEndpoint]]:
         """Rows that cannot be decoded are held as well, so they are not in the way each time."""
         while taken := await self._scripts.run(
             "take_deliveries", now=now, later=now + hold, limit=limit
@@ -124,7 +124,12 @@ class RedisWebhooks:
         return []
 
     async def settle(
-        self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
+        self,
+        delivery: WebhookDelivery,
+        *,
+        healthy: bool | None,
+        now: datetime,
+        disable: bool = False,
     ) -> None:
         await self._scripts.run(
             "settle_delivery",
@@ -141,7 +146,7 @@ class RedisWebhooks:
         *,
         limit: int,
         after: DeliveryId | None = None,
-    ) -> Page[Delivery] | None:
+    ) -> Page[WebhookDelivery] | None:
         return await listing(
             self._scripts,
             "webhook-delivery",
@@ -156,24 +161,24 @@ class RedisWebhooks:
         return int(await self._scripts.run("forget_deliveries", before=before, limit=limit))
 
 
-def _from_endpoint(endpoint: Endpoint) -> Row:
+def _from_endpoint(endpoint: WebhookEndpoint) -> Row:
     return write(endpoint, _ENDPOINT)
 
 
-def _to_endpoint(row: Row) -> Endpoint:
+def _to_endpoint(row: Row) -> WebhookEndpoint:
     """Raises CorruptRow."""
-    return decoded("webhook endpoint", Endpoint, row, _ENDPOINT)
+    return decoded("webhook endpoint", WebhookEndpoint, row, _ENDPOINT)
 
 
-def _from_delivery(delivery: Delivery) -> Row:
+def _from_delivery(delivery: WebhookDelivery) -> Row:
     return write(delivery, _DELIVERY)
 
 
-def _to_delivery(row: Row) -> Delivery:
+def _to_delivery(row: Row) -> WebhookDelivery:
     """Raises CorruptRow."""
-    return decoded("webhook delivery", Delivery, row, _DELIVERY)
+    return decoded("webhook delivery", WebhookDelivery, row, _DELIVERY)
 
 
-def _to_taken(rows: Sequence[Sequence[str]]) -> tuple[Delivery, Endpoint]:
+def _to_taken(rows: Sequence[Sequence[str]]) -> tuple[WebhookDelivery, WebhookEndpoint]:
     delivery, endpoint = map(row, rows)
     return _to_delivery(delivery), _to_endpoint(endpoint)

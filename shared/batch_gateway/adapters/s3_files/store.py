@@ -26,12 +26,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-from batch_gateway.adapters.disks import refused
+from batch_gateway.adapters.disk_errors import refused
 from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, Bucket
 from batch_gateway.adapters.s3_files.download import Download
 from batch_gateway.adapters.s3_files.pieces import Span, pieces
 from batch_gateway.adapters.s3_files.upload import PART, Sending, Upload
-from batch_gateway.adapters.streams import blocks, to_end
+from batch_gateway.adapters.streams import blocks, finish_even_if_cancelled
 from batch_gateway.core.errors import StorageFull, Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
 from batch_gateway.ports.files import BlobStat
@@ -104,15 +104,15 @@ class S3Files:
         return (await self._call(self._bucket.head, checked_key(key))).size
 
     @asynccontextmanager
-    async def local_copy(self, key: str, scratch: Path) -> AsyncIterator[Path]:
+    async def local_copy(self, key: str, temp_dir: Path) -> AsyncIterator[Path]:
         checked_key(key)
         async with AsyncExitStack() as stack:
             try:
-                copy = await self._call(_nameless, scratch)
+                copy = await self._call(_nameless, temp_dir)
                 stack.push_async_callback(self._call, copy.close)
                 await self._fetch(key, copy.fileno())
             except OSError as error:
-                raise refused(f"scratch folder {scratch}", error) from error
+                raise refused(f"scratch folder {temp_dir}", error) from error
             yield Path(f"/proc/self/fd/{copy.fileno()}")
 
     async def delete(self, *keys: str) -> None:
@@ -141,7 +141,7 @@ class S3Files:
         await self._call(self._bucket.probe)
 
     async def close(self) -> None:
-        await to_end(asyncio.to_thread(self._threads.shutdown))
+        await finish_even_if_cancelled(asyncio.to_thread(self._threads.shutdown))
         self._bucket.close()
 
     @contextmanager
@@ -177,18 +177,18 @@ class S3Files:
             await self._call(begin)
             async for sending in sendings:
                 if len(running) == _IN_FLIGHT:
-                    await to_end(running[0])
+                    await finish_even_if_cancelled(running[0])
                     running.popleft()
                 number += 1
                 await self._places.acquire()
                 running.append(self._start(sending, number=number))
                 running[-1].add_done_callback(lambda _: self._places.release())
             while running:
-                await to_end(running[0])
+                await finish_even_if_cancelled(running[0])
                 running.popleft()
             await self._call(upload.complete)
         except BaseException:
-            await to_end(self._give_up(upload, running))
+            await finish_even_if_cancelled(self._give_up(upload, running))
             raise
 
     async def _gather(self, spans: Sequence[Span], keys: Sequence[str]) -> bytearray:
@@ -232,7 +232,7 @@ class S3Files:
             await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             stop.set()
-            await to_end(asyncio.gather(*running, return_exceptions=True))
+            await finish_even_if_cancelled(asyncio.gather(*running, return_exceptions=True))
         for part in running:
             part.result()
 
@@ -241,7 +241,7 @@ class S3Files:
         return asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def _call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await to_end(self._start(work, *args, **kwargs))
+        return await finish_even_if_cancelled(self._start(work, *args, **kwargs))
 
 
 def _nameless(folder: Path) -> IO[bytes]:

@@ -14,19 +14,19 @@ from types import MappingProxyType
 from redis.asyncio import Redis
 
 from batch_gateway.adapters.scratch.activations import RedisActivations
-from batch_gateway.adapters.scratch.control import RedisControl
-from batch_gateway.adapters.scratch.fullness import RedisFullness
+from batch_gateway.adapters.scratch.batch_changes import RedisBatchChanges
+from batch_gateway.adapters.scratch.full_stores import RedisFullStores
 from batch_gateway.adapters.scratch.keys import Keys
-from batch_gateway.adapters.scratch.paces import RedisPaces
+from batch_gateway.adapters.scratch.locks import RedisLocks
 from batch_gateway.adapters.scratch.queue import RedisQueue
-from batch_gateway.adapters.scratch.rates import RedisRates
-from batch_gateway.adapters.scratch.rights import RedisRights
+from batch_gateway.adapters.scratch.rate_limits import RedisRateLimiter
 from batch_gateway.adapters.scratch.server import Scripts, connect, milliseconds, translated
 from batch_gateway.adapters.scratch.slots import RedisSlots
+from batch_gateway.adapters.scratch.throughput import RedisThroughput
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import LimitRules
 
-__all__ = ["RedisScratch", "SlotRules", "open_late", "open_scratch"]
+__all__ = ["RedisScratchStore", "SlotRules", "open_late", "open_scratch"]
 
 _NO_WEIGHTS: Mapping[TenantId, float] = MappingProxyType({})
 
@@ -38,7 +38,7 @@ class SlotRules:
     total: int | None = None  # ceiling of all pools together; None: no such bound
 
 
-class RedisScratch:
+class RedisScratchStore:
     """All parts on one client; ``url`` again for the subscriptions' own connections.
 
     ``slots`` and ``weights`` are asked when they are first needed: not every function has them.
@@ -63,11 +63,11 @@ class RedisScratch:
         self._rebuild_end = scripts.load("rebuild_end")
         self.queue = RedisQueue(scripts, keys.queue, weights)
         self.activations = RedisActivations(client, scripts, keys)
-        self.control = RedisControl(client, url, keys.control)
-        self.paces = RedisPaces(client, scripts, keys.paces)
-        self.rates = RedisRates(scripts, keys.rates)
-        self.rights = RedisRights(scripts, keys.rights)
-        self.fullness = RedisFullness(client, keys.full)
+        self.batch_changes = RedisBatchChanges(client, url, keys.control)
+        self.throughput = RedisThroughput(client, scripts, keys.paces)
+        self.rate_limiter = RedisRateLimiter(scripts, keys.rates)
+        self.locks = RedisLocks(scripts, keys.rights)
+        self.full_stores = RedisFullStores(client, keys.full)
 
     @cached_property
     def slots(self) -> RedisSlots:
@@ -80,11 +80,11 @@ class RedisScratch:
         found = await self._generation([self._keys.generation])
         return None if found is None else (found[0], timedelta(milliseconds=found[1]))
 
-    async def rebuilding(self, holder: str, ttl: timedelta) -> bool:
+    async def begin_rebuild(self, holder: str, ttl: timedelta) -> bool:
         keys = [self._keys.rebuild, self._keys.generation]
         return bool(await self._rebuild_begin(keys, [holder, milliseconds(ttl)]))
 
-    async def plant(self, holder: str, generation: str, *, settled: bool = False) -> bool:
+    async def end_rebuild(self, holder: str, generation: str, *, settled: bool = False) -> bool:
         keys = [self._keys.rebuild, self._keys.generation]
         return bool(await self._rebuild_end(keys, [holder, generation, int(settled)]))
 
@@ -120,7 +120,7 @@ def open_scratch(
     interval: timedelta,
     total: int | None = None,
     weights: Mapping[TenantId, float] = _NO_WEIGHTS,
-) -> RedisScratch:
+) -> RedisScratchStore:
     """The scratch server at ``url`` (redis://, rediss:// or unix://); connects on first use.
 
     ``interval``: how often a pool's limit is reconsidered. ``total``: ceiling of all pools
@@ -137,6 +137,6 @@ def open_late(
     prefix: str,
     slots: Callable[[], SlotRules],
     weights: Callable[[], Mapping[TenantId, float]],
-) -> RedisScratch:
+) -> RedisScratchStore:
     """As ``open_scratch``; the rules are asked for when slots or weights are first needed."""
-    return RedisScratch(connect(url), url, keys=Keys(prefix), slots=slots, weights=weights)
+    return RedisScratchStore(connect(url), url, keys=Keys(prefix), slots=slots, weights=weights)

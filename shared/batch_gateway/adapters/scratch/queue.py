@@ -22,8 +22,8 @@ import msgspec
 
 from batch_gateway.adapters.scratch.server import Scripts, milliseconds
 from batch_gateway.core.ids import BatchId, ShardId, TenantId, shard_id, split_shard_id
-from batch_gateway.core.model import LeaseRef, Ticket
-from batch_gateway.ports.scratch import Depth, Waiting
+from batch_gateway.core.model import LeaseRef, QueueEntry
+from batch_gateway.ports.scratch import QueueDepth, WaitingWork
 
 T = TypeVar("T")
 
@@ -72,11 +72,11 @@ class RedisQueue:
         self._urge = scripts.load("queue_index", "queue_urge")
         self._depth = scripts.load("queue_index", "queue_depth")
 
-    async def push(self, tickets: Sequence[Ticket]) -> int:
+    async def push(self, entries: Sequence[QueueEntry]) -> int:
         new = 0
-        for some in _slices(tickets):
+        for some in _slices(entries):
             args = chain.from_iterable(
-                (ticket.shard, _encode(ticket), self._weight(ticket)) for ticket in some
+                (entry.shard, _encode(entry), self._weight(entry)) for entry in some
             )
             new += int(await self._push(self._keys, list(args)))
         return new
@@ -90,7 +90,7 @@ class RedisQueue:
         avoid_urgent: Sequence[str] | None = (),
         held: Sequence[TenantId] | None = None,
         reserve: timedelta = timedelta(seconds=10),
-    ) -> Ticket | None:
+    ) -> QueueEntry | None:
         allowed = "" if models is None else _json(list(models))
         left_out = (
             "" if some is None else _json([*avoid, *some]) for some in (avoid_fair, avoid_urgent)
@@ -101,20 +101,18 @@ class RedisQueue:
             self._keys,
             [milliseconds(reserve), allowed, *left_out, _json(others), _json(list(held or ()))],
         )
-        return None if found is None else _ticket(found[0], urgent=bool(found[1]))
+        return None if found is None else _entry(found[0], urgent=bool(found[1]))
 
-    async def lease(self, ticket: Ticket, lease: LeaseRef, ttl: timedelta) -> None:
-        await self._hold(self._keys, [milliseconds(ttl), *_fields(lease), _encode(ticket)])
+    async def lease(self, entry: QueueEntry, lease: LeaseRef, ttl: timedelta) -> None:
+        await self._hold(self._keys, [milliseconds(ttl), *_fields(lease), _encode(entry)])
 
     async def renew(self, leases: Sequence[LeaseRef], ttl: timedelta) -> None:
         for some in _slices(leases):
             args = chain.from_iterable((*_fields(lease), "") for lease in some)
             await self._hold(self._keys, [milliseconds(ttl), *args])
 
-    async def release(self, ticket: Ticket, *, refund: float = 0.0) -> None:
-        await self._release(
-            self._keys, [ticket.shard, _encode(ticket), refund, self._weight(ticket)]
-        )
+    async def release(self, entry: QueueEntry, *, refund: float = 0.0) -> None:
+        await self._release(self._keys, [entry.shard, _encode(entry), refund, self._weight(entry)])
 
     async def complete(self, shards: Sequence[ShardId]) -> None:
         for some in _slices(shards):
@@ -143,8 +141,10 @@ class RedisQueue:
             answers.extend(bool(one) for one in found)
         return answers
 
-    async def waiting(self, most: int, also: Sequence[BatchId] = ()) -> Mapping[BatchId, Waiting]:
-        found: dict[BatchId, Waiting] = {}
+    async def waiting(
+        self, most: int, also: Sequence[BatchId] = ()
+    ) -> Mapping[BatchId, WaitingWork]:
+        found: dict[BatchId, WaitingWork] = {}
         for start in range(0, len(also), _BATCHES):
             some = also[start : start + _BATCHES]
             found |= _waiting(await self._waiting(self._keys, [0, *some]))
@@ -157,9 +157,9 @@ class RedisQueue:
             args = chain.from_iterable((batch, _microseconds(at) // 1000) for batch, at in some)
             await self._urge(self._keys, list(args))
 
-    async def depth(self) -> Depth:
+    async def depth(self) -> QueueDepth:
         ready, leased, reserved = await self._depth(self._keys)
-        return Depth(ready=ready, leased=leased, reserved=reserved)
+        return QueueDepth(ready=ready, leased=leased, reserved=reserved)
 
     @cached_property
     def _weights(self) -> Mapping[TenantId, float]:
@@ -168,13 +168,13 @@ class RedisQueue:
             raise ValueError("a tenant's weight must be above 0")
         return weights
 
-    def _weight(self, ticket: Ticket) -> float:
-        return self._weights.get(ticket.tenant, 1.0)
+    def _weight(self, entry: QueueEntry) -> float:
+        return self._weights.get(entry.tenant, 1.0)
 
 
-def _waiting(answer: Iterable[Sequence[Any]]) -> dict[BatchId, Waiting]:
+def _waiting(answer: Iterable[Sequence[Any]]) -> dict[BatchId, WaitingWork]:
     return {
-        BatchId(batch): Waiting(
+        BatchId(batch): WaitingWork(
             deadline=_instant(1000 * int(deadline)),
             urgent_after=_instant(1000 * int(urgent)) if int(urgent) >= 0 else None,
             cost={model: int(cost) for model, cost in zip(costs[::2], costs[1::2], strict=True)},
@@ -191,26 +191,26 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _encode(ticket: Ticket) -> str:
-    batch, index = split_shard_id(ticket.shard)
-    urgent_after = ticket.urgent_after
+def _encode(entry: QueueEntry) -> str:
+    batch, index = split_shard_id(entry.shard)
+    urgent_after = entry.urgent_after
     return _json(
         _Stored(
             batch=batch,
             index=index,
-            tenant=ticket.tenant,
-            model=ticket.model,
-            cost=ticket.cost,
-            priority=ticket.priority,
-            deadline=_microseconds(ticket.deadline),
+            tenant=entry.tenant,
+            model=entry.model,
+            cost=entry.cost,
+            priority=entry.priority,
+            deadline=_microseconds(entry.deadline),
             urgent_after=None if urgent_after is None else _microseconds(urgent_after),
         )
     )
 
 
-def _ticket(text: str, *, urgent: bool) -> Ticket:
+def _entry(text: str, *, urgent: bool) -> QueueEntry:
     stored = _decode(text)
-    return Ticket(
+    return QueueEntry(
         shard=shard_id(BatchId(stored.batch), stored.index),
         tenant=TenantId(stored.tenant),
         model=stored.model,

@@ -39,7 +39,7 @@ from batch_gateway.core.limits import (
     initial,
     slots,
 )
-from batch_gateway.ports.scratch import Grant, PoolState, Report
+from batch_gateway.ports.scratch import PoolState, SlotGrant, SlotReport
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
 _PAGE = 250  # pools per call: a script blocks the server while it runs
@@ -67,12 +67,12 @@ class _Synced:
 
     def granted(
         self, state: LimitState, in_use: int, *, generation: str | None, now: datetime
-    ) -> Grant:
+    ) -> SlotGrant:
         """What the holder is told under ``state``; a cut binds him before the next sync."""
         limit = slots(state) if self.bound is None else min(self.bound, slots(state))
         before = slots(self.state) if self.bound is None else self.bound
         share = min(self.share, self.share * limit // max(1, before))
-        return Grant(
+        return SlotGrant(
             slots=min(self.grant, limit),
             limit=limit,
             free=max(0, limit - self.wanted),
@@ -107,8 +107,8 @@ class RedisSlots:
         self._pools = scripts.load("slots_pools")
 
     async def sync(
-        self, holder: ActivationId, reports: Mapping[str, Report], *, ttl: timedelta
-    ) -> Mapping[str, Grant]:
+        self, holder: ActivationId, reports: Mapping[str, SlotReport], *, ttl: timedelta
+    ) -> Mapping[str, SlotGrant]:
         now_ms, generation, answers = await self._sync(
             [self._root, self._generation],
             [
@@ -148,7 +148,7 @@ class RedisSlots:
             first += _PAGE
 
     async def _fold(
-        self, synced: Mapping[str, _Synced], reports: Mapping[str, Report], now: datetime
+        self, synced: Mapping[str, _Synced], reports: Mapping[str, SlotReport], now: datetime
     ) -> Mapping[str, LimitState]:
         """The pools' present states, after folding what is to be folded."""
         states = {pool: one.state for pool, one in synced.items()}
@@ -181,7 +181,7 @@ def _bounded_rules(rules: LimitRules, ceiling: int | None) -> LimitRules:
     return replace(rules, ceiling=max(1, ceiling), floor=min(rules.floor, max(1, ceiling)))
 
 
-def _spelled(pool: str, report: Report) -> Sequence[str | int]:
+def _spelled(pool: str, report: SlotReport) -> Sequence[str | int]:
     seen = report.seen
     return (
         pool,

@@ -18,6 +18,7 @@ from batch_gateway.adapters.sql.schema import shards as shard_table
 from batch_gateway.adapters.sql.steps import close_shards, lock, save, write_events
 from batch_gateway.adapters.sql.sweeps import BatchSweeps
 from batch_gateway.adapters.sql.transitions import counted, moved, shards_closed
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
@@ -25,7 +26,7 @@ from batch_gateway.core.model import (
     BatchError,
     BatchStatus,
     Counts,
-    Ending,
+    EndReason,
     File,
     Shard,
     ShardState,
@@ -33,14 +34,13 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
-from batch_gateway.core.requested import Cause
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status.
 _ENDING_OF = {
     BatchStatus.COMPLETED: None,
-    BatchStatus.EXPIRED: Ending.EXPIRED,
-    BatchStatus.CANCELLED: Ending.CANCELLED,
+    BatchStatus.EXPIRED: EndReason.EXPIRED,
+    BatchStatus.CANCELLED: EndReason.CANCELLED,
 }
 
 
@@ -54,7 +54,7 @@ class SqlBatches(BatchSweeps):
         batch: Batch,
         events: Sequence[Event],
         *,
-        cause: Cause | None = None,
+        cause: SourceEvent | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> None:
         async with self._database.writing() as connection:
@@ -183,7 +183,7 @@ class SqlBatches(BatchSweeps):
                 return None
             closed = await close_shards(connection, batch, [ShardState.READY])
             ending = cancelling.evolve(
-                ending=Ending.CANCELLED, fence_at=fence_at, errors=tuple(errors)
+                ending=EndReason.CANCELLED, fence_at=fence_at, errors=tuple(errors)
             )
             after = shards_closed(ending, closed, now)
             await save(connection, before, after)
@@ -200,7 +200,7 @@ class SqlBatches(BatchSweeps):
                 return None
             closed = await close_shards(connection, batch, [ShardState.READY])
             after = before.evolve(
-                ending=Ending.EXPIRED, fence_at=fence_at, open_shards=before.open_shards - closed
+                ending=EndReason.EXPIRED, fence_at=fence_at, open_shards=before.open_shards - closed
             )
             if not after.open_shards:
                 after = moved(after, BatchStatus.FINALIZING, now) or after

@@ -11,14 +11,14 @@ from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import insert_on
 from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import claims
-from batch_gateway.core.idempotency import Answered, Claim
+from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse
 
 
-class SqlClaims:
+class SqlIdempotencyClaims:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, wanted: Claim) -> Claim:
+    async def claim(self, wanted: IdempotencyClaim) -> IdempotencyClaim:
         row = {name: value for name, value in asdict(wanted).items() if name != "answer"}
         async with self._database.writing() as connection:
             # Locks the row that is there: it can be withdrawn neither before nor after this.
@@ -45,7 +45,9 @@ class SqlClaims:
             )
             return _to_claim((await connection.execute(change)).one())
 
-    async def answer(self, claim: str, holder: str, fingerprint: str, answer: Answered) -> bool:
+    async def answer(
+        self, claim: str, holder: str, fingerprint: str, answer: StoredResponse
+    ) -> bool:
         return await self._change(
             claim,
             holder,
@@ -85,9 +87,9 @@ class SqlClaims:
             return (await connection.execute(change)).rowcount == 1
 
 
-def _to_claim(row: Row) -> Claim:
+def _to_claim(row: Row) -> IdempotencyClaim:
     """Raises CorruptRow."""
     answer = None
     if row.status is not None:
         answer = {name: row._mapping[name] for name in ("status", "content_type", "body")}
-    return checked("claim", Claim, {**columns_of(row), "answer": answer})
+    return checked("claim", IdempotencyClaim, {**columns_of(row), "answer": answer})

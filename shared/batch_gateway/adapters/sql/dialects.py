@@ -23,7 +23,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from batch_gateway.adapters.sql.schema import Instant, Undecodable
-from batch_gateway.adapters.sql.turns import Turns
+from batch_gateway.adapters.sql.write_lock import WriteLock
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
@@ -135,13 +135,13 @@ class _Connection(sqlite3.Connection):
             super().close()
 
 
-def writers_turns(engine: AsyncEngine) -> Turns:
+def writers_turns(engine: AsyncEngine) -> WriteLock:
     """How the transactions that write wait for one another before they begin."""
     if engine.dialect.name != "sqlite":
-        return Turns(None, 0)  # rows are locked, not the file
+        return WriteLock(None, 0)  # rows are locked, not the file
     database, query = engine.url.database, engine.url.query
     timeout = float(str(query.get("timeout", SQLITE_TIMEOUT_S)))
-    return Turns(Path(database) if database else None, timeout)
+    return WriteLock(Path(database) if database else None, timeout)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

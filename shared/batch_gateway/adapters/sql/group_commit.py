@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from batch_gateway.adapters.sql.turns import Turns
+from batch_gateway.adapters.sql.write_lock import WriteLock
 from batch_gateway.core.errors import Unavailable
 
 _MOST = 64  # transactions of a group
@@ -46,7 +46,7 @@ class _Group:
 
 
 class GroupCommit:
-    def __init__(self, engine: AsyncEngine, turns: Turns) -> None:
+    def __init__(self, engine: AsyncEngine, turns: WriteLock) -> None:
         self._engine = engine
         self._turns = turns
         self._one_at_a_time = asyncio.Lock()

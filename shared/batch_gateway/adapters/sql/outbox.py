@@ -11,14 +11,14 @@ from batch_gateway.adapters.sql.rows import Row, to_event
 from batch_gateway.adapters.sql.schema import outbox
 from batch_gateway.adapters.sql.steps import write_events
 from batch_gateway.core.events import Event
-from batch_gateway.ports.outbox import Unsent
+from batch_gateway.ports.outbox import UnsentEvent
 
 
 class SqlOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def unsent(self, *, before: datetime, limit: int) -> Sequence[Unsent]:
+    async def unsent(self, *, before: datetime, limit: int) -> Sequence[UnsentEvent]:
         query = (
             sa.select(outbox)
             .where(outbox.c.created_at < before)
@@ -37,5 +37,5 @@ class SqlOutbox:
             await connection.execute(sa.delete(outbox).where(outbox.c.id.in_(event_ids)))
 
 
-def _to_unsent(row: Row) -> Unsent:
-    return Unsent(event=to_event(row), created_at=row.created_at)
+def _to_unsent(row: Row) -> UnsentEvent:
+    return UnsentEvent(event=to_event(row), created_at=row.created_at)

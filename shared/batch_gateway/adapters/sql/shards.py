@@ -8,11 +8,10 @@ from itertools import groupby
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_gateway.adapters.checked import checked_ticket
+from batch_gateway.adapters.checked import checked_entry
 from batch_gateway.adapters.corrupt_rows import decoding, skipped
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
-from batch_gateway.adapters.sql.mending import mend
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import (
     Row,
@@ -29,6 +28,7 @@ from batch_gateway.adapters.sql.schema import (
 )
 from batch_gateway.adapters.sql.steps import change_leased, held_by, lock, save, write_events
 from batch_gateway.adapters.sql.transitions import shards_closed
+from batch_gateway.adapters.sql.unreadable_shards import mend
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
@@ -42,14 +42,14 @@ from batch_gateway.core.model import (
     TERMINAL,
     Batch,
     BatchStatus,
-    Closed,
+    ClosedShard,
     Lease,
     LeaseRef,
     Part,
+    QueueEntry,
     Shard,
     ShardState,
     Tally,
-    Ticket,
     Usage,
 )
 from batch_gateway.ports.shards import LeaseStatus, Mended
@@ -99,7 +99,7 @@ class SqlShards:
         *,
         now: datetime,
         events: Sequence[Event],
-    ) -> Closed | None:
+    ) -> ClosedShard | None:
         batch_id, _ = split_shard_id(lease.shard)
         async with self._database.writing() as connection:
             batch = await lock(connection, batch_id)
@@ -115,7 +115,7 @@ class SqlShards:
         *,
         now: datetime,
         events: Sequence[Event],
-    ) -> Closed | bool:
+    ) -> ClosedShard | bool:
         batch_id, _ = split_shard_id(lease.shard)
         async with self._database.writing() as connection:
             batch = await lock(connection, batch_id)
@@ -170,7 +170,7 @@ class SqlShards:
         of_shard = {(row.id, row.position): row for row in found}
         return [_standing(lease, of_batch, of_shard) for lease in leases]
 
-    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[Ticket]:
+    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[QueueEntry]:
         place = sa.tuple_(shards.c.batch_id, shards.c.position)
         query = (
             sa.select(*shards.c["batch_id", "position", "model", "cost"])
@@ -187,7 +187,7 @@ class SqlShards:
         if after is not None:
             query = query.where(place > sa.tuple_(*map(sa.literal, split_shard_id(after))))
 
-        return await rows(self._database, query, _ticket, limit)
+        return await rows(self._database, query, _entry, limit)
 
     async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
         query = (
@@ -262,7 +262,7 @@ async def _close(
     tally: Tally,
     now: datetime,
     events: Sequence[Event],
-) -> Closed | None:
+) -> ClosedShard | None:
     """Close a leased shard of the locked ``batch``; the last one writes ``events``."""
     recorded = await _hand_back(connection, batch, lease, ShardState.CLOSED, parts, tally)
     if recorded is None:
@@ -272,7 +272,7 @@ async def _close(
     last = after.open_shards == 0
     if last:
         await write_events(connection, events, now)
-    return Closed(batch=after, last=last)
+    return ClosedShard(batch=after, last=last)
 
 
 async def _hand_back(
@@ -374,9 +374,9 @@ def _leased(row: Row) -> tuple[LeaseRef, datetime]:
         return LeaseRef(shard=name, epoch=row.epoch, token=row.token), since
 
 
-def _ticket(row: Row) -> Ticket:
+def _entry(row: Row) -> QueueEntry:
     with decoding("shard", name := shard_id(row.batch_id, row.position)):
-        return checked_ticket(
+        return checked_entry(
             {
                 "shard": name,
                 "tenant": row.tenant,

@@ -7,13 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from batch_gateway.adapters.sql.accounts import SqlAccounts
 from batch_gateway.adapters.sql.api_keys import SqlApiKeys
 from batch_gateway.adapters.sql.batches import SqlBatches
-from batch_gateway.adapters.sql.causes import SqlCauses
-from batch_gateway.adapters.sql.claims import SqlClaims
+from batch_gateway.adapters.sql.claims import SqlIdempotencyClaims
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dead_letters import SqlDeadLetters
 from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.adapters.sql.files import SqlFiles
 from batch_gateway.adapters.sql.outbox import SqlOutbox
+from batch_gateway.adapters.sql.processed_events import SqlProcessedEvents
 from batch_gateway.adapters.sql.shards import SqlShards
 from batch_gateway.adapters.sql.uploads import SqlUploads
 from batch_gateway.adapters.sql.webhooks import SqlWebhooks
@@ -30,8 +30,8 @@ class SqlMetadata:
         self.shards = SqlShards(database)
         self.outbox = SqlOutbox(database)
         self.api_keys = SqlApiKeys(database)
-        self.claims = SqlClaims(database)
-        self.causes = SqlCauses(database)
+        self.claims = SqlIdempotencyClaims(database)
+        self.processed_events = SqlProcessedEvents(database)
         self.dead_letters = SqlDeadLetters(database)
         self.webhooks = SqlWebhooks(database)
 

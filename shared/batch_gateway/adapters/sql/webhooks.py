@@ -18,7 +18,7 @@ from batch_gateway.adapters.sql.schema import PENDING, Instant
 from batch_gateway.adapters.sql.schema import webhook_deliveries as deliveries
 from batch_gateway.adapters.sql.schema import webhook_endpoints as endpoints
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.webhooks import Delivery, DeliveryId, Endpoint, EndpointId
+from batch_gateway.core.webhooks import DeliveryId, EndpointId, WebhookDelivery, WebhookEndpoint
 from batch_gateway.ports.pages import Page
 
 
@@ -26,7 +26,7 @@ class SqlWebhooks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, endpoint: Endpoint, *, most: int | None = None) -> bool:
+    async def add(self, endpoint: WebhookEndpoint, *, most: int | None = None) -> bool:
         """The tenant's account is locked, so concurrent calls count one after the other."""
         owned = sa.select(sa.func.count()).where(endpoints.c.tenant == endpoint.tenant)
         async with self._database.writing() as connection:
@@ -37,7 +37,7 @@ class SqlWebhooks:
             await connection.execute(sa.insert(endpoints).values(_endpoint_columns(endpoint)))
         return True
 
-    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> WebhookEndpoint | None:
         query = sa.select(endpoints).where(endpoints.c.id == endpoint, endpoints.c.tenant == tenant)
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
@@ -45,12 +45,12 @@ class SqlWebhooks:
 
     async def list(
         self, tenant: TenantId, *, limit: int, after: EndpointId | None = None
-    ) -> Page[Endpoint] | None:
+    ) -> Page[WebhookEndpoint] | None:
         return await listing(
             self._database, endpoints, tenant, _to_endpoint, after=after, limit=limit
         )
 
-    async def save(self, before: Endpoint, after: Endpoint) -> bool:
+    async def save(self, before: WebhookEndpoint, after: WebhookEndpoint) -> bool:
         change = (
             sa.update(endpoints)
             .where(endpoints.c.id == before.id, endpoints.c.updated_at == before.updated_at)
@@ -69,7 +69,7 @@ class SqlWebhooks:
             await connection.execute(sa.delete(endpoints).where(mine))
         return True
 
-    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[Endpoint]:
+    async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[WebhookEndpoint]:
         query = (
             sa.select(endpoints)
             .where(endpoints.c.tenant == tenant, endpoints.c.disabled_at.is_(None))
@@ -79,7 +79,7 @@ class SqlWebhooks:
             found = decodable(await connection.execute(query), _to_endpoint)
         return [endpoint for endpoint in found if event_type in endpoint.event_types]
 
-    async def enqueue(self, wanted: Sequence[Delivery]) -> int:
+    async def enqueue(self, wanted: Sequence[WebhookDelivery]) -> int:
         """The endpoints are locked against being deleted meanwhile."""
         there = (
             sa.select(endpoints.c.id)
@@ -103,7 +103,7 @@ class SqlWebhooks:
 
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
-    ) -> Sequence[tuple[Delivery, Endpoint]]:
+    ) -> Sequence[tuple[WebhookDelivery, WebhookEndpoint]]:
         """Rows that cannot be decoded are held as well, so they are not in the way each time."""
         query = (
             sa.select(deliveries)
@@ -130,7 +130,12 @@ class SqlWebhooks:
                 return [(replace(one, due_at=later), of[one.endpoint]) for one in known]
 
     async def settle(
-        self, delivery: Delivery, *, healthy: bool | None, now: datetime, disable: bool = False
+        self,
+        delivery: WebhookDelivery,
+        *,
+        healthy: bool | None,
+        now: datetime,
+        disable: bool = False,
     ) -> None:
         columns = asdict(delivery)
         attempt = {
@@ -159,7 +164,7 @@ class SqlWebhooks:
         *,
         limit: int,
         after: DeliveryId | None = None,
-    ) -> Page[Delivery] | None:
+    ) -> Page[WebhookDelivery] | None:
         return await listing(
             self._database,
             deliveries,
@@ -184,20 +189,20 @@ class SqlWebhooks:
 
 async def _endpoints(
     connection: AsyncConnection, ids: set[EndpointId]
-) -> dict[EndpointId, Endpoint]:
+) -> dict[EndpointId, WebhookEndpoint]:
     rows = await connection.execute(sa.select(endpoints).where(endpoints.c.id.in_(ids)))
     return {endpoint.id: endpoint for endpoint in decodable(rows, _to_endpoint)}
 
 
-def _endpoint_columns(endpoint: Endpoint) -> Columns:
+def _endpoint_columns(endpoint: WebhookEndpoint) -> Columns:
     return {**asdict(endpoint), "event_types": list(endpoint.event_types)}
 
 
-def _to_endpoint(row: Row) -> Endpoint:
+def _to_endpoint(row: Row) -> WebhookEndpoint:
     """Raises CorruptRow."""
-    return checked("webhook endpoint", Endpoint, columns_of(row))
+    return checked("webhook endpoint", WebhookEndpoint, columns_of(row))
 
 
-def _to_delivery(row: Row) -> Delivery:
+def _to_delivery(row: Row) -> WebhookDelivery:
     """Raises CorruptRow."""
-    return checked("webhook delivery", Delivery, columns_of(row))
+    return checked("webhook delivery", WebhookDelivery, columns_of(row))

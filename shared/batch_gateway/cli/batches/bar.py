@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batch_gateway.cli.batches.judging import TERMINAL
+from batch_gateway.cli.batches.exit_codes import TERMINAL
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.batches.judging import judge, rate
+from batch_gateway.cli.batches.exit_codes import judge, rate
 from batch_gateway.cli.batches.options import (
     AsJson,
     BatchArgument,
@@ -16,7 +16,7 @@ from batch_gateway.cli.batches.options import (
     pairs,
     plain_id,
 )
-from batch_gateway.cli.failing import reported
+from batch_gateway.cli.errors import report_errors
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PAGE = 100
 
 
-@reported
+@report_errors
 def submit(
     file: Annotated[str, Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")],
     asked: NewBatch,
@@ -35,8 +35,8 @@ def submit(
     json: AsJson = False,
 ) -> None:
     """Upload a file of requests, make a batch of it and print its id."""
-    from batch_gateway.cli.batches.following import uploading
     from batch_gateway.cli.batches.printing import estimated
+    from batch_gateway.cli.batches.progress_view import uploading
     from batch_gateway.cli.batches.source import Source
 
     fail_above = rate(fail_on_errors)
@@ -58,7 +58,7 @@ def submit(
         judge([batch], fail_above)
 
 
-@reported
+@report_errors
 def list_(
     to: Connection,
     limit: Annotated[int, Option(min=1, help="Most batches to print, the newest first.")] = 20,
@@ -95,7 +95,7 @@ def list_(
         typer.echo(as_json(batch))
 
 
-@reported
+@report_errors
 def get(
     batch: BatchArgument,
     to: Connection,
@@ -113,7 +113,7 @@ def get(
     print_fields(described(found))
 
 
-@reported
+@report_errors
 def progress(
     batch: BatchArgument,
     to: Connection,
@@ -125,7 +125,7 @@ def progress(
     json: AsJson = False,
 ) -> None:
     """Print how far a batch is."""
-    from batch_gateway.cli.batches.following import line
+    from batch_gateway.cli.batches.progress_view import line
 
     fail_above = rate(fail_on_errors)
     with to.service() as service:
@@ -140,7 +140,7 @@ def progress(
     judge([found], fail_above)
 
 
-@reported
+@report_errors
 def cancel(
     batch: BatchArgument,
     to: Connection,
@@ -150,7 +150,7 @@ def cancel(
     _change(batch, "cancel", to.service(), json=json)
 
 
-@reported
+@report_errors
 def pause(
     batch: BatchArgument,
     to: Connection,
@@ -160,7 +160,7 @@ def pause(
     _change(batch, "pause", to.service(), json=json)
 
 
-@reported
+@report_errors
 def resume(
     batch: BatchArgument,
     to: Connection,
@@ -170,7 +170,7 @@ def resume(
     _change(batch, "resume", to.service(), json=json)
 
 
-@reported
+@report_errors
 def retry(
     batch: BatchArgument,
     to: Connection,
@@ -203,7 +203,7 @@ def retry(
 
 
 def _change(batch: str, verb: str, connection: "Service", *, json: bool) -> None:
-    from batch_gateway.cli.batches.following import line
+    from batch_gateway.cli.batches.progress_view import line
 
     with connection as service:
         found = service.post(f"/batches/{plain_id(batch)}/{verb}")
@@ -214,7 +214,7 @@ def _change(batch: str, verb: str, connection: "Service", *, json: bool) -> None
 
 
 def _ended(service: "Service", batch: str, *, quiet: bool) -> "Json":
-    from batch_gateway.cli.batches.following import follow
+    from batch_gateway.cli.batches.progress_view import follow
     from batch_gateway.cli.batches.summary import print_classes
 
     ended = follow(service, plain_id(batch), quiet=quiet)

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batch_gateway.cli.batches.options import NewBatch
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def dry_run(service: "Service", source: "Source", asked: NewBatch) -> "Json":
     """The batch of a dry run when it has ended; neither it nor the file is there afterwards."""
-    from batch_gateway.cli.batches.following import follow, uploading
+    from batch_gateway.cli.batches.progress_view import follow, uploading
 
     body = asked.body(source) | {"dry_run": True}
     with uploading(source):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from batch_gateway.cli.batches.judging import described as of_error
+from batch_gateway.cli.batches.exit_codes import described as of_error
 from batch_gateway.cli.tables import print_table
 
 Json = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 from typer import Option
 
-from batch_gateway.cli.batches.judging import TERMINAL, judge, rate
+from batch_gateway.cli.batches.exit_codes import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
     BatchArgument,
     Connection,
@@ -22,7 +22,7 @@ from batch_gateway.cli.batches.options import (
     Quiet,
     plain_id,
 )
-from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.errors import CommandError, report_errors
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Service
@@ -32,7 +32,7 @@ _STANDING = b'{"cursor":'
 _MOST_BREAKS = 10  # in a row
 
 
-@reported
+@report_errors
 def results(
     batch: BatchArgument,
     to: Connection,
@@ -56,8 +56,8 @@ def results(
     quiet: Quiet = False,
 ) -> None:
     """Print what the requests of a batch were answered, a line each, in the input's order."""
-    from batch_gateway.cli.batches.following import follow as follow_batch
-    from batch_gateway.cli.batches.following import line
+    from batch_gateway.cli.batches.progress_view import follow as follow_batch
+    from batch_gateway.cli.batches.progress_view import line
     from batch_gateway.cli.batches.summary import print_summary
 
     if follow and (errors or wait):

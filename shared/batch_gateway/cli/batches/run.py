@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.batches.judging import TERMINAL, judge, rate
+from batch_gateway.cli.batches.exit_codes import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
     Connection,
     FailOnErrors,
     NewBatch,
     Quiet,
 )
-from batch_gateway.cli.failing import INTERRUPTED, REFUSED, CommandError, reported
+from batch_gateway.cli.errors import INTERRUPTED, REFUSED, CommandError, report_errors
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -33,7 +33,7 @@ _CHUNK = 1024 * 1024
 _PAGE = 100
 
 
-@reported
+@report_errors
 def run(
     files: Annotated[
         list[str], Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")
@@ -74,7 +74,7 @@ class _Job:
 
     def begin(self, service: "Service", name: str) -> "Json":
         """The batch of the file ``name``: one that was made before, or a new one."""
-        from batch_gateway.cli.batches.following import uploading
+        from batch_gateway.cli.batches.progress_view import uploading
         from batch_gateway.cli.batches.source import Source
         from batch_gateway.cli.inputs.files import readable
 
@@ -175,7 +175,7 @@ def _written(
     ``streams``: each as soon as there is one. Otherwise in the input's order, what succeeded
     before what failed.
     """
-    from batch_gateway.cli.batches.following import states, view_of
+    from batch_gateway.cli.batches.progress_view import states, view_of
     from batch_gateway.cli.batches.results import copy_file, follow_results
 
     path = f"/batches/{batch['id']}"

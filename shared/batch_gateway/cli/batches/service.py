@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from batch_gateway.cli.batches.source import Source
-from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError
+from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.errors import CommandError
 
 #: A first line that is longer is not looked at.
 _HEAD_BYTES = 1024 * 1024

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from batch_gateway.cli.batches.judging import TERMINAL
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.batches.exit_codes import TERMINAL
+from batch_gateway.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -32,7 +32,7 @@ def print_summary(service: "Service", batch: "Json", *, hint: bool = False) -> N
 
 def print_classes(service: "Service", batch: "Json") -> None:
     """How often each error occurred, the most frequent first; nothing where none did."""
-    from batch_gateway.core.selection import class_of
+    from batch_gateway.core.error_selection import class_of
 
     found: Counter[str] = Counter()
     for count, line in enumerate(_error_lines(service, batch), 1):
@@ -54,7 +54,7 @@ def check_selection(service: "Service", batch: "Json", errors: Sequence[str]) ->
 
     A batch that has not ended is not looked at: the service refuses it.
     """
-    from batch_gateway.core.selection import words_of
+    from batch_gateway.core.error_selection import words_of
 
     if batch["status"] not in TERMINAL:
         return

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from batch_gateway.cli.cluster.digests import mark_settings, sources
-from batch_gateway.cli.cluster.judging import Judge, Verdict
+from batch_gateway.cli.cluster.dry_run import DryRun, DryRunResult
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
 from batch_gateway.cli.cluster.ownership import with_injected
 from batch_gateway.cli.cluster.preconditions import require
 from batch_gateway.cli.cluster.releases import Releases
-from batch_gateway.cli.cluster.rollout import Watch
+from batch_gateway.cli.cluster.rollout import RolloutWait
 from batch_gateway.cli.cluster.secrets import SecretChange
 from batch_gateway.cli.cluster.sinks import (
     address,
@@ -25,7 +25,7 @@ from batch_gateway.cli.cluster.sinks import (
     put_sink,
     without_sink,
 )
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.errors import CommandError
 
 Object = dict[str, Any]
 #: Hears what was done with each object.
@@ -66,7 +66,7 @@ class Deployment:
     timeout_s: float = 600  # most to wait for the broker's address, and for all of it afterwards
 
 
-def carry_out(cluster: Cluster, wanted: Deployment, say: Said) -> list[Object]:
+def apply_objects(cluster: Cluster, wanted: Deployment, say: Said) -> list[Object]:
     """Judge, apply and record; returns what was applied. Raises CommandError."""
     require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
     made = _make_home(cluster, wanted.objects)
@@ -80,7 +80,7 @@ def carry_out(cluster: Cluster, wanted: Deployment, say: Said) -> list[Object]:
     return run.apply(say, made)
 
 
-def rehearse(cluster: Cluster, wanted: Deployment, say: Said) -> int:
+def dry_run_objects(cluster: Cluster, wanted: Deployment, say: Said) -> int:
     """Judge, and say what would be done; returns how many objects cannot be judged yet.
 
     Raises CommandError.
@@ -94,23 +94,23 @@ def rehearse(cluster: Cluster, wanted: Deployment, say: Said) -> int:
     for change in wanted.secrets:
         change.make(cluster, dry_run=True)
         say(f"{_name(change.wanted)} {change.done}")
-    for verdict in run.verdicts:
-        say(f"{_name(verdict.obj)} {verdict.done}")
+    for result in run.results:
+        say(f"{_name(result.obj)} {result.done}")
     return 0
 
 
 def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, say: Said) -> int:
     """A server judges no object of a namespace that is not there."""
-    judge, unjudged = Judge(cluster, force=wanted.force), 0
+    judge, unjudged = DryRun(cluster, force=wanted.force), 0
     for obj in sorted(wanted.objects, key=_rank):
         if "namespace" in obj["metadata"]:
             say(f"{_name(obj)} would be created, not judged")
             unjudged += 1
             continue
-        verdict = judge.judge(obj)
-        if verdict.refused:
-            raise CommandError(f"{_name(obj)}: {verdict.refused}", verdict.exit_code)
-        say(f"{_name(obj)} {verdict.done}")
+        result = judge.judge(obj)
+        if result.refused:
+            raise CommandError(f"{_name(obj)}: {result.refused}", result.exit_code)
+        say(f"{_name(obj)} {result.done}")
     for change in wanted.secrets:
         say(f"{_name(change.wanted)} would be created, not judged")
     return unjudged + len(wanted.secrets)
@@ -136,11 +136,11 @@ class _Run:
         self._releases = Releases(cluster)
         last = self._releases.last()
         fields = {f".data.{name}" for name in wanted.said}
-        self._judge = Judge(
+        self._judge = DryRun(
             cluster, force=wanted.force, last=last.objects if last else (), said=fields
         )
         self._sink = plan_sink(cluster, wanted.objects, wait=wanted.wait)
-        self.verdicts: list[Verdict] = []
+        self.results: list[DryRunResult] = []
 
     # -- judging ------------------------------------------------------------------------------
 
@@ -148,10 +148,10 @@ class _Run:
         """Raises CommandError with everything that is refused."""
         objects = sorted(self._sink.objects, key=_rank)
         settings = [obj for obj in objects if obj["kind"] == "ConfigMap"]
-        verdicts = {_name(obj): self._judge.judge(obj) for obj in settings}
+        results = {_name(obj): self._judge.judge(obj) for obj in settings}
         self._contents: dict[tuple[str, str], Mapping[str, str]] = {
             ("ConfigMap", v.obj["metadata"]["name"]): (v.after or {}).get("data") or {}
-            for v in verdicts.values()
+            for v in results.values()
         }
         for change in self._wanted.secrets:
             self._contents["Secret", change.wanted["metadata"]["name"]] = change.contents
@@ -159,11 +159,11 @@ class _Run:
         mark_settings(objects, self._contents, self._releases.salt)
         for obj in objects:
             if obj["kind"] != "ConfigMap":
-                verdicts[_name(obj)] = self._judge.judge(self._finished(obj))
-        self.verdicts = [verdicts[_name(obj)] for obj in objects]
+                results[_name(obj)] = self._judge.judge(self._finished(obj))
+        self.results = [results[_name(obj)] for obj in objects]
         for change in self._wanted.secrets:
             change.make(self._cluster, dry_run=True)
-        refused = [verdict for verdict in self.verdicts if verdict.refused]
+        refused = [result for result in self.results if result.refused]
         if refused:
             told = "\n  ".join(f"{_name(v.obj)}: {v.refused}" for v in refused)
             raise CommandError(f"nothing was changed: {told}", refused[0].exit_code)
@@ -199,18 +199,18 @@ class _Run:
     def apply(self, say: Said, made: Sequence[Object]) -> list[Object]:
         created, secrets = {_name(obj) for obj in made}, list(self._wanted.secrets)
         broker = self._sink.broker
-        later = [] if broker is None else [v for v in self.verdicts if _sends(v.obj, broker)]
-        first = [v for v in self.verdicts if all(v is not other for other in later)]
-        for verdict in first:
-            if _rank(verdict.obj) > _HOME and secrets:
+        later = [] if broker is None else [v for v in self.results if _sends(v.obj, broker)]
+        first = [v for v in self.results if all(v is not other for other in later)]
+        for result in first:
+            if _rank(result.obj) > _HOME and secrets:
                 self._make_secrets(secrets, say)
-            self._apply(verdict, say, created)
+            self._apply(result, say, created)
         if broker is not None:
             later = self._with_address(broker, first, later, say)
-        for verdict in later:
-            self._apply(verdict, say, created)
+        for result in later:
+            self._apply(result, say, created)
         self._record()
-        return [verdict.obj for verdict in (*first, *later)]
+        return [result.obj for result in (*first, *later)]
 
     def _make_secrets(self, secrets: list[SecretChange], say: Said) -> None:
         while secrets:
@@ -231,39 +231,43 @@ class _Run:
             {name: keys for name, keys in replaced.items() if keys},
         )
 
-    def _apply(self, verdict: Verdict, say: Said, created: Collection[str]) -> None:
-        obj, name = verdict.obj, _name(verdict.obj)
+    def _apply(self, result: DryRunResult, say: Said, created: Collection[str]) -> None:
+        obj, name = result.obj, _name(result.obj)
         try:
-            if verdict.done == "replaced":
+            if result.done == "replaced":
                 _remove_job(self._cluster, obj)
                 self._cluster.apply(obj)
-            elif verdict.done != "kept":
-                self._judge.apply(verdict)
+            elif result.done != "kept":
+                self._judge.apply(result)
         except Refusal as refusal:
             raise CommandError(f"{name}: {refusal}", refusal.exit_code) from refusal
-        say(f"{name} {'created' if name in created else verdict.done}")
+        say(f"{name} {'created' if name in created else result.done}")
 
     def _with_address(
-        self, broker: Object, first: Sequence[Verdict], later: Sequence[Verdict], say: Said
-    ) -> list[Verdict]:
+        self,
+        broker: Object,
+        first: Sequence[DryRunResult],
+        later: Sequence[DryRunResult],
+        say: Said,
+    ) -> list[DryRunResult]:
         """The functions with the broker's address among their settings, or with a SinkBinding."""
         needed = [v.obj for v in first if v.obj["kind"] in ("StatefulSet", "Job", "Broker")]
         needed += [v.obj for v in first if _is_function(v.obj)]
-        watch = Watch(self._cluster, needed)
+        watch = RolloutWait(self._cluster, needed)
         patience_s = min(ADDRESS_S, self._wanted.timeout_s)
         watch.until(lambda: address(self._cluster, broker) is not None, patience_s)
         url = address(self._cluster, broker)
         if url is None:
             say("the Broker has no address yet: a SinkBinding will tell the functions")
             return [*(self._judge.judge(binding) for binding in self._sink.bindings), *later]
-        for verdict in first:
-            if is_settings(verdict.obj):
-                put_sink([verdict.obj], url)
-                self._judge.apply(verdict)
-                key = ("ConfigMap", verdict.obj["metadata"]["name"])
-                self._contents[key] = {**self._contents[key], **verdict.obj["data"]}
+        for result in first:
+            if is_settings(result.obj):
+                put_sink([result.obj], url)
+                self._judge.apply(result)
+                key = ("ConfigMap", result.obj["metadata"]["name"])
+                self._contents[key] = {**self._contents[key], **result.obj["data"]}
         self._sink.found = True
-        mark_settings([verdict.obj for verdict in later], self._contents, self._releases.salt)
+        mark_settings([result.obj for result in later], self._contents, self._releases.salt)
         return list(later)
 
 

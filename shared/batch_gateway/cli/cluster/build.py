@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from batch_gateway.cli.cluster.kube import Cluster
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.errors import CommandError
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.manifests import deployment_root
 

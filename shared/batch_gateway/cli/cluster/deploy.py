@@ -7,14 +7,14 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place, RollOut, chosen_settings
-from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.errors import CommandError, report_errors
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.apply import Deployment
     from batch_gateway.cli.cluster.kube import Cluster
 
 
-@reported
+@report_errors
 def deploy(
     place: Place,
     how: RollOut,
@@ -49,7 +49,7 @@ def deploy(
 ) -> None:
     """Install or change the service on a cluster; the same again changes nothing."""
     plain, secret = chosen_settings(set_)
-    from batch_gateway.cli.cluster.apply import Deployment, rehearse
+    from batch_gateway.cli.cluster.apply import Deployment, dry_run_objects
     from batch_gateway.cli.cluster.build import build, component_there
     from batch_gateway.cli.cluster.secrets import secret_changes
 
@@ -74,7 +74,7 @@ def deploy(
         timeout_s=how.timeout,
     )
     if dry_run:
-        unjudged = rehearse(cluster, wanted, typer.echo)
+        unjudged = dry_run_objects(cluster, wanted, typer.echo)
         why = f"; {unjudged} objects are not judged: there is no namespace {place.namespace} yet"
         typer.echo("nothing was changed: --dry-run" + (why if unjudged else ""))
         return
@@ -83,10 +83,10 @@ def deploy(
 
 def finish(cluster: "Cluster", wanted: "Deployment") -> None:
     """Carry a deployment out, wait for it, and say where the service is. Raises CommandError."""
-    from batch_gateway.cli.cluster.apply import carry_out
+    from batch_gateway.cli.cluster.apply import apply_objects
     from batch_gateway.cli.cluster.rollout import wait_for
 
-    applied = carry_out(cluster, wanted, typer.echo)
+    applied = apply_objects(cluster, wanted, typer.echo)
     if wanted.wait:
         wait_for(cluster, applied, wanted.timeout_s)
         typer.echo(_where(cluster.get("serving.knative.dev/v1", "Service", "api")))

@@ -19,7 +19,7 @@ from kubernetes import config as _config
 from kubernetes.dynamic import DynamicClient as _DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError
 
-from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError
+from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError
 
 Object = dict[str, Any]
 

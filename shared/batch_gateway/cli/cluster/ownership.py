@@ -33,7 +33,7 @@ _ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Stake:
+class OwnershipConflict:
     """A person's decision that an apply would undo."""
 
     field: str
@@ -48,14 +48,14 @@ class Stake:
         )
 
 
-def at_stake(
+def ownership_conflicts(
     conflicts: Collection[Conflict],
     live: Object,
     *,
     ours: Callable[[], Object],
     last: Callable[[], Object | None],
     said: Collection[str] = (),
-) -> list[Stake]:
+) -> list[OwnershipConflict]:
     """The decisions that taking ``conflicts`` over would undo; empty: it may be done.
 
     ``ours`` and ``last``: the object as the server would make it of this and of the last
@@ -72,7 +72,7 @@ def at_stake(
     undone = {field: (theirs, mine) for field, theirs, mine in _differences(found, wanted)}
     decided = [field for field, _, _ in _differences(found, base) if field in undone]
     return [
-        Stake(field, conflict.manager, *undone[field])
+        OwnershipConflict(field, conflict.manager, *undone[field])
         for field in decided
         if field not in said
         for conflict in people

@@ -6,7 +6,7 @@ from typing import Any
 from batch_gateway.cli.cluster.build import CLASS
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
 from batch_gateway.cli.cluster.secrets import SecretChange
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.errors import CommandError
 
 Object = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from batch_gateway.cli.cluster.build import MANAGED_BY
 from batch_gateway.cli.cluster.kube import Cluster
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.errors import CommandError
 
 Object = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.deploy import finish
 from batch_gateway.cli.cluster.options import Place, RollOut
-from batch_gateway.cli.failing import reported
+from batch_gateway.cli.errors import report_errors
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.releases import Release
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 
-@reported
+@report_errors
 def rollback(
     place: Place,
     how: RollOut,

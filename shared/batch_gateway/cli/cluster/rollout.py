@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import typer
 
-from batch_gateway.cli.cluster.causes import Diagnosis, diagnose
+from batch_gateway.cli.cluster.diagnosis import Diagnosis, diagnose
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
-from batch_gateway.cli.cluster.standing import READY, Standing, State, standing
-from batch_gateway.cli.failing import BAD_END, CommandError
+from batch_gateway.cli.cluster.object_status import READY, ObjectStatus, Readiness, object_status
+from batch_gateway.cli.errors import BAD_END, CommandError
 
 Object = dict[str, Any]
 
@@ -26,19 +26,19 @@ LASTING_S = 30.0
 
 
 class View(Protocol):
-    def show(self, ready: int, total: int, waiting: Sequence[tuple[str, Standing]]) -> None: ...
+    def show(self, ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -> None: ...
 
 
 def wait_for(cluster: Cluster, objects: Sequence[Object], timeout_s: float) -> None:
     """Return when all is ready. Raises CommandError with the causes otherwise."""
-    watch = Watch(cluster, objects)
+    watch = RolloutWait(cluster, objects)
     ended = watch.until(lambda: not watch.unready, timeout_s)
     if ended is not None:
         lead = f"not ready after {timeout_s:g} s" if ended.timed_out else "failed"
         raise CommandError(f"{lead}: {ended.diagnosis}", BAD_END)
 
 
-class Ended:
+class FailedWait:
     """How a wait ended that did not find what it waited for."""
 
     def __init__(self, diagnosis: Diagnosis, *, timed_out: bool) -> None:
@@ -46,7 +46,7 @@ class Ended:
         self.timed_out = timed_out
 
 
-class Watch:
+class RolloutWait:
     """Looks at objects again and again until they are ready."""
 
     def __init__(self, cluster: Cluster, objects: Sequence[Object]) -> None:
@@ -55,46 +55,48 @@ class Watch:
         self._total = len(self.unready)
         self._since: dict[str, float] = {}  # a cause that cannot pass -> when it was first seen
 
-    def until(self, done: Callable[[], bool], timeout_s: float) -> Ended | None:
+    def until(self, done: Callable[[], bool], timeout_s: float) -> FailedWait | None:
         """Look until ``done``, until what is wrong cannot pass, or until time is over."""
         until = time.monotonic() + timeout_s
         with _view() as view:
             while True:
-                standings = self._look()
-                view.show(self._total - len(self.unready), self._total, list(standings.items()))
+                statuses = self._look()
+                view.show(self._total - len(self.unready), self._total, list(statuses.items()))
                 if done():
                     return None
-                diagnosis = self._diagnosis(standings)
+                diagnosis = self._diagnosis(statuses)
                 now = time.monotonic()
-                if self._lasting(diagnosis, standings, now):
-                    return Ended(diagnosis, timed_out=False)
+                if self._lasting(diagnosis, statuses, now):
+                    return FailedWait(diagnosis, timed_out=False)
                 if now > until:
-                    return Ended(diagnosis, timed_out=True)
+                    return FailedWait(diagnosis, timed_out=True)
                 time.sleep(PAUSE_S)
 
-    def _look(self) -> dict[str, Standing]:
+    def _look(self) -> dict[str, ObjectStatus]:
         found = {name: _standing(self._cluster, obj) for name, obj in self.unready.items()}
-        left = {name: stand for name, stand in found.items() if stand.state is not State.READY}
+        left = {
+            name: status for name, status in found.items() if status.state is not Readiness.READY
+        }
         self.unready = {name: self.unready[name] for name in left}
         return left
 
-    def _diagnosis(self, standings: dict[str, Standing]) -> Diagnosis:
+    def _diagnosis(self, statuses: dict[str, ObjectStatus]) -> Diagnosis:
         pods = _pods(self._cluster)
-        return diagnose(self.unready, standings, lambda obj: [p for p in pods if _of(p, obj)])
+        return diagnose(self.unready, statuses, lambda obj: [p for p in pods if _of(p, obj)])
 
-    def _lasting(self, found: Diagnosis, standings: dict[str, Standing], now: float) -> bool:
+    def _lasting(self, found: Diagnosis, statuses: dict[str, ObjectStatus], now: float) -> bool:
         hopeless = [cause.text for cause in found.causes if cause.hopeless]
         self._since = {text: self._since.get(text, now) for text in hopeless}
-        final = any(stand.final for stand in standings.values())
+        final = any(status.final for status in statuses.values())
         return final or any(now - since >= LASTING_S for since in self._since.values())
 
 
-def _standing(cluster: Cluster, obj: Object) -> Standing:
+def _standing(cluster: Cluster, obj: Object) -> ObjectStatus:
     found = cluster.same(obj)
     if found is None:
         # A finished Job may have been cleaned away between two looks.
-        return READY if obj["kind"] == "Job" else Standing(State.WAITING, "is not there")
-    return standing(found)
+        return READY if obj["kind"] == "Job" else ObjectStatus(Readiness.WAITING, "is not there")
+    return object_status(found)
 
 
 def _pods(cluster: Cluster) -> list[Object]:
@@ -126,13 +128,13 @@ class _Lines:
     def __init__(self) -> None:
         self._last = ""
 
-    def show(self, ready: int, total: int, waiting: Sequence[tuple[str, Standing]]) -> None:
+    def show(self, ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -> None:
         if (now := _line(ready, total, waiting)) != self._last:
             self._last = now
             typer.echo(now, err=True)
 
 
-def _line(ready: int, total: int, waiting: Sequence[tuple[str, Standing]]) -> str:
+def _line(ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -> str:
     line = f"{ready} of {total} ready"
     if waiting:
         name, found = waiting[0]
@@ -153,7 +155,7 @@ def _view() -> "Iterator[View]":
     console = Console(stderr=True)
 
     class Spinner:
-        def show(self, ready: int, total: int, waiting: Sequence[tuple[str, Standing]]) -> None:
+        def show(self, ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -> None:
             status.update(escape(_line(ready, total, waiting)))
 
     with console.status("waiting") as status:

@@ -6,7 +6,7 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
-from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.errors import CommandError, report_errors
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
@@ -38,7 +38,7 @@ _RUNS = (
 _CLAIM = ("networking.internal.knative.dev/v1alpha1", "ClusterDomainClaim")
 
 
-@reported
+@report_errors
 def uninstall(
     place: Place,
     purge: Annotated[

@@ -8,14 +8,14 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
-from batch_gateway.cli.failing import BAD_END, CommandError, reported
+from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
     from batch_gateway.cli.doctor.findings import Finding
 
 
-@reported
+@report_errors
 def doctor(
     place: Place,
     stores: Annotated[

@@ -1,7 +1,7 @@
 """The checks of the stores, made where the functions are."""
 
-from batch_gateway.cli.cluster.inside import run_inside
 from batch_gateway.cli.cluster.kube import Cluster
+from batch_gateway.cli.cluster.pod_jobs import run_inside
 from batch_gateway.cli.doctor.findings import Finding, error, parsed
 
 

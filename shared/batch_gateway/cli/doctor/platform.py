@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
-from batch_gateway.cli.cluster.standing import State, standing
+from batch_gateway.cli.cluster.object_status import Readiness, object_status
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
 
 Object = Mapping[str, Any]
@@ -84,7 +84,7 @@ def _installation(cluster: Cluster, namespace: str, parts: tuple[str, ...]) -> I
         if found is None:
             yield error(f"{namespace}/{part} is not there", f"install Knative: {_INSTALL}")
             continue
-        if (stand := standing(found)).state is not State.READY:
+        if (stand := object_status(found)).state is not Readiness.READY:
             yield error(
                 f"{namespace}/{part}: {stand.reason}",
                 f"kubectl -n {namespace} describe deployment {part}",

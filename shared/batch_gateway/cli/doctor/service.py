@@ -7,14 +7,14 @@ from batch_gateway.cli.cluster.build import SETTINGS
 from batch_gateway.cli.cluster.digests import SINK
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
+from batch_gateway.cli.cluster.object_status import Readiness, object_status
 from batch_gateway.cli.cluster.releases import Releases
 from batch_gateway.cli.cluster.secrets import decoded
-from batch_gateway.cli.cluster.standing import State, standing
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
 from batch_gateway.local.configuration import checked
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.settings import Settings
-from batch_gateway.settings.work import unfit
+from batch_gateway.settings.work import budget_problem
 
 Object = Mapping[str, Any]
 
@@ -63,11 +63,11 @@ def check_objects(cluster: Cluster, services: Sequence[Object]) -> Iterator[Find
         for obj in (
             services if (version, kind) == (SERVING, "Service") else cluster.list(version, kind)
         ):
-            found, name = standing(obj), obj["metadata"]["name"]
+            found, name = object_status(obj), obj["metadata"]["name"]
             total += 1
-            if found.state is State.READY:
+            if found.state is Readiness.READY:
                 ready += 1
-            elif found.state is State.FAILED:
+            elif found.state is Readiness.FAILED:
                 fix = f"kubectl -n {cluster.namespace} describe {spoken} {name}"
                 yield error(f"{kind} {name}: {found.reason}", fix)
             else:
@@ -194,7 +194,7 @@ def check_scales(
     yield from _check_longest_request(cluster, limit)
     longest = settings.inference.timeout_s
     named = "timeout_s" in settings.inference.model_fields_set and not settings.inference.routes
-    if named and (wrong := unfit(execution, longest)) is not None:
+    if named and (wrong := budget_problem(execution, longest)) is not None:
         yield error(wrong, "add the component long-calls to your overlay")
     if execution.hard_budget_s >= limit:
         yield error(

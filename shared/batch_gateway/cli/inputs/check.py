@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.batches.options import Connection, NewBatch
-from batch_gateway.cli.failing import BAD_END, CommandError, reported
+from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 from batch_gateway.cli.inputs.files import FileArgument, local
 from batch_gateway.cli.output import AsJson, print_json
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ENDPOINT = "/v1/chat/completions"
 
 
-@reported
+@report_errors
 def check(
     file: FileArgument,
     endpoint: Annotated[
@@ -64,7 +64,7 @@ def check(
         raise CommandError(f"{file} would not run as it is: {_reasons(found)}", BAD_END)
 
 
-@reported
+@report_errors
 def estimate(
     file: FileArgument,
     asked: NewBatch,
@@ -76,7 +76,7 @@ def estimate(
     The file is uploaded, judged by a dry run, and deleted again.
     """
     from batch_gateway.cli.batches.estimating import dry_run
-    from batch_gateway.cli.batches.judging import judge
+    from batch_gateway.cli.batches.exit_codes import judge
     from batch_gateway.cli.batches.printing import as_json, estimated
     from batch_gateway.cli.batches.source import Source
 
@@ -145,16 +145,16 @@ def surveyed(
     import tempfile
 
     from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
-    from batch_gateway.core.planning import cut
+    from batch_gateway.core.planning import cut_shards
     from batch_gateway.core.validation import LineValidator
-    from batch_gateway.services.plan.survey import Rules, survey_lines, too_large, too_many
+    from batch_gateway.services.plan.input_scan import InputRules, scan_lines, too_large, too_many
     from batch_gateway.settings import WrongSetting, read_settings
 
     try:
         settings = read_settings()
     except WrongSetting as error:
         raise CommandError(str(error), 2) from error
-    rules = Rules(
+    rules = InputRules(
         planning=settings.planning.model_copy(
             update={"max_errors": limit, "max_models": sys.maxsize}
         ),
@@ -166,11 +166,11 @@ def surveyed(
     most = max_requests or settings.api.max_lines
     shards, by_model, identical = 0, Counter[str](), 0
     with SqliteLineIndexes(Path(tempfile.gettempdir())).open() as index:
-        found = survey_lines(path, index, validator, rules)
+        found = scan_lines(path, index, validator, rules)
         if deduplicate:
             found.spare(index.join_twins(rules.planning.shard_lines))
             identical = found.deduplicated
-        for refs in cut(index.ordered(), rules.shard_size):
+        for refs in cut_shards(index.ordered(), rules.shard_size):
             shards += 1
             by_model[refs[0].model] += len(refs) + sum(ref.copies for ref in refs)
     errors = list(found.errors)
@@ -199,7 +199,7 @@ def _first_url(path: Path) -> str | None:
 
 
 def _print(found: Surveyed, name: str) -> None:
-    from batch_gateway.cli.batches.judging import described
+    from batch_gateway.cli.batches.exit_codes import described
     from batch_gateway.cli.tables import print_table
 
     for error in found.errors:

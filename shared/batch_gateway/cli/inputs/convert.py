@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 import typer
 from typer import Option
 
-from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.inputs.files import LONGEST, OutputOption, raw_lines, readable, request_of
 
 Kind = Literal["csv", "tsv", "prompts", "results"]
@@ -34,7 +34,7 @@ _COLUMNS = (
 )
 
 
-@reported
+@report_errors
 def convert(
     file: Annotated[
         str,

@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO
 
 from typer import Argument, Option
 
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.errors import CommandError
 
 CHUNK = 1024 * 1024
 #: A longer line is no request that any service takes: it is not read into memory.

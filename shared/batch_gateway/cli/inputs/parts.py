@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.failing import BAD_END, CommandError, reported
+from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 from batch_gateway.cli.inputs.files import (
     FileArgument,
     OutputOption,
@@ -26,7 +26,7 @@ _NOTED = 1000  # lines handed to the index at a time
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
-@reported
+@report_errors
 def sample(
     file: FileArgument,
     count: Annotated[int, Option("--count", "-n", min=1, help="Requests to take.")] = 100,
@@ -61,7 +61,7 @@ def _chosen(stream: BinaryIO, name: str, count: int, seed: int) -> list[tuple[in
     return sorted(taken)
 
 
-@reported
+@report_errors
 def split(
     file: FileArgument,
     folder: Annotated[
@@ -122,7 +122,7 @@ def _bytes(text: str) -> int:
     return int(number) * _UNITS[unit]
 
 
-@reported
+@report_errors
 def merge(
     files: Annotated[
         list[str], Argument(metavar="FILE", help="Files of requests; -: standard input.")
@@ -168,8 +168,8 @@ class _Written:
         """The line as it is to be written. Raises CommandError for one without custom_id."""
         import json
 
+        from batch_gateway.core.json_splice import splice_members
         from batch_gateway.core.lines import custom_id_hash, custom_id_of
-        from batch_gateway.core.splice import spliced
 
         request = request_of(line, number)
         custom_id = custom_id_of(request)
@@ -179,7 +179,7 @@ class _Written:
             self._files.append((self._count, name))
         if prefix:
             custom_id = prefix + custom_id
-            request = spliced(request, {"custom_id": json.dumps(custom_id).encode()})
+            request = splice_members(request, {"custom_id": json.dumps(custom_id).encode()})
         self._count += 1
         self._refs.append((custom_id_hash(custom_id), self._count))
         if len(self._refs) == _NOTED:

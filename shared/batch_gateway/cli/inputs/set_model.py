@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.inputs.files import (
     FileArgument,
     OutputOption,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-@reported
+@report_errors
 def set_model(
     file: FileArgument,
     model: Annotated[str, Argument(metavar="MODEL", help="The model's new name.")],
@@ -48,9 +48,9 @@ def _replaced(line: bytes, number: int, model: str, only: "Collection[str]", nam
     """
     import msgspec
 
+    from batch_gateway.core.json_splice import splice_members
     from batch_gateway.core.lines import decode_input
-    from batch_gateway.core.rendering import Prompt
-    from batch_gateway.core.splice import spliced
+    from batch_gateway.core.prompt_rendering import Prompt
 
     request = request_of(line, number)
     if not request:
@@ -64,6 +64,6 @@ def _replaced(line: bytes, number: int, model: str, only: "Collection[str]", nam
         raise CommandError(f"{name}: line {number} is no request: {error}", 2) from error
     if (only and named not in only) or named == model:
         return line
-    new = spliced(body, {"model": json.dumps(model, ensure_ascii=False).encode()})
+    new = splice_members(body, {"model": json.dumps(model, ensure_ascii=False).encode()})
     before_it, _, after_it = line.partition(request)
-    return before_it + spliced(request, {"body": new}) + after_it
+    return before_it + splice_members(request, {"body": new}) + after_it

@@ -13,7 +13,7 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
-from batch_gateway.cli.failing import CommandError, reported
+from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ PAUSE_S = 2.0
 _TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
 
 
-@reported
+@report_errors
 def status(
     place: Place,
     data: Annotated[

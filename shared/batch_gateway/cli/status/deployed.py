@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
-from batch_gateway.cli.cluster.standing import State, standing, troubles
-from batch_gateway.cli.failing import CommandError
+from batch_gateway.cli.cluster.object_status import Readiness, object_status, troubles
+from batch_gateway.cli.errors import CommandError
 from batch_gateway.cli.tables import Row, columns
 
 if TYPE_CHECKING:
@@ -64,8 +64,10 @@ def _service(service: Object, pods: dict[str, list[Object]]) -> tuple[str, ...]:
 
 
 def _stand(obj: Object) -> tuple[str, str]:
-    found = standing(obj)
-    ready = {State.READY: "yes", State.WAITING: "not yet", State.FAILED: "NO"}[found.state]
+    found = object_status(obj)
+    ready = {Readiness.READY: "yes", Readiness.WAITING: "not yet", Readiness.FAILED: "NO"}[
+        found.state
+    ]
     return ready, found.reason
 
 

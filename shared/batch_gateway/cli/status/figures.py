@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batch_gateway.cli.failing import REFUSED, UNREACHABLE, CommandError
+from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError
 
 if TYPE_CHECKING:
     from batch_gateway.settings import Settings
@@ -63,7 +63,7 @@ def from_page(url: str, token: str | None) -> Figures:
 
 def from_stores() -> Figures:
     """What the stores tell that the environment's settings name. Raises CommandError."""
-    from batch_gateway.cli.stored import settings_of
+    from batch_gateway.cli.metadata_settings import settings_of
 
     return parsed(asyncio.run(_looked(settings_of(None))))
 
@@ -71,7 +71,7 @@ def from_stores() -> Figures:
 async def _looked(settings: "Settings") -> str:
     from contextlib import AsyncExitStack
 
-    from batch_gateway.services.observe import Observatory
+    from batch_gateway.services.state_snapshot import StateReader
     from batch_gateway.web.state_metrics import rendered
     from batch_gateway.wiring.runtime import SystemClock
     from batch_gateway.wiring.stores import open_metadata, open_scratch_server
@@ -81,7 +81,7 @@ async def _looked(settings: "Settings") -> str:
         stack.push_async_callback(metadata.close)
         scratch = open_scratch_server(settings)
         stack.push_async_callback(scratch.close)
-        state = await Observatory(metadata, scratch, SystemClock()).state()
+        state = await StateReader(metadata, scratch, SystemClock()).state()
     return rendered(state, tenants=settings.metrics.tenants).decode()
 
 

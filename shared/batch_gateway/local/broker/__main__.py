@@ -20,14 +20,14 @@ from batch_gateway.local.broker.delivery import Delivery
 from batch_gateway.local.broker.ingress import application
 from batch_gateway.local.broker.routing import Router, stream_name
 from batch_gateway.local.broker.streams import Streams, connect
-from batch_gateway.local.durations import Durations
+from batch_gateway.local.durations import TimeScale
 
 logger = logging.getLogger(__name__)
 
 
 async def serve(config: Config) -> None:
     """Take events in and deliver them until SIGTERM."""
-    durations, random = Durations(speed_up=config.speed_up), Random()
+    durations, random = TimeScale(speed_up=config.speed_up), Random()
     connector = aiohttp.TCPConnector(limit=0)  # each Trigger has its own limit
     async with (
         connect(config.redis_url) as redis,

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Where to post to."""
 
     url: str
@@ -41,9 +41,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 class TriggerConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     filters: Sequence[dict[str, Any]]
-    subscriber: Endpoint
+    subscriber: DeliveryTarget
     retry: Retry
-    dead_letter: Endpoint | None = None  # None: an undeliverable event is dropped
+    dead_letter: DeliveryTarget | None = None  # None: an undeliverable event is dropped
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import aiohttp
 from redis.exceptions import RedisError
 
-from batch_gateway.local.broker.config import Endpoint, Retry, TriggerConfig
+from batch_gateway.local.broker.config import DeliveryTarget, Retry, TriggerConfig
 from batch_gateway.local.broker.events import Malformed, StoredEvent, decode, encode
 from batch_gateway.local.broker.routing import TTL, Router
 from batch_gateway.local.broker.streams import Entry, Streams
-from batch_gateway.local.durations import Durations
+from batch_gateway.local.durations import TimeScale
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Delivery:
         streams: Streams,
         router: Router,
         session: aiohttp.ClientSession,
-        durations: Durations,
+        durations: TimeScale,
     ) -> None:
         self._trigger = trigger
         self._stream = stream
@@ -139,7 +139,7 @@ class Delivery:
         if not last.delivered:
             logger.error("dropped %s, undeliverable to %s and to its dead letter sink", event, why)
 
-    async def _tries(self, event: StoredEvent, to: Endpoint, retry: Retry) -> Outcome:
+    async def _tries(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> Outcome:
         """The outcome of the first try that was final, else of the last one."""
         attempt = 0
         while True:
@@ -151,7 +151,7 @@ class Delivery:
             await asyncio.sleep(self._durations(retry.pause_s(attempt)))
             attempt += 1
 
-    async def _try(self, event: StoredEvent, to: Endpoint, retry: Retry) -> Outcome:
+    async def _try(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> Outcome:
         headers, body = encode(event)
         headers |= {"Prefer": "reply", **to.headers}
         limit = aiohttp.ClientTimeout(total=retry.timeout_s)

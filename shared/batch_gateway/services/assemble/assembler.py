@@ -29,27 +29,27 @@ from batch_gateway.core.errors import (
 )
 from batch_gateway.core.ids import BatchId, FileId, file_id
 from batch_gateway.core.layout import blobs_of, file_key, work_prefix
-from batch_gateway.core.model import Batch, BatchError, BatchStatus, Counts, Ending, File
+from batch_gateway.core.model import Batch, BatchError, BatchStatus, Counts, EndReason, File
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.announce import Announcer
-from batch_gateway.services.assemble.gathering import Gathering, RequestsLost
-from batch_gateway.services.assemble.merge import Merge, Product
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.assemble.merge import MergedFile, ResultMerge
+from batch_gateway.services.assemble.result_collector import RequestsLost, ResultCollector
+from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
-from batch_gateway.services.groups import tasks
-from batch_gateway.services.mending import Mender
-from batch_gateway.services.results.losses import Losses
-from batch_gateway.services.results.order import OrderLog
-from batch_gateway.services.webhooks.notices import Notices
+from batch_gateway.services.results.completion_order import CompletionOrderLog
+from batch_gateway.services.results.lost_objects import LostObjects
+from batch_gateway.services.task_group import task_group
+from batch_gateway.services.unreadable_shards import UnreadableShardCloser
+from batch_gateway.services.webhooks.outbox import WebhookOutbox
 
 logger = logging.getLogger(__name__)
 
 _ENDS = {
     None: BatchStatus.COMPLETED,
-    Ending.EXPIRED: BatchStatus.EXPIRED,
-    Ending.CANCELLED: BatchStatus.CANCELLED,
+    EndReason.EXPIRED: BatchStatus.EXPIRED,
+    EndReason.CANCELLED: BatchStatus.CANCELLED,
 }
 _ATTEMPTS = 3  # a cancel in the middle makes one assembly in vain
 SMALL = 10_000  # lines of a batch that may be assembled beside any number of others
@@ -57,13 +57,13 @@ _QUEUE = 4  # chunks of one file between the merging thread and the store
 
 
 @dataclass(frozen=True, slots=True)
-class Assembled:
+class AssembledFiles:
     """Files that are stored but not yet the batch's."""
 
     output: File | None  # None: no line succeeded
     error: File | None  # None: no line failed
     counts: Counts
-    merge: Merge
+    merge: ResultMerge
 
     @property
     def files(self) -> list[File]:
@@ -76,11 +76,11 @@ class Assembler:
         *,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: Scratch,
-        announcer: Announcer,
-        notices: Notices,
+        scratch: ScratchStore,
+        publisher: EventPublisher,
+        webhook_outbox: WebhookOutbox,
         clock: Clock,
-        scratch_dir: Path,
+        temp_dir: Path,
         lease_ttl: timedelta,
         default_expiry: timedelta | None,
         longest_line: int,
@@ -94,18 +94,18 @@ class Assembler:
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
-        self._announcer = announcer
-        self._notices = notices
+        self._publisher = publisher
+        self._webhook_outbox = webhook_outbox
         self._clock = clock
-        self._scratch_dir = scratch_dir
+        self._temp_dir = temp_dir
         self._ttl = lease_ttl
         self._default_expiry = default_expiry
         self._longest_line = longest_line
         self._run_bytes = run_bytes
         self._one_large = asyncio.Semaphore(1)  # of batches beyond SMALL, one at a time
-        self._losses = Losses(scratch)
-        self._mender = Mender(
-            rows=metadata.shards, queue=scratch.queue, announcer=announcer, clock=clock
+        self._lost_objects = LostObjects(scratch)
+        self._mender = UnreadableShardCloser(
+            rows=metadata.shards, queue=scratch.queue, publisher=publisher, clock=clock
         )
 
     async def assemble(self, batch_id: BatchId) -> None:
@@ -141,7 +141,7 @@ class Assembler:
     async def _leased(self, batch_id: BatchId, holder: str) -> AsyncIterator[Batch]:
         """Hold the right to assemble, renewed as long as the context is open."""
         batch = await self._claim(batch_id, holder)
-        async with tasks() as group:
+        async with task_group() as group:
             renewing = group.create_task(self._renew(batch_id, holder))
             try:
                 yield batch
@@ -173,7 +173,7 @@ class Assembler:
         except (Temporary, OSError):
             raise
         except Exception as error:  # not even what is left can be read
-            if not await self._losses.is_final(f"survivors/{batch.id}"):
+            if not await self._lost_objects.is_final(f"survivors/{batch.id}"):
                 raise Unavailable(f"{batch.id} cannot be assembled yet: {error!r}") from error
             logger.exception("The batch fails", extra={"tenant_id": batch.tenant, **_log(batch.id)})
             return await self._fail(batch, error)
@@ -201,7 +201,7 @@ class Assembler:
             usage=assembled.merge.usage,
             options=_options(batch, assembled.merge),
             now=now,
-            events=[lifecycle.ended(then)],
+            events=[lifecycle.terminal_event(then)],
         )
         if ended is None:
             await self._discard(file.id for file in assembled.files)
@@ -225,10 +225,10 @@ class Assembler:
         )
         failed = batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=(reason,))
         return await self._metadata.batches.fail(
-            batch.id, [reason], now=now, events=[lifecycle.ended(failed)]
+            batch.id, [reason], now=now, events=[lifecycle.terminal_event(failed)]
         )
 
-    async def _write(self, batch: Batch) -> Assembled:
+    async def _write(self, batch: Batch) -> AssembledFiles:
         """Both files from all results; from what is left once results count as lost.
 
         Raises Temporary when results are missing and may come back.
@@ -242,7 +242,7 @@ class Assembler:
         except CorruptRow as error:
             await self._mender.mend_for(error, batch.id)
         except Exception as error:  # stored bytes are missing, damaged, or nothing of ours
-            if not await self._losses.is_final(f"assembly/{batch.id}"):
+            if not await self._lost_objects.is_final(f"assembly/{batch.id}"):
                 logger.error("Assembled again later: %r", error, extra=_log(batch.id))
                 raise Unavailable(f"{batch.id} cannot be assembled yet: {error!r}") from error
             logger.exception(
@@ -251,11 +251,11 @@ class Assembler:
             )
         return await self._merged(batch, surviving=True)
 
-    async def _merged(self, batch: Batch, *, surviving: bool = False) -> Assembled:
+    async def _merged(self, batch: Batch, *, surviving: bool = False) -> AssembledFiles:
         names = (file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12)))
-        merge, order = Merge(self._scratch_dir), OrderLog(self._scratch_dir)
+        merge, order = ResultMerge(self._temp_dir), CompletionOrderLog(self._temp_dir)
         try:
-            gathering = Gathering(
+            gathering = ResultCollector(
                 batch,
                 metadata=self._metadata,
                 files=self._files,
@@ -266,9 +266,9 @@ class Assembler:
             )
             await gathering.gather()
             if not gathering.shards:  # it ended before it was planned
-                await gathering.add_input(self._scratch_dir, self._longest_line)
+                await gathering.add_input(self._temp_dir, self._longest_line)
             elif gathering.unknown:
-                await gathering.add_unknown(self._scratch_dir, self._longest_line)
+                await gathering.add_unknown(self._temp_dir, self._longest_line)
             await self._store(merge, names)
             await order.store(self._files, names[0 if merge.output.lines else 1])
             lines = merge.output.lines + merge.error.lines
@@ -287,7 +287,7 @@ class Assembler:
             completed=merge.output.lines,
             failed=merge.error.lines - gathering.not_run,
         )
-        return Assembled(output, error, counts, merge)
+        return AssembledFiles(output, error, counts, merge)
 
     async def _discard(self, names: Iterable[FileId]) -> None:
         """Remove blobs that will be nobody's; what fails here the janitor does."""
@@ -296,21 +296,21 @@ class Assembler:
         except Temporary as error:
             logger.warning("Blobs are left behind: %s", error, extra={"action": "orphan"})
 
-    async def _store(self, merge: Merge, names: tuple[FileId, FileId]) -> None:
+    async def _store(self, merge: ResultMerge, names: tuple[FileId, FileId]) -> None:
         """Stream both products to the store as they are merged; one without a line is left out."""
         queues = {
             id(product): _Stream(self._files, file_key(name))
             for product, name in zip((merge.output, merge.error), names, strict=True)
         }
         chunks = merge.chunks()
-        async with tasks() as group:
+        async with task_group() as group:
             while (found := await asyncio.to_thread(next, chunks, None)) is not None:
                 product, chunk = found
                 await queues[id(product)].put(chunk, group)
             for stream in queues.values():
                 await stream.end()
 
-    def _row(self, batch: Batch, kind: str, name: FileId, product: Product) -> File | None:
+    def _row(self, batch: Batch, kind: str, name: FileId, product: MergedFile) -> File | None:
         if not product.lines:
             return None
         now = self._clock.now()
@@ -328,8 +328,8 @@ class Assembler:
         )
 
     async def _announce(self, batch: Batch) -> None:
-        await self._announcer.announce(lifecycle.ended(batch))
-        await self._notices.put_down(batch)
+        await self._publisher.publish(lifecycle.terminal_event(batch))
+        await self._webhook_outbox.enqueue(batch)
 
     async def _clear(self, batch: Batch) -> None:
         """Delete what only the work needed; what fails here the janitor does."""
@@ -365,7 +365,7 @@ class _Stream:
             yield chunk
 
 
-def _options(batch: Batch, merge: Merge) -> Mapping[str, Any] | None:
+def _options(batch: Batch, merge: ResultMerge) -> Mapping[str, Any] | None:
     """The options with what only the results tell; None when they stay as they are."""
     if not batch.runs_once:
         return None

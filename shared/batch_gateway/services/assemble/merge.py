@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch_gateway.core.answers import NO_TOKENS, Tokens, count, total
+from batch_gateway.core.engine_response import NO_TOKENS, Tokens, count, total
 from batch_gateway.core.lines import PartLine, decode_part_line
 from batch_gateway.core.model import Usage
 
@@ -24,7 +24,7 @@ _SMALLEST_BUFFER = 4 * 1024
 
 
 @dataclass(slots=True)
-class Product:
+class MergedFile:
     """What one of the two files has got so far."""
 
     size: int = 0
@@ -50,14 +50,14 @@ class Product:
         return chunk
 
 
-class Merge:
+class ResultMerge:
     """Add runs, then read ``chunks`` to the end; then ``output``, ``error`` and ``usage`` hold."""
 
-    def __init__(self, scratch: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  (closed by close)
+    def __init__(self, temp_dir: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=temp_dir)  # noqa: SIM115  (closed by close)
         self._runs: list[tuple[int, int]] = []  # offset, end
-        self.output = Product()
-        self.error = Product()
+        self.output = MergedFile()
+        self.error = MergedFile()
         self.usage = Usage()
         self.saved = 0  # tokens of results that are another line's too
 
@@ -68,7 +68,7 @@ class Merge:
             self._file.write(lines)
             self._runs.append((start, start + len(lines)))
 
-    def chunks(self) -> Iterator[tuple[Product, bytes]]:
+    def chunks(self) -> Iterator[tuple[MergedFile, bytes]]:
         """Yield the contents of both files in order, each chunk with the product it belongs to."""
         self._file.flush()
         share = _BUFFERS // max(1, len(self._runs))

@@ -16,7 +16,7 @@ from batch_gateway.core.model import Batch
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.batches.service import BatchService, NewBatch
-from batch_gateway.services.plan.carry import Origin
+from batch_gateway.services.plan.reused_results import RetryOrigin
 
 #: Options that tell what became of a batch, or where it came from: nothing for its retry.
 _FINDINGS = (
@@ -31,7 +31,7 @@ _FINDINGS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedRetry:
+class RetryRequest:
     """How the new batch shall differ; None: as the old one."""
 
     errors: Sequence[str] | None = None  # words of the errors to retry; None: all of them
@@ -41,7 +41,7 @@ class AskedRetry:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
 
 
-class Retries:
+class BatchRetries:
     def __init__(self, batches: BatchService, metadata: MetadataStore, clock: Clock) -> None:
         self._batches = batches
         self._metadata = metadata
@@ -51,7 +51,7 @@ class Retries:
         self,
         tenant: TenantId,
         batch: BatchId,
-        asked: AskedRetry,
+        asked: RetryRequest,
         *,
         traceparent: str | None,
         seed: bytes | None = None,
@@ -78,7 +78,7 @@ class Retries:
         )
         return await self._batches.create(tenant, new, traceparent=traceparent, seed=seed)
 
-    async def _check(self, old: Batch, asked: AskedRetry) -> None:
+    async def _check(self, old: Batch, asked: RetryRequest) -> None:
         if not old.terminal:
             raise Conflict(f"Cannot retry a batch with status '{old.status}'.")
         if old.is_dry:
@@ -103,14 +103,14 @@ class Retries:
             )
 
 
-def _origin(old: Batch, asked: AskedRetry) -> Origin:
+def _origin(old: Batch, asked: RetryRequest) -> RetryOrigin:
     """What the new batch takes over.
 
     A retry that ended before it was planned has taken nothing over yet: its own origin goes on.
     """
-    before = Origin.of(old.options)
+    before = RetryOrigin.of(old.options)
     inherited = before if before and "carried_over" not in old.options else None
-    origin = Origin(
+    origin = RetryOrigin(
         batch=old.id,
         output_file_id=inherited.output_file_id if inherited else old.output_file_id,
         error_file_id=inherited.error_file_id if inherited else None,

@@ -12,24 +12,24 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.chaining import chained_file, check_template
 from batch_gateway.core.errors import Conflict, InvalidRequest
-from batch_gateway.core.events import EventType, fact
+from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import BatchId, FileId, TenantId, batch_id
-from batch_gateway.core.lifecycle import told
+from batch_gateway.core.lifecycle import lifecycle_event
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
-from batch_gateway.core.requested import Cause
 from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS, EXTENDED_ENDPOINTS
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, MetadataStore, Page
-from batch_gateway.services.announce import Announcer
-from batch_gateway.services.batches.outlook import CompletionEstimates
-from batch_gateway.services.endings import Endings
+from batch_gateway.services.batches.completion_estimates import CompletionEstimates
+from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.files.content import BATCH
-from batch_gateway.services.passing import PassedHeaders
-from batch_gateway.services.refusals import invalid_value
+from batch_gateway.services.header_passthrough import HeaderPassthrough
+from batch_gateway.services.request_errors import invalid_value
+from batch_gateway.services.termination import Termination
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class NewBatch:
     priority: int = 5  # 0 (first) to 9 (last)
     options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
-    cause: Cause | None = None  # None: a user asks, not an event
+    cause: SourceEvent | None = None  # None: a user asks, not an event
 
 
 class BatchService:
@@ -58,25 +58,25 @@ class BatchService:
         self,
         *,
         metadata: MetadataStore,
-        announcer: Announcer,
-        endings: Endings,
+        publisher: EventPublisher,
+        termination: Termination,
         clock: Clock,
         fence: timedelta,
         strict: bool,
-        passing: PassedHeaders | None = None,
+        header_passthrough: HeaderPassthrough | None = None,
         quotas: Quotas = NO_QUOTAS,
-        outlooks: CompletionEstimates | None = None,
+        estimates: CompletionEstimates | None = None,
     ) -> None:
         """``passing`` None: no headers are carried on; ``outlooks`` None: nothing is foreseen."""
         self._quotas = quotas
         self._metadata = metadata
-        self._announcer = announcer
-        self._endings = endings
+        self._publisher = publisher
+        self._termination = termination
         self._clock = clock
         self._fence = fence
         self._strict = strict
-        self._passing = passing
-        self._outlooks = outlooks
+        self._header_passthrough = header_passthrough
+        self._estimates = estimates
 
     def window(self, new: NewBatch) -> timedelta:
         """The window of what is asked for. Raises InvalidRequest if it or the endpoint is none."""
@@ -124,9 +124,11 @@ class BatchService:
             priority=new.priority,
             options=new.options,
             traceparent=traceparent,
-            sealed=None if self._passing is None else self._passing.seal(name, new.headers),
+            sealed=None
+            if self._header_passthrough is None
+            else self._header_passthrough.seal(name, new.headers),
         )
-        event = told(EventType.BATCH_CREATED, batch)
+        event = lifecycle_event(EventType.BATCH_CREATED, batch)
         try:
             await self._metadata.batches.create(
                 batch, [event], cause=new.cause, quotas=self._quotas
@@ -137,7 +139,7 @@ class BatchService:
                 raise
             return made
         logger.info("Created", extra={"action": "created", "batch_id": batch.id})
-        await self._announcer.announce(event)
+        await self._publisher.publish(event)
         return batch
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
@@ -171,7 +173,7 @@ class BatchService:
         return replace(page, items=await self._estimated(page.items))
 
     async def _estimated(self, batches: Sequence[Batch]) -> Sequence[Batch]:
-        return batches if self._outlooks is None else await self._outlooks.add(batches)
+        return batches if self._estimates is None else await self._estimates.add(batches)
 
     async def cancel(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         """Ask a batch to stop; asking again changes nothing. Raises Conflict when it has ended.
@@ -179,7 +181,7 @@ class BatchService:
         The event is announced again too: whoever asked first may have died before it was sent.
         """
         now = self._clock.now()
-        event = fact(EventType.BATCH_CANCELLING, batch)
+        event = internal_event(EventType.BATCH_CANCELLING, batch)
         found = await self._metadata.batches.cancel(
             tenant, batch, now=now, fence_at=now + self._fence, events=[event]
         )
@@ -191,8 +193,8 @@ class BatchService:
                 raise Conflict(f"Cannot cancel a batch with status '{found.status}'.")
         if found.status is BatchStatus.CANCELLING:
             logger.info("Cancelling", extra={"action": "cancelling", "batch_id": batch})
-            await self._announcer.announce(replace(event, traceparent=found.traceparent))
-            await self._endings.spread(batch)
+            await self._publisher.publish(replace(event, traceparent=found.traceparent))
+            await self._termination.notify_executors(batch)
         return found
 
     async def _check_chain(self, tenant: TenantId, new: NewBatch) -> None:

@@ -21,14 +21,14 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.announce import PENDING
-from batch_gateway.services.execute.attempt import Attempts
+from batch_gateway.services.event_publisher import PENDING
+from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
+from batch_gateway.services.execute.lease_monitor import LeaseMonitor, LeaseReclaimer
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.lease_watch import LeaseWatch, Reclaimer
 from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.pools import Pools
 from batch_gateway.services.execute.shard_leases import ShardLeases, log
@@ -38,8 +38,8 @@ from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import keep_running, report_unforeseen
 from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.services.execute.waiting import signal_or
-from batch_gateway.services.groups import tasks
-from batch_gateway.services.milestones import Watch
+from batch_gateway.services.progress_events import BatchObserver
+from batch_gateway.services.task_group import task_group
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +56,13 @@ _WORKED_ON = (LeaseState.RUNNING, LeaseState.DRAINING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class ProcessResources:
     """What the activations of one process share."""
 
-    attempts: Attempts
+    attempts: ModelCaller
     circuits: Circuits
     monitors: EngineMonitors
-    watches: Watch  # look at a batch when results of it were stored
+    watches: BatchObserver  # look at a batch when results of it were stored
 
 
 class Activation:
@@ -74,7 +74,7 @@ class Activation:
         engines: Engines,
         events: Events,
         policies: Policies,
-        shared: Shared,
+        shared: ProcessResources,
         stopping: asyncio.Event,
         superseded: asyncio.Event,
     ) -> None:
@@ -109,17 +109,17 @@ class Activation:
             rows=stores.metadata.shards,
             files=stores.files,
             scratch=stores.scratch,
-            announcer=events.announcer,
-            passing=engines.passing,
+            publisher=events.publisher,
+            header_passthrough=engines.header_passthrough,
             watch=shared.watches,
             clock=policies.clock,
             rules=self._rules,
         )
         self._renewer = LeaseRenewer(stores.scratch.queue, ttl=ttl, every_s=self._rules.heartbeat_s)
-        self._reclaimer = Reclaimer(
+        self._reclaimer = LeaseReclaimer(
             metadata=stores.metadata,
             scratch=stores.scratch,
-            endings=events.endings,
+            termination=events.termination,
             every_s=self._rules.heartbeat_s,
             ttl=ttl,
         )
@@ -135,7 +135,7 @@ class Activation:
             routes=self._engines.routes,
             circuits=self._shared.circuits,
             monitors=self._shared.monitors,
-            waker=self._events.waker,
+            activation_trigger=self._events.activation_trigger,
             clock=policies.clock,
             rules=self._rules,
             scheduler=SlotScheduler(policies.queue),
@@ -157,7 +157,7 @@ class Activation:
             renewer=self._renewer,
             pools=self._pools,
             throughput=self._throughput,
-            endings=self._events.endings,
+            termination=self._events.termination,
             signals=self._signals,
             budget=self._budget,
             rules=self._rules,
@@ -171,7 +171,7 @@ class Activation:
             rules=self._rules,
             queue_rules=policies.queue,
         )
-        self._watch = LeaseWatch(
+        self._watch = LeaseMonitor(
             rows=stores.metadata.shards,
             scratch=stores.scratch,
             every_s=self._rules.heartbeat_s,
@@ -182,7 +182,7 @@ class Activation:
     async def run(self) -> None:
         """Work until there is nothing to do, no slot, or no time; then leave in good order."""
         try:
-            async with tasks() as group:
+            async with task_group() as group:
                 self._assemble(group)
                 loops = [
                     group.create_task(keep_running(name, loop))
@@ -374,7 +374,7 @@ class Activation:
         try:
             if (await self._stores.scratch.queue.depth()).ready:
                 self._woke_at = self._now()
-                await self._events.waker.wake()
+                await self._events.activation_trigger.wake()
         except Temporary as error:
             logger.debug("The backlog is not known: %s", error, extra={"action": "wake"})
 
@@ -390,9 +390,9 @@ class Activation:
             logger.warning("Left without a successor: %s", error, extra={"action": "leave"})
             return
         if self._successor and (depth.ready or depth.leased):
-            await self._events.waker.wake()
+            await self._events.activation_trigger.wake()
         elif depth.ready and not self._forbidden:  # it was queued while this activation left
-            await self._events.waker.wake(first=True)
+            await self._events.activation_trigger.wake(first=True)
 
     @staticmethod
     def _now() -> float:

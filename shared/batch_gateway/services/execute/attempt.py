@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import msgspec
 
-from batch_gateway.core.answers import Malformed, decode, excerpt
+from batch_gateway.core.engine_response import MalformedResponse, decode, excerpt
 from batch_gateway.core.ids import result_id
+from batch_gateway.core.json_splice import splice_members
 from batch_gateway.core.lines import PartLine, answered, not_answered
 from batch_gateway.core.retry import (
     AWAY,
@@ -17,21 +18,20 @@ from batch_gateway.core.retry import (
     CUT,
     LATE,
     Outcome,
+    RetryDecision,
     RetryRules,
-    Verdict,
-    judge_answer,
+    judge_response,
     pause,
 )
-from batch_gateway.core.splice import spliced
 from batch_gateway.ports.model_client import (
-    Answer,
     CallFailed,
     CallRefused,
     CallTimeout,
     CallTooLong,
     ModelClient,
+    ModelResponse,
 )
-from batch_gateway.services.execute.leased_shard import Work
+from batch_gateway.services.execute.leased_shard import LineInFlight
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
 
@@ -40,17 +40,17 @@ SLO = "x-slo-ttft-ms"
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptResult:
     """How an attempt ended: with a result, or with a pause before the next one."""
 
-    verdict: Verdict
+    verdict: RetryDecision
     result: PartLine | None  # None: try again
     pause: timedelta  # before the next attempt; zero with a result
     retry_after: timedelta | None  # as the endpoint said; None: it did not
     reason: str = ""  # of a failure, for people
 
 
-class Attempts:
+class ModelCaller:
     """Makes attempts under a deployment's retry rules, or an endpoint's own."""
 
     def __init__(self, client: ModelClient, retry: RetryRules, *, budget_s: float) -> None:
@@ -62,11 +62,11 @@ class Attempts:
 
     async def attempt(
         self,
-        work: Work,
+        work: LineInFlight,
         route: Route,
         timeout: timedelta,
         admitted_since: Callable[[float], bool] = lambda _: False,
-    ) -> Ended:
+    ) -> AttemptResult:
         """Call the model once. Cancelling it closes the connection; nothing is recorded then.
 
         ``admitted_since`` says whether the endpoint has let in a call that began after an instant.
@@ -83,7 +83,7 @@ class Attempts:
         }
         body = bytes(line.body)
         if (changes := route.changes(line.model, lease.priority)) is not None:
-            body = spliced(body, changes)
+            body = splice_members(body, changes)
         try:
             answer = await self._client.call(
                 endpoint.url + line.url, body, headers, timeout, endpoint.tls
@@ -105,13 +105,15 @@ class Attempts:
         others_admitted = refused_at is not None and admitted_since(refused_at)
         return self._judged(work, route, answer, others_admitted)
 
-    def _judged(self, work: Work, route: Route, answer: Answer, others_admitted: bool) -> Ended:
+    def _judged(
+        self, work: LineInFlight, route: Route, answer: ModelResponse, others_admitted: bool
+    ) -> AttemptResult:
         rules = self._rules(route)
         try:
             body = decode(answer.body)
-        except Malformed:
+        except MalformedResponse:
             body = None
-        judged = judge_answer(
+        judged = judge_response(
             answer.status,
             body,
             again=rules.again,
@@ -137,7 +139,7 @@ class Attempts:
                     code="invalid_response",
                     message=f"{message}: {said or 'the answer is empty'}",
                 )
-                return Ended(verdict, result, timedelta(0), None)
+                return AttemptResult(verdict, result, timedelta(0), None)
             body = decode(_envelope(f"{message}: {said}" if said else f"{message}."))
         result = answered(
             lease.shard.batch,
@@ -147,9 +149,9 @@ class Attempts:
             request_id=answer.request_id,
             ok=verdict.outcome is Outcome.SUCCESS,
         )
-        return Ended(verdict, result, timedelta(0), None)
+        return AttemptResult(verdict, result, timedelta(0), None)
 
-    def _timed_out(self, work: Work, route: Route, seconds: float) -> Ended:
+    def _timed_out(self, work: LineInFlight, route: Route, seconds: float) -> AttemptResult:
         """A call that had ``seconds``; a long one is not made as often as a short one."""
         allowed = route.endpoint.timeout.total_seconds()
         setting = "timeout_s of the endpoint" if seconds >= allowed else "execution.hard_budget_s"
@@ -160,13 +162,13 @@ class Attempts:
 
     def _failed(
         self,
-        work: Work,
+        work: LineInFlight,
         route: Route,
-        verdict: Verdict,
+        verdict: RetryDecision,
         code: str,
         message: str,
         weight: int = 1,
-    ) -> Ended:
+    ) -> AttemptResult:
         """An attempt without a usable answer; it counts as ``weight`` of them."""
         rules = self._rules(route)
         if not self._exhausted(work, verdict, rules, weight):
@@ -179,12 +181,14 @@ class Attempts:
             code=code,
             message=message,
         )
-        return Ended(verdict, result, timedelta(0), None, message)
+        return AttemptResult(verdict, result, timedelta(0), None, message)
 
     def _rules(self, route: Route) -> RetryRules:
         return route.endpoint.retry or self._retry
 
-    def _exhausted(self, work: Work, verdict: Verdict, rules: RetryRules, weight: int = 1) -> bool:
+    def _exhausted(
+        self, work: LineInFlight, verdict: RetryDecision, rules: RetryRules, weight: int = 1
+    ) -> bool:
         """Whether the line, or its shard, has had all the attempts that count."""
         if not verdict.counts:
             return False
@@ -193,12 +197,12 @@ class Attempts:
 
     def _again(
         self,
-        work: Work,
-        verdict: Verdict,
+        work: LineInFlight,
+        verdict: RetryDecision,
         retry_after: timedelta | None,
         rules: RetryRules,
         reason: str,
-    ) -> Ended:
+    ) -> AttemptResult:
         work.attempts += verdict.counts
         work.shard.further += verdict.counts
         work.tries += 1
@@ -209,7 +213,7 @@ class Attempts:
             retry_after=retry_after,
             jitter=random.random(),
         )
-        return Ended(verdict, None, waiting, retry_after, reason)
+        return AttemptResult(verdict, None, waiting, retry_after, reason)
 
 
 def _envelope(message: str) -> bytes:

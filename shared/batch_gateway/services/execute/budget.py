@@ -12,7 +12,7 @@ from typing import Any
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import Batch, BatchError, BatchStatus, Lease
-from batch_gateway.services.endings import Endings
+from batch_gateway.services.termination import Termination
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Budget:
 class BudgetGuard:
     """Stops batches that have broken their budget."""
 
-    def __init__(self, endings: Endings) -> None:
-        self._endings = endings
+    def __init__(self, termination: Termination) -> None:
+        self._termination = termination
 
     async def check(self, lease: Lease, batch: Batch) -> None:
         """Judge ``batch`` if its options name a budget. A server that is unavailable is logged."""
@@ -60,7 +60,7 @@ class BudgetGuard:
             return
         try:
             if (error := budget.broken(batch)) is not None:
-                await self._endings.stop(batch, error)
+                await self._termination.stop(batch, error)
         except Temporary as error:
             logger.warning("A budget is not judged: %s", error, extra={"action": "budget"})
 

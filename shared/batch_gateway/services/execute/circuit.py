@@ -9,13 +9,13 @@ from datetime import timedelta
 
 from batch_gateway import meters
 from batch_gateway.core import breaker
-from batch_gateway.core.routing import Endpoint
+from batch_gateway.core.routing import ModelEndpoint
 
 logger = logging.getLogger(__name__)
 
 
 class Circuit:
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: ModelEndpoint) -> None:
         self._endpoint = endpoint
         self._state = breaker.CLOSED
         self._admitted_at = float("-inf")  # when the newest call began that was let in
@@ -102,9 +102,9 @@ class Circuits:
     """One circuit per endpoint; a new one when what it calls has changed."""
 
     def __init__(self) -> None:
-        self._circuits: dict[str, tuple[Endpoint, Circuit]] = {}
+        self._circuits: dict[str, tuple[ModelEndpoint, Circuit]] = {}
 
-    def of(self, endpoint: Endpoint) -> Circuit:
+    def of(self, endpoint: ModelEndpoint) -> Circuit:
         known = self._circuits.get(endpoint.name)
         if known is None or known[0] != endpoint:
             known = self._circuits[endpoint.name] = (endpoint, Circuit(endpoint))

@@ -7,11 +7,11 @@ from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.model_client import ModelClient
-from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.announce import Announcer, Waker
-from batch_gateway.services.endings import Endings
-from batch_gateway.services.passing import PassedHeaders
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
+from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.termination import Termination
 from batch_gateway.settings import Execution, Queue, Retry, Watching
 
 
@@ -19,7 +19,7 @@ from batch_gateway.settings import Execution, Queue, Retry, Watching
 class Stores:
     metadata: MetadataStore
     files: FileStore
-    scratch: Scratch
+    scratch: ScratchStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +29,16 @@ class Engines:
     client: ModelClient
     metrics: EngineMetrics
     routes: Routes
-    passing: PassedHeaders | None  # None: no batch has sealed headers
+    header_passthrough: HeaderPassthrough | None  # None: no batch has sealed headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
     """What an executor tells other functions, and how it ends batches."""
 
-    announcer: Announcer
-    waker: Waker
-    endings: Endings
+    publisher: EventPublisher
+    activation_trigger: ActivationTrigger
+    termination: Termination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 The slots choose one activation at a time to monitor a pool. It reads the engine's metrics several
 times a second. Where they cannot be read, it sends a one-token request now and then, never more
-than one at a time, and measures how long it takes. ``core.brakes`` turns either into a signal,
-which reaches all executors with the next report to the slots, and at once when slots are to be
-given up.
+than one at a time, and measures how long it takes. ``core.engine_signals`` turns either into a
+signal, which reaches all executors with the next report to the slots, and at once when slots are to
+be given up.
 """
 
 import asyncio
@@ -15,13 +15,20 @@ from datetime import timedelta
 
 import msgspec
 
-from batch_gateway.core.brakes import Drain, Fit, Usual, WatchRules, engine_signal, probe_signal
+from batch_gateway.core.engine_signals import (
+    CapacityEstimate,
+    MonitorRules,
+    QueueDrain,
+    TtftBaseline,
+    engine_signal,
+    probe_signal,
+)
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.limits import Signal
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import CallFailed, ModelClient
-from batch_gateway.services.groups import tasks
 from batch_gateway.services.routing import OBJECTIVE, Route
+from batch_gateway.services.task_group import task_group
 from batch_gateway.settings import Watching
 
 logger = logging.getLogger(__name__)
@@ -52,15 +59,15 @@ class EngineMonitor:
         self._headers = {n: value for n, value in route.headers.items() if n != OBJECTIVE}
         self._client = client
         self._metrics = metrics
-        self._rules: WatchRules = settings.rules
+        self._rules: MonitorRules = settings.rules
         self._settings = settings
         self._urgent = urgent
         self._ended = ended
         self._counted = ended()
         self._news: Signal | None = None
-        self._fit = Fit()
-        self._drain = Drain()
-        self._usual = Usual()
+        self._fit = CapacityEstimate()
+        self._drain = QueueDrain()
+        self._usual = TtftBaseline()
         self._readable_at = 0.0  # loop.time() from which on metrics are tried
         self._failures = 0  # to read them, in a row
         self._probes = settings.probe
@@ -122,7 +129,7 @@ class EngineMonitor:
     async def _probe(self) -> None:
         """Send one probe and tell, while it is unanswered and when it is answered, how long."""
         sent = self._clock()
-        async with tasks() as group:
+        async with task_group() as group:
             call = group.create_task(self._ask())
             patience = (self._usual.ttft or _GIVE_UP) + self._rules.wait
             pause = patience.total_seconds() + _MARGIN_S

@@ -6,13 +6,13 @@ import secrets
 import socket
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.execute.activation import REGISTERED, Activation, Shared
-from batch_gateway.services.execute.attempt import Attempts
+from batch_gateway.services.execute.activation import REGISTERED, Activation, ProcessResources
+from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.budget import BudgetGuard
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
-from batch_gateway.services.milestones import Milestones, Watches
+from batch_gateway.services.progress_events import BatchObservers, ProgressEvents
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +36,18 @@ class Executor:
         self._policies = policies
         self._stopping = stopping
         self._superseded = superseded
-        self._shared = Shared(
-            attempts=Attempts(
+        self._shared = ProcessResources(
+            attempts=ModelCaller(
                 engines.client,
                 policies.retry.rules,
                 budget_s=policies.execution.hard_budget_s,
             ),
             circuits=Circuits(),
             monitors=EngineMonitors(engines.client, engines.metrics, policies.watching),
-            watches=Watches(
+            watches=BatchObservers(
                 [
-                    BudgetGuard(events.endings),
-                    Milestones(stores.scratch, events.announcer, policies.clock),
+                    BudgetGuard(events.termination),
+                    ProgressEvents(stores.scratch, events.publisher, policies.clock),
                 ]
             ),
         )

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch_gateway.core.lines import PartLine, ShardLine, attempted, copied, encode_part_line
-from batch_gateway.core.model import Lease, Part, Tally, Ticket
+from batch_gateway.core.model import Lease, Part, QueueEntry, Tally
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
 
 if TYPE_CHECKING:
-    from batch_gateway.services.results.parts import Results
+    from batch_gateway.services.results.parts import ShardResults
 
 FAIRNESS = "x-gateway-inference-fairness-id"
 """Header by which routers of the Gateway API Inference Extension share capacity among tenants."""
@@ -28,7 +28,7 @@ _AHEAD = 64  # lines that are noted before they are started: so many are suspect
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class LineInFlight:
     """A request line on its way."""
 
     shard: "LeasedShard"
@@ -58,7 +58,7 @@ class Signals:
     flush: asyncio.Event = field(default_factory=asyncio.Event)  # a shard has much to store
 
 
-class Isolation:
+class SuspectIsolation:
     """At most one suspect line of an activation is in flight, so that a crash names the culprit.
 
     Lines that are no suspects go on beside it.
@@ -89,17 +89,17 @@ class LeasedShard:
     def __init__(
         self,
         lease: Lease,
-        ticket: Ticket,
+        entry: QueueEntry,
         *,
         signals: Signals,
-        isolation: Isolation,
+        isolation: SuspectIsolation,
         stop_at: float,
         most_buffered: int,
     ) -> None:
         """``stop_at`` is the batch's deadline as ``loop.time()``: no call goes on beyond it. While
         more than ``most_buffered`` finished lines wait to be stored, no line is started."""
         self.lease = lease
-        self.ticket = ticket
+        self.entry = entry
         self.state = LeaseState.OPENING
         self.settled = asyncio.Event()
         self.deadline: datetime = lease.deadline
@@ -113,18 +113,20 @@ class LeasedShard:
         self.passed: Set[str] = frozenset()  # names of those that are the client's own
         self.pools = 1  # that its lines may be taken by
         self.further = 0  # attempts beyond the first, of all lines
-        self.urgent = ticket.urgent  # goes before work that is not; estimates decide it anew
+        self.urgent = entry.urgent  # goes before work that is not; estimates decide it anew
         self.stuck = False  # something that it needs is missing in the file store
         self.blocked_since: float | None = None  # loop.time(); None: it can run
         self.writing = asyncio.Lock()  # one part at a time
         self._signals = signals
         self._isolation = isolation
         self._wary = lease.shard.epoch > 1
-        self._pending: deque[Work] = deque()
+        self._pending: deque[LineInFlight] = deque()
         self._suspects: set[int] = set()
         self._copies: dict[int, list[tuple[int, str]]] = {}
-        self._preempted: deque[tuple[float, Work]] = deque()  # with loop.time() of the abort
-        self._waiting: list[tuple[float, int, Work]] = []  # heap by the time to try again
+        self._preempted: deque[tuple[float, LineInFlight]] = (
+            deque()
+        )  # with loop.time() of the abort
+        self._waiting: list[tuple[float, int, LineInFlight]] = []  # heap by the time to try again
         self._running = 0
         self._buffer: list[bytes] = []
         self._most_buffered = most_buffered
@@ -132,7 +134,7 @@ class LeasedShard:
         self._counted = self.tally.completed + self.tally.failed
 
     def load(
-        self, lines: Iterable[ShardLine], done: "Results", *, passed: Mapping[str, str]
+        self, lines: Iterable[ShardLine], done: "ShardResults", *, passed: Mapping[str, str]
     ) -> None:
         """Take up what is left of ``lines`` after the results and notes of ``done``.
 
@@ -140,7 +142,7 @@ class LeasedShard:
         activation cut goes first, with a full budget.
         """
         works = [
-            Work(
+            LineInFlight(
                 self,
                 line,
                 done.attempts.get(line.line, 0),
@@ -283,7 +285,7 @@ class LeasedShard:
             return False
         return self.runs and len(self._buffer) < self._most_buffered
 
-    def take(self, now: float, pool: str, *, calm: bool) -> Work | None:
+    def take(self, now: float, pool: str, *, calm: bool) -> LineInFlight | None:
         """The next line for ``pool`` at ``now`` (``loop.time()``).
 
         One whose pause is over, else one that was preempted, else the next of the plan. Preempted
@@ -303,7 +305,7 @@ class LeasedShard:
             self._isolation.holder = self
         return work
 
-    def _due(self, now: float, pool: str) -> Work | None:
+    def _due(self, now: float, pool: str) -> LineInFlight | None:
         left_to_others = []
         found = None
         while found is None and self._waiting and self._waiting[0][0] <= now:
@@ -316,14 +318,14 @@ class LeasedShard:
             heapq.heappush(self._waiting, entry)
         return found
 
-    def give_back(self, work: Work) -> None:
+    def give_back(self, work: LineInFlight) -> None:
         """A line whose call was cut through no fault of its own: it goes first again."""
         self._running -= 1
         work.failed_at = None
         self._pending.appendleft(work)
         self._changed()
 
-    def preempted(self, work: Work, now: float) -> None:
+    def preempted(self, work: LineInFlight, now: float) -> None:
         """A line whose call was aborted because users waited."""
         self._running -= 1
         work.failed_at = None
@@ -334,7 +336,7 @@ class LeasedShard:
         """Whether the line that was preempted first is to be started again."""
         return bool(self._preempted) and (calm or now >= self._preempted[0][0] + UNREST_S)
 
-    def wait(self, work: Work, pool: str, now: float, pause: float) -> None:
+    def wait(self, work: LineInFlight, pool: str, now: float, pause: float) -> None:
         """A line that failed in ``pool`` for now: to be tried again after ``pause`` seconds.
 
         Where there are other pools, its first failure costs no pause there.
@@ -393,7 +395,7 @@ class LeasedShard:
         self.parts.append(part)
         self.stored_tally = tally
 
-    def to_note(self) -> list[Work]:
+    def to_note(self) -> list[LineInFlight]:
         """Lines that a note must name before they may be started; none: there is time."""
         if not self._wary or not self.runs or (self._suspects and self._running):
             return []
@@ -401,7 +403,7 @@ class LeasedShard:
         found = [work for work in ahead if not work.noted]
         return found if 2 * len(found) > len(ahead) else []
 
-    def _turn(self) -> list[Work]:
+    def _turn(self) -> list[LineInFlight]:
         """Lines of the plan that may come next: as long as there are suspects, only one of them."""
         ahead = islice(self._pending, 1 if self._suspects else _AHEAD)
         return [work for work in ahead if work.deaths or not self._suspects]
@@ -419,7 +421,7 @@ class LeasedShard:
         ]
 
 
-def starting(works: Iterable[Work]) -> list[bytes]:
+def starting(works: Iterable[LineInFlight]) -> list[bytes]:
     """Notes that stand if the worker dies before anything follows them."""
     return [
         encode_part_line(attempted(work.line.line, work.attempts, work.deaths + 1, work.aborts))

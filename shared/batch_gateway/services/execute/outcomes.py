@@ -7,12 +7,12 @@ says by then: the pool starts nothing for a while, which doubles with every furt
 from dataclasses import replace
 from datetime import timedelta
 
-from batch_gateway.core.answers import NO_TOKENS
+from batch_gateway.core.engine_response import NO_TOKENS
+from batch_gateway.core.latency_baseline import work_units
 from batch_gateway.core.limits import Observation, Signal
 from batch_gateway.core.retry import Outcome, pause
-from batch_gateway.core.slowness import units
-from batch_gateway.ports.scratch import Report
-from batch_gateway.services.execute.attempt import Ended
+from batch_gateway.ports.scratch import SlotReport
+from batch_gateway.services.execute.attempt import AttemptResult
 
 _FIRST_PAUSE = timedelta(seconds=0.25)
 _LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit's matter
@@ -39,12 +39,14 @@ class Outcomes:
         self._seen, self._aborted = Observation(), 0
         return taken
 
-    def put_back(self, report: Report) -> None:
+    def put_back(self, report: SlotReport) -> None:
         """Undo ``take``: the report did not reach anybody."""
         self._seen += replace(report.seen, signal=None)
         self._aborted += report.aborted
 
-    def count(self, ended: Ended, now: float, seconds: float, *, trial: bool, slots: int) -> bool:
+    def count(
+        self, ended: AttemptResult, now: float, seconds: float, *, trial: bool, slots: int
+    ) -> bool:
         """A call in one of ``slots`` has ended after ``seconds``; True: it was dropped.
 
         A trial in vain is no sign of overload: what was learned of the endpoint stays.
@@ -81,10 +83,10 @@ class Outcomes:
         self.paused_until = max(self.paused_until, now + waiting.total_seconds())
 
 
-def _success(ended: Ended, seconds: float) -> Observation:
+def _success(ended: AttemptResult, seconds: float) -> Observation:
     prompt, cached, output, _ = NO_TOKENS if ended.result is None else ended.result.tokens
     return Observation(
         successes=1,
         busy_ms=round(1000 * seconds),
-        work=round(units(max(0, prompt - cached), output)),
+        work=round(work_units(max(0, prompt - cached), output)),
     )

@@ -21,14 +21,14 @@ from operator import itemgetter
 from batch_gateway import meters
 from batch_gateway.core.limits import Signal
 from batch_gateway.core.lines import not_answered
-from batch_gateway.core.pace import BlockedReason
 from batch_gateway.core.retry import Outcome
-from batch_gateway.ports.scratch import Grant, Report
-from batch_gateway.services.execute.attempt import Attempts, Ended
+from batch_gateway.core.throughput import BlockedReason
+from batch_gateway.ports.scratch import SlotGrant, SlotReport
+from batch_gateway.services.execute.attempt import AttemptResult, ModelCaller
 from batch_gateway.services.execute.circuit import Circuit
-from batch_gateway.services.execute.leased_shard import LeasedShard, Work
+from batch_gateway.services.execute.leased_shard import LeasedShard, LineInFlight
 from batch_gateway.services.execute.outcomes import Outcomes
-from batch_gateway.services.execute.preemption import Preemption, Room
+from batch_gateway.services.execute.preemption import LimitHeadroom, Preemption
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
@@ -38,7 +38,7 @@ class Pool:
     def __init__(
         self,
         route: Route,
-        attempts: Attempts,
+        attempts: ModelCaller,
         circuit: Circuit,
         group: asyncio.TaskGroup,
         scheduler: SlotScheduler,
@@ -68,10 +68,10 @@ class Pool:
         self._stop_calls_at = stop_calls_at
         self._full_budget_s = full_budget_s
         self._preemption = preemption
-        self._runners: dict[asyncio.Task[None], Work | None] = {}
+        self._runners: dict[asyncio.Task[None], LineInFlight | None] = {}
         self._outcomes = Outcomes()
         self._told_answered = 0
-        self._room = Room()
+        self._room = LimitHeadroom()
 
     def attach(self, shard: LeasedShard, route: Route) -> None:
         """Take lines of ``shard`` too, over ``route``; or over another one than before."""
@@ -185,10 +185,10 @@ class Pool:
         """Lines that could be started with slots enough."""
         return sum(h.startable(now, self.route.pool, calm=calm) for h in self.shards)
 
-    def report(self, signal: Signal | None) -> Report:
+    def report(self, signal: Signal | None) -> SlotReport:
         """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
         seen, aborted = self._outcomes.take(signal)
-        return Report(
+        return SlotReport(
             endpoint=self.route.endpoint.name,
             want=self.want(),
             in_use=self.in_use,
@@ -198,11 +198,11 @@ class Pool:
             endpoint_ceiling=None if self.bound is None else max(1, self.bound),
         )
 
-    def unreported(self, report: Report) -> None:
+    def unreported(self, report: SlotReport) -> None:
         """Undo ``report``: it did not reach anybody."""
         self._outcomes.put_back(report)
 
-    def granted(self, grant: Grant) -> None:
+    def granted(self, grant: SlotGrant) -> None:
         self.grant = self._granted = 0 if self.shut else grant.slots
         self.known = True
         self._room.now(grant.limit)
@@ -263,7 +263,7 @@ class Pool:
         else:
             work.shard.give_back(work)
 
-    def _next(self) -> Work | None:
+    def _next(self) -> LineInFlight | None:
         now = asyncio.get_running_loop().time()
         if self.closed or self.shut or now < self._outcomes.paused_until:
             return None
@@ -277,15 +277,15 @@ class Pool:
             work.trial = self.circuit.start()
         return work
 
-    def _take(self, now: float, *, calm: bool) -> Work | None:
+    def _take(self, now: float, *, calm: bool) -> LineInFlight | None:
         name = self.route.pool
 
-        def take(shard: LeasedShard) -> Work | None:
+        def take(shard: LeasedShard) -> LineInFlight | None:
             return shard.take(now, name, calm=calm)
 
         return self._scheduler.next(self.shards, self.grant, take)
 
-    async def _run(self, work: Work | None) -> None:
+    async def _run(self, work: LineInFlight | None) -> None:
         task = asyncio.current_task()
         assert task is not None
         while work is not None:
@@ -297,7 +297,7 @@ class Pool:
             self._runners[task] = None
             work = self._next() if len(self._runners) <= self.grant else None
 
-    async def _call(self, task: asyncio.Task[None], work: Work) -> None:
+    async def _call(self, task: asyncio.Task[None], work: LineInFlight) -> None:
         shard = work.shard
         timeout, cut = self._time_for(shard)
         if not timeout:
@@ -318,14 +318,14 @@ class Pool:
                 return
         self._settle(task, work, ended)
 
-    def _out_of_time(self, task: asyncio.Task[None], work: Work) -> None:
+    def _out_of_time(self, task: asyncio.Task[None], work: LineInFlight) -> None:
         """The budget or the deadline ended a call, not the endpoint: its line goes back."""
         self._runners[task] = None
         self.circuit.gave_up(trial=work.trial)
         work.shard.drain()
         work.shard.give_back(work)
 
-    def _broken(self, task: asyncio.Task[None], work: Work) -> None:
+    def _broken(self, task: asyncio.Task[None], work: LineInFlight) -> None:
         """An exception that was not foreseen: a line that has no outcome yet ends with an error."""
         batch = work.shard.lease.shard.batch
         report_unforeseen("call", "Line %d of %s failed", work.line.line, batch, batch_id=batch)
@@ -343,7 +343,7 @@ class Pool:
             )
         )
 
-    def _settle(self, task: asyncio.Task[None], work: Work, ended: Ended) -> None:
+    def _settle(self, task: asyncio.Task[None], work: LineInFlight, ended: AttemptResult) -> None:
         """The line first: what is counted afterwards cannot cost its result."""
         now = asyncio.get_running_loop().time()
         self._judge_endpoint(work, ended, now)
@@ -355,7 +355,7 @@ class Pool:
         self._count(work, ended, now)
         meters.call_ended(ended.verdict.outcome, ended.result)
 
-    def _judge_endpoint(self, work: Work, ended: Ended, now: float) -> None:
+    def _judge_endpoint(self, work: LineInFlight, ended: AttemptResult, now: float) -> None:
         match ended.verdict.alive:
             case True:
                 admitted_at = work.started_at if ended.verdict.admitted else None
@@ -371,7 +371,7 @@ class Pool:
             case None:
                 self.circuit.gave_up(trial=work.trial)
 
-    def _count(self, work: Work, ended: Ended, now: float) -> None:
+    def _count(self, work: LineInFlight, ended: AttemptResult, now: float) -> None:
         """Report the outcome; a slot that was refused is not used again before the next sync."""
         took = now - work.started_at
         if self._outcomes.count(ended, now, took, trial=work.trial, slots=self._granted):

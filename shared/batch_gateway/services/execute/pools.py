@@ -15,11 +15,11 @@ from datetime import timedelta
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import Signal
-from batch_gateway.core.pace import BlockedReason
+from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import Slots
-from batch_gateway.services.announce import Waker
-from batch_gateway.services.execute.attempt import Attempts
+from batch_gateway.services.event_publisher import ActivationTrigger
+from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.engine_monitor import EngineMonitor, EngineMonitors
 from batch_gateway.services.execute.lease_state import LeaseState
@@ -45,11 +45,11 @@ class Pools:
         group: asyncio.TaskGroup,
         *,
         slots: Slots,
-        attempts: Attempts,
+        attempts: ModelCaller,
         routes: Routes,
         circuits: Circuits,
         monitors: EngineMonitors,
-        waker: Waker,
+        activation_trigger: ActivationTrigger,
         clock: Clock,
         rules: Execution,
         scheduler: SlotScheduler,
@@ -67,7 +67,7 @@ class Pools:
         self._circuits = circuits
         self._engine_monitors = monitors
         self._preemption = Preemption(monitors.settings)
-        self._waker = waker
+        self._activation_trigger = activation_trigger
         self._clock = clock
         self._rules = rules
         self._scheduler = scheduler
@@ -334,7 +334,7 @@ class Pools:
         help_wanted = any(grants[name].free > 0 and pools[name].full for name in grants)
         if help_wanted and now - self._woke_at > _WAKE_EVERY_S:
             self._woke_at = now
-            await self._waker.wake()
+            await self._activation_trigger.wake()
 
     async def _leave(self, pools: Sequence[Pool]) -> None:
         """Give up the slots of ``pools``. They are gone from here first, so a shard that arrives

@@ -16,15 +16,15 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from batch_gateway.core.aborts import SlotTime
-from batch_gateway.services.execute.leased_shard import Work
+from batch_gateway.core.preemption_budget import PreemptionBudget
+from batch_gateway.services.execute.leased_shard import LineInFlight
 from batch_gateway.settings import Watching
 
 _AMPLE = 0.75  # of the most that a pool's limit was lately
 _LATELY = timedelta(minutes=5)  # half-life of that memory
 
 
-class Room:
+class LimitHeadroom:
     """How a pool's limit stands against the most that it was lately."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Preemption:
     def __init__(self, settings: Watching) -> None:
         self._settings = settings
         self._clock = asyncio.get_running_loop().time
-        self._time = SlotTime()
+        self._time = PreemptionBudget()
         self._as_of = self._clock()
         self._unrest_until = self._as_of
 
@@ -62,7 +62,7 @@ class Preemption:
         """Users wait just now."""
         self._unrest_until = self._clock() + self._settings.calm_s
 
-    def calm(self, room: "Room") -> bool:
+    def calm(self, room: "LimitHeadroom") -> bool:
         """Whether preempted lines of a pool with that ``room`` are to be sent again."""
         return self._clock() >= self._unrest_until or room.ample
 
@@ -70,14 +70,14 @@ class Preemption:
         """A call has ended by itself after that long."""
         self._time = self._time.used(seconds)
 
-    def choose(self, running: Iterable[Work], excess: int) -> Sequence[Work]:
+    def choose(self, running: Iterable[LineInFlight], excess: int) -> Sequence[LineInFlight]:
         """Up to ``excess`` of the ``running`` lines whose calls are to be aborted."""
         if not self._settings.abort:
             return ()
         now = self._clock()
         self._time = self._time.after(timedelta(seconds=now - self._as_of))
         self._as_of = now
-        chosen: list[Work] = []
+        chosen: list[LineInFlight] = []
         for work in sorted(running, key=lambda work: -work.started_at):
             age = now - work.started_at
             if len(chosen) == excess or not self._time.affords(age, self._settings.abort_share):

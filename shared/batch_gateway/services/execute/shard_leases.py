@@ -20,28 +20,28 @@ import msgspec
 
 from batch_gateway import meters
 from batch_gateway.core.errors import Corrupt, CorruptRow, Temporary, Unavailable
-from batch_gateway.core.events import Event, EventType, fact
+from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.ids import ActivationId, ShardId, split_shard_id
 from batch_gateway.core.lines import ShardLine, decode_shard_line, not_answered
-from batch_gateway.core.model import Closed, Lease, Ticket
+from batch_gateway.core.model import ClosedShard, Lease, QueueEntry
 from batch_gateway.core.tracing import trace_id
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
-from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.shards import ShardRows
-from batch_gateway.services.announce import Announcer
+from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.execute.leased_shard import LeasedShard, starting
-from batch_gateway.services.mending import Mender
-from batch_gateway.services.milestones import Watch
-from batch_gateway.services.passing import PassedHeaders
-from batch_gateway.services.results import losses
+from batch_gateway.services.header_passthrough import HeaderPassthrough
+from batch_gateway.services.progress_events import BatchObserver
+from batch_gateway.services.results import lost_objects
 from batch_gateway.services.results.parts import (
-    Results,
+    ShardResults,
     read_blob,
     read_recorded,
     read_surviving,
     write_part,
 )
+from batch_gateway.services.unreadable_shards import UnreadableShardCloser
 from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ _FIRST_PAUSE_S = 0.3  # between two of them; doubles
 class Claimed:
     """A lease that the database granted, and the queue's ticket for it."""
 
-    ticket: Ticket
+    entry: QueueEntry
     lease: Lease
     at: float  # loop.time() of the grant
 
@@ -69,10 +69,10 @@ class ShardLeases:
         *,
         rows: ShardRows,
         files: FileStore,
-        scratch: Scratch,
-        announcer: Announcer,
-        passing: PassedHeaders | None,
-        watch: Watch,
+        scratch: ScratchStore,
+        publisher: EventPublisher,
+        header_passthrough: HeaderPassthrough | None,
+        watch: BatchObserver,
         clock: Clock,
         rules: Execution,
     ) -> None:
@@ -82,47 +82,49 @@ class ShardLeases:
         self._rows = rows
         self._files = files
         self._queue = scratch.queue
-        self._announcer = announcer
-        self._passing = passing
+        self._publisher = publisher
+        self._header_passthrough = header_passthrough
         self._watch = watch
         self._clock = clock
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
-        self._losses = losses.Losses(scratch)
-        self._mender = Mender(rows=rows, queue=scratch.queue, announcer=announcer, clock=clock)
+        self._lost_objects = lost_objects.LostObjects(scratch)
+        self._mender = UnreadableShardCloser(
+            rows=rows, queue=scratch.queue, publisher=publisher, clock=clock
+        )
 
-    async def acquire(self, propose: Callable[[], Awaitable[Ticket | None]]) -> Claimed | None:
+    async def acquire(self, propose: Callable[[], Awaitable[QueueEntry | None]]) -> Claimed | None:
         """Lease the next shard that ``propose`` proposes; None when there is none."""
-        while (ticket := await propose()) is not None:
+        while (entry := await propose()) is not None:
             try:
                 lease = await self._rows.claim(
-                    ticket.shard,
+                    entry.shard,
                     holder=self._holder,
                     token=secrets.token_hex(6),
                     now=self._clock.now(),
                 )
                 if lease is None:  # closed, paused or ending: that change is what pushes it again
-                    await self._queue.complete([ticket.shard])
+                    await self._queue.complete([entry.shard])
                     continue
             except CorruptRow as error:  # what is behind it in the queue is leased instead
                 meters.CORRUPT_ROWS.labels(error.kind).inc()
                 logger.error(
                     "%s is not leased: %s",
-                    ticket.shard,
+                    entry.shard,
                     error,
-                    extra={"action": "corrupt_row", "shard_id": ticket.shard},
+                    extra={"action": "corrupt_row", "shard_id": entry.shard},
                 )
-                await self._queue.complete([ticket.shard])
-                await self._mend(ticket.shard, error)
+                await self._queue.complete([entry.shard])
+                await self._mend(entry.shard, error)
                 continue
             except Exception:
-                await self._make_ready(ticket, refund=1.0)
+                await self._make_ready(entry, refund=1.0)
                 raise
             at = asyncio.get_running_loop().time()
             try:
-                await self._queue.lease(ticket, lease.ref, self._ttl)
+                await self._queue.lease(entry, lease.ref, self._ttl)
             except Temporary as error:  # the renewer registers it
                 logger.info("A lease has no heartbeat yet: %s", error, extra={"action": "lease"})
-            return Claimed(ticket, lease, at)
+            return Claimed(entry, lease, at)
         return None
 
     async def _mend(self, shard: ShardId, error: CorruptRow) -> None:
@@ -158,9 +160,9 @@ class ShardLeases:
                     shard.lease.shard.id,
                     extra={"action": "open", **log(shard)},
                 )
-                if await self._losses.is_final(f"open/{shard.lease.shard.id}"):
+                if await self._lost_objects.is_final(f"open/{shard.lease.shard.id}"):
                     return await self._open_surviving(shard, error)
-                pause = losses.APART.total_seconds()
+                pause = lost_objects.APART.total_seconds()
             if await shard.settles_within(pause):
                 raise Unavailable(f"{shard.lease.shard.id} is given up before it could be read")
 
@@ -179,7 +181,7 @@ class ShardLeases:
         self,
         shard: LeasedShard,
         lines: Sequence[ShardLine],
-        done: Results,
+        done: ShardResults,
         passed: Mapping[str, str],
     ) -> None:
         shard.load(lines, done, passed=passed)
@@ -223,7 +225,7 @@ class ShardLeases:
         self._load(shard, lines, done, self._passed(shard.lease))
         return True
 
-    async def _close_unreadable(self, shard: LeasedShard, done: Results) -> None:
+    async def _close_unreadable(self, shard: LeasedShard, done: ShardResults) -> None:
         missing = shard.lease.shard.lines - len(done.lines)
         tally = replace(done.tally, failed=done.tally.failed + missing)
         event = _executed(shard)
@@ -255,9 +257,9 @@ class ShardLeases:
         """Headers that calls carry on. Raises Unavailable while they cannot be opened."""
         if lease.sealed is None:
             return {}
-        if self._passing is None:
+        if self._header_passthrough is None:
             raise Unavailable("a batch has sealed headers, but inference.header_keys is empty")
-        return self._passing.open(lease)
+        return self._header_passthrough.open(lease)
 
     # -- results ----------------------------------------------------------------------------------
 
@@ -358,19 +360,19 @@ class ShardLeases:
             )
         if released is True:
             share = shard.left / shard.lease.shard.lines if refund else 0.0
-            await self._make_ready(shard.ticket, refund=share)
+            await self._make_ready(shard.entry, refund=share)
             logger.info("Handed back", extra={"action": "handed_back", **log(shard)})
         else:
             await self._closed(shard, released or None, event)
 
-    async def _make_ready(self, ticket: Ticket, *, refund: float) -> None:
+    async def _make_ready(self, entry: QueueEntry, *, refund: float) -> None:
         """Put a shard into the queue again; a scratch server that is away gets it by a sweep."""
         try:
-            await self._queue.release(ticket, refund=refund)
+            await self._queue.release(entry, refund=refund)
         except Temporary as error:
             logger.warning("A shard is not queued yet: %s", error, extra={"action": "release"})
 
-    async def _closed(self, shard: LeasedShard, closed: Closed | None, event: Event) -> None:
+    async def _closed(self, shard: LeasedShard, closed: ClosedShard | None, event: Event) -> None:
         """The shard is closed (``closed`` None: by another holder, or another has it)."""
         if closed is None:
             logger.info("Lost the lease before its end", extra={"action": "lost", **log(shard)})
@@ -378,7 +380,7 @@ class ShardLeases:
             shard.lose()
             return
         if closed.last:
-            await self._announcer.announce(event)
+            await self._publisher.publish(event)
         await self._forget([shard.lease.shard.id])
         await self._watch.check(shard.lease, closed.batch)
 
@@ -392,7 +394,9 @@ class ShardLeases:
 
 def _executed(shard: LeasedShard) -> Event:
     lease = shard.lease
-    return fact(EventType.BATCH_EXECUTED, lease.shard.batch, traceparent=lease.traceparent)
+    return internal_event(
+        EventType.BATCH_EXECUTED, lease.shard.batch, traceparent=lease.traceparent
+    )
 
 
 def log(shard: LeasedShard) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ together are bounded by a multiple.
 from collections import Counter
 from collections.abc import Sequence
 
-from batch_gateway.core.model import Ticket
+from batch_gateway.core.model import QueueEntry
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import ShardQueue
 from batch_gateway.services.execute.leased_shard import LeasedShard
@@ -53,30 +53,30 @@ class ShardSelector:
         shut = self._routes.table.shut(self._clock.now())
         tenants = sorted({shard.lease.tenant for shard in held})
 
-        async def propose() -> Ticket | None:
+        async def propose() -> QueueEntry | None:
             while True:
                 no_more, no_more_fair, no_more_urgent = self._full(held)
                 avoid = {*shut.names, *self._pools.cannot_run, *no_more}
                 urgent_enough = {*self._pools.has_enough_urgent_work, *no_more_urgent}
-                ticket = None
+                entry = None
                 if no_more_fair:  # of these models urgent shards only
-                    ticket = await self._queue.propose(
+                    entry = await self._queue.propose(
                         models=shut.only,
                         avoid=sorted(avoid),
                         avoid_fair=None,
                         avoid_urgent=sorted(urgent_enough),
                     )
-                if ticket is None:
-                    ticket = await self._queue.propose(
+                if entry is None:
+                    entry = await self._queue.propose(
                         models=shut.only,
                         avoid=sorted(avoid | no_more_fair),
                         avoid_fair=self._pools.has_enough_work,
                         avoid_urgent=sorted(urgent_enough),
                         held=tenants,
                     )
-                if ticket is None or not self._pools.refuses(ticket.model):
-                    return ticket
-                await self._queue.release(ticket, refund=1.0)
+                if entry is None or not self._pools.refuses(entry.model):
+                    return entry
+                await self._queue.release(entry, refund=1.0)
 
         claimed = await self._leases.acquire(propose)
         self.only_forbidden = bool(shut) and claimed is None and not held

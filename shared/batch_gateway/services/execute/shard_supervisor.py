@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batch_gateway.core.errors import BatchGatewayError, Corrupt, Temporary
-from batch_gateway.services.endings import Endings
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import Isolation, LeasedShard, Signals
+from batch_gateway.services.execute.leased_shard import LeasedShard, Signals, SuspectIsolation
 from batch_gateway.services.execute.pools import Pools
 from batch_gateway.services.execute.shard_leases import Claimed, ShardLeases, log
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.execute.throughput import ThroughputReporter
+from batch_gateway.services.termination import Termination
 from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class ShardSupervisor:
         renewer: LeaseRenewer,
         pools: Pools,
         throughput: ThroughputReporter,
-        endings: Endings,
+        termination: Termination,
         signals: Signals,
         budget: TimeBudget,
         rules: Execution,
@@ -56,9 +56,9 @@ class ShardSupervisor:
         self._renewer = renewer
         self._pools = pools
         self._throughput = throughput
-        self._endings = endings
+        self._termination = termination
         self._signals = signals
-        self._isolation = Isolation()
+        self._isolation = SuspectIsolation()
         self._budget = budget
         self._rules = rules
         self._shards: list[LeasedShard] = []
@@ -79,7 +79,7 @@ class ShardSupervisor:
         left = claimed.lease.time_left
         shard = LeasedShard(
             claimed.lease,
-            claimed.ticket,
+            claimed.entry,
             signals=self._signals,
             isolation=self._isolation,
             stop_at=float("inf") if left is None else claimed.at + left.total_seconds(),
@@ -147,7 +147,7 @@ class ShardSupervisor:
         if asyncio.get_running_loop().time() < shard.stop_at:
             return
         try:
-            if not await self._endings.expire(shard.lease.shard.batch):
+            if not await self._termination.expire(shard.lease.shard.batch):
                 await asyncio.sleep(_NOT_DUE_S)  # or it would be leased again at once
         except Temporary as error:
             logger.warning("A sweep will expire the batch: %s", error, extra=log(shard))

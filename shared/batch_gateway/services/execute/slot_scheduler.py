@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from batch_gateway.services.execute.leased_shard import LeasedShard, Work
+from batch_gateway.services.execute.leased_shard import LeasedShard, LineInFlight
 from batch_gateway.settings import Queue
 
 
@@ -22,8 +22,11 @@ class SlotScheduler:
         self._weights = rules.tenant_weights
 
     def next(
-        self, shards: Sequence[LeasedShard], slots: int, take: Callable[[LeasedShard], Work | None]
-    ) -> Work | None:
+        self,
+        shards: Sequence[LeasedShard],
+        slots: int,
+        take: Callable[[LeasedShard], LineInFlight | None],
+    ) -> LineInFlight | None:
         """The line to start in one of ``slots``; ``take`` takes one of a shard, if it has any."""
         urgent = [shard for shard in shards if shard.urgent]
         if not urgent:
@@ -36,8 +39,11 @@ class SlotScheduler:
         return _first(urgent, take) or self._fair(fair, slots, take)
 
     def _fair(
-        self, shards: Sequence[LeasedShard], slots: int, take: Callable[[LeasedShard], Work | None]
-    ) -> Work | None:
+        self,
+        shards: Sequence[LeasedShard],
+        slots: int,
+        take: Callable[[LeasedShard], LineInFlight | None],
+    ) -> LineInFlight | None:
         if not self._room(shards, slots):
             return None
         running = Counter[str]()
@@ -61,8 +67,8 @@ class SlotScheduler:
 
 
 def _first(
-    shards: Iterable[LeasedShard], take: Callable[[LeasedShard], Work | None]
-) -> Work | None:
+    shards: Iterable[LeasedShard], take: Callable[[LeasedShard], LineInFlight | None]
+) -> LineInFlight | None:
     for shard in shards:
         if (work := take(shard)) is not None:
             return work

@@ -13,10 +13,10 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.pace import BlockedReason, speed_at_work, time_needed, urgent_after
+from batch_gateway.core.throughput import BlockedReason, speed_at_work, time_needed, urgent_after
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.pace import Stint
-from batch_gateway.ports.scratch import Scratch
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.throughput import WorkReport
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.settings import Execution, Queue
 
@@ -35,7 +35,7 @@ class ThroughputReporter:
         self,
         holder: ActivationId,
         *,
-        scratch: Scratch,
+        scratch: ScratchStore,
         clock: Clock,
         execution: Execution,
         rules: Queue,
@@ -75,8 +75,8 @@ class ThroughputReporter:
             self.count(shard)
             left[_key(shard)] += shard.cost_left  # type: ignore[assignment]
         keys = {key for key, done in self._done.items() if done} | self._told | left.keys()
-        stints = [
-            Stint(
+        reports = [
+            WorkReport(
                 batch=key[0],
                 model=key[1],
                 done=self._done[key],
@@ -86,8 +86,8 @@ class ThroughputReporter:
             for key in sorted(keys)
         ]
         try:
-            await self._scratch.paces.report(self._holder, stints, ttl=self._ttl)
-            await self._scratch.paces.block(self._models_blocked(), ttl=_BLOCKED)
+            await self._scratch.throughput.report(self._holder, reports, ttl=self._ttl)
+            await self._scratch.throughput.block(self._models_blocked(), ttl=_BLOCKED)
         except Temporary as error:
             logger.debug("Paces are not reported: %s", error, extra={"action": "pace"})
             return
@@ -129,14 +129,14 @@ class ThroughputReporter:
         self, batches: Iterable[BatchId], queued: Mapping[BatchId, Mapping[str, float]]
     ) -> dict[BatchId, timedelta | None]:
         """For what is queued and what is in anybody's hands."""
-        paces = await self._scratch.paces.of_batches(list(batches))
+        paces = await self._scratch.throughput.of_batches(list(batches))
         left: dict[BatchId, Counter[str]] = {}
         for batch in batches:
             left[batch] = Counter(queued.get(batch, {}))
             if batch in paces:
                 left[batch].update(paces[batch].cost_held())
         models = sorted({model for cost in left.values() for model in cost})
-        done = await self._scratch.paces.of_models(models)
+        done = await self._scratch.throughput.of_models(models)
         speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
         return {batch: time_needed(cost, speeds) for batch, cost in left.items()}
 

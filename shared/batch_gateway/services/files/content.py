@@ -16,7 +16,7 @@ from batch_gateway.core.filenames import LONGEST_NAME, UNNAMED
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import File
-from batch_gateway.services.refusals import invalid_value
+from batch_gateway.services.request_errors import invalid_value
 from batch_gateway.settings import Api
 
 BATCH, BATCH_OUTPUT = "batch", "batch_output"
@@ -28,7 +28,7 @@ _HEAD = 64 * 1024  # bytes of the beginning that are kept to judge the encoding
 _BOM = b"\xef\xbb\xbf"
 
 
-class Measured(Protocol):
+class MeasuredContent(Protocol):
     """What there is to know of a file's bytes."""
 
     size: int
@@ -38,7 +38,7 @@ class Measured(Protocol):
     def lines(self) -> int: ...
 
 
-class Content:
+class ContentCheck:
     """What there is to know of a file's bytes, learnt while they pass.
 
     Digests are made in a thread, beside the passing of the next bytes; so all but ``size`` holds
@@ -119,7 +119,7 @@ class FileRules:
         if purpose == BATCH and not self._named_as_jsonl(filename):
             raise not_jsonl()
 
-    def judge_content(self, content: Content, purpose: str) -> None:
+    def judge_content(self, content: ContentCheck, purpose: str) -> None:
         """Raises InvalidRequest when ``content`` is not what ``purpose`` demands.
 
         As at OpenAI, lines are validated when a batch is planned, not at upload. Only another
@@ -143,7 +143,7 @@ class FileRules:
         self,
         id_: FileId,
         tenant: TenantId,
-        content: Content,
+        content: ContentCheck,
         *,
         filename: str,
         purpose: str,
@@ -177,7 +177,7 @@ class FileRules:
 def file_of(
     id_: FileId,
     tenant: TenantId,
-    content: Measured,
+    content: MeasuredContent,
     *,
     filename: str,
     purpose: str,

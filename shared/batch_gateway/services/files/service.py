@@ -21,11 +21,11 @@ from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore, Page
-from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.files.content import Content, FileRules, too_large
-from batch_gateway.services.files.room import check_room
-from batch_gateway.services.fullness import demand_room
-from batch_gateway.services.refusals import missing
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.files.content import ContentCheck, FileRules, too_large
+from batch_gateway.services.files.storage_check import check_storage
+from batch_gateway.services.full_stores import refuse_if_full
+from batch_gateway.services.request_errors import missing
 from batch_gateway.settings import Api
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class IncomingFile:
         clock: Clock,
         api: Api,
         quotas: Quotas,
-        scratch: Scratch | None,
+        scratch: ScratchStore | None,
     ) -> None:
         self._scratch = scratch
         self._rows = metadata.files
@@ -59,7 +59,7 @@ class IncomingFile:
         self._id = file_id(secrets.token_bytes(12))
         self._key = file_key(self._id)
         self._filename: str | None = None  # None: no bytes have come
-        self._content = Content()
+        self._content = ContentCheck()
 
     @property
     def started(self) -> bool:
@@ -75,8 +75,8 @@ class IncomingFile:
         not be kept.
         """
         if self._scratch is not None:
-            await demand_room(self._scratch)
-        await check_room(self._accounts, self._quotas, self._tenant, size=1)
+            await refuse_if_full(self._scratch)
+        await check_storage(self._accounts, self._quotas, self._tenant, size=1)
         filename = safe_name(filename)
         if purpose is not None:
             self._rules.judge_words(filename, purpose)
@@ -133,7 +133,7 @@ class FileService:
         clock: Clock,
         api: Api,
         quotas: Quotas = NO_QUOTAS,
-        scratch: Scratch | None = None,
+        scratch: ScratchStore | None = None,
     ) -> None:
         """``scratch`` tells which stores are full, None: only the stores themselves do."""
         self._scratch = scratch

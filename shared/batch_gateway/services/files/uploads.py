@@ -41,11 +41,11 @@ from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Scratch
-from batch_gateway.services.files.content import Content, FileRules, too_large
-from batch_gateway.services.files.room import check_room
-from batch_gateway.services.fullness import demand_room
-from batch_gateway.services.refusals import missing
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.files.content import ContentCheck, FileRules, too_large
+from batch_gateway.services.files.storage_check import check_storage
+from batch_gateway.services.full_stores import refuse_if_full
+from batch_gateway.services.request_errors import missing
 from batch_gateway.settings import Api
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class UploadService:
         clock: Clock,
         api: Api,
         quotas: Quotas = NO_QUOTAS,
-        scratch: Scratch | None = None,
+        scratch: ScratchStore | None = None,
     ) -> None:
         """``scratch`` tells which stores are full, None: only the stores themselves do."""
         self._scratch = scratch
@@ -161,7 +161,7 @@ class UploadService:
         self._rules.judge_words(filename, asked.purpose)
         if asked.size > self._rules.limit_in_parts(asked.purpose):
             raise too_large()
-        await check_room(self._metadata.accounts, self._quotas, tenant, size=asked.size)
+        await check_storage(self._metadata.accounts, self._quotas, tenant, size=asked.size)
         now = self._clock.now()
         upload = Upload(
             id=upload_id(secrets.token_bytes(16)),
@@ -179,7 +179,7 @@ class UploadService:
 
     async def _demand_room(self) -> None:
         if self._scratch is not None:
-            await demand_room(self._scratch)
+            await refuse_if_full(self._scratch)
 
     @asynccontextmanager
     async def part(self, tenant: TenantId, upload: UploadId) -> AsyncIterator[IncomingPart]:
@@ -296,9 +296,9 @@ class UploadService:
         _demand_pending(found, upload.id, self._clock)
         raise Corrupt(f"a part of upload {upload.id} is gone")
 
-    async def _measure(self, upload: Upload, keys: Sequence[str], md5: str | None) -> Content:
+    async def _measure(self, upload: Upload, keys: Sequence[str], md5: str | None) -> ContentCheck:
         """Read all parts once. Raises InvalidRequest when they do not make the announced file."""
-        content = Content(md5=md5 is not None)
+        content = ContentCheck(md5=md5 is not None)
         async for _ in content.measured(self._chunks(keys), upload.size):
             pass
         found = None if content.md5 is None else content.md5.hexdigest()

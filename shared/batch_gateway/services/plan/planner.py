@@ -19,10 +19,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from batch_gateway.core.errors import NotFound, OverQuota, Temporary, Unavailable
-from batch_gateway.core.events import Event, EventType, fact
+from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.layout import attempt_prefix, shard_key
-from batch_gateway.core.lifecycle import ended, told
+from batch_gateway.core.lifecycle import lifecycle_event, terminal_event
 from batch_gateway.core.model import (
     Batch,
     BatchError,
@@ -38,20 +38,25 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.pace import Paces
-from batch_gateway.ports.scratch import Rates, Rights, ShardQueue
-from batch_gateway.services.announce import Announcer, Waker
-from batch_gateway.services.groups import tasks
-from batch_gateway.services.plan.alone import alone
-from batch_gateway.services.plan.carry import Carried, Origin, OriginGone, carried_from
-from batch_gateway.services.plan.chained import ChainedInputs
-from batch_gateway.services.plan.drafts import Draft, Drafts, run_in
-from batch_gateway.services.plan.findings import with_findings
-from batch_gateway.services.plan.survey import Rules, Survey, survey_lines
+from batch_gateway.ports.scratch import Locks, RateLimiter, ShardQueue
+from batch_gateway.ports.throughput import ThroughputStore
+from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
+from batch_gateway.services.plan.chained_input import ChainedInputs
+from batch_gateway.services.plan.exclusive_lock import exclusive_lock
+from batch_gateway.services.plan.input_scan import InputRules, InputScan, scan_lines
+from batch_gateway.services.plan.plan_summary import with_plan_summary
+from batch_gateway.services.plan.reused_results import (
+    OriginDeleted,
+    RetryOrigin,
+    ReusedResults,
+    reused_results_of,
+)
+from batch_gateway.services.plan.shard_builder import BuiltShard, ShardBuilder, run_in
+from batch_gateway.services.queue_entries import enqueue_shards
 from batch_gateway.services.results.parts import write_part
 from batch_gateway.services.routing import Routes
-from batch_gateway.services.tickets import enqueue
-from batch_gateway.services.webhooks.notices import Notices
+from batch_gateway.services.task_group import task_group
+from batch_gateway.services.webhooks.outbox import WebhookOutbox
 
 logger = logging.getLogger(__name__)
 
@@ -72,31 +77,31 @@ class Planner:
         files: FileStore,
         indexes: LineIndexes,
         queue: ShardQueue,
-        rights: Rights,
-        rates: Rates,
-        paces: Paces,
-        announcer: Announcer,
-        notices: Notices,
-        waker: Waker,
+        locks: Locks,
+        rates: RateLimiter,
+        throughput: ThroughputStore,
+        publisher: EventPublisher,
+        webhook_outbox: WebhookOutbox,
+        activation_trigger: ActivationTrigger,
         clock: Clock,
-        rules: Rules,
+        rules: InputRules,
         routes: Routes,
-        scratch: Path,
+        temp_dir: Path,
     ) -> None:
         self._metadata = metadata
         self._files = files
         self._indexes = indexes
         self._queue = queue
-        self._rights = rights
+        self._locks = locks
         self._rates = rates
-        self._paces = paces
-        self._announcer = announcer
-        self._notices = notices
-        self._waker = waker
+        self._throughput = throughput
+        self._publisher = publisher
+        self._webhook_outbox = webhook_outbox
+        self._activation_trigger = activation_trigger
         self._clock = clock
         self._rules = rules
         self._routes = routes
-        self._scratch = scratch
+        self._temp_dir = temp_dir
         self._one_large = asyncio.Semaphore(1)  # of inputs beyond SMALL, one at a time
         self._chained = ChainedInputs(metadata, files, clock, rules)
 
@@ -160,7 +165,7 @@ class Planner:
             else:
                 async with self._one_large:
                     await self._plan_large(batch, file)
-        except OriginGone as gone:
+        except OriginDeleted as gone:
             await self._fail(batch, [_no_origin(str(gone))])
         except NotFound:  # deleted while we read
             await self._fail(batch, [_no_file(batch)])
@@ -169,18 +174,18 @@ class Planner:
         if file.size < LARGE:
             await self._plan_file(batch, file)
             return
-        async with alone(self._rights, f"plan:{batch.id}", ALONE):
+        async with exclusive_lock(self._locks, f"plan:{batch.id}", ALONE):
             await self._plan_file(batch, file)
 
     async def _plan_file(self, batch: Batch, file: File) -> None:
         attempt = secrets.token_hex(6)
-        async with self._survey(batch, file) as (survey, drafts):
-            if survey.errors:
-                await self._fail(batch, survey.errors)
+        async with self._scan(batch, file) as (scan, shard_builder):
+            if scan.errors:
+                await self._fail(batch, scan.errors)
                 return
-            shards = [] if batch.is_dry else await self._store(batch, attempt, drafts)
+            shards = [] if batch.is_dry else await self._store(batch, attempt, shard_builder)
         try:
-            planned = await self._adopt(batch, survey, drafts, shards)
+            planned = await self._adopt(batch, scan, shard_builder, shards)
         except OverQuota as over:
             await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
             await self._refuse(batch, over)
@@ -191,7 +196,7 @@ class Planner:
         else:
             logger.info(
                 "Planned %d lines as %d shards",
-                survey.total,
+                scan.total,
                 len(shards),
                 extra={"action": "planned", "batch_id": batch.id, "tenant_id": batch.tenant},
             )
@@ -199,22 +204,22 @@ class Planner:
             await self._announce_again(planned)
 
     async def _adopt(
-        self, batch: Batch, survey: Survey, drafts: Drafts, shards: list[Shard]
+        self, batch: Batch, scan: InputScan, shard_builder: ShardBuilder, shards: list[Shard]
     ) -> Batch | None:
         """Make the plan true; None when it is not to be any more. Raises OverQuota."""
         now = self._clock.now()
-        begun = told(
+        begun = lifecycle_event(
             EventType.BATCH_IN_PROGRESS,
-            batch.evolve(model=survey.model, counts=Counts(total=survey.total), in_progress_at=now),
+            batch.evolve(model=scan.model, counts=Counts(total=scan.total), in_progress_at=now),
         )
         return await self._metadata.batches.plan(
             batch.id,
             shards,
-            total=survey.total,
-            model=survey.model,
+            total=scan.total,
+            model=scan.model,
             now=now,
             events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
-            options=await with_findings(batch, survey, drafts.carried, self._paces),
+            options=await with_plan_summary(batch, scan, shard_builder.reused, self._throughput),
             quotas=NO_QUOTAS if batch.is_dry else self._rules.quotas,
         )
 
@@ -225,7 +230,9 @@ class Planner:
             await self._fail(batch, [_too_much(over.limit)])
 
     @asynccontextmanager
-    async def _survey(self, batch: Batch, file: File) -> AsyncIterator[tuple[Survey, Drafts]]:
+    async def _scan(
+        self, batch: Batch, file: File
+    ) -> AsyncIterator[tuple[InputScan, ShardBuilder]]:
         """Survey the input; the drafts can be read while the context is open."""
         validator = LineValidator(
             batch.endpoint,
@@ -234,14 +241,14 @@ class Planner:
             twins=batch.runs_once,
         )
         async with (
-            self._files.local_copy(file.key, self._scratch) as path,
-            self._carried(batch) as carried,
+            self._files.local_copy(file.key, self._temp_dir) as path,
+            self._reused(batch) as reused,
         ):
             with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:
                 with _given_up_on_error() as given_up:
-                    survey = await run_in(
+                    scan = await run_in(
                         thread,
-                        lambda: survey_lines(
+                        lambda: scan_lines(
                             path,
                             index,
                             validator,
@@ -250,48 +257,50 @@ class Planner:
                             given_up=given_up,
                         ),
                     )
-                if carried is not None:
-                    await run_in(thread, lambda: carried.index(index))
+                if reused is not None:
+                    await run_in(thread, lambda: reused.index(index))
                 if batch.runs_once:
                     most = self._rules.planning.shard_lines
-                    survey.spare(await run_in(thread, lambda: index.join_twins(most)))
-                drafts = Drafts(batch.id, path, index, thread, validator, self._rules, carried)
+                    scan.spare(await run_in(thread, lambda: index.join_twins(most)))
+                shard_builder = ShardBuilder(
+                    batch.id, path, index, thread, validator, self._rules, reused
+                )
                 try:
-                    yield survey, drafts
+                    yield scan, shard_builder
                 finally:
-                    await run_in(thread, drafts.close)
+                    await run_in(thread, shard_builder.close)
 
     @asynccontextmanager
-    async def _carried(self, batch: Batch) -> AsyncIterator[Carried | None]:
+    async def _reused(self, batch: Batch) -> AsyncIterator[ReusedResults | None]:
         """The answers that the batch takes over; None when it retries no other."""
-        origin = Origin.of(batch.options)
+        origin = RetryOrigin.of(batch.options)
         if origin is None:
             yield None
             return
-        async with carried_from(
-            origin, batch.tenant, self._metadata, self._files, self._scratch
-        ) as carried:
-            yield carried
+        async with reused_results_of(
+            origin, batch.tenant, self._metadata, self._files, self._temp_dir
+        ) as reused:
+            yield reused
 
-    async def _store(self, batch: Batch, attempt: str, drafts: Drafts) -> list[Shard]:
+    async def _store(self, batch: Batch, attempt: str, shard_builder: ShardBuilder) -> list[Shard]:
         """Store all drafts, a few at a time; shards by index."""
         shards: list[Shard] = []
         writing = asyncio.Semaphore(WRITES)
 
-        async def store(draft: Draft) -> None:
+        async def store(draft: BuiltShard) -> None:
             try:
                 shards.append(await self._store_one(batch, attempt, draft))
             finally:
                 writing.release()
 
-        async with tasks() as group:
+        async with task_group() as group:
             await writing.acquire()
-            while (draft := await drafts.next()) is not None:
+            while (draft := await shard_builder.next()) is not None:
                 group.create_task(store(draft))
                 await writing.acquire()
         return sorted(shards, key=lambda shard: shard.index)
 
-    async def _store_one(self, batch: Batch, attempt: str, draft: Draft) -> Shard:
+    async def _store_one(self, batch: Batch, attempt: str, draft: BuiltShard) -> Shard:
         shard = Shard(
             batch=batch.id,
             index=draft.index,
@@ -314,7 +323,9 @@ class Planner:
 
     async def _fail(self, batch: Batch, errors: list[BatchError]) -> None:
         now = self._clock.now()
-        event = ended(batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=tuple(errors)))
+        event = terminal_event(
+            batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=tuple(errors))
+        )
         failed = await self._metadata.batches.fail(batch.id, errors, now=now, events=[event])
         if failed is not None:
             logger.info(
@@ -322,21 +333,21 @@ class Planner:
                 errors[0].message,
                 extra={"action": "failed", "batch_id": batch.id, "tenant_id": batch.tenant},
             )
-            await self._announcer.announce(event)
-            await self._notices.put_down(failed)
+            await self._publisher.publish(event)
+            await self._webhook_outbox.enqueue(failed)
 
     async def _announce_again(self, batch: Batch) -> None:
         """Say what is true of a batch that somebody else may have died after planning."""
         if batch.status is BatchStatus.IN_PROGRESS:
-            await enqueue(batch, self._metadata, self._queue)
-            await self._waker.wake(first=True)
+            await enqueue_shards(batch, self._metadata, self._queue)
+            await self._activation_trigger.wake(first=True)
         elif batch.assemblable:
-            await self._announcer.announce(_executed(batch))
+            await self._publisher.publish(_executed(batch))
         elif batch.status is BatchStatus.FAILED:
-            await self._announcer.announce(ended(batch))
-            await self._notices.put_down(batch)
+            await self._publisher.publish(terminal_event(batch))
+            await self._webhook_outbox.enqueue(batch)
         if batch.in_progress_at is not None and not batch.terminal:  # news, so it comes last
-            await self._announcer.announce(told(EventType.BATCH_IN_PROGRESS, batch))
+            await self._publisher.publish(lifecycle_event(EventType.BATCH_IN_PROGRESS, batch))
 
 
 @contextmanager
@@ -355,7 +366,7 @@ def _closed(shard: Shard) -> bool:
 
 
 def _executed(batch: Batch) -> Event:
-    return fact(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
+    return internal_event(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
 
 
 def _too_much(limit: int) -> BatchError:

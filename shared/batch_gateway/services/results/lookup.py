@@ -19,7 +19,12 @@ from batch_gateway.core.model import Batch, Shard, ShardState
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.results.pages import grouped
-from batch_gateway.services.results.parts import Results, present_parts, read_blob, read_recorded
+from batch_gateway.services.results.parts import (
+    ShardResults,
+    present_parts,
+    read_blob,
+    read_recorded,
+)
 
 _SHARDS = 4  # looked through side by side
 
@@ -31,20 +36,20 @@ class RequestState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestFound:
+class RequestStatus:
     state: RequestState
     result: bytes | None  # the result line, without line end; None while pending
 
 
-_PENDING = RequestFound(RequestState.PENDING, None)
+_PENDING = RequestStatus(RequestState.PENDING, None)
 
 
-class Lookup:
+class RequestLookup:
     def __init__(self, metadata: MetadataStore, files: FileStore) -> None:
         self._metadata = metadata
         self._files = files
 
-    async def find(self, tenant: TenantId, batch: BatchId, custom_id: str) -> RequestFound | None:
+    async def find(self, tenant: TenantId, batch: BatchId, custom_id: str) -> RequestStatus | None:
         """None when the tenant has no such batch. Raises NotFound when it has no such request."""
         for _ in range(2):  # it may end while we look
             found = await self._metadata.batches.get(tenant, batch)
@@ -61,7 +66,7 @@ class Lookup:
             break
         raise NotFound(f"No request with custom_id '{custom_id}' found in batch '{batch}'.")
 
-    async def _find(self, batch: Batch, custom_id: str) -> RequestFound | None:
+    async def _find(self, batch: Batch, custom_id: str) -> RequestStatus | None:
         if batch.terminal:
             return await self._in_files(batch, custom_id)
         refused = None
@@ -78,7 +83,7 @@ class Lookup:
             return refused
         return await self._in_input(batch, custom_id)
 
-    async def _in_shard(self, shard: Shard, custom_id: str) -> RequestFound | None:
+    async def _in_shard(self, shard: Shard, custom_id: str) -> RequestStatus | None:
         name = msgspec.json.encode(custom_id)
         if not shard.key:  # answered while it was planned
             results = await read_recorded(self._files, shard.parts)
@@ -95,7 +100,7 @@ class Lookup:
                     return await self._result(shard, number)
         return None
 
-    async def _result(self, shard: Shard, line: int) -> RequestFound:
+    async def _result(self, shard: Shard, line: int) -> RequestStatus:
         parts = list(shard.parts)
         if shard.state is ShardState.LEASED:
             stored = await present_parts(self._files, shard)
@@ -105,7 +110,7 @@ class Lookup:
         raw = results.lines.get(line)
         return _PENDING if raw is None else _found(raw)
 
-    async def _in_files(self, batch: Batch, custom_id: str) -> RequestFound | None:
+    async def _in_files(self, batch: Batch, custom_id: str) -> RequestStatus | None:
         name = b'"custom_id":' + msgspec.json.encode(custom_id) + b","
         for file, state in (
             (batch.output_file_id, RequestState.COMPLETED),
@@ -114,10 +119,10 @@ class Lookup:
             async for lines in self._lines(batch, file):
                 found = await asyncio.to_thread(_with_name, lines, name, custom_id)
                 if found is not None:
-                    return RequestFound(state, found)
+                    return RequestStatus(state, found)
         return None
 
-    async def _in_input(self, batch: Batch, custom_id: str) -> RequestFound | None:
+    async def _in_input(self, batch: Batch, custom_id: str) -> RequestStatus | None:
         """Of a batch that is not planned yet."""
         async for lines in self._lines(batch, batch.input_file_id):
             if await asyncio.to_thread(_has_request, lines, custom_id):
@@ -142,13 +147,13 @@ class Lookup:
             yield b"".join(rest)
 
 
-def _named(results: Results, name: bytes) -> Iterator[bytes]:
+def _named(results: ShardResults, name: bytes) -> Iterator[bytes]:
     """Lines in which ``name`` occurs; a result may be stored as a text, with quotes escaped."""
     escaped = msgspec.json.encode(name.decode())[1:-1]
     return (raw for raw in results.lines.values() if name in raw or escaped in raw)
 
 
-def _first(lines: Iterator[bytes], custom_id: str) -> RequestFound | None:
+def _first(lines: Iterator[bytes], custom_id: str) -> RequestStatus | None:
     for raw in lines:
         found = _found(raw)
         if custom_id_of(found.result) == custom_id:
@@ -156,10 +161,10 @@ def _first(lines: Iterator[bytes], custom_id: str) -> RequestFound | None:
     return None
 
 
-def _found(raw: bytes) -> RequestFound:
+def _found(raw: bytes) -> RequestStatus:
     line = decode_part_line(raw)
     state = RequestState.COMPLETED if line.ok else RequestState.FAILED
-    return RequestFound(state, line.result_line)
+    return RequestStatus(state, line.result_line)
 
 
 def _with_name(lines: bytes, name: bytes, custom_id: str) -> bytes | None:

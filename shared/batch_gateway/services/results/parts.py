@@ -26,7 +26,7 @@ from batch_gateway.ports.files import FileStore
 logger = logging.getLogger(__name__)
 
 
-class Results:
+class ShardResults:
     """Encoded part lines by line number; notes of attempts beside them."""
 
     def __init__(self) -> None:
@@ -103,9 +103,9 @@ async def present_parts(files: FileStore, shard: Shard) -> list[Part]:
     ]
 
 
-async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part], Results]:
+async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part], ShardResults]:
     """Read parts that nobody has recorded yet; those that do not verify are left out."""
-    results = Results()
+    results = ShardResults()
     good = []
     for part in parts:
         content = await read_blob(files, part.key)
@@ -123,9 +123,9 @@ async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part],
     return good, results
 
 
-async def read_recorded(files: FileStore, parts: Sequence[Part]) -> Results:
+async def read_recorded(files: FileStore, parts: Sequence[Part]) -> ShardResults:
     """Read parts that are recorded. Raises Corrupt when one is missing or damaged."""
-    results = Results()
+    results = ShardResults()
     for part in parts:
         try:
             results.add(await _recorded(files, part))
@@ -134,12 +134,12 @@ async def read_recorded(files: FileStore, parts: Sequence[Part]) -> Results:
     return results
 
 
-async def read_surviving(files: FileStore, parts: Sequence[Part]) -> tuple[Results, int]:
+async def read_surviving(files: FileStore, parts: Sequence[Part]) -> tuple[ShardResults, int]:
     """Read what is left of recorded parts; also how many of them are lost, wholly or in part.
 
     Only for parts that count as lost for good (``losses``). Raises Unavailable.
     """
-    results, lost = Results(), 0
+    results, lost = ShardResults(), 0
     for part in parts:
         try:
             content = await _recorded(files, part)
@@ -151,7 +151,7 @@ async def read_surviving(files: FileStore, parts: Sequence[Part]) -> tuple[Resul
     return results, lost
 
 
-def _add_readable(results: Results, content: bytes) -> bool:
+def _add_readable(results: ShardResults, content: bytes) -> bool:
     """Take up the lines that can be decoded; whether all can."""
     unreadable = 0
     for raw in content.splitlines(keepends=True):

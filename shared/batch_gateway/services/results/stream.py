@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from batch_gateway.core.cursor import WHOLE, Cursor, Place
+from batch_gateway.core.cursor import WHOLE, Cursor, FilePosition
 from batch_gateway.core.errors import Corrupt, InvalidRequest, NotFound
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import lease_ref
@@ -27,7 +27,7 @@ from batch_gateway.core.model import Batch, Part, Shard, ShardState
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.results.order import read_given
+from batch_gateway.services.results.completion_order import read_lines_given
 from batch_gateway.services.results.pages import grouped, split_lines
 from batch_gateway.services.results.parts import present_parts, read_recorded
 
@@ -46,7 +46,7 @@ class ResultPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StreamCursor:
     """Where a follower stands; told between lines."""
 
     cursor: str
@@ -92,7 +92,7 @@ class ResultService:
 
     async def follow(
         self, tenant: TenantId, batch: BatchId, *, after: str | None
-    ) -> AsyncIterator[bytes | Standing] | None:
+    ) -> AsyncIterator[bytes | StreamCursor] | None:
         """Lines as they come until the batch has ended, with standings in between and at the end.
 
         Raises as ``page``, before the first of them.
@@ -100,7 +100,7 @@ class ResultService:
         reader = await self._reader(tenant, batch, after)
         return None if reader is None else self._following(reader)
 
-    async def _following(self, reader: "_Reader") -> AsyncIterator[bytes | Standing]:
+    async def _following(self, reader: "_Reader") -> AsyncIterator[bytes | StreamCursor]:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._follow.total_seconds()
         told = loop.time()
@@ -171,8 +171,8 @@ class _Reader:
         return Cursor(self._given, self._place).encode(self._batch.id)
 
     @property
-    def standing(self) -> Standing:
-        return Standing(self.cursor, self._batch.status.value)
+    def standing(self) -> StreamCursor:
+        return StreamCursor(self.cursor, self._batch.status.value)
 
     async def check(self) -> None:
         """Raise NotFound when the batch has ended and a file of it is gone."""
@@ -249,9 +249,9 @@ class _Reader:
         names = _files_of(self._batch)
         given = await self._given_lines()
         for number in range(self._first_file, len(names)):
-            place = self._place or Place()
+            place = self._place or FilePosition()
             if place.error_file != bool(number):
-                place = Place(error_file=bool(number))
+                place = FilePosition(error_file=bool(number))
             self._place = place
             key = await self._key(names[number])
             if key is None:
@@ -259,7 +259,7 @@ class _Reader:
             chunks = self._files.read(key, start=place.offset)
             async for line in split_lines(chunks):
                 had = given[number][place.line : place.line + 1]
-                place = Place(bool(number), place.offset + len(line), place.line + 1)
+                place = FilePosition(bool(number), place.offset + len(line), place.line + 1)
                 self._place = place
                 if had != b"\x01":
                     yield line
@@ -270,7 +270,7 @@ class _Reader:
         if not self._given or beside is None:
             return b"", b""
         try:
-            given = await read_given(self._files, beside, self._given)
+            given = await read_lines_given(self._files, beside, self._given)
         except NotFound as error:
             raise NotFound("The results were deleted.") from error
         return given.output(), given.error()

@@ -21,7 +21,7 @@ _END_OF_TIME = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class ExpectedObject:
     """An object that a row names. None: not recorded."""
 
     kind: str
@@ -35,14 +35,14 @@ class Expected:
     row: File | Batch | Upload
 
 
-class Rows:
+class ObjectRows:
     """Goes through all rows that name objects, a page at a time."""
 
     def __init__(self, metadata: MetadataStore) -> None:
         self._metadata = metadata
         self.uploads: set[UploadId] = set()  # those that take parts
 
-    async def all(self) -> AsyncIterator[Expected]:
+    async def all(self) -> AsyncIterator[ExpectedObject]:
         """Raises Unavailable when the database does not answer."""
         async for tenant in self._metadata.accounts.tenants():
             async for file in self._files(tenant):
@@ -76,7 +76,7 @@ class Rows:
                     break
                 after = page.items[-1].id
 
-    async def names(self, expected: Expected) -> bool:
+    async def names(self, expected: ExpectedObject) -> bool:
         """Whether a row still names it: rows change while they are gone through."""
         row = expected.row
         if isinstance(row, File):
@@ -125,8 +125,8 @@ class Rows:
             after = found[-1]
 
 
-def _of_file(file: File) -> Expected:
-    return Expected(
+def _of_file(file: File) -> ExpectedObject:
+    return ExpectedObject(
         kind="file",
         key=file.key,
         owner=file.id,
@@ -137,8 +137,8 @@ def _of_file(file: File) -> Expected:
     )
 
 
-def _of_upload(upload: Upload, part: UploadPart) -> Expected:
-    return Expected(
+def _of_upload(upload: Upload, part: UploadPart) -> ExpectedObject:
+    return ExpectedObject(
         kind="upload part",
         key=upload_part_key(upload.id, part.id),
         owner=part.id,
@@ -148,12 +148,12 @@ def _of_upload(upload: Upload, part: UploadPart) -> Expected:
     )
 
 
-def _of_shard(batch: Batch, shard: Shard) -> list[Expected]:
+def _of_shard(batch: Batch, shard: Shard) -> list[ExpectedObject]:
     found = []
     if shard.key:
         digest = digest_in(shard.key)
         found.append(
-            Expected(
+            ExpectedObject(
                 kind="shard",
                 key=shard.key,
                 owner=shard.id,
@@ -165,7 +165,7 @@ def _of_shard(batch: Batch, shard: Shard) -> list[Expected]:
         )
     for part in shard.parts:
         found.append(
-            Expected(
+            ExpectedObject(
                 kind="part",
                 key=part.key,
                 owner=shard.id,

@@ -19,7 +19,7 @@ from batch_gateway.ports.corrupt_rows import collecting
 from batch_gateway.ports.files import BlobStat, FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.results.pages import grouped, split_lines
-from batch_gateway.services.verify.expected import Expected, Rows
+from batch_gateway.services.verify.expected import ExpectedObject, ObjectRows
 from batch_gateway.services.verify.findings import Finding, Problem, Summary
 
 _AT_ONCE = 8  # objects that are read side by side
@@ -33,7 +33,7 @@ class Verifier:
         self.summary = Summary()
         self._metadata = metadata
         self._files = files
-        self._rows = Rows(metadata)
+        self._rows = ObjectRows(metadata)
         self._unreadable = 0  # one after the other
 
     async def findings(self) -> AsyncIterator[Finding]:
@@ -63,7 +63,7 @@ class Verifier:
 
     # -- what rows name ---------------------------------------------------------------------------
 
-    async def _check(self, expected: Expected) -> Finding | None:
+    async def _check(self, expected: ExpectedObject) -> Finding | None:
         wrong = await self._read(expected)
         name = f"{expected.kind.replace(' ', '_')}s"
         setattr(self.summary, name, getattr(self.summary, name) + 1)
@@ -79,7 +79,7 @@ class Verifier:
             detail=detail,
         )
 
-    async def _read(self, expected: Expected) -> tuple[Problem, str] | None:
+    async def _read(self, expected: ExpectedObject) -> tuple[Problem, str] | None:
         """What is wrong with an object, and how."""
         try:
             wrong = await self._compare(expected)
@@ -93,7 +93,7 @@ class Verifier:
         self._unreadable = 0
         return wrong
 
-    async def _compare(self, expected: Expected) -> tuple[Problem, str] | None:
+    async def _compare(self, expected: ExpectedObject) -> tuple[Problem, str] | None:
         size = lines = 0
         digest = hashlib.sha256()
         async for chunk in self._files.read(expected.key):

@@ -11,10 +11,10 @@ from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.webhooks import (
     OVERLAP,
     SECRET_BYTES,
-    Delivery,
     DeliveryId,
-    Endpoint,
     EndpointId,
+    WebhookDelivery,
+    WebhookEndpoint,
     endpoint_id,
     event_id,
     hint_of,
@@ -25,7 +25,7 @@ from batch_gateway.core.webhooks import (
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.pages import Page
 from batch_gateway.ports.secrets import Sealer
-from batch_gateway.ports.webhooks import Answer, WebhookClient, WebhookRows
+from batch_gateway.ports.webhooks import WebhookClient, WebhookResponse, WebhookRows
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _ROUNDS = 5  # changes of the same endpoint at the same time that one gives way 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class EndpointUpdate:
     """What is to be changed of an endpoint; None: as it is."""
 
     name: str | None = None
@@ -62,11 +62,11 @@ class EndpointService:
 
     async def create(
         self, tenant: TenantId, name: str, url: str, event_types: Sequence[str]
-    ) -> tuple[Endpoint, str]:
+    ) -> tuple[WebhookEndpoint, str]:
         """The endpoint and its secret, which cannot be seen again. Raises InvalidRequest."""
         await self._client.check(url)
         now, secret = self._clock.now(), _fresh_secret()
-        endpoint = Endpoint(
+        endpoint = WebhookEndpoint(
             id=endpoint_id(secrets.token_bytes(16)),
             tenant=tenant,
             name=name,
@@ -85,18 +85,18 @@ class EndpointService:
         logger.info("Webhook endpoint made", extra={"action": "webhook", "endpoint": endpoint.id})
         return endpoint, secret
 
-    async def get(self, tenant: TenantId, endpoint: EndpointId) -> Endpoint | None:
+    async def get(self, tenant: TenantId, endpoint: EndpointId) -> WebhookEndpoint | None:
         return await self._webhooks.get(tenant, endpoint)
 
     async def list(
         self, tenant: TenantId, *, limit: int, after: EndpointId | None
-    ) -> Page[Endpoint] | None:
+    ) -> Page[WebhookEndpoint] | None:
         """Newest first. None when ``after`` names no endpoint of the tenant."""
         return await self._webhooks.list(tenant, limit=limit, after=after)
 
     async def update(
-        self, tenant: TenantId, endpoint: EndpointId, changes: Changes
-    ) -> Endpoint | None:
+        self, tenant: TenantId, endpoint: EndpointId, changes: EndpointUpdate
+    ) -> WebhookEndpoint | None:
         """Change what is given, and let a disabled endpoint hear again. Raises InvalidRequest."""
         if changes.url is not None:
             await self._client.check(changes.url)
@@ -123,7 +123,7 @@ class EndpointService:
 
     async def rotate(
         self, tenant: TenantId, endpoint: EndpointId, *, keep_old: bool
-    ) -> tuple[Endpoint, str] | None:
+    ) -> tuple[WebhookEndpoint, str] | None:
         """Give the endpoint a new secret; ``keep_old``: the old one signs too for a day."""
         for _ in range(_ROUNDS):
             before = await self._webhooks.get(tenant, endpoint)
@@ -145,7 +145,9 @@ class EndpointService:
     async def delete(self, tenant: TenantId, endpoint: EndpointId) -> bool:
         return await self._webhooks.delete(tenant, endpoint)
 
-    async def test(self, tenant: TenantId, endpoint: EndpointId, event_type: str) -> Answer | None:
+    async def test(
+        self, tenant: TenantId, endpoint: EndpointId, event_type: str
+    ) -> WebhookResponse | None:
         """Send an example now; it names a batch that does not exist."""
         found = await self._webhooks.get(tenant, endpoint)
         if found is None:
@@ -159,7 +161,7 @@ class EndpointService:
 
     async def deliveries(
         self, tenant: TenantId, endpoint: EndpointId, *, limit: int, after: DeliveryId | None
-    ) -> Page[Delivery] | None:
+    ) -> Page[WebhookDelivery] | None:
         """Newest first. None when ``after`` names none of the endpoint's."""
         return await self._webhooks.deliveries(tenant, endpoint, limit=limit, after=after)
 
@@ -172,7 +174,7 @@ def _fresh_secret() -> str:
     return signing_secret(secrets.token_bytes(SECRET_BYTES))
 
 
-def signing_secrets(endpoint: Endpoint, sealer: Sealer, now: datetime) -> list[str]:
+def signing_secrets(endpoint: WebhookEndpoint, sealer: Sealer, now: datetime) -> list[str]:
     """The secrets that sign now, the newest first."""
     found = [sealer.open(endpoint.secret)]
     until = endpoint.old_secret_until

@@ -6,31 +6,31 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import ClaimRows
+from batch_gateway.ports.metadata import IdempotencyClaimRows
 from batch_gateway.ports.secrets import Sealer
+from batch_gateway.services.batches.actions import BatchActions
 from batch_gateway.services.batches.inline import InlineBatches
-from batch_gateway.services.batches.retry import Retries
+from batch_gateway.services.batches.retry import BatchRetries
 from batch_gateway.services.batches.service import BatchService
-from batch_gateway.services.batches.steering import Steering
 from batch_gateway.services.files.service import FileService
 from batch_gateway.services.files.uploads import UploadService
 from batch_gateway.services.models import ModelService
-from batch_gateway.services.results.lookup import Lookup
+from batch_gateway.services.results.lookup import RequestLookup
 from batch_gateway.services.results.stream import ResultService
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.settings import Api
 from batch_gateway.web import body
+from batch_gateway.web.api.batch_actions import BatchActionRoutes
 from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.docs import docs
-from batch_gateway.web.api.exchange import exchanging
 from batch_gateway.web.api.files import FileRoutes
 from batch_gateway.web.api.idempotency import Idempotency
 from batch_gateway.web.api.models import ModelRoutes
 from batch_gateway.web.api.rates import RateLimits
+from batch_gateway.web.api.request_scope import with_request_scope
 from batch_gateway.web.api.results import ResultRoutes
 from batch_gateway.web.api.retry import RetryRoutes
 from batch_gateway.web.api.routing import Handler, Resource, unknown_url
-from batch_gateway.web.api.steering import SteeringRoutes
 from batch_gateway.web.api.uploads import UploadRoutes
 from batch_gateway.web.api.webhooks import WebhookRoutes
 from batch_gateway.web.auth import Authenticator
@@ -42,13 +42,13 @@ def api_app(
     files: FileService,
     uploads: UploadService,
     batches: BatchService,
-    steering: Steering,
-    retries: Retries,
+    actions: BatchActions,
+    retries: BatchRetries,
     results: ResultService,
-    lookup: Lookup,
+    lookup: RequestLookup,
     models: ModelService,
     endpoints: EndpointService,
-    claims: ClaimRows,
+    claims: IdempotencyClaimRows,
     sealer: Sealer,
     limits: RateLimits,
     auth: Authenticator,
@@ -76,7 +76,7 @@ def api_app(
         **WebhookRoutes(endpoints, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
     }
     if not strict:
-        extensions = SteeringRoutes(steering, batches, max_bytes=longest, idle_s=idle_s).routes
+        extensions = BatchActionRoutes(actions, batches, max_bytes=longest, idle_s=idle_s).routes
         for path, methods in extensions.items():
             table[path] = {**table.get(path, {}), **methods}
         table |= ResultRoutes(results, lookup).routes
@@ -91,7 +91,7 @@ def api_app(
         redirect_slashes=False,
         default=unknown_url,
     )
-    return with_probes(exchanging(router), ready)
+    return with_probes(with_request_scope(router), ready)
 
 
 def _guarded(

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from batch_gateway.core.ids import TenantId
 from batch_gateway.web.api.routing import Call, Resource, Routes
-from batch_gateway.web.auth import Everybody
+from batch_gateway.web.auth import SingleTenant
 
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _STYLED = f"{_NOTHING}; style-src 'unsafe-inline'"
@@ -93,7 +93,7 @@ def docs(routes: Routes, *, strict: bool) -> list[Resource]:
         "/": Page(front, html, policy=_STYLED),
         "/v1": Page(front, html, policy=_STYLED),
     }
-    anybody = Everybody(TenantId("anybody"))
+    anybody = SingleTenant(TenantId("anybody"))
     return [Resource(path, {"GET": page}, anybody) for path, page in pages.items()]
 
 

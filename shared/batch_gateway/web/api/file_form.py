@@ -10,13 +10,13 @@ from datetime import timedelta
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import File
 from batch_gateway.services.files.service import IncomingFile
-from batch_gateway.services.refusals import unrecognized
+from batch_gateway.services.request_errors import unrecognized
 from batch_gateway.web.multipart import Form
-from batch_gateway.web.openai import Asked, ExpiresAfter
+from batch_gateway.web.openai import ExpiresAfter, RequestModel
 from batch_gateway.web.parsing import parse
 
 
-class _Expiry(Asked):
+class _Expiry(RequestModel):
     expires_after: ExpiresAfter
 
 

@@ -24,9 +24,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive
 
 from batch_gateway.core.errors import BatchGatewayError, InvalidRequest, Permanent, Temporary
-from batch_gateway.core.idempotency import Answered, Claim, claim_id
+from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse, claim_id
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import ClaimRows
+from batch_gateway.ports.metadata import IdempotencyClaimRows
 from batch_gateway.ports.secrets import Sealer
 from batch_gateway.web import body
 from batch_gateway.web.api.routing import Call, Handler
@@ -44,7 +44,13 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 class Idempotency:
     def __init__(
-        self, claims: ClaimRows, sealer: Sealer, clock: Clock, *, max_bytes: int, idle_s: float
+        self,
+        claims: IdempotencyClaimRows,
+        sealer: Sealer,
+        clock: Clock,
+        *,
+        max_bytes: int,
+        idle_s: float,
     ) -> None:
         """``max_bytes``: the largest body that is not a form."""
         self._claims = claims
@@ -91,12 +97,14 @@ class Idempotency:
         sent.content = await body.read(sent.receive, self._max_bytes, idle_s=self._idle_s)
         return sent
 
-    async def _claim(self, call: Call, key: str, fingerprint: str | None) -> tuple[Claim, bool]:
+    async def _claim(
+        self, call: Call, key: str, fingerprint: str | None
+    ) -> tuple[IdempotencyClaim, bool]:
         """The key's claim, and whether it is ours. Raises ApiError when its body is another."""
         now = self._clock.now()
         url, holder = call.request.url, secrets.token_hex(16)
         claim = await self._claims.claim(
-            Claim(
+            IdempotencyClaim(
                 id=claim_id(call.tenant, f"{url.path}?{url.query}", key),
                 seed=call.seed.hex(),
                 holder=holder,
@@ -113,7 +121,9 @@ class Idempotency:
             raise
         return claim, claim.holder == holder and claim.answer is None
 
-    async def _do(self, call: Call, handler: Handler, claim: Claim, sent: "_Sent") -> Response:
+    async def _do(
+        self, call: Call, handler: Handler, claim: IdempotencyClaim, sent: "_Sent"
+    ) -> Response:
         request = Request(call.request.scope, sent.replayed)
         try:
             response = await handler(replace(call, request=request, seed=bytes.fromhex(claim.seed)))
@@ -125,11 +135,11 @@ class Idempotency:
         await self._record(claim, sent, response)
         return response
 
-    async def _record(self, claim: Claim, sent: "_Sent", response: Response) -> None:
+    async def _record(self, claim: IdempotencyClaim, sent: "_Sent", response: Response) -> None:
         """Remember the answer. Without the store it is done all the same, so the client is told."""
         if isinstance(response, StreamingResponse):
             raise TypeError("a streamed answer cannot be repeated")
-        answer = Answered(
+        answer = StoredResponse(
             status=response.status_code,
             content_type=response.headers.get("content-type", ""),
             body=self._sealer.seal(bytes(response.body).decode()),
@@ -139,7 +149,7 @@ class Idempotency:
         except Temporary as error:
             logger.warning("An answer is not kept: %s", error, extra={"action": "idempotency"})
 
-    def _repeated(self, answer: Answered) -> Response:
+    def _repeated(self, answer: StoredResponse) -> Response:
         try:
             content = self._sealer.open(answer.body)
         except Permanent as error:
@@ -156,7 +166,7 @@ class Idempotency:
             {"content-type": answer.content_type, "idempotency-replayed": "true"},
         )
 
-    async def _release(self, claim: Claim, *, refused: bool, fresh: bool) -> None:
+    async def _release(self, claim: IdempotencyClaim, *, refused: bool, fresh: bool) -> None:
         """Free the key. Nothing is kept of a refused request that was the first with its key.
 
         So refused requests, of which there may be any number, leave no rows. A claim that was
@@ -223,7 +233,7 @@ class _Sent:
         self._tail = rest[len(rest) - keep :]
 
 
-def _demand_same(claim: Claim, fingerprint: str | None) -> None:
+def _demand_same(claim: IdempotencyClaim, fingerprint: str | None) -> None:
     """Raises ApiError when both bodies are known and differ."""
     if None not in (claim.fingerprint, fingerprint) and claim.fingerprint != fingerprint:
         raise ApiError(

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from batch_gateway.ports.scratch import Passage
-from batch_gateway.services.rates import GuardedRates
+from batch_gateway.ports.scratch import RateDecision
+from batch_gateway.services.rate_limiter import FallbackRateLimiter
 from batch_gateway.settings import Quota
 from batch_gateway.web.api.routing import Call, Handler
 from batch_gateway.web.envelope import ApiError
@@ -24,7 +24,7 @@ class Rate:
 
 
 class RateLimits:
-    def __init__(self, rates: GuardedRates, quota: Quota) -> None:
+    def __init__(self, rates: FallbackRateLimiter, quota: Quota) -> None:
         self._rates = rates
         batches = Rate("batches", quota.batches_per_hour, timedelta(hours=1))
         uploads = Rate("uploads", quota.uploads_per_minute, timedelta(minutes=1))
@@ -53,7 +53,7 @@ class RateLimits:
         return limited
 
 
-def _headers(rate: Rate, passage: Passage) -> dict[str, str]:
+def _headers(rate: Rate, passage: RateDecision) -> dict[str, str]:
     return {
         "x-ratelimit-limit-requests": str(rate.limit),
         "x-ratelimit-remaining-requests": str(passage.remaining),
@@ -61,7 +61,7 @@ def _headers(rate: Rate, passage: Passage) -> dict[str, str]:
     }
 
 
-def _too_many(rate: Rate, passage: Passage, headers: dict[str, str]) -> ApiError:
+def _too_many(rate: Rate, passage: RateDecision, headers: dict[str, str]) -> ApiError:
     wait = min(_LONGEST_WAIT_S, max(1, math.ceil(passage.next_in.total_seconds())))
     return ApiError(
         429,

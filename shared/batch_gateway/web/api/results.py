@@ -12,9 +12,9 @@ from starlette.responses import Response, StreamingResponse
 
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import BatchId
-from batch_gateway.services.refusals import missing
-from batch_gateway.services.results.lookup import Lookup
-from batch_gateway.services.results.stream import ResultService, Standing
+from batch_gateway.services.request_errors import missing
+from batch_gateway.services.results.lookup import RequestLookup
+from batch_gateway.services.results.stream import ResultService, StreamCursor
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
 from batch_gateway.web.api.routing import Call, Routes
 from batch_gateway.web.envelope import ApiError
@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/jsonl"
 
 
 class ResultRoutes:
-    def __init__(self, results: ResultService, lookup: Lookup) -> None:
+    def __init__(self, results: ResultService, lookup: RequestLookup) -> None:
         self._results = results
         self._lookup = lookup
 
@@ -86,9 +86,9 @@ class ResultRoutes:
         return Response(msgspec.json.encode(shown), media_type="application/json")
 
 
-async def _spelled(found: AsyncIterator[bytes | Standing]) -> AsyncIterator[bytes]:
+async def _spelled(found: AsyncIterator[bytes | StreamCursor]) -> AsyncIterator[bytes]:
     async for item in found:
-        if isinstance(item, Standing):
+        if isinstance(item, StreamCursor):
             yield msgspec.json.encode({"cursor": item.cursor, "status": item.status}) + b"\n"
         else:
             yield item

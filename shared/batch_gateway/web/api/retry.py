@@ -5,18 +5,18 @@ from dataclasses import replace
 
 from starlette.responses import Response
 
-from batch_gateway.services.batches.retry import Retries
+from batch_gateway.services.batches.retry import BatchRetries
 from batch_gateway.web import body
+from batch_gateway.web.api.batch_actions import conflicts
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
 from batch_gateway.web.api.routing import Call, Routes, answer
-from batch_gateway.web.api.steering import conflicts
 from batch_gateway.web.extensions import ExtendedBatchObject, RetryBatch
 from batch_gateway.web.parsing import parse
 
 
 class RetryRoutes:
     def __init__(
-        self, retries: Retries, *, max_bytes: int, idle_s: float, passed: Collection[str] = ()
+        self, retries: BatchRetries, *, max_bytes: int, idle_s: float, passed: Collection[str] = ()
     ) -> None:
         """``passed``: names of the headers that the new batch's calls carry on."""
         self._retries = retries

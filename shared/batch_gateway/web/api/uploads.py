@@ -10,7 +10,7 @@ from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import UploadId
 from batch_gateway.core.uploads import UploadPart
 from batch_gateway.services.files.uploads import IncomingPart, UploadService
-from batch_gateway.services.refusals import unrecognized
+from batch_gateway.services.request_errors import unrecognized
 from batch_gateway.web import body, metrics
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError

@@ -1,0 +1,18 @@
+"""CauseRows: events that batches were made for."""
+
+from datetime import datetime
+
+from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.core.ids import BatchId
+
+
+class RedisProcessedEvents:
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def find(self, cause: str) -> BatchId | None:
+        found = await self._scripts.run("caused", cause=cause)
+        return None if found is None else BatchId(found)
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        return int(await self._scripts.run("forget_causes", before=before, limit=limit))

@@ -1,0 +1,49 @@
+"""Control channel on Redis: publish and subscribe.
+
+A subscription has a connection of its own that never reconnects by itself: what was published
+meanwhile would be lost without a word. The listener is told instead (Unavailable), looks at the
+database and listens again. A silent connection is probed, so a dead one is noticed too.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from batch_gateway.adapters.scratch.server import ANSWER_TIMEOUT_S, connect, translated
+from batch_gateway.core.errors import Unavailable
+from batch_gateway.core.ids import BatchId
+
+_PATIENCE_S = 1.0  # how long one wait for a message lasts before the connection is looked at
+
+
+class RedisBatchChanges:
+    def __init__(self, client: "Redis", url: str, channel: str) -> None:
+        self._client = client
+        self._url = url
+        self._channel = channel
+
+    async def publish(self, batch: BatchId) -> None:
+        async with translated():
+            await self._client.publish(self._channel, batch)
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncIterator[BatchId]]:
+        async with connect(self._url, retries=0) as client, client.pubsub() as subscription:
+            async with translated():
+                await subscription.subscribe(self._channel)
+                confirmed = await subscription.get_message(timeout=ANSWER_TIMEOUT_S)
+            if confirmed is None:
+                raise Unavailable("the scratch server does not confirm a subscription")
+            yield _messages(subscription)
+
+
+async def _messages(subscription: PubSub) -> AsyncIterator[BatchId]:
+    while True:
+        async with translated():
+            message = await subscription.get_message(timeout=_PATIENCE_S)
+        if message is None:
+            continue
+        if message["type"] == "message":
+            yield BatchId(message["data"])

@@ -1,0 +1,23 @@
+"""Rates on Redis: one key per bucket, which expires when the bucket is full again."""
+
+from datetime import timedelta
+
+from batch_gateway.adapters.scratch.server import Scripts, milliseconds
+from batch_gateway.ports.scratch import RateDecision
+
+
+class RedisRateLimiter:
+    def __init__(self, scripts: Scripts, root: str) -> None:
+        self._root = root
+        self._take = scripts.load("rate_take")
+
+    async def take(self, name: str, limit: int, window: timedelta) -> RateDecision:
+        passed, remaining, wait, full = await self._take(
+            [f"{self._root}:{name}"], [limit, milliseconds(window)]
+        )
+        return RateDecision(
+            passed=bool(passed),
+            remaining=remaining,
+            next_in=timedelta(milliseconds=wait),
+            full_in=timedelta(milliseconds=full),
+        )

@@ -1,0 +1,88 @@
+"""Who writes next to a SQLite database.
+
+SQLite lets a writer that finds the file locked sleep and try again, longer each time up to 100 ms.
+Whoever happens to look at the right moment is next, so some wait for a second while others pass
+them. Here writers wait for their turn before they begin: those of one process in a line, and its
+first for those of other processes by locks on two files beside the database, asked for every
+millisecond. Who has the first lock is next and waits for the second; the first is free again when
+he has that. So a process with many writers lets others in between.
+
+This only makes an order. That no two write at once is SQLite's own doing (BEGIN IMMEDIATE), also
+for whoever does not know of these files.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+_ASKED_EVERY_S = 0.001
+
+
+class WriteLock:
+    def __init__(self, database: Path | None, timeout_s: float) -> None:
+        """Whoever has waited for ``timeout_s`` goes on without his turn, and SQLite decides.
+
+        ``database`` None: nobody waits for anybody.
+        """
+        self._timeout_s = timeout_s
+        self._own = asyncio.Lock()
+        self._next, self._turn = (
+            None if database is None else _FileLock(database.with_name(f"{database.name}-{name}"))
+            for name in ("next", "turn")
+        )
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        if self._next is None or self._turn is None:
+            yield
+            return
+        async with self._own, AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self._timeout_s), self._next.held():
+                    await held.enter_async_context(self._turn.held())
+            except (
+                OSError
+            ):  # no such folder, no right to write there; or the time-out, which is one
+                pass
+            yield
+
+    def close(self) -> None:
+        for lock in (self._next, self._turn):
+            if lock is not None:
+                lock.close()
+
+
+class _FileLock:
+    """A lock on a file, for several processes. One at a time asks for it here."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None  # None: not opened yet
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Raises OSError when there can be no such file."""
+        fd = self._opened()
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_ASKED_EVERY_S)
+        try:
+            yield
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def _opened(self) -> int:
+        if self._fd is None:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

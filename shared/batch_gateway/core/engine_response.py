@@ -1,0 +1,363 @@
+"""Decodes what an engine answers into bounded values.
+
+An answer is untrusted input: a body may be any bytes, a header may hold any byte, a count may be
+negative, a fraction or larger than any integer column. Every value that leaves this module fits
+where it goes: counts are whole numbers of 63 bits and never negative, texts have a largest length
+and no control characters, durations have a largest value. The body itself is never re-encoded.
+
+A body may be passed on as a result when it is one JSON object as RFC 8259 defines it, so that every
+JSON parser reads the result line. What that means for the odd ones:
+
+- A byte order mark in front is removed: it is not part of the JSON text (RFC 8259, section 8.1).
+- Line ends between tokens become blanks: a result line is one line.
+- An escape of half a surrogate pair (``\\ud800``) is allowed by the grammar and passed on as it is.
+- ``NaN``, ``Infinity``, control characters in strings, bytes that are not UTF-8, objects that nest
+  deeper and whole numbers that are longer than most parsers read are not JSON: ``Malformed``.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+_T = TypeVar("_T")
+
+MOST = 2**63 - 1
+"""The largest count: what databases hold in an integer of 64 bits."""
+LONGEST_RETRY_AFTER = timedelta(days=1)
+SHOWN = 1000
+"""Characters of an answer that an error message shows."""
+_LONGEST_HEADER = 256  # characters of a header that are kept
+_LONGEST_LOCATION = 500
+_LARGEST_GAUGE = 1e9  # of an engine's requests; beyond all sizes that there are
+
+_BOM = b"\xef\xbb\xbf"
+_FLAT = 400  # brackets; with fewer of them nothing nests too deep
+_MARGIN = 300  # levels that a body must leave to its readers, of the 1,000 of most parsers
+_DIGITS = 4300  # of a whole number; Python's parser refuses longer ones
+_RUN = b"0" * (_DIGITS + 1)
+_AS_RUN = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
+_SURROGATES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair: 12 bytes
+    rb"|u[dD][89a-fA-F][0-9a-fA-F]{2}"  # half of one: 6 bytes
+    rb"|.)",  # any other escape: 2 bytes
+    re.DOTALL,
+)
+_HALF = 6
+#: Keys that occur beside an error without making the answer a success.
+_BESIDE_ERRORS = frozenset(
+    {
+        *("error", "errors", "object", "message", "type", "param", "code", "status", "detail"),
+        *("id", "created", "model", "success", "timestamp", "usage", "path", "request"),
+    }
+)
+
+_NO_ERROR = (b"null", b"{}", b"[]", b'""', b"false", b"0")
+
+Tokens = tuple[int, int, int, int]
+"""Input, cached, output and reasoning tokens."""
+NO_TOKENS: Tokens = (0, 0, 0, 0)
+
+
+class MalformedResponse(ValueError):
+    """A body is not one JSON object. The message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseError:
+    """An error object in OpenAI's form, or a form near to it; None: the answer does not say."""
+
+    status: int | None  # 400 to 599
+    about_model: bool  # it names a model, or speaks of one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseBody:
+    """A body that is one JSON object."""
+
+    text: bytes  # the object, on one line; otherwise as it came
+    tokens: Tokens
+    error: ResponseError | None  # not None: there is an error object and nothing else
+    halves: bool = False  # has escapes of half a surrogate pair, which strict parsers refuse
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
+
+
+class _Usage(msgspec.Struct):
+    """Usage objects of chat completions, completions, embeddings and responses."""
+
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Answer(msgspec.Struct):
+    usage: _Usage | None = None
+    error: msgspec.Raw = _NULL
+    object: msgspec.Raw = _NULL
+
+
+class _AnyAnswer(msgspec.Struct):
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+    object: msgspec.Raw = _NULL
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_any = msgspec.json.Decoder(_AnyAnswer).decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_value = msgspec.json.Decoder().decode
+
+
+def decode(body: bytes) -> ResponseBody:
+    """What ``body`` says. Raises Malformed unless it is one JSON object."""
+    text = body.removeprefix(_BOM)
+    if b"\n" in text or b"\r" in text:
+        text = text.replace(b"\n", b" ").replace(b"\r", b" ")
+    text = text.strip(b" \t")
+    plain, halves = text, False
+    try:
+        if not text.isascii():
+            text.decode()  # msgspec does not look into the strings that it skips
+        try:
+            found = _read(text)
+        except msgspec.DecodeError:
+            plain, halves = without_halves(text), True
+            if plain == text:
+                raise
+            found = _read(plain)
+        if plain.count(b"[") + plain.count(b"{") > _FLAT:
+            _decode_raw(b"[" * _MARGIN + plain + b"]" * _MARGIN)
+        if len(plain) > _DIGITS and _RUN in plain.translate(_AS_RUN):
+            json.loads(plain)  # the digits may be those of a text
+        return ResponseBody(
+            text=text,
+            tokens=_tokens(found.usage),
+            error=_error(plain, bytes(found.error), bytes(found.object)),
+            halves=halves,
+        )
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise MalformedResponse(str(error)) from error
+
+
+def without_halves(text: bytes) -> bytes:
+    """JSON whose escapes of half a surrogate pair are replaced, each by six other bytes."""
+    return _SURROGATES.sub(lambda found: rb"\ufffd" if len(found[0]) == _HALF else found[0], text)
+
+
+def tolerant(decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
+    """``decode`` for JSON that may have escapes of half a surrogate pair: they become U+FFFD."""
+
+    def read(raw: bytes) -> _T:
+        try:
+            return decode(raw)
+        except msgspec.DecodeError:
+            plain = without_halves(raw)
+            if plain == raw:
+                raise
+            return decode(plain)
+
+    return read
+
+
+def count(value: object) -> int:
+    """A count that an engine reports; 0 for what is none, such as -1, 0.5, "3" or 2**63."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MOST else 0
+
+
+def total(*counts: int) -> int:
+    """The sum of counts, at most MOST."""
+    return min(MOST, sum(counts))
+
+
+def gauge(spelled: str) -> float | None:
+    """A number in Prometheus' text format, within 0 and a billion; None: it says nothing.
+
+    That is NaN (a gauge that was never set), an infinity, and what is not a number.
+    """
+    try:
+        value = float(spelled)
+    except ValueError:
+        return None
+    if value != value or value in (float("inf"), float("-inf")):
+        return None
+    return min(max(value, 0.0), _LARGEST_GAUGE)
+
+
+def header(value: str | None, longest: int = _LONGEST_HEADER) -> str | None:
+    """The value of a header as text that can be stored and logged; None: absent, or nothing left.
+
+    HTTP clients hand on bytes that are not UTF-8 as lone surrogates; they become U+FFFD.
+    """
+    if value is None:
+        return None
+    text = value[: 4 * longest].encode(errors="surrogateescape").decode(errors="replace")
+    return "".join(c for c in text if c.isprintable())[:longest].strip() or None
+
+
+def location(value: str | None) -> str | None:
+    """Where a redirect leads, without what may be secret (user, query); None: it does not say."""
+    text = header(value, _LONGEST_LOCATION)
+    if text is None:
+        return None
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return text.partition("?")[0] or None
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl() or None
+
+
+def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+    """The pause that a Retry-After asks for, from 0 to a day; None when absent or unreadable.
+
+    Seconds or an HTTP date (RFC 9110, section 10.2.3); fractions of seconds are read too.
+    """
+    if value is None:
+        return None
+    try:
+        if re.fullmatch(r"-?\d+(\.\d*)?", value.strip(), re.ASCII):
+            seconds = min(float(value), LONGEST_RETRY_AFTER.total_seconds())
+            return timedelta(seconds=max(0.0, seconds))
+        pause = parsedate_to_datetime(value) - now
+    except (ValueError, TypeError, OverflowError, IndexError):  # no date, or one without zone
+        return None
+    return min(max(pause, timedelta()), LONGEST_RETRY_AFTER)
+
+
+def excerpt(body: bytes, longest: int = SHOWN) -> str:
+    """The beginning of a body, for people: without control characters, whatever it is."""
+    text = body[: 4 * longest].decode(errors="replace")
+    shown = "".join(c if c.isprintable() else " " for c in text[:longest]).strip()
+    return shown if len(text) <= longest and len(body) <= 4 * longest else f"{shown}…"
+
+
+def _read(text: bytes) -> _Answer | _AnyAnswer:
+    """Raises msgspec's errors or RecursionError unless ``text`` is one object."""
+    try:
+        return _decode_answer(text)
+    except msgspec.ValidationError:  # a usage object of other types, or not an object at all
+        return _decode_any(text)
+
+
+def _tokens(usage: _Usage | msgspec.Raw | None) -> Tokens:
+    """The tokens that an answer reports; zeros where it names none, or nothing that is a count."""
+    if usage is None:
+        return NO_TOKENS
+    if not isinstance(usage, _Usage):
+        return _odd_tokens(_members(usage))
+    given = usage.prompt_tokens_details or usage.input_tokens_details
+    made = usage.completion_tokens_details or usage.output_tokens_details
+    return (
+        count(usage.prompt_tokens) or count(usage.input_tokens),
+        count(given.cached_tokens) if given else 0,
+        count(usage.completion_tokens) or count(usage.output_tokens),
+        count(made.reasoning_tokens) if made else 0,
+    )
+
+
+def _odd_tokens(usage: Mapping[str, Any]) -> Tokens:
+    """The same for a usage object with other types: fractions, texts, lists."""
+    given = _object(usage, "prompt_tokens_details") or _object(usage, "input_tokens_details")
+    made = _object(usage, "completion_tokens_details") or _object(usage, "output_tokens_details")
+    return (
+        count(usage.get("prompt_tokens")) or count(usage.get("input_tokens")),
+        count(given.get("cached_tokens")),
+        count(usage.get("completion_tokens")) or count(usage.get("output_tokens")),
+        count(made.get("reasoning_tokens")),
+    )
+
+
+def _members(raw: bytes | msgspec.Raw) -> Mapping[str, Any]:
+    """An object's members; none for anything else."""
+    try:
+        value = _decode_value(raw)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _object(members: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = members.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _error(text: bytes, error: bytes, kind: bytes) -> ResponseError | None:
+    """The error object that an answer consists of; None: there is none, or there is more.
+
+    ``error`` and ``kind`` are its members ``error`` and ``object``.
+    """
+    if error in _NO_ERROR:
+        if kind != b'"error"':
+            return None
+        described = _members(text)
+    else:
+        described = _members(error) or {"message": error.decode()}
+    names = _decode_members(text)
+    if not all(name in _BESIDE_ERRORS or name.endswith("_id") for name in names):
+        return None
+    return _described(described)
+
+
+def _described(error: Mapping[str, Any]) -> ResponseError:
+    words = " ".join(str(error.get(name)) for name in ("message", "type", "code", "param"))
+    return ResponseError(status=_status_of(error), about_model="model" in words.lower())
+
+
+def _status_of(error: Mapping[str, Any]) -> int | None:
+    """The HTTP status that an error object speaks of."""
+    for name in ("code", "status", "status_code"):
+        value = error.get(name)
+        if isinstance(value, str):
+            value = int(value) if re.fullmatch(r"[45]\d\d", value, re.ASCII) else value
+        if type(value) is int and 400 <= value <= 599:
+            return value
+    for name in ("code", "type"):
+        if isinstance(word := error.get(name), str) and word.lower() in _WORDS:
+            return _WORDS[word.lower()]
+    return None
+
+
+#: What OpenAI and engines call the errors that HTTP has a status for.
+_WORDS = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "ratelimiterror": 429,
+    "too_many_requests": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 529,
+    "service_unavailable": 503,
+    "server_error": 500,
+    "internal_error": 500,
+    "internalservererror": 500,
+    "timeout": 504,
+    "invalid_request_error": 400,
+    "badrequesterror": 400,
+    "context_length_exceeded": 400,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "notfounderror": 404,
+}

@@ -1,0 +1,158 @@
+"""Telling the others: facts out of the outbox, and wake-ups.
+
+A fact is written to the outbox in the transaction that makes it true; here it is sent, and
+forgotten once the broker has it. What cannot be sent now the janitor sends later, so nothing here
+raises: a caller's work is done when its transaction is.
+
+A wake-up carries no work and is never stored: it is sent only when the register of activations
+has room for one more, and a lost one is made up for by the janitor.
+
+The janitor himself rests while there is nothing to look after, so whoever makes work calls him, and
+looks again later whether that was heard (``services.maintenance.outbox_relay``).
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary, Unavailable
+from batch_gateway.core.events import Event, EventType, upkeep_due, wake_up
+from batch_gateway.ports.event_sink import EventSink
+from batch_gateway.ports.outbox import Outbox
+from batch_gateway.ports.scratch import Activations, ScratchStore
+
+logger = logging.getLogger(__name__)
+
+#: How long a wake-up counts as pending: about a function's start and a broker's first retry.
+PENDING = timedelta(seconds=10)
+#: How long one call for the janitor speaks for all who would call him.
+_CALLED = timedelta(seconds=15)
+
+#: Facts that somebody must act upon.
+_OPEN = frozenset(
+    {
+        EventType.BATCH_CREATED,
+        EventType.BATCH_IN_PROGRESS,
+        EventType.BATCH_CANCELLING,
+        EventType.BATCH_EXPIRING,
+        EventType.BATCH_EXECUTED,
+    }
+)
+
+
+@asynccontextmanager
+async def log_errors(what: str, action: str) -> AsyncIterator[None]:
+    """Log any error instead of raising it: for hints whose loss costs nothing but time."""
+    try:
+        yield
+    except BatchGatewayError as error:
+        logger.warning("%s: %s", what, error, extra={"action": action})
+    except Exception:
+        logger.exception("%s", what, extra={"action": action})
+
+
+class JanitorTrigger:
+    """Calls the janitor."""
+
+    def __init__(self, scratch: ScratchStore, sink: EventSink) -> None:
+        self._scratch = scratch
+        self._sink = sink
+
+    async def call(self, *, at_once: bool = False) -> None:
+        """Have him come, unless he was called just now; one who is there stays. Never raises.
+
+        ``at_once``: even if he was.
+        """
+        try:
+            if not await self._scratch.once("upkeep", _CALLED) and not at_once:
+                return
+        except Exception as error:  # noqa: BLE001 - see safely
+            logger.info("Perhaps called twice: %r", error, extra={"action": "call"})
+        async with log_errors("The janitor is not called", "call"):
+            await self._sink.send(upkeep_due(secrets.token_bytes(12)))
+
+
+class EventPublisher:
+    """Sends facts that are in the outbox."""
+
+    def __init__(self, outbox: Outbox, sink: EventSink, janitor_trigger: JanitorTrigger) -> None:
+        self._outbox = outbox
+        self._sink = sink
+        self._janitor_trigger = janitor_trigger
+        self.published = asyncio.Event()
+        """Set whenever something was announced that somebody must act upon."""
+
+    async def publish(self, *events: Event) -> None:
+        """Send each event and forget it in the outbox when the broker has it. Never raises."""
+        if not any(event.type in _OPEN for event in events):
+            await self._send_all(events)
+            return
+        self.published.set()
+        await asyncio.gather(self._send_all(events), self._janitor_trigger.call())
+
+    async def deliver(self, event: Event) -> None:
+        """Send an event that is in the outbox already, and forget it there.
+
+        Raises Unavailable when the broker or the outbox does not take it.
+        """
+        if not await self._send(event):
+            raise Unavailable(f"the broker does not take {event.id}")
+        await self._outbox.sent([event.id])
+
+    async def publish_or_store(self, event: Event, now: datetime) -> None:
+        """Send an event that no transaction has written; what cannot be sent now is written then.
+
+        Raises Unavailable when it can neither be sent nor written.
+        """
+        if not await self._send(event):
+            await self._outbox.add([event], now)
+
+    async def _send_all(self, events: Sequence[Event]) -> None:
+        sent = await asyncio.gather(*(self._send(event) for event in events))
+        ids = [event.id for event, done in zip(events, sent, strict=True) if done]
+        if not ids:
+            return
+        async with log_errors("Events will be sent once more", "outbox"):
+            await self._outbox.sent(ids)
+
+    async def _send(self, event: Event) -> bool:
+        log = {"action": "announce", "event_id": event.id, "event_type": str(event.type)}
+        try:
+            await self._sink.send(event)
+        except Permanent as error:
+            logger.error("The broker refuses %s for ever: %s", event.id, error, extra=log)
+            return True
+        except Temporary as error:
+            logger.warning("The janitor will send %s: %s", event.id, error, extra=log)
+            return False
+        except Exception:  # of an event that cannot be encoded, for example
+            logger.exception("The janitor will try to send %s", event.id, extra=log)
+            return False
+        logger.debug("Sent %s", event.id, extra=log)
+        return True
+
+
+class ActivationTrigger:
+    """Opens activations, up to the maximum."""
+
+    def __init__(self, activations: Activations, sink: EventSink, maximum: int) -> None:
+        self._activations = activations
+        self._sink = sink
+        self._maximum = maximum
+
+    async def wake(self, *, first: bool = False) -> bool:
+        """Send one wake-up if there is room for one more activation. Never raises.
+
+        ``first``: only if no activation runs and no other wake-up is pending. One that runs finds
+        new work by itself, and opens further ones when it has more than it can do.
+        """
+        async with log_errors("A wake-up is lost", "wake"):  # the janitor looks for backlog
+            maximum = 1 if first else self._maximum
+            if not await self._activations.invite(maximum=maximum, ttl=PENDING):
+                return False
+            await self._sink.send(wake_up(secrets.token_bytes(12)))
+            return True
+        return False

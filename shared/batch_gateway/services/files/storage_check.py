@@ -1,0 +1,20 @@
+"""Whether a tenant has room for one more file, asked before its bytes are sent for nothing.
+
+The transaction that makes the file asks again, and decides.
+"""
+
+from batch_gateway.core.errors import OverQuota
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.ports.accounts import Accounts
+
+
+async def check_storage(accounts: Accounts, quotas: Quotas, tenant: TenantId, *, size: int) -> None:
+    """Raise OverQuota when one more file of ``size`` bytes would be too much."""
+    if quotas == NO_QUOTAS:
+        return
+    has = await accounts.get(tenant)
+    added = Account(files=1, stored_bytes=size)
+    then = Account(files=has.files + 1, stored_bytes=has.stored_bytes + size)
+    if (name := quotas.exceeded(then, added)) is not None:
+        raise OverQuota(name, getattr(quotas, name))

@@ -1,0 +1,75 @@
+"""Full stores: found out by one process, known to all.
+
+The adapters tell when a store has taken no more. That is counted, logged, and kept in the scratch
+memory for a moment, so that uploads are refused before their bytes are sent and users see what
+their batches wait for. A store that is still full is found full again by the work that goes on, so
+nothing has to be told when there is room.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+from batch_gateway import meters
+from batch_gateway.core.errors import StorageFull, Temporary
+from batch_gateway.ports.scratch import ScratchStore
+
+logger = logging.getLogger(__name__)
+
+#: How long a store that was full counts as full. Work that was refused is tried again sooner.
+KEPT = timedelta(seconds=10)
+_EVERY_S = 1.0
+
+
+class FullStoreReporter:
+    """Takes the reports of one process."""
+
+    def __init__(self) -> None:
+        self._found: set[str] = set()  # not published yet
+        self._any = asyncio.Event()
+
+    def reporter(self, store: str) -> "partial[None]":
+        """What an adapter calls when ``store`` takes no more."""
+        return partial(self._full, store)
+
+    def _full(self, store: str) -> None:
+        meters.STORAGE_FULL.labels(store).inc()
+        self._found.add(store)
+        self._any.set()
+
+    @asynccontextmanager
+    async def published(self, scratch: ScratchStore) -> AsyncIterator[None]:
+        """Tell the other processes, as long as the context is."""
+        publishing = asyncio.create_task(self._publish(scratch))
+        try:
+            yield
+        finally:
+            publishing.cancel()
+            await asyncio.wait({publishing})
+
+    async def _publish(self, scratch: ScratchStore) -> None:
+        while True:
+            await self._any.wait()
+            self._any.clear()
+            for store in sorted(self._found):
+                logger.error("The %s store is full", store, extra={"action": "storage_full"})
+                try:
+                    await scratch.full_stores.report(store, KEPT)
+                except Temporary as error:
+                    logger.warning("Not published: %s", error, extra={"action": "unavailable"})
+            self._found.clear()
+            await asyncio.sleep(_EVERY_S)
+
+
+async def refuse_if_full(scratch: ScratchStore) -> None:
+    """Raise StorageFull when what a user sends could not be kept now. Does not raise else."""
+    try:
+        full = await scratch.full_stores.stores()
+    except Temporary:
+        return  # it may have room: the store itself tells
+    kept = [store for store in full if store != "scratch"]
+    if kept:
+        raise StorageFull(f"the {kept[0]} store was full a moment ago")

@@ -1,0 +1,49 @@
+"""Headers of the client that a batch's calls carry on: kept sealed, bound to that batch.
+
+They may be credentials. So they are sealed before they are stored, and what was sealed for one
+batch opens for no other: a row that was tampered with lends nobody's headers to anybody.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from batch_gateway.core.errors import Permanent, Unavailable
+from batch_gateway.core.ids import BatchId
+from batch_gateway.core.model import Lease
+from batch_gateway.ports.secrets import Sealer
+
+
+class _Content(msgspec.Struct):
+    batch: str
+    headers: dict[str, str]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Content).decode
+
+
+class HeaderPassthrough:
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def seal(self, batch: BatchId, headers: Mapping[str, str]) -> str | None:
+        """As the batch's row keeps them; None when there are none."""
+        if not headers:
+            return None
+        return self._sealer.seal(_encode(_Content(batch, dict(headers))).decode())
+
+    def open(self, lease: Lease) -> Mapping[str, str]:
+        """The headers of the lease's batch; raises Unavailable while they cannot be opened."""
+        if lease.sealed is None:
+            return {}
+        batch = lease.shard.batch
+        try:
+            content = _decode(self._sealer.open(lease.sealed))
+        except (Permanent, msgspec.DecodeError) as error:
+            raise Unavailable(
+                f"the headers of {batch} cannot be opened (inference.header_keys): {error}"
+            ) from error
+        if content.batch != batch:
+            raise Unavailable(f"the headers of {batch} are another batch's")
+        return content.headers

@@ -1,0 +1,33 @@
+"""Whether there is work for an executor at this moment, as far as calendars allow any of it."""
+
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.routing import Routes
+
+
+class AvailableWork:
+    def __init__(self, scratch: ScratchStore, routes: Routes, clock: Clock) -> None:
+        self._scratch = scratch
+        self._routes = routes
+        self._clock = clock
+
+    async def has_executors(self) -> bool:
+        """Whether an executor is at work."""
+        running, _ = await self._scratch.activations.count()
+        return running > 0
+
+    async def exists(self) -> bool:
+        """Whether an executor would find something to do, or has left something undone."""
+        depth = await self._scratch.queue.depth()
+        return depth.leased > 0 or (depth.ready > 0 and await self._open())
+
+    async def _open(self) -> bool:
+        """Whether a ready shard may be worked on now."""
+        shut = self._routes.table.shut(self._clock.now())
+        if not shut:
+            return True
+        entry = await self._scratch.queue.propose(models=shut.only, avoid=shut.names)
+        if entry is None:
+            return False
+        await self._scratch.queue.release(entry, refund=1.0)
+        return True

@@ -1,0 +1,54 @@
+"""Courier: looks again whether what this process has announced was heard.
+
+The janitor sends what the broker did not take, and announces again what was not heard. But a broker
+that loses an event may lose the call for the janitor too, and then nobody would come before the
+next tick of his timer. So whoever has announced something looks again a few times, as long as his
+process lives anyway: sends what is still in the outbox, and calls the janitor once more while there
+is work. It is all a hint; nothing depends on it but time.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from batch_gateway.core.model import OPEN
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.services.event_publisher import EventPublisher, JanitorTrigger, log_errors
+
+_LIMIT = 100
+_ROUNDS = 4
+
+
+class OutboxRelay:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        publisher: EventPublisher,
+        janitor_trigger: JanitorTrigger,
+        clock: Clock,
+        *,
+        patience: timedelta,
+    ) -> None:
+        """``patience``: what is in the outbox for longer was not taken by the broker."""
+        self._metadata = metadata
+        self._publisher = publisher
+        self._janitor_trigger = janitor_trigger
+        self._clock = clock
+        self._patience = patience
+
+    async def run(self) -> None:
+        """Look after what is announced, until cancelled. Never raises."""
+        while True:
+            await self._publisher.published.wait()
+            self._publisher.published.clear()
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(self._patience.total_seconds())
+                async with log_errors("Not looked after", "courier"):
+                    await self._look()
+
+    async def _look(self) -> None:
+        now = self._clock.now()
+        unsent = await self._metadata.outbox.unsent(before=now - self._patience, limit=_LIMIT)
+        await self._publisher.publish(*(row.event for row in unsent))
+        if await self._metadata.batches.unfinished(OPEN, before=now - self._patience, limit=1):
+            await self._janitor_trigger.call()

@@ -1,0 +1,84 @@
+"""After the scratch server lost its memory: fill the queue again from the database.
+
+Each process that finds the sentinel missing tries; one at a time does it, under a lock that it
+renews as long as it goes on. When it dies or loses the lock, another one begins again; what is
+queued already costs it little. Leases are not rebuilt: their holders register them again with their
+next heartbeat. For one lease time no holder's silence counts against it, and no slot is granted
+beyond what is running - unless the database shows no lease.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.ids import ShardId
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import ScratchStore
+
+logger = logging.getLogger(__name__)
+
+_PAGE = 1000
+LOCK = timedelta(seconds=30)  # how long a rebuild outlives its process
+
+
+async def refill(metadata: MetadataStore, scratch: ScratchStore) -> int:
+    """Push every ready shard that the database knows; those that are queued stay as they are.
+
+    Returns how many were missing. Pages through the whole backlog.
+    """
+    pushed = 0
+    after: ShardId | None = None
+    while entries := await metadata.shards.ready(after=after, limit=_PAGE):
+        pushed += await scratch.queue.push(entries)
+        after = entries[-1].shard
+    return pushed
+
+
+async def ensure_generation(metadata: MetadataStore, scratch: ScratchStore) -> timedelta | None:
+    """Make sure that the queue is complete; returns the age of its generation.
+
+    None while somebody else is rebuilding it.
+    """
+    if (generation := await scratch.generation()) is not None:
+        return generation[1]
+    me = secrets.token_hex(8)
+    if not await scratch.begin_rebuild(me, LOCK):
+        return None
+    async with _renewed(scratch, me):
+        pushed = await refill(metadata, scratch)
+        none_held = not await metadata.shards.leased(limit=1)
+    if not await scratch.end_rebuild(me, secrets.token_hex(8), settled=none_held):
+        logger.warning("Another process rebuilds the queue", extra={"action": "rebuild"})
+        return None
+    logger.warning(
+        "The scratch server was empty; %d shards queued again", pushed, extra={"action": "rebuilt"}
+    )
+    return timedelta(0)
+
+
+@asynccontextmanager
+async def _renewed(scratch: ScratchStore, holder: str) -> AsyncIterator[None]:
+    """Renew the lock of a rebuild as long as the context is open.
+
+    A lock that is lost is noticed when the generation is planted: what was pushed until then is
+    right in any case.
+    """
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(LOCK.total_seconds() / 3)
+            try:
+                await scratch.begin_rebuild(holder, LOCK)
+            except Temporary as error:
+                logger.info("A rebuild is not renewed: %s", error, extra={"action": "rebuild"})
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait([renewing])

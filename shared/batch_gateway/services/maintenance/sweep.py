@@ -1,0 +1,391 @@
+"""Janitor: one sweep repairs whatever crashes and lost events have left behind.
+
+Each step is idempotent, safe to run twice at once, and independent of the others: one that fails
+does not keep the rest from running. The database says what is to be done; the queue and the
+events are only made to agree with it.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from batch_gateway import meters
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.events import EventType, internal_event
+from batch_gateway.core.idempotency import KEPT
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.layout import blobs_of, upload_prefix, work_prefix
+from batch_gateway.core.model import Batch, File, LeaseRef
+from batch_gateway.core.uploads import Upload
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.files import FileStore
+from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.batches.completion_estimates import CompletionEstimates
+from batch_gateway.services.batches.dependents import DependentBatches
+from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
+from batch_gateway.services.maintenance.available_work import AvailableWork
+from batch_gateway.services.maintenance.item_runner import ItemRunner, StepFailed
+from batch_gateway.services.maintenance.open_batches import OpenBatchChecks
+from batch_gateway.services.maintenance.orphans import delete_orphans
+from batch_gateway.services.maintenance.rebuild import ensure_generation, refill
+from batch_gateway.services.maintenance.retention import Retention
+from batch_gateway.services.termination import Termination
+from batch_gateway.services.webhooks.outbox import WebhookOutbox
+from batch_gateway.settings import Sweep
+
+logger = logging.getLogger(__name__)
+
+LIMIT = 200  # things of a kind that are looked at together
+#: How long an upload that was completed in the last moment may take to become a file.
+_COMPLETING = timedelta(hours=1)
+_RIGHT = timedelta(seconds=30)  # how long the right to sweep outlives a janitor that has died
+_RARELY = timedelta(hours=1)
+_SELDOM = timedelta(days=1)
+
+
+class ExpiringRows(Protocol):
+    """Rows that are deleted when they are old."""
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` rows of before ``before``; how many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRetention:
+    """How long the records are kept that nobody deletes."""
+
+    deliveries: timedelta  # of webhooks
+    causes: timedelta
+    dead_letters: timedelta
+
+
+class Janitor:
+    def __init__(
+        self,
+        *,
+        metadata: MetadataStore,
+        files: FileStore,
+        scratch: ScratchStore,
+        publisher: EventPublisher,
+        webhook_outbox: WebhookOutbox,
+        activation_trigger: ActivationTrigger,
+        termination: Termination,
+        clock: Clock,
+        available_work: AvailableWork,
+        estimates: CompletionEstimates,
+        retention: Retention,
+        lease_ttl: timedelta,
+        kept: RecordRetention,
+        rules: Sweep,
+    ) -> None:
+        self._metadata = metadata
+        self._files = files
+        self._scratch = scratch
+        self._publisher = publisher
+        self._webhook_outbox = webhook_outbox
+        self._activation_trigger = activation_trigger
+        self._termination = termination
+        self._clock = clock
+        self._available_work = available_work
+        self._retention = retention
+        self._ttl = lease_ttl
+        self._kept = kept
+        self._rules = rules
+        self._items = ItemRunner(clock, _seconds(rules.step_budget_s))
+        self._open_batch_checks = OpenBatchChecks(
+            metadata=metadata,
+            scratch=scratch,
+            publisher=publisher,
+            dependents=DependentBatches(metadata.batches, publisher, clock),
+            estimates=estimates,
+            clock=clock,
+            items=self._items,
+            stuck=_seconds(rules.stuck_s),
+        )
+
+    async def sweep(self) -> bool:
+        """Run every step once; whether items were left for the next sweep.
+
+        Does nothing while another janitor sweeps. Raises Temporary at the end when a step could
+        not be done, or not for all of its items.
+        """
+        if not await self._first():
+            return False
+        async with self._alone() as alone:
+            if not alone:
+                return False
+            self._items.begin()
+            failed = [step.__name__ for step in self._steps() if not await self._run(step)]
+        if failed:
+            meters.SWEEPS_FAILED.inc()
+            raise Temporary(f"sweep could not {', '.join(failed)}")
+        meters.SWEEPS_DONE.inc()
+        return self._items.left
+
+    def _steps(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        return (
+            self._send_outbox,
+            self._expire_batches,
+            self._rebuild_queue,
+            self._reclaim_leases,
+            self._break_fences,
+            self._finalize_stranded,
+            self._open_batch_checks.announce_stuck,
+            self._open_batch_checks.warn_of_deadlines,
+            self._wake,
+            self._deliver_webhooks,
+            self._delete_files,
+            self._forget_uploads,
+            self._delete_work,
+            self._delete_batches,
+            self._forget_records,
+            self._delete_leftovers,
+            self._delete_orphans,
+            self._recount,
+        )
+
+    async def _first(self) -> bool:
+        """Whether no other sweep began just now. Without the scratch server: yes."""
+        try:
+            return await self._scratch.once("sweep", _seconds(self._rules.interval_s))
+        except Temporary:
+            return True
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[bool]:
+        """Hold the right to sweep; False: another janitor has it.
+
+        Several sweeps at once do no harm, but send every reminder once more. So a janitor that
+        cannot reach the scratch server sweeps, and one that loses the right goes on.
+        """
+        me = secrets.token_hex(8)
+        try:
+            alone = await self._scratch.locks.acquire("sweep", me, _RIGHT)
+        except Temporary:
+            alone = True
+        if not alone:
+            yield False
+            return
+        renewing = asyncio.create_task(self._renew(me))
+        try:
+            yield True
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+            with suppress(Temporary):
+                await self._scratch.locks.release("sweep", me)
+
+    async def _renew(self, me: str) -> None:
+        while True:
+            await asyncio.sleep(_RIGHT.total_seconds() / 3)
+            with suppress(Temporary):
+                await self._scratch.locks.acquire("sweep", me, _RIGHT)
+
+    async def _run(self, step: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await step()
+        except StepFailed:  # each item is logged already
+            failed = True
+        except Exception:  # whatever it is, the other steps go on
+            logger.exception("A step of the sweep failed", extra={"action": step.__name__})
+            failed = True
+        else:
+            failed = False
+        if failed:
+            meters.SWEEP_STEPS_FAILED.labels(step.__name__.lstrip("_")).inc()
+        return not failed
+
+    async def _send_outbox(self) -> None:
+        before = self._clock.now() - _seconds(self._rules.unsent_s)
+        outbox = self._metadata.outbox
+        try:
+            await self._items.drain(
+                "send_outbox",
+                lambda limit: outbox.unsent(before=before, limit=limit),
+                lambda row: self._publisher.deliver(row.event),
+                name=lambda row: row.event.id,
+                page=LIMIT,
+            )
+        except Temporary as error:  # the broker is away, which is no failure of the sweep
+            logger.warning("The outbox is not sent: %s", error, extra={"action": "send_outbox"})
+
+    async def _expire_batches(self) -> None:
+        await self._of_batches(
+            "expire_batches",
+            self._metadata.batches.overdue,
+            lambda batch: self._termination.expire(batch.id),
+        )
+
+    async def _rebuild_queue(self) -> None:
+        """Every ready shard is queued: a planner may have died between commit and push."""
+        if await ensure_generation(self._metadata, self._scratch) is not None:
+            await refill(self._metadata, self._scratch)
+
+    async def _reclaim_leases(self) -> None:
+        """Leases in the database that have no heartbeat, unless memory was lost just now."""
+        generation = await self._scratch.generation()
+        if generation is None or generation[1] <= self._ttl:
+            return
+        old = self._clock.now() - self._ttl
+
+        async def fetch(limit: int) -> Sequence[LeaseRef]:
+            leases = await self._metadata.shards.leased(limit=limit)
+            return [ref for ref, since in leases if since < old]
+
+        async def reclaim(ref: LeaseRef) -> None:
+            (alive,) = await self._scratch.queue.alive([ref])
+            if not alive:
+                await self._termination.reclaim_one(ref)
+
+        await self._items.drain(
+            "reclaim_leases",
+            fetch,
+            reclaim,
+            name=lambda ref: ref.shard,
+            page=LIMIT,
+        )
+
+    async def _break_fences(self) -> None:
+        """Close the shards of ended batches whose holders do not give them up."""
+
+        async def close(batch: Batch) -> None:
+            leases = await self._termination.held(batch.id)
+            failed = await self._items.each(
+                "break_fences", leases, self._termination.reclaim_one, name=lambda ref: ref.shard
+            )
+            if failed:
+                raise StepFailed(f"{failed} shards of {batch.id} stay open")
+
+        await self._of_batches("break_fences", self._metadata.batches.fenced, close)
+
+    async def _finalize_stranded(self) -> None:
+        async def finalize(batch: Batch) -> None:
+            event = internal_event(
+                EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent
+            )
+            await self._metadata.batches.finalize(batch.id, now=self._clock.now(), events=[event])
+
+        await self._of_batches("finalize_stranded", self._metadata.batches.stranded, finalize)
+
+    async def _of_batches(
+        self,
+        step: str,
+        fetch: Callable[[int], Awaitable[Sequence[Batch]]],
+        handle: Callable[[Batch], Awaitable[object]],
+    ) -> None:
+        await self._items.drain(step, fetch, handle, name=lambda batch: batch.id, page=LIMIT)
+
+    async def _wake(self) -> None:
+        """Backlog without an activation, as far as calendars allow any of it now."""
+        if not await self._available_work.has_executors() and await self._available_work.exists():
+            await self._activation_trigger.wake()
+
+    async def _deliver_webhooks(self) -> None:
+        await self._webhook_outbox.wake_if_due()
+
+    async def _delete_files(self) -> None:
+        """The blobs first: what fails is found again by its row."""
+        rows, now = self._metadata.files, self._clock.now()
+
+        async def delete(file: File) -> None:
+            await self._files.delete(*blobs_of(file.id))
+            await rows.delete(file.tenant, file.id)
+
+        await self._items.drain(
+            "delete_files",
+            lambda limit: rows.expired(now, limit),
+            delete,
+            name=lambda file: file.id,
+            page=LIMIT,
+        )
+
+    async def _forget_uploads(self) -> None:
+        """Long after an upload's time is over, whatever became of it, nothing works on it."""
+        rows, before = self._metadata.uploads, self._clock.now() - _COMPLETING
+
+        async def forget(upload: Upload) -> None:
+            await self._files.delete_prefix(upload_prefix(upload.id))
+            await rows.forget(upload.id)
+
+        await self._items.drain(
+            "forget_uploads",
+            lambda limit: rows.expired(before, limit),
+            forget,
+            name=lambda upload: upload.id,
+            page=LIMIT,
+        )
+
+    async def _delete_work(self) -> None:
+        async def delete(batch: Batch) -> None:
+            await self._webhook_outbox.enqueue(batch)
+            await self._files.delete_prefix(work_prefix(batch.id))
+            await self._metadata.batches.swept(batch.id)
+
+        await self._of_batches(
+            "delete_work", lambda limit: self._metadata.batches.ended(limit=limit), delete
+        )
+
+    async def _delete_batches(self) -> None:
+        await self._retention.enforce()
+
+    async def _forget_records(self) -> None:
+        """Of what nobody asks about any more."""
+        store, now = self._metadata, self._clock.now()
+        records: Mapping[str, tuple[ExpiringRows, timedelta]] = {
+            "claims": (store.claims, KEPT),
+            "causes": (
+                store.processed_events,
+                self._kept.causes + _RARELY,
+            ),  # longer than they are refused
+            "dead letters": (store.dead_letters, self._kept.dead_letters),
+            "deliveries": (store.webhooks, self._kept.deliveries),
+        }
+
+        async def forget(name: str) -> None:
+            rows, kept = records[name]
+            while await rows.forget(now - kept, LIMIT) == LIMIT:
+                pass
+
+        failed = await self._items.each("forget_records", list(records), forget, name=str)
+        if failed:
+            raise StepFailed(f"{failed} kinds of records are not forgotten")
+
+    async def _recount(self) -> None:
+        """What tenants have, in case two releases at once have counted differently."""
+        if not await self._scratch.once("recount", _seconds(self._rules.recount_s)):
+            return
+        tenants = [tenant async for tenant in self._metadata.accounts.tenants()]
+        failed = await self._items.each("recount", tenants, self._recount_one, name=str)
+        if failed:
+            raise StepFailed(f"the accounts of {failed} tenants are not counted anew")
+
+    async def _recount_one(self, tenant: TenantId) -> None:
+        if await self._metadata.accounts.recount(tenant):
+            logger.warning(
+                "An account was wrong and is counted anew",
+                extra={"action": "recount", "tenant_id": tenant},
+            )
+
+    async def _delete_leftovers(self) -> None:
+        if await self._scratch.once("leftovers", _RARELY):
+            await self._files.sweep(self._old())
+
+    async def _delete_orphans(self) -> None:
+        if await self._scratch.once("orphans", _SELDOM):
+            deleted = await delete_orphans(self._metadata, self._files, self._old())
+            logger.info("%d blobs were nobody's", deleted, extra={"action": "orphans"})
+
+    def _old(self) -> datetime:
+        """What was written before has no writer any more."""
+        return self._clock.now() - _seconds(self._rules.leftovers_s)
+
+
+def _seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)

@@ -1,0 +1,56 @@
+"""Doing something long alone, so that a repeated event does not do it a second time at once.
+
+This only spares work: what is done must bear being done twice, since the scratch server, which
+knows who is at it, may be wiped or away.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from batch_gateway.core.errors import Busy, Temporary
+from batch_gateway.ports.scratch import Locks
+from batch_gateway.services.task_group import task_group
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def exclusive_lock(locks: Locks, name: str, ttl: timedelta) -> AsyncIterator[None]:
+    """Hold the right ``name`` inside the context; after a crash it runs out within ``ttl``.
+
+    Raises Busy when another holds it, also in the midst of the context.
+    """
+    holder = secrets.token_hex(8)
+    await _hold(locks, name, holder, ttl)
+    try:
+        async with task_group() as group:
+            renewing = group.create_task(_renew(locks, name, holder, ttl))
+            try:
+                yield
+            finally:
+                renewing.cancel()
+    finally:
+        try:
+            await locks.release(name, holder)
+        except Temporary as error:
+            logger.info("A right runs out by itself: %s", error, extra={"action": "alone"})
+
+
+async def _renew(locks: Locks, name: str, holder: str, ttl: timedelta) -> None:
+    while True:
+        await asyncio.sleep(ttl.total_seconds() / 3)
+        await _hold(locks, name, holder, ttl)
+
+
+async def _hold(locks: Locks, name: str, holder: str, ttl: timedelta) -> None:
+    try:
+        held = await locks.acquire(name, holder, ttl)
+    except Temporary as error:
+        logger.warning("Perhaps not alone: %s", error, extra={"action": "alone"})
+        return
+    if not held:
+        raise Busy(f"{name}: another is at it")

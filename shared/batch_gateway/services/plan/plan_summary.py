@@ -1,0 +1,47 @@
+"""What planning finds out about a batch, for its owner: estimates, and what need not run.
+
+It is kept among the batch's options, beside what he asked for.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.model import Batch
+from batch_gateway.core.throughput import speed_at_work, time_needed
+from batch_gateway.ports.throughput import ThroughputStore
+from batch_gateway.services.plan.input_scan import InputScan
+from batch_gateway.services.plan.reused_results import ReusedResults
+
+logger = logging.getLogger(__name__)
+
+ESTIMATES = 100  # models whose tokens a dry run tells at most
+
+
+async def with_plan_summary(
+    batch: Batch, scan: InputScan, reused: ReusedResults | None, throughput: ThroughputStore
+) -> Mapping[str, Any] | None:
+    """The batch's options with what was found out; None when they stay as they are."""
+    found: dict[str, Any] = {}
+    if batch.is_dry:
+        found["estimated_tokens"] = dict(scan.costs.most_common(ESTIMATES))
+        found["estimated_duration_s"] = await _duration_s(scan.costs, throughput)
+    if batch.runs_once:
+        found["deduplicated"] = scan.deduplicated
+    if reused is not None:
+        found["carried_over"] = reused.taken
+    return {**batch.options, **found} if found else None
+
+
+async def _duration_s(costs: Mapping[str, int], throughput: ThroughputStore) -> int | None:
+    """How long it takes at the speed that the models had lately; None when one's is not known."""
+    try:
+        done = await throughput.of_models(sorted(costs))
+    except Temporary as error:
+        logger.warning("No estimate: %s", error, extra={"action": "no_estimate"})
+        return None
+    speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
+    needed = time_needed(costs, speeds)
+    return None if needed is None else math.ceil(needed.total_seconds())

@@ -1,0 +1,114 @@
+"""The state of the whole service, gathered from where it is kept.
+
+Any process can tell it, however many others are at zero. Database and scratch server are asked
+independently: while one is away, the other's part is still told. What was seen is told again for
+a moment, so however many ask, the servers are asked once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from batch_gateway.core.errors import Temporary
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.metadata import Backlog, MetadataStore
+from batch_gateway.ports.scratch import PoolState, QueueDepth, ScratchStore
+
+T = TypeVar("T")
+
+#: How long either server may take; a page that comes late is no use.
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredState:
+    """What the database says."""
+
+    batches: Mapping[BatchStatus, int]
+    backlog: Backlog
+    last_dead: datetime | None  # when an event was given up last; None: none is kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedState:
+    """What the scratch server says."""
+
+    depth: QueueDepth
+    pools: Sequence[PoolState]
+    running: int  # activations
+    pending: int  # wake-ups on their way
+    full: Sequence[str]  # stores that take no more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceState:
+    at: datetime
+    stored: StoredState | None  # None: the database does not answer
+    shared: SharedState | None  # None: the scratch server does not answer
+
+    @property
+    def slack(self) -> timedelta | None:
+        """Time until the first deadline, negative when it has passed; None: there is none."""
+        first = None if self.stored is None else self.stored.backlog.first_deadline
+        return None if first is None else first - self.at
+
+
+class StateReader:
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        scratch: ScratchStore,
+        clock: Clock,
+        *,
+        kept: timedelta = timedelta(seconds=1),
+    ) -> None:
+        """``kept`` is how old the state that is told may be."""
+        self._metadata = metadata
+        self._scratch = scratch
+        self._clock = clock
+        self._kept_s = kept.total_seconds()
+        self._looking = asyncio.Lock()
+        self._seen: ServiceState | None = None
+        self._seen_at = 0.0
+
+    async def state(self) -> ServiceState:
+        async with self._looking:
+            now = asyncio.get_running_loop().time()
+            if self._seen is None or now - self._seen_at > self._kept_s:
+                self._seen = await self._look()
+                self._seen_at = asyncio.get_running_loop().time()
+            return self._seen
+
+    async def _look(self) -> ServiceState:
+        stored, shared = await asyncio.gather(_or_none(self._stored()), _or_none(self._shared()))
+        return ServiceState(at=self._clock.now(), stored=stored, shared=shared)
+
+    async def _stored(self) -> StoredState:
+        batches = self._metadata.batches
+        dead = await self._metadata.dead_letters.list(limit=1)
+        return StoredState(
+            batches=await batches.count_by_status(),
+            backlog=await batches.backlog(),
+            last_dead=dead[0].died_at if dead else None,
+        )
+
+    async def _shared(self) -> SharedState:
+        running, pending = await self._scratch.activations.count()
+        return SharedState(
+            depth=await self._scratch.queue.depth(),
+            pools=await self._scratch.slots.pools(),
+            running=running,
+            pending=pending,
+            full=await self._scratch.full_stores.stores(),
+        )
+
+
+async def _or_none(answer: Awaitable[T]) -> T | None:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await answer
+    except (Temporary, TimeoutError):
+        return None

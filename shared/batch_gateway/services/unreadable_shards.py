@@ -1,0 +1,57 @@
+"""Shards whose rows in the database cannot be decoded are closed, so that their batch ends.
+
+Whoever comes upon such a row has it mended: an executor that leases the shard, the sweep that
+takes it from a dead executor or finds its batch beyond the fence, the assembler. Assembly looks
+for results of the shard in the file store and makes error lines ``result_lost`` of the rest.
+"""
+
+import logging
+
+from batch_gateway import meters
+from batch_gateway.core.errors import CorruptRow, Temporary
+from batch_gateway.core.events import EventType, internal_event
+from batch_gateway.core.ids import BatchId
+from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shards import ShardRows
+from batch_gateway.services.event_publisher import EventPublisher
+
+logger = logging.getLogger(__name__)
+
+
+class UnreadableShardCloser:
+    def __init__(
+        self, *, rows: ShardRows, queue: ShardQueue, publisher: EventPublisher, clock: Clock
+    ) -> None:
+        self._rows = rows
+        self._queue = queue
+        self._publisher = publisher
+        self._clock = clock
+
+    async def mend(self, batch: BatchId) -> bool:
+        """Close the shards of ``batch`` whose rows cannot be decoded; whether anything changed.
+
+        Raises Unavailable, and CorruptRow for the row of the batch itself.
+        """
+        event = internal_event(EventType.BATCH_EXECUTED, batch)
+        mended = await self._rows.mend(batch, now=self._clock.now(), events=[event])
+        if mended is None:
+            return False
+        logger.error(
+            "%d shards cannot be read from the database and are closed",
+            len(mended.shards),
+            extra={"action": "mended", "batch_id": batch, "tenant_id": mended.batch.tenant},
+        )
+        meters.SHARDS_UNREADABLE.inc(len(mended.shards))
+        if mended.last:
+            await self._publisher.publish(event)
+        try:
+            await self._queue.complete(mended.shards)
+        except Temporary as error:
+            logger.debug("Closed shards stay in the queue: %s", error, extra={"action": "mended"})
+        return True
+
+    async def mend_for(self, error: CorruptRow, batch: BatchId) -> None:
+        """Mend the row of a shard that ``error`` speaks of. Raises it again if that cannot be."""
+        if error.kind != "shard" or not await self.mend(batch):
+            raise error

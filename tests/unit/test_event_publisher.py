@@ -1,0 +1,80 @@
+"""What is documented as never raising does not raise, whatever the broker or the stores do."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from batch_gateway.core.errors import Permanent, Unavailable
+from batch_gateway.core.events import EventType, internal_event
+from batch_gateway.core.ids import BatchId
+from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
+from batch_gateway.services.webhooks.outbox import WebhookOutbox
+
+FAULTS = [
+    Unavailable("away"),
+    Permanent("refused"),
+    RuntimeError("not foreseen"),
+    UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+    OSError("no route"),
+]
+EVENT = internal_event(EventType.BATCH_CREATED, BatchId("batch_a"))
+
+
+class Faulty:
+    """Each of its methods raises ``fault``."""
+
+    def __init__(self, fault: Exception) -> None:
+        self.fault = fault
+
+    def __getattr__(self, _name: str):
+        async def method(*_args, **_options):
+            raise self.fault
+
+        return method
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+async def test_announcing_calling_and_waking_never_raise(fault):
+    faulty = Faulty(fault)
+    caller = JanitorTrigger(faulty, faulty)
+
+    await caller.call()
+    await caller.call(at_once=True)
+    await EventPublisher(faulty, faulty, caller).publish(EVENT, EVENT)
+    assert not await ActivationTrigger(faulty, faulty, 3).wake()
+    await WebhookOutbox(faulty, faulty, Clock(), faulty).wake()
+
+
+class Clock:
+    def now(self):
+        return datetime.now(UTC)
+
+
+async def test_an_event_that_cannot_be_encoded_keeps_no_other_from_being_sent():
+    class Sink:
+        def __init__(self):
+            self.sent = []
+
+        async def send(self, event):
+            if event.subject == "broken":
+                raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+            self.sent.append(event.subject)
+
+    class Outbox:
+        def __init__(self):
+            self.forgotten = []
+
+        async def sent(self, ids):
+            self.forgotten += ids
+
+    sink, outbox = Sink(), Outbox()
+    events = [
+        internal_event(EventType.BATCH_COMPLETED, BatchId(name)) for name in ("a", "broken", "b")
+    ]
+
+    await EventPublisher(outbox, sink, JanitorTrigger(Faulty(FAULTS[0]), sink)).publish(*events)
+    await asyncio.sleep(0)
+
+    assert sink.sent == ["a", "b"]
+    assert outbox.forgotten == [events[0].id, events[2].id]
