@@ -1,10 +1,11 @@
-"""Keys and database users are rotated while batches are in flight, as docs/events.md says."""
+"""Keys, database users and passwords are rotated with batches in flight, as docs/events.md says."""
 
 import asyncio
 import sqlite3
+from collections import Counter
 
 import pytest
-from fixtures.gateway import chat_lines, custom_ids
+from fixtures.gateway import chat_lines, custom_ids, encoded
 
 pytestmark = pytest.mark.e2e
 
@@ -12,11 +13,15 @@ LINES = 400
 SLOW = {"ttft_ms": 100, "slots": 8}
 
 
-def secrets(signing, sealing, engine):
+def secrets(signing, sealing, engine, header):
     return {
         "events": {"signing_keys": signing},
         "webhooks": {"encryption_keys": sealing, "allow_http": True, "allow_private": True},
-        "inference": {"api_key": engine},
+        "inference": {
+            "api_key": engine,
+            "pass_headers": "x-user-token",
+            "header_keys": header,
+        },
     }
 
 
@@ -32,85 +37,132 @@ async def completed(gateway, batch):
     assert custom_ids(output) == [f"line-{n}" for n in range(1, LINES + 1)]
 
 
+async def submitted(gateway, token):
+    """A batch whose calls carry a header of their own, which is sealed until it ends."""
+    content = encoded(chat_lines(LINES))
+    file = await gateway.client.files.create(file=("input.jsonl", content), purpose="batch")
+    return await gateway.client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        extra_headers={"x-user-token": token},
+    )
+
+
 async def test_two_steps_rotate_all_keys_without_losing_an_event(start_gateway, receiver):
     receiver.statuses = [204]
-    gateway = await start_gateway(
-        settings={**secrets("old", "seal-old", "engine-old"), "sweep": {}}, simulator=SLOW
-    )
+    old = secrets("old", "seal-old", "engine-old", "header-old")
+    gateway = await start_gateway(settings={**old, "sweep": {}}, simulator=SLOW)
     await gateway.client.post(
         "/webhook_endpoints",
         body={"url": receiver.url, "name": "all", "event_types": ["batch.completed"]},
         cast_to=object,
     )
-    first = await gateway.submit(chat_lines(LINES))
+    first = await submitted(gateway, "first")
     await gateway.halfway(first, done=20)
 
-    known = secrets("old,new", "seal-old,seal-new", "engine-new")
+    known = secrets("old,new", "seal-old,seal-new", "engine-new", "header-old,header-new")
     await gateway.platform.reconfigure(known)
-    second = await gateway.submit(chat_lines(LINES))
-    used = secrets("new,old", "seal-new,seal-old", "engine-new")
+    second = await submitted(gateway, "second")
+    used = secrets("new,old", "seal-new,seal-old", "engine-new", "header-new,header-old")
     await gateway.platform.reconfigure(used)
-    await asyncio.gather(completed(gateway, first), completed(gateway, second))
-    await gateway.platform.reconfigure(secrets("new", "seal-new,seal-old", "engine-new"))
-    third = await gateway.submit(chat_lines(LINES))
+    third = await submitted(gateway, "third")
+    await asyncio.gather(*(completed(gateway, one) for one in (first, second, third)))
+    # Nothing is sealed under the old header key any more, but the endpoint's secret is.
+    last = secrets("new", "seal-new,seal-old", "engine-new", "header-new")
+    await gateway.platform.reconfigure(last)
+    fourth = await submitted(gateway, "fourth")
 
-    await completed(gateway, third)
+    await completed(gateway, fourth)
     assert dead_letters(gateway) == []
-    await receiver.until_heard(3)
+    await receiver.until_heard(4)
+    calls = Counter(call["headers"]["x-user-token"] for call in await gateway.arrivals())
+    assert set(calls) == {"first", "second", "third", "fourth"}
+    assert all(count >= LINES for count in calls.values())
+
+
+def new_role(server, name, password, owner):
+    server.run(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {owner}")
+    server.run(f"ALTER ROLE {name} SET role = {owner}")
+
+
+def end_connections(server, user):
+    server.run(
+        f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{user}'"
+    )
 
 
 @pytest.fixture
-def roles(postgres_server):
-    """URLs of one database for two users of the same rights, and what ends the first one."""
-    with postgres_server.database() as database:
-        owner, users = f"{database}_owner", [f"{database}_first", f"{database}_second"]
-        postgres_server.run(f"CREATE ROLE {owner}")
-        postgres_server.run(f"ALTER DATABASE {database} OWNER TO {owner}")
-        for user in users:
-            postgres_server.run(f"CREATE ROLE {user} LOGIN IN ROLE {owner}")
-            postgres_server.run(f"ALTER ROLE {user} SET role = {owner}")
-
-        def end_first():
-            postgres_server.run(f"ALTER ROLE {users[0]} NOLOGIN")
-            postgres_server.run(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                f" WHERE usename = '{users[0]}'"
-            )
-
-        url = postgres_server.url(database)
-        yield *(url.replace("postgres@", f"{user}@") for user in users), end_first
-        for user in users:
-            postgres_server.run(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                f" WHERE usename = '{user}'"
-            )
-            postgres_server.run(f"DROP ROLE {user}")
+def database(postgres_with_passwords):
+    """The server, and a database of it that belongs to a role without a login."""
+    server = postgres_with_passwords
+    with server.database() as name:
+        server.run("CREATE ROLE owner")
+        server.run(f"ALTER DATABASE {name} OWNER TO owner")
+        new_role(server, "first", "of-first", "owner")
+        yield server, name
 
 
-@pytest.mark.postgres
-@pytest.mark.timeout(400)
-async def test_the_database_user_is_replaced_without_losing_a_line(start_gateway, roles):
-    first, second, end_first = roles
-    gateway = await start_gateway(
-        settings={"metadata": {"url": first}, "sweep": {"every_s": 5, "stuck_s": 10}},
-        simulator=SLOW,
-    )
-    batch = await gateway.submit(chat_lines(LINES))
-    await gateway.halfway(batch, done=20)
-    before = {pid for name in gateway.platform.services for pid in gateway.platform.pids(name)}
+def on(url):
+    return {"metadata": {"url": url}, "sweep": {"every_s": 5, "stuck_s": 10}}
 
-    await gateway.platform.reconfigure({"metadata": {"url": second}})
-    later = await gateway.submit(chat_lines(LINES))
+
+async def until_gone(gateway, before):
+    """Wait until no process of before is left."""
     async with asyncio.timeout(120):
         while any(
             before.intersection(gateway.platform.pids(name)) for name in gateway.platform.services
         ):
             await asyncio.sleep(0.1)
+
+
+def processes(gateway):
+    return {pid for name in gateway.platform.services for pid in gateway.platform.pids(name)}
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(400)
+async def test_a_second_user_replaces_the_first_without_losing_a_line(start_gateway, database):
+    server, name = database
+    gateway = await start_gateway(
+        settings=on(server.url(name, "first", "of-first")), simulator=SLOW
+    )
+    batch = await gateway.submit(chat_lines(LINES))
+    await gateway.halfway(batch, done=20)
+    before = processes(gateway)
+
+    await asyncio.to_thread(new_role, server, "second", "of-second", "owner")
+    await gateway.platform.reconfigure(on(server.url(name, "second", "of-second")))
+    later = await gateway.submit(chat_lines(LINES))
+    await until_gone(gateway, before)
     last = await gateway.submit(chat_lines(LINES))
     await gateway.halfway(last, done=20)
-    await asyncio.to_thread(end_first)
+    await asyncio.to_thread(server.run, "ALTER ROLE first NOLOGIN")
+    await asyncio.to_thread(end_connections, server, "first")
 
     for one in (batch, later, last):
+        await completed(gateway, one)
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(400)
+async def test_a_password_that_is_altered_in_one_step_delays_work_and_loses_none(
+    start_gateway, database
+):
+    """Connections of before go on; whatever needs a new one waits for the new configuration."""
+    server, name = database
+    gateway = await start_gateway(
+        settings=on(server.url(name, "first", "of-first")), simulator=SLOW
+    )
+    batch = await gateway.submit(chat_lines(LINES))
+    await gateway.halfway(batch, done=20)
+
+    await asyncio.to_thread(server.run, "ALTER ROLE first PASSWORD 'of-another'")
+    await asyncio.to_thread(end_connections, server, "first")
+    await gateway.platform.reconfigure(on(server.url(name, "first", "of-another")))
+    last = await gateway.submit(chat_lines(LINES))
+
+    for one in (batch, last):
         await completed(gateway, one)
 
 

@@ -32,6 +32,7 @@ from batch_gateway.local.replica import Replica, StartFailed
 from batch_gateway.local.resources import Service
 from batch_gateway.local.revision import Revision
 from batch_gateway.local.servers import ValkeyServer
+from batch_gateway.settings import reads_variable
 
 
 class PlatformComponents:
@@ -189,14 +190,24 @@ class PlatformComponents:
     async def reconfigure(self, settings: configuration.Groups, *, roll: bool) -> None:
         """Change settings as a changed Secret does: a replica reads them when it starts.
 
-        ``roll``: also make a new revision of every Service, as ``deploy`` does, and return when
-        they get the requests. Raises StartFailed.
+        ``roll``: also make a new revision of every Service whose function reads one of them, as
+        ``deploy`` does, and return when they get the requests. Raises StartFailed.
         """
-        self._settings |= configuration.variables(settings)
+        given = configuration.variables(settings)
+        changed = [name for name, value in given.items() if self._settings.get(name) != value]
+        self._settings |= given
         configuration.checked({**self._deployment.settings, **self._settings})
         if roll:
-            services = self._deployment.services
-            await _together(*(self._start_revision(service, True) for service in services))
+            readers = [
+                service
+                for service in self._deployment.services
+                if any(reads_variable(service.name, name) for name in changed)
+            ]
+            await _together(*(self._start_revision(service, True) for service in readers))
+
+    def latest_revision(self, service: str) -> str:
+        """The name of the newest revision of a Service."""
+        return self.revisions[service].service.revision(self._generations[service])
 
     def _new_revision(self, service: Service, *, bound: bool) -> Revision:
         """The next revision of a Service; ``bound``: with K_SINK, if a SinkBinding selects it."""

@@ -165,6 +165,10 @@ class Platform:
             one.child.pid: (one.state, one.in_flight) for one in replicas if one.child is not None
         }
 
+    def latest_revision(self, service: str) -> str:
+        """The name of the newest revision of a Service."""
+        return self._machine.latest_revision(service)
+
     async def warm(self, service: str) -> None:
         """Start one process of a Service and wait until it is ready, as a first request would.
 
@@ -173,8 +177,9 @@ class Platform:
         await self._machine.revisions[service].warm()
 
     async def reconfigure(self, settings: Groups, *, roll: bool = True) -> None:
-        """Change settings while it runs. ``roll``: with new revisions, which get all requests on
-        return; else only replicas that start from now on read them. Raises StartFailed.
+        """Change settings while it runs. ``roll``: with new revisions of the functions that read
+        them, which get all requests on return; else only replicas that start from now on read
+        them. Raises StartFailed.
         """
         await self._machine.reconfigure(settings, roll=roll)
 

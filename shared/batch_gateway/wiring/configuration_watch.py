@@ -7,9 +7,11 @@ A process that reads another one gives way within a minute, also when it is busy
 - The function has a newer revision: requests go there. This process ends its work and calls for a
   successor (``superseded``), as the janitor does between two of its rounds.
 - The revision is the same, so its ConfigMap or Secret has changed: the process asks itself to stop,
-  as SIGTERM does, and Kubernetes starts the container again, which then reads the new values. The
-  API is the exception, because all its pods would go at once: its pods are replaced by a rollout.
-  An executor stops when no activation is running, since calls that it cut would be made twice.
+  as SIGTERM does, and Kubernetes starts the container again, which then reads the new values. An
+  executor stops when no activation is running, since calls that it cut would be made twice. A
+  process of the API stops when no request is open, and one process at a time.
+- A store does not answer (any more): the new configuration may have another password for it. This
+  process can neither finish its work nor hand it over, and stops at once, whatever it is doing.
 
 Announcements are digests, keyed with the signing keys. They are in the scratch memory, which may be
 emptied at any moment: then nobody gives way until the next process starts.
@@ -21,9 +23,12 @@ import hmac
 import json
 import logging
 import os
+import secrets
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,12 +36,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from batch_gateway.core.errors import BatchGatewayError
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.settings import Settings
-from batch_gateway.web.probes import is_probe
+from batch_gateway.web.probes import Ready, is_probe
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 10.0
 _SIGHTS = 2  # how often another configuration must be seen: pods may start in any order
+#: How long a process of the API has for its new start before the next one stops.
+TURN = timedelta(seconds=30)
+#: What is open there is not cut.
+_STOPS_WHEN_IDLE = ("api", "executor")
 
 #: What all functions must have in common, as an announcement of no function in particular.
 _SHARED = "shared"
@@ -89,19 +98,27 @@ class ConfigurationWatch:
         own: Configuration,
         *,
         superseded: asyncio.Event,
+        ready: Ready,
         look_s: float = LOOK_S,
+        turn: timedelta = TURN,
         stop: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM),
     ) -> None:
-        """``superseded`` is set when this process must give way; ``stop`` asks it to end once its
-        requests are answered.
+        """``superseded`` is set when this process must give way; ``ready`` raises when a store
+        does not answer; ``stop`` asks the process to end once its requests are answered.
         """
         self._scratch = scratch
         self._own = own
+        self._ready = ready
         self._look_s = look_s
+        self._turn = turn
         self._stop = stop
+        self._me = secrets.token_hex(8)
         self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._superseded = superseded
-        self._stops = False
+        self._stops = False  # this revision's processes are not replaced by the platform
+        self._asked = False  # to stop
 
     def counting(self, app: ASGIApp) -> ASGIApp:
         """``app``, whose open requests are counted, probes excepted."""
@@ -111,10 +128,13 @@ class ConfigurationWatch:
                 await app(scope, receive, send)
                 return
             self._in_flight += 1
+            self._idle.clear()
             try:
                 await app(scope, receive, send)
             finally:
                 self._in_flight -= 1
+                if not self._in_flight:
+                    self._idle.set()
 
         return counted
 
@@ -127,10 +147,10 @@ class ConfigurationWatch:
                     await self._announce()
                     announced = True
                 sights = sights + 1 if await self._is_old() else 0
+                if sights >= _SIGHTS:
+                    await self._give_way()
             except BatchGatewayError as error:
                 logger.info("Configurations not compared: %s", error, extra={"action": "watch"})
-            if sights >= _SIGHTS:
-                self._give_way()
             await asyncio.sleep(self._look_s)
 
     async def _announce(self) -> None:
@@ -152,14 +172,37 @@ class ConfigurationWatch:
                 self._stops = False  # the platform stops this revision's pods when they are idle
         return old
 
-    def _give_way(self) -> None:
+    async def _give_way(self) -> None:
         if not self._superseded.is_set():
             said = "The settings have changed since this process has read them"
             logger.warning(said, extra={"action": "give_way", "function": self._own.function})
             self._superseded.set()
-        busy = self._own.function == "executor" and self._in_flight > 0
-        if self._stops and self._own.function != "api" and not busy:
+        if self._asked:
+            return
+        if await self._is_useless() or (self._stops and await self._may_stop()):
+            self._asked = True
             self._stop()
+
+    async def _is_useless(self) -> bool:
+        try:
+            await self._ready()
+        except BatchGatewayError as error:
+            log = {"action": "give_way", "function": self._own.function}
+            logger.warning("The old settings are of no use any more: %s", error, extra=log)
+            return True
+        return False
+
+    async def _may_stop(self) -> bool:
+        if self._own.function not in _STOPS_WHEN_IDLE:
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._look_s):
+                await self._idle.wait()
+        if self._own.function == "api" and self._idle.is_set():
+            turn = f"restart:{self._own.function}"
+            if not await self._scratch.locks.acquire(turn, self._me, self._turn):
+                return False
+        return self._idle.is_set()
 
 
 def _generation(announced: str) -> int:

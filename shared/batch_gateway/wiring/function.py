@@ -52,7 +52,9 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
             AsyncExitStack() as stack,
         ):
             own = configuration(name, settings, os.environ.get("K_REVISION", ""))
-            watch = ConfigurationWatch(runtime.scratch, own, superseded=runtime.superseded)
+            watch = ConfigurationWatch(
+                runtime.scratch, own, superseded=runtime.superseded, ready=runtime.ready
+            )
             stack.callback(group.create_task(watch.run()).cancel)
             if sends_events(name):
                 stack.callback(group.create_task(runtime.outbox_relay.run()).cancel)
