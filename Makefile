@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node lint bench chaos load day soak image fuzz audit sbom constraints settings-docs clean
+.PHONY: help demo check test test-node test-browser lint bench chaos load day soak image fuzz audit sbom constraints settings-docs clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test: lint ## Everything: lint and all tests, on real servers
 
 test-node: $(VENV)/.test ## OpenAI's Node client against the running service; Node comes from a wheel
 	@$(BIN)/python tests/node/run.py $(VENV)/node
+
+test-browser: $(VENV)/.test ## The web console in a headless Chromium, which comes from npm; SHOTS=folder keeps pictures
+	@SHOTS='$(SHOTS)' $(BIN)/python tests/browser/run.py $(VENV)/browser $(SUITES)
 
 $(VENV)/.bench: $(VENV)/.test
 	@echo "Installing what drawings need into $(VENV) ..."

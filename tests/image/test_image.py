@@ -141,6 +141,15 @@ def test_the_tree_holds_nothing_that_a_pod_never_runs(image):
     assert {int(path.stat().st_mtime) for path in files} == {315_532_800}
 
 
+def test_the_tree_has_every_file_of_the_web_console(image):
+    static = Path("batch_gateway/web/console/static")
+    made, ours = (folder / static for folder in (image.app / "site-packages", ROOT / "shared"))
+
+    files = {file.relative_to(ours) for file in ours.rglob("*") if file.is_file()}
+    assert Path("index.html") in files
+    assert {file.relative_to(made) for file in made.rglob("*") if file.is_file()} == files
+
+
 async def test_the_simulated_models_of_a_cluster_run_in_the_tree(image):
     """With the very arguments of their manifest, but for the port."""
     manifest = (ROOT / "knative/components/simulator/stateful-set.yaml").read_text()

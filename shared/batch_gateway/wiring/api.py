@@ -31,6 +31,7 @@ def make_api(
     from batch_gateway.web.api import api_app
     from batch_gateway.web.api.rates import RateLimits
     from batch_gateway.web.auth import authenticator
+    from batch_gateway.web.console import console
 
     settings = runtime.settings
     estimates = None if settings.api.mode == "strict" else make_completion_estimates(runtime)
@@ -52,6 +53,7 @@ def make_api(
         clock=runtime.clock,
         settings=settings.api,
         ready=ready,
+        pages=console(settings.api, settings.auth),
         passed=settings.inference.pass_headers,
         idle_s=idle_s,
     )

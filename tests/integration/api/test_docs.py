@@ -314,7 +314,7 @@ async def test_the_url_that_up_prints_is_a_page_that_leads_on(server, path):
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "batch service" in page.text
-    assert (links, found) == (["/docs", "/openapi.json"], [200, 200])
+    assert (links, found) == (["/console/", "/docs", "/openapi.json"], [200, 200, 200])
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/plain", "/", "/v1"])

@@ -346,10 +346,13 @@ async def test_the_broker_s_url_is_printed_and_its_port_may_be_chosen(ready_toys
         line = (await process.stdout.readline()).decode()
 
         url = f"http://127.0.0.1:{free_port}/default/events"
+        console = (await process.stdout.readline()).decode()
         assert line == f"Events are taken at: {url}\n"
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.post(url, headers=event_headers("1"), content=b"{}")
         assert answer.status_code == 202
+        assert console.startswith("Web console: http://127.0.0.1:")
+        assert console.endswith("/console/\n")
 
 
 async def test_a_broker_port_in_use_is_told_in_one_line(ready_toys, free_port):

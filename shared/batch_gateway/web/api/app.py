@@ -1,6 +1,6 @@
 """The API as one ASGI application."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
@@ -55,11 +55,13 @@ def api_app(
     clock: Clock,
     settings: Api,
     ready: Ready,
+    pages: Sequence[Resource] = (),
     passed: Collection[str] = (),
     idle_s: float = body.IDLE_S,
 ) -> ASGIApp:
-    """All routes, with probes. ``passed``: headers that a batch's calls carry on; ``idle_s``: how
-    long a client may stop in the midst of a body."""
+    """All routes, with probes. ``pages``: resources beside the API's, such as the console's;
+    ``passed``: headers that a batch's calls carry on; ``idle_s``: how long a client may stop in the
+    midst of a body."""
     strict, longest = settings.mode == "strict", settings.max_json_bytes
     table = {
         **FileRoutes(files, idle_s=idle_s, strict=strict).routes,
@@ -86,8 +88,9 @@ def api_app(
         Resource(path, _guarded(path, methods, idempotent, limits), auth)
         for path, methods in table.items()
     ]
+    described = docs(table, strict=strict, console=settings.console)
     router = Router(
-        [Route(page.path, page) for page in (*resources, *docs(table, strict=strict))],
+        [Route(page.path, page) for page in (*resources, *described, *pages)],
         redirect_slashes=False,
         default=unknown_url,
     )

@@ -62,8 +62,11 @@ _ASSETS = {
 }
 
 
-def docs(routes: Routes, *, strict: bool) -> list[Resource]:
-    """The resources that describe ``routes``: for machines, for people, and for a first look."""
+def docs(routes: Routes, *, strict: bool, console: bool) -> list[Resource]:
+    """The resources that describe ``routes``: for machines, for people, and for a first look.
+
+    ``console``: whether there is a web console to lead to.
+    """
 
     def described() -> dict[str, Any]:
         from batch_gateway.web.api.openapi import document  # costs a start more than it may
@@ -81,7 +84,7 @@ def docs(routes: Routes, *, strict: bool) -> list[Resource]:
     def front() -> bytes:
         from batch_gateway.web.api.tables import front_page
 
-        return front_page().encode()
+        return front_page(console=console).encode()
 
     html, script = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
     pages = {

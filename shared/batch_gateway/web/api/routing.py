@@ -79,7 +79,11 @@ class Resource:
 
 
 async def unknown_url(scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise ApiError(404, f"Invalid URL ({scope['method']} {excerpt(scope['path'])})")
+    raise no_such_url(scope)
+
+
+def no_such_url(scope: Scope) -> ApiError:
+    return ApiError(404, f"Invalid URL ({scope['method']} {excerpt(scope['path'])})")
 
 
 def answer(body: BaseModel) -> Response:

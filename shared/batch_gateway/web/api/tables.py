@@ -27,15 +27,17 @@ _BOUNDS = {
 }
 
 
-def front_page() -> str:
+def front_page(*, console: bool) -> str:
     """What a browser shows of the clients' base URL: what this is, and where to read on."""
     title = "Batch Gateway"
+    link = '<a href="/console/">Web console</a>, ' if console else ""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
         "<p>An OpenAI-compatible batch service for self-hosted LLM inference. Clients use this URL "
         "with the path <code>/v1</code> as their base URL.</p>"
-        '<p><a href="/docs">API reference</a>, <a href="/openapi.json">openapi.json</a></p></html>'
+        f'<p>{link}<a href="/docs">API reference</a>, '
+        '<a href="/openapi.json">openapi.json</a></p></html>'
     )
 
 

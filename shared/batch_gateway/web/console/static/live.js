@@ -1,0 +1,59 @@
+// Work that is done again and again while its page is shown.
+
+/** Call `work` at once and `every()` milliseconds after it has ended, until stopped. Hidden tabs wait;
+ *  after failures the pauses grow. `now()` of the answer brings the next call forward. */
+export function poll(work, every) {
+  let timer = null;
+  let stopped = false;
+  let failures = 0;
+  const controller = new AbortController();
+
+  async function turn() {
+    clearTimeout(timer);
+    if (!document.hidden) {
+      try {
+        await work(controller.signal);
+        failures = 0;
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        failures += 1;
+      }
+    }
+    if (!stopped) timer = setTimeout(turn, Math.min(30_000, every() * 2 ** Math.min(failures, 4)));
+  }
+
+  const shown = () => !document.hidden && turn();
+  document.addEventListener("visibilitychange", shown);
+  turn();
+  return {
+    now: turn,
+    stop() {
+      stopped = true;
+      controller.abort();
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", shown);
+    },
+  };
+}
+
+/** Something that a page reads: its value, and how that went. */
+export class Loaded {
+  constructor(app, read) {
+    Object.assign(this, { app, read, value: null, error: null, loading: true });
+  }
+
+  /** Read again; the old value stays until the new one is there. Raises what reading raises. */
+  async load(signal) {
+    try {
+      this.value = await this.read(signal);
+      this.error = null;
+    } catch (error) {
+      if (error.name !== "AbortError") this.error = error;
+      throw error;
+    } finally {
+      this.loading = false;
+      this.app.refresh();
+    }
+    return this.value;
+  }
+}

@@ -1,0 +1,289 @@
+// All batches: filter, search, watch, and do the same with several.
+
+import { get, post } from "../api.js";
+import { h } from "../dom.js";
+import { ago, instant, plural, title } from "../format.js";
+import { Loaded, poll } from "../live.js";
+import { strict } from "../session.js";
+import { badge, empty, ended, heading, loaded, named, outlook, progress, select } from "../ui.js";
+
+const PAGE = 50;
+const STATUSES = [
+  "validating",
+  "in_progress",
+  "finalizing",
+  "completed",
+  "failed",
+  "expired",
+  "cancelling",
+  "cancelled",
+];
+const AGES = [
+  ["", "Any time"],
+  ["3600", "Last hour"],
+  ["86400", "Last day"],
+  ["604800", "Last 7 days"],
+  ["2592000", "Last 30 days"],
+];
+
+export default function batches(app, _path, query) {
+  const trail = []; // the cursors of the pages before this one
+  let after = null;
+  const filter = {
+    status: query.get("status") ?? "",
+    age: query.get("age") ?? "",
+    model: query.get("model") ?? "",
+    text: query.get("text") ?? "",
+  };
+  const chosen = new Set();
+  const list = new Loaded(app, (signal) => get("batches", { limit: PAGE, after, ...asked(filter) }, signal));
+  const polling = poll(
+    (signal) => list.load(signal),
+    () => (list.value?.data.some((one) => !ended(one)) ? 2000 : 5000),
+  );
+
+  function narrowed(changes) {
+    Object.assign(filter, changes);
+    const found = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+    history.replaceState(null, "", `#/batches${found.size ? `?${found}` : ""}`);
+    turned(null, []);
+  }
+
+  function turned(cursor, before) {
+    after = cursor;
+    trail.splice(0, trail.length, ...before);
+    chosen.clear();
+    list.value = null;
+    app.refresh();
+    polling.now();
+  }
+
+  function search(event) {
+    event.preventDefault();
+    const text = event.target.elements.text.value.trim();
+    if (/^batch_[\w-]+$/.test(text)) app.go(`#/batches/${text}`);
+    else narrowed({ text });
+  }
+
+  async function forAll(verb, some, said) {
+    const agreed = await app.confirm({
+      title: `${title(verb)} ${plural(some.length, "batch", "batches")}?`,
+      text:
+        verb === "cancel"
+          ? "Running requests are given up; what is finished is kept."
+          : "For each a new batch runs what did not succeed, and takes the other answers over.",
+      action: title(verb),
+      danger: verb === "cancel",
+    });
+    if (!agreed) return;
+    const failed = [];
+    const rest = [...some];
+    const worker = async () => {
+      for (let one = rest.pop(); one; one = rest.pop())
+        await post(`batches/${one.id}/${verb}`).catch((error) => failed.push(`${one.id}: ${error.message}`));
+    };
+    await Promise.all([worker(), worker(), worker(), worker()]);
+    chosen.clear();
+    if (some.length > failed.length)
+      app.toast(`${plural(some.length - failed.length, "batch", "batches")} ${said}`);
+    if (failed.length) app.toast(`${failed.length} not ${said}. ${failed[0]}`, { bad: true });
+    polling.now();
+  }
+
+  const pick = (one, on) => (on ? chosen.add(one.id) : chosen.delete(one.id), app.refresh());
+  const filtered = () => Object.values(filter).some(Boolean);
+
+  function view() {
+    return [
+      heading("Batches", h("a", { class: "button primary", href: "#/new" }, "New batch")),
+      filters(),
+      loaded(list, table, () => polling.now()),
+    ];
+  }
+
+  function filters() {
+    if (strict()) return null;
+    return h(
+      "form",
+      { class: "filters", role: "search", onsubmit: search },
+      h("input", {
+        type: "search",
+        name: "text",
+        value: filter.text,
+        placeholder: "Batch id or note=value",
+        "aria-label": "Search by batch id or note",
+        onchange: (event) => event.target.value || narrowed({ text: "" }),
+      }),
+      select(
+        [["", "Any status"], ...STATUSES.map((one) => [one, title(one)])],
+        filter.status,
+        (status) => narrowed({ status }),
+        { "aria-label": "Status" },
+      ),
+      h("input", {
+        type: "search",
+        value: filter.model,
+        placeholder: "Model",
+        "aria-label": "Model",
+        onchange: (event) => narrowed({ model: event.target.value.trim() }),
+      }),
+      select(AGES, filter.age, (age) => narrowed({ age }), { "aria-label": "Age" }),
+      filtered()
+        ? h(
+            "button",
+            {
+              type: "button",
+              class: "ghost",
+              onclick: () => narrowed({ status: "", age: "", model: "", text: "" }),
+            },
+            "Clear",
+          )
+        : null,
+    );
+  }
+
+  function table(page) {
+    if (!page.data.length)
+      return filtered()
+        ? empty("No batch matches", "Try other filters.")
+        : empty("No batches yet", "A batch runs a file of requests at the pace that the models allow.", {
+            href: "#/new",
+            text: "Make the first batch",
+          });
+    const here = page.data.filter((one) => chosen.has(one.id));
+    const all = here.length === page.data.length;
+    return [
+      bulk(here),
+      h(
+        "table",
+        { class: "rows batches" },
+        h("caption", { class: "hidden" }, "Batches, the newest first"),
+        h(
+          "thead",
+          null,
+          h(
+            "tr",
+            null,
+            h(
+              "th",
+              { class: "tick" },
+              h("input", {
+                type: "checkbox",
+                "aria-label": "Choose all on this page",
+                checked: all,
+                indeterminate: here.length > 0 && !all,
+                onchange: (event) => (
+                  page.data.forEach((one) =>
+                    event.target.checked ? chosen.add(one.id) : chosen.delete(one.id),
+                  ),
+                  app.refresh()
+                ),
+              }),
+            ),
+            ["Batch", "Status", "Progress", "Time", "Model", "Created"].map((text) =>
+              h("th", { scope: "col", class: `col-${text.toLowerCase()}` }, text),
+            ),
+          ),
+        ),
+        h("tbody", null, page.data.map(row)),
+      ),
+      pager(page),
+    ];
+  }
+
+  function row(one) {
+    const name = named(one);
+    return h(
+      "tr",
+      { key: one.id, class: chosen.has(one.id) ? "chosen" : null },
+      h(
+        "td",
+        { class: "tick" },
+        h("input", {
+          type: "checkbox",
+          "aria-label": `Choose ${name ?? one.id}`,
+          checked: chosen.has(one.id),
+          onchange: (event) => pick(one, event.target.checked),
+        }),
+      ),
+      h(
+        "td",
+        { class: "col-batch" },
+        h("a", { href: `#/batches/${one.id}` }, name ?? h("code", null, one.id)),
+        h(
+          "span",
+          { class: "sub" },
+          name ? h("code", null, one.id) : one.endpoint,
+          one.dry_run ? " · dry run" : null,
+          one.retry_of ? " · retry" : null,
+        ),
+      ),
+      h(
+        "td",
+        { class: "col-status" },
+        badge(one.paused && one.status === "in_progress" ? "paused" : one.status),
+      ),
+      h("td", { class: "col-progress" }, progress(one)),
+      h("td", { class: "col-time" }, outlook(one)),
+      h("td", { class: "col-model" }, one.model ?? h("span", { class: "dim" }, "–")),
+      h("td", { class: "col-created", title: instant(one.created_at) }, ago(one.created_at)),
+    );
+  }
+
+  function bulk(here) {
+    if (!here.length) return null;
+    const open = here.filter((one) => !ended(one) && one.status !== "cancelling");
+    const failed = here.filter((one) => ended(one) && !one.dry_run);
+    return h(
+      "div",
+      { class: "bulk", role: "group", "aria-label": "For the chosen batches" },
+      h("strong", null, `${here.length} chosen`),
+      h(
+        "button",
+        { disabled: !open.length, onclick: () => forAll("cancel", open, "cancelled") },
+        `Cancel ${open.length || ""}`,
+      ),
+      strict()
+        ? null
+        : h(
+            "button",
+            { disabled: !failed.length, onclick: () => forAll("retry", failed, "retried") },
+            `Retry ${failed.length || ""}`,
+          ),
+      h("button", { class: "ghost", onclick: () => (chosen.clear(), app.refresh()) }, "Choose none"),
+    );
+  }
+
+  function pager(page) {
+    if (!trail.length && !page.has_more) return null;
+    return h(
+      "nav",
+      { class: "pager", "aria-label": "Pages" },
+      h(
+        "button",
+        { disabled: !trail.length, onclick: () => turned(trail.at(-1) || null, trail.slice(0, -1)) },
+        "Newer",
+      ),
+      h("span", null, `Page ${trail.length + 1}`),
+      h(
+        "button",
+        { disabled: !page.has_more, onclick: () => turned(page.data.at(-1).id, [...trail, after ?? ""]) },
+        "Older",
+      ),
+    );
+  }
+
+  return { title: "Batches", view, close: () => polling.stop() };
+}
+
+/** The filter as the API's query. A note is asked for as key=value; a bare word as the note `name`. */
+function asked({ status, age, model, text }) {
+  const query = { status, model };
+  if (age) query.created_after = Math.floor(Date.now() / 1000 - Number(age));
+  if (text) {
+    const [key, ...value] = text.split("=");
+    if (value.length) query[`metadata[${key.trim()}]`] = value.join("=").trim();
+    else query["metadata[name]"] = text;
+  }
+  return query;
+}

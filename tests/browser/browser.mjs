@@ -1,0 +1,160 @@
+// What the suites share: a headless Chromium, the running services, and how a page is judged.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+
+const { MODULES, OPEN_URL, KEYS_URL, KEYS, ENGINE_URL, SHOTS } = process.env;
+const require = createRequire(path.join(MODULES, "none.js"));
+const { chromium } = require("playwright-core");
+const packaged = (await import(pathToFileURL(path.join(MODULES, "@sparticuz/chromium/build/index.js"))))
+  .default;
+const AXE = require.resolve("axe-core/axe.min.js");
+
+export const OPEN = OPEN_URL; // of the service without an authenticator
+export const SECURED = KEYS_URL; // of the one with API keys
+export const keys = JSON.parse(KEYS);
+export const CHAT = "/v1/chat/completions";
+export const WIDTHS = [390, 1280];
+
+/** The browser of a suite. Says what is missing when it cannot start. */
+export async function launched() {
+  try {
+    const executablePath = await packaged.executablePath();
+    // Containers often have no sandbox for a browser that runs as root, and a small /dev/shm.
+    const args = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+    return await chromium.launch({ executablePath, args, headless: true, env: process.env });
+  } catch (error) {
+    throw new Error(
+      `The headless Chromium of @sparticuz/chromium cannot start here, so the console was not tested:\n${error.message}`,
+    );
+  }
+}
+
+/** A page of a browser of its own, which fails the test for errors, refused sources and requests elsewhere. */
+export async function opened(browser, { width = 1280, height = 900, scheme = "light", origin = OPEN } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: scheme,
+    acceptDownloads: true,
+  });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  page.wrong = [];
+  page.allowed = new Set([new URL(origin).origin]);
+  page.on("pageerror", (error) => page.wrong.push(`error: ${error.stack}`));
+  page.on("console", (message) => {
+    // What the service refuses is shown by the page itself; browsers tell it on their console too.
+    if (message.type() === "error" && !/Failed to load resource/.test(message.text()))
+      page.wrong.push(`console: ${message.text()}`);
+  });
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.protocol.startsWith("http") && !page.allowed.has(url.origin)) page.wrong.push(`request: ${url}`);
+  });
+  page.on("dialog", (dialog) => {
+    page.wrong.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  page.root = origin.replace(/\/v1$/, "/console/");
+  page.to = (hash) => page.goto(`${page.root}#/${hash}`);
+  return page;
+}
+
+/** End a page's browser context; nothing may have gone wrong in it. */
+export async function closed(page) {
+  await page.context().close();
+  assert.deepEqual(page.wrong, []);
+}
+
+/** No serious finding of axe, nothing that sticks out to the right, and a picture if one is wanted. */
+export async function judged(page, name) {
+  await page.locator("main").waitFor();
+  if (SHOTS) {
+    const { width } = page.viewportSize();
+    const scheme = await page.evaluate(() =>
+      matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light",
+    );
+    await page.screenshot({ path: path.join(SHOTS, `${name}-${width}-${scheme}.png`) });
+  }
+  const beyond = await page.evaluate(
+    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  );
+  assert.equal(beyond, 0, `${name} is ${beyond} pixels too wide at ${page.viewportSize().width}`);
+  await page.evaluate(await axe());
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = found.violations
+    .filter((one) => ["serious", "critical"].includes(one.impact))
+    .map(
+      (one) => `${one.id}: ${one.nodes.map((node) => `${node.target} ${node.failureSummary}`).join(" | ")}`,
+    );
+  assert.deepEqual(serious, [], name);
+}
+
+let source = null;
+const axe = async () => (source ??= (await import("node:fs/promises")).readFile(AXE, "utf8"));
+
+/** The API as a client sees it. */
+export function client(base, key = null) {
+  const headers = key ? { authorization: `Bearer ${key}` } : {};
+  async function call(method, path, body) {
+    const form = body instanceof FormData;
+    const answer = await fetch(`${base}/${path}`, {
+      method,
+      headers: form ? headers : { ...headers, "content-type": "application/json" },
+      body: form ? body : body && JSON.stringify(body),
+    });
+    const told = await answer.json();
+    assert.equal(answer.status, 200, `${method} ${path}: ${JSON.stringify(told)}`);
+    return told;
+  }
+  return {
+    get: (path) => call("GET", path),
+    post: (path, body = {}) => call("POST", path, body),
+    async upload(content, name = "requests.jsonl") {
+      const form = new FormData();
+      form.append("purpose", "batch");
+      form.append("file", new Blob([content]), name);
+      return call("POST", "files", form);
+    },
+    async submit(lines, fields = {}) {
+      const file = await this.upload(typeof lines === "string" ? lines : written(lines));
+      return this.post("batches", {
+        input_file_id: file.id,
+        endpoint: CHAT,
+        completion_window: "24h",
+        ...fields,
+      });
+    },
+    async until(id, condition) {
+      for (;;) {
+        const found = await this.get(`batches/${id}`);
+        if (condition(found)) return found;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    },
+    ended(id) {
+      return this.until(id, (one) => ["completed", "failed", "expired", "cancelled"].includes(one.status));
+    },
+  };
+}
+
+export const request = (custom_id, content, { model = "sim-large", ...body } = {}) => ({
+  custom_id,
+  method: "POST",
+  url: CHAT,
+  body: { model, messages: [{ role: "user", content }], ...body },
+});
+export const requests = (count, options = {}) =>
+  Array.from({ length: count }, (_, n) => request(`request-${n}`, `Question ${n}`, options));
+export const written = (lines) => lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+
+/** Change how the model behaves; forget it with `configured()`. */
+export async function configured(fields = null) {
+  const answer = await fetch(`${ENGINE_URL}/_sim/${fields ? "config" : "reset"}`, {
+    method: "POST",
+    body: JSON.stringify(fields ?? {}),
+  });
+  assert.equal(answer.status, 200);
+}

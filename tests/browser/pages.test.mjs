@@ -1,0 +1,70 @@
+// Every page of the console, at both widths, in light and dark: drawn, accessible, and quiet.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { OPEN, client, closed, configured, judged, launched, opened, request, requests } from "./browser.mjs";
+
+const LOOKS = [
+  { width: 1280, scheme: "light" },
+  { width: 390, scheme: "dark" },
+  { width: 1280, scheme: "dark" },
+  { width: 390, scheme: "light" },
+  { width: 1920, scheme: "light" },
+];
+const api = client(OPEN);
+let browser;
+const made = {};
+
+before(async () => {
+  browser = await launched();
+  made.done = await api.submit([...requests(30), request("unknown", "?", { model: "no-such-model" })], {
+    metadata: { name: "Nightly summaries" },
+  });
+  made.failed = await api.submit('{"custom_id": "a"}\nnot json\n', { metadata: { name: "Broken export" } });
+  await api.ended(made.done.id);
+  await api.ended(made.failed.id);
+  await configured({ ttft_ms: 400, slots: 4 });
+  made.running = await api.submit(requests(4000), { metadata: { name: "Product descriptions" } });
+  await api.until(made.running.id, (one) => one.request_counts.completed > 0);
+});
+
+after(async () => {
+  await api.post(`batches/${made.running.id}/cancel`);
+  await configured();
+  await browser.close();
+});
+
+/** Where each page is, and what it shows once it is there. */
+const PAGES = {
+  batches: ["batches", (page) => page.getByText("Product descriptions")],
+  batch: [() => `batches/${made.running.id}`, (page) => page.getByRole("heading", { name: "Time line" })],
+  "batch-done": [
+    () => `batches/${made.done.id}`,
+    (page) => page.getByRole("button", { name: "Download results" }),
+  ],
+  results: [() => `batches/${made.done.id}/results`, (page) => page.getByText("request-0")],
+  errors: [() => `batches/${made.done.id}/errors`, (page) => page.getByText("model_not_found").first()],
+  "errors-invalid": [() => `batches/${made.failed.id}/errors`, (page) => page.getByLabel("Line 2")],
+  deliveries: [() => `batches/${made.done.id}/deliveries`, (page) => page.getByText("No webhook endpoints")],
+  new: ["new", (page) => page.getByLabel("JSONL file")],
+  files: ["files", (page) => page.getByText("requests.jsonl").first()],
+  models: ["models", (page) => page.getByText("sim-large")],
+  webhooks: ["webhooks", (page) => page.getByText("No webhook endpoints")],
+  "not-found": ["no-such-page", (page) => page.getByText("There is no such page")],
+  "no-batch": ["batches/batch_none", (page) => page.getByText("No batch found with id")],
+};
+
+describe("all pages are drawn, accessible and as wide as the window", () => {
+  for (const look of LOOKS) {
+    test(`${look.width} pixels, ${look.scheme}`, async () => {
+      const page = await opened(browser, look);
+      for (const [name, [hash, there]] of Object.entries(PAGES)) {
+        await page.to(typeof hash === "string" ? hash : hash());
+        await there(page).waitFor();
+        await judged(page, name);
+        assert.match(await page.title(), /– Batch Gateway$/);
+      }
+      await closed(page);
+    });
+  }
+});

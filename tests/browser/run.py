@@ -1,0 +1,110 @@
+"""Runs the browser suites: ``python tests/browser/run.py FOLDER [FILE...]``.
+
+``FOLDER`` keeps their packages, with a Chromium among them. A suite drives the console of two
+running services, both with a model simulator: one without an authenticator, and one with API keys.
+``SHOTS=folder`` in the environment keeps a picture of each page that a suite visits.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+
+HERE = Path(__file__).parent
+TEST_S, ALL_S = 100, 400  # how long one test, and all of them, may take
+TENANTS = ("ada", "bob")
+
+#: Short pauses, so that a suite sees what takes minutes elsewhere.
+BRISK = {
+    "EXECUTION__FLUSH_INTERVAL_S": "0.2",
+    "EXECUTION__HEARTBEAT_S": "0.5",
+    "RETRY__BACKOFF_S": "0.1",
+}
+
+
+def made_key(data: Path, tenant: str, *words: str) -> str:
+    """The secret of a new API key."""
+    command = [sys.executable, "-m", "batch_gateway", "keys", "create", tenant, *words]
+    made = subprocess.run(
+        [*command, "--data", str(data)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return made.stdout.strip()
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A model that answers with its question, or refuses with it: what users wrote comes back."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        text = asked["messages"][-1]["content"]
+        refused = text.startswith("refuse ")
+        error = {"message": text, "type": "invalid_request_error", "code": text}
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        answer = json.dumps({"error": error} if refused else {"choices": [choice]}).encode()
+        self.send_response(400 if refused else 200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is worth a line."""
+
+
+@contextmanager
+def echoing() -> Iterator[str]:
+    """Where an Echo listens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def routes(folder: Path, engine: str, echo: str) -> str:
+    """A routing file that sends the model ``echo`` there, and all others to the simulator."""
+    file = folder / "routes.json"
+    models = {"sim-large": "engine", "sim-small": "engine", "echo": "echo"}
+    endpoints = {"engine": {"url": engine}, "echo": {"url": echo}}
+    file.write_text(json.dumps({"endpoints": endpoints, "models": models}))
+    return str(file)
+
+
+def main(folder: Path, files: list[str]) -> int:
+    sys.path.insert(0, str(HERE.parent))
+    from fixtures.command import up  # the tests' own fixtures are no package
+    from fixtures.node import NODE, installed
+    from fixtures.simulator import simulator_process
+
+    modules = installed(HERE, folder)
+    with ExitStack() as stack:
+        shared = Path(stack.enter_context(TemporaryDirectory(prefix="batch-gateway-browser-")))
+        engine = stack.enter_context(simulator_process(ttft_ms=20.0, tpot_ms=1.0))
+        echo = stack.enter_context(echoing())
+        settings = {**BRISK, "INFERENCE__ROUTES": routes(shared, engine, echo)}
+        _, open_url = stack.enter_context(up(shared / "open", **settings))
+        _, keys_url = stack.enter_context(up(shared / "keys", **settings, AUTH__KIND="api-key"))
+        keys = {tenant: made_key(shared / "keys", tenant) for tenant in TENANTS}
+        environment = {
+            **os.environ,
+            "MODULES": str(modules.resolve()),
+            "OPEN_URL": open_url,
+            "KEYS_URL": keys_url,
+            "KEYS": json.dumps(keys),
+            "ENGINE_URL": engine,
+        }
+        options = ["--test", "--test-reporter=spec", f"--test-timeout={TEST_S * 1000}"]
+        suites = [HERE / name for name in files] or sorted(HERE.glob("*.test.mjs"))
+        suite = [NODE, *options, "--test-concurrency=1", *suites]
+        return subprocess.run(suite, env=environment, check=False, timeout=ALL_S).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
