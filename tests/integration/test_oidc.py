@@ -97,7 +97,8 @@ def unsafe(header: dict, claims: bytes, sign) -> str:
 
 
 async def tenant_of(authenticator: Oidc, given: str) -> str:
-    return await authenticator.tenant(Headers({"authorization": f"Bearer {given}"}))
+    identity = await authenticator.identify(Headers({"authorization": f"Bearer {given}"}))
+    return identity.tenant
 
 
 async def refused(authenticator: Oidc, given: str) -> ApiError:

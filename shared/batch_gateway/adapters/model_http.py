@@ -189,4 +189,5 @@ def _answer(response: aiohttp.ClientResponse, body: bytes) -> ModelResponse:
         request_id=engine_response.header(headers.get("x-request-id")),
         retry_after=engine_response.retry_after(headers.get("retry-after"), now=datetime.now(UTC)),
         leads_to=engine_response.location(headers.get("location")),
+        first_token_ms=engine_response.first_token_ms(headers.get("server-timing")),
     )

@@ -35,6 +35,9 @@ SHOWN = 1000
 """Characters of an answer that an error message shows."""
 _LONGEST_HEADER = 256  # characters of a header that are kept
 _LONGEST_LOCATION = 500
+_LONGEST_DURATION_MS = 86_400_000
+_LONGEST_TIMING = 1024  # characters of a Server-Timing header that are read
+_TTFT = re.compile(r"(?:^|[,\s])ttft\s*;\s*dur=(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
 _LARGEST_GAUGE = 1e9  # of an engine's requests; beyond all sizes that there are
 
 _BOM = b"\xef\xbb\xbf"
@@ -85,6 +88,7 @@ class ResponseBody:
     tokens: Tokens
     error: ResponseError | None  # not None: there is an error object and nothing else
     halves: bool = False  # has escapes of half a surrogate pair, which strict parsers refuse
+    first_token_ms: int | None = None  # time to the first token; None: it does not say
 
 
 class _Details(msgspec.Struct):
@@ -108,10 +112,17 @@ class _Usage(msgspec.Struct):
 _NULL = msgspec.Raw(b"null")
 
 
+class _Timings(msgspec.Struct):
+    """llama.cpp's."""
+
+    prompt_ms: float | None = None
+
+
 class _Answer(msgspec.Struct):
     usage: _Usage | None = None
     error: msgspec.Raw = _NULL
     object: msgspec.Raw = _NULL
+    timings: _Timings | None = None
 
 
 class _AnyAnswer(msgspec.Struct):
@@ -153,6 +164,9 @@ def decode(body: bytes) -> ResponseBody:
             tokens=_tokens(found.usage),
             error=_error(plain, bytes(found.error), bytes(found.object)),
             halves=halves,
+            first_token_ms=_milliseconds(found.timings.prompt_ms)
+            if isinstance(found, _Answer) and found.timings is not None
+            else None,
         )
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise MalformedResponse(str(error)) from error
@@ -243,6 +257,24 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     except (ValueError, TypeError, OverflowError, IndexError):  # no date, or one without zone
         return None
     return min(max(pause, timedelta()), LONGEST_RETRY_AFTER)
+
+
+def first_token_ms(server_timing: str | None) -> int | None:
+    """The time to the first token that a Server-Timing header tells: ``ttft;dur=123.4``.
+
+    None when absent or unreadable (W3C Server Timing, section 4).
+    """
+    if server_timing is None or "ttft" not in server_timing:
+        return None
+    found = _TTFT.search(server_timing[:_LONGEST_TIMING])
+    return None if found is None else _milliseconds(float(found[1]))
+
+
+def _milliseconds(value: float | None) -> int | None:
+    """A duration in whole milliseconds, from 0 to a day; None for what is none."""
+    if value is None or not 0 <= value <= _LONGEST_DURATION_MS:
+        return None
+    return round(value)
 
 
 def excerpt(body: bytes, longest: int = SHOWN) -> str:

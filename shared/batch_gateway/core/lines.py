@@ -8,9 +8,10 @@ Four forms:
 
 - input line: OpenAI's ``{"custom_id", "method", "url", "body"}``;
 - shard line: ``[line, custom_id, url, model, body, copies]``, one per request of a shard's object;
-- part line: ``[line, ok, tokens, result, saved]``, where ``result`` is the finished result line, as
-  a JSON text inside a JSON string if it has escapes that strict parsers refuse; or a note of how
-  often a line without result was tried, so that attempts are counted across leases;
+- part line: ``[line, ok, tokens, result, saved, call]``, where ``result`` is the finished result
+  line, as a JSON text inside a JSON string if it has escapes that strict parsers refuse; or a note
+  of how often a line without result was tried, so that attempts are counted across leases. ``call``
+  is what statistics need: ``[ended_at, took_ms, first_token_ms, retries, aborts]``;
 - result line: OpenAI's ``{"id", "custom_id", "response", "error"}``.
 """
 
@@ -51,6 +52,16 @@ class ShardLine(msgspec.Struct, array_like=True):
     copies: list[tuple[int, str]] = []  # line and custom_id of requests that are the same
 
 
+class CallRecord(msgspec.Struct, array_like=True):
+    """The call that gave a line its result, and the ones before it."""
+
+    ended_at: int  # Unix seconds; 0 in a note
+    took_ms: int = -1  # -1: the line was answered by the call of another line
+    first_token_ms: int = -1  # -1: the engine does not report it
+    retries: dict[str, int] = {}  # failed attempts before, by reason
+    aborts: dict[str, int] = {}  # calls before that the gateway ended, by reason
+
+
 class PartLine(msgspec.Struct, array_like=True):
     line: int
     ok: bool | None  # True: for the output file; False: for the error file; None: only a note
@@ -59,6 +70,9 @@ class PartLine(msgspec.Struct, array_like=True):
     ]  # input, cached, output, reasoning; a note's: as attempted() says
     result: msgspec.Raw  # as it is stored; ``result_line`` is what users read
     saved: int = 0  # tokens that this result would have cost, had it not been another line's too
+    call: CallRecord | None = (
+        None  # None: no call was made, or a release before this field wrote it
+    )
 
     @property
     def result_line(self) -> bytes:
@@ -184,6 +198,7 @@ def copied(batch: BatchId, original: PartLine, line: int, custom_id: str) -> Par
             heading[:-1] + _REST + rest, strict=not bytes(original.result).startswith(b'"')
         ),
         total(given, made),
+        None if original.call is None else CallRecord(original.call.ended_at),
     )
 
 
@@ -211,10 +226,17 @@ def not_answered(
 
 
 def attempted(
-    line: int, attempts: int, deaths: int = 0, aborts: int = 0, *, cut: bool = False
+    line: int,
+    attempts: int,
+    deaths: int = 0,
+    aborts: int = 0,
+    *,
+    cut: bool = False,
+    call: CallRecord | None = None,
 ) -> PartLine:
     """A note that ``line`` has no result yet after ``attempts`` calls, and that, unless another
     note or a result follows, ``deaths`` workers died while it was in flight. ``aborts`` calls were
-    ended in favour of others; ``cut``: the last one by the end of its activation."""
+    ended in favour of others; ``cut``: the last one by the end of its activation. ``call`` has the
+    reasons; None: there are none."""
     tokens = (attempts, deaths, aborts, int(cut))
-    return PartLine(line=line, ok=None, tokens=tokens, result=msgspec.Raw(b"null"))
+    return PartLine(line=line, ok=None, tokens=tokens, result=msgspec.Raw(b"null"), call=call)

@@ -115,6 +115,8 @@ class Tally:
     completed: int = 0
     failed: int = 0
     usage: Usage = Usage()
+    statistics: str = ""
+    """Encoded ``CallStatistics`` of these lines; "": there are none. Sums of tallies have none."""
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
@@ -129,11 +131,13 @@ class Tally:
         return self.completed + self.failed
 
     def at_least(self, other: "Tally") -> "Tally":
-        """The greater of both in each of the amounts."""
+        """The greater of both in each of the amounts; the statistics of more lines."""
+        newer = other.statistics and other.lines >= self.lines
         return Tally(
             completed=max(self.completed, other.completed),
             failed=max(self.failed, other.failed),
             usage=self.usage.at_least(other.usage),
+            statistics=other.statistics if newer else self.statistics,
         )
 
     def beyond(self, other: "Tally") -> "Tally":
@@ -197,6 +201,7 @@ class Batch:
     output_file_id: FileId | None = None  # None: no line succeeded (yet)
     error_file_id: FileId | None = None  # None: no line failed (yet)
     traceparent: str | None = None  # W3C trace context of the request that created it
+    api_key: str | None = None  # id of the API key that created it; None: by other means
     sealed: str | None = field(default=None, repr=False)  # headers for its calls; None: none, ended
     options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
     in_progress_at: datetime | None = None

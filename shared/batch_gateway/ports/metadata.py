@@ -27,6 +27,7 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
+from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.accounts import Accounts
 from batch_gateway.ports.api_keys import ApiKeyRows as ApiKeyRows
 from batch_gateway.ports.api_keys import IdempotencyClaimRows as IdempotencyClaimRows
@@ -36,6 +37,7 @@ from batch_gateway.ports.pages import Page as Page
 from batch_gateway.ports.processed_events import ProcessedEventRows
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.ports.uploads import UploadRows
+from batch_gateway.ports.usage import UsageRows
 from batch_gateway.ports.webhooks import WebhookRows
 
 
@@ -158,6 +160,13 @@ class BatchRows(Protocol):
         """
         ...
 
+    async def summary(self, batch: BatchId) -> str | None:
+        """The summary in the report of a batch that has ended, of whichever tenant.
+
+        None: it has not ended, was ended without a report, or is not there.
+        """
+        ...
+
     async def plan(
         self,
         batch: BatchId,
@@ -188,10 +197,11 @@ class BatchRows(Protocol):
         *,
         now: datetime,
         events: Sequence[Event],
+        report: BatchReport | None = None,
     ) -> Batch | None:
         """To failed from any state that allows it; closes all its shards. None otherwise.
 
-        Counts and usage stay as they are.
+        Counts and usage stay as they are. ``report`` is kept as by ``finish``.
         """
         ...
 
@@ -270,10 +280,12 @@ class BatchRows(Protocol):
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,
+        report: BatchReport | None = None,
     ) -> Batch | None:
         """To completed, expired or cancelled, with its file rows, as ``SOURCES`` allows.
 
-        ``options`` are replaced unless None.
+        ``options`` are replaced unless None. The summary in ``report`` is kept as long as the
+        batch; its records are added to ``UsageRows``, where they stay. None: nothing is kept.
 
         Only while ``holder`` holds the assembly; a right that ran out counts until another holder
         takes it. The ending decides between completed and expired: asking for the wrong one is
@@ -385,6 +397,9 @@ class MetadataStore(Protocol):
 
     @property
     def webhooks(self) -> WebhookRows: ...
+
+    @property
+    def usage(self) -> UsageRows: ...
 
     async def check(self) -> None:
         """Raise Unavailable when the database does not answer or its schema is not ours."""

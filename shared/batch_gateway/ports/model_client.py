@@ -17,6 +17,7 @@ class ModelResponse:
     request_id: str | None  # x-request-id of the answer, None when absent
     retry_after: timedelta | None  # Retry-After of the answer, None when absent or unreadable
     leads_to: str | None = None  # Location of the answer, without user and query; None when absent
+    first_token_ms: int | None = None  # ``ttft`` of its Server-Timing; None when absent
 
 
 class ModelClient(Protocol):

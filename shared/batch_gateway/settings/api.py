@@ -47,6 +47,9 @@ class Auth(Group):
     names the tenant."""
     tenant: str = "default"
     """The tenant of everybody when kind is none."""
+    operators: Annotated[tuple[str, ...], *VALUES] = ()
+    """Tenants whose users operate the service, when kind is oidc or trusted-header: they see usage
+    of all tenants. With api-key the scopes of a key decide, with none everyone operates it."""
     hosts: Annotated[tuple[str, ...], *VALUES] = ()
     """Names, beside localhost and addresses, by which the service may be called when kind is none,
     such as that of a tunnel. Any other Host, and web pages of other origins, are refused."""

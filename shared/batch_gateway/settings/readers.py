@@ -72,7 +72,7 @@ READS: Mapping[str, Reads] = {
         _ROUTES,
         _BATCHES,
         _WEBHOOKS,
-        _all("auth", "quota", "limits", "metrics"),
+        _all("auth", "quota", "limits", "metrics", "prices"),
         _all_but("api", "max_lines", "output_expiry_s"),
         _some(
             inference="pass_headers", webhooks="most_endpoints", execution="fence_s max_activations"
@@ -125,6 +125,7 @@ READS: Mapping[str, Reads] = {
             webhooks="keep_s",
             intake="remember_s",
             dead_letters="keep_s",
+            usage="keep_s",
         ),
     ),
     "notifier": _joined(

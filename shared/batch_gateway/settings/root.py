@@ -7,6 +7,7 @@ from batch_gateway.settings.dispatch import Inference, Limits, Retry, Watching
 from batch_gateway.settings.intake import DeadLetters, Intake
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
+from batch_gateway.settings.prices import Prices, Usage
 from batch_gateway.settings.probes import Probes
 from batch_gateway.settings.queue import Queue
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
     api: Api = Api()
     auth: Auth = Auth()
     quota: Quota = Quota()
+    prices: Prices = Prices()
+    usage: Usage = Usage()
     batches: Batches = Batches()
     planning: Planning = Planning()
     execution: Execution = Execution()

@@ -1,4 +1,4 @@
-"""Who asks: each authenticator turns a request's headers into a tenant.
+"""Who asks: each authenticator turns a request's headers into an identity.
 
 Which one is used is a matter of configuration. All of them answer with OpenAI's own 401 bodies, so
 clients understand them.
@@ -19,11 +19,12 @@ from batch_gateway.ports.metadata import ApiKeyRows
 from batch_gateway.settings import Auth
 from batch_gateway.web.bearer import unauthenticated
 from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.identity import Identity, everything, user_of
 
 
 class Authenticator(Protocol):
-    async def tenant(self, headers: Headers) -> TenantId:
-        """The tenant that the request is made for. Raises ApiError with status 401."""
+    async def identify(self, headers: Headers) -> Identity:
+        """Who makes the request. Raises ApiError with status 401."""
         ...
 
 
@@ -33,8 +34,8 @@ class SingleTenant:
     def __init__(self, tenant: TenantId) -> None:
         self._tenant = tenant
 
-    async def tenant(self, headers: Headers) -> TenantId:  # noqa: ARG002 - none matters
-        return self._tenant
+    async def identify(self, headers: Headers) -> Identity:  # noqa: ARG002 - none matters
+        return everything(self._tenant)
 
 
 class LoopbackOnly:
@@ -50,7 +51,7 @@ class LoopbackOnly:
         self._tenant = tenant
         self._hosts = frozenset(host.lower() for host in hosts)
 
-    async def tenant(self, headers: Headers) -> TenantId:
+    async def identify(self, headers: Headers) -> Identity:
         """Raises ApiError with status 403."""
         host = headers.get("host")
         if host is not None and not self._known(host):
@@ -68,7 +69,7 @@ class LoopbackOnly:
                 "Without an authenticator web pages of other origins may not use the service.",
                 code="origin_not_allowed",
             )
-        return self._tenant
+        return everything(self._tenant)
 
     def _known(self, host: str) -> bool:
         try:
@@ -88,12 +89,21 @@ class LoopbackOnly:
 class TrustedHeader:
     """A gateway in front authenticates, names the tenant, and proves itself by a secret."""
 
-    def __init__(self, *, tenant_header: str, secret_header: str, secret: str) -> None:
+    def __init__(
+        self,
+        *,
+        tenant_header: str,
+        secret_header: str,
+        secret: str,
+        operators: Collection[str] = (),
+    ) -> None:
+        """``operators``: tenants whose users operate the service."""
+        self._operators = frozenset(operators)
         self._tenant_header = tenant_header
         self._secret_header = secret_header
         self._secret = secret.encode()
 
-    async def tenant(self, headers: Headers) -> TenantId:
+    async def identify(self, headers: Headers) -> Identity:
         given = headers.get(self._secret_header)
         if given is None:
             raise unauthenticated("You didn't provide an API key.", code=None)
@@ -103,7 +113,7 @@ class TrustedHeader:
         tenant = tenant_id(headers.get(self._tenant_header, ""))
         if tenant is None:
             raise unauthenticated("The request does not say whose it is.", code=None)
-        return tenant
+        return user_of(tenant, self._operators)
 
 
 def authenticator(settings: Auth, keys: ApiKeyRows, clock: Clock) -> Authenticator:
@@ -122,5 +132,6 @@ def authenticator(settings: Auth, keys: ApiKeyRows, clock: Clock) -> Authenticat
                 tenant_header=settings.tenant_header,
                 secret_header=settings.secret_header,
                 secret=settings.secret.get_secret_value() if settings.secret else "",
+                operators=settings.operators,
             )
     return LoopbackOnly(TenantId(settings.tenant), settings.hosts)

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from starlette.datastructures import Headers
 
 from batch_gateway.core.api_keys import ApiKey, digest_of
-from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ApiKeyRows
 from batch_gateway.web.bearer import bearer, incorrect
+from batch_gateway.web.identity import Identity
 
 REMEMBERED = timedelta(seconds=5)
 _MOST = 10_000  # remembered keys; more than ever are in use at once
@@ -25,13 +25,13 @@ class ApiKeys:
         self._clock = clock
         self._found: dict[str, tuple[ApiKey, datetime]] = {}  # digest -> key, when it was looked up
 
-    async def tenant(self, headers: Headers) -> TenantId:
+    async def identify(self, headers: Headers) -> Identity:
         secret = bearer(headers)
         now = self._clock.now()
         key = await self._find(digest_of(secret), now)
         if key is None or not key.valid(now):
             raise incorrect(secret)
-        return key.tenant
+        return Identity(tenant=key.tenant, api_key=key.id)
 
     async def _find(self, digest: str, now: datetime) -> ApiKey | None:
         known = self._found.get(digest)

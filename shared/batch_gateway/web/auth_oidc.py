@@ -14,7 +14,7 @@ imported when it is used.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import httpx
@@ -22,9 +22,10 @@ import jwt
 from starlette.datastructures import Headers
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.ids import TenantId, tenant_id
+from batch_gateway.core.ids import tenant_id
 from batch_gateway.settings import Auth
 from batch_gateway.web.bearer import bearer, incorrect, unauthenticated
+from batch_gateway.web.identity import Identity, user_of
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,10 @@ class Oidc:
         algorithms: Sequence[str],
         tenant_claim: str,
         leeway_s: float,
+        operators: Collection[str] = (),
     ) -> None:
+        """``operators``: tenants whose users operate the service."""
+        self._operators = frozenset(operators)
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
@@ -95,7 +99,7 @@ class Oidc:
         self._tenant_claim = tenant_claim
         self._leeway_s = leeway_s
 
-    async def tenant(self, headers: Headers) -> TenantId:
+    async def identify(self, headers: Headers) -> Identity:
         token = bearer(headers)
         try:
             claims = await self._claims(token)
@@ -108,7 +112,7 @@ class Oidc:
         tenant = tenant_id(name) if isinstance(name, str) else None
         if tenant is None:
             raise unauthenticated("The token does not say whose it is.", code="invalid_api_key")
-        return tenant
+        return user_of(tenant, self._operators)
 
     async def _claims(self, token: str) -> dict[str, Any]:
         """What a believed token says. Raises jwt.PyJWTError, ValueError, Unavailable."""
@@ -139,6 +143,7 @@ def oidc(settings: Auth) -> Oidc:
         algorithms=settings.oidc_algorithms,
         tenant_claim=settings.oidc_tenant_claim,
         leeway_s=settings.oidc_leeway_s,
+        operators=settings.operators,
     )
 
 

@@ -25,15 +25,18 @@ def make_api(
     runtime: Runtime, stack: AsyncExitStack, *, ready: "Ready", idle_s: float = IDLE_S
 ) -> ASGIApp:
     """The application; what it opens is closed with ``stack``. ``idle_s``: see ``web.api``."""
+    from batch_gateway.services.batches.analytics import AnalyticsService
     from batch_gateway.services.batches.retry import BatchRetries
     from batch_gateway.services.rate_limiter import FallbackRateLimiter
     from batch_gateway.services.results.lookup import RequestLookup
+    from batch_gateway.services.usage import UsageService
     from batch_gateway.web.api import api_app
     from batch_gateway.web.api.rates import RateLimits
     from batch_gateway.web.auth import authenticator
     from batch_gateway.web.console import console
 
     settings = runtime.settings
+    prices = settings.prices.price_list
     estimates = None if settings.api.mode == "strict" else make_completion_estimates(runtime)
     batches = make_batches(runtime, estimates)
     return api_app(
@@ -46,6 +49,8 @@ def make_api(
         lookup=RequestLookup(runtime.metadata, runtime.files),
         models=_models(runtime, stack),
         endpoints=_endpoints(runtime, stack),
+        analytics=AnalyticsService(runtime.metadata, prices),
+        usage=UsageService(runtime.metadata.usage, prices),
         claims=runtime.metadata.claims,
         sealer=open_sealer(settings),
         limits=RateLimits(FallbackRateLimiter(runtime.scratch.rate_limiter), settings.quota),

@@ -38,6 +38,7 @@ def make_janitor(runtime: Runtime) -> "Janitor":
             deliveries=timedelta(seconds=settings.webhooks.keep_s),
             causes=timedelta(seconds=settings.intake.remember_s),
             dead_letters=timedelta(seconds=settings.dead_letters.keep_s),
+            usage=timedelta(seconds=settings.usage.keep_s),
         ),
         rules=settings.sweep,
     )

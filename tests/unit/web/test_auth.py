@@ -14,7 +14,10 @@ def _authenticator(**settings):
 async def test_nobody_is_asked_who_he_is_when_there_is_no_authenticator():
     everybody = _authenticator(tenant="home")
 
-    assert await everybody.tenant(Headers({"x-gateway-tenant": "other"})) == "home"
+    identity = await everybody.identify(Headers({"x-gateway-tenant": "other"}))
+
+    assert identity.tenant == "home"
+    assert identity.operates
 
 
 async def test_the_headers_of_the_trusted_gateway_can_be_named():
@@ -25,7 +28,24 @@ async def test_the_headers_of_the_trusted_gateway_can_be_named():
         secret_header="X-Proof",
     )
 
-    assert await trusted.tenant(Headers({"x-org": "acme", "x-proof": "s3cret"})) == "acme"
+    identity = await trusted.identify(Headers({"x-org": "acme", "x-proof": "s3cret"}))
+
+    assert identity.tenant == "acme"
+    assert not identity.operates
+
+
+async def test_users_of_the_configured_tenants_operate_the_service():
+    trusted = _authenticator(
+        kind="trusted-header",
+        secret="s3cret",
+        tenant_header="X-Org",
+        secret_header="X-Proof",
+        operators=("platform",),
+    )
+
+    identity = await trusted.identify(Headers({"x-org": "platform", "x-proof": "s3cret"}))
+
+    assert identity.operates
 
 
 @pytest.mark.parametrize(

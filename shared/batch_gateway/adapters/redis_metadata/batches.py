@@ -12,6 +12,7 @@ from batch_gateway.adapters.redis_metadata.codec import (
     from_batch,
     from_events,
     from_file,
+    from_report,
     from_results,
     to_batch,
 )
@@ -36,6 +37,7 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
+from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status; no entry: it must have none.
@@ -119,6 +121,11 @@ class RedisBatches:
     async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         return await self._change("delete_batch", tenant=tenant, batch=batch)
 
+    async def summary(self, batch: BatchId) -> str | None:
+        async with translated():
+            found = await self._scripts.redis.get(self._scripts.keys.summary(batch))
+        return None if found is None else str(found)
+
     async def plan(
         self,
         batch: BatchId,
@@ -154,10 +161,12 @@ class RedisBatches:
         *,
         now: datetime,
         events: Sequence[Event],
+        report: BatchReport | None = None,
     ) -> Batch | None:
         return await self._change(
             "fail",
             batch=batch,
+            report=from_report(report),
             sources=_sources(BatchStatus.FAILED),
             errors=json_text(errors),
             now=now,
@@ -235,11 +244,13 @@ class RedisBatches:
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,
+        report: BatchReport | None = None,
     ) -> Batch | None:
         results = {"output_file_id": output, "error_file_id": error}
         return await self._change(
             "finish_batch",
             batch=batch,
+            report=from_report(report),
             to=to,
             sources=_sources(to),
             ending=_ENDINGS.get(to),

@@ -1,7 +1,8 @@
 """Values as stored rows, and back. How single fields are written is in ``fields``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from batch_gateway.adapters.redis_metadata.fields import (
     Row,
     decoded,
     instant,
+    json_text,
     json_type,
     micros,
     read,
@@ -43,6 +45,7 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.uploads import Upload, UploadStatus
+from batch_gateway.core.usage import AMOUNTS, BatchReport
 
 _USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
@@ -85,6 +88,7 @@ _BATCH = {
     "output_file_id": TEXT,
     "error_file_id": TEXT,
     "traceparent": TEXT,
+    "api_key": TEXT,
     "sealed": TEXT,
     "options": json_type(dict[str, Any]),
     "in_progress_at": INSTANT,
@@ -199,7 +203,9 @@ def from_planned(shard: Shard) -> Row:
     plan = (shard.model, shard.key, shard.lines, shard.cost)
     fields = {"plan": _PLAN.write(plan)}
     if shard.state == ShardState.CLOSED:
-        fields |= {"parts": _PARTS.write(shard.parts), "tally": _TALLY.write(shard.tally)}
+        tally = replace(shard.tally, statistics="")
+        fields |= {"parts": _PARTS.write(shard.parts), "tally": _TALLY.write(tally)}
+        fields |= {"statistics": shard.tally.statistics} if shard.tally.statistics else {}
     return {f"{shard.index}.{name}": text for name, text in fields.items()}
 
 
@@ -210,7 +216,7 @@ def to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
 
 
 def _to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
-    index, state, plan, epoch, token, holder, leased_at, parts, tally = fields
+    index, state, plan, epoch, token, holder, leased_at, parts, tally, statistics = fields
     model, key, lines, cost = _PLAN.read(plan or "")
     return Shard(
         batch=batch,
@@ -225,13 +231,15 @@ def _to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
         holder=None if holder is None else ActivationId(holder),
         leased_at=None if leased_at is None else instant(leased_at),
         parts=() if parts is None else _PARTS.read(parts),
-        tally=Tally() if tally is None else _TALLY.read(tally),
+        tally=replace(
+            Tally() if tally is None else _TALLY.read(tally), statistics=statistics or ""
+        ),
     )
 
 
 def salvaged(fields: Sequence[str | None]) -> dict[str, Any]:
     """What can be read of a shard's row that cannot be decoded as a whole."""
-    _, _, plan, epoch, _, _, _, _, tally = fields
+    _, _, plan, epoch, _, _, _, _, tally, _ = fields
     known: dict[str, Any] = {}
     with suppress(ValueError):
         known["epoch"] = int(epoch or 0)
@@ -293,6 +301,34 @@ def amounts(tally: Tally) -> Row:
         "failed": str(tally.failed),
         **_from_usage(tally.usage),
     }
+
+
+def from_tally(tally: Tally) -> Row:
+    """What a tally adds to its batch's fields, and its statistics."""
+    added = amounts(tally)
+    return {**added, "statistics": tally.statistics} if added and tally.statistics else added
+
+
+def from_report(report: BatchReport | None) -> Mapping[str, Any] | None:
+    """What ``keep_report`` in the prelude takes."""
+    return (
+        None
+        if report is None
+        else {
+            "summary": report.summary,
+            "usage": [
+                {
+                    "tenant": record.tenant,
+                    "day": record.day.isoformat(),
+                    "name": json_text([record.api_key, record.model]),
+                    "amounts": {
+                        name: str(amount) for name in AMOUNTS if (amount := getattr(record, name))
+                    },
+                }
+                for record in report.usage
+            ],
+        }
+    )
 
 
 # API keys ---------------------------------------------------------------------------------------

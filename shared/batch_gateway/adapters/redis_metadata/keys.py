@@ -12,6 +12,7 @@ Rows (hashes of simple fields; a missing field is None), and the plan's order:
                                       swept
     shards:<batch>                    all shards of a batch, in fields such as ``7.epoch``
     planned:<batch>                   zset of the indexes of those shards
+    summary:<batch>                   text: what a batch has come to that has ended
     outbox                            event id -> event
     api-key:<id>                      one API key
     api-keys-by-digest                digest -> id
@@ -41,6 +42,8 @@ of the tenant's name):
     account:<n>:<tenant>              not a listing but a hash: what the tenant has
     webhook-endpoints-of:<n>:<tenant>
     webhook-deliveries-of:<n>:<tenant>:<endpoint>
+    usage:<n>:<tenant>:<day>          not a listing but a hash: amounts of the batches that ended on
+                                      that day, in fields such as ``completed:["key","model"]``
 
 Indexes of the sweeps (zsets of ids; the score is the instant that the name speaks of):
 
@@ -52,6 +55,7 @@ Indexes of the sweeps (zsets of ids; the score is the instant that the name spea
     batches-stranded                  in_progress without open shards
     batches-ended                     terminal, work objects not deleted yet
     batches-runnable                  with ready shards that may be claimed; ordered by id
+    usage-days                        ``<day>:<tenant>`` of each of these hashes; ordered by bytes
     outbox-unsent                     events by the time they were written
     webhook-deliveries-due            pending ones, by their next attempt
     webhook-deliveries-by-age         by creation
@@ -65,6 +69,7 @@ Others:
 """
 
 import re
+from datetime import date
 
 from batch_gateway.core.ids import BatchId, FileId, TenantId, UploadId
 from batch_gateway.core.model import BatchStatus
@@ -106,6 +111,16 @@ class Keys:
 
     def batch(self, batch: BatchId) -> str:
         return f"{self.root}:batch:{batch}"
+
+    def summary(self, batch: BatchId) -> str:
+        return f"{self.root}:summary:{batch}"
+
+    def usage(self, tenant: TenantId, day: date) -> str:
+        return f"{self.of_tenant('usage', tenant)}:{day.isoformat()}"
+
+    @property
+    def usage_days(self) -> str:
+        return f"{self.root}:usage-days"
 
     def webhook_endpoint(self, endpoint: EndpointId) -> str:
         return f"{self.root}:webhook-endpoint:{endpoint}"

@@ -7,11 +7,11 @@ from typing import Any
 from batch_gateway.adapters.checked import checked_entry
 from batch_gateway.adapters.corrupt_rows import decodable, decodable_page, decoding
 from batch_gateway.adapters.redis_metadata.codec import (
-    amounts,
     from_events,
     from_lease,
     from_mended,
     from_parts,
+    from_tally,
     plan_model_and_cost,
     salvaged,
     to_batch,
@@ -104,14 +104,14 @@ class RedisShards:
             script,
             lease=from_lease(lease),
             parts=from_parts(parts),
-            tally=amounts(tally),
+            tally=from_tally(tally),
             now=now,
             events=from_events(events),
         )
 
     async def checkpoint(self, tallies: Mapping[LeaseRef, Tally]) -> Sequence[Batch]:
         leases = [
-            {**from_lease(lease), "tally": amounts(tally)}
+            {**from_lease(lease), "tally": from_tally(tally)}
             for lease, tally in sorted(tallies.items(), key=lambda item: item[0].shard)
         ]
         found = await self._scripts.run("checkpoint", leases=leases) if leases else []

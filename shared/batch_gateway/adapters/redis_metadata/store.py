@@ -21,6 +21,7 @@ from batch_gateway.adapters.redis_metadata.processed_events import RedisProcesse
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
+from batch_gateway.adapters.redis_metadata.usage import RedisUsage
 from batch_gateway.adapters.redis_metadata.webhooks import RedisWebhooks
 from batch_gateway.adapters.redis_pool import BoundedPool
 from batch_gateway.core.errors import Unavailable
@@ -54,6 +55,7 @@ class RedisMetadata:
         self.processed_events = RedisProcessedEvents(scripts)
         self.dead_letters = RedisDeadLetters(scripts)
         self.webhooks = RedisWebhooks(scripts)
+        self.usage = RedisUsage(scripts)
 
     async def check(self) -> None:
         """Raise Unavailable unless the server answers, keeps what it was told, and has our layout.

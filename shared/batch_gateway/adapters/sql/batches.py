@@ -12,12 +12,13 @@ from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
 from batch_gateway.adapters.sql.paging import listing
 from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
-from batch_gateway.adapters.sql.schema import batches, causes
+from batch_gateway.adapters.sql.schema import batch_summaries, batches, causes
 from batch_gateway.adapters.sql.schema import files as file_table
 from batch_gateway.adapters.sql.schema import shards as shard_table
 from batch_gateway.adapters.sql.steps import close_shards, lock, save, write_events
 from batch_gateway.adapters.sql.sweeps import BatchSweeps
 from batch_gateway.adapters.sql.transitions import counted, moved, shards_closed
+from batch_gateway.adapters.sql.usage import add_report
 from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
@@ -34,6 +35,7 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
 
 #: The ending that a batch must have to end in that status.
@@ -101,8 +103,15 @@ class SqlBatches(BatchSweeps):
             found = await lock(connection, batch, batches.c.tenant == tenant)
             if found is None or not found.terminal:
                 return None
-            await connection.execute(sa.delete(shard_table).where(shard_table.c.batch_id == batch))
+            for table in (shard_table, batch_summaries):
+                await connection.execute(sa.delete(table).where(table.c.batch_id == batch))
             await connection.execute(sa.delete(batches).where(batches.c.id == batch))
+        return found
+
+    async def summary(self, batch: BatchId) -> str | None:
+        query = sa.select(batch_summaries.c.summary).where(batch_summaries.c.batch_id == batch)
+        async with self._database.reading() as connection:
+            found: str | None = await connection.scalar(query)
         return found
 
     async def plan(
@@ -153,6 +162,7 @@ class SqlBatches(BatchSweeps):
         *,
         now: datetime,
         events: Sequence[Event],
+        report: BatchReport | None = None,
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch)
@@ -163,6 +173,7 @@ class SqlBatches(BatchSweeps):
             after = failed.evolve(errors=tuple(errors), open_shards=0)
             await save(connection, before, after)
             await write_events(connection, events, now)
+            await add_report(connection, batch, report)
             await book(connection, after.tenant, of_ended(before))
         return after
 
@@ -275,6 +286,7 @@ class SqlBatches(BatchSweeps):
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,
+        report: BatchReport | None = None,
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch, batches.c.assembler == holder)
@@ -296,6 +308,7 @@ class SqlBatches(BatchSweeps):
                 )
             await save(connection, before, after)
             await write_events(connection, events, now)
+            await add_report(connection, batch, report)
             await book(connection, after.tenant, of_ended(before, *files))
         return after
 

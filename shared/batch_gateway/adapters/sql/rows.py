@@ -42,6 +42,7 @@ _SAME_IN_BATCH = [
     "output_file_id",
     "error_file_id",
     "traceparent",
+    "api_key",
     "sealed",
     "in_progress_at",
     "finalizing_at",
@@ -120,6 +121,7 @@ def tally_columns(tally: Tally) -> Columns:
         "completed": tally.completed,
         "failed": tally.failed,
         **dict(zip(_USAGE, _usage_values(tally.usage), strict=True)),
+        "statistics": tally.statistics,
     }
 
 
@@ -148,7 +150,12 @@ def to_shard(row: Row) -> Shard:
 
 
 def tally_of(row: Row) -> Columns:
-    return {"completed": row.completed, "failed": row.failed, "usage": _to_usage(row)}
+    return {
+        "completed": row.completed,
+        "failed": row.failed,
+        "usage": _to_usage(row),
+        "statistics": row.statistics,
+    }
 
 
 def event_columns(event: Event) -> Columns:

@@ -15,8 +15,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
+from batch_gateway.core.usage import AMOUNTS
+
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0007"
+REVISION = "0009"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -165,6 +167,7 @@ batches = sa.Table(
     _optional("output_file_id", sa.Text),
     _optional("error_file_id", sa.Text),
     _optional("traceparent", sa.Text),
+    _optional("api_key", sa.Text),
     _optional("sealed", sa.Text),
     _column("options", sa.JSON),
     _optional("in_progress_at", Instant),
@@ -204,8 +207,27 @@ shards = sa.Table(
     _column("completed", sa.BigInteger),
     _column("failed", sa.BigInteger),
     *_tokens(_column),
+    sa.Column("statistics", sa.Text, nullable=False, server_default=""),
     _index("shards_ready", "batch_id", "position", where=READY),
     _index("shards_leased", "leased_at", "batch_id", "position", where=LEASED),
+)
+
+batch_summaries = sa.Table(
+    "batch_summaries",
+    metadata,
+    sa.Column("batch_id", sa.Text, sa.ForeignKey("batches.id"), primary_key=True),
+    _column("summary", sa.Text),
+)
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("api_key", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    *(_column(name, sa.BigInteger) for name in AMOUNTS),
+    _index("usage_of_tenant", "tenant", "day"),
 )
 
 outbox = sa.Table(

@@ -16,6 +16,7 @@ from batch_gateway.adapters.sql.outbox import SqlOutbox
 from batch_gateway.adapters.sql.processed_events import SqlProcessedEvents
 from batch_gateway.adapters.sql.shards import SqlShards
 from batch_gateway.adapters.sql.uploads import SqlUploads
+from batch_gateway.adapters.sql.usage import SqlUsage
 from batch_gateway.adapters.sql.webhooks import SqlWebhooks
 from batch_gateway.core.errors import Unavailable
 
@@ -34,6 +35,7 @@ class SqlMetadata:
         self.processed_events = SqlProcessedEvents(database)
         self.dead_letters = SqlDeadLetters(database)
         self.webhooks = SqlWebhooks(database)
+        self.usage = SqlUsage(database)
 
     async def check(self) -> None:
         await self._database.check()

@@ -4,6 +4,7 @@ import typer
 
 from batch_gateway.cli.batches import commands, results
 from batch_gateway.cli.batches.run import run
+from batch_gateway.cli.batches.usage import usage
 
 _PANEL = "Batches"
 
@@ -20,5 +21,6 @@ def add_commands(app: typer.Typer) -> None:
         ("pause", commands.pause),
         ("resume", commands.resume),
         ("retry", commands.retry),
+        ("usage", usage),
     ):
         app.command(name, rich_help_panel=_PANEL)(command)

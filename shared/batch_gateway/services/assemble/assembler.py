@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_gateway.core import lifecycle
+from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.errors import (
     Busy,
     Corrupt,
@@ -30,12 +31,14 @@ from batch_gateway.core.errors import (
 from batch_gateway.core.ids import BatchId, FileId, file_id
 from batch_gateway.core.layout import blobs_of, file_key, work_prefix
 from batch_gateway.core.model import Batch, BatchError, BatchStatus, Counts, EndReason, File
+from batch_gateway.core.usage import report_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.assemble.merge import MergedFile, ResultMerge
 from batch_gateway.services.assemble.result_collector import RequestsLost, ResultCollector
+from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.results.completion_order import CompletionOrderLog
@@ -64,6 +67,7 @@ class AssembledFiles:
     error: File | None  # None: no line failed
     counts: Counts
     merge: ResultMerge
+    summary: BatchSummary
 
     @property
     def files(self) -> list[File]:
@@ -200,6 +204,7 @@ class Assembler:
             counts=assembled.counts,
             usage=assembled.merge.usage,
             options=_options(batch, assembled.merge),
+            report=report_of(then, now, assembled.summary),
             now=now,
             events=[lifecycle.terminal_event(then)],
         )
@@ -224,8 +229,13 @@ class Assembler:
             f"{type(error).__name__}. The log of the assembler has the details.",
         )
         failed = batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=(reason,))
+        summary = await recorded_summary(self._metadata.shards, batch.id)
         return await self._metadata.batches.fail(
-            batch.id, [reason], now=now, events=[lifecycle.terminal_event(failed)]
+            batch.id,
+            [reason],
+            now=now,
+            events=[lifecycle.terminal_event(failed)],
+            report=report_of(failed, now, summary),
         )
 
     async def _write(self, batch: Batch) -> AssembledFiles:
@@ -287,7 +297,9 @@ class Assembler:
             completed=merge.output.lines,
             failed=merge.error.lines - gathering.not_run,
         )
-        return AssembledFiles(output, error, counts, merge)
+        summary = gathering.summary
+        summary.calls = merge.statistics
+        return AssembledFiles(output, error, counts, merge, summary)
 
     async def _discard(self, names: Iterable[FileId]) -> None:
         """Remove blobs that will be nobody's; what fails here the janitor does."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.engine_response import NO_TOKENS, Tokens, count, total
 from batch_gateway.core.lines import PartLine, decode_part_line
 from batch_gateway.core.model import Usage
@@ -51,7 +52,10 @@ class MergedFile:
 
 
 class ResultMerge:
-    """Add runs, then read ``chunks`` to the end; then ``output``, ``error`` and ``usage`` hold."""
+    """Add runs, then read ``chunks`` to the end.
+
+    Then ``output``, ``error``, ``usage`` and ``statistics`` hold.
+    """
 
     def __init__(self, temp_dir: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=temp_dir)  # noqa: SIM115  (closed by close)
@@ -59,6 +63,7 @@ class ResultMerge:
         self.output = MergedFile()
         self.error = MergedFile()
         self.usage = Usage()
+        self.statistics = CallStatistics()
         self.saved = 0  # tokens of results that are another line's too
 
     def add_run(self, lines: bytes) -> None:
@@ -89,6 +94,7 @@ class ResultMerge:
                 tokens[2] + count(made),
                 tokens[3] + count(reasoning),
             )
+            self.statistics.add(line)
             self.saved = total(self.saved, count(line.saved))
             if product.full():
                 yield product, product.take()

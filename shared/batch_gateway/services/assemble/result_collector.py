@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from batch_gateway import meters
+from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.errors import Corrupt, NotFound
 from batch_gateway.core.layout import SortedRun, is_run, run_key, run_of_key, runs_prefix
 from batch_gateway.core.lines import (
@@ -87,6 +88,7 @@ class ResultCollector:
         self.unknown = 0  # lines without a result whose numbers are not known either
         self.lines = 0
         self.not_run = 0  # of these lines, the ones that were never run
+        self.summary = BatchSummary()  # sums by model, as recorded for the shards
         self._batch = batch
         self._metadata = metadata
         self._files = files
@@ -105,6 +107,8 @@ class ResultCollector:
         async with task_group() as group:
             keeping: asyncio.Task[int] | None = None
             async for shards in grouped(self._metadata.shards.of_batch(self._batch.id), _SHARDS):
+                for shard in shards:
+                    self.summary.add_sums(shard)
                 left = [shard for shard in shards if shard.index >= self.shards]
                 for found in await asyncio.gather(*(self._results(shard) for shard in left)):
                     self._add(*found)

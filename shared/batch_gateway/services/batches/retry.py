@@ -39,6 +39,7 @@ class RetryRequest:
     metadata: Mapping[str, str] | None = None
     same_metadata: bool = True  # ``metadata`` does not count then
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
+    api_key: str | None = None  # id of the API key that asks; None: by other means
 
 
 class BatchRetries:
@@ -75,6 +76,7 @@ class BatchRetries:
             priority=old.priority,
             options={**options, "retry": asdict(_origin(old, asked))},
             headers=asked.headers,
+            api_key=asked.api_key,
         )
         return await self._batches.create(tenant, new, traceparent=traceparent, seed=seed)
 

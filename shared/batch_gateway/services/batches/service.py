@@ -49,6 +49,7 @@ class NewBatch:
     options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
     cause: SourceEvent | None = None  # None: a user asks, not an event
+    api_key: str | None = None  # id of the API key that asks; None: by other means
 
 
 class BatchService:
@@ -124,6 +125,7 @@ class BatchService:
             priority=new.priority,
             options=new.options,
             traceparent=traceparent,
+            api_key=new.api_key,
             sealed=None
             if self._header_passthrough is None
             else self._header_passthrough.seal(name, new.headers),

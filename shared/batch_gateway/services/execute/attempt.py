@@ -48,6 +48,8 @@ class AttemptResult:
     pause: timedelta  # before the next attempt; zero with a result
     retry_after: timedelta | None  # as the endpoint said; None: it did not
     reason: str = ""  # of a failure, for people
+    cause: str = ""  # of a failure, for statistics: http_429, request_timeout, ...
+    first_token_ms: int = -1  # as the engine reports it; -1: it does not
 
 
 class ModelCaller:
@@ -126,7 +128,9 @@ class ModelCaller:
             work.refused_at = asyncio.get_running_loop().time()
         if verdict.again and not self._exhausted(work, verdict, rules):
             reason = judged.problem or f"answered {answer.status}"
-            return self._again(work, verdict, answer.retry_after, rules, f"it {reason}")
+            return self._again(
+                work, verdict, answer.retry_after, rules, f"it {reason}", f"http_{judged.status}"
+            )
         lease = work.shard.lease
         if body is None:
             said = excerpt(answer.body)
@@ -149,7 +153,10 @@ class ModelCaller:
             request_id=answer.request_id,
             ok=verdict.outcome is Outcome.SUCCESS,
         )
-        return AttemptResult(verdict, result, timedelta(0), None)
+        told = answer.first_token_ms if body.first_token_ms is None else body.first_token_ms
+        return AttemptResult(
+            verdict, result, timedelta(0), None, first_token_ms=-1 if told is None else told
+        )
 
     def _timed_out(self, work: LineInFlight, route: Route, seconds: float) -> AttemptResult:
         """A call that had ``seconds``; a long one is not made as often as a short one."""
@@ -173,7 +180,7 @@ class ModelCaller:
         rules = self._rules(route)
         if not self._exhausted(work, verdict, rules, weight):
             work.attempts += weight - 1
-            return self._again(work, verdict, None, rules, message)
+            return self._again(work, verdict, None, rules, message, code)
         result = not_answered(
             work.shard.lease.shard.batch,
             work.line.line,
@@ -202,6 +209,7 @@ class ModelCaller:
         retry_after: timedelta | None,
         rules: RetryRules,
         reason: str,
+        cause: str,
     ) -> AttemptResult:
         work.attempts += verdict.counts
         work.shard.further += verdict.counts
@@ -213,7 +221,7 @@ class ModelCaller:
             retry_after=retry_after,
             jitter=random.random(),
         )
-        return AttemptResult(verdict, None, waiting, retry_after, reason)
+        return AttemptResult(verdict, None, waiting, retry_after, reason, cause)
 
 
 def _envelope(message: str) -> bytes:

@@ -4,12 +4,20 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from batch_gateway.core.lines import PartLine, ShardLine, attempted, copied, encode_part_line
+from batch_gateway.core.call_statistics import CallStatistics
+from batch_gateway.core.lines import (
+    CallRecord,
+    PartLine,
+    ShardLine,
+    attempted,
+    copied,
+    encode_part_line,
+)
 from batch_gateway.core.model import Lease, Part, QueueEntry, Tally
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
 
@@ -45,6 +53,21 @@ class LineInFlight:
     cut: bool = False  # the end of the activation has ended its call
     deaths: int = 0  # of earlier workers while it was in flight
     noted: bool = False  # a stored note says that it may be in flight
+    retries: dict[str, int] = field(default_factory=dict)  # failed attempts, by reason
+    ended_calls: dict[str, int] = field(default_factory=dict)  # by the gateway, by reason
+
+    def retried(self, reason: str) -> None:
+        self.retries[reason] = self.retries.get(reason, 0) + 1
+
+    def call_ended(self, reason: str) -> None:
+        self.ended_calls[reason] = self.ended_calls.get(reason, 0) + 1
+
+    @property
+    def call(self) -> CallRecord | None:
+        """What a note says of the calls so far; None: nothing."""
+        if not self.retries and not self.ended_calls:
+            return None
+        return CallRecord(0, retries=self.retries, aborts=self.ended_calls)
 
     def shuns(self, pool: str, now: float) -> bool:
         return pool == self.failed_at and now < self.failed_until
@@ -108,6 +131,7 @@ class LeasedShard:
         self.tally = lease.shard.tally  # of all results, stored or not
         self.stored_tally = lease.shard.tally  # of the results in ``parts``
         self.recorded_tally = lease.shard.tally  # as the database has it
+        self.statistics = CallStatistics()  # of all results, stored or not
         self.sequence = 0  # of the next part
         self.headers = _headers(lease, {})  # of its calls
         self.passed: Set[str] = frozenset()  # names of those that are the client's own
@@ -148,6 +172,8 @@ class LeasedShard:
                 done.attempts.get(line.line, 0),
                 deaths=done.deaths.get(line.line, 0),
                 aborts=done.aborts.get(line.line, 0),
+                retries=done.retries(line.line),
+                ended_calls=done.ended_calls(line.line),
             )
             for line in lines
             if line.line not in done.lines
@@ -157,6 +183,7 @@ class LeasedShard:
         self.passed = passed.keys()
         self.further = sum(done.attempts.values())
         self.tally = self.stored_tally = done.tally
+        self.statistics = done.statistics
         self._counted = self.tally.completed + self.tally.failed
         self._buffer = []
         self._pending = deque(works)
@@ -377,6 +404,12 @@ class LeasedShard:
         self._buffer += encoded
         for one in results:
             self.tally += one.tally
+            self.statistics.add(one)
+
+    @property
+    def whole_tally(self) -> Tally:
+        """That of all results, stored or not, with the statistics of their calls."""
+        return replace(self.tally, statistics=self.statistics.encoded())
 
     # -- results --------------------------------------------------------------------------------
 
@@ -414,17 +447,31 @@ class LeasedShard:
         stopped = (work for _, work in self._preempted)
         return [
             encode_part_line(
-                attempted(work.line.line, work.attempts, work.deaths, work.aborts, cut=work.cut)
+                attempted(
+                    work.line.line,
+                    work.attempts,
+                    work.deaths,
+                    work.aborts,
+                    cut=work.cut,
+                    call=work.call,
+                )
             )
             for work in (*self._pending, *stopped, *waiting)
-            if work.attempts or work.deaths or work.noted or work.aborts or work.cut
+            if work.attempts
+            or work.deaths
+            or work.noted
+            or work.aborts
+            or work.cut
+            or work.call is not None
         ]
 
 
 def starting(works: Iterable[LineInFlight]) -> list[bytes]:
     """Notes that stand if the worker dies before anything follows them."""
     return [
-        encode_part_line(attempted(work.line.line, work.attempts, work.deaths + 1, work.aborts))
+        encode_part_line(
+            attempted(work.line.line, work.attempts, work.deaths + 1, work.aborts, call=work.call)
+        )
         for work in works
     ]
 

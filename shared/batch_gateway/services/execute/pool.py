@@ -15,12 +15,13 @@ slots.
 """
 
 import asyncio
+import time
 from datetime import timedelta
 from operator import itemgetter
 
 from batch_gateway import meters
 from batch_gateway.core.limits import Signal
-from batch_gateway.core.lines import not_answered
+from batch_gateway.core.lines import CallRecord, PartLine, not_answered
 from batch_gateway.core.retry import Outcome
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
@@ -259,8 +260,10 @@ class Pool:
         self.circuit.gave_up(trial=work.trial)
         if work.aborting:
             work.aborting = False
+            work.call_ended("preempted")
             work.shard.preempted(work, asyncio.get_running_loop().time())
         else:
+            work.call_ended("interrupted")
             work.shard.give_back(work)
 
     def _next(self) -> LineInFlight | None:
@@ -314,6 +317,7 @@ class Pool:
             if timeout.total_seconds() < self._full_budget_s:
                 work.attempts, work.tries, shard.further = before
                 work.cut = True
+                work.call_ended("out_of_time")
                 self._out_of_time(task, work)
                 return
         self._settle(task, work, ended)
@@ -348,8 +352,9 @@ class Pool:
         now = asyncio.get_running_loop().time()
         self._judge_endpoint(work, ended, now)
         if ended.result is not None:
-            work.shard.record(ended.result)
+            work.shard.record(_with_call(ended.result, work, ended, now))
         else:
+            work.retried(ended.cause)
             work.shard.wait(work, self.route.pool, now, ended.pause.total_seconds())
         self._runners[task] = None
         self._count(work, ended, now)
@@ -383,3 +388,15 @@ class Pool:
         allowed = self.route.endpoint.timeout.total_seconds()
         seconds = max(0.0, min(self._stop_calls_at - now, shard.stop_at - now, allowed))
         return timedelta(seconds=seconds), seconds < allowed
+
+
+def _with_call(result: PartLine, work: LineInFlight, ended: AttemptResult, now: float) -> PartLine:
+    """``result`` with what statistics need of its call."""
+    result.call = CallRecord(
+        int(time.time()),
+        round(1000 * (now - work.started_at)),
+        ended.first_token_ms,
+        work.retries,
+        work.ended_calls,
+    )
+    return result

@@ -285,7 +285,7 @@ class ShardLeases:
 
     async def _write(self, shard: LeasedShard, notes: Sequence[bytes] = ()) -> None:
         """Store what is finished, and ``notes`` behind it; these only count if that succeeds."""
-        lines, tally = shard.take_buffer(), shard.tally
+        lines, tally = shard.take_buffer(), shard.whole_tally
         if not lines and not notes:
             return
         try:

@@ -64,6 +64,7 @@ class RecordRetention:
     deliveries: timedelta  # of webhooks
     causes: timedelta
     dead_letters: timedelta
+    usage: timedelta  # of a day; zero: for ever
 
 
 class Janitor:
@@ -346,10 +347,13 @@ class Janitor:
             ),  # longer than they are refused
             "dead letters": (store.dead_letters, self._kept.dead_letters),
             "deliveries": (store.webhooks, self._kept.deliveries),
+            "usage": (store.usage, self._kept.usage),
         }
 
         async def forget(name: str) -> None:
             rows, kept = records[name]
+            if not kept:
+                return
             while await rows.forget(now - kept, LIMIT) == LIMIT:
                 pass
 

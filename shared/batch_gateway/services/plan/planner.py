@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.errors import NotFound, OverQuota, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.ids import BatchId
@@ -33,6 +34,7 @@ from batch_gateway.core.model import (
     ShardState,
 )
 from batch_gateway.core.quotas import NO_QUOTAS
+from batch_gateway.core.usage import report_of
 from batch_gateway.core.validation import LineValidator
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
@@ -40,6 +42,7 @@ from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Locks, RateLimiter, ShardQueue
 from batch_gateway.ports.throughput import ThroughputStore
+from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
 from batch_gateway.services.plan.chained_input import ChainedInputs
 from batch_gateway.services.plan.exclusive_lock import exclusive_lock
@@ -318,15 +321,17 @@ class Planner:
             key="",
             state=ShardState.CLOSED,
             parts=(part,),
-            tally=draft.tally,
+            tally=replace(draft.tally, statistics=_statistics(draft.content)),
         )
 
     async def _fail(self, batch: Batch, errors: list[BatchError]) -> None:
         now = self._clock.now()
-        event = terminal_event(
-            batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=tuple(errors))
+        then = batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=tuple(errors))
+        event = terminal_event(then)
+        report = report_of(then, now, await recorded_summary(self._metadata.shards, batch.id))
+        failed = await self._metadata.batches.fail(
+            batch.id, errors, now=now, events=[event], report=report
         )
-        failed = await self._metadata.batches.fail(batch.id, errors, now=now, events=[event])
         if failed is not None:
             logger.info(
                 "Input refused: %s",
@@ -359,6 +364,11 @@ def _given_up_on_error() -> Iterator[threading.Event]:
     except BaseException:  # also when the request is cancelled
         given_up.set()
         raise
+
+
+def _statistics(part_lines: bytes) -> str:
+    """Those of lines that need no call: what is wrong with them."""
+    return CallStatistics.of_lines(part_lines.splitlines(keepends=True)).encoded()
 
 
 def _closed(shard: Shard) -> bool:

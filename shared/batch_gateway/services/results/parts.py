@@ -8,9 +8,11 @@ behind those that are there.
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import msgspec
 
+from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.errors import Corrupt, NotFound
 from batch_gateway.core.layout import (
     lease_prefix,
@@ -19,7 +21,7 @@ from batch_gateway.core.layout import (
     parts_prefix,
     verifies,
 )
-from batch_gateway.core.lines import decode_part_line
+from batch_gateway.core.lines import CallRecord, decode_part_line
 from batch_gateway.core.model import Part, Shard, Tally
 from batch_gateway.ports.files import FileStore
 
@@ -36,7 +38,14 @@ class ShardResults:
         self.deaths: dict[int, int] = {}  # of workers while these lines were in flight
         self.aborts: dict[int, int] = {}  # calls of these lines that were ended for others
         self.cut: set[int] = set()  # lines whose call the end of an activation cut
-        self.tally = Tally()
+        self.calls: dict[int, CallRecord] = {}  # why lines without a result were tried again
+        self.statistics = CallStatistics()
+        self._sum = Tally()
+
+    @property
+    def tally(self) -> Tally:
+        """What the lines come to, with the statistics of their calls."""
+        return replace(self._sum, statistics=self.statistics.encoded())
 
     def add(self, content: bytes) -> None:
         """Take up the part lines of ``content``; those already known are left alone."""
@@ -44,17 +53,28 @@ class ShardResults:
             line = decode_part_line(raw)
             if line.ok is None:
                 self._note(line.line, *line.tokens)
+                if line.call is not None:
+                    self.calls[line.line] = line.call
             elif line.line not in self.lines:
                 self.lines[line.line] = raw
                 if not line.ok:
                     self.failed.add(line.line)
-                self.tally += line.tally
+                self._sum += line.tally
+                self.statistics.add(line)
 
     def _note(self, line: int, attempts: int, deaths: int, aborts: int, cut: int) -> None:
         self.attempts[line], self.deaths[line], self.aborts[line] = attempts, deaths, aborts
         self.cut.discard(line)
         if cut:
             self.cut.add(line)
+
+    def retries(self, line: int) -> dict[str, int]:
+        """Failed attempts of a line without a result, by reason."""
+        return dict(self.calls[line].retries) if line in self.calls else {}
+
+    def ended_calls(self, line: int) -> dict[str, int]:
+        """Calls of a line without a result that the gateway ended, by reason."""
+        return dict(self.calls[line].aborts) if line in self.calls else {}
 
     def content(self) -> bytes:
         """All results in the order in which they came about, as the content of one part."""

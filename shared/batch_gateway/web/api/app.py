@@ -9,6 +9,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import IdempotencyClaimRows
 from batch_gateway.ports.secrets import Sealer
 from batch_gateway.services.batches.actions import BatchActions
+from batch_gateway.services.batches.analytics import AnalyticsService
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.retry import BatchRetries
 from batch_gateway.services.batches.service import BatchService
@@ -17,9 +18,11 @@ from batch_gateway.services.files.uploads import UploadService
 from batch_gateway.services.models import ModelService
 from batch_gateway.services.results.lookup import RequestLookup
 from batch_gateway.services.results.stream import ResultService
+from batch_gateway.services.usage import UsageService
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.settings import Api
 from batch_gateway.web import body
+from batch_gateway.web.api.analytics import AnalyticsRoutes
 from batch_gateway.web.api.batch_actions import BatchActionRoutes
 from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.docs import docs
@@ -48,6 +51,8 @@ def api_app(
     lookup: RequestLookup,
     models: ModelService,
     endpoints: EndpointService,
+    analytics: AnalyticsService,
+    usage: UsageService,
     claims: IdempotencyClaimRows,
     sealer: Sealer,
     limits: RateLimits,
@@ -82,6 +87,7 @@ def api_app(
         for path, methods in extensions.items():
             table[path] = {**table.get(path, {}), **methods}
         table |= ResultRoutes(results, lookup).routes
+        table |= AnalyticsRoutes(analytics, usage, clock).routes
         table |= RetryRoutes(retries, max_bytes=longest, idle_s=idle_s, passed=passed).routes
     idempotent = Idempotency(claims, sealer, clock, max_bytes=longest, idle_s=idle_s)
     resources = [

@@ -61,7 +61,11 @@ class BatchRoutes:
         requests = None
         if not self._strict:
             raw, requests = take_requests(raw)
-        new = replace(parse(self._asked, raw).new_batch(), headers=call.headers(self._passed))
+        new = replace(
+            parse(self._asked, raw).new_batch(),
+            headers=call.headers(self._passed),
+            api_key=call.identity.api_key,
+        )
         if requests is None:
             batch = await self._batches.create(
                 call.tenant, new, traceparent=call.traceparent, seed=call.seed

@@ -31,6 +31,7 @@ VERSION = "3.1.0"
 #: Model -> what generated clients call it, where that is not the model's own name.
 NAMES = {
     "After": "BatchAfter",
+    "BatchAnalyticsObject": "BatchAnalytics",
     "BatchErrorObject": "BatchError",
     "BatchObject": "Batch",
     "BatchRequestObject": "BatchRequest",

@@ -37,6 +37,7 @@ from batch_gateway.web.openai import (
 )
 from batch_gateway.web.openai_models import ModelList, ModelObject
 from batch_gateway.web.openai_uploads import CompleteUpload, CreateUpload, PartObject, UploadObject
+from batch_gateway.web.openai_usage import BatchAnalyticsObject, UsagePage
 from batch_gateway.web.openai_webhooks import (
     CreateWebhookEndpoint,
     ExtendedWebhookEndpointObject,
@@ -140,6 +141,8 @@ OPERATION_IDS: dict[tuple[str, str], str] = {
     ("POST", "/v1/batches/{batch_id}/retry"): "retryBatch",
     ("GET", "/v1/batches/{batch_id}/results"): "listBatchResults",
     ("GET", "/v1/batches/{batch_id}/requests"): "retrieveBatchRequest",
+    ("GET", "/v1/batches/{batch_id}/analytics"): "retrieveBatchAnalytics",
+    ("GET", "/v1/usage"): "listUsage",
     ("GET", "/v1/models"): "listModels",
     ("GET", "/v1/models/{model:path}"): "retrieveModel",
     ("GET", "/v1/webhook_endpoints"): "listWebhookEndpoints",
@@ -158,6 +161,7 @@ TAGS: dict[str, tuple[str, str]] = {
     "files": ("Files", "Input files, output files and error files."),
     "uploads": ("Uploads", "Files that come in parts."),
     "batches": ("Batch", "Many requests with one deadline."),
+    "usage": ("Usage", "Requests, tokens and cost of ended batches, by day."),
     "models": ("Models", "What requests may name."),
     "webhook_endpoints": ("Webhooks", "Signed calls when a batch has ended."),
     "webhook_event_types": ("Webhooks", "Signed calls when a batch has ended."),
@@ -364,5 +368,39 @@ EXTENDED: dict[tuple[str, str], Operation] = {
         answer=BatchRequestObject,
         query={"custom_id": _said(_STRING, "Your name for the request.", "ticket-1")},
         required_query=("custom_id",),
+    ),
+    ("GET", "/v1/batches/{batch_id}/analytics"): Operation(
+        summary="Show phases, throughput, latencies, retries, errors and cost of a batch",
+        answer=BatchAnalyticsObject,
+    ),
+    ("GET", "/v1/usage"): Operation(
+        summary="Add up requests, tokens and cost of ended batches by day",
+        answer=UsagePage,
+        query={
+            "start_time": _instant("The first day that is shown is the one of this instant"),
+            "end_time": _instant("Only days that begin earlier"),
+            "bucket_width": _said(
+                {"type": "string", "enum": ["1d"], "default": "1d"}, "The length of a bucket.", "1d"
+            ),
+            "group_by": _said(
+                _STRING,
+                "What sums are told apart by: `project_id` (the tenant), `api_key_id`, `model`, or "
+                "several of them with commas.",
+                "model",
+            ),
+            "project_ids": _said(_STRING, "Only these tenants, with commas.", "acme"),
+            "api_key_ids": _said(
+                _STRING, "Only these API keys, with commas.", "key_5f2d7c9b1a3e4f60"
+            ),
+            "models": _said(_STRING, "Only these models, with commas.", "sim-large"),
+            "limit": _limit(1, 180, 7),
+            "page": _said(_STRING, "The `next_page` of the page before.", "page_1764547200"),
+            "format": _said(
+                {"type": "string", "enum": ["json", "csv"], "default": "json"},
+                "The form of the answer; `Accept: text/csv` asks for CSV too.",
+                "json",
+            ),
+        },
+        required_query=("start_time",),
     ),
 }

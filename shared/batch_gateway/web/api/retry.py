@@ -32,7 +32,11 @@ class RetryRoutes:
         """An empty body asks for what an empty object does."""
         batch_id = asked_batch(call)
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
-        asked = replace(parse(RetryBatch, raw or b"{}").asked(), headers=call.headers(self._passed))
+        asked = replace(
+            parse(RetryBatch, raw or b"{}").asked(),
+            headers=call.headers(self._passed),
+            api_key=call.identity.api_key,
+        )
         with conflicts():
             batch = await self._retries.retry(
                 call.tenant, batch_id, asked, traceparent=call.traceparent, seed=call.seed

@@ -14,6 +14,7 @@ from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import TenantId
 from batch_gateway.web.auth import Authenticator
 from batch_gateway.web.envelope import ApiError
+from batch_gateway.web.identity import Identity, scope_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +22,14 @@ class Call:
     """One request and for whom it is made."""
 
     request: Request
-    tenant: TenantId
+    identity: Identity
     traceparent: str  # of the request, or one begun for it
     #: Random; the same again when a request with an Idempotency-Key is done again.
     seed: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+
+    @property
+    def tenant(self) -> TenantId:
+        return self.identity.tenant
 
     def headers(self, names: Collection[str]) -> dict[str, str]:
         """Those of the request's headers that are among ``names`` (in lower case)."""
@@ -58,9 +63,10 @@ class Resource:
         handler = self._methods.get(request.method)
         if handler is None:
             raise self._not_allowed(request)
-        tenant = await self._auth.tenant(request.headers)
-        call = Call(request=request, tenant=tenant, traceparent=scope["traceparent"])
-        with log.bound(tenant_id=tenant):
+        identity = await self._auth.identify(request.headers)
+        identity.demand(scope_of(request.method, self.path))
+        call = Call(request=request, identity=identity, traceparent=scope["traceparent"])
+        with log.bound(tenant_id=identity.tenant):
             response = await handler(call)
             await response(scope, receive, send)
 

@@ -217,11 +217,30 @@ local function close_ready(batch)
 end
 
 -- Add an integer of 64 bits to a field of a batch; a sum that does not fit stays at the largest one.
-local function add_amount(batch_id, field, amount)
-  local name = key('batch', batch_id)
+local function add_to(name, field, amount)
   local added = redis.pcall('HINCRBY', name, field, amount)
   if type(added) == 'table' and added.err then
     redis.call('HSET', name, field, '9223372036854775807')
+  end
+end
+
+local function add_amount(batch_id, field, amount)
+  add_to(key('batch', batch_id), field, amount)
+end
+
+-- Keep args.report {summary, usage [{tenant, day, name, amounts {field: amount}}]} of a batch that
+-- ends: its summary goes with it, its usage stays. Absent: nothing is kept.
+local function keep_report(batch)
+  if not args.report then return end
+  redis.call('SET', key('summary', batch.id), args.report.summary)
+  for _, record in ipairs(args.report.usage) do
+    local sums = tenant_key('usage', record.tenant, record.day)
+    for field, amount in pairs(record.amounts) do
+      add_to(sums, field .. ':' .. record.name, amount)
+    end
+    if next(record.amounts) then
+      redis.call('ZADD', key('usage-days'), 0, record.day .. ':' .. record.tenant)
+    end
   end
 end
 
@@ -236,7 +255,8 @@ end
 
 -- Shards: all of a batch's in one hash with fields such as `7.epoch` ---------------------------------
 
-local SHARD_FIELDS = {'plan', 'epoch', 'token', 'holder', 'leased_at', 'parts', 'tally'}
+local SHARD_FIELDS = {
+  'plan', 'epoch', 'token', 'holder', 'leased_at', 'parts', 'tally', 'statistics'}
 
 local function shard_id(batch_id, index)
   return batch_id .. '.' .. index
@@ -308,16 +328,17 @@ end
 
 -- Record a tally {completed, failed, input_tokens, ...} of a shard: of the amounts that are known and
 -- the new ones the greater are kept, and the batch's fields grow by the difference. An empty tally
--- changes nothing. Returns whether anything changed.
+-- changes nothing. Of the statistics those of more lines are kept. Returns whether anything changed.
 local function record_tally(batch_id, index, tally)
   if not next(tally) then return false end
   local known = shard_get(batch_id, index, 'tally') or ''
-  local changed, parts = false, {{}, {}}
+  local changed, parts, lines = false, {{}, {}}, {0, 0}
   for part, fields in ipairs({TALLY_FIELDS, USAGE_FIELDS}) do
     for _, field in ipairs(fields) do
       local old = string.match(known, '"' .. field .. '":(%d+)') or '0'
       local new = tally[field]
       local kept = greater(new, old) and new or old
+      if part == 1 then lines = {lines[1] + old, lines[2] + new} end
       if known == '' or kept ~= old then
         changed = true
         if old ~= '0' then add_amount(batch_id, field, '-' .. old) end
@@ -329,6 +350,12 @@ local function record_tally(batch_id, index, tally)
   if changed then
     shard_set(batch_id, index, {tally = '{' .. table.concat(parts[1], ',')
       .. ',"usage":{' .. table.concat(parts[2], ',') .. '}}'})
+  end
+  if tally.statistics and lines[2] >= lines[1] then
+    if shard_get(batch_id, index, 'statistics') ~= tally.statistics then
+      changed = true
+      shard_set(batch_id, index, {statistics = tally.statistics})
+    end
   end
   return changed
 end

@@ -7,7 +7,8 @@ local batch = load_row('batch', args.batch)
 if not batch or batch.tenant ~= args.tenant or not TERMINAL[batch.status] then return false end
 
 local row = row_of(batch)
-redis.call('UNLINK', key('batch', batch.id), key('shards', batch.id), key('planned', batch.id))
+redis.call('UNLINK', key('batch', batch.id), key('shards', batch.id), key('planned', batch.id),
+  key('summary', batch.id))
 redis.call('ZREM', tenant_key('batches-of', batch.tenant), listed(batch))
 redis.call('ZREM', key('batches-by-status', batch.status), batch.id)
 redis.call('ZREM', key('batches-ended'), batch.id)

@@ -1,7 +1,7 @@
 -- To failed, from any state that allows it, with all shards closed.
 -- KEYS     the root
 -- ARGS     batch, sources (statuses that may become failed), errors (JSON), now,
---          events [{id, body}]
+--          events [{id, body}], report (see keep_report)
 -- Returns  the batch's row; nil when its state does not allow it
 
 local batch = load_row('batch', args.batch)
@@ -16,5 +16,6 @@ move(batch, 'failed', args.now)
 update(batch, {open_shards = '0', errors = args.errors})
 clear(batch, 'assembler', 'assembler_until')
 write_events(args.now)
+keep_report(batch)
 reindex(batch)
 return row_of(batch)

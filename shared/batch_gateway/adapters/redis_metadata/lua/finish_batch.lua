@@ -2,7 +2,8 @@
 -- KEYS     the root
 -- ARGS     batch, to, sources (statuses that may become it), holder, files [{field: value}],
 --          changes {field: value} (counts, usage, file ids, options), ending (the one that `to` needs;
---          absent: none), now, events [{id, body}]
+--          absent: none), now, events [{id, body}],
+--          report (see keep_report)
 -- Returns  the batch's row; nil when its state or ending calls for something else, or `holder`
 --          does not hold the assembly; CONFLICT when a file's id is taken
 
@@ -24,5 +25,6 @@ book(batch.tenant, of_open(batch), -1)
 update(batch, args.changes)
 move(batch, args.to, args.now)
 write_events(args.now)
+keep_report(batch)
 reindex(batch)
 return row_of(batch)

@@ -1,0 +1,20 @@
+"""What the holder of a key may do."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    READ = "read"  # look at the tenant's files, batches, results and usage
+    SUBMIT = "submit"  # create, change and delete them
+    OPERATE = "operate"  # the operators' API: the service as a whole, and all tenants
+
+
+DEFAULT_SCOPES = frozenset({Scope.READ, Scope.SUBMIT})
+ALL_SCOPES = frozenset(Scope)
+
+
+def ordered(scopes: Iterable[Scope]) -> list[str]:
+    """Their names, from the weakest to the strongest."""
+    given = frozenset(scopes)
+    return [scope.value for scope in Scope if scope in given]

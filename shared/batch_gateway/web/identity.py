@@ -1,0 +1,45 @@
+"""Who makes a request."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.scopes import ALL_SCOPES, DEFAULT_SCOPES, Scope
+from batch_gateway.web.envelope import ApiError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    tenant: TenantId
+    api_key: str | None = None  # its id; None: not by an API key
+    scopes: frozenset[Scope] = DEFAULT_SCOPES
+
+    @property
+    def operates(self) -> bool:
+        return Scope.OPERATE in self.scopes
+
+    def demand(self, scope: Scope) -> None:
+        """Raises ApiError with status 403 without the scope."""
+        if scope not in self.scopes:
+            raise ApiError(
+                403,
+                f"You have insufficient permissions for this operation. Missing scope: {scope}.",
+                code="insufficient_scope",
+            )
+
+
+def scope_of(method: str, path: str) -> Scope:
+    """The scope that a request needs."""
+    if path.startswith("/v1/admin/"):
+        return Scope.OPERATE
+    return Scope.READ if method in ("GET", "HEAD") else Scope.SUBMIT
+
+
+def everything(tenant: TenantId) -> Identity:
+    """One that may do everything."""
+    return Identity(tenant=tenant, scopes=ALL_SCOPES)
+
+
+def user_of(tenant: TenantId, operators: Collection[str]) -> Identity:
+    """A user of ``tenant`` who may operate the service if the tenant is among ``operators``."""
+    return everything(tenant) if tenant in operators else Identity(tenant=tenant)
