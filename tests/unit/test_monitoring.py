@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from batch_gateway import meters
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import Brake, LimitState, Signal
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.local.options import Options
 from batch_gateway.ports.metadata import Backlog
 from batch_gateway.ports.scratch import PoolState, QueueDepth
 from batch_gateway.services.state_snapshot import ServiceState, SharedState, StoredState
@@ -21,7 +23,9 @@ from batch_gateway.web import metrics
 from batch_gateway.web.state_metrics import families
 
 COMPONENT = Path(__file__).parents[2] / "knative" / "components" / "monitoring"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "monitoring.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "monitoring.md"
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OWN = ("batch_gateway_", "time", "sum", "rate", "increase", "absent", "histogram_quantile")
 
@@ -137,7 +141,7 @@ def test_every_alert_says_how_bad_it_is_and_where_to_begin():
     for alert in rules():
         assert promql_parser.parse_duration(alert.get("for", "1m"))
         assert alert["labels"]["severity"] in ("warning", "critical")
-        assert set(alert["annotations"]) == {"summary", "description"}
+        assert set(alert["annotations"]) == {"summary", "description", "runbook"}
 
 
 def test_every_metric_and_alert_is_documented(known):
@@ -147,3 +151,44 @@ def test_every_metric_and_alert_is_documented(known):
     counters = {name for name in bases if f"{name}_total" in bases}  # the client's other spelling
     assert {name for name in bases - counters if f"`{name}`" not in text} == set()
     assert {alert["alert"] for alert in rules() if f"`{alert['alert']}`" not in text} == set()
+
+
+def test_every_alert_leads_to_its_own_runbook():
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOKS.read_text(), re.M | re.S))
+
+    assert list(sections) == [alert["alert"] for alert in rules()]
+    for alert in rules():
+        text = sections[alert["alert"]]
+        assert alert["annotations"]["runbook"] == f"docs/runbooks.md#{alert['alert'].lower()}"
+        assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.M) == ["Meaning", "Look", "Do"]
+
+
+def test_a_runbook_names_metrics_and_brakes_that_exist(known):
+    text = RUNBOOKS.read_text()
+
+    assert set(re.findall(r"`(batch_gateway_\w+)", text)) <= set(known)
+    assert {f"`{brake}`" for brake in Brake} <= set(re.findall(r"`\w+`", text))
+
+
+def test_a_plain_prometheus_scrapes_and_alerts_as_the_operator_s_does():
+    """The rules are the operator's, taken out by the documented command."""
+    config = yaml.safe_load((ROOT / "examples" / "prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    (command,) = re.findall(r"^sed .*$", DOCUMENT.read_text(), re.M)
+    script = command.partition(" > ")[0]
+    plain = yaml.safe_load(subprocess.check_output(script, shell=True, cwd=ROOT))
+
+    assert plain == yaml.safe_load((COMPONENT / "prometheus-rule.yaml").read_text())["spec"]
+    assert config["rule_files"] == [command.partition(" > ")[2]]
+    assert set(job) == {"job_name", "scrape_timeout", "authorization", "static_configs"}
+    assert promql_parser.parse_duration(job["scrape_timeout"]) <= promql_parser.parse_duration(
+        config["global"]["scrape_interval"]
+    )
+
+
+def test_the_plain_scrape_names_the_port_of_up():
+    config = yaml.safe_load((ROOT / "examples" / "prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    (target,) = job["static_configs"][0]["targets"]
+
+    assert target == f"127.0.0.1:{Options().port}"
