@@ -1,11 +1,11 @@
 """A day with one batch: which functions run when, and what does the rest of the day cost?
 
 ``make day`` plays it on the embedded platform and draws ``benchmarks/results/day.png``. The day
-begins at midnight with nothing; in the morning somebody hands in a batch and looks after it every
-ten minutes until it has ended; in the afternoon somebody fetches the results.
+begins at midnight with nothing; in the morning a client submits a batch and polls it every ten
+minutes until it has ended; in the afternoon it downloads the results.
 
-The platform's rhythm passes ``SPEED_UP`` times as fast: idle windows, the timer of the janitor, his
-rounds. Starting, stopping and working are not hurried, so they look that much longer than they are.
+The platform's rhythm passes ``SPEED_UP`` times as fast: idle windows, the timer of the janitor, its
+sweeps. Starting, stopping and working are not hurried, so they look that much longer than they are.
 What counts as busy without a batch is therefore told as it would be in a real day: an instant at
 which no process only waits for its idle window to end counts once, any other ``SPEED_UP`` times.
 Exits 1 when that is more than the timer's ticks take, or results are missing.

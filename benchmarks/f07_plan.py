@@ -1,8 +1,8 @@
 """F7: planning a batch, from its creation to ``in_progress``, and what memory that takes.
 
 Once with the largest file that OpenAI takes (200 MB of 50,000 lines), once with a million short
-lines. The planner is a process of its own that has planned before; the model answers nobody, so
-that no executor is in its way.
+lines. The planner is a process of its own that has planned before; the model does not answer, so
+that no executor competes with it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""F14: what runs when nobody wants anything, and how quickly it is there when somebody does.
+"""F14: what runs at rest, and how fast the service starts at the first request.
 
 Each function is started by the embedded platform, alone, and looked at once it is ready. Then one
 batch runs, and with the manifests' own windows it is watched how its functions leave, and what is

@@ -4,7 +4,7 @@
 is measured are waits of some hundredths of a second, and prints what came of it as JSON; several
 scenes can be played side by side. The interactive users of a seed are always the same.
 
-The engine has 32 slots and one queue, and preempts nobody. Interactive answers take 3 s in the
+The engine has 32 slots and one queue, and does not preempt. Interactive answers take 3 s in the
 mean, batch answers 6 s, both lognormal; users come in waves of 9 and of 1.5 a second. Alone, their
 p99 of the time to first token is about a second, because the high waves fill the engine now and
 then by themselves.

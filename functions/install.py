@@ -5,7 +5,7 @@
     PREFIX/functions        the entry points, one folder each
 
 A function runs in it by ``cd PREFIX; PYTHONPATH=site-packages python -m batch_gateway.web.serve
-NAME``, wherever PREFIX is and whoever may write to it: nobody needs to.
+NAME``, wherever PREFIX is; it needs no write access.
 
 The same inputs give the same bytes. Bytecode is checked against nothing when it is loaded (the
 sources lie beside it and never change), names no folder of the build, and every file is as old as

@@ -1,4 +1,4 @@
-"""Dead letter: keeps events that no subscriber has taken, until somebody looks after them.
+"""Dead letter sink: stores events that no subscriber accepted, until an operator handles them.
 
 The broker's dead letter sink. ``batch-gateway dead`` lists them and sends them again.
 """

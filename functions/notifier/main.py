@@ -1,8 +1,8 @@
 """Notifier: delivers webhooks to those who want to hear of their batches.
 
 Hears ``webhook.due``, which carries nothing: what is to be delivered is in the database. It is sent
-when a batch has ended that somebody wants to hear of, and by the janitor when a failed delivery's
-next attempt has come.
+when a batch has ended that a webhook endpoint subscribes to, and by the janitor when the next
+attempt of a failed delivery is due.
 """
 
 import functions_framework.aio

@@ -1,9 +1,9 @@
 """FileStore on a folder: one machine, or a volume that all pods share.
 
-A blob is written under a random name in ``.unfinished`` below the root, forced to disk, renamed
-to its key, and every folder on its path is forced to disk too: before the rename nobody sees it,
-afterwards no power cut takes it away. A folder may vanish between its making and the rename,
-because deleting the last blob removes it; then it is made again. What a killed process left in
+A blob is written under a random name in ``.unfinished`` below the root, forced to disk, renamed to
+its key, and every folder on its path is forced to disk too: before the rename it is not visible,
+afterwards it survives a power cut. A folder may vanish between its making and the rename, because
+deleting the last blob removes it; then it is made again. What a killed process left in
 ``.unfinished`` is swept by age.
 
 All calls of the operating system run in threads, so a slow network volume stops only its caller.
@@ -159,7 +159,7 @@ class LocalFiles:
             try:
                 folder.rmdir()
             except OSError:
-                break  # another blob lives there, or somebody else was faster
+                break  # it has another blob, or another process was faster
         return True
 
     def _walk(self, prefix: str) -> Iterator[BlobStat]:
@@ -332,7 +332,7 @@ def _unlink(path: Path) -> bool:
 
 
 def _sweep(folder: Path, before: float) -> int:
-    """Remove files that nobody has written to since ``before`` (unix seconds)."""
+    """Remove files that were not written to since ``before`` (unix seconds)."""
     removed = 0
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:

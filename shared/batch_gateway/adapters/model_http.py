@@ -1,10 +1,9 @@
 """ModelClient over HTTP/1.1: aiohttp with one pool of kept-alive connections.
 
-A server may close an idle connection at the very moment a request goes out on it. That says
-nothing about the endpoint, so the call is then made once more. aiohttp does this for GET
-and its like only; here it is safe for POST too: no byte of an answer came, and generating twice
-harms nobody. A fresh connection that breaks, or one that breaks later, is the endpoint's doing and
-is reported.
+A server may close an idle connection at the very moment a request goes out on it. That says nothing
+about the endpoint, so the call is then made once more. aiohttp does this for GET and its like only;
+here it is safe for POST too: no byte of an answer came, and generating twice does no harm. A fresh
+connection that breaks, or one that breaks later, is the endpoint's doing and is reported.
 """
 
 import asyncio

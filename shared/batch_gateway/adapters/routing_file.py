@@ -1,9 +1,9 @@
 """Routes from a file that may change while we run, with API keys from files and variables.
 
-Whoever asks makes us look, at most once a second, whether a file is another one than before: by
-what it is (device, inode, size, time), so that a ConfigMap's or Secret's swapped symbolic link is
-seen too. A new file that is broken, or names a key that cannot be read, is logged and not used: the
-old routes stay until it is mended.
+A request for routes checks, at most once a second, whether a file has changed: by its identity
+(device, inode, size, time), so that a ConfigMap's or Secret's swapped symbolic link is seen too. A
+new file that is broken, or names a key that cannot be read, is logged and not used: the old routes
+stay until it is mended.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""LineIndex in a scratch SQLite database: an external sort that somebody else maintains.
+"""LineIndex in a temporary SQLite database, which serves as an external sort.
 
 The database lives in one file that is unlinked as soon as it is open, so it is gone even when the
-process is killed. It needs neither journal nor durability: nobody ever reads it again. Memory is
+process is killed. It needs neither journal nor durability: it is never read again. Memory is
 bounded by SQLite's page cache; larger sorts spill into the folder for temporary files (TMPDIR).
 """
 

@@ -1,8 +1,8 @@
 """How the file stores move bytes between the event loop and threads.
 
 Crossing into a thread costs about as much as writing 64 KiB, so streams are gathered into larger
-blocks first. A thread cannot be stopped; whoever is cancelled while one works for him waits for
-its end, or the thread would go on with a file that is closed or an upload that is aborted.
+blocks first. A thread cannot be stopped; a cancelled task waits for the end of its thread, or the
+thread would continue with a closed file or an aborted upload.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ async def finish_even_if_cancelled(work: Awaitable[T]) -> T:
 async def blocks(chunks: AsyncIterable[bytes] | bytes, size: int) -> AsyncGenerator[bytearray]:
     """The bytes of ``chunks`` in blocks of exactly ``size`` bytes; only the last may be shorter.
 
-    No bytes give no block. Whoever takes a block owns it.
+    No bytes give no block. The receiver owns each block.
     """
     block = bytearray()
     async for chunk in _once(chunks) if isinstance(chunks, bytes) else chunks:

@@ -1,4 +1,4 @@
-"""WebhookClient over HTTP, to receivers that nobody vouches for.
+"""WebhookClient over HTTP, for untrusted receivers.
 
 A name is resolved once, each address is judged, and the connection goes to one of those very
 addresses, with the name in Host and SNI: what the name resolves to a moment later is of no

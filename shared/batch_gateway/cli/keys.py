@@ -26,7 +26,7 @@ keys = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_
 def create(
     tenant: Annotated[str, Argument(help="Whose files and batches the key opens.")],
     store: Stored,
-    name: Annotated[str, Option(help="Whose key it is, or what for.")] = "",
+    name: Annotated[str, Option(help="The owner or the purpose of the key.")] = "",
     expires_in: Annotated[str | None, Option(help="Such as 12h or 90d; default: never.")] = None,
     json: AsJson = False,
 ) -> None:

@@ -106,7 +106,7 @@ def _meanings(group: type[BaseModel]) -> dict[str, str]:
 
 
 def secret_variables() -> frozenset[str]:
-    """The environment variables of settings that hold, or are, what nobody should read."""
+    """The environment variables of settings that hold secrets, or are secret."""
     return frozenset(
         f"BATCH_GATEWAY_{group}__{name}".upper()
         for group, group_field in Settings.model_fields.items()

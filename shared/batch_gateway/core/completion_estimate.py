@@ -38,9 +38,9 @@ def blocked_reason(
     """None: the batch is not running, is being worked on, or it is not known what it waits for.
 
     ``left`` is the cost of all its open work by model; ``shut`` tells whether a calendar allows no
-    call of a model. ``models_blocked`` names models of which no executor can make a call, whoever
-    holds their shards: that is said until a call is answered, so the reason stays as long as the
-    cause does.
+    call of a model. ``models_blocked`` names models that no executor can call, including executors
+    that hold none of this batch's shards. The entry stays until a call is answered, so the reason
+    stays as long as the cause does.
     """
     if batch.status is not BatchStatus.IN_PROGRESS or batch.ending is not None:
         return None

@@ -1,6 +1,6 @@
 """In which order the lines of each shard were answered, kept beside the files of an ended batch.
 
-The files are in input order and the shards are gone, but somebody may come back with a cursor that
+The files are in input order and the shards are gone, but a client may return with a cursor that
 counts lines of shards. Per shard: how many lines, then for each line, in the order of its results,
 twice its number in the input, plus one if it succeeded. All are 32-bit little-endian.
 """

@@ -1,4 +1,4 @@
-"""How far somebody has read the results of a batch, as a word that he brings along next time.
+"""Cursor of a results stream: the position of a client in the results of a batch, as opaque text.
 
 Results of a shard have an order that never changes while they become more: that in which they were
 stored. So a number per shard says all, and most shards are given whole or not at all. Once a batch

@@ -31,7 +31,7 @@ class DeadLetter:
     attributes: Mapping[str, str]  # as the event was first sent
     data: bytes
     target: str  # URL of the subscriber; "": not told
-    code: str  # of his last answer, as text; "": not told
+    code: str  # HTTP status of the last response, as text; "": unknown
     reason: str  # what the last answer's body said; "": not told
     died_at: datetime  # the last time
 

@@ -101,7 +101,8 @@ class QueueDrain:
         return QueueDrain(per_s=kept * self.per_s + (1 - kept) * ended / passed.total_seconds())
 
     def brief(self, waiting: float, rules: MonitorRules) -> bool:
-        """Whether who comes now does not notice that so many wait before him."""
+        """Whether a request that arrives now would wait for less than ``rules.wait`` behind
+        ``waiting``."""
         return waiting <= self.per_s * rules.wait.total_seconds()
 
 

@@ -1,4 +1,4 @@
-"""Which failed requests somebody means by a few words.
+"""Selects failed requests by the codes or types of their errors.
 
 A word is an error's code (``batch_expired``, ``rate_limit_exceeded``) or type, an HTTP status
 (``429``), or a class of them (``5xx``).

@@ -4,12 +4,12 @@
     ├── Temporary             try again later: an event is delivered again, the API answers 503
     │   ├── Unavailable       a server that we need does not answer
     │   │   └── StorageFull   it answers that its disk, memory or quota is full
-    │   └── Busy              somebody else is at it right now
+    │   └── Busy              another process is working on it now
     └── Permanent             the same input fails for ever: an event is answered 400
         ├── InvalidRequest    the client's fault; becomes OpenAI's error envelope
         ├── NotFound          no such thing, or another tenant's
         ├── Conflict          not allowed in the present state
-        ├── OverQuota         the tenant would have more than he may
+        ├── OverQuota         the tenant would exceed a quota
         └── Corrupt           stored bytes are not what was recorded
             └── CorruptRow    a row of the database cannot be decoded
 
@@ -44,7 +44,7 @@ class StorageFull(Unavailable):
 
 
 class Busy(Temporary):
-    """Somebody else is working on the same thing right now."""
+    """Another process is working on the same item now."""
 
 
 class Permanent(BatchGatewayError):
@@ -74,7 +74,7 @@ class Conflict(Permanent):
 
 
 class OverQuota(Permanent):
-    """The tenant would have more than he may: ``limit`` is the most of ``name`` (``Quotas``)."""
+    """The tenant would exceed a quota: ``limit`` is the maximum of ``name`` (``Quotas``)."""
 
     def __init__(self, name: str, limit: int) -> None:
         super().__init__(f"the quota of {limit} {name} is exceeded")

@@ -81,7 +81,7 @@ def deliveries_due(random: bytes) -> Event:
 
 
 def upkeep_due(random: bytes) -> Event:
-    """There is work that somebody should look after."""
+    """There is work for the janitor."""
     return _hint(EventType.UPKEEP_DUE, "upkeep", random)
 
 

@@ -1,8 +1,8 @@
 """What is remembered of a request that carries an Idempotency-Key.
 
-The claim is written before anything is done, the answer after it. In between it is ``holder``'s,
-as long as the claim lasts; whoever comes after a crash goes on with the same ``seed``, from which
-ids of what the request makes derive: so what was made already is found, not made again.
+The claim is written before anything is done, the answer after it. In between ``holder`` owns it
+until the claim expires. A retry after a crash continues with the same ``seed``, from which the ids
+of created objects derive, so existing objects are found and not created again.
 """
 
 import hashlib

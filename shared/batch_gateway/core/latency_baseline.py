@@ -1,6 +1,6 @@
 """How long calls take for what they do, against what is usual: the brake of last resort.
 
-It is for engines whose queue nobody can see: no metrics, no probe. There a call that waits in a
+It is for engines whose queue is not visible: no metrics, no probe. There a call that waits in a
 queue only looks slow. Lengths differ, so time is counted per unit of work, not per call: an output
 token is one unit; a prompt token a fiftieth, because many are read at once; a call as such ten.
 

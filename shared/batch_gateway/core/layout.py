@@ -7,8 +7,8 @@
     work/BATCH/ATTEMPT/SHARD/parts/EPOCH-TOKEN/SEQ-LINES-SHA.jsonl   result lines of that shard
     work/BATCH/runs/ENDING/FIRST-END-LINES-NOTRUN-ORDER-SHA          results of several shards
 
-ATTEMPT is new for each planning, EPOCH and TOKEN for each lease, so nothing is ever overwritten
-and a late writer can only make objects that nobody reads. A part's key holds the number of its
+ATTEMPT is new for each planning, EPOCH and TOKEN for each lease, so nothing is ever overwritten and
+a late writer can only create objects that are never read. A part's key holds the number of its
 lines and the beginning of its sha256: the key alone is enough to verify it, and so does the key of
 a shard's request lines (earlier releases wrote ``lines.jsonl``). A run's key says in the same way
 what is in it; two assemblers that make the same run write the same bytes.

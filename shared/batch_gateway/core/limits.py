@@ -40,14 +40,14 @@ class Brake(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """What whoever watches the engine makes of it now (``core.engine_signals``)."""
+    """What an engine monitor derives from metrics or probes (``core.engine_signals``)."""
 
     brake: Brake  # engine or probe
     room: int | None  # slots to give up (below 0), to add (above 0), neither (0); None: cannot say
     reason: str  # for people
     users_wait: bool = False  # interactive users do: calls beyond the limit are aborted for them
     ttft_ms: float | None = None  # of the last answered probe; None: there was none
-    running: float | None = None  # requests in the engine, of anybody; None: no metrics
+    running: float | None = None  # requests in the engine, of all clients; None: no metrics
     waiting: float | None = None  # requests in its queue; None: no metrics
     cache: float | None = None  # share of its KV cache in use, 0..1; None: not told
 
@@ -89,7 +89,7 @@ class LimitRules:
     start: int = 8
     cut: float = 0.95  # factor per fold with drops
     step: float = 0.5  # slots added per round trip once slow start is over
-    slower: float = 1.5  # times as long as usual: calls wait somewhere; only where nobody watches
+    slower: float = 1.5  # times as long as usual: calls wait somewhere; only without a monitor
     half_life: timedelta = timedelta(hours=1)  # of what was learned, while nothing happens
     abort_for: timedelta = timedelta(seconds=1)  # after users were seen to wait
 
@@ -225,7 +225,7 @@ def _to_recover(state: LimitState, seen: Observation, rules: LimitRules, now: da
 
 
 def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
-    """Calls take too long for what they do, and nobody can say why.
+    """Cut the limit: calls take too long for their work, and there is no monitor.
 
     What slow start has overshot by is what they take too long by: the rest of them only wait.
     """

@@ -214,7 +214,7 @@ class Batch:
     # Live, never stored (``services.batches.completion_estimates``):
     estimated_completion_at: datetime | None = None  # None: not known, or not running
     blocked_reason: BatchBlockedReason | None = (
-        None  # None: it goes on, is not running, or nobody knows
+        None  # None: it progresses, is not running, or the reason is unknown
     )
 
     @property

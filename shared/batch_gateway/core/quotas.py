@@ -1,4 +1,4 @@
-"""How much a tenant may have at once, and how much he has."""
+"""Quotas of a tenant, and its usage."""
 
 from dataclasses import asdict, dataclass
 

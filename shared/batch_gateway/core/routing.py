@@ -122,7 +122,7 @@ class RoutingTable:
     models: Mapping[
         str, ModelRoute
     ]  # by every name that clients may write, aliases and adapters too
-    default: tuple[ModelEndpoint, ...] = ()  # serve every other name; empty: nobody does
+    default: tuple[ModelEndpoint, ...] = ()  # serve every other name; empty: none is served
 
     @property
     def names(self) -> frozenset[str]:
@@ -130,7 +130,7 @@ class RoutingTable:
         return frozenset() if self.default else frozenset(self.models)
 
     def model(self, name: str) -> ModelRoute | None:
-        """None when nobody serves it."""
+        """None when it is not served."""
         found = self.models.get(name)
         if found is None and self.default:
             found = ModelRoute(
@@ -141,14 +141,14 @@ class RoutingTable:
         return found
 
     def replicas(self, name: str) -> tuple[Replica, ...]:
-        """Who serves ``name``; empty when nobody does."""
+        """The replicas that serve ``name``; empty when it is not served."""
         found = self.model(name)
         return () if found is None else found.replicas
 
     def ceiling(self, name: str, at: datetime, usual: int) -> int:
         """Calls of model ``name`` at once at the instant ``at``, over all its replicas.
 
-        ``usual`` is what the deployment allows one pool; 0: it must wait, or nobody serves it.
+        ``usual`` is what the deployment allows one pool; 0: it must wait, or it is not served.
         """
         found = self.model(name)
         if found is None:

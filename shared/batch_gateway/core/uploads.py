@@ -1,8 +1,8 @@
 """An upload in parts: what was announced of a file, while its bytes come piece by piece.
 
 Parts may come in any order and at once; only the list that completes the upload says which of them
-make the file, and how. Expiry is not written down: a pending upload whose time is over is expired
-to everybody who looks.
+make the file, and how. Expiry is not written down: a pending upload whose time is over reads as
+expired.
 """
 
 from dataclasses import dataclass

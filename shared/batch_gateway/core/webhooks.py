@@ -1,4 +1,4 @@
-"""Webhooks: who is told of batches that have ended, and what he is told.
+"""Webhooks: the endpoints that receive the end of batches, the payload and its signature.
 
 Payloads are OpenAI's, signatures those of Standard Webhooks
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). A
@@ -40,7 +40,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEndpoint:
-    """Where a tenant wants to hear of his batches."""
+    """A URL that receives the events of a tenant's batches."""
 
     id: EndpointId
     tenant: TenantId
@@ -119,7 +119,7 @@ def deliveries_of(
 ) -> list[WebhookDelivery]:
     """One delivery for each of ``endpoints`` that is to hear of the end of ``batch``.
 
-    Who came after the end does not hear of it.
+    Endpoints that were created after the end get none.
     """
     event_type = f"batch.{batch.status}"
     happened_at = batch.status_since

@@ -172,7 +172,7 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.request_ends()
 
     def _refuse(self, status: int, reason: str, text: str) -> None:
-        """Answer a request that nobody can serve, and close."""
+        """Answer a request that cannot be served, and close."""
         if self._deaf:
             return
         self._deaf = True

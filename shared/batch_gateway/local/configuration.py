@@ -134,7 +134,7 @@ def require_authenticator(settings: Settings, host: str) -> None:
     """Refuse to serve strangers without asking who they are. Raises PlatformError."""
     if settings.auth.kind == "none" and not _is_loopback(host):
         raise PlatformError(
-            f"will not listen on {host} without an authenticator: anybody who reaches it could use"
+            f"will not listen on {host} without an authenticator: every client could use"
             " it; configure auth.kind, or listen on 127.0.0.1"
         )
 

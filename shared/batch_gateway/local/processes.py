@@ -28,7 +28,7 @@ _STABLE_S = 30.0  # after so long a life the pauses start over
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """A free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -193,7 +193,7 @@ class SupervisedProcess:
 
 
 async def listening(port: int) -> bool:
-    """Whether somebody accepts connections on this port of the loopback interface."""
+    """Whether a process accepts connections on this port of the loopback interface."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

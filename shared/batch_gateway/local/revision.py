@@ -5,9 +5,9 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
 - a request takes a place in a replica, never more than ``containerConcurrency`` in one; who finds
   none waits in a queue of ten per place, and beyond that is refused;
 - replicas are started as soon as there are more requests than the autoscaler's target allows for;
-- requests go to the oldest replica with room, so the surplus ones fall idle, and whoever was idle
-  for a whole stable window is stopped, down to ``min-scale``. A busy replica is never chosen, which
-  is kinder than Kubernetes.
+- requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
+  idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
+  Kubernetes may stop one.
 """
 
 import asyncio

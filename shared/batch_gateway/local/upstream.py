@@ -1,7 +1,7 @@
 """A connection from the activator to one replica: sends a request, parses its answer.
 
 What it hears goes to the exchange that it serves at the moment, call by call, without a buffer of
-its own: whoever cannot write on stops the other side's reading.
+its own: a side that cannot write pauses the reading of the other side.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Upstream(asyncio.Protocol):
             exchange.answer_lost(orderly=error is None)
 
     def data_received(self, data: bytes) -> None:
-        if self._exchange is None:  # nobody has asked: a server that talks out of turn
+        if self._exchange is None:  # no request is open: the server sends unasked
             self._transport.abort()
             return
         try:

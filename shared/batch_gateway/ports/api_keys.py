@@ -34,10 +34,11 @@ class IdempotencyClaimRows(Protocol):
     """Requests that carry an Idempotency-Key."""
 
     async def claim(self, wanted: IdempotencyClaim) -> IdempotencyClaim:
-        """The claim as it is then; the caller has it if it names him as its holder.
+        """Store the claim, or return the existing one; the caller owns it if ``holder`` is its own.
 
-        He gets one that nobody has, or whose time was over at ``wanted.created_at`` before it was
-        answered. Such a one keeps its seed, its age, and its fingerprint if it is known.
+        A caller gets a claim that does not exist yet, or one that expired before
+        ``wanted.created_at`` without an answer. An expired one keeps its seed, its age, and its
+        fingerprint if it is known.
         """
         ...
 
@@ -48,13 +49,13 @@ class IdempotencyClaimRows(Protocol):
         ...
 
     async def release(self, claim: str, holder: str, *, now: datetime, refused: bool) -> None:
-        """Give an unanswered claim up to whoever comes next; ``refused``: with any body."""
+        """Release an unanswered claim to the next caller; ``refused``: with any body."""
         ...
 
     async def withdraw(self, claim: str, holder: str) -> None:
         """Delete an unanswered claim, seed and all; nothing happens when it is another's by now.
 
-        Only for a claim that nobody had before: nothing was done under its seed.
+        Only for a claim that had no holder before: nothing was done under its seed.
         """
         ...
 

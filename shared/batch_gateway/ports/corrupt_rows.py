@@ -1,4 +1,4 @@
-"""Who wants to know which rows a metadata store has skipped because they cannot be decoded."""
+"""Collects the rows that a metadata store skips because they cannot be decoded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,8 +1,8 @@
 """The fast shared memory: queue, slots, control channel, activations.
 
-Everything here may vanish at any moment; ``ScratchStore.generation`` then is None until somebody
-has rebuilt the queue from the database and planted a new one. All times are the server's own. All
-methods raise Unavailable when the server does not answer.
+All of it may be lost at any time. Then ``ScratchStore.generation`` is None until a process has
+rebuilt the queue from the database and set a new one. All times are the server's own. All methods
+raise Unavailable when the server does not answer.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -70,9 +70,8 @@ class ShardQueue(Protocol):
         ``models`` limits the choice to those models (None: all); ``avoid`` leaves models out,
         ``avoid_fair`` and ``avoid_urgent`` leave more of them out of one lane (None: all). Of the
         models in ``avoid_fair`` the work of tenants that are not ``held`` is proposed all the same
-        (None: of nobody).
-        A reservation that is not followed by ``lease``, ``release`` or ``complete`` in time makes
-        the shard ready again.
+        (None: of no tenant). A reservation that is not followed by ``lease``, ``release`` or
+        ``complete`` in time makes the shard ready again.
         """
         ...
 
@@ -145,7 +144,7 @@ class SlotGrant:
 
     slots: int  # may be below what is in use: start nothing until it is not
     limit: int  # of the pool, for all holders together, within all ceilings
-    free: int  # slots of the pool that nobody wants now
+    free: int  # slots of the pool that are not wanted now
     generation: str | None  # None: the scratch server lost its memory
     excess: int = 0  # calls to abort at once, the youngest first: others need their slots
     users_wait: bool = False  # interactive users do, or did a moment ago
@@ -165,7 +164,7 @@ class PoolState:
     wanted: int  # calls in flight and calls that could start
     holders: int
     aborted: int  # calls aborted in favour of others since the pool is known
-    signal: Signal | None  # what the watch said last; None: nobody watches now
+    signal: Signal | None  # the last one of the monitor; None: no monitor runs now
 
 
 class Slots(Protocol):
@@ -259,7 +258,7 @@ class RateLimiter(Protocol):
 
 
 class Locks(Protocol):
-    """Who does something alone for a while. Only to spare work: a wiped server grants it anew."""
+    """Named locks with an expiry. They only save work: after a wipe a second holder may get one."""
 
     async def acquire(self, name: str, holder: str, ttl: timedelta) -> bool:
         """Take the right ``name`` for ``ttl``, or renew it; False: another has it."""

@@ -57,7 +57,7 @@ class WebhookRows(Protocol):
     ) -> Sequence[tuple[WebhookDelivery, WebhookEndpoint]]:
         """Pending deliveries whose time has come, longest due first, and their endpoints.
 
-        They are not due again before ``now`` + ``hold``, so nobody else takes them meanwhile.
+        They are not due again before ``now`` + ``hold``, so no other notifier takes them meanwhile.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Dead letters: events that no subscriber has taken are kept until somebody looks after them.
+"""Dead letters: stores events that no subscriber accepted, until an operator replays or drops them.
 
 The broker has given them up, so this is the last place where they are known. Nothing is lost
 without them: what they announced is in the database, and the janitor announces it anew. They show

@@ -7,8 +7,8 @@ raises: a caller's work is done when its transaction is.
 A wake-up carries no work and is never stored: it is sent only when the register of activations
 has room for one more, and a lost one is made up for by the janitor.
 
-The janitor himself rests while there is nothing to look after, so whoever makes work calls him, and
-looks again later whether that was heard (``services.maintenance.outbox_relay``).
+The janitor does not run while there is no work. A process that creates work triggers it, and checks
+later whether the events were delivered (``services.maintenance.outbox_relay``).
 """
 
 import asyncio
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 #: How long a wake-up counts as pending: about a function's start and a broker's first retry.
 PENDING = timedelta(seconds=10)
-#: How long one call for the janitor speaks for all who would call him.
+#: Further triggers of the janitor are suppressed for this long.
 _CALLED = timedelta(seconds=15)
 
-#: Facts that somebody must act upon.
+#: Events that another function must act upon.
 _OPEN = frozenset(
     {
         EventType.BATCH_CREATED,
@@ -55,16 +55,16 @@ async def log_errors(what: str, action: str) -> AsyncIterator[None]:
 
 
 class JanitorTrigger:
-    """Calls the janitor."""
+    """Sends the event that starts the janitor."""
 
     def __init__(self, scratch: ScratchStore, sink: EventSink) -> None:
         self._scratch = scratch
         self._sink = sink
 
     async def call(self, *, at_once: bool = False) -> None:
-        """Have him come, unless he was called just now; one who is there stays. Never raises.
+        """Trigger a run of the janitor, unless one was triggered moments ago. Never raises.
 
-        ``at_once``: even if he was.
+        ``at_once``: trigger it in any case.
         """
         try:
             if not await self._scratch.once("upkeep", _CALLED) and not at_once:
@@ -83,7 +83,7 @@ class EventPublisher:
         self._sink = sink
         self._janitor_trigger = janitor_trigger
         self.published = asyncio.Event()
-        """Set whenever something was announced that somebody must act upon."""
+        """Set whenever an event was published that another function must act upon."""
 
     async def publish(self, *events: Event) -> None:
         """Send each event and forget it in the outbox when the broker has it. Never raises."""

@@ -1,7 +1,7 @@
 """Headers of the client that a batch's calls carry on: kept sealed, bound to that batch.
 
-They may be credentials. So they are sealed before they are stored, and what was sealed for one
-batch opens for no other: a row that was tampered with lends nobody's headers to anybody.
+They may be credentials, so they are encrypted before they are stored, and bound to their batch: a
+tampered row cannot make one batch use the headers of another.
 """
 
 from collections.abc import Mapping

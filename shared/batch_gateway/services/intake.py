@@ -2,7 +2,7 @@
 
 The event's source and id are stored in the transaction that creates the batch, and the batch's id
 derives from them, so an event that comes again makes nothing new. A request that is refused is
-handled too: its sender hears of it by an event that names his own.
+handled too: an event that names the refused one tells its sender.
 """
 
 import logging
@@ -87,7 +87,7 @@ class Intake:
         *,
         traceparent: str | None,
     ) -> None:
-        """Tell whoever asked that no batch was made."""
+        """Publish an event that says that no batch was created."""
         now = self._clock.now()
         event = rejected_event(tenant, cause, refusal, now, traceparent=traceparent)
         await self._metadata.outbox.add([event], now)

@@ -1,4 +1,4 @@
-"""Milestones: progress that other systems hear of, told by whoever stores results.
+"""Publishes progress events, in steps of 10 %, where results are stored.
 
 Looked for where results are stored, every two seconds at most for each batch. No row remembers what
 was told: a step's event has an id of its own, and a key in the scratch memory keeps others from

@@ -60,7 +60,7 @@ class Routes(Protocol):
         ...
 
     def routes(self, name: str) -> Sequence[Route]:
-        """One for each replica of the model that clients call ``name``; empty: nobody serves it."""
+        """One for each replica of the model that clients call ``name``; empty: it is not served."""
         ...
 
 

@@ -1,7 +1,9 @@
-"""Ends that come before a batch is done: its deadline, and shards that nobody gives up.
+"""Ends batches early: on deadlines and cancellation, and by reclaiming shards that are not
+released.
 
-Setting the ending is one transaction; executors hear of it and hand their shards back; whoever
-closes the last one announces it. What an executor holds beyond the fence is taken from it.
+The end reason is set in one transaction. Executors are notified and release their shards; closing
+the last one publishes ``batch.executed``. A shard that is still leased at the fence time is
+reclaimed.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Shards whose rows in the database cannot be decoded are closed, so that their batch ends.
 
-Whoever comes upon such a row has it mended: an executor that leases the shard, the sweep that
-takes it from a dead executor or finds its batch beyond the fence, the assembler. Assembly looks
-for results of the shard in the file store and makes error lines ``result_lost`` of the rest.
+Each component that reads such a row closes it: an executor that leases the shard, the sweep that
+takes it from a dead executor or finds its batch beyond the fence, the assembler. Assembly looks for
+results of the shard in the file store and makes error lines ``result_lost`` of the rest.
 """
 
 import logging

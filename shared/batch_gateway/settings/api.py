@@ -8,7 +8,7 @@ from batch_gateway.core.quotas import Quotas
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
 from batch_gateway.settings.texts import VALUES
 
-#: Only those with a public key: with a shared secret, whoever can verify could also sign.
+#: Only those with a public key: with a shared secret, each verifier could also sign.
 SigningAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]
@@ -42,11 +42,11 @@ class Api(Group):
 
 class Auth(Group):
     kind: Literal["none", "api-key", "oidc", "trusted-header"] = "none"
-    """none: everybody is one tenant, for the loopback interface only; api-key: keys made with
-    `batch-gateway keys`; oidc: tokens of an identity provider; trusted-header: a gateway in front
-    names the tenant."""
+    """none: all requests belong to one tenant, for the loopback interface only; api-key: keys made
+    with `batch-gateway keys`; oidc: tokens of an identity provider; trusted-header: a gateway in
+    front names the tenant."""
     tenant: str = "default"
-    """The tenant of everybody when kind is none."""
+    """The tenant of all requests when kind is none."""
     operators: Annotated[tuple[str, ...], *VALUES] = ()
     """Tenants whose users operate the service, when kind is oidc or trusted-header: they see usage
     of all tenants. With api-key the scopes of a key decide, with none everyone operates it."""

@@ -36,8 +36,8 @@ class Limits(Group):
     """Slots that a round trip without trouble adds: how often an endpoint that is full must refuse
     a call."""
     slower: Annotated[float, Field(gt=1)] = 1.5
-    """Calls that take so many times as long as usual for what they do wait in a queue that nobody
-    sees. It counts only where neither metrics nor probes tell more."""
+    """Calls that take this many times their usual duration are assumed to wait in an engine queue.
+    Used only without metrics and probes."""
     interval_s: Seconds = 0.2
     """How often a pool's limit is reconsidered."""
     half_life_s: Seconds = 3600

@@ -112,9 +112,9 @@ class RetryEntry(Group):
 
 class BreakerEntry(Group):
     failures: Positive = 5
-    """Calls in a row that found nobody (no connection, 502, 503, 504) and open the breaker."""
+    """Consecutive failed calls (no connection, 502, 503, 504) that open the circuit breaker."""
     pause_s: Seconds = 0.5
-    """How long nobody calls then; doubles with each vain trial."""
+    """How long the open breaker allows no call; doubles after each failed trial call."""
     pause_max_s: Seconds = 10
     """Longest such pause."""
 

@@ -31,7 +31,7 @@ class Drop(Group):
 
 class Source(Group):
     tenant: str
-    """Whose batches they are."""
+    """The tenant that owns the batches."""
     keys: tuple[SecretStr, ...] = ()
     """Keys that it signs with; several while they are rotated."""
     token: SecretStr | None = None
@@ -46,7 +46,9 @@ class Source(Group):
         if tenant_id(self.tenant) is None:
             raise ValueError("a tenant's name is 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
         if not self.keys and self.token is None:
-            raise ValueError("a source needs keys or a token: nobody else could be told from it")
+            raise ValueError(
+                "a source needs keys or a token: without them any sender could use its name"
+            )
         secrets = [*self.keys, *([self.token] if self.token is not None else [])]
         if any(len(secret.get_secret_value()) < 16 for secret in secrets):
             raise ValueError("a source's keys and token have at least 16 characters")

@@ -14,8 +14,8 @@ Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 class Queue(Group):
     tenant_weights: Annotated[dict[str, Weight], *MEMBERS] = {}  # noqa: RUF012 - pydantic copies it
-    """How much of the fair lane a tenant gets, as JSON, such as {"acme": 2}; 1 where nothing is
-    said. While others have nothing to do, everybody may use everything."""
+    """How much of the fair lane a tenant gets, as JSON, such as {"acme": 2}; default 1. Tenants
+    without work leave their share to the others."""
     urgent_margin_s: Annotated[float, Field(ge=0)] = 60
     """A batch is urgent in the last seconds before its deadline, whatever is estimated."""
     urgent_safety: Annotated[float, Field(ge=1)] = 2.0
@@ -23,7 +23,7 @@ class Queue(Group):
     its deadline: estimates err, and others are at work too."""
     urgent_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Share of an executor's slots and leases that urgent work may take while other work waits:
-    tight deadlines must not starve everybody else."""
+    tight deadlines must not starve other tenants."""
     urgent_reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Share of an executor's slots that only urgent work may use: what it finds free at once. It
     stays idle otherwise."""

@@ -16,8 +16,8 @@ class Webhooks(Group):
     allow_http: bool = False
     """Whether receivers may be reached without TLS."""
     allow_private: bool = False
-    """Whether receivers may be in private networks, such as the cluster's own. Then whoever makes
-    an endpoint chooses where in there requests go."""
+    """Whether receivers may be in private networks, such as the cluster's own. Then each tenant
+    with an endpoint can direct requests into those networks."""
     most_endpoints: Positive = 50
     """Most endpoints of one tenant."""
     timeout_s: Seconds = 10

@@ -79,10 +79,11 @@ class Sweep(Group):
     every_s: Seconds = 60.0
     """How often the janitor sweeps while there is work to look after."""
     budget_s: Seconds = 540.0
-    """After this the janitor leaves his rounds to a successor. Below the platform's 600 s."""
+    """Maximum duration of one janitor run, in seconds; a new run then continues. Below the
+    platform's request timeout of 600 s."""
     absence_s: Seconds = 660.0
-    """How long nobody may come when nothing is due, so what becomes due within it is waited for: a
-    little more than the period of the janitor's PingSource."""
+    """Longest time between two timer ticks of the janitor. A run that finds work due within this
+    time continues until then. A little more than the period of the janitor's PingSource."""
     interval_s: Seconds = 3.0
     """The janitor's ticks cannot be signed, so more of them than one in this time do nothing."""
     step_budget_s: Seconds = 30.0

@@ -56,7 +56,7 @@ class Generation:
     finish_reason: str = "stop"
     priority: int = 0  # smaller is served first, where the engine looks at it
     started: Callable[[], None] | None = None  # has got a slot
-    token: Callable[[], None] | None = None  # an output token is there; None: nobody listens
+    token: Callable[[], None] | None = None  # an output token is there; None: no listener
     done: Callable[[], None]
 
     # what the engine made of it

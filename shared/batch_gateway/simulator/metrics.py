@@ -1,4 +1,4 @@
-"""The engines' state under vLLM's metric names, for whoever watches engines by their metrics."""
+"""The engines' state under vLLM's metric names, for engine monitors."""
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate

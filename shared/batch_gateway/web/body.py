@@ -14,7 +14,7 @@ IDLE_S = 60.0
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete: nobody to answer."""
+    """The client closed the connection before its request was complete."""
 
 
 class TooSlow(Exception):

@@ -116,7 +116,7 @@ def verify(
         patience=patience,
     )
     if event.type is EventType.UPKEEP_DUE and isinstance(refusal, UnknownKey):
-        return  # a call for a sweep, as a tick is; else a rotation could leave nobody to call
+        return  # triggers a sweep, as a tick does; else a key rotation could block all triggers
     raise refusal
 
 
@@ -135,7 +135,7 @@ def not_verified(
 
 
 def is_signature(signed: str) -> bool:
-    """Whether ``signed`` is the hexadecimal form of a SHA-256, whoever made it."""
+    """Whether ``signed`` is the hexadecimal form of a SHA-256, valid or not."""
     return _SIGNATURE.fullmatch(signed) is not None
 
 

@@ -3,7 +3,7 @@
 The framework serves functions by Flask or by Starlette, and its package imports both. Flask and
 Werkzeug are a tenth of a function's start, and nothing of an asynchronous function goes through
 them. So while the framework is imported, their modules are blank: any attribute may be named, as
-annotations do. Afterwards both names are free again; whoever imports Flask gets Flask.
+annotations do. Afterwards both names are free again, and importing Flask gives Flask.
 
 Where a release of the framework wants more of them than names, it is imported as it is, and a test
 tells that the shortcut is gone. ``LOG_EXECUTION_ID``, which makes the framework log through Flask,

@@ -114,7 +114,7 @@ def event_handling_app(name: str, hear: Decode, *, ready: Ready) -> ASGIApp:
 def external_event_handling(
     event: ExternalEvent, handle: Callable[[ExternalEvent], Awaitable[None]]
 ) -> EventHandling:
-    """What is to be done about an event whose attributes anybody may have chosen."""
+    """How to handle an event with untrusted attributes."""
     known = event.type in _TYPES
     return EventHandling(
         id=event.id,
@@ -169,7 +169,7 @@ async def _outcome(handle: Callable[[], Awaitable[None]]) -> tuple[int, str]:
         logger.error("Refused for ever: %s", error, extra={"action": "refuse"})
         return 400, reason_of(error)
     except Busy as error:
-        logger.info("Somebody else is at it: %s", error, extra={"action": "busy"})
+        logger.info("Another process is working on it: %s", error, extra={"action": "busy"})
         return 409, reason_of(error)
     except Temporary as error:
         logger.warning("To be delivered again: %s", error, extra={"action": "retry"})
@@ -207,7 +207,7 @@ class HostedFunction:
     async def app(self) -> ASGIApp:
         """The application; built now if no lifespan has done it.
 
-        Its resources then live as long as the process: the stock command tells nobody when it
+        Its resources then live as long as the process: the stock command gives no signal when it
         ends.
         """
         if self._app is None:

@@ -1,8 +1,8 @@
 """``/metrics``: this process's counters, and with the API the state of the whole service.
 
 It names tenants and models, and the API is reached from outside. So it wants a token of its own;
-without one it is open only where nothing is public: to functions that only the cluster reaches,
-and while everybody is one tenant, which is allowed on the loopback interface only.
+without one it is open only where nothing is public: to functions that only the cluster reaches, and
+without an authenticator, which is allowed on the loopback interface only.
 """
 
 import hmac

@@ -13,7 +13,7 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    shutdown_date: None = None  # nobody has said when an engine will stop serving it
+    shutdown_date: None = None  # engines do not announce when they stop serving it
 
     @classmethod
     def of(cls, model: ServedModel) -> Self:

@@ -1,12 +1,12 @@
 """Whether a function should get requests: asked many times a second, answered without flapping.
 
 A function begins unready and stays so until everything that it needs has answered once, the schema
-of the database among it; before that it does no work, whoever asks. From then on an outage must
-last for a while before the function takes itself out of service: if every pod left at the first
-failed ping, a blink of Redis would be an outage of everything, and nothing here gets better by it.
-The other way round there is no waiting: who is well again is ready at once.
+of the database among it; before that it handles no request. From then on an outage must last for a
+while before the function takes itself out of service: if every pod left at the first failed ping, a
+blink of Redis would be an outage of everything, and nothing here gets better by it. The other way
+round there is no waiting: who is well again is ready at once.
 
-Nobody is restarted for it, that is the liveness probe's part, which asks for none of this.
+It restarts no pod: that is the job of the liveness probe, which checks none of this.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from batch_gateway.web.probes import Ready, is_probe
 logger = logging.getLogger(__name__)
 
 _FRESH_S = 1.0  # how long a good answer holds: probes must not become a load of their own
-_RETRY_S = 0.1  # and a bad one, while somebody waits for the start
+_RETRY_S = 0.1  # and a bad one, while a request waits for the start
 _PATIENCE_S = 5.0  # at the start, when connections are made and pools filled
 #: Afterwards. Below the second after which Kubernetes gives a probe up: what it does not hear it
 #: cannot weigh.

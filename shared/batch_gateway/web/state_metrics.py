@@ -137,7 +137,10 @@ def _pools(pools: Sequence[PoolState]) -> Iterator[GaugeMetricFamily]:
 
 #: metric -> (what it says, what it is of a watch's signal); None: that watch does not know it.
 _OF_SIGNALS: Mapping[str, tuple[str, Callable[[Signal], float | None]]] = {
-    "engine_running": ("Requests in a pool's engine, of anybody.", lambda signal: signal.running),
+    "engine_running": (
+        "Requests in a pool's engine, of all clients.",
+        lambda signal: signal.running,
+    ),
     "engine_waiting": ("Requests in the queue of a pool's engine.", lambda signal: signal.waiting),
     "engine_cache_used": ("Share of the engine's KV cache in use.", lambda signal: signal.cache),
     "probe_ttft_milliseconds": (

@@ -14,7 +14,7 @@ A process that reads another one gives way within a minute, also when it is busy
   process can neither finish its work nor hand it over, and stops at once, whatever it is doing.
 
 Announcements are digests, keyed with the signing keys. They are in the scratch memory, which may be
-emptied at any moment: then nobody gives way until the next process starts.
+emptied at any moment: then no process gives way until the next one starts.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ Handler = Callable[[Event], Awaitable[None]]
 
 
 def refuse_strangers(settings: Settings, host: str) -> None:
-    """Raise ValueError when a function that is reached from elsewhere would trust anybody.
+    """Raise ValueError when a function that other hosts can reach would accept any caller.
 
     ``host`` is the address that it listens on.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _ignored() -> None:
-    """Nobody wants to know."""
+    """Ignore a report of a full store."""
 
 
 async def open_metadata(
@@ -110,7 +110,7 @@ def open_scratch_server(settings: Settings) -> ScratchStore:
 
 
 class LazyWebhookClient:
-    """The way to the receivers of webhooks, made when somebody first wants to go it.
+    """A webhook client that is created at its first use.
 
     Its HTTP client would be an eighth of the start of functions that seldom or never use it.
     """

@@ -92,7 +92,7 @@ class RedisAccounts:
         )
 
     async def _files(self, tenant: TenantId) -> AsyncIterator[Sequence[FileId]]:
-        """A tenant's files. When his listing changes, so does his account."""
+        """A tenant's files. When the listing changes, so does the account."""
         listing, start = self._keys.of_tenant("files-of", tenant), 0
         while True:
             async with translated():

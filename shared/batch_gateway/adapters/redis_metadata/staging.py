@@ -1,7 +1,7 @@
 """Writes a plan aside, in pieces, so that one short script can adopt it.
 
-A plan may have tens of thousands of shards: as arguments of one script they would stall the server
-and everybody with it. So they are written under the fresh name of this attempt first, some hundreds
+A plan may have tens of thousands of shards: as arguments of one script they would block the server
+and all its clients. So they are written under the fresh name of this attempt first, some hundreds
 at a time; the script that moves the batch on then only renames three keys. An attempt that does not
 get there is dropped by its expiry.
 """
@@ -20,7 +20,7 @@ LEFTOVERS_EXPIRE = timedelta(hours=1)  # far longer than writing any plan takes
 
 
 async def stage(scripts: Scripts, shards: Sequence[Shard]) -> str:
-    """Write ``shards`` where nobody looks yet; return the attempt's name for ``plan.lua``."""
+    """Write ``shards`` under keys that are not read yet; return their prefix for ``plan.lua``."""
     attempt = uuid4().hex
     for start in range(0, len(shards), CHUNK):
         await _stage_chunk(scripts, attempt, shards[start : start + CHUNK])

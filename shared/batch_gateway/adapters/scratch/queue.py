@@ -1,15 +1,15 @@
 """ShardQueue on Redis: an index whose first elements are the answer.
 
-``lua/queue_index.lua`` describes the keys. Per model the tenants stand by virtual time, per tenant
-and model his batches by priority and deadline, per batch and model the shards by index; so the
-next shard is found by looking at a few first elements, and a model that is left out hides nobody
-else's work. Urgent batches stand in a second index by deadline. They stay in the first one too:
-after three urgent proposals in a row the turn goes by virtual time, so that tight deadlines
-cannot starve the others.
+``lua/queue_index.lua`` describes the keys. Per model the tenants are sorted by virtual time, per
+tenant and model the batches by priority and deadline, per batch and model the shards by index; so
+the next shard is found by looking at a few first elements, and a model that is left out does not
+hide other work. Urgent batches stand in a second index by deadline. They stay in the first one too:
+after three urgent proposals in a row the turn goes by virtual time, so that tight deadlines cannot
+starve the others.
 
 A shard that is known is in one of three states: ready (in the index), reserved or leased.
-Reservations that ran out are put back by the next proposal. Expired leases stay until somebody
-has asked the database about them.
+Reservations that ran out are put back by the next proposal. Expired leases stay until a caller has
+checked them against the database.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,21 +1,21 @@
 """Slots on Redis: one limit per pool, lent to holders in short-lived grants.
 
-A sync is one script for all pools of a holder: it drops holders that have gone silent, shares the
-limits out fairly by what everybody wants, and never lends more than the limit minus what all
-others hold on record. On record is the greater of granted and in use, so a lowered limit is
-reached by grants that only fall, and a rise never overtakes calls that still run. Ceilings of an
-endpoint and of all endpoints are kept the same way: they are shared fairly among their pools, and
-no grant exceeds what the records of all others leave.
+A sync is one script for all pools of a holder: it drops holders that have gone silent, divides the
+limits fairly by what each holder wants, and never lends more than the limit minus what all others
+hold on record. On record is the greater of granted and in use, so a lowered limit is reached by
+grants that only fall, and a rise never overtakes calls that still run. Ceilings of an endpoint and
+of all endpoints are kept the same way: they are shared fairly among their pools, and no grant
+exceeds what the records of all others leave.
 
 What holders see is added up on the server. Once per controller interval one caller takes the sum
-away, folds it (``core.limits``) and sets the new limit by compare-and-set; if somebody else has
-set it meanwhile, his view was as good, and this one is dropped. The same script makes one holder
-of each pool its watcher, for as long as he keeps syncing.
+away, folds it (``core.limits``) and sets the new limit by compare-and-set; if another caller has
+set it meanwhile, this result is dropped. The same script makes one holder of each pool its monitor,
+for as long as it keeps syncing.
 
 After a wipe the server does not know which calls are running. Until a generation is planted, and
-for one lifetime of a grant after it, holders are granted at most what they report as in use; when
-that time is over, whoever has not reported has no calls any more. The limit begins anew.
-What an idle pool has learned ages (``core.limits``); after ten half-lives it is forgotten.
+for one lifetime of a grant after it, holders are granted at most what they report as in use; after
+that a holder that has not reported has no calls any more. The limit begins anew. What an idle pool
+has learned ages (``core.limits``); after ten half-lives it is forgotten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ from batch_gateway.ports.scratch import PoolState, SlotGrant, SlotReport
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
 _PAGE = 250  # pools per call: a script blocks the server while it runs
-_WATCH = timedelta(seconds=1)  # a watcher, or his word, is good for so long
+_WATCH = timedelta(seconds=1)  # a monitor, or its signal, is valid for so long
 
 _encode = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(LimitState).decode
@@ -68,7 +68,7 @@ class _Synced:
     def granted(
         self, state: LimitState, in_use: int, *, generation: str | None, now: datetime
     ) -> SlotGrant:
-        """What the holder is told under ``state``; a cut binds him before the next sync."""
+        """The grant of the holder under ``state``; a cut applies to it before the next sync."""
         limit = slots(state) if self.bound is None else min(self.bound, slots(state))
         before = slots(self.state) if self.bound is None else self.bound
         share = min(self.share, self.share * limit // max(1, before))

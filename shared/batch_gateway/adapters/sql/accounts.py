@@ -1,7 +1,7 @@
 """What each tenant has, kept in the transactions that change it.
 
-Whoever changes an account does so last in his transaction: its row is locked until the commit, and
-nobody waits for another row while he holds it.
+A transaction changes the account last: the row is locked until the commit, and no transaction waits
+for another row while it holds this lock.
 """
 
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ class SqlAccounts:
             last = names[-1]
 
     async def recount(self, tenant: TenantId) -> bool:
-        """With the account locked: whoever changes something now books it after us."""
+        """With the account locked: concurrent changes are booked after this one."""
         own = accounts.c.tenant == tenant
         async with self._database.writing() as connection:
             locked = sa.select(accounts).where(own).with_for_update()

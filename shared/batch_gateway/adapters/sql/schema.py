@@ -177,7 +177,7 @@ batches = sa.Table(
     _optional("expired_at", Instant),
     _optional("cancelling_at", Instant),
     _optional("cancelled_at", Instant),
-    _optional("assembler", sa.Text),  # who may assemble it, and until when nobody else may
+    _optional("assembler", sa.Text),  # the holder of the assembly lease, and its expiry
     _optional("assembler_until", Instant),
     _column("unswept", sa.Boolean),  # ended, but its work objects are not deleted yet
     _index("batches_of_tenant", "tenant", "created_at", "id"),

@@ -1,7 +1,7 @@
 """The steps that transactions are made of.
 
-Whoever changes a batch or the state of its shards locks the batch's row first. That alone orders
-all of them, so what was read under the lock may be computed on and written back.
+Every change of a batch or of its shards' state locks the batch's row first. This orders all
+changes, so values read under the lock may be modified and written back.
 """
 
 from collections.abc import Mapping, Sequence

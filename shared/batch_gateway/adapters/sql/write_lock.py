@@ -1,14 +1,14 @@
 """Who writes next to a SQLite database.
 
 SQLite lets a writer that finds the file locked sleep and try again, longer each time up to 100 ms.
-Whoever happens to look at the right moment is next, so some wait for a second while others pass
+The writer that retries at the right moment is next, so some wait for a second while others overtake
 them. Here writers wait for their turn before they begin: those of one process in a line, and its
 first for those of other processes by locks on two files beside the database, asked for every
-millisecond. Who has the first lock is next and waits for the second; the first is free again when
-he has that. So a process with many writers lets others in between.
+millisecond. The holder of the first lock is next and waits for the second; it releases the first
+when it has both. So a process with many writers lets others in between.
 
 This only makes an order. That no two write at once is SQLite's own doing (BEGIN IMMEDIATE), also
-for whoever does not know of these files.
+for programs that do not use these files.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ _ASKED_EVERY_S = 0.001
 
 class WriteLock:
     def __init__(self, database: Path | None, timeout_s: float) -> None:
-        """Whoever has waited for ``timeout_s`` goes on without his turn, and SQLite decides.
+        """After ``timeout_s`` a writer continues without the lock, and SQLite decides.
 
-        ``database`` None: nobody waits for anybody.
+        ``database`` None: there is no locking.
         """
         self._timeout_s = timeout_s
         self._own = asyncio.Lock()

@@ -1,7 +1,7 @@
 """The HTTP API as the commands see it: answers are plain objects, errors are one line each.
 
 What may be repeated without harm is repeated: reading always, writing because each POST carries an
-``Idempotency-Key``. A refused connection is not tried again: most often nobody is there at all.
+``Idempotency-Key``. A refused connection is not retried: most often no service runs there.
 """
 
 import os

@@ -150,7 +150,7 @@ class Cluster:
     # -- writing ------------------------------------------------------------------------------
 
     def apply(self, obj: Object, *, force: bool = False, dry_run: bool = False) -> Object:
-        """Server-side apply; ``force`` takes fields over from whoever else has set them."""
+        """Server-side apply; ``force`` takes fields over from other managers."""
         return self._request(
             "patch",
             self._path(obj),

@@ -37,7 +37,7 @@ def require(
 ) -> None:
     """Refuse to begin what cannot be ended. Raises CommandError with all that is in the way.
 
-    ``secrets``: those that the deployment makes; None: others come later, and nobody waits.
+    ``secrets``: those that the deployment makes; None: others come later; do not wait for them.
     """
     found = [
         *_unknown_kinds(cluster, objects),

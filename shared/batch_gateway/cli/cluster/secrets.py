@@ -17,7 +17,7 @@ from batch_gateway.cli.cluster.kube import Cluster
 Object = dict[str, Any]
 
 NAME = "batch-gateway-secrets"
-#: What nobody needs to choose.
+#: Values that you do not need to choose.
 MADE = (
     "BATCH_GATEWAY_EVENTS__SIGNING_KEYS",
     "BATCH_GATEWAY_AUTH__SECRET",

@@ -133,7 +133,7 @@ def _processes(platform: int) -> dict[str, list[int]]:
             if parent != platform:
                 continue
             environment = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # gone, or somebody else's
+        except OSError:  # gone, or another user's
             continue
         for variable in environment:
             if variable.startswith(b"K_SERVICE="):

@@ -2,8 +2,8 @@
 
 The rules are those of Knative's data plane. Tried again are: no answer, a broken connection, 5xx,
 404, 408, 409 and 429. A 2xx whose body is not empty must be a CloudEvent - 200 makes it a reply,
-which enters the broker - or else the delivery has failed. An event whose tries are used up goes
-to the dead letter sink or is dropped with a line in the log. Only then is the entry settled.
+which enters the broker - or else the delivery has failed. An event whose tries are used up goes to
+the dead letter sink or is dropped with a line in the log. The entry is acknowledged after that.
 
 A dead letter carries what Knative's carries (eventing, ``pkg/kncloudevents/event_dispatcher.go``):
 ``knativeerrordest``; ``knativeerrorcode``, 500 without an answer; ``knativeerrordata``, the last

@@ -3,9 +3,9 @@
 It begins when no shard is open any more, and reads exactly the parts that the shards' rows name.
 Lines that never ran, because the batch was cancelled or expired, get their error lines here and
 nowhere else. The right to assemble is leased; files are written under fresh ids, so of two
-assemblers the one whose transaction wins has made the files, and the other deletes his own. Of a
-large batch it keeps what it has gathered as it goes on, for whoever comes after a crash
-(``gathering``).
+concurrent assemblers only one commits, and the other deletes its own files. While it assembles a
+large batch, it stores what it has collected, so that the next attempt after a crash resumes there
+(``result_collector``).
 """
 
 import asyncio
@@ -127,7 +127,7 @@ class Assembler:
                 await self._announce(batch)
                 await self._clear(batch)
                 return
-            if not batch.assemblable:  # shards are open: whoever closes the last one announces
+            if not batch.assemblable:  # shards are open: closing the last one publishes again
                 return
             async with self._turn(batch), self._leased(batch_id, holder) as leased:
                 ended = await self._assemble(leased, holder)

@@ -27,7 +27,7 @@ from batch_gateway.services.routing import Routes
 
 logger = logging.getLogger(__name__)
 
-#: While one of these lasts, nobody knows when work goes on.
+#: While one of these lasts, the time at which work resumes is unknown.
 _NO_END = (BatchBlockedReason.WAITING_FOR_MODEL, BatchBlockedReason.ENDPOINT_UNAUTHORIZED)
 
 

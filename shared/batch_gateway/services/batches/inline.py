@@ -1,7 +1,7 @@
 """Batches whose input comes with them instead of in a file that was there before.
 
-It is written into an input file of the tenant, as he could have uploaded it, byte for byte as it
-came; from there on such a batch is like any other.
+It is written into an input file of the tenant, as an upload would be, byte for byte as it came;
+from there on such a batch is like any other.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
@@ -50,7 +50,8 @@ class InlineBatches:
         """As ``BatchService.create``, with the file ``filename`` of this ``content`` as input.
 
         Nothing remains of it when the batch is refused, or was made before from the same seed. It
-        stays while nobody knows: a batch whose database did not answer in time may be there.
+        stays when the outcome is unknown: the batch may exist although the database did not answer
+        in time.
         """
         self._batches.window(new)  # before anything is stored
         async with self._files.upload(tenant) as upload:

@@ -180,7 +180,7 @@ class BatchService:
     async def cancel(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         """Ask a batch to stop; asking again changes nothing. Raises Conflict when it has ended.
 
-        The event is announced again too: whoever asked first may have died before it was sent.
+        The event is announced again too: the first caller may have died before it was sent.
         """
         now = self._clock.now()
         event = internal_event(EventType.BATCH_CANCELLING, batch)

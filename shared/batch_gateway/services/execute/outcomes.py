@@ -40,7 +40,7 @@ class Outcomes:
         return taken
 
     def put_back(self, report: SlotReport) -> None:
-        """Undo ``take``: the report did not reach anybody."""
+        """Undo ``take``: the report was not delivered."""
         self._seen += replace(report.seen, signal=None)
         self._aborted += report.aborted
 

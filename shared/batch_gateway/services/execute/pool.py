@@ -200,7 +200,7 @@ class Pool:
         )
 
     def unreported(self, report: SlotReport) -> None:
-        """Undo ``report``: it did not reach anybody."""
+        """Undo ``report``: it was not delivered."""
         self._outcomes.put_back(report)
 
     def granted(self, grant: SlotGrant) -> None:

@@ -62,7 +62,8 @@ class ThroughputReporter:
         self._done[_key(shard)] += shard.newly_done()  # type: ignore[assignment]
 
     async def report(self, shards: Collection[LeasedShard], *, at_once: bool = False) -> None:
-        """Tell what was done since the last report and what is left; later, if nobody listens.
+        """Report what was done since the last report and what is left. If the scratch store is
+        unavailable, the next report includes it.
 
         About once a second, unless it must be ``at_once`` or there is work on a new batch.
         """

@@ -48,7 +48,7 @@ class ContentCheck:
     def __init__(self, *, md5: bool = False) -> None:
         self.size = 0
         self.sha256 = hashlib.sha256()
-        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None  # None: nobody asks for it
+        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None  # None: not requested
         self._line_ends = 0
         self._head = b""
         self._last = b"\n"

@@ -1,9 +1,9 @@
 """Files that users upload, and the files that batches made for them.
 
-An upload streams to the file store while it is measured, under the key of an id that nobody knows
-yet; the row is written last and makes it exist. Whatever goes wrong before that leaves nothing but
-a blob to delete. The purpose may come after the content (a form's parts have no order), so a file
-is judged when all is known, and refused earlier where that can spare its transfer.
+An upload streams to the file store while it is measured, under the key of a fresh id; the row is
+written last and makes it exist. Whatever goes wrong before that leaves nothing but a blob to
+delete. The purpose may come after the content (a form's parts have no order), so a file is judged
+when all is known, and refused earlier where that can spare its transfer.
 """
 
 import logging

@@ -2,9 +2,9 @@
 
 A part is a blob of its own and counts once its row is written, so parts may come at once and in any
 order. Completing reads them once for what must be known of a file (sizes, lines, digests), has the
-store make one blob of them, and turns the upload into a file in one transaction; whoever loses a
-race there leaves nothing but a blob to delete. Parts are deleted when their upload ends; sweeps
-delete those that a crash has left, when the upload has long expired.
+store make one blob of them, and turns the upload into a file in one transaction; the loser of a
+race leaves nothing but a blob to delete. Parts are deleted when their upload ends; sweeps delete
+those that a crash has left, when the upload has long expired.
 """
 
 import hashlib
@@ -267,7 +267,7 @@ class UploadService:
     async def _make_file(
         self, upload: Upload, id_: FileId, keys: Sequence[str], md5: str | None, receipt: str
     ) -> tuple[Upload, File] | None:
-        """The completed upload and its file; None when somebody else has ended it meanwhile."""
+        """The completed upload and its file; None when another request has ended it meanwhile."""
         try:
             content = await self._measure(upload, keys, md5)
             await self._files.concatenate(file_key(id_), keys)
@@ -289,7 +289,8 @@ class UploadService:
         return None if completed is None else (completed, file)
 
     async def _outcome(self, upload: Upload, receipt: str) -> tuple[Upload, File | None]:
-        """What became of an upload that somebody else has ended: good if it is what we wanted."""
+        """The outcome of an upload that another request has ended: a success if it is the wanted
+        one."""
         found = await self._rows.get(upload.tenant, upload.id)
         if found is not None and found.receipt == receipt:
             return await self._with_file(found)

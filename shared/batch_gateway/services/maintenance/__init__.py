@@ -1,13 +1,13 @@
-"""Upkeep: repairs after crashes, lost events and an emptied scratch server.
+"""Maintenance: repairs after crashes, lost events and a restarted Redis without data.
 
-sweep      the janitor's round over everything that may lie about
-items      many items of one step: each on its own, in pages, within a time budget
-reminders  lost events announced again, and deadlines at risk
-rounds     one after the other, as long as there is work to look after
-attention  whether there is
-demand     whether there is work for an executor
-courier    whoever has announced something looks again whether it was heard
-rebuild    the queue filled again from the database
-orphans    blobs that nobody owns
-retention  batches that ended long ago, deleted
+sweep             one run of the janitor over all stores
+item_runner       handles the items of one step separately, in pages, within a time budget
+open_batches      publishes lost events again, and reports deadlines at risk
+janitor_loop      repeats the sweep while there is work
+janitor_schedule  decides whether the janitor is needed before its next timer tick
+available_work    whether an executor would find work now
+outbox_relay      sends events again that the broker did not accept
+rebuild           fills the queue in Redis again from the database
+orphans           deletes blobs that no row names
+retention         deletes batches that ended long ago
 """

@@ -1,13 +1,13 @@
-"""The janitor's rounds: a sweep, and one more each minute while there is work to look after.
+"""Runs the janitor's sweep once a minute while there is work.
 
-Where nothing may need him before his next tick, he goes home, and nothing runs. The tick comes
-seldom, because each costs a start; in between he is called by whoever makes work
-(``services.event_publisher``). Like an activation the rounds of one request end before the platform
-would end them, and call for their own continuation.
+When nothing needs the janitor before its next timer tick, the request ends and the pod scales to
+zero. Ticks are rare, because each one starts a pod. In between, processes that create work trigger
+the janitor (``services.event_publisher``). The loop ends before the platform's request timeout and
+then triggers a new request that continues.
 
-Further calls are answered at once by a janitor who goes round. Only his own process knows that he
-does: when it dies, the call that it had not answered is delivered again, and must not be told that
-somebody is there. Two who go round at once, as in a rollout, do no harm.
+While the loop runs, further requests to the same process return at once. Other processes do not
+know that it runs: when the process dies, its unanswered request is delivered again, and the new
+process must do the work. Two loops at the same time, as during a rollout, do no harm.
 """
 
 import asyncio

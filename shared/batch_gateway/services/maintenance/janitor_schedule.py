@@ -1,7 +1,7 @@
-"""Whether anything may need the janitor before he would come by himself.
+"""Whether the janitor is needed before its next timer tick.
 
-Batches that cannot go on do not keep him: paused ones, those that wait for another one, and those
-whose models are shut by a calendar. He only must not miss their deadlines, nor the calendar.
+Batches that cannot progress do not need it: paused batches, batches that wait for another batch,
+and batches whose models a calendar closes. Their deadlines and the changes of the calendar do.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from batch_gateway.services.maintenance.available_work import AvailableWork
 from batch_gateway.services.maintenance.retention import Retention
 from batch_gateway.services.routing import Routes
 
-_LOOKED_AT = 200  # open batches; if there are more, some of them will need him
+_LOOKED_AT = 200  # open batches; more than that always need the janitor
 _A_MOMENT = timedelta(seconds=1)  # clocks differ
 
 
@@ -31,7 +31,7 @@ class JanitorSchedule:
         clock: Clock,
         absence: timedelta,
     ) -> None:
-        """``absence``: after so long somebody looks again in any case."""
+        """``absence``: the timer starts the janitor after this time in any case."""
         self._metadata = metadata
         self._dependents = dependents
         self._available_work = available_work

@@ -1,4 +1,4 @@
-"""Blobs that nobody owns: of writers that were killed before a row named what they had written.
+"""Deletes blobs that no row names: left by writers that were killed before they stored the row.
 
 Rows are written last, so a blob may be there without its row for as long as a writer takes. What is
 older than any of them and still has none is nobody's. Every blob is listed for this, so it is done

@@ -1,10 +1,10 @@
 """Courier: looks again whether what this process has announced was heard.
 
 The janitor sends what the broker did not take, and announces again what was not heard. But a broker
-that loses an event may lose the call for the janitor too, and then nobody would come before the
-next tick of his timer. So whoever has announced something looks again a few times, as long as his
-process lives anyway: sends what is still in the outbox, and calls the janitor once more while there
-is work. It is all a hint; nothing depends on it but time.
+that loses an event may also lose the event that triggers the janitor. Recovery would then wait for
+the next timer tick. So each process that has published events checks a few times afterwards, while
+it runs anyway: it sends what is still in the outbox, and triggers the janitor again while there is
+work. This only saves time; correctness does not depend on it.
 """
 
 import asyncio

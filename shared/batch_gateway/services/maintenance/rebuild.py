@@ -41,7 +41,7 @@ async def refill(metadata: MetadataStore, scratch: ScratchStore) -> int:
 async def ensure_generation(metadata: MetadataStore, scratch: ScratchStore) -> timedelta | None:
     """Make sure that the queue is complete; returns the age of its generation.
 
-    None while somebody else is rebuilding it.
+    None while another process is rebuilding it.
     """
     if (generation := await scratch.generation()) is not None:
         return generation[1]

@@ -59,7 +59,7 @@ class ExpiringRows(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRetention:
-    """How long the records are kept that nobody deletes."""
+    """How long records are kept that no request deletes."""
 
     deliveries: timedelta  # of webhooks
     causes: timedelta
@@ -337,7 +337,7 @@ class Janitor:
         await self._retention.enforce()
 
     async def _forget_records(self) -> None:
-        """Of what nobody asks about any more."""
+        """Delete old deliveries, processed events, claims and dead letters."""
         store, now = self._metadata, self._clock.now()
         records: Mapping[str, tuple[ExpiringRows, timedelta]] = {
             "claims": (store.claims, KEPT),

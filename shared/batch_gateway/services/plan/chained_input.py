@@ -62,7 +62,7 @@ class ChainedInputs:
         return await self._make(batch, output)
 
     async def _make(self, batch: Batch, output: File) -> File | list[BatchError]:
-        """What bounds an input file that somebody uploads bounds this one."""
+        """The limits of uploaded input files apply to this one, too."""
         name = chained_file(batch.id)
         requests = _Requests(batch, self._rules.planning.max_line_bytes)
         content = ContentCheck()

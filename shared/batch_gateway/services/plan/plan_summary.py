@@ -1,6 +1,6 @@
 """What planning finds out about a batch, for its owner: estimates, and what need not run.
 
-It is kept among the batch's options, beside what he asked for.
+It is kept among the batch's options, beside the requested ones.
 """
 
 import logging

@@ -193,7 +193,7 @@ class Planner:
             await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
             await self._refuse(batch, over)
             return
-        if planned is None:  # somebody else was first, or it was cancelled
+        if planned is None:  # another planner was first, or it was cancelled
             await self._files.delete_prefix(attempt_prefix(batch.id, attempt))
             planned = await self._metadata.batches.load(batch.id)
         else:
@@ -342,7 +342,8 @@ class Planner:
             await self._webhook_outbox.enqueue(failed)
 
     async def _announce_again(self, batch: Batch) -> None:
-        """Say what is true of a batch that somebody else may have died after planning."""
+        """Publish the event of a planned batch again: its planner may have died before it was
+        sent."""
         if batch.status is BatchStatus.IN_PROGRESS:
             await enqueue_shards(batch, self._metadata, self._queue)
             await self._activation_trigger.wake(first=True)
@@ -357,7 +358,7 @@ class Planner:
 
 @contextmanager
 def _given_up_on_error() -> Iterator[threading.Event]:
-    """An event that tells a thread that nobody waits for it any more."""
+    """An event that tells a thread that its result is no longer needed."""
     given_up = threading.Event()
     try:
         yield given_up

@@ -124,7 +124,7 @@ async def present_parts(files: FileStore, shard: Shard) -> list[Part]:
 
 
 async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part], ShardResults]:
-    """Read parts that nobody has recorded yet; those that do not verify are left out."""
+    """Read parts that are not recorded yet; those that do not verify are left out."""
     results = ShardResults()
     good = []
     for part in parts:

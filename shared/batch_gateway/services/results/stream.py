@@ -1,15 +1,15 @@
 """Results of a batch while it runs and afterwards: every line once, whatever happens meanwhile.
 
 While a batch runs its results are in the parts of its shards: those that the rows name, and, of a
-shard that is being worked on, those that its holder has stored so far. A reader is given, shard by
-shard, what is there beyond what he had; inside a shard the order never changes
-(``results.parts``), so a number per shard tells how far he has come. Parts of a lease count only
-if the lease is still the shard's after they were listed: whoever takes the shard over later lists
-them too, and keeps them; what a holder stores after that is never given to anybody.
+shard that is being worked on, those that its holder has stored so far. A reader gets, shard by
+shard, the lines that it has not read yet. Inside a shard the order never changes
+(``results.parts``), so one number per shard is its position. Parts of a lease count only if the
+lease is still current after they were listed: a later holder lists them too, and keeps them. Parts
+that an old holder stores after that are never returned.
 
-Once the batch has ended there are only its files, output first. A reader who began earlier is not
-given again what he had: the completion order that is kept with the files says which lines these
-were. So the lines of all answers together are those of the two files, each of them once.
+Once the batch has ended there are only its files, output first. A reader that began earlier does
+not get lines again: the completion order that is stored with the files says which lines it has
+read. The lines of all responses together are those of the two files, each of them once.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ from batch_gateway.services.results.parts import present_parts, read_recorded
 
 _SHARDS = 100  # rows looked at together
 _PAGE_BYTES = 16 * 1024 * 1024  # of one answer: its lines are held in memory
-_LOOK_S = 1.0  # between two looks of who follows a batch
-_NEWS_S = 15.0  # after this he is told where he stands, even if nothing has happened
+_LOOK_S = 1.0  # between two polls of a stream
+_NEWS_S = 15.0  # a cursor line follows after this, even without new results
 _LINES = 500  # after as many, too
 
 
@@ -65,7 +65,7 @@ class ResultService:
         follow: timedelta,
         stopping: asyncio.Event,
     ) -> None:
-        """Nobody follows a batch for longer than ``follow``, or once ``stopping`` is set."""
+        """A stream ends after ``follow``, and when ``stopping`` is set."""
         self._metadata = metadata
         self._files = files
         self._clock = clock
@@ -148,7 +148,7 @@ class ResultService:
 
 
 class _Reader:
-    """One reader of one batch, and how far he has come."""
+    """One reader of one batch, and its position."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class Verifier:
         self._unreadable = 0  # one after the other
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """All that is wrong, then what nobody owns.
+        """All objects that are wrong, then those that no row names.
 
         Raises Unavailable when database or store do not answer.
         """

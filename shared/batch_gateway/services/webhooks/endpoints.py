@@ -1,4 +1,4 @@
-"""A tenant's webhook endpoints, as he manages them."""
+"""Creates, changes, lists and deletes the webhook endpoints of a tenant."""
 
 import logging
 import secrets

@@ -1,8 +1,8 @@
-"""Notices: a batch that has ended is put down for all who want to hear of it.
+"""Stores a delivery for each webhook endpoint that subscribes to the end of a batch.
 
-That comes before the batch's work objects are swept, and whoever dies in between leaves them to the
-janitor: so a batch is never forgotten without its notices. Putting down twice adds nothing. The
-notifier is only woken when there is something to deliver.
+This happens before the work objects of the batch are deleted. After a crash in between the janitor
+does both, so no delivery is lost. Storing them twice adds nothing. The notifier is woken only when
+there is a delivery.
 """
 
 import secrets
@@ -27,7 +27,7 @@ class WebhookOutbox:
         self._clock = clock
 
     async def enqueue(self, batch: Batch) -> None:
-        """Put down that ``batch``, which is terminal, has ended. Raises Unavailable.
+        """Store the deliveries of ``batch``, which is terminal. Raises Unavailable.
 
         The batches that wait for it are woken.
         """

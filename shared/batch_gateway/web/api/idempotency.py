@@ -183,7 +183,7 @@ class Idempotency:
 
 
 class _Sent:
-    """A request's body, hashed on its way to whoever reads it."""
+    """A request's body, hashed while the handler reads it."""
 
     def __init__(self, receive: Receive, boundary: bytes) -> None:
         self.content: bytes | None = None  # None: still to be read
@@ -216,7 +216,7 @@ class _Sent:
         return {"type": "http.request", "body": self.content, "more_body": False}
 
     async def finish(self, idle_s: float) -> None:
-        """Read what nobody has read. Raises ClientGone, TooSlow."""
+        """Read the rest of the body. Raises ClientGone, TooSlow."""
         if not self._ended:
             async for _ in body.chunks(self.receive, idle_s=idle_s):
                 pass

@@ -1,8 +1,8 @@
 """The API's OpenAPI document, made from the very table of routes that is served.
 
 Paths and methods come from the table, and the shapes from the models that parse requests and write
-answers; so the document cannot say anything else than the service does. A route that nobody has
-described is still listed. What fields mean stands in ``descriptions``.
+answers; so the document cannot say anything else than the service does. A route without a
+description is still listed. What fields mean stands in ``descriptions``.
 """
 
 import re

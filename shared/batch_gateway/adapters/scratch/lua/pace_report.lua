@@ -6,8 +6,8 @@
 -- batch:BATCH  hash  since, at (ms of the first and last report), done:BUCKET -> cost,
 --                    left:HOLDER:MODEL -> "expiry in ms:cost:blocked"
 -- model:MODEL  hash  BUCKET -> cost
--- Buckets are numbered from 1970 on. What nobody reports to vanishes: a batch after an hour, a model
--- after a week, because a batch that waits for the night wants to know how fast it will be.
+-- Buckets are numbered from 1970 on. Without reports the entry of a batch expires after an hour, and
+-- that of a model after a week: estimates of batches that wait for the night need it.
 local root, holder, ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local length, kept = tonumber(ARGV[3]), tonumber(ARGV[4])
 local HOUR, WEEK = 3600 * 1000, 7 * 24 * 3600 * 1000

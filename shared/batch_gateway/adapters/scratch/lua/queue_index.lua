@@ -126,7 +126,7 @@ local function leave(tenant, model)
   local time = redis.call('ZSCORE', key('active'), tenant)
   redis.call('ZREM', key('active'), tenant)
   redis.call('ZADD', key('dormant'), time, tenant)
-  -- Who is not ahead of everybody present would start there anyway: no need to remember him.
+  -- A tenant that is not ahead of all present ones would start there anyway: do not store it.
   local floor = lowest(key('active'))
   if not floor then
     local clock = tonumber(redis.call('HGET', key('state'), 'clock') or 0)

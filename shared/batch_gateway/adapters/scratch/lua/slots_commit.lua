@@ -1,4 +1,4 @@
--- Set limits, each unless somebody else has set it since it was read.
+-- Set limits, each unless another caller has set it since it was read.
 -- KEYS  1 the slots' root
 -- ARGV  1 ms after which an idle pool is forgotten; then for each pool: pool, version that was
 --       read, limit, what else was learned

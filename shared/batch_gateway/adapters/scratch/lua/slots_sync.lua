@@ -1,4 +1,4 @@
--- Report what one holder saw of his pools and learn what he may use.
+-- Report the observations of one holder about its pools; return its slots.
 -- KEYS  1 the slots' root, 2 the generation
 -- ARGV  1 holder, 2 lifetime of the grants in ms, 3 controller interval in ms, 4 limit of a new
 --       pool, 5 ms after which an idle pool is forgotten, 6 ceiling of all pools together or 0,
@@ -10,7 +10,7 @@
 --         {grant, share, limit, learned or '', slots wanted by all, in flight, version, watch (0 or 1),
 --          bound, observation or nil}. The share is what the holder would have if no call were
 --         running; the bound is what ceilings leave of the limit, or -1 for all of it. The
---         observation is all that was seen since the last one, and whoever is given it must fold
+--         observation is all that was seen since the last one, and its receiver must fold
 --         it: {successes, dropped, ignored, ms, work, Retry-After in ms, signal or '', watched (0 or 1),
 --         ms since the last one or nil}.
 --
@@ -27,8 +27,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local FIELDS, FIRST = 14, 8
 
--- Largest shares of which nobody gets more than he wants: the modest first, what they leave is
--- for the others. An indivisible rest goes to those who have most already, so that it stays put.
+-- Max-min fair shares: no holder gets more than it wants; unused shares are divided among the others.
+-- An indivisible rest goes to the holders with the most slots, so that it stays in place.
 local function fair_shares(limit, all)
   table.sort(all, function(a, b)
     if a.want ~= b.want then return a.want < b.want end
@@ -44,7 +44,7 @@ local function fair_shares(limit, all)
   return shares
 end
 
--- A pool with everybody who is alive; `mine` is what I report now, nil for a pool of others.
+-- A pool with all live holders; `mine` is what I report now, nil for a pool of others.
 local function load(name, mine)
   local known = redis.call('HMGET', root .. ':limit:' .. name,
     'limit', 'learned', 'version', 'folded_at', 'endpoint', 'endpoint_ceiling')
@@ -145,8 +145,8 @@ local function left_by(ceiling, pool, same)
   return ceiling - others
 end
 
--- After a wipe calls may be running that nobody has told of yet. For the lifetime of a grant
--- holders get no more than what they say is running; then whoever is silent has no calls.
+-- After a wipe calls may be running that are not reported yet. For the lifetime of a grant holders
+-- get no more than what they report as running; after that a holder without report has no calls.
 local generation = redis.call('HMGET', KEYS[2], 'id', 'planted_ms', 'settled')
 local settled = generation[1]
   and (generation[3] == '1' or tonumber(generation[2]) + ttl <= now)

@@ -55,8 +55,7 @@ OBJECTS: Objects = {
         {
             "message": about("What is wrong, for people.", "No batch found with id 'batch_1'."),
             "type": about(
-                "Whose affair it is: `invalid_request_error` means the request, `server_error` the "
-                "service.",
+                "The cause: `invalid_request_error` means the request, `server_error` the service.",
                 "invalid_request_error",
             ),
             "param": about("The field or parameter that is wrong.", "limit", None),
