@@ -256,6 +256,10 @@ class RateLimiter(Protocol):
         """
         ...
 
+    async def give_back(self, name: str, limit: int, window: timedelta) -> None:
+        """Undo one ``take`` that passed, with the same ``limit`` and ``window``."""
+        ...
+
 
 class Locks(Protocol):
     """Named locks with an expiry. They only save work: after a wipe a second holder may get one."""

@@ -36,3 +36,14 @@ async def test_it_refills_evenly_and_not_all_at_once(scratch):
             await asyncio.sleep(0)
 
     assert passage.remaining == 0
+
+
+async def test_what_is_given_back_may_be_taken_again(scratch):
+    for _ in range(20):
+        taken = [(await scratch.rate_limiter.take("a", 2, HOUR)).passed for _ in range(3)]
+        assert taken == [True, True, False]
+        for _ in range(2):
+            await scratch.rate_limiter.give_back("a", 2, HOUR)
+
+    await scratch.rate_limiter.give_back("a", 2, HOUR)  # more than was taken
+    assert (await scratch.rate_limiter.take("a", 2, HOUR)).remaining == 1

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 
 import pytest
+from fixtures.raw_engine import GOOD, engine, http
 from fixtures.world import chat_lines
 
 from batch_gateway.core.model import BatchBlockedReason, BatchStatus
@@ -12,37 +12,6 @@ from batch_gateway.services.batches.completion_estimates import CompletionEstima
 from batch_gateway.settings import Retry, Watching
 
 pytestmark = pytest.mark.redis
-
-GOOD = b'{"object":"chat.completion","usage":{"prompt_tokens":3,"completion_tokens":2}}'
-
-
-def http(body: bytes, status: bytes = b"200 OK", head: bytes = b"") -> bytes:
-    return b"HTTP/1.1 %b\r\ncontent-length: %d\r\n%b\r\n%b" % (status, len(body), head, body)
-
-
-@asynccontextmanager
-async def engine(answer):
-    """A server that answers each request with ``answer(custom_id, headers)``, bytes as they are."""
-
-    async def handle(reader, writer):
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                fields = dict(
-                    line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line
-                )
-                body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
-                text = json.loads(body)["messages"][0]["content"] if body else ""
-                writer.write(answer(text, fields))
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has gone
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 def lines(texts):

@@ -10,6 +10,7 @@ class RedisRateLimiter:
     def __init__(self, scripts: Scripts, root: str) -> None:
         self._root = root
         self._take = scripts.load("rate_take")
+        self._give_back = scripts.load("rate_give_back")
 
     async def take(self, name: str, limit: int, window: timedelta) -> RateDecision:
         passed, remaining, wait, full = await self._take(
@@ -21,3 +22,6 @@ class RedisRateLimiter:
             next_in=timedelta(milliseconds=wait),
             full_in=timedelta(milliseconds=full),
         )
+
+    async def give_back(self, name: str, limit: int, window: timedelta) -> None:
+        await self._give_back([f"{self._root}:{name}"], [limit, milliseconds(window)])

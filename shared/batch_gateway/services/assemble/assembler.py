@@ -39,6 +39,7 @@ from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.assemble.merge import MergedFile, ResultMerge
 from batch_gateway.services.assemble.result_collector import RequestsLost, ResultCollector
 from batch_gateway.services.batches.analytics import recorded_summary
+from batch_gateway.services.deaths import DEATHS, DiedTooOften, ProcessDeaths
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.results.completion_order import CompletionOrderLog
@@ -108,6 +109,7 @@ class Assembler:
         self._run_bytes = run_bytes
         self._one_large = asyncio.Semaphore(1)  # of batches beyond SMALL, one at a time
         self._lost_objects = LostObjects(scratch)
+        self._deaths = ProcessDeaths("assembly", scratch.rate_limiter, scratch.locks)
         self._mender = UnreadableShardCloser(
             rows=metadata.shards, queue=scratch.queue, publisher=publisher, clock=clock
         )
@@ -130,7 +132,7 @@ class Assembler:
             if not batch.assemblable:  # shards are open: closing the last one publishes again
                 return
             async with self._turn(batch), self._leased(batch_id, holder) as leased:
-                ended = await self._assemble(leased, holder)
+                ended = await self._attempt(leased, holder)
             if ended is not None:
                 await self._announce(ended)
                 await self._clear(ended)
@@ -170,6 +172,19 @@ class Assembler:
             except Temporary as error:  # the last transaction tells whether it is still ours
                 logger.warning("An assembly is not renewed: %s", error, extra=_log(batch_id))
 
+    async def _attempt(self, batch: Batch, holder: str) -> Batch | None:
+        """Assemble; fail the batch when that has killed a number of processes."""
+        try:
+            async with self._deaths.counted(batch.id):
+                return await self._assemble(batch, holder)
+        except DiedTooOften as error:
+            logger.error("%s", error, extra={"tenant_id": batch.tenant, **_log(batch.id)})
+            return await self._fail(
+                batch,
+                f"The results could not be merged: {DEATHS} processes died while they read them,"
+                " perhaps for lack of memory.",
+            )
+
     async def _assemble(self, batch: Batch, holder: str) -> Batch | None:
         """Write the files and make them the batch's; None when the batch changed meanwhile."""
         try:
@@ -180,7 +195,11 @@ class Assembler:
             if not await self._lost_objects.is_final(f"survivors/{batch.id}"):
                 raise Unavailable(f"{batch.id} cannot be assembled yet: {error!r}") from error
             logger.exception("The batch fails", extra={"tenant_id": batch.tenant, **_log(batch.id)})
-            return await self._fail(batch, error)
+            return await self._fail(
+                batch,
+                "The results could not be merged because of an internal error:"
+                f" {type(error).__name__}.",
+            )
         to = _ENDS[batch.ending]
         now = self._clock.now()
         output, errors = (
@@ -221,12 +240,10 @@ class Assembler:
         )
         return ended
 
-    async def _fail(self, batch: Batch, error: Exception) -> Batch | None:
+    async def _fail(self, batch: Batch, why: str) -> Batch | None:
         now = self._clock.now()
         reason = BatchError(
-            code="assembly_failed",
-            message="The results could not be merged because of an internal error: "
-            f"{type(error).__name__}. The log of the assembler has the details.",
+            code="assembly_failed", message=f"{why} The log of the assembler has the details."
         )
         failed = batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=(reason,))
         summary = await recorded_summary(self._metadata.shards, batch.id)

@@ -43,9 +43,10 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Locks, RateLimiter, ShardQueue
 from batch_gateway.ports.throughput import ThroughputStore
 from batch_gateway.services.batches.analytics import recorded_summary
+from batch_gateway.services.deaths import DEATHS, DiedTooOften, ProcessDeaths
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
+from batch_gateway.services.exclusive_lock import exclusive_lock
 from batch_gateway.services.plan.chained_input import ChainedInputs
-from batch_gateway.services.plan.exclusive_lock import exclusive_lock
 from batch_gateway.services.plan.input_scan import InputRules, InputScan, scan_lines
 from batch_gateway.services.plan.plan_summary import with_plan_summary
 from batch_gateway.services.plan.reused_results import (
@@ -106,13 +107,15 @@ class Planner:
         self._routes = routes
         self._temp_dir = temp_dir
         self._one_large = asyncio.Semaphore(1)  # of inputs beyond SMALL, one at a time
+        self._deaths = ProcessDeaths("planning", rates, locks)
         self._chained = ChainedInputs(metadata, files, clock, rules)
 
     async def plan(self, batch_id: BatchId) -> None:
         """Plan the batch, or announce again what an earlier call has already made true.
 
         Raises Busy while another planner works on a large one, and other Temporary errors. Any
-        other error is raised for the first ``CRASHES`` attempts; after these the batch fails.
+        other error is raised for the first ``CRASHES`` attempts; after these the batch fails, and
+        so it does when planning it has killed ``DEATHS`` processes.
         """
         batch = await self._metadata.batches.load(batch_id)
         if batch is None:
@@ -121,7 +124,11 @@ class Planner:
             await self._announce_again(batch)
             return
         try:
-            await self._plan(batch)
+            async with self._deaths.counted(batch.id):
+                await self._plan(batch)
+        except DiedTooOften as error:
+            logger.error("%s", error, extra={"action": "plan", "batch_id": batch.id})
+            await self._fail(batch, [_kills()])
         except Temporary:
             raise
         except OSError as error:  # of the local disk: full, or read-only
@@ -394,6 +401,14 @@ def _not_planned(error: Exception) -> BatchError:
         code="planning_failed",
         message=f"The input could not be planned because of an internal error: "
         f"{type(error).__name__}. The log of the planner has the details.",
+    )
+
+
+def _kills() -> BatchError:
+    return BatchError(
+        code="planning_failed",
+        message=f"The input could not be planned: {DEATHS} processes died while they read it,"
+        " perhaps for lack of memory. The log of the planner and its platform have the details.",
     )
 
 
