@@ -12,6 +12,7 @@ from fixtures.world import chat_lines
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.queue_entries import enqueue_shards
 from batch_gateway.services.results.parts import read_blob
 from batch_gateway.settings import Execution, Planning
@@ -157,3 +158,14 @@ async def test_the_ready_shards_before_it_are_queued_at_once(world):
     await enqueue_shards(await world.reload(broken), world.metadata, world.scratch.queue)
 
     assert (await world.scratch.queue.depth()).ready == 2
+
+
+async def test_a_batch_with_one_can_fail(world):
+    """Its last words sum up what is recorded for its shards."""
+    broken = await planned(world)
+    await damage(world, broken, 1)
+
+    summary = await recorded_summary(world.metadata.shards, broken.id)
+
+    assert list(summary.models) == ["sim-large"]  # of the shard before it
+    assert summary.models["sim-large"].lines == 10

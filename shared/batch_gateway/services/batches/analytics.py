@@ -4,18 +4,22 @@ While a batch runs, what is recorded for its shards is summed up. When it ends i
 until it is deleted.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC
 from decimal import Decimal
 
 from batch_gateway.core.batch_summary import BatchSummary, ModelSum
 from batch_gateway.core.call_statistics import CallStatistics
+from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.model import Batch
 from batch_gateway.core.planning import INVALID
 from batch_gateway.core.prices import PriceList, added
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.shards import ShardRows
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +41,15 @@ class BatchAnalytics:
 
 
 async def recorded_summary(shards: ShardRows, batch: BatchId) -> BatchSummary:
-    """The sum of what is recorded for the shards of a batch."""
+    """The sum of what is recorded for the shards of a batch, up to one that cannot be decoded."""
     summary = BatchSummary()
-    async for shard in shards.of_batch(batch):
-        summary.add(shard)
+    try:
+        async for shard in shards.of_batch(batch):
+            summary.add(shard)
+    except Temporary:
+        raise
+    except Exception:  # statistics are no reason for a batch not to end
+        logger.exception("A sum is incomplete", extra={"action": "summary", "batch_id": batch})
     return summary
 
 
