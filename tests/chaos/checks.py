@@ -19,6 +19,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.maintenance.orphans import delete_orphans
+from batch_gateway.services.verify.verifier import Verifier
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
 from chaos.schedule import TENANTS
 from chaos.world import World
@@ -54,6 +55,7 @@ async def leaks(world: World) -> list[str]:
         ):
             found += await _eventually(check)
         found += await _eventually(lambda: _objects(world, metadata, files))
+        found += await _eventually(lambda: _verified(metadata, files))
         return found
 
 
@@ -133,6 +135,14 @@ async def _objects(world: World, metadata: MetadataStore, files: FileStore) -> l
     if copies := [*(world.data / "scratch").iterdir()]:
         found.append(f"{len(copies)} files are left in the scratch folder, first {copies[0].name}")
     return found
+
+
+async def _verified(metadata: MetadataStore, files: FileStore) -> list[str]:
+    """What ``batch-gateway verify`` finds: rows against objects, checksums, orphans."""
+    return [
+        f"verify: {finding.problem.value} {finding.kind} {finding.key}: {finding.detail}"
+        async for finding in Verifier(metadata, files).findings()
+    ]
 
 
 def crashes(world: World) -> list[str]:

@@ -159,18 +159,24 @@ async def audit(client: AsyncOpenAI, followed: Followed) -> list[str]:
         found.append(f"total {counts.total} of {planned.lines}")
     if batch.status != "completed" and not (planned.cancelled and batch.status == "cancelled"):
         found.append(f"ended as {batch.status}: {batch.errors}")
-    found += _usage(batch, output)
+    found += _usage(batch, output, errors)
     return [f"{followed}: {problem}" for problem in found]
 
 
-def _usage(batch: Batch, output: list[dict[str, Any]]) -> list[str]:
+def _usage(batch: Batch, output: list[dict[str, Any]], errors: list[dict[str, Any]]) -> list[str]:
+    """Between the tokens of the output's lines and those of all answers in both files."""
     told = batch.model_dump().get("usage") or {}
     for key, name in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
-        usages = [line["response"]["body"].get("usage") for line in output]
-        summed = total(*(count(one.get(name)) for one in usages if isinstance(one, dict)))
-        if told.get(key, 0) < summed:  # failed lines may have cost tokens too
-            return [f"usage.{key} is {told.get(key, 0)}, the output's lines sum up to {summed}"]
+        least, most = _tokens(output, name), _tokens(output + errors, name)
+        if not least <= told.get(key, 0) <= most:
+            return [f"usage.{key} is {told.get(key, 0)}, the lines sum up to {least} to {most}"]
     return []
+
+
+def _tokens(lines: list[dict[str, Any]], name: str) -> int:
+    bodies = [(line.get("response") or {}).get("body") for line in lines]
+    usages = [body.get("usage") for body in bodies if isinstance(body, dict)]
+    return total(*(count(one.get(name)) for one in usages if isinstance(one, dict)))
 
 
 async def _lines(client: AsyncOpenAI, followed: Followed, name: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from fixtures.s3 import S3Server
 
 from batch_gateway.adapters.s3_files import open_s3
 from batch_gateway.core.errors import Unavailable
+from batch_gateway.ports.files import FileStore
 
 pytestmark = pytest.mark.s3
 
@@ -115,6 +117,44 @@ async def test_a_download_that_never_gets_on_is_unavailable(s3_server: S3Server,
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.filterwarnings("ignore:tzname")  # of a date that was cut
+async def test_an_answer_that_is_cut_anywhere_is_never_taken_for_a_whole_one(
+    s3_server: S3Server, tmp_path: Path
+):
+    content = CONTENT[:12_345]
+    await put(s3_server, content)
+    refused: Counter[str] = Counter()
+    for after in range(8, 700, 17):
+        async with cutting_proxy(s3_server, after=after, head=False) as proxied:
+            store = s3_store(proxied)
+            for name, seen in (
+                ("size", store.size("files/a")),
+                ("read", whole(store.read("files/a"))),
+                ("range", whole(store.read("files/a", start=5, end=12_000))),
+                ("copy", copied(store, tmp_path)),
+                ("put", store.put("files/b", content)),
+            ):
+                try:
+                    got = await seen
+                except Unavailable:
+                    refused[name] += 1
+                    continue
+                expected = {"size": 12_345, "range": content[5:12_000], "put": 12_345}
+                assert got == expected.get(name, content), (name, after)
+            await store.close()
+
+    assert len(refused) == 5, refused  # each operation met cuts
+
+
+async def whole(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
+
+
+async def copied(store: FileStore, scratch: Path) -> bytes:
+    async with store.local_copy("files/a", scratch) as path:
+        return path.read_bytes()
+
+
 async def test_a_download_never_mixes_two_versions_of_a_blob(s3_server: S3Server):
     await put(s3_server, CONTENT)
     async with cutting_proxy(s3_server, after=int(3.5 * MIB)) as proxied:
@@ -152,15 +192,21 @@ async def put(server: S3Server, content: bytes) -> None:
 
 
 @asynccontextmanager
-async def cutting_proxy(server: S3Server, *, after: int) -> AsyncIterator[S3Server]:
-    """``server`` behind connections that end after the first head and ``after`` bytes more."""
+async def cutting_proxy(
+    server: S3Server, *, after: int, head: bool = True
+) -> AsyncIterator[S3Server]:
+    """``server`` behind connections that end after the first head and ``after`` bytes more.
+
+    Without ``head``: after so many bytes of the answer, its head included.
+    """
     target = urlsplit(server.endpoint)
 
     async def relay(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         upstream, request = await asyncio.open_connection(target.hostname, target.port)
         asking = asyncio.ensure_future(copy(client, request))
         with suppress(ConnectionError, asyncio.IncompleteReadError):  # the client hangs up
-            answer.write(await upstream.readuntil(b"\r\n\r\n"))
+            if head:
+                answer.write(await upstream.readuntil(b"\r\n\r\n"))
             await copy(upstream, answer, after)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

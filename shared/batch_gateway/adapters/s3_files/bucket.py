@@ -63,7 +63,7 @@ class Bucket:
     def head(self, key: str) -> Head:
         with translated(self._where, reading=key):
             found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
-        return Head(size=found["ContentLength"], etag=found["ETag"])
+            return Head(size=found["ContentLength"], etag=found["ETag"])
 
     def get(
         self, key: str, start: int, end: int | None, etag: str | None
@@ -84,7 +84,7 @@ class Bucket:
                 if code(error) != "InvalidRange":
                     raise
                 return None
-        return found["Body"], found["ETag"]
+            return found["Body"], found["ETag"]
 
     def pages(self, prefix: str) -> Iterator[list[BlobStat]]:
         """Blobs under ``prefix``, ascending by key, up to 1000 at a time.

@@ -37,5 +37,7 @@ def translated(where: str, *, reading: str | None = None) -> Iterator[None]:
         if code(error) in _FULL or status(error) == _INSUFFICIENT_STORAGE:
             raise StorageFull(f"{where} is full: {error}") from error
         raise Unavailable(f"{where}: {error}") from error
+    except (KeyError, ValueError) as error:  # botocore's parser, of an answer that was cut
+        raise Unavailable(f"{where} sent an answer that cannot be read: {error!r}") from error
     except (BotoCoreError, OSError) as error:
         raise Unavailable(f"{where}: {error}") from error

@@ -43,13 +43,13 @@ class Upload:
             begun = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=self._name, ChecksumAlgorithm="SHA256"
             )
-        self._id = begun["UploadId"]
+            self._id = begun["UploadId"]
 
     def begin_copy(self) -> None:
         """As ``begin``, for ``copy`` and ``put_plain``: the store copies what it has checked."""
         with translated(self._where):
             begun = self._client.create_multipart_upload(Bucket=self._bucket, Key=self._name)
-        self._id = begun["UploadId"]
+            self._id = begun["UploadId"]
 
     def copy(self, source: str, start: int, end: int, *, number: int) -> None:
         """Make part ``number`` of bytes ``start`` to ``end`` of the object ``source``.
@@ -66,7 +66,7 @@ class Upload:
                 CopySource={"Bucket": self._bucket, "Key": source},
                 CopySourceRange=f"bytes={start}-{end - 1}",
             )
-        self._parts[number] = {"PartNumber": number, "ETag": taken["CopyPartResult"]["ETag"]}
+            self._parts[number] = {"PartNumber": number, "ETag": taken["CopyPartResult"]["ETag"]}
 
     def put_plain(self, content: bytearray, *, number: int) -> None:
         """Send part ``number`` among others that are copied."""
@@ -80,7 +80,7 @@ class Upload:
                 Body=cast(bytes, content),  # boto3 takes a bytearray; its stubs do not know
                 ContentMD5=md5(content),
             )
-        self._parts[number] = {"PartNumber": number, "ETag": taken["ETag"]}
+            self._parts[number] = {"PartNumber": number, "ETag": taken["ETag"]}
 
     def put(self, content: bytearray, *, number: int) -> None:
         """Send part ``number``, counted from 1. All but the last have the same size."""
@@ -95,11 +95,11 @@ class Upload:
                 Body=cast(bytes, content),  # boto3 takes a bytearray; its stubs do not know
                 ChecksumSHA256=checksum,
             )
-        self._parts[number] = {
-            "PartNumber": number,
-            "ETag": taken["ETag"],
-            "ChecksumSHA256": checksum,
-        }
+            self._parts[number] = {
+                "PartNumber": number,
+                "ETag": taken["ETag"],
+                "ChecksumSHA256": checksum,
+            }
 
     def complete(self) -> None:
         assert self._id is not None, "complete before begin"
