@@ -28,11 +28,12 @@ $(VENV)/.test: $(VENV)/.local
 demo: $(VENV)/.local ## Run two real batches through all functions, with the OpenAI SDK
 	@$(BIN)/python examples/demo.py
 
-lint: $(VENV)/.test ## Formatting, lint, types and layers
+lint: $(VENV)/.test ## Formatting, lint, types, layers and prose
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/prose.py
 
 #: What a change is most likely to break, within a minute and a half.
 QUICK = tests/unit tests/contracts/scratch tests/contracts/test_file_store.py tests/contracts/test_line_index.py \

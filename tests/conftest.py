@@ -26,7 +26,7 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
-    """Give the processes that tests start default signals, whoever has started the tests.
+    """Give the processes that tests start default signals, however the tests were started.
 
     A shell without job control starts background commands with SIGINT and SIGQUIT ignored, and an
     ignored signal is inherited by all descendants. A signal with a handler gets its default in a

@@ -1,4 +1,4 @@
-"""``python -m chaos.load``: more requests at once than anybody should send, over loopback only.
+"""``python -m chaos.load``: overload by concurrent requests, over loopback only.
 
 Refusals are fine when they are fair: 429 or 503 that say when to come back. What was accepted is
 there afterwards, memory is bounded, and the service answers as before once it is over.

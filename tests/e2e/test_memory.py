@@ -1,6 +1,7 @@
 """Memory does not grow with the input: half of what OpenAI takes, in bytes and in lines.
 
-Whoever held it all would show: the figures F6 and F7 measure whole files, and larger ones.
+A component that buffered everything would show: the figures F6 and F7 measure whole files, and
+larger ones.
 """
 
 import json

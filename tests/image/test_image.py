@@ -37,7 +37,7 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    """The tree, unwritable; made for whoever may look, which pytest's own folders are not."""
+    """The tree, unwritable; readable by every user, which pytest's own folders are not."""
     folder = Path(tempfile.mkdtemp(prefix="image-"))
     try:
         folder.chmod(0o755)
@@ -63,7 +63,7 @@ def image() -> Iterator[Image]:
 
 
 def interpreter(folder: Path) -> tuple[Sequence[str], dict[str, str]]:
-    """A Python that anybody may run; a copy of ours where that one is in somebody's own folder."""
+    """A Python that every user may run; a copy where the original is in a private folder."""
     binary = Path(sys.executable).resolve()
     if os.getuid() != 0 or all(p.stat().st_mode & stat.S_IXOTH for p in binary.parents):
         return (str(binary), "-s"), {}

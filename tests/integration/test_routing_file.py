@@ -49,7 +49,7 @@ def test_a_changed_file_is_taken_up(opened, tmp_path, watch):
     assert urls(routes) == ["http://a"]
 
     (tmp_path / "routes.yaml").write_text(TWO)
-    assert urls(routes) == ["http://a"]  # nobody looked yet
+    assert urls(routes) == ["http://a"]  # not checked yet
     watch.later()
 
     assert urls(routes) == ["http://a", "http://b"]

@@ -1,4 +1,4 @@
-"""Requests to receivers that nobody vouches for."""
+"""Requests to untrusted receivers."""
 
 from datetime import timedelta
 

@@ -29,7 +29,7 @@ COMPONENTS = {
     half: sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"{half}/components/*"))
     for half in ("knative", "eventing")
 }
-#: Components that give the same thing in different ways, so nobody uses two of them.
+#: Alternative components: an overlay uses one of them.
 ALTERNATIVES = (
     {"managed-postgresql", "in-cluster-postgresql"},
     {"managed-redis", "in-cluster-valkey"},

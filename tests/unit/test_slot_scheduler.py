@@ -1,4 +1,4 @@
-"""Whose line gets the next free slot."""
+"""The order in which lines get free slots."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ class Held:
 
 
 def started(rules: Queue, slots: int, *held: Held) -> list[str]:
-    """Who gets ``slots`` free slots, in order."""
+    """The lines that get ``slots`` free slots, in order."""
     scheduler, order = SlotScheduler(rules), []
 
     def take(one: Any) -> Any:

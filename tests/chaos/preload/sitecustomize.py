@@ -32,7 +32,7 @@ def _offset_s() -> float:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds one module like everybody else, and changes it once it is loaded."""
+    """Finds one module as usual, and patches it once it is loaded."""
 
     def find_spec(self, name, path=None, target=None):
         if name != _MODULE:

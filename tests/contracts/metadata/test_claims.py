@@ -26,7 +26,7 @@ def a_claim(**changes) -> IdempotencyClaim:
 
 
 def later(claim: IdempotencyClaim, seconds: int = 1, **changes) -> IdempotencyClaim:
-    """What somebody else wants who comes ``seconds`` later with the same key."""
+    """The claim of another request ``seconds`` later with the same key."""
     shift = seconds * SECOND
     fields = {
         "seed": "e" * 32,

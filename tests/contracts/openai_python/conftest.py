@@ -32,7 +32,7 @@ def mode(request) -> str:
 
 @pytest.fixture(scope="module")
 def server(mode, tmp_path_factory, _valkey) -> Iterator[Server]:
-    """The API in one of its modes, without anybody who works on batches."""
+    """The API in one of its modes, without executors."""
     folder = tmp_path_factory.mktemp("openai")
     database = f"sqlite+aiosqlite:///{folder}/metadata.db"
     server = Server(folder, database, _valkey, models=MODELS)

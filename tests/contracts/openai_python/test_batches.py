@@ -1,4 +1,4 @@
-"""``client.batches``, as long as nobody works on them: created, listed, cancelled, refused."""
+"""``client.batches``, before they are executed: created, listed, cancelled, refused."""
 
 import re
 from datetime import UTC, datetime

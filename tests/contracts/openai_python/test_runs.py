@@ -422,7 +422,7 @@ def test_checks_54_55_at_its_deadline_a_batch_ends_with_what_is_done(client, mod
     batch = submit(client, [line(n) for n in range(1, 5)])
     batch = until(client, batch, lambda b: b.request_counts.completed == 3)
 
-    # Nobody waits for 24 hours: the deadline is put to where the clock is.
+    # A test cannot wait for 24 hours: move the deadline to now.
     with sqlite3.connect(platform[1] / "metadata.db") as database:
         database.execute("UPDATE batches SET deadline = created_at WHERE id = ?", [batch.id])
     batch = ended(client, batch)

@@ -1,4 +1,5 @@
-"""Whatever happens in whatever order: no shard is lost, doubled or out of order, nobody starves."""
+"""Whatever happens in whatever order: no shard is lost, doubled or out of order, and no tenant
+starves."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -111,7 +112,7 @@ async def step(scratch: RedisScratchStore, model: Model, verb: str, what: object
             entry = TICKETS[ShardId(shard)]
             await queue.lease(entry, a_lease(entry, model.epochs[entry.shard]), HOUR)
             model.states[entry.shard] = "leased"
-        case "renew", str(shard):  # by whoever leased it last, perhaps long replaced
+        case "renew", str(shard):  # by the last holder, perhaps replaced long ago
             entry = TICKETS[ShardId(shard)]
             if model.states.get(entry.shard) == "leased":
                 await queue.renew([a_lease(entry, model.epochs[entry.shard])], HOUR)
@@ -182,7 +183,7 @@ async def test_tenants_share_by_weight_whatever_their_shards_cost(
             assert entry is not None
             served[entry.tenant] += entry.cost
 
-        # Nobody is ahead of anybody else by more than one of his own shards.
+        # No tenant is ahead of another one by more than one of its own shards.
         times = {tenant: served[tenant] / weight for tenant, weight in tenants.items()}
         for (tenant, weight), cost in zip(tenants.items(), costs, strict=False):
             assert times[tenant] <= min(times.values()) + cost / weight + 1e-6

@@ -139,7 +139,7 @@ async def test_after_a_cut_grants_only_fall(moving: RedisScratchStore) -> None:
 
     assert cut.limit == 5
     assert other.slots == 1  # the limit less the four that run at the other holder
-    assert mine.slots == 2  # his share: two of his calls must end before he starts another
+    assert mine.slots == 2  # its share: two of its calls must end before it starts another
 
 
 async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScratchStore) -> None:

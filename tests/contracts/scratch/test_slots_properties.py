@@ -19,7 +19,7 @@ NAMES = [f"h{n}" for n in range(6)]
 
 @dataclass
 class Holder:
-    """An executor: starts calls up to his grant, never more."""
+    """An executor: starts calls up to its grant, never more."""
 
     running: int = 0
     grant: int = 0
@@ -64,7 +64,7 @@ async def step(scratch: RedisScratchStore, holder: Holder, name: str, verb: str,
             grant = await sync(scratch, name, holder.running, holder.running, seen=drop)
             holder.grant = grant.slots
             assert grant.limit == 1 or limit // 2 <= grant.limit < limit
-        case "crash":  # gone without a word; his calls are broken off before his grant expires
+        case "crash":  # gone without a word; its calls are aborted before its grant expires
             await sync(scratch, name, holder.running, holder.running, ttl=NO_TIME)
             holder.running = holder.grant = 0
         case "leave":

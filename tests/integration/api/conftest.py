@@ -67,7 +67,7 @@ _tenants = count(1)
 
 @pytest.fixture
 def tenant() -> TenantId:
-    """A tenant that nobody was before."""
+    """A new tenant."""
     return TenantId(f"tenant-{next(_tenants)}")
 
 

@@ -218,7 +218,7 @@ def test_openai_s_key_is_sent_to_openai_s_url_alone(variables, sent, monkeypatch
             self.wfile.write(b'{"data": [], "has_more": false}')
 
         def log_message(self, *_) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Listening)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -335,7 +335,7 @@ class Breaking(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, *_) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 ENDED = {

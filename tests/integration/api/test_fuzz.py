@@ -1,4 +1,4 @@
-"""Requests that nobody would write by hand: none may crash the service or get an odd answer.
+"""Generated requests: none may crash the service or get an unexpected response.
 
 schemathesis makes them from the service's own OpenAPI document, right ones and wrong ones, and
 holds each answer against that document.

@@ -1,4 +1,4 @@
-"""Headers that a batch's calls carry on: kept sealed, shown to nobody."""
+"""Headers that a batch's calls carry on: stored encrypted, never shown."""
 
 import json
 import logging

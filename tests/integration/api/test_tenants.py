@@ -124,7 +124,7 @@ async def test_every_route_denies_what_another_tenant_has(http, neighbour, owned
 
 
 async def assert_unknown(http, route, name, theirs):
-    """The answer for ``theirs`` is the one for what nobody has."""
+    """The response for ``theirs`` is the one for an unknown name."""
     method, path = route
     nobodys = theirs[:-6] + "000000"
 

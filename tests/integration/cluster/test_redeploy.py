@@ -53,7 +53,7 @@ def command(kube, monkeypatch):
 
 
 def prepare(kube: Kube) -> None:
-    """The Secrets that somebody who runs stores has made."""
+    """The Secrets of managed stores."""
     kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
     for name in ("batch-gateway-secrets", "batch-gateway-postgresql", "batch-gateway-redis"):
         metadata = {"name": name, "namespace": "batch-gateway"}

@@ -38,7 +38,7 @@ def deployed(kube, monkeypatch):
 
 @pytest.fixture
 def page():
-    """Serves what it is told to, to whoever has the token; remembers the tokens."""
+    """Serves a given page to requests with the token; records the tokens."""
 
     class Page(BaseHTTPRequestHandler):
         text = b""
@@ -51,7 +51,7 @@ def page():
             self.wfile.write(self.text)
 
         def log_message(self, *_) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Page)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))

@@ -200,7 +200,7 @@ async def test_result_files_expire_as_the_batch_asked(world):
 async def half_assembled(world, batch):
     """Let an assembly fail behind all but the last shards, and take what it has read away.
 
-    Returns how many shards it has gathered for whoever comes next.
+    Returns how many shards it has collected for the next attempt.
     """
     shards = [shard async for shard in world.metadata.shards.of_batch(batch.id)]
     assert len(shards) == 12

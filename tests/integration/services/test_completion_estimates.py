@@ -88,7 +88,7 @@ async def test_a_batch_says_that_its_calendar_forbids_calls_and_goes_on_when_it_
     noon = world.clock.now().replace(hour=12, minute=0) + timedelta(days=1)
     world.clock.ahead = noon - world.clock.now()
     batch, working = await begun(world, chat_lines(5), window=timedelta(days=3))
-    await working  # at once: nobody stays awake for it
+    await working  # at once: no process stays alive for it
 
     waiting = await service(world).get(TENANT, batch.id)
     world.clock.ahead += timedelta(hours=6)

@@ -1,4 +1,4 @@
-"""Requests that are the same run once, and everybody who asked gets the answer."""
+"""Identical requests run once, and each of them gets the result."""
 
 import asyncio
 import json

@@ -173,7 +173,9 @@ async def test_a_shard_with_a_lost_part_is_reclaimed_in_the_end(make_world):
         shard.id, holder=ActivationId("dead"), token="v", now=world.clock.now()
     )
 
-    assert await world.termination.reclaim([lease, healthy.ref]) == 1  # the broken one keeps nobody
+    assert (
+        await world.termination.reclaim([lease, healthy.ref]) == 1
+    )  # the broken one does not block the others
     for _ in range(lost_objects.TRIES):
         (broken,) = await shards_of(world, batch)
         assert broken.state is ShardState.LEASED

@@ -24,7 +24,7 @@ Route = Callable[[str], World]
 
 @pytest.fixture
 def route(make_world, tmp_path: Path) -> Route:
-    """A world with this routing file; it is looked at whenever somebody asks."""
+    """A world with this routing file; it is checked at each request for routes."""
 
     def make(content: str, **changes: object) -> World:
         path = tmp_path / "routes.yaml"

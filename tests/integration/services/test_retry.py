@@ -32,7 +32,7 @@ async def cancelled_halfway(world, lines, *, done):
     await ensure_generation(world.metadata, world.scratch)  # no lease yet: slots at once
     before = 0
     async for shard in world.metadata.shards.of_batch(batch.id):
-        if before >= done:  # somebody else holds it, and does nothing
+        if before >= done:  # another executor holds it, and does nothing
             await world.metadata.shards.claim(
                 shard.id, holder=ActivationId("idle"), token="idle", now=world.clock.now()
             )

@@ -1,4 +1,4 @@
-"""Webhooks from the end of a batch to its receiver, and what happens when he does not answer."""
+"""Webhooks from the end of a batch to its receiver, and what happens when it does not answer."""
 
 import asyncio
 import json

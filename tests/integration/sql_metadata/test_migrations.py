@@ -1,4 +1,5 @@
-"""The migrations make the tables that ``schema`` describes, once, whoever starts first."""
+"""The migrations make the tables that ``schema`` describes, once, whichever process starts
+first."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Whose turn it is to write to a SQLite database, between stores as processes would have them."""
+"""The order of writers to a SQLite database, between stores of several processes."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ class Writing:
 
 
 async def until_idle() -> None:
-    """Long enough for whoever waits to have asked for his turn."""
+    """Long enough for each waiting writer to have asked for the lock."""
     await asyncio.sleep(0.05)
 
 

@@ -13,7 +13,7 @@ Behind it stand
   (eventing: pkg/apis/{eventing,sources,duck}/**/*_validation.go; eventing-rabbitmq: pkg/apis);
 - ``changes``: what may not be changed once it is applied.
 
-Defaults count as Knative ships them; ``features`` are the flags that somebody has turned on.
+Defaults count as Knative ships them; ``features`` are the flags that are turned on.
 """
 
 from collections.abc import Collection, Mapping

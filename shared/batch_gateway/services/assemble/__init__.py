@@ -1,6 +1,7 @@
-"""Assembler: from the results of a batch to its output and error file.
+"""Assembler: merges the results of a batch into its output and error file.
 
-assembler  one assembly from its event to the ended batch
-gathering  the results of all shards on scratch disk, and most of it in the store for after a crash
-merge      result lines by line number, in bounded memory
+assembler         handles one event, up to the ended batch
+result_collector  collects the results of all shards in temporary files, and stores most of them so
+                  that the work resumes after a crash
+merge             merges result lines by line number, in bounded memory
 """

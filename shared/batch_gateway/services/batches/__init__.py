@@ -1,9 +1,9 @@
 """Batches as their owners see them.
 
-service   created, watched, listed, cancelled
-steering  paused, resumed, given another priority or window, removed
-inline    batches whose requests come with them
-retry     a new batch that runs only what has no good answer yet
-chain     a batch that begins with what another one has answered
-outlook   when a batch will be done, and what it waits for
+service               created, watched, listed, cancelled
+actions               pause, resume, change priority or window, delete
+inline                batches whose requests come with them
+retry                 a new batch that runs only what has no good answer yet
+dependents            batches that depend on the output of another one
+completion_estimates  when a batch will complete, and what blocks it
 """

@@ -6,7 +6,7 @@ collaborators     what an executor needs from outside, grouped
 shard_selector    which shard is leased next, and how many are held
 shard_leases      acquire, open, flush, checkpoint, finish, release
 lease_renewer     renews heartbeats, and waits for nothing else
-lease_watch       what the database says of leases; leases of dead executors
+lease_monitor     checks the leases in the database; reclaims leases of dead executors
 shard_supervisor  one task per leased shard, from claim to finish or hand-back
 lease_state       the states of a leased shard, and their transitions
 leased_shard      one leased shard: lines that are left, lines that are finished

@@ -1,10 +1,10 @@
-"""Planner: from the input file of a batch to its shards.
+"""Planner: validates the input file of a batch and divides it into shards.
 
-planner   one planning from its event to the shards in the queue
-survey    one pass over the file: every line checked, and where it is
-drafts    shards on their way to the store
-findings  what planning finds out for the owner
-chained   the input of a batch that follows another
-carry     what a retry takes over from the batch that it retries
-alone     no two plannings of one batch at once
+planner         handles one event, up to the shards in the queue
+input_scan      checks every line in one pass, and indexes them
+shard_builder   builds the shards from the index
+plan_summary    estimates and counts for the owner of the batch
+chained_input   the input of a batch that depends on another one
+reused_results  results that a retry takes from the batch that it retries
+exclusive_lock  prevents two concurrent plannings of one batch
 """

@@ -1,9 +1,9 @@
-"""The result lines of a batch, from the parts that executors write to what readers get.
+"""The results of a batch: stores result lines in parts, streams them and looks them up.
 
-parts   the result lines of one shard
-order   the completion order of a batch, kept beside its files
-stream  every line once, while the batch runs and afterwards
-losses  when a stored object counts as lost
-lookup  what has become of one request
-pages   going through long sequences piece by piece
+parts             the result lines of one shard
+completion_order  the completion order of a batch, stored beside its files
+stream            every line once, while the batch runs and afterwards
+lost_objects      decides when a stored object counts as lost
+lookup            the state and the result of one request
+pages             iterates over long sequences in pieces
 """

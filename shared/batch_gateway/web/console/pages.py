@@ -91,7 +91,7 @@ def _policy(auth: Auth) -> str:
 
 
 def _configuration(api: Api, auth: Auth) -> dict[str, object]:
-    """What the page must know before anybody has signed in."""
+    """What the page must know before the sign-in."""
     return {
         "auth": auth.kind,
         "mode": api.mode,

@@ -1,0 +1,69 @@
+"""The prose check finds planted sentences, skips code and data; the repository is clean."""
+
+import pytest
+from prose import Finding, findings, repository
+
+
+def found(path: str, text: str) -> list[str]:
+    return [finding.text for finding in findings(path, text)]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text"),
+    [
+        ("The janitor leaves his rounds to a successor.", "his"),
+        ("While Redis is away nobody counts.", "nobody"),
+        ("It is sent by whoever stores results.", "whoever"),
+        ("Everybody may use it.", "Everybody"),
+        ("Anybody could sign.", "Anybody"),
+        ("An executor renews its leases until she ends.", "she"),
+        ("Who may ask is said by the settings.", "Who may ask is said by the settings."),
+        ("Whose turn it is decides the lock.", "Whose turn it is decides the lock."),
+        ("It waits. Only then is the entry settled.", ". Only then is"),
+        ("Never does it raise.", "Never does"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("docs/page.md", "# Page\n\n{}\n"),
+        ("shared/batch_gateway/module.py", '"""{}"""\n'),
+        ("shared/batch_gateway/module.py", "x = 1\n# {}\ny = 2\n"),
+        ("shared/batch_gateway/module.py", 'logger.info("{} (%s)", error)\n'),
+        ("tests/unit/test_module.py", 'def test_one():\n    """{}"""\n'),
+        ("knative/base/api.yaml", "kind: Service\n# {}\n"),
+        ("shared/batch_gateway/script.lua", "-- {}\nreturn 1\n"),
+    ],
+    ids=["markdown", "docstring", "comment", "message", "test", "yaml", "lua"],
+)
+def test_planted_sentences_are_found(path, form, sentence, text):
+    assert found(path, form.format(sentence)) == [text]
+
+
+def test_a_finding_names_its_line():
+    text = '"""Module.\n\nIt runs,\nand nobody knows why.\n"""\n'
+
+    assert [(one.path, one.line) for one in findings("shared/x.py", text)] == [("shared/x.py", 4)]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("docs/page.md", "The key `nobody` and\n\n```\nwhoami # nobody\n```\n"),
+        (
+            "docs/page.md",
+            "Who may call? Tenants with a key. Not only here. The heritage of this theory.\n",
+        ),
+        ("shared/x.py", 'name = "nobody"\n'),
+        ("tests/unit/test_x.py", 'assert ask("somebody else") == "he said"\n'),
+        ("shared/x.py", "nobody = his = 1\n"),
+        ("shared/x.lua", "local his = 1 return his\n"),
+        ("image.png", "nobody"),
+    ],
+)
+def test_code_data_and_questions_are_no_findings(path, text):
+    assert found(path, text) == []
+
+
+def test_the_repository_is_clean():
+    assert repository() == list[Finding]()
