@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from batch_gateway.adapters.memory_line_index import MemoryLineIndexes
 from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.planning import INVALID, LineRef, ReusedAnswer
 from batch_gateway.ports.line_index import LineIndexes
 
 
-@pytest.fixture
-def indexes(tmp_path: Path) -> LineIndexes:
+@pytest.fixture(params=["sqlite", "memory"])
+def indexes(request: pytest.FixtureRequest, tmp_path: Path) -> LineIndexes:
+    if request.param == "memory":
+        return MemoryLineIndexes()
     return SqliteLineIndexes(tmp_path / "scratch")
 
 

@@ -4,8 +4,9 @@ The status is the broker's verdict. What brokers themselves send again (404, 408
 5xx) is Temporary here too, and so is a redirect, which a sink must not answer; any other 4xx
 refuses the event for ever.
 
-Events are few, so each has a connection of its own: one kept open would be closed by an idle
-broker just when it is needed, and a POST that dies on it cannot be told from a lost answer.
+A connection is used again while events follow each other closely: no broker closes one so early.
+If it breaks before there is an answer, the event is sent once more on a new connection.
+Whether the first one arrived is not known, but an event may come twice: its id is the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _RETRIED = frozenset({404, 408, 409, 429})  # 4xx that may be different next time
 #: Printable ASCII except space, quote and percent may stand as it is in a header.
 _PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
+_REUSED_S = 2.0  # idle time after which a connection is not used any more
 _SHOWN = 200  # bytes of a refusal that go into the error's message
 
 
@@ -69,19 +71,26 @@ class HttpSink:
 
         headers = {**headers, **self._identity()}
         try:
-            async with self._opened().post(
-                self._url, data=body, headers=headers, allow_redirects=False
-            ) as answer:
-                refusal = b"" if answer.ok else await answer.content.read(_SHOWN)
+            try:
+                status, refusal = await self._answer(headers, body)
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                status, refusal = await self._answer(headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise Unavailable(f"event sink {self._url}: {reason}") from error
-        if 200 <= answer.status < 300:
+        if 200 <= status < 300:
             return
-        said = f"event sink {self._url} answers {answer.status}: {refusal.decode(errors='replace')}"
-        if 400 <= answer.status < 500 and answer.status not in _RETRIED:
+        said = f"event sink {self._url} answers {status}: {refusal.decode(errors='replace')}"
+        if 400 <= status < 500 and status not in _RETRIED:
             raise Permanent(said)
         raise Temporary(said)
+
+    async def _answer(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        """The status, and the beginning of the body of a refusal."""
+        async with self._opened().post(
+            self._url, data=body, headers=headers, allow_redirects=False
+        ) as answer:
+            return answer.status, b"" if answer.ok else await answer.content.read(_SHOWN)
 
     def _identity(self) -> Mapping[str, str]:
         if self._token_file is None:
@@ -119,7 +128,7 @@ class HttpSink:
 
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(force_close=True),
+                connector=aiohttp.TCPConnector(keepalive_timeout=_REUSED_S),
                 timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds()),
             )
         return self._session

@@ -42,6 +42,7 @@ _COPIED = 64 * 1024 * 1024  # bytes that the kernel is asked to copy at once
 #: What copy_file_range says on filesystems that do not know it, or are two.
 _NOT_IN_THE_KERNEL = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV})
 _SMALL = 256 * 1024  # bytes of a part, about
+_REMOVED = 100  # blobs that one call removes: a thread cannot be stopped
 _RENAMES = 100  # attempts against deleters of the same folder
 
 
@@ -56,6 +57,8 @@ class LocalFiles:
 
     async def put(self, key: str, chunks: AsyncIterable[bytes] | bytes) -> int:
         draft = _Draft(self._root, self._path(key))
+        if isinstance(chunks, bytes) and len(chunks) <= CHUNK:
+            return await self._put_small(draft, chunks)
         try:
             await self._call(draft.open)
             async with aclosing(blocks(chunks, CHUNK)) as gathered:
@@ -66,6 +69,24 @@ class LocalFiles:
             raise
         finally:
             await self._call(draft.close)
+        return draft.size
+
+    async def _put_small(self, draft: "_Draft", content: bytes) -> int:
+        """All of it in one call of a thread."""
+
+        def put() -> None:
+            try:
+                draft.open()
+                draft.write(content)
+                draft.publish()
+            finally:
+                draft.close()
+
+        try:
+            await self._call(put)
+        except StorageFull:
+            await self._tell_if_full(draft)
+            raise
         return draft.size
 
     async def concatenate(self, key: str, parts: Sequence[str]) -> int:
@@ -87,16 +108,15 @@ class LocalFiles:
     ) -> AsyncIterator[bytes]:
         blob = _Blob(self._path(key), key)
         try:
-            await self._call(blob.open)
-            while end is None or start < end:
-                length = CHUNK if end is None else min(CHUNK, end - start)
+            while not blob.ended:
+                length = CHUNK if end is None else max(0, min(CHUNK, end - start))
                 chunk = await self._call(blob.read, length, start)
-                if not chunk:
-                    return
                 start += len(chunk)
-                yield chunk
+                if chunk:
+                    yield chunk
         finally:
-            await self._call(blob.close)
+            if not blob.ended:
+                await self._call(blob.close)
 
     async def size(self, key: str) -> int:
         return (await self._call(_stat, self._path(key), key)).st_size
@@ -113,8 +133,15 @@ class LocalFiles:
 
     async def delete_prefix(self, prefix: str) -> int:
         removed = 0
-        async for blob in self.list(prefix):
-            removed += await self._call(self._remove, self._path(blob.key))
+        blobs = self._walk(checked_prefix(prefix))
+
+        def remove() -> int | None:
+            """How many of the next were there; None: there are none left."""
+            page = [*islice(blobs, _REMOVED)]
+            return sum(self._remove(self._path(blob.key)) for blob in page) if page else None
+
+        while (some := await self._call(remove)) is not None:
+            removed += some
         return removed
 
     async def list(self, prefix: str) -> AsyncIterator[BlobStat]:
@@ -189,8 +216,10 @@ class _Blob:
     """A blob that is being read. Every call may come from another thread."""
 
     def __init__(self, path: Path, key: str) -> None:
+        self.ended = False  # nothing is left to read, and the file is closed
         self._path = path
         self._key = key
+        self._size = 0
         self._fd: int | None = None
 
     def open(self) -> None:
@@ -199,10 +228,17 @@ class _Blob:
             self._fd = os.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
             raise NotFound(f"no blob {self._key}") from None
+        self._size = os.fstat(self._fd).st_size  # for ever: blobs are immutable
 
     def read(self, length: int, offset: int) -> bytes:
-        assert self._fd is not None, "read before open"
-        return os.pread(self._fd, length, offset)
+        """Up to ``length`` bytes; opens the file at first, and closes it at its end."""
+        if self._fd is None:
+            self.open()
+        assert self._fd is not None
+        chunk = os.pread(self._fd, length, offset)
+        if not chunk or offset + len(chunk) >= self._size:
+            self.close()
+        return chunk
 
     def copy_to(self, target: int) -> int:
         """Write all bytes to the file descriptor ``target``; how many."""
@@ -213,8 +249,10 @@ class _Blob:
         return copied
 
     def close(self) -> None:
+        self.ended = True
         if self._fd is not None:
             os.close(self._fd)
+            self._fd = None
 
 
 class _Draft:

@@ -312,6 +312,8 @@ class Lease:
     sealed: str | None = field(default=None, repr=False)  # headers for its calls; None: none
     time_left: timedelta | None = field(default=None, compare=False)
     """Until the deadline, by the database's clock at the grant. None: not told."""
+    batch: Batch | None = field(default=None, repr=False, compare=False)
+    """The batch as it was at the grant. None: not told."""
 
     @property
     def ref(self) -> "LeaseRef":

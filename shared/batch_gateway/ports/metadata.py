@@ -336,8 +336,9 @@ class BatchRows(Protocol):
         """Terminal batches whose work objects are not deleted yet (see ``swept``)."""
         ...
 
-    async def swept(self, batch: BatchId) -> None:
-        """Record that the work objects of a terminal batch are gone, and drop its shard rows."""
+    async def swept(self, *swept: BatchId) -> None:
+        """Record that the work objects of these terminal batches are deleted, and delete their
+        shard rows. Batches that are not terminal are left alone."""
         ...
 
     async def outlived(

@@ -209,7 +209,42 @@ class Activations(Protocol):
         """Register; uses up one pending wake-up if there is any. False: the house is full."""
         ...
 
-    async def renew(self, activation: ActivationId, ttl: timedelta) -> None: ...
+    async def renew(
+        self, activation: ActivationId, ttl: timedelta, *, silence: timedelta
+    ) -> Sequence[ActivationId]:
+        """Heartbeat. Returns some activations that are dead: they have been silent for ``silence``
+        beyond their time, have not left, and are not forgotten."""
+        ...
+
+    async def serve(
+        self, request: str, activation: ActivationId, remembered: timedelta
+    ) -> Sequence[ActivationId]:
+        """Note for ``remembered`` that the activation serves ``request``; the others that have.
+
+        The same request comes again when the one that served it has died, or by a fault of the
+        broker: ``challenge`` tells which.
+        """
+        ...
+
+    async def challenge(
+        self, activations: Sequence[ActivationId], ttl: timedelta, *, missed: timedelta
+    ) -> None:
+        """Let these be registered for no longer than ``ttl`` unless they renew.
+
+        One that would be registered for no longer than ``missed`` has missed a heartbeat: it is
+        dead at once.
+        """
+        ...
+
+    async def challenged(
+        self, activations: Sequence[ActivationId], ttl: timedelta
+    ) -> Sequence[bool | None]:
+        """Whether each lives, after a challenge with ``ttl``; None: it is not known yet."""
+        ...
+
+    async def forget(self, activation: ActivationId) -> None:
+        """What a dead activation has left is taken over."""
+        ...
 
     async def leave(self, activation: ActivationId) -> None: ...
 
@@ -227,12 +262,18 @@ class Activations(Protocol):
 
 
 class BatchChanges(Protocol):
-    """Hints that a batch has changed (cancel, pause, deadline): look at the database now."""
+    """Hints that a batch has changed (cancel, pause, deadline): look at the database now. And
+    questions to activations whether they live."""
 
     async def publish(self, batch: BatchId) -> None: ...
 
-    def listen(self) -> AbstractAsyncContextManager[AsyncIterator[BatchId]]:
-        """Changes from now on; lost hints are made up for by heartbeats."""
+    async def ask(self, activation: ActivationId) -> None:
+        """Have an activation renew its entry in the register at once."""
+        ...
+
+    def listen(self) -> AbstractAsyncContextManager[AsyncIterator[BatchId | ActivationId]]:
+        """Batches that change and activations that are asked, from now on; lost hints are made up
+        for by heartbeats."""
         ...
 
 

@@ -7,13 +7,14 @@ The rules of all aggregates (one transaction a method, lock order, errors) are t
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from batch_gateway.core.events import Event
-from batch_gateway.core.ids import ActivationId, BatchId, ShardId
+from batch_gateway.core.ids import ActivationId, BatchId, FileId, ShardId
 from batch_gateway.core.model import (
     Batch,
     ClosedShard,
+    File,
     Lease,
     LeaseRef,
     Part,
@@ -21,6 +22,7 @@ from batch_gateway.core.model import (
     Shard,
     Tally,
 )
+from batch_gateway.core.usage import BatchReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,31 @@ class ShardRows(Protocol):
         """
         ...
 
+    async def complete(
+        self,
+        lease: LeaseRef,
+        tally: Tally,
+        *,
+        deadline: datetime,
+        files: Sequence[File],
+        output: FileId | None,
+        error: FileId | None,
+        now: datetime,
+        events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
+        report: BatchReport | None = None,
+    ) -> Batch | None:
+        """Complete a batch by closing its only shard: ``finish`` of both, in one transaction.
+
+        ``tally`` is that of all lines of the batch, ``files`` are the rows of their results, and
+        ``options`` the batch's new ones (None: they stay); ``report`` is kept as by
+        ``BatchRows.finish``. The batch goes through finalizing to
+        completed, and the row of the shard is deleted. None, and nothing has changed, when the
+        lease is lost, or the batch is not in_progress, has an ending, another ``deadline``, other
+        open shards, or not as many lines as ``tally``. Raises Conflict when a file's id is taken.
+        """
+        ...
+
     async def release(
         self,
         lease: LeaseRef,
@@ -127,6 +154,10 @@ class ShardRows(Protocol):
 
         One whose time cannot be decoded has been held since 1970.
         """
+        ...
+
+    async def held_by(self, holder: ActivationId, *, limit: int) -> Sequence[LeaseRef]:
+        """Some of the leases of ``holder``, longest held first; all when there are not more."""
         ...
 
     def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:

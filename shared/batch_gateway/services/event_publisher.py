@@ -82,6 +82,8 @@ class EventPublisher:
         self._outbox = outbox
         self._sink = sink
         self._janitor_trigger = janitor_trigger
+        self._forgotten: list[str] = []  # ids of events that are sent and still in the outbox
+        self._one_at_a_time = asyncio.Lock()
         self.published = asyncio.Event()
         """Set whenever an event was published that another function must act upon."""
 
@@ -115,8 +117,19 @@ class EventPublisher:
         ids = [event.id for event, done in zip(events, sent, strict=True) if done]
         if not ids:
             return
-        async with log_errors("Events will be sent once more", "outbox"):
-            await self._outbox.sent(ids)
+        await self._forget(ids)
+
+    async def _forget(self, ids: Sequence[str]) -> None:
+        """Delete events that are sent: what comes while a deletion runs goes together in the next.
+
+        Returns when ``ids`` are deleted, or when that has failed: then they are sent once more.
+        """
+        self._forgotten += ids
+        async with self._one_at_a_time:
+            together, self._forgotten = self._forgotten, []
+            if together:  # else an earlier one has taken ours
+                async with log_errors("Events will be sent once more", "outbox"):
+                    await self._outbox.sent(together)
 
     async def _send(self, event: Event) -> bool:
         log = {"action": "announce", "event_id": event.id, "event_type": str(event.type)}

@@ -1,6 +1,7 @@
 """Tickets: what the queue knows of a shard that is ready."""
 
 import logging
+from collections.abc import Sequence
 
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.model import Batch, Lease, QueueEntry, Shard, ShardState
@@ -24,20 +25,25 @@ def queue_entry(owner: Batch | Lease, shard: Shard) -> QueueEntry:
     )
 
 
+async def push(batch: Batch, shards: Sequence[Shard], queue: ShardQueue) -> None:
+    """Push those of a batch's shards that are ready; known ones are left alone."""
+    ready = [queue_entry(batch, shard) for shard in shards if shard.state is ShardState.READY]
+    for start in range(0, len(ready), _PUSHED):
+        await queue.push(ready[start : start + _PUSHED])
+
+
 async def enqueue_shards(batch: Batch, metadata: MetadataStore, queue: ShardQueue) -> None:
-    """Push the batch's ready shards; those that are queued already are left alone.
+    """Push the batch's ready shards as the database has them.
 
     At a row that cannot be decoded it ends: what is behind it, sweeps push.
     """
-    entries: list[QueueEntry] = []
+    shards: list[Shard] = []
     try:
         async for shard in metadata.shards.of_batch(batch.id):
-            if shard.state is ShardState.READY:
-                entries.append(queue_entry(batch, shard))
-            if len(entries) == _PUSHED:
-                await queue.push(entries)
-                entries = []
+            shards.append(shard)
+            if len(shards) == _PUSHED:
+                await push(batch, shards, queue)
+                shards = []
     except CorruptRow as error:
         logger.error("%s", error, extra={"action": "corrupt_row", "batch_id": batch.id})
-    if entries:
-        await queue.push(entries)
+    await push(batch, shards, queue)

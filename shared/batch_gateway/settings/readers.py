@@ -101,6 +101,7 @@ READS: Mapping[str, Reads] = {
         _PASSING,
         _all("limits", "queue", "retry", "watching"),
         _all_but("execution", "assembly_ttl_s", "assembly_run_bytes"),
+        _some(api="output_expiry_s"),
     ),
     "assembler": _joined(
         _EVERY,

@@ -53,6 +53,9 @@ class Execution(Group):
     """How long executors may take to give up the shards of a cancelled or expired batch."""
     assembly_ttl_s: Seconds = 15
     """How long an assembly stays with an assembler that has gone silent."""
+    complete_bytes: Count = 1024 * 1024
+    """Up to so many bytes of results, the executor that finishes a batch of one shard completes the
+    batch itself, without the assembler; 0: the assembler completes every batch."""
     assembly_run_bytes: Positive = 16 * 1024 * 1024
     """About how much of a batch's results, in bytes, an assembler's crash makes its successor read
     again from small objects; held in memory."""

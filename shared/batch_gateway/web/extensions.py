@@ -23,6 +23,7 @@ from batch_gateway.web.openai import (
     CreateBatch,
     RequestModel,
     Text,
+    fields_of,
     whole_seconds,
 )
 from batch_gateway.web.parsing import choice, integer
@@ -128,9 +129,8 @@ class ExtendedBatchObject(BatchObject):
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        standard = dict(BatchObject.of(batch))
         return cls(
-            **standard,
+            **fields_of(batch),
             priority=batch.priority,
             paused=batch.paused,
             estimated_completion_at=whole_seconds(batch.estimated_completion_at),

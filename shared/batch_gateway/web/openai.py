@@ -7,7 +7,7 @@ vanishes.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
@@ -163,32 +163,38 @@ class BatchObject(BaseModel):
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        counts = batch.counts
-        return cls(
-            id=batch.id,
-            endpoint=batch.endpoint,
-            model=batch.model,
-            errors=_errors(batch.errors),
-            input_file_id=batch.input_file_id,
-            completion_window=batch.completion_window,
-            status=batch.status.value,
-            output_file_id=batch.output_file_id,
-            error_file_id=batch.error_file_id,
-            created_at=int(batch.created_at.timestamp()),
-            in_progress_at=whole_seconds(batch.in_progress_at),
-            expires_at=int(batch.deadline.timestamp()),
-            finalizing_at=whole_seconds(batch.finalizing_at),
-            completed_at=whole_seconds(batch.completed_at),
-            failed_at=whole_seconds(batch.failed_at),
-            expired_at=whole_seconds(batch.expired_at),
-            cancelling_at=whole_seconds(batch.cancelling_at),
-            cancelled_at=whole_seconds(batch.cancelled_at),
-            request_counts=RequestCounts(
-                total=counts.total, completed=counts.completed, failed=counts.failed
-            ),
-            usage=None if batch.usage is None else BatchUsage.of(batch.usage),
-            metadata=None if batch.metadata is None else dict(batch.metadata),
-        )
+        return cls(**fields_of(batch))
+
+
+def fields_of(batch: Batch) -> dict[str, Any]:
+    """What a ``BatchObject`` says of ``batch``."""
+    return {
+        "id": batch.id,
+        "endpoint": batch.endpoint,
+        "model": batch.model,
+        "errors": _errors(batch.errors),
+        "input_file_id": batch.input_file_id,
+        "completion_window": batch.completion_window,
+        "status": batch.status.value,
+        "output_file_id": batch.output_file_id,
+        "error_file_id": batch.error_file_id,
+        "created_at": int(batch.created_at.timestamp()),
+        "in_progress_at": whole_seconds(batch.in_progress_at),
+        "expires_at": int(batch.deadline.timestamp()),
+        "finalizing_at": whole_seconds(batch.finalizing_at),
+        "completed_at": whole_seconds(batch.completed_at),
+        "failed_at": whole_seconds(batch.failed_at),
+        "expired_at": whole_seconds(batch.expired_at),
+        "cancelling_at": whole_seconds(batch.cancelling_at),
+        "cancelled_at": whole_seconds(batch.cancelled_at),
+        "request_counts": RequestCounts(
+            total=batch.counts.total,
+            completed=batch.counts.completed,
+            failed=batch.counts.failed,
+        ),
+        "usage": None if batch.usage is None else BatchUsage.of(batch.usage),
+        "metadata": None if batch.metadata is None else dict(batch.metadata),
+    }
 
 
 class Identified(Protocol):

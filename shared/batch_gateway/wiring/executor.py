@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_gateway.web.stopping import stopping
@@ -25,6 +26,7 @@ def make_executor(
     stack.push_async_callback(client.close)
     stack.push_async_callback(metrics.close)
     settings = runtime.settings
+    expiry = settings.api.output_expiry_s
     return Executor(
         stores=Stores(metadata=runtime.metadata, files=runtime.files, scratch=runtime.scratch),
         engines=Engines(
@@ -37,6 +39,7 @@ def make_executor(
             publisher=runtime.publisher,
             activation_trigger=runtime.activation_trigger,
             termination=runtime.termination,
+            webhook_outbox=runtime.webhook_outbox,
         ),
         policies=Policies(
             execution=settings.execution,
@@ -44,6 +47,7 @@ def make_executor(
             retry=settings.retry,
             watching=settings.watching,
             clock=runtime.clock,
+            output_expiry=timedelta(seconds=expiry) if expiry else None,
         ),
         stopping=stopping,
         superseded=runtime.superseded,
@@ -53,6 +57,6 @@ def make_executor(
 def executor_function() -> Function:
     def use_case(runtime: Runtime, stack: AsyncExitStack) -> Handler:
         executor = make_executor(runtime, stack, stopping=stopping())
-        return lambda _event: executor.work()
+        return lambda event: executor.work(event.id)
 
     return event_function("executor", use_case)

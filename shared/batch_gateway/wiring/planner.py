@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 def make_planner(runtime: Runtime) -> "Planner":
+    from batch_gateway.adapters.memory_line_index import MemoryLineIndexes
     from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
     from batch_gateway.services.plan.input_scan import InputRules
     from batch_gateway.services.plan.planner import Planner
@@ -20,6 +21,7 @@ def make_planner(runtime: Runtime) -> "Planner":
         metadata=runtime.metadata,
         files=runtime.files,
         indexes=SqliteLineIndexes(settings.files.scratch_dir),
+        small_indexes=MemoryLineIndexes(),
         queue=runtime.scratch.queue,
         locks=runtime.scratch.locks,
         rates=runtime.scratch.rate_limiter,

@@ -433,6 +433,24 @@ async def test_leases_are_listed_with_the_longest_held_first(metadata):
     ]
 
 
+async def test_the_leases_of_one_holder_are_listed(metadata):
+    batch, other = await planned(metadata, shards=3), await planned(metadata, shards=1)
+    mine = [
+        await metadata.shards.claim(
+            shard_id(batch.id, n), holder=ME, token="t", now=T0 + n * SECOND
+        )
+        for n in (2, 0, 1)
+    ]
+    await metadata.shards.claim(shard_id(other.id, 0), holder=OTHER, token="t", now=T0)
+    await metadata.shards.finish(mine[1].ref, [], a_tally(), now=LATER, events=[])
+
+    held = await metadata.shards.held_by(ME, limit=9)
+
+    assert held == [mine[2].ref, mine[0].ref]  # longest held first
+    assert await metadata.shards.held_by(ME, limit=1) == held[:1]
+    assert await metadata.shards.held_by(ActivationId("none"), limit=9) == []
+
+
 async def test_standings_come_in_the_order_asked_and_say_what_became_of_leases(metadata):
     running = await planned(metadata, shards=3)
     paused = await planned(metadata)

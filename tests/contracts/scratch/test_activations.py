@@ -1,6 +1,7 @@
 """The register of activations: never more than the maximum, never none while one would stay."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from fixtures.scratch import MINUTE, NO_TIME
@@ -10,6 +11,7 @@ from batch_gateway.core.ids import ActivationId
 
 pytestmark = pytest.mark.redis
 
+BRIEF = timedelta(seconds=0.3)
 A, B = ActivationId("a"), ActivationId("b")
 
 
@@ -63,7 +65,7 @@ async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisScratchSto
 async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisScratchStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
 
-    await scratch.activations.renew(A, MINUTE)
+    await scratch.activations.renew(A, MINUTE, silence=MINUTE)
 
     assert await scratch.activations.count() == (1, 0)
 
@@ -92,3 +94,69 @@ async def test_a_dead_activation_does_not_let_the_last_one_go(scratch: RedisScra
     await scratch.activations.enter(B, maximum=2, ttl=NO_TIME)
 
     assert not await scratch.activations.leave_unless_last(A)
+
+
+# -- dead activations ------------------------------------------------------------------------------
+
+
+async def test_silent_activations_are_dead_until_they_renew_or_are_forgotten(
+    scratch: RedisScratchStore,
+) -> None:
+    register = scratch.activations
+    for name in (A, B):
+        await register.enter(name, maximum=3, ttl=NO_TIME)
+    await register.count()
+    me = ActivationId("me")
+    assert await register.renew(me, MINUTE, silence=MINUTE) == []  # not silent for so long
+
+    assert sorted(await register.renew(me, MINUTE, silence=NO_TIME)) == [A, B]
+    await register.renew(A, MINUTE, silence=MINUTE)
+    assert await register.renew(me, MINUTE, silence=NO_TIME) == [B]
+    await register.forget(B)
+    assert await register.renew(me, MINUTE, silence=NO_TIME) == []
+
+
+async def test_activations_that_leave_are_not_dead(scratch: RedisScratchStore) -> None:
+    register = scratch.activations
+    await register.enter(A, maximum=2, ttl=MINUTE)
+    await register.leave(A)
+
+    assert await register.renew(B, MINUTE, silence=NO_TIME) == []
+
+
+async def test_a_request_that_comes_again_names_who_has_served_it(
+    scratch: RedisScratchStore,
+) -> None:
+    register = scratch.activations
+
+    assert await register.serve("request", A, MINUTE) == []
+    assert await register.serve("other", B, MINUTE) == []
+    assert await register.serve("request", B, MINUTE) == [A]
+    assert await register.serve("request", ActivationId("c"), MINUTE) == [A, B]
+
+
+async def test_a_challenge_is_met_by_renewing(scratch: RedisScratchStore) -> None:
+    register = scratch.activations
+    for name in (A, B):
+        await register.enter(name, maximum=3, ttl=MINUTE)
+    gone = ActivationId("gone")
+
+    await register.challenge([A, B, gone], BRIEF, missed=NO_TIME)
+    assert await register.challenged([A, B, gone], BRIEF) == [None, None, False]
+    await register.renew(A, MINUTE, silence=MINUTE)
+
+    async with asyncio.timeout(5):
+        while None in (states := await register.challenged([A, B, gone], BRIEF)):
+            await asyncio.sleep(0.01)
+    assert states == [True, False, False]
+    assert await register.count() == (1, 0)
+
+
+async def test_one_that_has_missed_a_heartbeat_is_dead_at_once(scratch: RedisScratchStore) -> None:
+    register = scratch.activations
+    await register.enter(A, maximum=3, ttl=MINUTE)
+    await register.enter(B, maximum=3, ttl=2 * MINUTE)
+
+    await register.challenge([A, B], MINUTE / 2, missed=MINUTE)
+
+    assert await register.challenged([A, B], MINUTE / 2) == [False, None]

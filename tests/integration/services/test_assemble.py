@@ -19,6 +19,8 @@ pytestmark = pytest.mark.redis
 
 
 async def executed(world, lines):
+    """A batch that waits for the assembler, however small it is."""
+    world.execution = world.execution.model_copy(update={"complete_bytes": 0})
     batch = await world.submit(lines)
     await world.planner.plan(batch.id)
     await world.work()

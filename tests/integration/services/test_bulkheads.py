@@ -22,7 +22,7 @@ from batch_gateway.settings import Execution, Planning, Retry, Watching
 pytestmark = pytest.mark.redis
 
 UNWATCHED = Watching(metrics=False, probe=False)
-BRISK = Execution(heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5)
+BRISK = Execution(complete_bytes=0, heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5)
 
 
 async def planned(world, lines, **options):
@@ -50,7 +50,8 @@ async def until(condition, seconds=30):
 
 def executed(world, batch):
     async def is_executed():
-        return (await world.reload(batch)).assemblable
+        found = await world.reload(batch)
+        return found.assemblable or found.terminal
 
     return is_executed
 
@@ -223,7 +224,9 @@ async def leased(world, batch):
 
 
 async def test_leases_live_on_while_the_database_is_away(make_world, monkeypatch):
-    rules = Execution(lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, slot_ttl_s=1)
+    rules = Execution(
+        complete_bytes=0, lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, slot_ttl_s=1
+    )
     world = make_world(execution=rules, watching=UNWATCHED)
     await world.configure(ttft_ms=3000)
     batch = await planned(world, chat_lines(4))

@@ -128,6 +128,7 @@ async def test_a_fence_closes_what_a_dead_executor_holds(world):
 
 @pytest.mark.parametrize("stage", ["validating", "finalizing"])
 async def test_a_batch_whose_event_was_lost_is_announced_again(world, stage):
+    world.execution = Execution(complete_bytes=0)
     batch = await world.submit(chat_lines(2))
     expected = EventType.BATCH_CREATED
     if stage == "finalizing":

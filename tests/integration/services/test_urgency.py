@@ -37,6 +37,12 @@ def named(name, count, **options):
     return lines
 
 
+async def executed(world, batch):
+    """Wait until all lines of ``batch`` have results; a small one is completed then."""
+    while not ((found := await world.reload(batch)).assemblable or found.terminal):
+        await asyncio.sleep(0.05)
+
+
 async def test_an_urgent_batch_gets_the_next_free_slots_and_the_outranked_one_keeps_its_lease(
     make_world,
 ):
@@ -47,8 +53,7 @@ async def test_an_urgent_batch_gets_the_next_free_slots_and_the_outranked_one_ke
     await arrived(world, 10)
 
     urgent = await planned(world, named("urgent", 20), tenant=OTHER, window=timedelta(seconds=50))
-    while not (await world.reload(urgent)).assemblable:
-        await asyncio.sleep(0.05)
+    await executed(world, urgent)
 
     (shard,) = [shard async for shard in world.metadata.shards.of_batch(fair.id)]
     assert (shard.state, shard.epoch) == (ShardState.LEASED, 1)
@@ -67,8 +72,7 @@ async def test_work_of_others_goes_on_beside_a_huge_urgent_batch(make_world):
     await arrived(world, 10)
 
     fair = await planned(world, named("fair", 10), tenant=OTHER)
-    while not (await world.reload(fair)).assemblable:
-        await asyncio.sleep(0.05)
+    await executed(world, fair)
 
     assert (await world.reload(urgent)).open_shards > 0
     await world.configure(ttft_ms=0, slots=64, queue=64)

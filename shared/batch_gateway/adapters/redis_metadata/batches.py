@@ -270,8 +270,9 @@ class RedisBatches:
     ) -> Batch | None:
         return await self._change("finalize", batch=batch, now=now, events=from_events(events))
 
-    async def swept(self, batch: BatchId) -> None:
-        await self._scripts.run("swept", batch=batch)
+    async def swept(self, *swept: BatchId) -> None:
+        for batch in swept:
+            await self._scripts.run("swept", batch=batch)
 
     async def unfinished(
         self,

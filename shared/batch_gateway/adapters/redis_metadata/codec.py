@@ -275,6 +275,7 @@ def to_lease(granted: Sequence[Any]) -> Lease:
         traceparent=batch.traceparent,
         sealed=batch.sealed,
         time_left=batch.deadline - instant(granted[2]),
+        batch=batch,
     )
 
 

@@ -8,9 +8,12 @@ from batch_gateway.adapters.checked import checked_entry
 from batch_gateway.adapters.corrupt_rows import decodable, decodable_page, decoding
 from batch_gateway.adapters.redis_metadata.codec import (
     from_events,
+    from_file,
     from_lease,
     from_mended,
     from_parts,
+    from_report,
+    from_results,
     from_tally,
     plan_model_and_cost,
     salvaged,
@@ -18,7 +21,7 @@ from batch_gateway.adapters.redis_metadata.codec import (
     to_lease,
     to_shard,
 )
-from batch_gateway.adapters.redis_metadata.fields import instant, row
+from batch_gateway.adapters.redis_metadata.fields import instant, json_text, micros, row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
 from batch_gateway.adapters.unreadable_shards import mended
 from batch_gateway.core.errors import CorruptRow
@@ -26,6 +29,7 @@ from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
     ActivationId,
     BatchId,
+    FileId,
     ShardId,
     shard_id,
     split_shard_id,
@@ -34,6 +38,8 @@ from batch_gateway.core.model import (
     TERMINAL,
     Batch,
     ClosedShard,
+    Counts,
+    File,
     Lease,
     LeaseRef,
     Part,
@@ -41,6 +47,7 @@ from batch_gateway.core.model import (
     Shard,
     Tally,
 )
+from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.shards import LeaseStatus, Mended
 
 CHUNK = 500  # shards per round trip of a walk over a batch
@@ -78,6 +85,38 @@ class RedisShards:
     ) -> ClosedShard | None:
         closed = await self._give_back("finish_shard", lease, parts, tally, now, events)
         return None if closed is None else _closed(closed)
+
+    async def complete(
+        self,
+        lease: LeaseRef,
+        tally: Tally,
+        *,
+        deadline: datetime,
+        files: Sequence[File],
+        output: FileId | None,
+        error: FileId | None,
+        now: datetime,
+        events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
+        report: BatchReport | None = None,
+    ) -> Batch | None:
+        counts = Counts(total=tally.lines, completed=tally.completed, failed=tally.failed)
+        results = {"output_file_id": output, "error_file_id": error}
+        completed = await self._scripts.run(
+            "complete",
+            report=from_report(report),
+            lease=from_lease(lease),
+            deadline=micros(deadline),
+            files=[from_file(file) for file in files],
+            changes={
+                **from_results(counts, tally.usage),
+                **{name: file for name, file in results.items() if file is not None},
+                **({} if options is None else {"options": json_text(options)}),
+            },
+            now=now,
+            events=from_events(events),
+        )
+        return None if completed is None else to_batch(row(completed))
 
     async def release(
         self,
@@ -142,6 +181,15 @@ class RedisShards:
             return found
 
         return await decodable_page(fetch, _leased, limit)
+
+    async def held_by(self, holder: ActivationId, *, limit: int) -> Sequence[LeaseRef]:
+        async def fetch(rows: int) -> Sequence[Sequence[Any]]:
+            found: Sequence[Sequence[Any]] = await self._scripts.run(
+                "leased", limit=rows, holder=holder
+            )
+            return found
+
+        return [lease for lease, _ in await decodable_page(fetch, _leased, limit)]
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         async for fields in self._rows(batch):

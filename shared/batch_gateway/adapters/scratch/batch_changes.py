@@ -13,8 +13,9 @@ from redis.asyncio.client import PubSub
 
 from batch_gateway.adapters.scratch.server import ANSWER_TIMEOUT_S, connect, translated
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.ids import BatchId
+from batch_gateway.core.ids import ActivationId, BatchId
 
+_ASKED = "activation:"  # begins a message that is not a batch's id
 _PATIENCE_S = 1.0  # how long one wait for a message lasts before the connection is looked at
 
 
@@ -28,8 +29,12 @@ class RedisBatchChanges:
         async with translated():
             await self._client.publish(self._channel, batch)
 
+    async def ask(self, activation: ActivationId) -> None:
+        async with translated():
+            await self._client.publish(self._channel, f"{_ASKED}{activation}")
+
     @asynccontextmanager
-    async def listen(self) -> AsyncIterator[AsyncIterator[BatchId]]:
+    async def listen(self) -> AsyncIterator[AsyncIterator[BatchId | ActivationId]]:
         async with connect(self._url, retries=0) as client, client.pubsub() as subscription:
             async with translated():
                 await subscription.subscribe(self._channel)
@@ -39,11 +44,13 @@ class RedisBatchChanges:
             yield _messages(subscription)
 
 
-async def _messages(subscription: PubSub) -> AsyncIterator[BatchId]:
+async def _messages(subscription: PubSub) -> AsyncIterator[BatchId | ActivationId]:
     while True:
         async with translated():
             message = await subscription.get_message(timeout=_PATIENCE_S)
         if message is None:
             continue
         if message["type"] == "message":
-            yield BatchId(message["data"])
+            said = str(message["data"])
+            asked = said.removeprefix(_ASKED)
+            yield BatchId(said) if asked == said else ActivationId(asked)

@@ -20,6 +20,8 @@ class Keys:
         self.slots = f"{tag}:slots"
         self.running = f"{tag}:activations:running"
         self.pending = f"{tag}:activations:pending"
+        self.dead = f"{tag}:activations:dead"
+        self.serving = f"{tag}:activations:serving"
         self.control = f"{tag}:control"
         self.rates = f"{tag}:rates"
         self.rights = f"{tag}:rights"

@@ -6,6 +6,7 @@ for another row while it holds this lock.
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -94,14 +95,20 @@ async def book(
     more = {name: getattr(added, name) for name in _NAMES}
     if not any(more.values()):
         return
-    insert = insert_on(connection.dialect, accounts).values(tenant=tenant, **more)
-    change = insert.on_conflict_do_update(
-        index_elements=[accounts.c.tenant],
-        set_={name: accounts.c[name] + more[name] for name in _NAMES},
-    ).returning(accounts)
-    then = _to_account((await connection.execute(change)).one()._mapping)
+    booked = await connection.execute(_booking(connection.dialect.name), {"tenant": tenant, **more})
+    then = _to_account(booked.one()._mapping)
     if (name := quotas.exceeded(then, added)) is not None:
         raise OverQuota(name, getattr(quotas, name))
+
+
+@cache
+def _booking(dialect: str) -> sa.Insert:
+    """Makes an account, or adds to the one that there is; the row as it is then."""
+    insert = insert_on(dialect, accounts)
+    return insert.on_conflict_do_update(
+        index_elements=[accounts.c.tenant],
+        set_={name: accounts.c[name] + insert.excluded[name] for name in _NAMES},
+    ).returning(accounts)
 
 
 async def lock_account(connection: AsyncConnection, tenant: TenantId) -> None:
@@ -109,7 +116,7 @@ async def lock_account(connection: AsyncConnection, tenant: TenantId) -> None:
 
     Only for transactions that wait for no other row afterwards.
     """
-    insert = insert_on(connection.dialect, accounts).values(tenant=tenant, **asdict(Account()))
+    insert = insert_on(connection.dialect.name, accounts).values(tenant=tenant, **asdict(Account()))
     await connection.execute(
         insert.on_conflict_do_update(
             index_elements=[accounts.c.tenant], set_={"tenant": accounts.c.tenant}

@@ -23,6 +23,7 @@ from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
+    TERMINAL,
     Batch,
     BatchError,
     BatchStatus,
@@ -37,6 +38,8 @@ from batch_gateway.core.model import (
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
+
+_BY_ID = sa.select(batches).where(batches.c.id == sa.bindparam("batch"))
 
 #: The ending that a batch must have to end in that status.
 _ENDING_OF = {
@@ -60,22 +63,20 @@ class SqlBatches(BatchSweeps):
         quotas: Quotas = NO_QUOTAS,
     ) -> None:
         async with self._database.writing() as connection:
-            await connection.execute(sa.insert(batches).values(batch_columns(batch)))
+            await connection.execute(sa.insert(batches), batch_columns(batch))
             if cause is not None:
                 row = {"id": cause.key, "batch": batch.id, "created_at": batch.created_at}
-                await connection.execute(sa.insert(causes).values(row))
+                await connection.execute(sa.insert(causes), row)
             await write_events(connection, events, batch.created_at)
             await book(connection, batch.tenant, Account(open_batches=1), quotas)
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
-        return await self._one(batches.c.id == batch, batches.c.tenant == tenant)
+        found = await self.load(batch)
+        return None if found is None or found.tenant != tenant else found
 
     async def load(self, batch: BatchId) -> Batch | None:
-        return await self._one(batches.c.id == batch)
-
-    async def _one(self, *conditions: sa.ColumnElement[bool]) -> Batch | None:
         async with self._database.reading() as connection:
-            row = (await connection.execute(sa.select(batches).where(*conditions))).one_or_none()
+            row = (await connection.execute(_BY_ID, {"batch": batch})).one_or_none()
         return None if row is None else to_batch(row)
 
     async def list(
@@ -127,9 +128,9 @@ class SqlBatches(BatchSweeps):
         quotas: Quotas = NO_QUOTAS,
     ) -> Batch | None:
         async with self._database.writing() as connection:
-            before = await lock(connection, batch, batches.c.ending.is_(None))
+            before = await lock(connection, batch)
             running = before and moved(before, BatchStatus.IN_PROGRESS, now)
-            if before is None or running is None:
+            if before is None or running is None or before.ending is not None:
                 return None
             closed = [shard for shard in shards if shard.state is ShardState.CLOSED]
             tally = sum((shard.tally for shard in closed), Tally())
@@ -329,10 +330,11 @@ class SqlBatches(BatchSweeps):
             await write_events(connection, events, now)
         return after
 
-    async def swept(self, batch: BatchId) -> None:
+    async def swept(self, *swept: BatchId) -> None:
+        ended = sa.and_(batches.c.id.in_(sorted(swept)), batches.c.status.in_(TERMINAL))
+        change = sa.update(batches).where(ended).values(unswept=False).returning(batches.c.id)
         async with self._database.writing() as connection:
-            found = await lock(connection, batch)
-            if found is None or not found.terminal:
-                return
-            await connection.execute(sa.delete(shard_table).where(shard_table.c.batch_id == batch))
-            await save(connection, found, found, {"unswept": False})
+            names = (await connection.scalars(change)).all()
+            await connection.execute(
+                sa.delete(shard_table).where(shard_table.c.batch_id.in_(names))
+            )

@@ -23,7 +23,7 @@ class SqlIdempotencyClaims:
         async with self._database.writing() as connection:
             # Locks the row that is there: it can be withdrawn neither before nor after this.
             insert = (
-                insert_on(connection.dialect, claims)
+                insert_on(connection.dialect.name, claims)
                 .values(row)
                 .on_conflict_do_update(index_elements=[claims.c.id], set_={"id": claims.c.id})
                 .returning(claims)

@@ -11,8 +11,8 @@ Reads are single statements and run without a transaction on both.
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +43,10 @@ MIGRATION_LOCK = int.from_bytes(b"batchgw", "big")
 _SQLITE_READING = "sqlite_reading"
 
 
-class DatabaseNow(sa.ColumnElement[datetime]):
+class DatabaseNow(FunctionElement[datetime]):
     """The database's own clock, in the representation of ``Instant``."""
 
+    name = "database_now"
     type = Instant()
     inherit_cache = True
 
@@ -111,8 +112,12 @@ def _from_json(text: str) -> object:
 
 def _sqlite(url: str) -> AsyncEngine:
     waits = {} if "timeout" in sa.make_url(url).query else {"timeout": SQLITE_TIMEOUT_S}
+    from batch_gateway.adapters.sql.sqlite_driver import connect
+
     engine = create_async_engine(
-        url, connect_args={"factory": _Connection, **waits}, json_deserializer=_from_json
+        url,
+        connect_args={**waits, "async_creator_fn": connect, "factory": _Connection},
+        json_deserializer=_from_json,
     )
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -164,14 +169,15 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def insert_new(dialect: sa.Dialect, table: sa.Table, rows: Sequence[dict[str, Any]]) -> sa.Insert:
-    """INSERT of ``rows``, without those whose primary key is there already."""
-    return insert_on(dialect, table).values(rows).on_conflict_do_nothing()
+@cache
+def insert_new(dialect: str, table: sa.Table) -> sa.Insert:
+    """INSERT of the rows given beside it, without those whose primary key is there already."""
+    return insert_on(dialect, table).on_conflict_do_nothing()
 
 
-def insert_on(dialect: sa.Dialect, table: sa.Table) -> "SqliteInsert | PostgresInsert":
+def insert_on(dialect: str, table: sa.Table) -> "SqliteInsert | PostgresInsert":
     """An INSERT that may say what is to happen with rows that are there already."""
-    if dialect.name == "sqlite":
+    if dialect == "sqlite":
         from sqlalchemy.dialects import sqlite
 
         return sqlite.insert(table)

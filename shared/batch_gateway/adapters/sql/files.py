@@ -15,6 +15,10 @@ from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.metadata import Page
 
+_OF_TENANT = sa.select(files).where(
+    files.c.id == sa.bindparam("file"), files.c.tenant == sa.bindparam("of_tenant")
+)
+
 
 class SqlFiles:
     def __init__(self, database: Database) -> None:
@@ -22,13 +26,13 @@ class SqlFiles:
 
     async def add(self, file: File, *, quotas: Quotas = NO_QUOTAS) -> None:
         async with self._database.writing() as connection:
-            await connection.execute(sa.insert(files).values(file_columns(file)))
+            await connection.execute(sa.insert(files), file_columns(file))
             await book(connection, file.tenant, of_files(file), quotas)
 
     async def get(self, tenant: TenantId, file: FileId) -> File | None:
-        query = sa.select(files).where(files.c.id == file, files.c.tenant == tenant)
         async with self._database.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
+            found = await connection.execute(_OF_TENANT, {"file": file, "of_tenant": tenant})
+            row = found.one_or_none()
         return None if row is None else to_file(row)
 
     async def list(

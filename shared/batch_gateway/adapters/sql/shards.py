@@ -4,19 +4,21 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.checked import checked_entry
 from batch_gateway.adapters.corrupt_rows import decoding, skipped
+from batch_gateway.adapters.sql.accounts import book, of_ended
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import (
     Row,
+    file_columns,
     result_columns,
-    shard_is,
     tally_columns,
     to_shard,
 )
@@ -26,14 +28,26 @@ from batch_gateway.adapters.sql.schema import (
     batches,
     shards,
 )
-from batch_gateway.adapters.sql.steps import change_leased, held_by, lock, save, write_events
-from batch_gateway.adapters.sql.transitions import shards_closed
+from batch_gateway.adapters.sql.schema import files as file_table
+from batch_gateway.adapters.sql.steps import (
+    IS_LEASE,
+    change_leased,
+    delete_leased,
+    leased_shard,
+    lock,
+    naming,
+    save,
+    write_events,
+)
+from batch_gateway.adapters.sql.transitions import completed, shards_closed
 from batch_gateway.adapters.sql.unreadable_shards import mend
+from batch_gateway.adapters.sql.usage import add_report
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
     ActivationId,
     BatchId,
+    FileId,
     ShardId,
     shard_id,
     split_shard_id,
@@ -43,6 +57,7 @@ from batch_gateway.core.model import (
     Batch,
     BatchStatus,
     ClosedShard,
+    File,
     Lease,
     LeaseRef,
     Part,
@@ -52,10 +67,29 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.shards import LeaseStatus, Mended
 
 #: Shards of a batch that are read at once.
 _PAGE = 500
+
+_GRANT = (
+    sa.update(shards)
+    .values(
+        state=ShardState.LEASED,
+        epoch=shards.c.epoch + 1,
+        token=sa.bindparam("token"),
+        holder=sa.bindparam("holder"),
+        leased_at=sa.bindparam("leased_at"),
+    )
+    .returning(shards, DatabaseNow().label("database_now"))
+)
+_GRANT_READY = _GRANT.where(
+    shards.c.batch_id == sa.bindparam("of_batch"),
+    shards.c.position == sa.bindparam("at_position"),
+    shards.c.state == ShardState.READY,
+)
+_GRANT_LEASED = _GRANT.where(IS_LEASE)
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -67,19 +101,15 @@ class SqlShards:
     async def claim(
         self, shard: ShardId, *, holder: ActivationId, token: str, now: datetime
     ) -> Lease | None:
-        batch_id, _ = split_shard_id(shard)
+        batch_id, index = split_shard_id(shard)
         async with self._database.writing() as connection:
-            batch = await lock(
-                connection,
-                batch_id,
-                batches.c.status == BatchStatus.IN_PROGRESS,
-                batches.c.paused.is_(False),
-                batches.c.ending.is_(None),
-            )
-            if batch is None:
+            batch = await lock(connection, batch_id)
+            if batch is None or batch.paused or batch.ending is not None:
                 return None
-            is_ready = sa.and_(shard_is(shard), shards.c.state == ShardState.READY)
-            return await _grant(connection, batch, is_ready, holder, token, now)
+            if batch.status is not BatchStatus.IN_PROGRESS:
+                return None
+            named = {"of_batch": batch_id, "at_position": index}
+            return await _grant(connection, batch, _GRANT_READY, named, holder, token, now)
 
     async def take_over(
         self, observed: LeaseRef, *, holder: ActivationId, token: str, now: datetime
@@ -89,7 +119,8 @@ class SqlShards:
             batch = await lock(connection, batch_id, batches.c.status.not_in(TERMINAL))
             if batch is None:
                 return None
-            return await _grant(connection, batch, held_by(observed), holder, token, now)
+            named = naming(observed)
+            return await _grant(connection, batch, _GRANT_LEASED, named, holder, token, now)
 
     async def finish(
         self,
@@ -106,6 +137,36 @@ class SqlShards:
             if batch is None:
                 return None
             return await _close(connection, batch, lease, parts, tally, now, events)
+
+    async def complete(
+        self,
+        lease: LeaseRef,
+        tally: Tally,
+        *,
+        deadline: datetime,
+        files: Sequence[File],
+        output: FileId | None,
+        error: FileId | None,
+        now: datetime,
+        events: Sequence[Event],
+        options: Mapping[str, Any] | None = None,
+        report: BatchReport | None = None,
+    ) -> Batch | None:
+        batch_id, _ = split_shard_id(lease.shard)
+        async with self._database.writing() as connection:
+            before = await lock(connection, batch_id)
+            after = before and completed(before, tally, deadline, output, error, now, options)
+            if before is None or after is None or not await delete_leased(connection, lease):
+                return None
+            if files:
+                await connection.execute(
+                    sa.insert(file_table), [file_columns(file) for file in files]
+                )
+            await save(connection, before, after)
+            await write_events(connection, events, now)
+            await add_report(connection, batch_id, report)
+            await book(connection, after.tenant, of_ended(before, *files))
+        return after
 
     async def release(
         self,
@@ -197,6 +258,14 @@ class SqlShards:
         )
         return await rows(self._database, query, _leased, limit)
 
+    async def held_by(self, holder: ActivationId, *, limit: int) -> Sequence[LeaseRef]:
+        query = (
+            sa.select(*shards.c["batch_id", "position", "epoch", "token", "leased_at"])
+            .where(LEASED, shards.c.holder == holder)
+            .order_by(shards.c.leased_at, shards.c.batch_id, shards.c.position)
+        )
+        return [lease for lease, _ in await rows(self._database, query, _leased, limit)]
+
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         query = sa.select(shards).where(shards.c.batch_id == batch).order_by(shards.c.position)
         position = -1
@@ -220,25 +289,15 @@ class SqlShards:
 async def _grant(
     connection: AsyncConnection,
     batch: Batch,
-    condition: sa.ColumnElement[bool],
+    grant: sa.Update,
+    named: Mapping[str, Any],
     holder: ActivationId,
     token: str,
     now: datetime,
 ) -> Lease | None:
-    """Lease the one shard of ``batch`` that ``condition`` names, if there is one."""
-    change = (
-        sa.update(shards)
-        .where(condition)
-        .values(
-            state=ShardState.LEASED,
-            epoch=shards.c.epoch + 1,
-            token=token,
-            holder=holder,
-            leased_at=now,
-        )
-        .returning(shards, DatabaseNow().label("database_now"))
-    )
-    row = (await connection.execute(change)).one_or_none()
+    """Lease the one shard of ``batch`` that ``grant`` and ``named`` select, if there is one."""
+    values = {"token": token, "holder": holder, "leased_at": now}
+    row = (await connection.execute(grant, {**named, **values})).one_or_none()
     if row is None:
         return None
     return Lease(
@@ -251,6 +310,7 @@ async def _grant(
         traceparent=batch.traceparent,
         sealed=batch.sealed,
         time_left=batch.deadline - row.database_now,
+        batch=batch,
     )
 
 
@@ -321,8 +381,8 @@ def _recounted(batch: Batch, before: Tally, after: Tally) -> Batch:
 
 async def _recorded(connection: AsyncConnection, lease: LeaseRef) -> Tally | None:
     """What is recorded of the shard that ``lease`` holds; None when it holds it no more."""
-    row = (await connection.execute(sa.select(shards).where(held_by(lease)))).one_or_none()
-    return None if row is None else to_shard(row).tally
+    shard = await leased_shard(connection, lease)
+    return None if shard is None else shard.tally
 
 
 def _named(shard_ids: Iterable[ShardId]) -> sa.ColumnElement[bool]:

@@ -2,6 +2,10 @@
 
 Every change of a batch or of its shards' state locks the batch's row first. This orders all
 changes, so values read under the lock may be modified and written back.
+
+Statements that every batch needs are built once: building one and its key in SQLAlchemy's cache
+takes longer than SQLite needs to run it. None has a list of rows in it, which SQLAlchemy would
+compile anew each time; rows are given beside the statement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,21 +20,35 @@ from batch_gateway.adapters.sql.rows import (
     batch_columns,
     changed,
     event_columns,
-    shard_is,
     to_batch,
+    to_shard,
 )
 from batch_gateway.adapters.sql.schema import batches, outbox, shards
 from batch_gateway.core.events import Event
-from batch_gateway.core.ids import BatchId
-from batch_gateway.core.model import Batch, LeaseRef, ShardState
+from batch_gateway.core.ids import BatchId, split_shard_id
+from batch_gateway.core.model import Batch, LeaseRef, Shard, ShardState
+
+_LOCK = sa.select(batches).where(batches.c.id == sa.bindparam("batch")).with_for_update()
+_SAVED = sa.update(batches).where(batches.c.id == sa.bindparam("batch"))
+#: The shard of the lease that ``naming`` gives, while it still is that lease's.
+IS_LEASE = sa.and_(
+    shards.c.batch_id == sa.bindparam("of_batch"),
+    shards.c.position == sa.bindparam("at_position"),
+    shards.c.epoch == sa.bindparam("of_epoch"),
+    shards.c.token == sa.bindparam("of_token"),
+    shards.c.state == ShardState.LEASED,
+)
+_LEASED_SHARD = sa.select(shards).where(IS_LEASE)
+_CHANGE_LEASED = sa.update(shards).where(IS_LEASE)
+_DELETE_LEASED = sa.delete(shards).where(IS_LEASE)
 
 
 async def lock(
     connection: AsyncConnection, batch: BatchId, *conditions: sa.ColumnElement[bool]
 ) -> Batch | None:
     """The batch, locked until the transaction ends; None when it is not as ``conditions``."""
-    query = sa.select(batches).where(batches.c.id == batch, *conditions).with_for_update()
-    row = (await connection.execute(query)).one_or_none()
+    query = _LOCK.where(*conditions) if conditions else _LOCK
+    row = (await connection.execute(query, {"batch": batch})).one_or_none()
     return None if row is None else to_batch(row)
 
 
@@ -40,7 +58,7 @@ async def save(
     """Write what differs, and the columns that only the database knows (``extra``)."""
     values = {**changed(batch_columns(before), batch_columns(after)), **(extra or {})}
     if values:
-        await connection.execute(sa.update(batches).where(batches.c.id == before.id).values(values))
+        await connection.execute(_SAVED, {"batch": before.id, **values})
 
 
 async def close_shards(
@@ -55,25 +73,37 @@ async def close_shards(
     return (await connection.execute(change)).rowcount
 
 
-def held_by(lease: LeaseRef) -> sa.ColumnElement[bool]:
-    """The shard of ``lease``, while it still is that lease's."""
-    return sa.and_(
-        shard_is(lease.shard),
-        shards.c.epoch == lease.epoch,
-        shards.c.token == lease.token,
-        shards.c.state == ShardState.LEASED,
-    )
-
-
 async def change_leased(
     connection: AsyncConnection, lease: LeaseRef, values: Mapping[str, Any]
 ) -> bool:
     """Change the shard that ``lease`` holds; False when it holds it no more."""
-    change = sa.update(shards).where(held_by(lease)).values(values)
-    return (await connection.execute(change)).rowcount == 1
+    change = await connection.execute(_CHANGE_LEASED, {**naming(lease), **values})
+    return change.rowcount == 1
+
+
+async def delete_leased(connection: AsyncConnection, lease: LeaseRef) -> bool:
+    """Delete the shard that ``lease`` holds; False when it holds it no more."""
+    return (await connection.execute(_DELETE_LEASED, naming(lease))).rowcount == 1
+
+
+async def leased_shard(connection: AsyncConnection, lease: LeaseRef) -> Shard | None:
+    """The shard that ``lease`` holds; None when it holds it no more."""
+    row = (await connection.execute(_LEASED_SHARD, naming(lease))).one_or_none()
+    return None if row is None else to_shard(row)
+
+
+def naming(lease: LeaseRef) -> Mapping[str, Any]:
+    """The parameters of ``IS_LEASE``."""
+    batch, index = split_shard_id(lease.shard)
+    return {
+        "of_batch": batch,
+        "at_position": index,
+        "of_epoch": lease.epoch,
+        "of_token": lease.token,
+    }
 
 
 async def write_events(connection: AsyncConnection, events: Sequence[Event], now: datetime) -> None:
     if events:
         rows = [{**event_columns(event), "created_at": now} for event in events]
-        await connection.execute(insert_new(connection.dialect, outbox, rows))
+        await connection.execute(insert_new(connection.dialect.name, outbox), rows)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,11 +53,17 @@ async def add_report(
     if report is None:
         return
     summary = {"batch_id": batch, "summary": report.summary}
-    await connection.execute(sa.insert(batch_summaries).values(summary))
+    await connection.execute(sa.insert(batch_summaries), summary)
     for record in sorted(report.usage, key=lambda r: (r.day, r.tenant, r.api_key, r.model)):
-        insert = insert_on(connection.dialect, usage).values(asdict(record))
-        sums = {name: _sum(name, insert.excluded[name]) for name in AMOUNTS}
-        await connection.execute(insert.on_conflict_do_update(index_elements=list(_KEY), set_=sums))
+        await connection.execute(_adding(connection.dialect.name), asdict(record))
+
+
+@cache
+def _adding(dialect: str) -> sa.Insert:
+    """Makes a row of usage, or adds to the one that there is."""
+    insert = insert_on(dialect, usage)
+    sums = {name: _sum(name, insert.excluded[name]) for name in AMOUNTS}
+    return insert.on_conflict_do_update(index_elements=list(_KEY), set_=sums)
 
 
 def _sum(name: str, more: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

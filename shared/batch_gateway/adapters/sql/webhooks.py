@@ -93,7 +93,9 @@ class SqlWebhooks:
             if not rows:
                 return 0
             return (
-                await connection.execute(insert_new(connection.dialect, deliveries, rows))
+                await connection.execute(
+                    insert_new(connection.dialect.name, deliveries).values(rows)
+                )
             ).rowcount
 
     async def due(self, now: datetime) -> bool:

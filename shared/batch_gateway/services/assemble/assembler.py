@@ -11,12 +11,11 @@ large batch, it stores what it has collected, so that the next attempt after a c
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from batch_gateway.core import lifecycle
 from batch_gateway.core.batch_summary import BatchSummary
@@ -36,12 +35,12 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.services.assemble.merge import MergedFile, ResultMerge
+from batch_gateway.services.assemble.merge import ResultMerge
 from batch_gateway.services.assemble.result_collector import RequestsLost, ResultCollector
+from batch_gateway.services.assemble.result_files import result_file, with_saved_tokens
 from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.deaths import DEATHS, DiedTooOften, ProcessDeaths
 from batch_gateway.services.event_publisher import EventPublisher
-from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
 from batch_gateway.services.results.completion_order import CompletionOrderLog
 from batch_gateway.services.results.lost_objects import LostObjects
 from batch_gateway.services.task_group import task_group
@@ -222,7 +221,7 @@ class Assembler:
             error=errors,
             counts=assembled.counts,
             usage=assembled.merge.usage,
-            options=_options(batch, assembled.merge),
+            options=with_saved_tokens(batch, assembled.merge.saved),
             report=report_of(then, now, assembled.summary),
             now=now,
             events=[lifecycle.terminal_event(then)],
@@ -307,8 +306,9 @@ class Assembler:
         finally:
             await asyncio.to_thread(merge.close)
             await asyncio.to_thread(order.close)
-        output = self._row(batch, "output", names[0], merge.output)
-        error = self._row(batch, "error", names[1], merge.error)
+        now, expiry = self._clock.now(), self._default_expiry
+        output = result_file(batch, "output", names[0], merge.output, now, expiry)
+        error = result_file(batch, "error", names[1], merge.error, now, expiry)
         counts = Counts(
             total=batch.counts.total if batch.is_dry else gathering.lines,
             completed=merge.output.lines,
@@ -338,23 +338,6 @@ class Assembler:
                 await queues[id(product)].put(chunk, group)
             for stream in queues.values():
                 await stream.end()
-
-    def _row(self, batch: Batch, kind: str, name: FileId, product: MergedFile) -> File | None:
-        if not product.lines:
-            return None
-        now = self._clock.now()
-        expiry = self._default_expiry
-        if batch.output_expires_after_s is not None:
-            expiry = timedelta(seconds=batch.output_expires_after_s)
-        return file_of(
-            name,
-            batch.tenant,
-            product,
-            filename=f"{batch.id}_{kind}.jsonl",
-            purpose=BATCH_OUTPUT,
-            created_at=now,
-            expires_at=None if expiry is None else now + expiry,
-        )
 
     async def _announce(self, batch: Batch) -> None:
         await self._publisher.publish(lifecycle.terminal_event(batch))
@@ -392,13 +375,6 @@ class _Stream:
     async def _chunks(self) -> AsyncIterator[bytes]:
         while (chunk := await self._queue.get()) is not None:
             yield chunk
-
-
-def _options(batch: Batch, merge: ResultMerge) -> Mapping[str, Any] | None:
-    """The options with what only the results tell; None when they stay as they are."""
-    if not batch.runs_once:
-        return None
-    return {**batch.options, "saved_tokens": merge.saved}
 
 
 def _log(batch: BatchId) -> dict[str, str]:

@@ -51,20 +51,50 @@ class MergedFile:
         return chunk
 
 
-class ResultMerge:
-    """Add runs, then read ``chunks`` to the end.
+class Products:
+    """Both files of a batch, to which its results are added in input order."""
 
-    Then ``output``, ``error``, ``usage`` and ``statistics`` hold.
-    """
-
-    def __init__(self, temp_dir: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=temp_dir)  # noqa: SIM115  (closed by close)
-        self._runs: list[tuple[int, int]] = []  # offset, end
+    def __init__(self) -> None:
         self.output = MergedFile()
         self.error = MergedFile()
-        self.usage = Usage()
         self.statistics = CallStatistics()
         self.saved = 0  # tokens of results that are another line's too
+        self._tokens: Tokens = NO_TOKENS
+
+    def add(self, line: PartLine) -> MergedFile:
+        """Add a result; the file that it is in."""
+        product = self.output if line.ok else self.error
+        product.add(line.result_line + b"\n")
+        tokens, used = self._tokens, line.tokens
+        self._tokens = (
+            tokens[0] + count(used[0]),
+            tokens[1] + count(used[1]),
+            tokens[2] + count(used[2]),
+            tokens[3] + count(used[3]),
+        )
+        self.statistics.add(line)
+        self.saved = total(self.saved, count(line.saved))
+        return product
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all results that were added."""
+        given, cached, made, reasoning = map(total, self._tokens)
+        return Usage(
+            input_tokens=given,
+            cached_tokens=cached,
+            output_tokens=made,
+            reasoning_tokens=reasoning,
+        )
+
+
+class ResultMerge(Products):
+    """Add runs, then read ``chunks`` to the end; then what ``Products`` has holds."""
+
+    def __init__(self, temp_dir: Path) -> None:
+        super().__init__()
+        self._file = tempfile.TemporaryFile(dir=temp_dir)  # noqa: SIM115  (closed by close)
+        self._runs: list[tuple[int, int]] = []  # offset, end
 
     def add_run(self, lines: bytes) -> None:
         """Add one shard's encoded part lines, sorted by line number."""
@@ -80,30 +110,13 @@ class ResultMerge:
         buffer = min(_LARGEST_BUFFER, max(_SMALLEST_BUFFER, share))
         runs = [self._read(start, end, buffer) for start, end in self._runs]
         last = 0
-        tokens: Tokens = NO_TOKENS
         for line in heapq.merge(*runs, key=_number):
             if line.line == last:  # the first result of a line wins
                 continue
             last = line.line
-            product = self.output if line.ok else self.error
-            product.add(line.result_line + b"\n")
-            given, cached, made, reasoning = line.tokens
-            tokens = (
-                tokens[0] + count(given),
-                tokens[1] + count(cached),
-                tokens[2] + count(made),
-                tokens[3] + count(reasoning),
-            )
-            self.statistics.add(line)
-            self.saved = total(self.saved, count(line.saved))
+            product = self.add(line)
             if product.full():
                 yield product, product.take()
-        self.usage = Usage(
-            input_tokens=total(tokens[0]),
-            cached_tokens=total(tokens[1]),
-            output_tokens=total(tokens[2]),
-            reasoning_tokens=total(tokens[3]),
-        )
         for product in (self.output, self.error):
             if rest := product.take():
                 yield product, rest

@@ -3,12 +3,17 @@
 
 Both come from the scratch memory: what is queued, what executors have in their hands and how fast
 they are. Without it nothing is said.
+
+Clients ask for their batches several times a second. What is the same for all batches (the speeds
+of models, the pools, full stores) is therefore read once for all that ask within ``FRESH_FOR_S``.
 """
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from batch_gateway.core.completion_estimate import PoolUsage, blocked_reason, completes_at
 from batch_gateway.core.errors import Temporary
@@ -25,7 +30,11 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import PoolState, ScratchStore
 from batch_gateway.services.routing import Routes
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
+
+FRESH_FOR_S = 0.3  # what is read is used so long: executors report once a second
 
 #: While one of these lasts, the time at which work resumes is unknown.
 _NO_END = (BatchBlockedReason.WAITING_FOR_MODEL, BatchBlockedReason.ENDPOINT_UNAUTHORIZED)
@@ -40,6 +49,20 @@ class CompletionEstimates:
         self._routes = routes
         self._clock = clock
         self._ceiling = ceiling
+        self._recent: dict[object, tuple[float, Any]] = {}  # when it was read, and what
+
+    async def _recently(self, what: object, read: Callable[[], Awaitable[T]]) -> T:
+        """What ``read`` has returned for ``what`` a moment ago, or returns now."""
+        now = asyncio.get_running_loop().time()
+        if (known := self._recent.get(what)) is not None and now < known[0] + FRESH_FOR_S:
+            found: T = known[1]
+            return found
+        self._recent = {
+            key: (at, kept) for key, (at, kept) in self._recent.items() if now < at + FRESH_FOR_S
+        }
+        found = await read()
+        self._recent[what] = now, found
+        return found
 
     async def add(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """``batches``, those that are running with their outlook."""
@@ -58,9 +81,14 @@ class CompletionEstimates:
                 {model for cost in left.values() for model in cost}
                 | {batch.model for batch in batches if batch.id in left and batch.model}
             )
-            models_blocked = await self._scratch.throughput.blocked(models)
-            done = await self._scratch.throughput.of_models(models)
-            pools = await self._scratch.slots.pools()
+            named = tuple(models)
+            models_blocked = await self._recently(
+                ("blocked", named), lambda: self._scratch.throughput.blocked(named)
+            )
+            done = await self._recently(
+                ("done", named), lambda: self._scratch.throughput.of_models(named)
+            )
+            pools = await self._recently("pools", self._scratch.slots.pools)
         except Temporary as error:
             logger.warning("No outlook: %s", error, extra={"action": "no_outlook"})
             return batches
@@ -80,7 +108,7 @@ class CompletionEstimates:
         if all(batch.terminal for batch in batches):
             return batches
         try:
-            full = bool(await self._scratch.full_stores.stores())
+            full = bool(await self._recently("full", self._scratch.full_stores.stores))
         except Temporary:
             return batches  # said below, if it matters
         if not full:

@@ -28,8 +28,9 @@ class DependentBatches:
         self._publisher = publisher
         self._clock = clock
 
-    async def wake(self, ended: Batch) -> None:
-        """Have the batches planned that wait for ``ended``. Raises Unavailable."""
+    async def wake(self, *ended: Batch) -> None:
+        """Have the batches planned that wait for one of ``ended``. Raises Unavailable."""
+        names = {batch.id for batch in ended}
         waiting = await self._batches.unfinished(
             [BatchStatus.VALIDATING],
             before=self._clock.now() + timedelta(seconds=1),
@@ -38,7 +39,7 @@ class DependentBatches:
         events = [
             lifecycle_event(EventType.BATCH_CREATED, batch)
             for batch in waiting
-            if after_of(batch) == ended.id
+            if after_of(batch) in names
         ]
         await self._publisher.publish(*events)
 

@@ -21,6 +21,7 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.services.assemble.single_shard import EndedBatches, SingleShardBatches
 from batch_gateway.services.event_publisher import PENDING
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import Circuits
@@ -36,6 +37,7 @@ from batch_gateway.services.execute.shard_selector import ShardSelector
 from batch_gateway.services.execute.shard_supervisor import ShardSupervisor, TimeBudget
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import keep_running, report_unforeseen
+from batch_gateway.services.execute.takeover import REGISTERED, RENEW, SILENCE, Takeover
 from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.progress_events import BatchObserver
@@ -43,8 +45,6 @@ from batch_gateway.services.task_group import task_group
 
 logger = logging.getLogger(__name__)
 
-REGISTERED = timedelta(seconds=5)  # how long a dead activation stays in the register
-_RENEW_S = 2.0  # how often a living activation renews its entry there
 _LOOK_S = 0.2  # between two looks when nothing happens
 _PLENTY_LOOK_S = 0.5  # the same, with lines for several rounds of calls
 _EMPTY_S = 0.05  # after an empty queue, however much happens
@@ -102,8 +102,16 @@ class Activation:
         self._successor = True  # wanted when there is backlog at the end
         self._forbidden = False  # whether it ended because calendars forbid all the backlog
         self._idle_since: float | None = None
+        self._renew_now = asyncio.Event()
         self._woke_at = -math.inf  # when another activation was asked for while this one ends
         ttl = timedelta(seconds=self._rules.lease_ttl_s)
+        self._ended = EndedBatches(
+            metadata=stores.metadata,
+            files=stores.files,
+            scratch=stores.scratch,
+            publisher=events.publisher,
+            webhook_outbox=events.webhook_outbox,
+        )
         self._leases = ShardLeases(
             me,
             rows=stores.metadata.shards,
@@ -114,12 +122,21 @@ class Activation:
             watch=shared.watches,
             clock=policies.clock,
             rules=self._rules,
+            single_shards=SingleShardBatches(
+                metadata=stores.metadata,
+                files=stores.files,
+                clock=policies.clock,
+                default_expiry=policies.output_expiry,
+                most_bytes=self._rules.complete_bytes,
+                ended=self._ended,
+            ),
         )
         self._renewer = LeaseRenewer(stores.scratch.queue, ttl=ttl, every_s=self._rules.heartbeat_s)
         self._reclaimer = LeaseReclaimer(
             metadata=stores.metadata,
             scratch=stores.scratch,
             termination=events.termination,
+            takeover=Takeover(stores.metadata, stores.scratch, events.termination),
             every_s=self._rules.heartbeat_s,
             ttl=ttl,
         )
@@ -177,6 +194,7 @@ class Activation:
             every_s=self._rules.heartbeat_s,
             held=lambda: self._shards.held,
             stop=self._pools.stop,
+            asked=self._asked,
         )
 
     async def run(self) -> None:
@@ -196,6 +214,7 @@ class Activation:
                         "flush": self._keep_flushing,
                         "recording": self._keep_recording,
                         "register": self._keep_registered,
+                        "ended batches": self._ended.keep,
                     }.items()
                 ]
                 try:
@@ -338,11 +357,19 @@ class Activation:
                 logger.debug("Urgency is not judged: %s", error, extra={"action": "urgency"})
             await asyncio.sleep(self._rules.heartbeat_s)
 
+    def _asked(self, said: str) -> None:
+        """Renew at once when a successor asks whether this activation lives."""
+        if said == self._me:
+            self._renew_now.set()
+
     async def _keep_registered(self) -> None:
         while True:
-            await asyncio.sleep(_RENEW_S)
+            await signal_or(self._renew_now, RENEW.total_seconds())
             try:
-                await self._stores.scratch.activations.renew(self._me, REGISTERED)
+                dead = await self._stores.scratch.activations.renew(
+                    self._me, REGISTERED, silence=SILENCE
+                )
+                self._reclaimer.take_over(dead)
             except Temporary as error:
                 logger.debug("Not registered now: %s", error, extra={"action": "register"})
 
@@ -363,6 +390,7 @@ class Activation:
             await self._wake_for_backlog()
             await signal_or(self._signals.work, _LOOK_S)
         self._shards.abandon()
+        await self._ended.drain()
 
     async def _wake_for_backlog(self) -> None:
         """Open another activation for work that is queued while this one takes no more.

@@ -1,6 +1,7 @@
 """What an executor needs from outside, grouped by what it is."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
@@ -12,6 +13,7 @@ from batch_gateway.services.event_publisher import ActivationTrigger, EventPubli
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.routing import Routes
 from batch_gateway.services.termination import Termination
+from batch_gateway.services.webhooks.outbox import WebhookOutbox
 from batch_gateway.settings import Execution, Queue, Retry, Watching
 
 
@@ -39,6 +41,7 @@ class Events:
     publisher: EventPublisher
     activation_trigger: ActivationTrigger
     termination: Termination
+    webhook_outbox: WebhookOutbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +53,4 @@ class Policies:
     retry: Retry
     watching: Watching
     clock: Clock
+    output_expiry: timedelta | None  # of result files whose batch says nothing; None: they are kept

@@ -6,12 +6,13 @@ import secrets
 import socket
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.execute.activation import REGISTERED, Activation, ProcessResources
+from batch_gateway.services.execute.activation import Activation, ProcessResources
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.budget import BudgetGuard
 from batch_gateway.services.execute.circuit import Circuits
 from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
+from batch_gateway.services.execute.takeover import REGISTERED, REMEMBERED, Takeover
 from batch_gateway.services.progress_events import BatchObservers, ProgressEvents
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Executor:
         self._policies = policies
         self._stopping = stopping
         self._superseded = superseded
+        self._takeover = Takeover(stores.metadata, stores.scratch, events.termination)
         self._shared = ProcessResources(
             attempts=ModelCaller(
                 engines.client,
@@ -52,10 +54,17 @@ class Executor:
             ),
         )
 
-    async def work(self) -> None:
+    async def work(self, request: str | None = None) -> None:
         """Work until there is no more to do or the time is over; return at once when as many
-        activations as allowed are open."""
+        activations as allowed are open.
+
+        ``request`` is the same when a request is delivered again (None: that is not known). What an
+        activation that has died over it has left is taken over first.
+        """
         me = ActivationId(f"{socket.gethostname()}-{secrets.token_hex(4)}")
+        if request is not None:
+            before = await self._stores.scratch.activations.serve(request, me, REMEMBERED)
+            await self._takeover.of_predecessors(before)
         if not await self._stores.scratch.activations.enter(
             me, maximum=self._policies.execution.max_activations, ttl=REGISTERED
         ):

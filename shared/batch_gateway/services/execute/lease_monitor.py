@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
-from batch_gateway.core.ids import BatchId
+from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.model import LeaseRef
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
@@ -19,6 +19,7 @@ from batch_gateway.ports.shards import LeaseStatus, ShardRows
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.supervision import report_unforeseen
+from batch_gateway.services.execute.takeover import Takeover
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.maintenance.rebuild import ensure_generation
 from batch_gateway.services.termination import Termination
@@ -39,13 +40,16 @@ class LeaseMonitor:
         every_s: float,
         held: Callable[[], Collection[LeasedShard]],
         stop: Callable[[LeasedShard], None],
+        asked: Callable[[str], None],
     ) -> None:
-        """``held`` gives the shards to ask about; ``stop`` cancels the calls of one."""
+        """``held`` gives the shards to ask about; ``stop`` cancels the calls of one; ``asked``
+        hears what the control channel says."""
         self._rows = rows
         self._scratch = scratch
         self._every_s = every_s
         self._held = held
         self._stop = stop
+        self._asked = asked
         self._look_now = asyncio.Event()
 
     async def keep(self) -> None:
@@ -62,13 +66,14 @@ class LeaseMonitor:
         while True:
             try:
                 async with self._scratch.batch_changes.listen() as changes:
-                    async for batch in changes:
-                        self._changed(batch)
+                    async for said in changes:
+                        self._asked(said)
+                        self._changed(said)
             except Temporary as error:
                 logger.debug("The control channel is away: %s", error, extra={"action": "control"})
             await asyncio.sleep(_RESUBSCRIBE_S)
 
-    def _changed(self, batch: BatchId) -> None:
+    def _changed(self, batch: BatchId | ActivationId) -> None:
         if any(shard.lease.shard.batch == batch for shard in self._held()):
             self._look_now.set()
 
@@ -111,21 +116,32 @@ class LeaseReclaimer:
         metadata: MetadataStore,
         scratch: ScratchStore,
         termination: Termination,
+        takeover: Takeover,
         every_s: float,
         ttl: timedelta,
     ) -> None:
         self.look_now = asyncio.Event()
-        """Set it when the scratch server turns out to have lost its memory."""
+        """Set it to look at once: the scratch server has lost its memory, for example."""
         self._metadata = metadata
         self._scratch = scratch
         self._termination = termination
+        self._takeover = takeover
+        self._dead: set[ActivationId] = set()
         self._every_s = every_s
         self._ttl = ttl
+
+    def take_over(self, dead: Collection[ActivationId]) -> None:
+        """Have the leases of dead activations taken over at once."""
+        if dead:
+            self._dead.update(dead)
+            self.look_now.set()
 
     async def keep(self) -> None:
         """Look until cancelled."""
         while True:
             try:
+                dead, self._dead = self._dead, set()
+                await self._takeover.of_dead(sorted(dead))
                 await self._reclaim()
             except Temporary as error:
                 logger.warning("Dead leases stay: %s", error, extra={"action": "reclaim"})

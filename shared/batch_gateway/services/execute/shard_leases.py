@@ -29,6 +29,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.shards import ShardRows
+from batch_gateway.services.assemble.single_shard import SingleShardBatches
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.execute.leased_shard import LeasedShard, starting
 from batch_gateway.services.header_passthrough import HeaderPassthrough
@@ -75,9 +76,11 @@ class ShardLeases:
         watch: BatchObserver,
         clock: Clock,
         rules: Execution,
+        single_shards: SingleShardBatches | None = None,
     ) -> None:
         """``passing`` None: no batch has sealed headers. ``watch`` looks at each batch whose
-        recorded counts have changed."""
+        recorded counts have changed. ``single_shards`` completes batches of one shard; None: the
+        assembler does."""
         self._holder = holder
         self._rows = rows
         self._files = files
@@ -91,6 +94,7 @@ class ShardLeases:
         self._mender = UnreadableShardCloser(
             rows=rows, queue=scratch.queue, publisher=publisher, clock=clock
         )
+        self._single_shards = single_shards
 
     async def acquire(self, propose: Callable[[], Awaitable[QueueEntry | None]]) -> Claimed | None:
         """Lease the next shard that ``propose`` proposes; None when there is none."""
@@ -321,6 +325,8 @@ class ShardLeases:
         """Close a shard whose lines all have results. Raises Corrupt when a part was lost."""
         event = _executed(shard)
         async with shard.writing:
+            if await self._complete(shard):
+                return
             results = await read_recorded(self._files, shard.parts)
             buffered = shard.take_buffer()
             try:
@@ -336,6 +342,23 @@ class ShardLeases:
                 shard.sequence += 1
                 raise
         await self._closed(shard, closed, event)
+
+    async def _complete(self, shard: LeasedShard) -> bool:
+        """Complete the batch if the shard is all of it and nothing of its results is stored."""
+        if self._single_shards is None or shard.parts or shard.sequence:
+            return False
+        results = shard.take_buffer()
+        batch = None
+        try:
+            if self._single_shards.can_complete(shard.lease, results):
+                batch = await self._single_shards.complete(shard.lease, shard.deadline, results)
+        finally:
+            if batch is None:
+                shard.put_back_buffer(results)
+        if batch is None:
+            return False
+        meters.flushed(len(results))
+        return True
 
     async def release(self, shard: LeasedShard, *, refund: bool = True) -> None:
         """Hand a shard back with everything that is finished; no call of it is running any more.

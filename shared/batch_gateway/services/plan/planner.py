@@ -11,9 +11,14 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -56,7 +61,7 @@ from batch_gateway.services.plan.reused_results import (
     reused_results_of,
 )
 from batch_gateway.services.plan.shard_builder import BuiltShard, ShardBuilder, run_in
-from batch_gateway.services.queue_entries import enqueue_shards
+from batch_gateway.services.queue_entries import enqueue_shards, push
 from batch_gateway.services.results.parts import write_part
 from batch_gateway.services.routing import Routes
 from batch_gateway.services.task_group import task_group
@@ -66,6 +71,8 @@ logger = logging.getLogger(__name__)
 
 WRITES = 4  # shard objects being stored at once
 SMALL = 4 * 1024 * 1024  # bytes of an input that may be planned beside any number of others
+IN_MEMORY = 1024 * 1024  # bytes of an input whose line index is held in memory
+AT_ONCE = 64 * 1024  # bytes of an input that is surveyed in a millisecond or two
 LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
 ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
 #: Attempts of one batch that may end with an unforeseen error; after these the batch fails.
@@ -80,6 +87,7 @@ class Planner:
         metadata: MetadataStore,
         files: FileStore,
         indexes: LineIndexes,
+        small_indexes: LineIndexes,
         queue: ShardQueue,
         locks: Locks,
         rates: RateLimiter,
@@ -92,9 +100,11 @@ class Planner:
         routes: Routes,
         temp_dir: Path,
     ) -> None:
+        """``small_indexes`` are for inputs of at most ``IN_MEMORY`` bytes."""
         self._metadata = metadata
         self._files = files
         self._indexes = indexes
+        self._small_indexes = small_indexes
         self._queue = queue
         self._locks = locks
         self._rates = rates
@@ -210,6 +220,8 @@ class Planner:
                 len(shards),
                 extra={"action": "planned", "batch_id": batch.id, "tenant_id": batch.tenant},
             )
+            await self._announce(planned, shards)
+            return
         if planned is not None:
             await self._announce_again(planned)
 
@@ -254,7 +266,9 @@ class Planner:
             self._files.local_copy(file.key, self._temp_dir) as path,
             self._reused(batch) as reused,
         ):
-            with ThreadPoolExecutor(1, "plan") as thread, self._indexes.open() as index:
+            small = reused is None and file.size <= IN_MEMORY
+            indexes = self._small_indexes if small else self._indexes
+            with _thread_for(file) as thread, indexes.open() as index:
                 with _given_up_on_error() as given_up:
                     scan = await run_in(
                         thread,
@@ -348,6 +362,20 @@ class Planner:
             await self._publisher.publish(event)
             await self._webhook_outbox.enqueue(failed)
 
+    async def _announce(self, batch: Batch, shards: Sequence[Shard]) -> None:
+        """Queue the shards of a batch that was planned here, and tell what has become of it."""
+        if batch.status is BatchStatus.IN_PROGRESS:
+            await push(batch, shards, self._queue)
+            await self._activation_trigger.wake(first=True)
+        elif batch.assemblable:
+            await self._publisher.publish(_executed(batch))
+        await self._tell_in_progress(batch)
+
+    async def _tell_in_progress(self, batch: Batch) -> None:
+        """News, so it comes last: nothing waits for it."""
+        if batch.in_progress_at is not None and not batch.terminal:
+            await self._publisher.publish(lifecycle_event(EventType.BATCH_IN_PROGRESS, batch))
+
     async def _announce_again(self, batch: Batch) -> None:
         """Publish the event of a planned batch again: its planner may have died before it was
         sent."""
@@ -359,8 +387,12 @@ class Planner:
         elif batch.status is BatchStatus.FAILED:
             await self._publisher.publish(terminal_event(batch))
             await self._webhook_outbox.enqueue(batch)
-        if batch.in_progress_at is not None and not batch.terminal:  # news, so it comes last
-            await self._publisher.publish(lifecycle_event(EventType.BATCH_IN_PROGRESS, batch))
+        await self._tell_in_progress(batch)
+
+
+def _thread_for(file: File) -> AbstractContextManager[ThreadPoolExecutor | None]:
+    """Where a file is surveyed; None: in the event loop, which a very small one does not delay."""
+    return nullcontext() if file.size <= AT_ONCE else ThreadPoolExecutor(1, "plan")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Shards on their way to the store: read together from a surveyed file, one by one.
 
 Reading and encoding happen in the worker thread that surveyed the file; what crosses to the event
-loop is one finished object at a time.
+loop is one finished object at a time. A very small file needs no thread.
 """
 
 import asyncio
@@ -52,12 +52,13 @@ class ShardBuilder:
         batch: BatchId,
         path: Path,
         index: LineIndex,
-        thread: ThreadPoolExecutor,
+        thread: ThreadPoolExecutor | None,
         validator: LineValidator,
         rules: InputRules,
         reused: ReusedResults | None = None,
     ) -> None:
-        """``carried``: answers that are taken over, in shards in front of the others."""
+        """``thread`` None: reading is done where it is asked for. ``carried``: answers that are
+        taken over, in shards in front of the others."""
         self.reused = reused
         self._batch = batch
         self._thread = thread
@@ -141,5 +142,8 @@ class ShardBuilder:
         return found if isinstance(found, BatchError) else duplicate(ref.line)
 
 
-async def run_in(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+async def run_in(thread: ThreadPoolExecutor | None, work: Callable[[], T]) -> T:
+    """The outcome of ``work`` in ``thread``; None: here, at once, for what takes no time."""
+    if thread is None:
+        return work()
     return await asyncio.get_running_loop().run_in_executor(thread, work)

@@ -6,10 +6,12 @@ there is a delivery.
 """
 
 import secrets
+from collections.abc import Sequence
 
 from batch_gateway.core.events import deliveries_due
+from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import Batch
-from batch_gateway.core.webhooks import deliveries_of
+from batch_gateway.core.webhooks import WebhookDelivery, WebhookEndpoint, deliveries_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.webhooks import WebhookRows
@@ -26,14 +28,20 @@ class WebhookOutbox:
         self._sink = sink
         self._clock = clock
 
-    async def enqueue(self, batch: Batch) -> None:
-        """Store the deliveries of ``batch``, which is terminal. Raises Unavailable.
+    async def enqueue(self, *batches: Batch) -> None:
+        """Store the deliveries of ``batches``, which are terminal. Raises Unavailable.
 
-        The batches that wait for it are woken.
+        The batches that wait for them are woken.
         """
-        await self._dependents.wake(batch)
-        endpoints = await self._webhooks.subscribed(batch.tenant, f"batch.{batch.status}")
-        deliveries = deliveries_of(batch, endpoints, self._clock.now())
+        await self._dependents.wake(*batches)
+        now = self._clock.now()
+        heard: dict[tuple[TenantId, str], Sequence[WebhookEndpoint]] = {}
+        deliveries: list[WebhookDelivery] = []
+        for batch in batches:
+            event = f"batch.{batch.status}"
+            if (batch.tenant, event) not in heard:
+                heard[batch.tenant, event] = await self._webhooks.subscribed(batch.tenant, event)
+            deliveries += deliveries_of(batch, heard[batch.tenant, event], now)
         if deliveries and await self._webhooks.enqueue(deliveries):
             await self.wake()
 

@@ -1,5 +1,5 @@
 -- Register an activation; it uses up the oldest pending wake-up.
--- KEYS  1 running, 2 pending
+-- KEYS  1 running, 2 pending, 3 dead
 -- ARGV  1 activation, 2 maximum, 3 lifetime in ms
 -- Returns 1, or 0 when the house is full. One that is registered already stays so.
 local running, pending = count()

@@ -1,5 +1,5 @@
 -- Take an activation out of the register if another one is in it.
--- KEYS  1 running, 2 pending
+-- KEYS  1 running, 2 pending, 3 dead
 -- ARGV  1 activation
 -- Returns 1, or 0 when there is no other.
 local others = count()
