@@ -1,4 +1,4 @@
-"""API keys: who holds one speaks for its tenant.
+"""API keys: a key authenticates requests of one tenant.
 
 A key's secret is 256 random bits, so it cannot be guessed and a single sha256 hides it: the slow
 hashes that passwords need would only slow every request down. The secret is told once, at creation;

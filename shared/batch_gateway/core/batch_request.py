@@ -1,4 +1,4 @@
-"""Events by which other systems ask for batches: who they are from, and what they name.
+"""Events of other systems that request batches: their signature and the objects that they name.
 
 Each source signs with a key of its own. Signed are id, source, type, subject, time and data; time
 as whole seconds of UTC and data as compact JSON with sorted keys, because SDKs and brokers spell

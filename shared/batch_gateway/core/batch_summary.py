@@ -1,4 +1,4 @@
-"""What a batch has come to: statistics of its calls, and sums for each model."""
+"""Summary of a batch: statistics of its calls, and sums per model."""
 
 from typing import Self
 

@@ -1,4 +1,4 @@
-"""Circuit breaker of one endpoint: whether it may be called, as a pure fold over call results.
+"""Circuit breaker of one endpoint, as a pure function of call results.
 
 The breaker is closed until as many calls in a row failed as the rules say. Then it is open: no call
 starts for a pause, which doubles with every failed trial up to the longest. Then it is half open:

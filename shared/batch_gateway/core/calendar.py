@@ -1,4 +1,4 @@
-"""How many calls an endpoint may take at an instant: windows of cron minutes, in a time zone.
+"""Calendars: the number of concurrent calls that an endpoint allows at a given time.
 
 A window is open in every minute that one of its cron expressions matches, by the clock on the wall
 of the zone. So whether it is open is a plain question about one instant, and summer time needs no

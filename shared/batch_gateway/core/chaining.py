@@ -1,4 +1,4 @@
-"""Batches that are made of another one's output: the template of their requests' bodies.
+"""Chained batches: templates that build request bodies from the output of another batch.
 
 A template is a body with placeholders in its texts: ``{{text}}`` is what the model has answered,
 ``{{custom_id}}`` the request's, and ``{{/choices/0/logprobs}}`` whatever that JSON pointer

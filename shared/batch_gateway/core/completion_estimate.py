@@ -1,4 +1,4 @@
-"""When a running batch will be done, and what keeps it from going on: what can honestly be said.
+"""Estimates when a running batch completes, and finds what blocks it.
 
 An estimate is the work that is left divided by the batch's own speed lately. Calendars count: time
 in which the endpoints take no calls does not, time in which they take fewer counts less; that they

@@ -1,4 +1,4 @@
-"""In which order the lines of each shard were answered, kept beside the files of an ended batch.
+"""The order in which the lines of each shard completed, stored beside the files of a batch.
 
 The files are in input order and the shards are gone, but a client may return with a cursor that
 counts lines of shards. Per shard: how many lines, then for each line, in the order of its results,

@@ -1,4 +1,4 @@
-"""Events that no subscriber has taken, as brokers hand them to a dead letter sink."""
+"""Dead letters: events that brokers could not deliver, as they arrive at a dead letter sink."""
 
 import base64
 import binascii

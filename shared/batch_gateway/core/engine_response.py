@@ -1,4 +1,4 @@
-"""Decodes what an engine answers into bounded values.
+"""Decodes the responses of engines into bounded values.
 
 An answer is untrusted input: a body may be any bytes, a header may hold any byte, a count may be
 negative, a fraction or larger than any integer column. Every value that leaves this module fits

@@ -1,4 +1,4 @@
-"""What an engine's metrics and a probe's answers mean for a pool's limit, as pure functions.
+"""Turns an engine's metrics and probe results into signals for a pool's limit; pure functions.
 
 Both judge for the same people: an interactive user waits exactly as long as the engine's queue is
 and as long as a probe does. Metrics say more, because they show the queue and how much still fits;

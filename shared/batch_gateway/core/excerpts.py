@@ -1,4 +1,4 @@
-"""Values of a request in messages: the beginning of a long one is enough to recognise it."""
+"""Shortens long values for messages."""
 
 LONGEST_EXCERPT = 200  # characters
 

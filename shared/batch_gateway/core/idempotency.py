@@ -1,4 +1,4 @@
-"""What is remembered of a request that carries an Idempotency-Key.
+"""Stored claims and responses of requests with an Idempotency-Key.
 
 The claim is written before anything is done, the answer after it. In between ``holder`` owns it
 until the claim expires. A retry after a crash continues with the same ``seed``, from which the ids

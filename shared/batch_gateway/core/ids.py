@@ -1,4 +1,4 @@
-"""Typed ids and how they are spelled.
+"""Typed ids and their formats.
 
 Prefixes are those that OpenAI's clients expect. A shard's id is its batch's id and its index, so
 it can be told apart without a look-up. Ids of facts derive from their cause (``core.events``).

@@ -1,4 +1,4 @@
-"""Changes single members of a JSON object without encoding the rest anew.
+"""Changes members of a JSON object without encoding the rest again.
 
 What the user wrote stays byte for byte: order, spacing, big integers, even doubled keys. Only the
 values that are named are replaced, wherever their key stands in the outermost object.

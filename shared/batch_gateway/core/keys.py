@@ -1,4 +1,4 @@
-"""What a key of the FileStore may look like: the one rule that all stores share.
+"""Rules for keys of the FileStore; all stores share them.
 
 Keys become paths on a filesystem and names in a bucket, so whatever means something special to
 either is refused. Segments that begin with a dot belong to the stores: unfinished writes live

@@ -1,4 +1,4 @@
-"""How long calls take for what they do, against what is usual: the brake of last resort.
+"""Detects calls that take longer than usual for their work: the brake without metrics or probes.
 
 It is for engines whose queue is not visible: no metrics, no probe. There a call that waits in a
 queue only looks slow. Lengths differ, so time is counted per unit of work, not per call: an output

@@ -1,4 +1,4 @@
-"""Where things are kept in the FileStore: keys made of ids, never of a client's words.
+"""The keys of all objects in the FileStore. They consist of ids, never of client input.
 
     files/FILE                                        uploads and results
     orders/FILE                                       in which order the results in FILE came about

@@ -1,4 +1,4 @@
-"""The public life cycle of a batch: what other systems hear of it, as events.
+"""Public events of the life cycle of a batch.
 
 ``docs/asyncapi.yaml`` describes these events exactly. A fact has the same id and says the same
 however often it is told: what came later in the batch's life is left out. Progress and risk are

@@ -1,4 +1,4 @@
-"""The controller: how many calls a pool may have in flight, as a pure fold over what was seen.
+"""The controller of concurrency limits, as a pure function of observations.
 
 Vocabulary of Netflix' concurrency-limits: an outcome is a *success*, *ignored* (the request's own
 fault) or *dropped* (overload: 429, 503, time-out, connection error). The limit starts small and

@@ -1,4 +1,4 @@
-"""The values that everything speaks of, and the table of a batch's states.
+"""The main values (files, batches, shards, leases), and the state table of batches.
 
 All are frozen; instants are aware UTC datetimes. ``None`` is explained where it can occur.
 """

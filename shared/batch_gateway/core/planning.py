@@ -1,4 +1,4 @@
-"""Cutting an ordered batch into shards.
+"""Divides the ordered lines of a batch into shards.
 
 A shard ends when the model changes, or when it has enough lines, bytes or estimated tokens; then it
 ends where, in its last quarter, neighbours have least of their prompts in common, so that requests

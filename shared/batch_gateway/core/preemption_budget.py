@@ -1,4 +1,4 @@
-"""How much work may be thrown away so that interactive users need not wait.
+"""Bounds how much slot time preemption may waste.
 
 An aborted call is slot time without a result. It may be a share of all slot time and no more;
 what was long ago counts less and less, so a good hour buys no bad minute.

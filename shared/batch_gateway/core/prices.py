@@ -1,4 +1,4 @@
-"""What tokens cost: prices per model, with a discount for batches."""
+"""Prices of tokens per model, with a discount for batches."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A request's prompt, about as an engine's chat template would write it.
+"""Renders the prompt of a request approximately as an engine's chat template would.
 
 Only for ordering: what counts is that prompts which share a beginning inside the engine share one
 here. So text is decoded (the same words escaped differently, or as an array of parts, are the same

@@ -1,4 +1,4 @@
-"""What an attempt's end means: for the limit, for the endpoint, and for the request line.
+"""Classifies the end of an attempt: for the limit, the endpoint and the request line.
 
 Two questions, two answers. For the controller an attempt is a success, ignored or dropped
 (``core.limits``). For the line it is final, or it is tried again; and trying again counts

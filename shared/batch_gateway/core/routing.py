@@ -1,4 +1,4 @@
-"""Which endpoints serve a model, and on what terms: plain values, no I/O.
+"""Routing table: which endpoints serve a model, with their limits; plain values.
 
 A *name* is what clients write. It is a model, an alias of one, a LoRA adapter of one, or, where a
 deployment has a default, any other name. A model is served by one or several *replicas*; each is an

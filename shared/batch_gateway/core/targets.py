@@ -1,4 +1,4 @@
-"""Where the service may be told to send requests: not into its own network.
+"""Checks URLs that tenants choose: they must not point into the private network of the service.
 
 A name is judged by what it resolves to, at the moment of connecting.
 

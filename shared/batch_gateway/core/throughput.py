@@ -1,4 +1,4 @@
-"""How fast work goes, estimated from what executors have reported lately, and what follows.
+"""Throughput of batches and models, time needed and urgency, from the reports of executors.
 
 Work is counted in estimated tokens, as shards are, and collected in buckets of five seconds. Of a
 batch we want its speed as it is, pauses included: the newer a bucket, the more it counts, so an

@@ -1,4 +1,4 @@
-"""W3C trace context: which trace a request or event belongs to.
+"""W3C trace context of requests and events.
 
 A batch keeps the trace of the request that created it, and every event about it carries it on, so
 its logs can be read as one story. (https://www.w3.org/TR/trace-context/)

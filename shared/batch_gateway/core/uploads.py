@@ -1,4 +1,4 @@
-"""An upload in parts: what was announced of a file, while its bytes come piece by piece.
+"""Uploads in parts: the declared file, the received parts and the state.
 
 Parts may come in any order and at once; only the list that completes the upload says which of them
 make the file, and how. Expiry is not written down: a pending upload whose time is over reads as

@@ -1,4 +1,4 @@
-"""Sums over ended batches, by day: they outlive the batches."""
+"""Usage: daily sums over ended batches. They outlive the batches."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What makes a request line valid, with OpenAI's codes and words.
+"""Validates request lines, with OpenAI's error codes and messages.
 
 One pass per line and at most one error per line: the first that OpenAI would name. Bodies are
 looked into, never rebuilt. A chat completion needs ``model`` and ``messages``, as in OpenAI's

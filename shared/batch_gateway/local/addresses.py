@@ -1,4 +1,4 @@
-"""Where Services and Brokers are found on this machine, and what the broker is told of it."""
+"""Addresses of Services and Brokers on this machine, and the configuration of the broker."""
 
 from batch_gateway.local.broker.config import (
     BrokerConfig,

@@ -1,4 +1,4 @@
-"""Time budgets that follow from the longest call of the model.
+"""Time budgets that derive from the longest call of a model.
 
 A cluster bounds how long a request may be open, this machine does not. So the executor's budgets,
 the time-out of its Service and that of the events that wake it are as long as the longest

@@ -1,4 +1,4 @@
-"""A client's connection to the activator: parses requests and has each answered in turn.
+"""A client connection to the activator: parses requests and answers them in order.
 
 The parser sees every byte, so requests are told apart by one strict implementation (llhttp) and
 never by a replica. Pipelined requests are not served: the connection closes after the answer, and

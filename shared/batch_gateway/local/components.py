@@ -1,4 +1,4 @@
-"""The parts of the platform: what is started, in which order, and stopped the other way round.
+"""The components of the embedded platform: starts them in order, and stops them in reverse order.
 
     client -> activator -> function processes          (one public port)
     function -> broker -> activator -> function        (events, loopback only)

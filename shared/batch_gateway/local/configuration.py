@@ -1,4 +1,4 @@
-"""The settings of the functions on one machine: who says what, and who wins.
+"""Settings of the functions on one machine, from flags, environment, file and manifests.
 
 Flags win over environment variables, those over the configuration file, that over the platform's
 own defaults, and those over the manifests' ConfigMap. The outcome is checked here once, so that a

@@ -1,4 +1,4 @@
-"""The folder that a platform keeps everything in.
+"""The data folder of the embedded platform.
 
 metadata.db, files/      the truth
 broker/                  events not delivered yet

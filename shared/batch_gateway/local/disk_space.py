@@ -1,4 +1,4 @@
-"""Tells on the terminal when the disk of a platform's folder is full, and when it no longer is."""
+"""Reports on the terminal when the disk of the data folder is full, and when it has space again."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Durations as manifests write them, and how much faster a test may let them pass.
+"""Durations in manifests, and the time scale of tests.
 
 Eventing writes ISO 8601 (``PT2S``), Serving's annotations write Go's form (``60s``). A speed-up
 divides the platform's own rhythm - idle windows, timer periods, retry pauses. It never touches a

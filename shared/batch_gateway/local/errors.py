@@ -1,4 +1,4 @@
-"""What keeps the embedded platform from starting, told in one line for its user."""
+"""Errors that prevent the start of the embedded platform, each one line for the user."""
 
 from batch_gateway.core.errors import BatchGatewayError
 

@@ -1,4 +1,4 @@
-"""Starts Python programs by fork, so that what all of them import is imported once.
+"""Starts Python programs by fork, so that common imports happen once.
 
 ``python -m batch_gateway.local.fork_server FD MODULE...`` imports the modules and then serves the
 socket ``FD`` (SOCK_SEQPACKET). A request is a JSON object with ``argv`` (as after ``python``),

@@ -1,4 +1,4 @@
-"""Heads of HTTP/1.1 messages, as the activator's proxy reads and writes them.
+"""Parses and writes heads of HTTP/1.1 messages, for the activator's proxy.
 
 Headers pass as they came, in order and with their spelling, save those that speak of one
 connection only (RFC 9110, 7.6.1). A body keeps its length or its chunks' coding; the coding itself

@@ -1,4 +1,4 @@
-"""A first installation: who waits for whom, as on a cluster where the manifests are new.
+"""A first installation: starts Services in the order in which a cluster gets ready.
 
 - A Service starts one replica (``initial-scale``) of its first revision. It has an address once
   that revision was ready.

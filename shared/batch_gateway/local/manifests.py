@@ -1,4 +1,4 @@
-"""Reads the manifests of ``knative/`` and ``eventing/`` as a cluster would get them.
+"""Loads the manifests of ``knative/`` and ``eventing/`` as a cluster would.
 
 A base is a kustomization whose ``resources`` are files and further bases; of kustomize's other
 fields only ``namespace`` means something on one machine. They come from the source tree or, in an

@@ -1,4 +1,4 @@
-"""How to run the platform."""
+"""Options of the embedded platform."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The embedded platform as one object: started, asked, troubled by tests, and stopped.
+"""The embedded platform as one object: start, inspect, inject faults, stop.
 
 All of it lives and dies with one process. It runs in a task of its own, so entering and leaving
 may be done by different tasks, as test fixtures do.

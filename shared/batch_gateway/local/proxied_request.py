@@ -1,4 +1,4 @@
-"""One request on its way to a replica, and the answer on its way back.
+"""Proxies one request to a replica, and its response back.
 
 Bodies are pumped piece by piece in both directions and kept nowhere: a side that cannot take more
 stops the other side's reading. The time limits are those of the Service and run from the

@@ -1,4 +1,4 @@
-"""The few Kubernetes resources that the platform runs, reduced to what it obeys.
+"""The Kubernetes resources that the platform supports, reduced to the fields that it uses.
 
 Defaults are Knative's own (config-autoscaler, config-defaults), so a manifest means here what it
 means on a cluster. Fields that only a cluster can honour (images, resources, security contexts,

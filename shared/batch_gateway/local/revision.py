@@ -1,4 +1,4 @@
-"""The replicas of one Service: how many there are, and who of them gets a request.
+"""The replicas of one Service: scales them, and assigns requests to them.
 
 What Knative spreads over autoscaler, activator and queue-proxy happens here at once:
 

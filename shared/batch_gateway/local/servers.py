@@ -1,4 +1,4 @@
-"""The Valkey servers of one machine: the functions' scratch memory and the broker's own.
+"""The Valkey servers of one machine: the scratch store, and the store of the broker.
 
 The scratch server keeps nothing on disk, as it may be emptied at any moment. The broker's writes
 every change to its append-only file before it answers, so an accepted event survives a crash.

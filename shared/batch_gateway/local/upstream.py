@@ -1,4 +1,4 @@
-"""A connection from the activator to one replica: sends a request, parses its answer.
+"""A connection from the activator to one replica: sends a request, parses the response.
 
 What it hears goes to the exchange that it serves at the moment, call by call, without a buffer of
 its own: a side that cannot write pauses the reading of the other side.

@@ -1,4 +1,4 @@
-"""What tenants have, counted for their quotas."""
+"""Usage of tenants, counted for their quotas."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Time and randomness, so that the services stay testable."""
+"""Clock and randomness, as a protocol so that tests control them."""
 
 from datetime import datetime
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Rows of events that no subscriber has taken."""
+"""Rows of dead letters."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What an inference engine says of itself."""
+"""The models that an inference engine serves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

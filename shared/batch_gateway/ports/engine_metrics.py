@@ -1,4 +1,4 @@
-"""What an engine, or a router before several, says about itself."""
+"""Metrics of an engine, or of a router in front of several."""
 
 from datetime import timedelta
 from typing import Protocol

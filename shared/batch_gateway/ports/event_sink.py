@@ -1,4 +1,4 @@
-"""Where events go."""
+"""Sends events to the broker."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Where bytes are kept: uploads, shards, parts and results."""
+"""The file store: blobs of uploads, shards, parts and results."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager

@@ -1,4 +1,4 @@
-"""Sorting millions of line references in bounded memory."""
+"""Sorts millions of line references in bounded memory."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager

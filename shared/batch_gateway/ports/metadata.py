@@ -1,4 +1,4 @@
-"""The metadata database: the truth about files, batches and shards.
+"""The metadata store: the source of truth about files, batches and shards.
 
 Split by aggregate; each method is one transaction. All of them raise Unavailable when the
 database does not answer. Losing a race is ``None``, ``False`` or an empty result.

@@ -1,4 +1,4 @@
-"""Objects outside of our own file store that batches can be made of."""
+"""Objects in external stores that become input files of batches."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Events that are true since a transaction was, until the broker has them."""
+"""Outbox: events that were written with a change, until the broker has accepted them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

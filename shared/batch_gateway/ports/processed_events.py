@@ -1,4 +1,4 @@
-"""Events that batches were made for; ``BatchRows.create`` writes them."""
+"""External events that already created a batch; ``BatchRows.create`` writes them."""
 
 from datetime import datetime
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""The fast shared memory: queue, slots, control channel, activations.
+"""The scratch store (Redis): queue, slots, locks, rates and notifications.
 
 All of it may be lost at any time. Then ``ScratchStore.generation`` is None until a process has
 rebuilt the queue from the database and set a new one. All times are the server's own. All methods

@@ -1,4 +1,4 @@
-"""How secrets are kept that must be read again."""
+"""Encryption of stored secrets."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Shard rows of the metadata database: leases, and what was done under them.
+"""Shard rows of the metadata store: leases and progress.
 
 The rules of all aggregates (one transaction a method, lock order, errors) are those of
 ``ports.metadata``.

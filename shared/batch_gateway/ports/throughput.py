@@ -1,4 +1,4 @@
-"""How fast work goes, as executors report it; part of the scratch memory (``ports.scratch``)."""
+"""Throughput reports of executors; a part of the scratch store (``ports.scratch``)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rows of uploads in parts: a part of the metadata database (``ports.metadata``)."""
+"""Rows of uploads in parts; a part of the metadata store (``ports.metadata``)."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Rows of webhook endpoints and of what they are to hear, and the way to the receivers."""
+"""Rows of webhook endpoints and deliveries, and the client that calls receivers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Use cases. All I/O goes through ports; what several of them share lies beside the packages."""
+"""Use cases. All I/O goes through ports; shared code lies beside the packages."""

@@ -1,4 +1,4 @@
-"""Telling the others: facts out of the outbox, and wake-ups.
+"""Publishes events from the outbox, and sends wake-ups.
 
 A fact is written to the outbox in the transaction that makes it true; here it is sent, and
 forgotten once the broker has it. What cannot be sent now the janitor sends later, so nothing here

@@ -1,4 +1,4 @@
-"""Doing something long alone, so that a repeated event does not do it a second time at once.
+"""Holds a lock during a long operation, so that a repeated event does not run it twice.
 
 This only spares work: what is done must bear being done twice, since the scratch server, which
 knows who is at it, may be wiped or away.

@@ -1,4 +1,4 @@
-"""Full stores: found out by one process, known to all.
+"""Shares between processes which stores are full.
 
 The adapters tell when a store has taken no more. That is counted, logged, and kept in the scratch
 memory for a moment, so that uploads are refused before their bytes are sent and users see what

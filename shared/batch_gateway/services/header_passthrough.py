@@ -1,4 +1,4 @@
-"""Headers of the client that a batch's calls carry on: kept sealed, bound to that batch.
+"""Client headers that the calls of a batch carry: stored encrypted, bound to their batch.
 
 They may be credentials, so they are encrypted before they are stored, and bound to their batch: a
 tampered row cannot make one batch use the headers of another.

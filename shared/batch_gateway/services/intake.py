@@ -1,4 +1,4 @@
-"""Intake: batches that other systems ask for by events.
+"""Intake: creates batches from events of other systems.
 
 The event's source and id are stored in the transaction that creates the batch, and the batch's id
 derives from them, so an event that comes again makes nothing new. A request that is refused is

@@ -1,4 +1,4 @@
-"""The models that requests may name: the configured ones, and what engines for any name serve.
+"""Lists the models that requests may name: configured ones, and those that engines report.
 
 The engine's answer is remembered for some seconds, and so is its absence: a list that clients ask
 for often must neither burden the engine nor wait for one that is away. What was known last is

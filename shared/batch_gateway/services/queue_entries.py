@@ -1,4 +1,4 @@
-"""Tickets: what the queue knows of a shard that is ready."""
+"""Builds queue entries of ready shards."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Rates that hold although the scratch server, which counts for all processes, may be away.
+"""Rate limits that fall back to one process while the scratch store is unavailable.
 
 This process counts too. A request passes when neither count refuses it; while the scratch server is
 away, this process's count alone decides. So an outage of the scratch server neither stops requests

@@ -1,4 +1,4 @@
-"""OpenAI's words for what is wrong with a request."""
+"""Error responses for invalid requests, with OpenAI's messages."""
 
 from collections.abc import Sequence
 

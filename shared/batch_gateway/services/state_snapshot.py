@@ -1,4 +1,4 @@
-"""The state of the whole service, gathered from where it is kept.
+"""Collects the state of the whole service from its stores.
 
 Any process can tell it, however many others are at zero. Database and scratch server are asked
 independently: while one is away, the other's part is still told. What was seen is told again for

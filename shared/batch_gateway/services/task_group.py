@@ -1,4 +1,4 @@
-"""Structured concurrency whose errors keep their meaning.
+"""A task group that raises the first error itself instead of an exception group.
 
 The type of an error is the retry decision (``core.errors``), so a task's error must not arrive
 wrapped in a group.

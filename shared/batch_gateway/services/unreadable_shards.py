@@ -1,4 +1,4 @@
-"""Shards whose rows in the database cannot be decoded are closed, so that their batch ends.
+"""Closes shards whose database rows cannot be decoded, so that their batches end.
 
 Each component that reads such a row closes it: an executor that leases the shard, the sweep that
 takes it from a dead executor or finds its batch beyond the fence, the assembler. Assembly looks for

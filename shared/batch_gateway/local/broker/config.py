@@ -1,4 +1,4 @@
-"""What the platform tells its broker: a JSON file named on the command line."""
+"""Configuration of the broker process: a JSON file named on the command line."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""CloudEvents as the broker keeps them: attributes as text, data as the bytes that came in.
+"""CloudEvents in the broker: attributes as text, data as the received bytes.
 
 Decoding is the SDK's, with data left alone: a broker must not change what it passes on. In binary
 mode attributes travel percent-encoded (CloudEvents HTTP binding, 3.1.3.2).

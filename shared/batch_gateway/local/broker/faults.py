@@ -1,4 +1,4 @@
-"""Trouble on request: what tests do to events that the broker has accepted.
+"""Fault injection for tests: loses, delays and repeats accepted events.
 
 A fault strikes after the producer has its 202, as a broker's loss does. What is decided is stored
 with the event, so a broker that is killed meanwhile does not forget it.

@@ -1,4 +1,4 @@
-"""Trigger filters: which events a Trigger is for.
+"""Trigger filters: select the events of a Trigger.
 
 The legacy ``filter.attributes`` form is exact matching too, where an empty value means that the
 attribute is present at all. CESQL is not supported and refused at start.

@@ -1,4 +1,4 @@
-"""The broker's address: ``POST /NAMESPACE/BROKER`` takes CloudEvents in.
+"""The broker's ingress: ``POST /NAMESPACE/BROKER`` accepts CloudEvents.
 
 202 means that the events are on disk. Everything else follows Knative's data plane and the
 CloudEvents webhook rules: 400 for what is no event, 404 for an unknown broker, 405 with ``Allow``

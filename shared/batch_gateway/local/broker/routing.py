@@ -1,4 +1,4 @@
-"""From an accepted event to the streams of the Triggers that it is for.
+"""Routes an accepted event to the streams of the matching Triggers.
 
 Filters are evaluated once, when the event comes in. Hops are counted as Knative's brokers do: the
 extension ``knativebrokerttl`` starts at 255 and loses one whenever an event that carries it comes

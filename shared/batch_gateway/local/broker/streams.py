@@ -1,4 +1,4 @@
-"""Where accepted events wait: one Redis stream per Trigger, each with one consumer group.
+"""Queues of accepted events: one Redis stream per Trigger, each with one consumer group.
 
 An entry stays pending from its first reading until its final outcome, then acknowledging and
 deleting it is one transaction, so a stream holds exactly what is still to be done. A broker that

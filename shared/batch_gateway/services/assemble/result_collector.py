@@ -1,4 +1,4 @@
-"""Gathers the results of a batch's shards on scratch disk, and keeps most of them in the store.
+"""Collects the results of a batch in temporary files, and stores most of them for resumption.
 
 Shards are read in plan order, some side by side, and bound together as runs: the results of
 consecutive shards, sorted by line number. Each run that is full is stored besides, under a key that

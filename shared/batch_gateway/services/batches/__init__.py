@@ -1,4 +1,4 @@
-"""Batches as their owners see them.
+"""Use cases of the owners of batches.
 
 service               created, watched, listed, cancelled
 actions               pause, resume, change priority or window, delete

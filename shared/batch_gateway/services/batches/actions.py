@@ -1,4 +1,4 @@
-"""Steering a live batch (pause, resume, another priority or window) and removing an ended one.
+"""Actions on batches: pause, resume, change priority or window, delete.
 
 The change is one transaction; executors learn of it by their heartbeats, at once when the hint on
 the control channel arrives. A paused batch leaves the queue, its running calls end as they would,

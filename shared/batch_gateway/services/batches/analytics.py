@@ -1,4 +1,4 @@
-"""Analytics of one batch: statistics of its calls, and what each model has come to.
+"""Analytics of one batch: statistics of its calls, and sums per model.
 
 While a batch runs, what is recorded for its shards is summed up. When it ends its summary is kept
 until it is deleted.

@@ -1,4 +1,4 @@
-"""Chains: a batch that begins with what another one has answered.
+"""Starts batches that depend on another batch, when that one has ended.
 
 It stays in validating until the other one has ended. Then it is announced as created once more, and
 the planner makes its input (``plan.chained``). A lost announcement is made up for by the janitor.

@@ -1,4 +1,4 @@
-"""Batches whose input comes with them instead of in a file that was there before.
+"""Creates batches whose requests are in the request body instead of in an input file.
 
 It is written into an input file of the tenant, as an upload would be, byte for byte as it came;
 from there on such a batch is like any other.

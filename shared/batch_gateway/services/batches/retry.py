@@ -1,4 +1,4 @@
-"""Retrying an ended batch: a new batch that runs only what has no good answer yet.
+"""Creates a batch that runs the failed requests of an ended batch again.
 
 The new batch has the old one's input, takes its answers over while it is planned
 (``plan.carry``) and is like any other from there on, so its files hold all answers, old and

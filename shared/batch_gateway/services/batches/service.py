@@ -1,4 +1,4 @@
-"""Batches as their users see them: created, watched, listed, cancelled.
+"""Creates, returns, lists and cancels batches.
 
 Creating and cancelling are one transaction each, with the event in the outbox; everything after
 that is a hint that may be lost. The counts of a running batch are those of its closed shards in the

@@ -1,4 +1,4 @@
-"""One open ``work.available`` request: as long as it is open, the executor works.
+"""One activation: an executor works while its ``work.available`` request is open.
 
 An activation registers, leases shard after shard and keeps the slots granted to it busy. It starts
 no call after the soft budget, cancels running calls at the hard budget or some time after SIGTERM,

@@ -1,4 +1,4 @@
-"""One call of the model for one request line, and what its end means."""
+"""One call of the model for one request line, and its outcome."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Budgets: a batch that fails or costs more than its owner allows is stopped.
+"""Budgets: stops a batch that fails too often or uses too many tokens.
 
 Judged whenever results are recorded, by the counts that clients see; results of calls in flight
 come on top. A stopped batch ends as a cancelled one does, with the reason among its

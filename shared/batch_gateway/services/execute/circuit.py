@@ -1,4 +1,4 @@
-"""Circuit breakers of endpoints, as one process knows them: ``core.breaker`` with a memory.
+"""Circuit breakers of all endpoints in one process.
 
 They outlive activations: the next one need not find out again that an endpoint is away.
 """

@@ -1,4 +1,4 @@
-"""What an executor needs from outside, grouped by what it is."""
+"""The dependencies of an executor, grouped by kind."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Learns from the database what became of leases and their batches, and takes over dead leases.
+"""Checks leases against the database, and reclaims leases of dead executors.
 
 ``LeaseMonitor`` asks the database at every heartbeat; the control channel only makes it ask at
 once. ``LeaseReclaimer`` takes over leases of executors that are gone. Both are loops of their own:

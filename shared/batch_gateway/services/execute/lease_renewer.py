@@ -1,4 +1,4 @@
-"""Renews the heartbeats of all leases of an activation, from claim to finish or hand-back.
+"""Renews the heartbeats of all leases of an activation.
 
 The loop waits for the scratch server and for nothing else: no file store, no database, no reclaim.
 A slow store or an unavailable database therefore never costs a living executor its leases.

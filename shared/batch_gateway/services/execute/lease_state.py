@@ -1,4 +1,4 @@
-"""The state of one leased shard inside an activation, and the transitions that are allowed.
+"""The states of one leased shard, and the allowed transitions.
 
     OPENING ──> RUNNING ──> DRAINING ──> CLOSING ──> ENDED
        │           │            │           │

@@ -1,4 +1,4 @@
-"""What came of a pool's calls: told to the slots with each report, and a pause for the pool itself.
+"""Counts the outcomes of a pool's calls for slot reports, and pauses a refusing pool.
 
 When every slot has been refused in a row, more calls would only be refused too, whatever the limit
 says by then: the pool starts nothing for a while, which doubles with every further round.

@@ -1,4 +1,4 @@
-"""Which calls an activation aborts when interactive users need their slots.
+"""Selects the calls to abort when interactive users need their slots.
 
 The youngest calls are aborted first: they have cost least. A line that was preempted often enough
 is left alone, and no call is aborted once too much slot time was lost that way. When all slots are

@@ -1,4 +1,4 @@
-"""The steps of a shard's lease: acquire, open, flush, finish, release.
+"""The life of a lease: acquire, open, flush, finish, release.
 
 The queue proposes a shard and the database grants the lease. Each step that ends a lease stores the
 exact list of parts with it, so what is written under the lease later is never read. A finished

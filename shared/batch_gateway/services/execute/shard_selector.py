@@ -1,4 +1,4 @@
-"""Which shard an activation leases next.
+"""Selects the shard that an activation leases next.
 
 A shard is leased for a model that can use more lines. Left out are models that have enough lines
 for the slots they have, models whose calendars allow no call now, and models that cannot run at

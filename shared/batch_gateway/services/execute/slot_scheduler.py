@@ -1,4 +1,4 @@
-"""Decides whose line gets the next free slot of a pool.
+"""Selects the line that gets the next free slot of a pool.
 
 Urgent shards go first, by deadline, up to their share of the slots while other work waits; a shard
 that they outrank keeps its lease and goes on when there is room. All other work shares the slots

@@ -1,4 +1,4 @@
-"""Loops that survive errors which were not foreseen.
+"""Restarts loops after unexpected errors.
 
 An error inside one loop of an activation is logged and counted, and the loop starts again after a
 pause. It never ends the activation, which works for many batches.

@@ -1,4 +1,4 @@
-"""Reports how fast work goes, and decides from all reports which batches are urgent.
+"""Reports throughput, and marks urgent batches.
 
 An activation reports differences, about once a second. At every heartbeat it estimates anew what
 the batches of its leased shards still need; one activation at a time does so for the batches in the

@@ -1,4 +1,4 @@
-"""Waiting for a signal or a while, whichever comes first."""
+"""Waits for a signal or a timeout."""
 
 import asyncio
 

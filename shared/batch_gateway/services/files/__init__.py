@@ -1,4 +1,4 @@
-"""Files: whole or in parts, from users or made for them by batches.
+"""Files: uploaded whole or in parts, or produced by batches.
 
 service  created, listed, read, deleted
 uploads  files that come in parts

@@ -1,4 +1,4 @@
-"""What is asked of a file whose bytes have come, whichever way they came.
+"""Checks the content of a received file.
 
 Words (name, purpose) are judged before any byte is read where they are known; what the bytes are
 is learnt while they pass.

@@ -1,4 +1,4 @@
-"""Files that users upload, and the files that batches made for them.
+"""Stores uploaded files, and lists, returns and deletes files.
 
 An upload streams to the file store while it is measured, under the key of a fresh id; the row is
 written last and makes it exist. Whatever goes wrong before that leaves nothing but a blob to

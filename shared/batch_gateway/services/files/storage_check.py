@@ -1,4 +1,4 @@
-"""Whether a tenant has room for one more file, asked before its bytes are sent for nothing.
+"""Checks the storage quota of a tenant before an upload sends its bytes.
 
 The transaction that makes the file asks again, and decides.
 """

@@ -1,4 +1,4 @@
-"""Files that come in parts: created, filled, completed.
+"""Uploads in parts: create, add parts, complete, cancel.
 
 A part is a blob of its own and counts once its row is written, so parts may come at once and in any
 order. Completing reads them once for what must be known of a file (sizes, lines, digests), has the

@@ -1,4 +1,4 @@
-"""Whether there is work for an executor at this moment, as far as calendars allow any of it."""
+"""Whether an executor would find work now, with respect to calendars."""
 
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import ScratchStore

@@ -1,4 +1,4 @@
-"""How a step of the sweep handles many items: each on its own, in pages, within a time budget.
+"""Runs a sweep step over many items: separately, in pages, within a time budget.
 
 An item that fails, for whatever reason, is logged and counted, and the others go on. A janitor
 tries it again later and later. When a store does not answer, nothing else can be handled either, so

@@ -1,4 +1,4 @@
-"""What the sweep tells about batches that are open: lost events again, and deadlines at risk.
+"""Checks open batches: sends lost events again, and reports deadlines at risk.
 
 Both steps walk over open batches in pages. One batch that cannot be judged or announced does not
 keep the others.

@@ -1,4 +1,4 @@
-"""Courier: looks again whether what this process has announced was heard.
+"""Outbox relay: sends events again that the broker did not accept.
 
 The janitor sends what the broker did not take, and announces again what was not heard. But a broker
 that loses an event may also lose the event that triggers the janitor. Recovery would then wait for

@@ -1,4 +1,4 @@
-"""After the scratch server lost its memory: fill the queue again from the database.
+"""Fills the queue again from the database after the scratch store lost its data.
 
 Each process that finds the sentinel missing tries; one at a time does it, under a lock that it
 renews as long as it goes on. When it dies or loses the lock, another one begins again; what is

@@ -1,4 +1,4 @@
-"""Retention: batches that ended long enough ago are deleted.
+"""Retention: deletes batches that ended long ago.
 
 A batch is deleted when its work objects are gone and its notices are written, so nothing but its
 row is left to remove. What hangs on it goes before it: a sweep that is killed in between finds the

@@ -1,4 +1,4 @@
-"""Janitor: one sweep repairs whatever crashes and lost events have left behind.
+"""Janitor: one sweep repairs the effects of crashes and lost events.
 
 Each step is idempotent, safe to run twice at once, and independent of the others: one that fails
 does not keep the rest from running. The database says what is to be done; the queue and the

@@ -1,4 +1,4 @@
-"""The input of a batch that follows another: requests made of that one's output.
+"""Builds the input file of a chained batch from the output of the other batch.
 
 The file's id derives from the batch's: two planners write the same bytes.
 """

@@ -1,4 +1,4 @@
-"""One pass over an input file: checks every line and notes where it is.
+"""Scans an input file once: checks every line and records its position.
 
 Runs in a worker thread. Errors are collected over the whole file, as OpenAI does, up to the
 configured number.

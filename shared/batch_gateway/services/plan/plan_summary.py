@@ -1,4 +1,4 @@
-"""What planning finds out about a batch, for its owner: estimates, and what need not run.
+"""Summarises a plan for its owner: estimates, duplicates and reused results.
 
 It is kept among the batch's options, beside the requested ones.
 """

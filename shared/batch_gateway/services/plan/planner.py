@@ -1,4 +1,4 @@
-"""Planner: validates a batch's input and cuts it into shards.
+"""Planner: validates a batch's input and divides it into shards.
 
 One pass over the input (a local copy of it) checks every line and notes where it is; the notes,
 not the bodies, are sorted by model and prompt prefix; then each shard is read together from its

@@ -1,4 +1,4 @@
-"""What a retry takes over from the batch that it retries: answers that need not be had again.
+"""Results that a retry takes over from the retried batch.
 
 The results of that batch are looked up by ``custom_id``, which is unique among the valid requests
 of a file, and become results of the new batch while it is planned, byte for byte. Only where they

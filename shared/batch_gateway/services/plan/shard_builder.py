@@ -1,4 +1,4 @@
-"""Shards on their way to the store: read together from a surveyed file, one by one.
+"""Builds shards from the scanned input file, one at a time.
 
 Reading and encoding happen in the worker thread that surveyed the file; what crosses to the event
 loop is one finished object at a time. A very small file needs no thread.

@@ -1,4 +1,4 @@
-"""Keeping the completion order of a batch beside its files, and reading it again.
+"""Stores and reads the completion order of a batch.
 
 It is written while a batch is assembled and goes with the file that it is kept with; see
 ``core.completion_order`` for what it is good for.

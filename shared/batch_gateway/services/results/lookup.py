@@ -1,4 +1,4 @@
-"""What has become of one request of a batch, found by its ``custom_id``.
+"""Finds the state and the result of one request by its ``custom_id``.
 
 There is no index: the batch is looked through, in bounded memory, until the request is found. That
 is for a person or program that asks about a few; who wants all of them reads the results.

@@ -1,4 +1,4 @@
-"""When a stored object that was recorded counts as lost for good.
+"""Decides when a recorded object that cannot be read counts as lost.
 
 A part, or the request lines of a shard, may be missing because a volume is not mounted or a bucket
 answers wrongly for a while. So the work that needs it is tried again first. It counts as lost after

@@ -1,4 +1,4 @@
-"""Going through long sequences piece by piece."""
+"""Iterates over long sequences in pieces."""
 
 from collections.abc import AsyncIterator
 from typing import TypeVar

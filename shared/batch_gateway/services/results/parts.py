@@ -1,4 +1,4 @@
-"""Reading and writing the result lines of one shard.
+"""Reads and writes the result lines of one shard.
 
 A shard is small (some hundred lines), so its results are held in memory as a whole. Of several
 results for one line the first wins, in the order of the accepted list. That order is kept whatever

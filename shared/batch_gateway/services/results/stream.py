@@ -1,4 +1,4 @@
-"""Results of a batch while it runs and afterwards: every line once, whatever happens meanwhile.
+"""Streams the results of a batch while it runs and afterwards: every line exactly once.
 
 While a batch runs its results are in the parts of its shards: those that the rows name, and, of a
 shard that is being worked on, those that its holder has stored so far. A reader gets, shard by

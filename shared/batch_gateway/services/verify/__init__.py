@@ -1,4 +1,4 @@
-"""Verification: whether the file store has what the database says, byte for byte.
+"""Verification: compares the file store with the database, byte for byte.
 
 findings   what may be wrong, and what was looked at
 expected   the objects that rows name

@@ -1,4 +1,4 @@
-"""The objects that the rows of the database name, and what is recorded of each.
+"""The objects that rows of the database name, with their recorded sizes and checksums.
 
 Work objects count as long as their batch has not ended: what they are for is in its result files
 afterwards, and they are deleted.

@@ -1,4 +1,4 @@
-"""Reads every object that a row names, and lists the objects that none names.
+"""Reads every object that a row names, and lists objects that no row names.
 
 Nothing is changed. It may run beside a service at work: what is found wrong is held against the
 rows once more, which may have changed since they were read. Memory is bounded by one page of rows,

@@ -1,1 +1,1 @@
-"""Webhooks: endpoints that tenants manage, what they are to hear, and its delivery."""
+"""Webhooks: endpoints of tenants, deliveries, and the notifier."""

@@ -1,4 +1,4 @@
-"""Notifier: delivers what is due, and puts off what could not be delivered.
+"""Notifier: delivers due webhooks, and schedules retries.
 
 A delivery that is taken is hidden from others for longer than an attempt takes, so a crash only
 delays it. A function must not sleep until the next attempt: its time is in the row, and the janitor
