@@ -22,6 +22,7 @@ pytest_plugins = [
     "fixtures.world",
     "fixtures.receivers",
     "fixtures.intake",
+    "fixtures.service",
 ]
 
 

@@ -48,13 +48,13 @@ def snippets(page: str, kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def run(folder: Path, url: str, *command: str, script: str) -> str:
+def run(folder: Path, url: str, *command: str, script: str, **environment: str) -> str:
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
         input=script.replace(HERE, url),
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -106,3 +106,16 @@ def test_each_extension_works_with_curl(service, folder):
 
     batch = OpenAI(base_url=service, api_key="x").batches.retrieve(shown.split()[-1])
     assert batch.status == "completed"
+
+
+def test_the_client_page_s_snippets_run(service, folder):
+    script = "\n".join(snippets("docs/client.md", "python"))
+
+    shown = run(
+        folder, service, sys.executable, "-", script=script, BATCH_GATEWAY_URL=service
+    ).splitlines()
+
+    assert [line.split()[0] for line in shown[:100]] == [f"request-{n}" for n in range(100)]
+    assert shown[100] == "hello True"
+    assert shown[102] == "completed"
+    assert int(shown[-1]) > 1

@@ -60,7 +60,10 @@ def test_a_command_has_its_help(words):
         assert option in shown.stdout
 
 
-OFFLINE = {("check",), ("convert",), ("sample",), ("split",), ("merge",), ("set-model",)}
+OFFLINE = {
+    *((name,) for name in ("check", "convert", "sample", "split", "merge", "set-model")),
+    *(("config", name) for name in ("list", "use", "delete", "path")),
+}
 
 
 def test_the_plugin_has_the_commands_for_users_and_status():

@@ -38,6 +38,7 @@ def commands(page: Path) -> list[list[str]]:
             if "batch-gateway " not in line:
                 continue
             words = shlex.split(line, comments=True)
+            words = words[: words.index(">")] if ">" in words else words
             while words and re.match(r"[A-Z_]+=", words[0]):
                 words.pop(0)
             if words and words[0].rpartition("/")[2] == "batch-gateway":

@@ -14,6 +14,8 @@ from batch_gateway.cli.app import SETTINGS, Commands, add_version
 from batch_gateway.cli.batches import add_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.inputs import add_commands as add_input_commands
+from batch_gateway.cli.profile_commands import add_commands as add_profile_commands
+from batch_gateway.cli.resources import add_commands as add_resource_commands
 
 app = typer.Typer(
     cls=Commands,
@@ -26,6 +28,8 @@ app = typer.Typer(
 add_version(app)
 add_commands(app)
 add_input_commands(app)
+add_resource_commands(app)
+add_profile_commands(app, completion=False)
 app.command("status", rich_help_panel="Batches")(progress)
 
 

@@ -30,6 +30,16 @@ class Stored:
     ] = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Whether a command is about this machine instead of a cluster."""
+
+    data: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Folder of `batch-gateway up --data`: of this machine."),
+    ] = None
+
+
 def settings_of(data: Path | None) -> "Settings":
     """The settings of the platform in the folder ``data``; None: those of the environment.
 

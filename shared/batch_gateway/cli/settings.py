@@ -155,10 +155,5 @@ def _spelled(value: object) -> str:
     return f"`{value}`" if value != "" else "empty"
 
 
-def settings() -> None:
-    """Print every setting with its default, unit and meaning."""
-    print(table())
-
-
 if __name__ == "__main__":
     print(page(), end="")

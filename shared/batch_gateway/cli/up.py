@@ -81,17 +81,18 @@ async def _serve(options: "Options") -> None:
     import logging
     import signal
 
+    from batch_gateway.cli.announcement import announce
     from batch_gateway.local.platform import Platform
+    from batch_gateway.settings.spelling import unknown_variables
 
+    for line in unknown_variables():
+        typer.echo(f"batch-gateway: {line}", err=True)
     logging.basicConfig(level=logging.WARNING, format="batch-gateway: %(message)s")
     platform = Platform(options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does with SIGHUP
             asyncio.get_running_loop().add_signal_handler(number, platform.stop)
     async with platform:
-        print(f"Batch Gateway is ready: {platform.base_url}", flush=True)
-        for url in platform.broker_urls:
-            print(f"Events are taken at: {url}", flush=True)
-        if platform.console_url is not None:
-            print(f"Web console: {platform.console_url}", flush=True)
+        announced = asyncio.create_task(announce(platform, temporary=options.data is None))
         await platform.stopped()
+        announced.cancel()

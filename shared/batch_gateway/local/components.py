@@ -32,7 +32,7 @@ from batch_gateway.local.replica import Replica, StartFailed
 from batch_gateway.local.resources import Service
 from batch_gateway.local.revision import Revision
 from batch_gateway.local.servers import ValkeyServer
-from batch_gateway.settings import reads_variable
+from batch_gateway.settings import Settings, reads_variable
 
 
 class PlatformComponents:
@@ -54,6 +54,7 @@ class PlatformComponents:
             "broker-valkey", data / "broker", self._log("broker-valkey"), durable=True
         )
         self._simulator_port = free_port() if options.simulator else None
+        self.effective: Settings  # what the functions read when they start
         self._settings = self._resolved_settings()
         self._supervised: list[SupervisedProcess] = []
         self._fork_server = ForkServer(self._log("fork-server"))
@@ -78,7 +79,7 @@ class PlatformComponents:
     @property
     def console_url(self) -> str | None:
         """Where the web console is served; None: it is switched off."""
-        return f"{self.url}/console/" if self._console else None
+        return f"{self.url}/console/" if self.effective.api.console else None
 
     @property
     def broker_urls(self) -> Mapping[str, str]:
@@ -285,7 +286,7 @@ class PlatformComponents:
         files = {name: str(options.config) for name in filed.keys() - stronger.keys()}
         settings = configuration.checked(whole, files)
         configuration.require_authenticator(settings, options.host)
-        self._console = settings.api.console
+        self.effective = settings
         added = budgets.fitted(whole, settings, self._root)
         hard_budget_s = float(added.get(budgets.HARD, settings.execution.hard_budget_s))
         self._deployment = budgets.extended(self._deployment, hard_budget_s)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.settings import Settings, explained
+from batch_gateway.settings.spelling import meant
 
 Groups = Mapping[str, Mapping[str, Any]]
 
@@ -61,7 +62,8 @@ def from_file(path: Path) -> dict[str, str]:
         raise PlatformError(f"{path} must be a mapping of groups of settings")
     for group, fields in content.items():
         if group not in Settings.model_fields:
-            raise PlatformError(f"{path}: there is no group of settings {group!r}")
+            close = meant(str(group), Settings.model_fields)
+            raise PlatformError(f"{path}: there is no group of settings {group!r}{close}")
         if not isinstance(fields, dict):
             raise PlatformError(f"{path}: {group} must be a mapping of settings")
     return variables(content)

@@ -20,6 +20,7 @@ from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.options import Options
 from batch_gateway.local.processes import ChildProcess
 from batch_gateway.local.replica import State
+from batch_gateway.settings import Settings
 
 __all__ = ["Faults", "Options", "Platform", "PlatformError", "State"]
 
@@ -123,6 +124,11 @@ class Platform:
     def console_url(self) -> str | None:
         """Where browsers find the web console; None: it is switched off."""
         return self._machine.console_url
+
+    @property
+    def settings(self) -> Settings:
+        """Those that the functions read when they start."""
+        return self._machine.effective
 
     @property
     def internal_url(self) -> str:

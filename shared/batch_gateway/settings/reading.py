@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from batch_gateway.settings.problems import located
 from batch_gateway.settings.readers import READS, only
 from batch_gateway.settings.root import PREFIX, Settings
+from batch_gateway.settings.spelling import meant, setting_names
 from batch_gateway.settings.work import budget_problem
 
 _GROUP = re.compile(r'field "(\w{1,40})"')
@@ -46,7 +48,7 @@ def explained(error: ValueError, files: Mapping[str, str] | None = None) -> list
         for found in error.errors(include_url=False, include_context=False):
             variable = _variable(found["loc"])
             file = (files or {}).get(variable)
-            told = f"setting {located(found)} ({variable})"
+            told = f"setting {located(found)}{_meant(found)} ({variable})"
             lines.append(f"{file}: {told}" if file else told)
         return lines
     group = _GROUP.search(str(error))
@@ -54,6 +56,13 @@ def explained(error: ValueError, files: Mapping[str, str] | None = None) -> list
         name = f"{PREFIX}{group[1]}".upper()
         return [f"setting {group[1]}: expected a JSON object ({name})"]
     return [f"a setting cannot be read: {error}"]
+
+
+def _meant(found: ErrorDetails) -> str:
+    """What a name that is no setting may stand for."""
+    if found["type"] != "extra_forbidden":
+        return ""
+    return meant(".".join(map(str, found["loc"][:2])), setting_names())
 
 
 def _variable(where: tuple[int | str, ...]) -> str:

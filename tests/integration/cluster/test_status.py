@@ -1,5 +1,6 @@
 """``batch-gateway status``: of a cluster, of this machine, of the stores alone."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -9,6 +10,7 @@ from fixtures.scratch import NO_TIME, open_own, settle, sync
 from fixtures.world import chat_lines
 from typer.testing import CliRunner
 
+from batch_gateway.cli import logs as logs_command
 from batch_gateway.cli.cluster import rollout
 from batch_gateway.cli.main import app
 from batch_gateway.cli.status import command as status_command
@@ -159,3 +161,44 @@ def test_a_folder_that_no_platform_runs_on_is_told(tmp_path, there, hint):
         (tmp_path / "lock").touch()
 
     assert hint in run("--data", str(tmp_path), code=1).stderr
+
+
+# -- logs ----------------------------------------------------------------------------------------
+
+
+def logging_pod(service: str, name: str) -> dict:
+    containers = [{"name": "user-container"}, {"name": "queue-proxy"}]
+    return pod(service, name) | {"spec": {"containers": containers}}
+
+
+def record(batch: str, message: str) -> str:
+    return json.dumps({"batch_id": batch, "message": message}) + "\n"
+
+
+def test_logs_of_a_cluster_are_followed_each_record_once(deployed, monkeypatch):
+    deployed.add(logging_pod("planner", "planner-1"))
+    deployed.add(logging_pod("executor", "executor-1"))
+    deployed.logs = {"planner-1": record("batch_1", "first"), "executor-1": record("batch_2", "x")}
+    pauses = []
+
+    def sleep(_seconds: float) -> None:
+        pauses.append(deployed.logs["planner-1"])
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+        deployed.logs["planner-1"] += record("batch_1", f"more {len(pauses)}")
+
+    monkeypatch.setattr(logs_command.time, "sleep", sleep)
+    words = ["logs", "--follow", "--batch", "batch_1", "-n", "batch-gateway"]
+    told = CliRunner().invoke(app, words)
+    one = CliRunner().invoke(app, ["logs", "executor"])
+
+    messages = [json.loads(line)["message"] for line in told.stdout.splitlines()]
+    assert (told.exit_code, messages) == (130, ["first", "more 1", "more 2"])
+    assert one.stdout == record("batch_2", "x")
+
+
+def test_a_cluster_at_zero_has_no_logs(deployed):
+    told = CliRunner().invoke(app, ["logs"])
+
+    assert told.stdout == ""
+    assert "Services without work are at zero" in told.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fixtures.terminal import terminal
 from fixtures.toys import event_headers, eventually
 
 from batch_gateway.local import servers
@@ -343,16 +344,13 @@ spec:
 
 async def test_the_broker_s_url_is_printed_and_its_port_may_be_chosen(ready_toys, free_port):
     async with up(ready_toys, "--broker-port", str(free_port)) as (process, _):
-        line = (await process.stdout.readline()).decode()
+        line = (await process.stderr.readline()).decode()
 
         url = f"http://127.0.0.1:{free_port}/default/events"
-        console = (await process.stdout.readline()).decode()
-        assert line == f"Events are taken at: {url}\n"
+        assert line == f"batch-gateway: events are taken at {url}\n"
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.post(url, headers=event_headers("1"), content=b"{}")
         assert answer.status_code == 202
-        assert console.startswith("Web console: http://127.0.0.1:")
-        assert console.endswith("/console/\n")
 
 
 async def test_a_broker_port_in_use_is_told_in_one_line(ready_toys, free_port):
@@ -387,3 +385,61 @@ async def test_a_wrong_trigger_is_told_in_one_line(ready_toys, tmp_path, change,
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+@asynccontextmanager
+async def on_a_terminal(toys, *words: str, **environment: str):
+    """The lines of ``up`` on a terminal of 100 columns, up to the last one of its block."""
+    async with terminal(
+        *("up", "--port", "0", "--manifests", str(toys.write()), *words), columns=100, **environment
+    ) as (process, lines):
+        shown = []
+        async for line in lines:
+            shown.append(line)
+            if line.startswith(("Ctrl-C", "batch-gateway:")):
+                break
+        yield shown
+        process.send_signal(signal.SIGINT)
+
+
+async def test_a_terminal_gets_a_block_that_says_where_everything_is(ready_toys, start_simulator):
+    simulator = await start_simulator()
+    words = ("--data", str(ready_toys.data), "--inference-url", simulator.url)
+
+    async with on_a_terminal(ready_toys, *words) as shown:
+        told = dict(line.split(maxsplit=1) for line in shown[1:-1])
+
+    assert shown[0].startswith("Batch Gateway is ready: http://127.0.0.1:")
+    assert told["Docs"].endswith("/docs")
+    assert told["Console"].endswith("/console/")
+    assert told["Broker"].endswith("/default/events")
+    assert told["Data"] == str(ready_toys.data)
+    assert told["Auth"].startswith("none")
+    assert told["Models"] == f"sim-large, sim-small ({simulator.url})"
+
+
+async def test_a_temporary_folder_and_an_endpoint_that_does_not_answer_are_told(
+    ready_toys, free_port
+):
+    url = f"http://127.0.0.1:{free_port}"
+
+    async with on_a_terminal(ready_toys, "--inference-url", url) as shown:
+        told = dict(line.split(maxsplit=1) for line in shown[1:-1])
+    async with up(ready_toys, "--inference-url", url) as (process, _):
+        said = [(await process.stderr.readline()).decode() for _ in range(2)]
+
+    assert "temporary: it goes when `up` ends" in told["Data"]
+    assert told["Models"].startswith(f"{url} does not answer: batches wait until it does")
+    assert said[1].startswith(f"batch-gateway: {url} does not answer: batches wait")
+
+
+async def test_a_variable_that_is_no_setting_is_told(ready_toys, monkeypatch):
+    monkeypatch.setenv("BATCH_GATEWAY_INFERNCE__URL", "http://127.0.0.1:9")
+
+    async with up(ready_toys) as (process, _):
+        line = (await process.stderr.readline()).decode()
+
+    assert line == (
+        "batch-gateway: BATCH_GATEWAY_INFERNCE__URL is no setting and has no effect; did you mean "
+        "inference.url?\n"
+    )

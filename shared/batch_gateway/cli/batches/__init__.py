@@ -2,9 +2,10 @@
 
 import typer
 
-from batch_gateway.cli.batches import commands, results
+from batch_gateway.cli.batches import changes, commands, events, results
 from batch_gateway.cli.batches.run import run
 from batch_gateway.cli.batches.usage import usage
+from batch_gateway.cli.report.command import report
 
 _PANEL = "Batches"
 
@@ -22,5 +23,9 @@ def add_commands(app: typer.Typer) -> None:
         ("resume", commands.resume),
         ("retry", commands.retry),
         ("usage", usage),
+        ("update", changes.update),
+        ("delete", changes.delete),
+        ("events", events.events),
+        ("report", report),
     ):
         app.command(name, rich_help_panel=_PANEL)(command)

@@ -39,8 +39,8 @@ class Connection:
         str | None,
         Option(
             metavar="URL",
-            help="Where the service is; /v1 may be left out. Default: BATCH_GATEWAY_URL, "
-            f"OPENAI_BASE_URL or {DEFAULT_URL}.",
+            help="Where the service is; /v1 may be left out. Default: BATCH_GATEWAY_URL, the "
+            f"profile, OPENAI_BASE_URL or {DEFAULT_URL}.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -62,20 +62,40 @@ class Connection:
         ),
     ] = None
 
-    def service(self) -> "Service":
-        """A client of the service that the options, or else the environment, name.
+    profile: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="A profile of `login`; default: BATCH_GATEWAY_PROFILE or the current one.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
 
-        OPENAI_API_KEY belongs to OPENAI_BASE_URL: it is sent nowhere else.
+    def service(self) -> "Service":
+        """A client of the service that the options, the environment or a profile name, in this
+        order; --profile is an option.
+
+        Keys belong to URLs: a profile's goes to the profile's URL, OPENAI_API_KEY to
+        OPENAI_BASE_URL, and nowhere else. Raises CommandError.
         """
+        from batch_gateway.cli import profiles
         from batch_gateway.cli.batches.service import Service, base_url
 
         variables = os.environ
+        profile = profiles.chosen(self.profile)
+        saved = None if profile is None else profile.url
+        given = variables.get("BATCH_GATEWAY_URL")
         theirs = variables.get("OPENAI_BASE_URL")
-        where = self.url or variables.get("BATCH_GATEWAY_URL") or theirs or DEFAULT_URL
-        key = self.api_key or variables.get("BATCH_GATEWAY_API_KEY")
-        if not key and theirs and base_url(theirs) == base_url(where):
+        first = (saved, given) if self.profile else (given, saved)
+        where = base_url(self.url or first[0] or first[1] or theirs or DEFAULT_URL)
+        key = self.api_key or (None if self.profile else variables.get("BATCH_GATEWAY_API_KEY"))
+        headers = pairs(self.header, "--header")
+        if profile is not None and base_url(profile.url) == where:
+            key = key or profile.api_key
+            headers = profile.headers | headers
+        if not key and theirs and base_url(theirs) == where:
             key = variables.get("OPENAI_API_KEY")
-        return Service(where, key, pairs(self.header, "--header"))
+        return Service(where, key, headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

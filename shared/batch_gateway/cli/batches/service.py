@@ -60,6 +60,16 @@ class Service:
     def delete(self, path: str) -> Json:
         return self._object(self._repeated("DELETE", path))
 
+    def delete_if_there(self, path: str) -> bool:
+        """False: there is no such thing."""
+        try:
+            self.delete(path)
+        except Refusal as refusal:
+            if refusal.status != 404:
+                raise
+            return False
+        return True
+
     def upload(self, source: Source) -> Json:
         """Send a file as it is read; only one that can be read again is tried again."""
         key = {"idempotency-key": str(uuid.uuid4())}

@@ -134,10 +134,29 @@ class Cluster:
         items: list[Object] = (found or {}).get("items", [])
         return [{"apiVersion": api_version, "kind": kind} | item for item in items]
 
-    def log(self, pod: Mapping[str, Any]) -> str:
-        """What the containers of a pod have written."""
+    def log(
+        self,
+        pod: Mapping[str, Any],
+        *,
+        container: str | None = None,
+        since: str | None = None,
+        timestamps: bool = False,
+    ) -> str:
+        """What a pod has written; ``container`` None: its only one.
+
+        ``timestamps``: each line begins with its instant. ``since``: an instant of such a line,
+        whose second, too, is given again.
+        """
+        given = {
+            "container": container,
+            "sinceTime": since,
+            "timestamps": "true" if timestamps else None,
+        }
+        query = [(name, value) for name, value in given.items() if value is not None]
         with _translated():
-            answer = self._client.request("get", f"{self._path(pod)}/log", serialize=False)
+            answer = self._client.request(
+                "get", f"{self._path(pod)}/log", serialize=False, query_params=query
+            )
         return str(answer.data if isinstance(answer.data, str) else answer.data.decode())
 
     def clock(self) -> float | None:

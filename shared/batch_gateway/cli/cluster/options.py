@@ -78,13 +78,16 @@ def chosen_settings(given: list[str] | None) -> tuple[dict[str, str], dict[str, 
     from batch_gateway.local.configuration import checked
     from batch_gateway.local.errors import PlatformError
     from batch_gateway.settings import Settings
+    from batch_gateway.settings.spelling import meant, setting_names
 
     variables = {}
     for setting, value in pairs(given, "--set").items():
         group, dot, name = setting.partition(".")
         fields = Settings.model_fields.get(group)
         if not dot or fields is None or name not in type(fields.default).model_fields:
-            raise typer.BadParameter(f"there is no setting {setting}")
+            raise typer.BadParameter(
+                f"there is no setting {setting}{meant(setting, setting_names())}"
+            )
         variables[f"BATCH_GATEWAY_{group}__{name}".upper()] = value
     try:
         checked(_COMPLETE | variables)

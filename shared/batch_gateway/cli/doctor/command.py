@@ -9,14 +9,18 @@ from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
+from batch_gateway.cli.metadata_settings import Machine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from batch_gateway.cli.cluster.kube import Cluster
     from batch_gateway.cli.doctor.findings import Finding
 
 
 @report_errors
 def doctor(
+    machine: Machine,
     place: Place,
     stores: Annotated[
         bool,
@@ -31,10 +35,13 @@ def doctor(
         bool, Option("--verbose", "-v", help="Also print what is as it should be.")
     ] = False,
 ) -> None:
-    """Check a cluster and the service on it, or its stores; each finding comes with the fix."""
+    """Check a cluster, its stores or a folder of `up`; each finding comes with the fix."""
     from batch_gateway.cli.doctor.findings import Severity, spelled, worst
 
-    found = _of_stores() if stores else _of_cluster(place.cluster(), inside=inside)
+    if machine.data is not None:
+        found = _of_machine(machine.data)
+    else:
+        found = _of_stores() if stores else _of_cluster(place.cluster(), inside=inside)
     found.sort(key=lambda finding: -finding.severity)
     for finding in found:
         if json:
@@ -48,6 +55,12 @@ def doctor(
         typer.echo(", ".join(f"{n} {s.name.lower()}" for s, n in counts.items()))
     if worst(found) is Severity.ERROR:
         raise CommandError("something needs to be put right", BAD_END)
+
+
+def _of_machine(data: "Path") -> "list[Finding]":
+    from batch_gateway.cli.doctor.machine import check_folder
+
+    return asyncio.run(check_folder(data))
 
 
 def _of_stores() -> "list[Finding]":

@@ -19,11 +19,11 @@ _OLDEST_REDIS = (6, 2)
 async def check_stores(settings: Settings) -> list[Finding]:
     """All of them, side by side; none keeps another from being looked at."""
     checks = (metadata, scratch, files, endpoint)
-    found = await asyncio.gather(*(_findings(check, settings) for check in checks))
+    found = await asyncio.gather(*(findings_of(check, settings) for check in checks))
     return [finding for findings in found for finding in findings]
 
 
-async def _findings(check: Any, settings: Settings) -> list[Finding]:
+async def findings_of(check: Any, settings: Settings) -> list[Finding]:
     found: list[Finding] = []
     try:
         async with asyncio.timeout(_PATIENCE_S):
@@ -141,29 +141,22 @@ async def files(settings: Settings) -> AsyncIterator[Finding]:
 
 async def endpoint(settings: Settings) -> AsyncIterator[Finding]:
     """The model endpoint answers; that models are there is its own affair."""
-    import httpx
+    from batch_gateway.cli.probing import probed
 
     inference = settings.inference
     if inference.routes is not None:
         yield note(f"where requests go is said by {inference.routes}, which is not looked at here")
         return
-    key = inference.api_key
-    headers = {} if key is None else {"authorization": f"Bearer {key.get_secret_value()}"}
-    url = f"{inference.url.rstrip('/')}/v1/models"
-    try:
-        async with httpx.AsyncClient(timeout=5) as http:
-            answer = await http.get(url, headers=headers)
-    except httpx.HTTPError as wrong:
-        reason = str(wrong) or type(wrong).__name__
+    found = await probed(inference)
+    if found.status is None:
         yield warning(
-            f"the model endpoint does not answer: {url}: {reason}",
+            f"the model endpoint does not answer: {found.url}: {found.reason}",
             "batches wait for it until their deadline; set inference.url if it is elsewhere",
         )
-        return
-    if answer.status_code in (401, 403):
-        yield error(f"{url} answers {answer.status_code}", "set inference.api_key")
-    elif answer.status_code != 200:
-        yield warning(f"{url} answers {answer.status_code}", "is that an OpenAI-compatible server?")
+    elif found.status in (401, 403):
+        yield error(f"{found.url} answers {found.status}", "set inference.api_key")
+    elif not found.good:
+        yield warning(f"{found.url} answers {found.status}", "is that an OpenAI-compatible server?")
     else:
         yield ok(f"the model endpoint answers: {inference.url}")
 

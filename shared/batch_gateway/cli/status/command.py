@@ -14,6 +14,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.errors import CommandError, report_errors
+from batch_gateway.cli.metadata_settings import Machine
 from batch_gateway.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
@@ -27,11 +28,8 @@ _TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
 
 @report_errors
 def status(
+    machine: Machine,
     place: Place,
-    data: Annotated[
-        Path | None,
-        Option(metavar="DIR", help="Folder of `batch-gateway up --data`: of this machine."),
-    ] = None,
     stores: Annotated[
         bool,
         Option("--stores", help="Only the state, from the stores that this environment names."),
@@ -46,8 +44,8 @@ def status(
     """Print what runs on a cluster or on this machine, and what there is to do."""
     if stores:
         look = _of_stores
-    elif data is not None:
-        look = partial(_of_machine, data.resolve())
+    elif machine.data is not None:
+        look = partial(_of_machine, machine.data.resolve())
     else:
         look = partial(_of_cluster, place.cluster(), url)
     while True:

@@ -1,0 +1,1 @@
+"""``report``: how a batch went, as text, JSON or a page of HTML."""

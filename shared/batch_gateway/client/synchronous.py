@@ -1,0 +1,177 @@
+"""``BatchClient``: the helpers on an ``openai.OpenAI``."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from openai import OpenAI
+from openai.types import Batch
+
+from batch_gateway.client import steps
+from batch_gateway.client.base import retry_body, sdk_options, update_body
+from batch_gateway.client.requests import Request
+from batch_gateway.client.results import Result, Standing
+from batch_gateway.client.steps import Call, Found, Pause, Step, Terms
+
+T = TypeVar("T")
+
+
+class BatchClient:
+    """Whole jobs in one call, and what the service adds to OpenAI's API.
+
+    Errors of the SDK pass through. A given ``client`` stays open; without one the environment names
+    the service (BATCH_GATEWAY_URL and BATCH_GATEWAY_API_KEY).
+    """
+
+    def __init__(self, client: OpenAI | None = None) -> None:
+        self._client = client or OpenAI(**sdk_options())
+        self._ours = client is None
+
+    def __enter__(self) -> "BatchClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._ours:
+            self._client.close()
+
+    def run(
+        self,
+        requests: Iterable[Request],
+        *,
+        window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        resume: bool = True,
+        **fields: Any,
+    ) -> Iterator[Result]:
+        """A result for each request, in the requests' order.
+
+        Makes batches of at most 50,000 requests and waits for them, in ``window`` from their
+        creation. The same requests again go on where the batches of the call before are, unless
+        ``resume`` is False; what had expired is retried. ``fields`` are extensions, such as
+        ``priority=0`` or ``deduplicate=True``. Requests are written to disk, and results read in
+        pieces: memory does not grow with their number. Raises BatchFailed for a wrong request.
+        """
+        terms = Terms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        return self._all(steps.run(requests, terms))
+
+    def submit(
+        self,
+        requests: Iterable[Request],
+        *,
+        window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        resume: bool = True,
+        **fields: Any,
+    ) -> list[Batch]:
+        """The batches of the requests, as ``run`` makes them, without waiting."""
+        terms = Terms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        return self._one(steps.submit(requests, terms))
+
+    def wait(self, batch: str) -> Batch:
+        """The batch when it has ended."""
+        return self._one(steps.wait(batch))
+
+    def results(self, batch: str, *, follow: bool = False, after: str | None = None) -> "Results":
+        """The results that there are, in no particular order; ``follow``: and those to come, until
+        the batch has ended. ``after``: the cursor of an earlier stream."""
+        place = steps.Place(after)
+        return Results(self._all(steps.results(batch, place, follow=follow)), place)
+
+    def lookup(self, batch: str, custom_id: str) -> Standing:
+        """What has become of one request."""
+        return self._one(steps.lookup(batch, custom_id))
+
+    def pause(self, batch: str) -> Batch:
+        """Start no more requests; those that run end as they would."""
+        return self._one(steps.change(batch, "pause", {}))
+
+    def resume(self, batch: str) -> Batch:
+        """Go on with a paused batch."""
+        return self._one(steps.change(batch, "resume", {}))
+
+    def cancel(self, batch: str) -> Batch:
+        """End a batch; what is finished is kept."""
+        return self._one(steps.change(batch, "cancel", {}))
+
+    def update(
+        self, batch: str, *, priority: int | None = None, window: str | None = None
+    ) -> Batch:
+        """Give a batch that has not ended another priority or window."""
+        return self._one(steps.change(batch, "update", update_body(priority, window)))
+
+    def retry(
+        self,
+        batch: str,
+        *,
+        errors: Sequence[str] | None = None,
+        window: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Batch:
+        """A new batch that runs what failed in an ended one: all, or only some ``errors``."""
+        return self._one(steps.change(batch, "retry", retry_body(errors, window, metadata)))
+
+    def _one(self, work: Generator[Step, Any, T]) -> T:
+        """What ``work``, which finds no results, returns."""
+        answer, error = None, None
+        try:
+            while True:
+                step = work.send(answer) if error is None else work.throw(error)
+                answer, error = self._carried_out(step)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        finally:
+            work.close()
+
+    def _all(self, work: Generator[Step, Any, None]) -> Iterator[Result]:
+        answer, error = None, None
+        try:
+            while True:
+                try:
+                    step = work.send(answer) if error is None else work.throw(error)
+                except StopIteration:
+                    return
+                answer, error = None, None
+                if isinstance(step, Found):
+                    yield step.result
+                else:
+                    answer, error = self._carried_out(step)
+        finally:
+            work.close()
+
+    def _carried_out(self, step: Step) -> tuple[Any, Exception | None]:
+        """The answer of a call, or its error, for the work to judge."""
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+        if isinstance(step, Call):
+            try:
+                return step.make(self._client), None
+            except Exception as raised:  # noqa: BLE001 - thrown into the work
+                return None, raised
+        return None, None
+
+
+class Results(Iterator[Result]):
+    """A stream of results."""
+
+    def __init__(self, found: Iterator[Result], place: steps.Place) -> None:
+        self._found = found
+        self._place = place
+
+    def __next__(self) -> Result:
+        return next(self._found)
+
+    @property
+    def cursor(self) -> str | None:
+        """Where another stream goes on. It moves when a page of at most 1,000 results was read to
+        its end, so going on repeats at most one page. None: from the beginning."""
+        return self._place.cursor
