@@ -1,1 +1,1 @@
-"""Ports on real servers, unaware of each other; only ``wiring`` names them."""
+"""Adapters: the ports on real servers, unaware of each other; only ``wiring`` names them."""

@@ -1,4 +1,4 @@
-"""Values of rows held against the types of the model: a database holds what others wrote, too."""
+"""Checks values of database rows against the types of the model."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""What the operating system's refusals of disk operations mean, for adapters that have files."""
+"""Translates errors of disk operations, for adapters that store files."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Routes from a file that may change while we run, with API keys from files and variables.
+"""Routes from a file that is reloaded when it changes, with API keys from files and variables.
 
 A request for routes checks, at most once a second, whether a file has changed: by its identity
 (device, inode, size, time), so that a ConfigMap's or Secret's swapped symbolic link is seen too. A

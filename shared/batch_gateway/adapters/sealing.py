@@ -1,4 +1,4 @@
-"""Sealer by AES: secrets in the database are of no use without a key that is not there.
+"""Encryption by AES: secrets in the database are useless without a key that is stored elsewhere.
 
 Fernet (https://github.com/fernet/spec) under keys that derive from those of the settings. The first
 seals, all open, so a key can be rotated: what the old one sealed is sealed anew when it next

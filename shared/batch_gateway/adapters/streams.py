@@ -1,4 +1,4 @@
-"""How the file stores move bytes between the event loop and threads.
+"""Moves bytes between the event loop and threads, for file stores.
 
 Crossing into a thread costs about as much as writing 64 KiB, so streams are gathered into larger
 blocks first. A thread cannot be stopped; a cancelled task waits for the end of its thread, or the

@@ -1,4 +1,4 @@
-"""What is kept of a shard's row that cannot be decoded."""
+"""Recovers what is readable of a shard's row that cannot be decoded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

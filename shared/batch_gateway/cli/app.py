@@ -1,4 +1,4 @@
-"""What both executables have in common besides their commands: ``-h``, ``--version``, values."""
+"""Common parts of both executables: ``-h``, ``--version``, option types."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Commands that work on the metadata store, beside a running service."""
+"""Settings of commands that use the metadata store directly."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Standard output: JSON for programs, and what happens when it ends early.
+"""Writes to standard output, whose reader may end early (``| head``), or whose disk may be full.
 
 It ends early when a reader has gone (``| head``), or when a disk is full.
 """

@@ -1,4 +1,4 @@
-"""What clients may do, who they are, and how much they may ask for."""
+"""Settings of the API, authentication and quotas."""
 
 from typing import Annotated, Literal
 
@@ -36,8 +36,8 @@ class Api(Group):
     max_json_bytes: Positive = 16 * 1024 * 1024
     """Largest JSON body of a request to the API."""
     follow_s: Seconds = 540
-    """How long a client may follow the results of a running batch with one request. Below the
-    platform's 600 s, so that the answer ends in good order; the client goes on with another."""
+    """Maximum duration of one results stream (follow=true). Below the platform's request timeout of
+    600 s, so that the response ends properly; the client continues with another request."""
 
 
 class Auth(Group):
@@ -51,26 +51,26 @@ class Auth(Group):
     """Tenants whose users operate the service, when kind is oidc or trusted-header: they see usage
     of all tenants. With api-key the scopes of a key decide, with none everyone operates it."""
     hosts: Annotated[tuple[str, ...], *VALUES] = ()
-    """Names, beside localhost and addresses, by which the service may be called when kind is none,
-    such as that of a tunnel. Any other Host, and web pages of other origins, are refused."""
+    """Host names, besides localhost and IP addresses, that requests may use when kind is none, such
+    as that of a tunnel. Other Host headers, and web pages of other origins, are refused."""
     tenant_header: str = "x-gateway-tenant"
     """Header that names the tenant when kind is trusted-header."""
     secret_header: str = "x-gateway-secret"
-    """Header by which the gateway in front proves itself."""
+    """Header with the secret of the gateway in front."""
     secret: SecretStr | None = None
-    """What that header must hold. Required with trusted-header."""
+    """Value of that header. Required with trusted-header."""
     oidc_jwks_url: str | None = None
-    """Where the identity provider publishes its keys. Required with oidc, as are the next two."""
+    """URL of the keys of the identity provider. Required with oidc, as are the next two."""
     oidc_issuer: str | None = None
-    """What a token's `iss` must be."""
+    """Required `iss` claim of tokens."""
     oidc_audience: str | None = None
-    """What a token's `aud` must contain."""
+    """Required value in the `aud` claim of tokens."""
     oidc_algorithms: Annotated[tuple[SigningAlgorithm, ...], *VALUES] = ("RS256", "ES256")
-    """How tokens may be signed: RS, PS or ES with 256, 384 or 512, or EdDSA."""
+    """Allowed signature algorithms: RS, PS or ES with 256, 384 or 512, or EdDSA."""
     oidc_tenant_claim: str = "sub"
     """The claim of a token that names the tenant."""
     oidc_leeway_s: Annotated[float, Field(ge=0)] = 30
-    """How far the identity provider's clock may be from ours."""
+    """Allowed difference between the clocks of the identity provider and of the service."""
 
     oidc_client_id: str | None = None
     """The console's client id at the identity provider: a public client, which signs in by the code
@@ -82,7 +82,7 @@ class Auth(Group):
     oidc_scope: str = "openid"
     """The scopes that the console asks for."""
     oidc_console_token: Literal["access_token", "id_token"] = "access_token"
-    """Which of the tokens that it gets the console sends to the API."""
+    """The token of the sign-in that the console sends to the API."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Auth":
@@ -109,13 +109,13 @@ class Quota(Group):
     files: Count = 1_000_000
     """Most files that a tenant has at a time, uploaded and produced ones; 0: any number."""
     stored_bytes: Count = 2_500_000_000_000
-    """Most bytes of all these files; 0: any number. OpenAI's limit. Results are always kept, so
-    they may go beyond; then nothing is uploaded until there is room again."""
+    """Most bytes of all these files; 0: any number. OpenAI's limit. Results are always stored, so
+    they may exceed the quota; then uploads are refused until files are deleted."""
     open_batches: Count = 10_000
     """Most batches of a tenant that have not ended; 0: any number."""
     queued_requests: Count = 50_000_000
-    """Most requests of all these batches; 0: any number. A batch that would go beyond fails when
-    it is planned, as OpenAI's do."""
+    """Most requests of all these batches; 0: any number. A batch that would exceed it fails when it
+    is planned, as with OpenAI."""
 
     @property
     def quotas(self) -> Quotas:

@@ -1,4 +1,4 @@
-"""What all groups of settings are made of."""
+"""Base types of all groups of settings."""
 
 from datetime import timedelta
 from typing import Annotated

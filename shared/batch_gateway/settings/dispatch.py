@@ -1,4 +1,4 @@
-"""How models are called: how many calls at once, how often again, and where."""
+"""Settings of model calls: limits, engine monitoring, retries and endpoints."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -21,28 +21,27 @@ NOT_PASSED = frozenset(
 
 class Limits(Group):
     start: Positive = 8
-    """Slots of a pool that nothing is known of yet."""
+    """Initial limit of a pool."""
     floor: Count = 0
-    """Slots that a pool keeps although its engine is full. 0: batch work stops while interactive
-    users wait, and goes on as soon as there is room. Without a watch one slot is kept."""
+    """Slots that a pool keeps when its engine is full. 0: batch work stops while interactive users
+    wait, and resumes when there is room. Without an engine monitor one slot is kept."""
     ceiling: Positive = 256
-    """Slots of a pool at most."""
+    """Maximum limit of a pool."""
     total: Positive | None = None
-    """Slots of all pools together, over all executors; None: no such bound."""
+    """Maximum number of slots of all pools together, over all executors; None: no bound."""
     cut: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Factor by which drops lower a limit, at each controller interval that sees some; at least
-    as many slots as calls were dropped. 0.9 costs a twentieth of an overloaded endpoint's use."""
+    """Factor by which dropped calls lower a limit, once per controller interval; by at least as
+    many slots as calls were dropped. 0.9 costs a twentieth of an overloaded endpoint's use."""
     step: Annotated[float, Field(gt=0)] = 0.5
-    """Slots that a round trip without trouble adds: how often an endpoint that is full must refuse
-    a call."""
+    """Slots that each round trip without dropped calls adds."""
     slower: Annotated[float, Field(gt=1)] = 1.5
     """Calls that take this many times their usual duration are assumed to wait in an engine queue.
     Used only without metrics and probes."""
     interval_s: Seconds = 0.2
-    """How often a pool's limit is reconsidered."""
+    """Interval of the controller that adapts the limits."""
     half_life_s: Seconds = 3600
-    """An idle pool's limit goes back to that of an unknown one, by half of the way in this time:
-    what was learned yesterday evening may be wrong in the morning."""
+    """Half-life with which the limit of an idle pool returns to limits.start, because engines
+    change over time."""
 
     @property
     def rules(self) -> LimitRules:
@@ -59,39 +58,39 @@ class Limits(Group):
 
 class Watching(Group):
     metrics: bool = True
-    """Whether engines' metrics are read where they can be."""
+    """Whether to read the metrics of engines where available."""
     interval_s: Seconds = 0.2
-    """How often. Metrics that are a second old have lost a fifth of their worth."""
+    """Interval of reading metrics."""
     stale_s: Seconds = 1.0
-    """Older metrics are no reason to send more."""
+    """Age at which metrics no longer raise a limit."""
     keep_free: Count = 1
-    """Slots of an engine that are left for the next interactive request."""
+    """Slots of an engine that stay free for the next interactive request."""
     cache_full: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Share of an engine's KV cache from which on it gets no more: beyond, it preempts."""
+    """Share of an engine's KV cache above which it gets no more calls; a full engine preempts."""
     probe: bool = True
-    """Whether engines without metrics are probed: a one-token request each time, never more than
-    one open. Only while batch work runs there."""
+    """Whether to probe engines without metrics with one-token requests, one at a time. Only while
+    batch work runs there."""
     probe_interval_s: Seconds = 0.25
     """How often."""
     probe_wait_ms: Annotated[float, Field(gt=0)] = 50
-    """By how much a probe may be slower than it usually is, and how long an engine's queue may
-    last; beyond, interactive users wait."""
+    """How much slower than usual a probe may be, and how long an engine's queue may last, before
+    the limit is lowered."""
     probe_cut: Positive = 3
-    """Slots that a pool gives up at each look that finds a probe still waiting. At the first it is
-    one: most queues are gone with the next call that ends."""
+    """Slots that a pool gives up at each check that finds a probe unanswered. At the first check it
+    is one slot: most queues end with the next call."""
     probe_step: Positive = 1
-    """Slots that each probe adds which was answered in time; three times as many when there was no
-    trouble for two seconds."""
+    """Slots that each probe in time adds; three times as many after two seconds without a late
+    one."""
     abort: bool = True
     """Whether the youngest calls are aborted when a pool must give up slots for interactive users;
     their lines are sent again later."""
     abort_share: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Most slot time of an executor that may be lost to that."""
+    """Maximum share of an executor's slot time that aborted calls may waste."""
     calm_s: Seconds = 5.0
-    """How long no user must have waited before aborted lines are sent again; the rest of the work
-    goes on. They wait for a minute at most."""
+    """Time without waiting users after which aborted lines are sent again, at most a minute. Other
+    work continues."""
     abort_times: Positive = 3
-    """How often a line is aborted at most; then it is left in peace."""
+    """Maximum number of times that one line is aborted."""
 
     @property
     def rules(self) -> MonitorRules:
@@ -107,16 +106,16 @@ class Watching(Group):
 
 class Retry(Group):
     attempts: Positive = 5
-    """Most calls for one request line that ended in a fault that may be its own (time-out,
-    broken connection, broken answer). An endpoint that is full or away never counts."""
+    """Maximum number of calls for one request line that fail for a reason that may be its own
+    (timeout, broken connection, invalid response). Overload and unreachable endpoints (429, 503,
+    connection refused) do not count: such calls are retried until the batch's deadline."""
     backoff_s: Seconds = 0.5
     """Pause before the second attempt; doubles from there, with jitter."""
     backoff_max_s: Seconds = 60
     """Longest pause; a longer Retry-After is honoured up to this."""
     budget: Annotated[float, Field(ge=0)] = 1.0
-    """Most further attempts of a batch, as a share of its lines, kept shard by shard: an endpoint
-    that breaks every answer costs a batch twice its work and not five times. A few are always
-    allowed."""
+    """Maximum number of retries of a batch, as a share of its lines, counted per shard. It bounds
+    the cost of an endpoint that breaks every response. A few retries are always allowed."""
 
     @property
     def rules(self) -> RetryRules:
@@ -140,16 +139,16 @@ class Inference(Group):
     models: Annotated[tuple[str, ...], *VALUES] = ()
     """Models that requests may name; empty: any."""
     routes: Path | None = None
-    """Routing file: several endpoints, replicas, aliases and calendars; it takes the place of url,
-    api_key, timeout_s and models, and is read again when it changes. None: all are at url."""
+    """Routing file: several endpoints, replicas, aliases and calendars; it replaces url, api_key,
+    timeout_s and models, and is reloaded when it changes. None: all models are at url."""
     objective: str | None = None
     """Sent as x-gateway-inference-objective, by which llm-d's router orders and sheds requests;
     None: not sent."""
     pass_headers: Annotated[tuple[str, ...], *VALUES] = ()
-    """Headers of the request that creates a batch which its calls of the model carry on, such as
-    authorization. They are kept sealed in the batch's row until it ends."""
+    """Headers of the request that creates a batch, such as authorization, that are sent with the
+    calls of the batch. They are stored encrypted until the batch ends."""
     header_keys: SecretStr = SecretStr("")
-    """Comma-separated keys that those headers are sealed under; the first seals, all open, so keys
+    """Comma-separated keys that encrypt those headers. The first key encrypts, all decrypt, so keys
     can be rotated. Required with pass_headers."""
 
     @field_validator("pass_headers")

@@ -1,4 +1,4 @@
-"""An endpoint in the routing file: where it is, how it is called, and how much it may take."""
+"""An endpoint in the routing file: its URL, credentials, limits and retries."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which other systems may ask for batches by events, and what is kept of events that failed."""
+"""Settings of event sources that may request batches, and of dead letters."""
 
 from typing import Annotated
 
@@ -57,18 +57,18 @@ class Source(Group):
 
 class DeadLetters(Group):
     most: Positive = 10_000
-    """Most events that no subscriber has taken to keep; the oldest go."""
+    """Maximum number of dead letters; the oldest are deleted."""
     keep_s: Seconds = 14 * 86400
     """How long they are kept."""
 
 
 class Intake(Group):
     sources: Annotated[dict[str, Source], *MEMBERS] = Field(default_factory=dict)
-    """Who may ask for batches, by the `source` of their events: a JSON object as described in
-    docs/events.md. Holds secrets."""
+    """Systems that may request batches, by the `source` of their events: a JSON object as described
+    in docs/events.md. Holds secrets."""
     remember_s: Seconds = 7 * 86400
-    """How long the ids of events are kept, and how old an event may be. Longer than brokers and
-    operators deliver anew."""
+    """How long the ids of processed events are kept, and maximum age of an event. Longer than
+    brokers and operators redeliver."""
     s3_endpoint: str | None = None
     """URL of the S3-compatible store that the folders are in; None: that of the file store."""
     s3_region: str | None = None

@@ -1,4 +1,4 @@
-"""What a process writes about itself."""
+"""Settings of logs."""
 
 from typing import Literal
 
@@ -7,6 +7,6 @@ from batch_gateway.settings.base import Group
 
 class Log(Group):
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is written."""
+    """Minimum severity of log records."""
     format: Literal["json", "text"] = "json"
-    """json: one object per line, for collectors; text: for people."""
+    """json: one object per line, for log collectors; text: for terminals."""

@@ -1,4 +1,4 @@
-"""What a process tells Prometheus, and to whom."""
+"""Settings of the metrics page."""
 
 from pydantic import SecretStr
 
@@ -10,4 +10,5 @@ class Metrics(Group):
     """Bearer token that /metrics asks for; None: the page is closed on the API, and open on
     functions that only the cluster reaches and wherever auth.kind is none."""
     tenants: Count = 20
-    """Most tenants that are named with their open batches; the rest is one sum. 0: none."""
+    """Maximum number of tenants with their own metrics of open batches; the others are one sum. 0:
+    none."""

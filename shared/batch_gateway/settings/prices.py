@@ -1,4 +1,4 @@
-"""What tokens cost."""
+"""Settings of token prices."""
 
 from collections.abc import Iterable
 from datetime import date

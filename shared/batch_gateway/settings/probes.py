@@ -1,9 +1,9 @@
-"""When a function calls itself ready."""
+"""Settings of readiness."""
 
 from batch_gateway.settings.base import Group, Seconds
 
 
 class Probes(Group):
     tolerance_s: Seconds = 10.0
-    """How long a store may be away before a function that has been ready says that it is not any
-    more. A restart of Redis should not take every pod out of service."""
+    """How long a store may be unavailable before a ready function becomes unready. A restart of
+    Redis should not make every pod unready."""

@@ -1,4 +1,4 @@
-"""Says where a value is wrong, what is allowed, and what it is unless it may be a secret."""
+"""Messages about invalid settings: the location, allowed values, and the value unless secret."""
 
 from pydantic_core import ErrorDetails
 

@@ -1,4 +1,4 @@
-"""Whose work comes first: shares of tenants, and what a near deadline changes."""
+"""Settings of the queue: shares of tenants, and urgency."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -17,16 +17,16 @@ class Queue(Group):
     """How much of the fair lane a tenant gets, as JSON, such as {"acme": 2}; default 1. Tenants
     without work leave their share to the others."""
     urgent_margin_s: Annotated[float, Field(ge=0)] = 60
-    """A batch is urgent in the last seconds before its deadline, whatever is estimated."""
+    """A batch is urgent when its deadline is this close, whatever is estimated."""
     urgent_safety: Annotated[float, Field(ge=1)] = 2.0
-    """And as soon as the time that it still needs, by present speed, does not fit so often before
-    its deadline: estimates err, and others are at work too."""
+    """A batch is also urgent when the estimated remaining time, multiplied by this factor, exceeds
+    the time to its deadline."""
     urgent_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Share of an executor's slots and leases that urgent work may take while other work waits:
     tight deadlines must not starve other tenants."""
     urgent_reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.0
-    """Share of an executor's slots that only urgent work may use: what it finds free at once. It
-    stays idle otherwise."""
+    """Share of an executor's slots that is reserved for urgent work, so that it starts at once. It
+    is idle otherwise."""
 
     @property
     def urgency(self) -> UrgencyRules:

@@ -1,4 +1,4 @@
-"""Which function reads which settings.
+"""The settings that each function reads.
 
 A function gets an object that has the settings listed here and no others (``only``): it cannot read
 what is not listed. ``deploy`` starts those functions anew that read a changed setting

@@ -1,4 +1,4 @@
-"""Reads the settings of this process, and says what is wrong with them, one line a setting."""
+"""Reads the settings from the environment, and reports errors, one line per setting."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The routing file: its form, checked, and the routing table that it describes.
+"""The routing file: its validated form, and the routing table that it describes.
 
 It is configuration like any other setting, only too nested for environment variables; and unlike
 them it may change while the functions run. ``docs/routing.md`` explains it by an example.

@@ -1,4 +1,4 @@
-"""Where everything is kept, and the way to the broker."""
+"""Settings of the stores and of the broker."""
 
 import tempfile
 from pathlib import Path
@@ -10,10 +10,10 @@ from batch_gateway.settings.base import Group, Positive, Seconds
 
 class Metadata(Group):
     url: SecretStr = SecretStr("sqlite+aiosqlite:///batch-gateway.db")
-    """Database: sqlite+aiosqlite:///PATH, postgresql+asyncpg://..., redis://... or valkey://...
-    A Redis must be persistent (appendfsync always) and not the scratch one."""
+    """Database: sqlite+aiosqlite:///PATH, postgresql+asyncpg://..., redis://... or valkey://... A
+    Redis must be persistent (appendfsync always) and another one than scratch.url."""
     pool_size: Positive = 5
-    """Connections per process; PostgreSQL only. Pods are many, connections are not."""
+    """Connections per process; PostgreSQL only. PostgreSQL limits the sum over all pods."""
     migrate: bool = False
     """Bring the schema up to date at start. On a cluster a Job does it; the embedded platform does
     it itself."""
@@ -39,7 +39,7 @@ class Files(Group):
     s3_secret_access_key: SecretStr | None = None
     """None: the usual AWS credential chain."""
     scratch_dir: Path = Path(tempfile.gettempdir())
-    """Local disk for copies of remote inputs and for external sorting; needs room for the largest
+    """Local disk for copies of remote inputs and for external sorting; needs space for the largest
     input file."""
 
 
@@ -48,14 +48,14 @@ class Events(Group):
     """URL of the broker; empty: the platform's K_SINK. Functions start without either: events then
     wait in the outbox."""
     timeout_s: Seconds = 3.0
-    """How long a POST to the broker may take. Short: a lost event is sent again by the janitor."""
+    """Timeout of a POST to the broker. It may be short, because the janitor sends lost events
+    again."""
     signing_keys: SecretStr = SecretStr("")
     """Comma-separated secrets of the internal events' signature; the first signs, all verify, so
     keys can be rotated. Empty is only allowed on the loopback interface."""
     unknown_key_s: Seconds = 600.0
-    """How long after it was sent an event that is signed with an unknown key is answered 503, so
-    that brokers deliver it again: another function may know the key already. Later it is refused
-    with 400."""
+    """An event that is signed with an unknown key gets 503 until it is this old, so that the broker
+    retries during a key rotation. Older ones get 400."""
     token_file: Path = Path("/oidc/token")
-    """Token for a broker that asks its senders who they are, where a SinkBinding puts it. Where
-    there is none, none is sent."""
+    """File with the OIDC token for the broker, mounted by a SinkBinding. Without the file no token
+    is sent."""

@@ -1,4 +1,4 @@
-"""Settings with several values, written as one text in an environment variable."""
+"""Settings with several values in one environment variable."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""How those who want to hear of their batches are told."""
+"""Settings of webhooks."""
 
 from datetime import timedelta
 
@@ -10,9 +10,9 @@ from batch_gateway.settings.base import Group, Positive, Seconds
 
 class Webhooks(Group):
     encryption_keys: SecretStr = SecretStr("")
-    """Comma-separated keys that the endpoints' signing secrets are stored under, also in answers
-    that are kept for an Idempotency-Key; the first seals, all open, so keys can be rotated. Empty:
-    secrets are stored as they are."""
+    """Comma-separated keys that encrypt the signing secrets of endpoints, also in responses that
+    are stored for an Idempotency-Key. The first key encrypts, all decrypt, so keys can be rotated.
+    Empty: secrets are stored in plain text."""
     allow_http: bool = False
     """Whether receivers may be reached without TLS."""
     allow_private: bool = False
@@ -21,16 +21,16 @@ class Webhooks(Group):
     most_endpoints: Positive = 50
     """Most endpoints of one tenant."""
     timeout_s: Seconds = 10
-    """How long a receiver may take to acknowledge."""
+    """Timeout of a delivery."""
     backoff_s: Seconds = 10
-    """Pause before the second attempt of a delivery; doubles from there. The janitor looks each
+    """Pause before the second attempt of a delivery; doubles from there. The janitor checks each
     minute while one is due soon, so short pauses may take longer."""
     backoff_max_s: Seconds = 4 * 3600
     """Longest pause."""
     give_up_s: Seconds = 72 * 3600
-    """How long a delivery is tried. OpenAI's are 72 hours."""
+    """How long a delivery is retried. OpenAI retries for 72 hours."""
     keep_s: Seconds = 30 * 86400
-    """How long the log of deliveries is kept. Longer than a delivery is tried."""
+    """How long the log of deliveries is kept. Longer than webhooks.give_up_s."""
 
     @property
     def backoff(self) -> Backoff:

@@ -1,16 +1,15 @@
-"""How batches are planned and worked on, and what is repaired when."""
+"""Settings of planning, execution, retention and the janitor."""
 
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
 
 
 class Planning(Group):
     shard_lines: Positive = 500
-    """Most request lines of a shard: what a crash may hand to another executor, and the grain of
-    fairness."""
+    """Most request lines of a shard: the unit of redelivery after a crash, and of fairness."""
     shard_bytes: Positive = 4 * 1024 * 1024
-    """About how large a shard's object may be; an executor holds it in memory."""
+    """Approximate maximum size of a shard's object; an executor holds it in memory."""
     shard_tokens: Positive = 1_000_000
-    """About how many estimated tokens, prompts and answers, a shard may have."""
+    """Approximate maximum of estimated tokens (prompts and answers) of a shard."""
     max_line_bytes: Positive = 16 * 1024 * 1024
     """Longest single request line."""
     max_models: Positive = 1000
@@ -21,44 +20,52 @@ class Planning(Group):
 
 class Execution(Group):
     soft_budget_s: Seconds = 240
-    """After this an activation starts no more calls. Well below the platform's 600 s."""
+    """Time after which an activation starts no more calls. Well below the platform's request
+    timeout of 600 s."""
     hard_budget_s: Seconds = 540
-    """After this an activation gives up running calls; leaves a minute to hand everything back."""
+    """Time after which an activation aborts running calls. The remaining minute is for releasing
+    its shards."""
     max_activations: Positive = 8
     """Most executor requests open at once; at least the executor Service's max-scale."""
     term_grace_s: Seconds = 20
-    """How long running calls may go on after SIGTERM; below the 30 s that clusters often give."""
+    """How long running calls may continue after SIGTERM. Below the grace period of 30 s that many
+    clusters give."""
     max_calls: Positive = 256
-    """Most calls that one activation has in flight; further slots open further activations."""
+    """Most calls that one activation has in flight; further slots start further activations."""
     max_leases: Positive = 16
-    """Most shards of one model that one activation holds at once, those that cannot run left out;
-    four times as many of all models. Bounds its memory and what its crash delays."""
+    """Maximum number of shards of one model that one activation leases at once, without blocked
+    ones; four times as many over all models. Bounds its memory, and the work that a crash
+    delays."""
     flush_interval_s: Seconds = 1.0
-    """How much finished work, in seconds, a crash may cost."""
+    """Interval at which results are stored: a crash loses at most this much finished work."""
     flush_results: Positive = 256
-    """How much finished work, in results, a crash may cost."""
+    """Number of results that are stored at once at the latest: a crash loses at most this many."""
     lease_ttl_s: Seconds = 15
-    """How long a shard stays with an executor that has gone silent."""
+    """How long a lease lasts without a heartbeat; then another executor reclaims the shard."""
     heartbeat_s: Seconds = 5
-    """How often leases are renewed and the database is asked about cancel, pause and deadline."""
+    """Interval of heartbeats, and of checks for cancellation, pause and deadline in the
+    database."""
     slot_sync_s: Seconds = 0.2
-    """How often grants are renewed: how fast slots move between executors."""
+    """Interval at which grants are renewed, and slots move between executors."""
     slot_ttl_s: Seconds = 5
-    """How long a grant outlives its holder's last sync; a holder that cannot sync aborts its calls
-    before."""
+    """Lifetime of a grant after the last sync of its holder. A holder that cannot sync aborts its
+    calls before."""
     idle_exit_s: Seconds = 6
-    """How long an activation without work or slots waits before it ends. Longer than a dead one
-    stays registered."""
+    """How long an activation without work or slots waits before it ends. Longer than the
+    registration of a dead activation lasts."""
     fence_s: Seconds = 30
-    """How long executors may take to give up the shards of a cancelled or expired batch."""
+    """How long executors may take to release the shards of a cancelled or expired batch; then the
+    shards are reclaimed."""
     assembly_ttl_s: Seconds = 15
-    """How long an assembly stays with an assembler that has gone silent."""
+    """How long the lease of an assembly lasts without renewal; then another assembler takes
+    over."""
     complete_bytes: Count = 1024 * 1024
     """Up to so many bytes of results, the executor that finishes a batch of one shard completes the
     batch itself, without the assembler; 0: the assembler completes every batch."""
     assembly_run_bytes: Positive = 16 * 1024 * 1024
-    """About how much of a batch's results, in bytes, an assembler's crash makes its successor read
-    again from small objects; held in memory."""
+    """Approximate size of the pieces, in bytes, in which an assembler stores collected results.
+    After a crash the next one reads at most one piece again from small objects. A piece is held in
+    memory."""
 
 
 def budget_problem(execution: Execution, longest_call_s: float) -> str | None:
@@ -75,12 +82,12 @@ def budget_problem(execution: Execution, longest_call_s: float) -> str | None:
 class Batches(Group):
     retention_s: Count = 90 * 86400
     """How long in seconds a batch that has ended is kept before it is deleted; 0: for ever. Its
-    files are kept as long as they say themselves."""
+    files have an expiry of their own."""
 
 
 class Sweep(Group):
     every_s: Seconds = 60.0
-    """How often the janitor sweeps while there is work to look after."""
+    """Interval of sweeps while there is work."""
     budget_s: Seconds = 540.0
     """Maximum duration of one janitor run, in seconds; a new run then continues. Below the
     platform's request timeout of 600 s."""
@@ -88,17 +95,17 @@ class Sweep(Group):
     """Longest time between two timer ticks of the janitor. A run that finds work due within this
     time continues until then. A little more than the period of the janitor's PingSource."""
     interval_s: Seconds = 3.0
-    """The janitor's ticks cannot be signed, so more of them than one in this time do nothing."""
+    """Timer ticks of the janitor are unsigned; within this time only the first one starts a
+    sweep."""
     step_budget_s: Seconds = 30.0
-    """How long one step of a sweep handles items; the next sweep follows at once and goes on."""
+    """Maximum duration of one step of a sweep. The next sweep follows at once and continues."""
     unsent_s: Seconds = 10.0
-    """An event that is in the outbox for longer was not sent. Longer than a POST may take."""
+    """Age at which an event in the outbox counts as not sent. Longer than events.timeout_s."""
     stuck_s: Seconds = 60.0
-    """A batch that waits for longer in a state has lost the event that moves it on. Announcing it
-    twice is harmless."""
+    """Age at which a waiting batch counts as stuck; its event is published again, which is
+    harmless."""
     leftovers_s: Seconds = 86400.0
-    """Unfinished writes that are older have no writer any more, and blobs that no row names no
-    owner."""
+    """Age at which unfinished writes, and blobs that no row names, are deleted."""
     recount_s: Seconds = 86400.0
-    """How often what each tenant has is counted anew, which heals what two releases that were at
-    work at once have counted differently."""
+    """Interval at which the usage of each tenant is counted again. This repairs differences between
+    releases during a rollout."""

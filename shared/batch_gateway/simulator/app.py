@@ -1,4 +1,4 @@
-"""The simulator's OpenAI face, and the doors through which tests look inside and change it.
+"""The simulator's OpenAI endpoints, and control endpoints for tests.
 
 POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations,
      and vLLM's /v1/score, /v1/rerank

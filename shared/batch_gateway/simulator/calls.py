@@ -1,4 +1,4 @@
-"""Request bodies of the OpenAI endpoints, read into what an engine has to do.
+"""Parses request bodies of the OpenAI endpoints into work for an engine.
 
 Only what the simulator acts upon is decoded; other fields may be there and are ignored, as
 engines do. The prompt is rendered the way chat templates do it (first message, tools, the other

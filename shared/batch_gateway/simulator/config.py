@@ -1,4 +1,4 @@
-"""How a simulated model behaves; every field can be changed while it runs."""
+"""Behaviour of a simulated model; every field can be changed while it runs."""
 
 from typing import Annotated, Any, Literal, Self
 

@@ -1,4 +1,4 @@
-"""Which requests meet a fault, and which one: drawn from a seed, so that a run can be repeated."""
+"""Draws faults for requests from a seed, so that a run can be repeated."""
 
 import random
 from collections import Counter

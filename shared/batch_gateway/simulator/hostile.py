@@ -1,4 +1,4 @@
-"""Answers that no client should trust, drawn at random: fault kind ``hostile``.
+"""Random malformed responses: fault kind ``hostile``.
 
 Each answer is bytes as they go over the wire, and what becomes of the connection afterwards. The
 same random numbers give the same answer. Among them are status lines, lengths and chunks that lie,

@@ -1,4 +1,4 @@
-"""What arrived, in order, so that tests can ask what the gateway really sent."""
+"""Records the received requests, for tests."""
 
 from collections import Counter, deque
 from itertools import islice

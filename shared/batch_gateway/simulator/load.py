@@ -1,4 +1,4 @@
-"""Interactive traffic: streamed chats that arrive at random, in waves of more and of fewer.
+"""Generates interactive traffic: streamed chats at random times, in phases of high and low rates.
 
 What an interactive user feels is the time to the first token, so that is what is measured, at the
 client. Arrivals do not wait for answers (an open loop): users come whether the engine is full or

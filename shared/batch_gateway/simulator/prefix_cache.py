@@ -1,4 +1,4 @@
-"""The prefix cache of an engine: which leading blocks of a prompt need no prefill.
+"""The prefix cache of an engine: the leading blocks of a prompt that need no prefill.
 
 As in vLLM, a prompt is cut into blocks of 16 tokens, and a block's hash covers all blocks before
 it, so equal hashes mean equal prefixes. The least recently used blocks go first, and of one

@@ -1,4 +1,4 @@
-"""One model request on its way: from the connection through an engine back to the connection."""
+"""One model request: from the connection through an engine, and back."""
 
 import time
 from collections.abc import Iterator

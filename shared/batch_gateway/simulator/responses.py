@@ -1,4 +1,4 @@
-"""Answers of the OpenAI endpoints, as functions of the request body alone.
+"""Responses of the OpenAI endpoints, as functions of the request body alone.
 
 The text is cut from a fixed corpus at a place that the body's hash chooses and starts with that
 hash, so equal bodies have equal answers, different ones differ, and making one costs almost

@@ -1,1 +1,1 @@
-"""HTTP faces of the functions: REST routes, and CloudEvents turned into use cases."""
+"""HTTP interfaces of the functions: REST routes, and CloudEvents."""

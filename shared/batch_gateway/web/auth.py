@@ -1,4 +1,4 @@
-"""Who asks: each authenticator turns a request's headers into an identity.
+"""Authenticators: each maps the headers of a request to a tenant.
 
 Which one is used is a matter of configuration. All of them answer with OpenAI's own 401 bodies, so
 clients understand them.

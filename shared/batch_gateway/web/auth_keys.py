@@ -1,4 +1,4 @@
-"""Authentication by API keys of our own, which the metadata store keeps as digests.
+"""Authentication by API keys, which the metadata store keeps as digests.
 
 A key that was found is remembered for some seconds, so that a client that polls costs no query per
 request; that is also how long a revoked key may still open the door. Keys that were not found are

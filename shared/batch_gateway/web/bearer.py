@@ -1,4 +1,4 @@
-"""The bearer token of a request, and how it is refused: OpenAI's own 401 bodies."""
+"""Bearer tokens of requests, and OpenAI's 401 responses."""
 
 from starlette.datastructures import Headers
 

@@ -1,4 +1,4 @@
-"""Reading request bodies: bounded in size, and never waiting for ever.
+"""Reads request bodies with bounds on size and time.
 
 A client that stops sending must not hold a request, its memory and (in a pod with a concurrency
 limit) a place for others.

@@ -1,4 +1,4 @@
-"""Requests decoded into events, whichever way a broker chose to send them.
+"""Decodes requests into internal CloudEvents, in every mode of the HTTP binding.
 
 Binary mode has the attributes in ``ce-`` headers, structured mode the whole event as JSON, batched
 mode an array of those (https://github.com/cloudevents/spec, HTTP binding 3). The framework's own

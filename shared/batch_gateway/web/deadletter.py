@@ -1,4 +1,4 @@
-"""The broker's dead letter sink: takes events of any type."""
+"""The broker's dead letter sink: accepts events of any type."""
 
 from collections.abc import Mapping, Sequence
 

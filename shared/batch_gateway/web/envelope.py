@@ -1,4 +1,4 @@
-"""The one form that every error of the API has: OpenAI's ``{"error": {...}}``.
+"""The error format of the API: OpenAI's ``{"error": {...}}``.
 
 Here stands which error gives which status; an unforeseen one is logged and tells the client
 nothing.

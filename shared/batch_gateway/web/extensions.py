@@ -1,4 +1,4 @@
-"""What clients may ask and see beyond OpenAI's wire, unless the mode is strict.
+"""Extensions of OpenAI's requests and responses, unless the mode is strict.
 
 Extensions are ordinary fields next to OpenAI's own, so any client can send them.
 """

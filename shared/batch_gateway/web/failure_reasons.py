@@ -1,4 +1,4 @@
-"""Why an event was not handled, as the body of the answer: one line of plain text.
+"""The reason of a failed event, as one line of plain text in the response.
 
 Brokers copy the body of a failing answer into the dead letter (extension ``knativeerrordata``,
 1,024 bytes of base64, so 768 bytes of text). The body of a 2xx answer would be taken for a reply

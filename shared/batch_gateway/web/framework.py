@@ -1,4 +1,4 @@
-"""functions-framework, without the web framework that asynchronous functions never meet.
+"""Imports functions-framework without Flask, which asynchronous functions do not use.
 
 The framework serves functions by Flask or by Starlette, and its package imports both. Flask and
 Werkzeug are a tenth of a function's start, and nothing of an asynchronous function goes through

@@ -1,4 +1,4 @@
-"""Functions: a CloudEvent becomes a use case, its outcome becomes a status.
+"""HTTP applications of event functions: a CloudEvent runs a use case, its outcome sets the status.
 
 The status is the retry policy. Brokers deliver again on 5xx, 404, 408, 409 and 429, so a fault
 that would come back for ever is always 400. The body of a 2xx answer is empty: brokers take any

@@ -1,4 +1,4 @@
-"""Values of headers with parameters: ``Content-Type`` and ``Content-Disposition``.
+"""Parses headers with parameters: ``Content-Type`` and ``Content-Disposition``.
 
 Parameter names are matched without case. A parameter with a ``*`` at the end of its name is an
 extended value (RFC 8187, formerly RFC 5987): charset, language and percent-encoded text. RFC 6266

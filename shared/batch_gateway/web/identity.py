@@ -1,4 +1,4 @@
-"""Who makes a request."""
+"""The identity of the caller of a request."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The requests inside the body of a new batch, taken out as the client wrote them.
+"""Takes the requests out of the body of a new batch, byte for byte.
 
 They are never decoded and encoded again: big integers, the order of keys and the spelling of
 numbers reach the engine as they are.

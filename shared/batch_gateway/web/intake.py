@@ -1,4 +1,4 @@
-"""Intake's door: who an event is from, and what it asks for.
+"""The HTTP application of intake: authenticates events and parses their requests.
 
 An event without a signature or token that is known here is refused (400: brokers do not deliver it
 again, but put it among the dead). While it is recent the key may be on its way to this process, so

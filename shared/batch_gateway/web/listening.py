@@ -1,4 +1,4 @@
-"""Where a function listens; apart from the server, which runs as a program of its own."""
+"""The address that a function listens on."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""``/metrics``: this process's counters, and with the API the state of the whole service.
+"""``/metrics``: counters of this process, and on the API the state of the whole service.
 
 It names tenants and models, and the API is reached from outside. So it wants a token of its own;
 without one it is open only where nothing is public: to functions that only the cluster reaches, and

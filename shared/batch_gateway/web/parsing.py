@@ -1,4 +1,4 @@
-"""Bodies and query parameters checked, with OpenAI's words for what is wrong with them."""
+"""Validates bodies and query parameters, with OpenAI's error messages."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What every function answers beside its work: ``/healthz`` and ``/readyz``.
+"""``/healthz`` and ``/readyz`` of every function.
 
 Alive and ready differ: a function whose database is away must not be restarted (that would not
 help), but should get no requests.

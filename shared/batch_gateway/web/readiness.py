@@ -1,4 +1,4 @@
-"""Whether a function should get requests: asked many times a second, answered without flapping.
+"""Readiness of a function, cached and without flapping.
 
 A function begins unready and stays so until everything that it needs has answered once, the schema
 of the database among it; before that it handles no request. From then on an outage must last for a

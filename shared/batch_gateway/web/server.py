@@ -1,4 +1,4 @@
-"""The server of every function: the framework's application, on uvicorn.
+"""The server of every function: the framework's application on uvicorn.
 
 ``functions/NAME/main.py`` declares a function for functions-framework, which loads it and makes the
 application around it; the framework's own command serves it too. The server is one of our own,

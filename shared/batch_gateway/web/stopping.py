@@ -1,4 +1,4 @@
-"""Whether this process was asked to stop.
+"""Whether this process is shutting down.
 
 Knative sends SIGTERM while requests may still be open, and the executor holds one open for
 minutes: it must learn of the signal at once, not when the server gets round to its shutdown.

@@ -1,4 +1,4 @@
-"""Puts the API together."""
+"""Builds the API."""
 
 from contextlib import AsyncExitStack
 from datetime import timedelta

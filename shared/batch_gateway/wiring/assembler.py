@@ -1,4 +1,4 @@
-"""Puts the assembler together."""
+"""Builds the assembler."""
 
 from contextlib import AsyncExitStack
 from datetime import timedelta

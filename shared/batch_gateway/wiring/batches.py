@@ -1,4 +1,4 @@
-"""Puts together what creates batches and files, for every function that takes them in."""
+"""Builds the services that create batches and files, for several functions."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING

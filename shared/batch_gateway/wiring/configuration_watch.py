@@ -1,4 +1,4 @@
-"""Whether this process runs on an old configuration, and what it does then.
+"""Detects that this process runs on an old configuration, and ends its work.
 
 Pods of two configurations are at work at once while settings or Secrets change. Each process
 announces its configuration when it starts; so the newest announcement is the present configuration.

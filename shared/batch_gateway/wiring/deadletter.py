@@ -1,4 +1,4 @@
-"""Puts the dead letter sink together."""
+"""Builds the dead letter sink."""
 
 from contextlib import AsyncExitStack
 

@@ -1,4 +1,4 @@
-"""Puts the executor together."""
+"""Builds the executor."""
 
 import asyncio
 from contextlib import AsyncExitStack

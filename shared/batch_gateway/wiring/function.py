@@ -1,4 +1,4 @@
-"""A function: its runtime is opened when its server starts, its application runs inside."""
+"""A function: opens its resources when the server starts, and serves its application."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable

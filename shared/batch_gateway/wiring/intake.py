@@ -1,4 +1,4 @@
-"""Puts intake together."""
+"""Builds intake."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

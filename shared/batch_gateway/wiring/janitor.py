@@ -1,4 +1,4 @@
-"""Puts the janitor together."""
+"""Builds the janitor."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""Puts the notifier together."""
+"""Builds the notifier."""
 
 from contextlib import AsyncExitStack
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Puts the planner together."""
+"""Builds the planner."""
 
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING

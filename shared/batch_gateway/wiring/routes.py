@@ -1,4 +1,4 @@
-"""Opens the routes that the settings name, and what seals the headers that calls carry on."""
+"""Opens the routes of the settings, and the encryption of passed headers."""
 
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.routing import OneEndpoint, Routes

@@ -1,4 +1,4 @@
-"""What all functions share: settings, stores and the way to the broker."""
+"""Resources that all functions share: settings, stores and the event sink."""
 
 import asyncio
 from collections.abc import AsyncIterator

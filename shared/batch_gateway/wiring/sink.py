@@ -1,4 +1,4 @@
-"""The sink of events: the broker that the settings or the platform name."""
+"""The event sink: the broker of the settings or of the platform."""
 
 import os
 from datetime import timedelta

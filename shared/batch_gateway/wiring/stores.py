@@ -1,4 +1,4 @@
-"""Opens the stores that the settings name; adapters are imported here, late."""
+"""Opens the stores of the settings; adapters are imported here, late."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta

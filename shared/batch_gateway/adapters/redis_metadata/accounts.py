@@ -1,4 +1,4 @@
-"""Accounts: a hash per tenant, kept by the scripts that add files and make and end batches."""
+"""Accounts: a hash per tenant, updated by the scripts that change files and batches."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""KeyRows: API keys, found by their digest."""
+"""ApiKeyRows: API keys, found by their digest."""
 
 from collections.abc import Sequence
 from datetime import datetime

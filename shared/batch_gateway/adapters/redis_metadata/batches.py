@@ -1,4 +1,4 @@
-"""BatchRows: each change is one script; the indexes follow in the same one."""
+"""BatchRows: each change is one script, which also updates the indexes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""ClaimRows: claims of requests that carry an Idempotency-Key."""
+"""IdempotencyClaimRows: claims of requests that carry an Idempotency-Key."""
 
 from datetime import datetime
 

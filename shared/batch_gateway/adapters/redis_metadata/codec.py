@@ -1,4 +1,4 @@
-"""Values as stored rows, and back. How single fields are written is in ``fields``."""
+"""Converts values to stored rows, and back."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""DeadLetterRows: events that no subscriber has taken."""
+"""DeadLetterRows: events that brokers could not deliver."""
 
 import base64
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How the fields of a row are written.
+"""Encodings of single fields of a row.
 
 A row is a mapping of text to text. Numbers are decimal, instants whole microseconds since the
 epoch (exact in a Lua double until 2255), flags ``1`` and ``0``, compound values JSON that only

@@ -1,4 +1,4 @@
-"""The layout of the keys.
+"""The names of all keys.
 
 All names begin with the root, whose hash tag puts them on one node, so that a script may reach any
 of them. The scripts make the names themselves (``key()`` in ``lua/_prelude.lua``).

@@ -1,4 +1,4 @@
-"""Outbox: events that other methods wrote along with their changes."""
+"""Outbox: events that other methods wrote with their changes."""
 
 from collections.abc import Sequence
 from datetime import datetime

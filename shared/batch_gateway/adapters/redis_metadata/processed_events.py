@@ -1,4 +1,4 @@
-"""CauseRows: events that batches were made for."""
+"""ProcessedEventRows: external events that already created a batch."""
 
 from datetime import datetime
 

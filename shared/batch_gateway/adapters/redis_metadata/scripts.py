@@ -1,4 +1,4 @@
-"""Runs the Lua scripts, and translates the errors of the server: nowhere else.
+"""Runs the Lua scripts, and translates errors of the server.
 
 The time-out for an answer is ours, not the driver's: its own is made with ``asyncio.wait_for``,
 which before Python 3.12 loses a cancellation now and then.

@@ -1,4 +1,4 @@
-"""ShardRows: leases and what became of them; each change is one script."""
+"""ShardRows: leases and progress; each change is one script."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Writes a plan aside, in pieces, so that one short script can adopt it.
+"""Writes a plan in pieces under temporary keys, so that one short script can adopt it.
 
 A plan may have tens of thousands of shards: as arguments of one script they would block the server
 and all its clients. So they are written under the fresh name of this attempt first, some hundreds

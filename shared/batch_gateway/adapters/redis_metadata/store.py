@@ -1,4 +1,4 @@
-"""The store as a whole: its aggregates, its connection, and whether the server may be trusted."""
+"""The store with its connection and all aggregates; checks that the server is durable."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""WebhookRows: endpoints, and what they are to hear."""
+"""WebhookRows: endpoints and deliveries."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

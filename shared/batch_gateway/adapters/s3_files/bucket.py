@@ -1,4 +1,4 @@
-"""One bucket, as blocking calls: what boto3 needs to be told.
+"""One bucket, as blocking calls: the configuration of boto3.
 
 Blobs have our keys; names in the bucket have the store's prefix before them.
 """

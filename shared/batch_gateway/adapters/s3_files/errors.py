@@ -1,4 +1,4 @@
-"""What boto3's errors mean to us: the one place that reads them."""
+"""Translates errors of boto3."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The Scratch port on Redis or Valkey, 6.2 or newer; also on a cluster, where it is one node's.
+"""The scratch store on Redis or Valkey, 6.2 or newer; on a cluster it uses one node.
 
 Whatever must be atomic is one Lua script under the server's own clock. All state either expires
 or can be rebuilt from the database, so the server needs no persistence; it must not evict keys

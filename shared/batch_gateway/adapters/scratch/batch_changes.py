@@ -1,4 +1,4 @@
-"""Control channel on Redis: publish and subscribe.
+"""Notifications of batch changes on Redis: publish and subscribe.
 
 A subscription has a connection of its own that never reconnects by itself: what was published
 meanwhile would be lost without a word. The listener is told instead (Unavailable), looks at the

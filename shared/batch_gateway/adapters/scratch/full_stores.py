@@ -1,4 +1,4 @@
-"""Fullness on Redis: one key per store, which expires. The server's own memory is looked at."""
+"""Flags of full stores on Redis: one key per store, which expires."""
 
 from collections.abc import Sequence
 from datetime import timedelta

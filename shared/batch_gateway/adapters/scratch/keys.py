@@ -1,4 +1,4 @@
-"""Names of all keys of the scratch server.
+"""Names of all keys of the scratch store.
 
 Every key begins with the hash tag ``{prefix}``, so on a cluster all of them live on one node and
 one script may touch any of them. Scripts derive the keys of single batches, tenants, models and

@@ -1,4 +1,4 @@
-"""Rights on Redis: one key per right, which expires unless its holder renews it."""
+"""Locks on Redis: one key per lock, which expires unless its holder renews it."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Rates on Redis: one key per bucket, which expires when the bucket is full again."""
+"""Rate limits on Redis: one key per bucket, which expires when the bucket is full again."""
 
 from datetime import timedelta
 

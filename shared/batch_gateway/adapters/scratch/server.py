@@ -1,4 +1,4 @@
-"""The connection: scripts by name, time-outs, and the one translation of errors.
+"""The connection: scripts by name, timeouts, and the translation of errors.
 
 A script is sent by its digest and loaded again when the server has forgotten it. A command whose
 connection broke is tried once more at once, so a restarted server costs no error; every script

@@ -1,4 +1,4 @@
-"""Paces on Redis: a hash per batch and per model, an entry per bucket of time.
+"""Throughput reports on Redis: a hash per batch and per model, an entry per bucket of time.
 
 All holders add to the same buckets under the server's clock. What a holder has left is its own
 entry with its own expiry, so a holder that died is soon forgotten.

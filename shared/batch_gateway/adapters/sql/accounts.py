@@ -1,4 +1,4 @@
-"""What each tenant has, kept in the transactions that change it.
+"""Accounts of tenants, updated in the transactions that change them.
 
 A transaction changes the account last: the row is locked until the commit, and no transaction waits
 for another row while it holds this lock.

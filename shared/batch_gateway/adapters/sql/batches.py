@@ -1,4 +1,4 @@
-"""Batch rows: how they are made, change and end. What sweeps look for is in ``sweeps``."""
+"""Batch rows: create, change and end. Queries of sweeps are in ``sweeps``."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Opens transactions on an engine, and translates the drivers' errors: nowhere else."""
+"""Opens transactions on an engine, and translates errors of the drivers."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager

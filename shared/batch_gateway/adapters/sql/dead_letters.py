@@ -1,4 +1,4 @@
-"""Events that no subscriber has taken."""
+"""Dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""All that differs between SQLite and PostgreSQL.
+"""Differences between SQLite and PostgreSQL.
 
 SQLite locks the file, not rows: a writing transaction begins with BEGIN IMMEDIATE, so it waits for
 its turn before it reads, and what it has read cannot change until it commits. (Begun otherwise it

@@ -1,4 +1,4 @@
-"""A listing's filter as conditions.
+"""SQL conditions of the filters of listings.
 
 The instants narrow the range of the index that the listing reads; the rest is judged row by row,
 in the index's order, until the page is full.

@@ -1,4 +1,4 @@
-"""Events that wait to be sent."""
+"""Outbox: events that wait to be sent."""
 
 from collections.abc import Sequence
 from datetime import datetime

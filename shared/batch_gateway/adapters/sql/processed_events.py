@@ -1,4 +1,4 @@
-"""Events that batches were made for."""
+"""External events that already created a batch."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""How values become rows and rows values."""
+"""Converts values to rows, and back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

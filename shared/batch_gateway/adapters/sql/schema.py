@@ -1,4 +1,4 @@
-"""The tables, and for each index the question that it answers.
+"""The tables, and the query that each index serves.
 
 Instants are whole microseconds since 1970 in a BIGINT: integers compare alike on both databases,
 where SQLite's own dates are text and PostgreSQL's carry a zone.

@@ -1,4 +1,4 @@
-"""Shard rows: leases and what was done under them."""
+"""Shard rows: leases and progress."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The steps that transactions are made of.
+"""Statements that several transactions share.
 
 Every change of a batch or of its shards' state locks the batch's row first. This orders all
 changes, so values read under the lock may be modified and written back.

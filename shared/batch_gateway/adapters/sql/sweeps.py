@@ -1,4 +1,4 @@
-"""What the sweeps ask of the batches: each question has an index of its own (``schema``)."""
+"""Queries of the sweeps; each has an index of its own (``schema``)."""
 
 from collections.abc import Sequence
 from datetime import datetime

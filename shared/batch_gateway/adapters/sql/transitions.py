@@ -1,4 +1,4 @@
-"""What a change makes of a batch: pure, from the locked row's value to the one to write.
+"""Changes of a batch as pure functions from the locked row to the row to write.
 
 None means that the present state does not allow it.
 """

@@ -1,4 +1,4 @@
-"""Webhook endpoints, and what they are to hear."""
+"""Webhook endpoints and deliveries."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace

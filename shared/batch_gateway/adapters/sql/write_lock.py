@@ -1,4 +1,4 @@
-"""Who writes next to a SQLite database.
+"""Orders the writers of a SQLite database, across processes.
 
 SQLite lets a writer that finds the file locked sleep and try again, longer each time up to 100 ms.
 The writer that retries at the right moment is next, so some wait for a second while others overtake

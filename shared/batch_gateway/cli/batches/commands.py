@@ -1,4 +1,4 @@
-"""The commands themselves: ``batch-gateway submit``, or ``kn batch submit``."""
+"""The commands for users: ``batch-gateway submit``, or ``kn batch submit``."""
 
 from typing import TYPE_CHECKING, Annotated
 

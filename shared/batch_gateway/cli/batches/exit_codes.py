@@ -1,4 +1,4 @@
-"""How a batch has ended, as an exit code and words (docs/command-line.md has both)."""
+"""Exit codes and messages for ended batches (docs/command-line.md has both)."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING

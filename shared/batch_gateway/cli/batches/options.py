@@ -1,4 +1,4 @@
-"""Options that all commands for users share, and what they are turned into."""
+"""Options that all commands for users share."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the commands print of batches: for people as columns, for programs as JSON."""
+"""Prints batches: columns for people, JSON for programs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

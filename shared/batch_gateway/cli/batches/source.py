@@ -1,4 +1,4 @@
-"""An input file on its way to the service: a file, or standard input."""
+"""An input file that is uploaded: a file, or standard input."""
 
 import io
 import json

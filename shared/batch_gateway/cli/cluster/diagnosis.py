@@ -1,4 +1,4 @@
-"""Why a deployment is not ready: the causes, and what only waits for them.
+"""Finds out why a deployment is not ready.
 
 One missing image makes thirty objects unready. An object that refers to another unready one waits
 for it; what remains are the causes, told once each, however many objects say the same.

@@ -1,4 +1,4 @@
-"""Has the cluster judge every object of a deployment before the first of them is applied.
+"""Applies every object of a deployment as a server-side dry run, before the first real apply.
 
 A server-side dry run goes through admission and tells conflicts. What it cannot do: judge objects
 of a namespace that is not there, and Services whose service account is not there (Knative's webhook

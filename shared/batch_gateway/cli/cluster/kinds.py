@@ -1,4 +1,4 @@
-"""The kinds of objects that have a status and that a deployment consists of."""
+"""The kinds of objects of a deployment that have a status."""
 
 #: (apiVersion, kind, how kubectl calls it): ``service`` alone would be Kubernetes' own.
 WITH_STATUS = (

@@ -1,4 +1,4 @@
-"""How an object stands, by the status that its controller has written."""
+"""The status of an object, from the conditions that its controller wrote."""
 
 import re
 from collections.abc import Iterator, Mapping

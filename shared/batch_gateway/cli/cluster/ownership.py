@@ -1,4 +1,4 @@
-"""Decides about fields that others own: what server-side apply may take over without being asked.
+"""Decides which fields of other managers server-side apply may take over.
 
 The API server refuses an apply (409) that would change a field of another manager. Three cases:
 

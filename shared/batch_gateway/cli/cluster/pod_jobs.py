@@ -1,4 +1,4 @@
-"""Runs a command of ours where the functions are: by a Job with an executor's environment.
+"""Runs a command inside the cluster: as a Job with the environment of an executor.
 
 Stores are out of reach from elsewhere, as they should be. The Job has the executor's image,
 settings, secrets, volumes and labels, so NetworkPolicies let it through to exactly the same places.

@@ -1,4 +1,4 @@
-"""What must hold before anything is applied, told with the way out of it."""
+"""Checks the preconditions of a deployment, and says how to meet them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

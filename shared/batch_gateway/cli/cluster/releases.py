@@ -1,4 +1,4 @@
-"""What has been deployed, so that one command goes back to it.
+"""History of deployments, for rollbacks.
 
 The Secret ``batch-gateway-releases`` holds the last ten deployments: their objects, and the values
 that each of them has replaced in Secrets. It also holds the key of the settings' digests.

@@ -1,4 +1,4 @@
-"""How functions learn the broker's address, so that each of them starts once.
+"""Passes the broker's address to functions, so that each of them starts once.
 
 A SinkBinding injects the address into Services once the Broker has one: every function of a first
 installation then starts twice. A deployment therefore reads the address from the Broker's status

@@ -1,4 +1,4 @@
-"""What the doctor finds: how bad, what, and what helps."""
+"""Findings of the doctor: severity, problem, remedy."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The checks of the stores, made where the functions are."""
+"""Store checks that run inside the cluster."""
 
 from batch_gateway.cli.cluster.kube import Cluster
 from batch_gateway.cli.cluster.pod_jobs import run_inside

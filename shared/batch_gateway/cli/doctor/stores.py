@@ -1,4 +1,4 @@
-"""Checks of the servers that the settings name, from where we run: use them as a pod would."""
+"""Checks of the stores that the settings name, from this host."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""What runs where: the objects of a cluster, or the processes of one machine."""
+"""Running objects of a cluster, or processes of one machine."""
 
 import os
 from collections.abc import Iterator, Sequence

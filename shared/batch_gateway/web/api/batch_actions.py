@@ -1,4 +1,4 @@
-"""``/v1/batches/{id}/pause``, ``resume``, ``update``, and DELETE: not in OpenAI's API."""
+"""``/v1/batches/{id}/pause``, ``resume``, ``update``, and DELETE: extensions of OpenAI's API."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""``/openapi.json``, the same as pages for people, and a page for those who open the base URL.
+"""``/openapi.json``, and the reference page ``/docs``.
 
 ``/docs`` is Swagger UI from its wheel: the browser asks nothing of any other host, and the page's
 policy would not let it. ``/docs/plain`` says the same in tables, without scripts. All of it is made

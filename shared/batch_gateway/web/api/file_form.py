@@ -1,4 +1,4 @@
-"""The form of a file upload, in whatever order its parts come.
+"""Parses the form of a file upload, with its fields in any order.
 
 OpenAI's Python client sends the file last, so that its purpose is known before its bytes; others
 send it first.

@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a POST that is sent again is not done again.
+"""``Idempotency-Key``: a repeated POST returns the stored response.
 
 A request with a key first claims it in the metadata store, then is done, then its answer is
 recorded; the same request gets that answer from then on. One that comes meanwhile is told to come

@@ -1,4 +1,4 @@
-"""The API's OpenAPI document, made from the very table of routes that is served.
+"""Builds the API's OpenAPI document from the table of routes.
 
 Paths and methods come from the table, and the shapes from the models that parse requests and write
 answers; so the document cannot say anything else than the service does. A route without a

@@ -1,4 +1,4 @@
-"""What each route of the API takes and answers, for its OpenAPI document."""
+"""Parameters, bodies and responses of each route, for the OpenAPI document."""
 
 import json
 from collections.abc import Mapping

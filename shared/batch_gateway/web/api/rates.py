@@ -1,4 +1,4 @@
-"""How often a tenant may create something: 429 beyond it, and headers with what is left."""
+"""Rate limits of tenants: 429 with headers."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is the same for all requests: ids, timing, traces, metrics, a log line, the error form."""
+"""Middleware of all requests: ids, timing, traces, metrics, log line, error format."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""``/v1/batches/{id}/retry``: not in OpenAI's API."""
+"""``/v1/batches/{id}/retry``: an extension of OpenAI's API."""
 
 from collections.abc import Collection
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How a request finds its handler: one resource per path, one handler per method."""
+"""Routes requests: one resource per path, one handler per method."""
 
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping

@@ -1,4 +1,4 @@
-"""``/v1/uploads``: files that come in parts, each of which streams into the store."""
+"""``/v1/uploads``: files in parts, which stream into the store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
