@@ -133,7 +133,7 @@ def test_a_wrong_command_line_changes_nothing(kube, command, words, hint):
     told = command("deploy", *words, code=2)
 
     assert hint in " ".join(told.output.replace("│", " ").split())
-    assert kube.objects == {}
+    assert kube.left() == {}
 
 
 @pytest.mark.parametrize(("broker", "class_"), [("kafka", "Kafka"), ("mt", "MTChannelBasedBroker")])
@@ -203,7 +203,7 @@ def test_a_dry_run_on_an_empty_cluster_says_what_would_be_created(kube, command)
         f"nothing was changed: --dry-run; {len(told) - 2} objects are not judged: there is no"
         " namespace batch-gateway yet"
     )
-    assert kube.objects == {}
+    assert kube.left() == {}
 
 
 def test_a_dry_run_judges_services_whose_account_is_not_there_yet(kube, command):
@@ -240,7 +240,7 @@ def test_a_cluster_without_knative_is_told_what_to_install(kube, command):
 
     assert "Service of serving.knative.dev/v1 (install Knative Serving)" in told
     assert "PingSource of sources.knative.dev/v1 (install Knative Eventing)" in told
-    assert kube.objects == {}
+    assert kube.left() == {}
 
 
 def test_a_failure_that_lasts_is_told_with_what_the_pods_say(kube, command):
@@ -306,10 +306,10 @@ def test_what_may_not_be_done_is_told_in_one_line(kube, command):
     told = command("deploy", code=1).stderr
 
     assert told.splitlines()[-1].startswith(
-        "batch-gateway: nothing was changed: Broker.eventing.knative.dev batch-gateway: brokers is"
-        " forbidden: User"
+        "batch-gateway: nothing was changed: Broker.eventing.knative.dev batch-gateway:"
+        ' brokers.eventing.knative.dev "batch-gateway" is forbidden: User "developer" cannot patch'
     )
-    assert kube.objects == {}
+    assert kube.left() == {}
 
 
 def test_a_broker_of_another_class_cannot_be_made_of_one(kube, command):
@@ -341,7 +341,7 @@ def test_a_secret_that_is_not_there_is_asked_for_before_anything_is_applied(kube
     told = command("deploy", "--overlay", "production", "--dry-run", code=1).stderr
 
     assert "kubectl -n batch-gateway create secret generic batch-gateway-postgresql" in told
-    assert kube.objects == {}
+    assert kube.left() == {}
 
 
 def test_a_cluster_that_does_not_answer_ends_with_3(kube, command, tmp_path):
@@ -377,5 +377,5 @@ def test_purging_leaves_nothing(kube, command):
 
     command("uninstall", "--purge", stdin="y\n")
 
-    assert kube.objects == {}
+    assert kube.left() == {}
     assert "there is no Batch Gateway" in command("uninstall", code=1).stderr

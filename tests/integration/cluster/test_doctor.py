@@ -200,7 +200,8 @@ def test_what_is_wrong_is_found_with_what_helps(healthy, trouble, severity, what
 def test_what_may_not_be_looked_at_is_a_note(healthy):
     healthy.forbidden.add(("GET", "deployments"))
 
-    assert "note     knative-serving cannot be looked at: deployments is forbidden" in run()
+    told = 'knative-serving cannot be looked at: deployments.apps "controller" is forbidden'
+    assert f"note     {told}" in run()
 
 
 def test_a_cluster_without_a_gateway_is_told_so(kube):

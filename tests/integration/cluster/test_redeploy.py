@@ -41,6 +41,7 @@ def command(kube, monkeypatch):
     monkeypatch.setattr(rollout, "PAUSE_S", 0.01)
     monkeypatch.setattr(rollout, "LASTING_S", 0.05)
     monkeypatch.setattr(apply, "ADDRESS_S", 10)
+    monkeypatch.setattr(apply, "PAUSE_S", 0.01)
     for class_ in ("Kafka", "RabbitMQBroker"):
         kube.install_broker(class_)
 
@@ -323,7 +324,41 @@ def test_a_refusal_of_one_object_keeps_the_others_from_being_applied(kube, comma
 
     assert "planner: admission webhook" in told
     assert "executor: admission webhook" in told
-    assert kube.objects == {}
+    assert kube.left() == {}
+
+
+def test_a_namespace_that_is_being_deleted_is_waited_for(kube, command):
+    command("deploy", "--overlay", "minimal")
+    command("uninstall", "--purge", "--yes")
+
+    rehearsed = command("deploy", "--overlay", "minimal", "--dry-run").stdout
+    kube.add_leaving("batch-gateway", looks=3)
+    told = command("deploy", "--overlay", "minimal").stdout
+
+    assert "Namespace batch-gateway is being deleted: waiting until it is gone" in told
+    assert "are not judged: there is no namespace batch-gateway yet" in rehearsed
+    assert unready(kube) == []
+
+
+def test_a_namespace_that_is_not_going_is_named(kube, command, monkeypatch):
+    monkeypatch.setattr(apply, "_GONE_S", 0.1)
+    kube.add_leaving("batch-gateway", looks=10**6)
+
+    told = command("deploy", "--overlay", "minimal", code=1).stderr
+
+    assert "the namespace batch-gateway is still being deleted" in told
+    assert "kubectl describe namespace batch-gateway" in told
+
+
+def test_a_field_that_a_kind_does_not_have_is_a_refusal_and_no_outage(kube, command, tmp_path):
+    """kube-apiserver answers 500."""
+    patch = {"op": "add", "path": "/spec/template/spec/containerConcurency", "value": 1}
+    overlay = with_patch(tmp_path, patch, {"group": SERVING, "kind": "Service", "name": "api"})
+
+    told = command("deploy", "--overlay", overlay, code=1).stderr
+
+    assert ".spec.template.spec.containerConcurency: field not declared in schema" in told
+    assert kube.left() == {}
 
 
 # -- settings and secrets ------------------------------------------------------------------------
@@ -506,7 +541,7 @@ def test_a_domain_moves_with_the_namespace_and_goes_with_it(kube, command, with_
     assert claim["spec"]["namespace"] == "other"
     assert unready(kube) == []
     command("uninstall", "-n", "other", "--purge", "--yes")
-    assert kube.objects == {}
+    assert kube.left() == {}
 
 
 def test_a_domain_of_another_namespace_is_told_with_the_way_out(kube, command, with_domain):

@@ -32,14 +32,21 @@ def _schema(kind: str) -> Schema:
     return schema
 
 
+def has_schema(document: Mapping[str, Any]) -> bool:
+    return (_FOLDER / f"{_name(document)}.yaml").exists()
+
+
+def _name(document: Mapping[str, Any]) -> str:
+    return f"{document['apiVersion'].replace('/', '_')}_{document['kind']}"
+
+
 def violations(document: Mapping[str, Any]) -> Iterator[str]:
     for key in document.keys() - _TOP:
         yield f"{key}: there is no such field"
     metadata = document["metadata"]
     for key in metadata.keys() - _METADATA:
         yield f"metadata.{key}: not written by us"
-    kind = f"{document['apiVersion'].replace('/', '_')}_{document['kind']}"
-    schema = _schema(kind)["properties"]["spec"]
+    schema = _schema(_name(document))["properties"]["spec"]
     yield from _of(document.get("spec", {}), schema, "spec")
 
 

@@ -48,6 +48,7 @@ _HOME = 1  # the namespace and its accounts come before all else
 _SERVING = "serving.knative.dev/v1"
 _ROLLOUT = "serving.knative.dev/rollout-duration"
 _GONE_S = 60.0
+PAUSE_S = 0.5
 #: How long the functions wait for the broker's address before a SinkBinding has to bring it.
 ADDRESS_S = 180.0
 
@@ -68,6 +69,7 @@ class Deployment:
 
 def apply_objects(cluster: Cluster, wanted: Deployment, say: Said) -> list[Object]:
     """Judge, apply and record; returns what was applied. Raises CommandError."""
+    _await_end(cluster, wanted.objects, say)
     require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
     made = _make_home(cluster, wanted.objects)
     try:
@@ -87,7 +89,7 @@ def dry_run_objects(cluster: Cluster, wanted: Deployment, say: Said) -> int:
     """
     require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
     homes = [obj for obj in wanted.objects if obj["kind"] == "Namespace"]
-    if homes and cluster.same(homes[0]) is None:
+    if homes and _is_leaving(cluster.same(homes[0]), gone=True):
         return _rehearse_in_nothing(cluster, wanted, say)
     run = _Run(cluster, wanted)
     run.judge()
@@ -114,6 +116,28 @@ def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, say: Said) -> int
     for change in wanted.secrets:
         say(f"{_name(change.wanted)} would be created, not judged")
     return unjudged + len(wanted.secrets)
+
+
+def _is_leaving(home: Object | None, *, gone: bool) -> bool:
+    """Whether a namespace is being deleted; ``gone``: what one that is not there counts as."""
+    return gone if home is None else "deletionTimestamp" in home["metadata"]
+
+
+def _await_end(cluster: Cluster, objects: Sequence[Object], say: Said) -> None:
+    """Nothing can be created in a namespace that is being deleted. Raises CommandError."""
+    for home in objects:
+        if home["kind"] != "Namespace" or not _is_leaving(cluster.same(home), gone=False):
+            continue
+        say(f"{_name(home)} is being deleted: waiting until it is gone")
+        until = time.monotonic() + _GONE_S
+        while _is_leaving(cluster.same(home), gone=False):
+            if time.monotonic() > until:
+                name = home["metadata"]["name"]
+                raise CommandError(
+                    f"nothing was changed: the namespace {name} is still being deleted; what keeps"
+                    f" it: kubectl describe namespace {name}"
+                )
+            time.sleep(PAUSE_S)
 
 
 def _make_home(cluster: Cluster, objects: Sequence[Object]) -> list[Object]:
@@ -296,7 +320,7 @@ def _remove_job(cluster: Cluster, job: Object) -> None:
     while cluster.same(job) is not None:
         if time.monotonic() > until:
             raise CommandError(f"{_name(job)} of the last release does not go away")
-        time.sleep(0.5)
+        time.sleep(PAUSE_S)
 
 
 def _name(obj: Object) -> str:

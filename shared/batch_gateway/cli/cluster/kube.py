@@ -30,7 +30,9 @@ DynamicClient: Any = _DynamicClient
 #: Who owns the fields that we apply.
 MANAGER = "batch-gateway"
 _TIMEOUT_S = 30.0
-#: ``conflict with "kn" using serving.knative.dev/v1 at 2026-07-01T12:00:00Z``
+#: How the server refuses an object with a field that its kind does not have: with status 500.
+_UNFIT = "failed to create typed patch object"
+#: ``conflict with "kn" using serving.knative.dev/v1``
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
@@ -46,7 +48,8 @@ class Refusal(CommandError):
     """The cluster has said no, with an HTTP status; of an apply, also whose fields it is about."""
 
     def __init__(self, message: str, status: int, conflicts: tuple[Conflict, ...] = ()) -> None:
-        super().__init__(message, UNREACHABLE if status >= 500 else REFUSED)
+        judged = status < 500 or _UNFIT in message
+        super().__init__(message, REFUSED if judged else UNREACHABLE)
         self.status = status
         self.conflicts = conflicts
 
