@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from fixtures.gateway import CHAT, TERMINAL, chat_lines, encoded
+from fixtures.counts import TERMINAL
+from fixtures.gateway import CHAT, chat_lines, encoded
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 from openai.types import Batch
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from fixtures.command import up
-from fixtures.gateway import TERMINAL, chat_lines, encoded
+from fixtures.counts import followed_by_thread
+from fixtures.gateway import chat_lines, encoded
 from fixtures.simulator import simulator_process
 from openai import OpenAI
 from openai.types import Batch
@@ -64,8 +65,7 @@ def run(client: OpenAI, path: Path, **options: object) -> Batch:
         completion_window="24h",
         extra_body=options,
     )
-    while batch.status not in TERMINAL:
-        batch = client.batches.retrieve(batch.id)
+    batch = followed_by_thread(lambda: client.batches.retrieve(batch.id), batch, seconds=300)
     assert batch.status == "completed", batch
     return batch
 

@@ -6,7 +6,6 @@ to do is undone by ``model``.
 
 import json
 import sqlite3
-import time
 from collections import Counter
 
 import httpx
@@ -14,6 +13,7 @@ import openai
 import pytest
 from contracts.openai_python.conftest import watched
 from fixtures.command import up
+from fixtures.counts import TERMINAL, followed_by_thread
 from fixtures.openai_schema import ERROR_LINE, OUTPUT_LINE
 from fixtures.simulator import simulator_process
 from jsonschema_rs import validator_for
@@ -21,7 +21,6 @@ from jsonschema_rs import validator_for
 pytestmark = pytest.mark.e2e
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-TERMINAL = {"completed", "failed", "expired", "cancelled"}
 BRISK = {
     "INFERENCE__MODELS": '["sim-large", "sim-small"]',
     "EXECUTION__HEARTBEAT_S": "0.5",
@@ -88,12 +87,9 @@ def submit(client, lines, *, endpoint=CHAT, **terms):
 
 
 def until(client, batch, condition, *, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition(batch):
-        assert time.monotonic() < deadline, batch
-        time.sleep(0.02)
-        batch = client.batches.retrieve(batch.id)
-    return batch
+    return followed_by_thread(
+        lambda: client.batches.retrieve(batch.id), batch, condition, seconds=seconds
+    )
 
 
 def ended(client, batch):
