@@ -106,6 +106,9 @@ class Quota(Group):
     """Most batches that a tenant creates in an hour; 0: any number. OpenAI's limit."""
     uploads_per_minute: Annotated[int, Field(ge=0)] = 600
     """Most files that a tenant begins to upload in a minute; 0: any number."""
+    keyed_requests_per_hour: Annotated[int, Field(ge=0)] = 6000
+    """Most POSTs with an Idempotency-Key that a tenant makes in an hour, where no other rate holds;
+    0: any number. The answer of each is kept for 24 hours."""
     files: Count = 1_000_000
     """Most files that a tenant has at a time, uploaded and produced ones; 0: any number."""
     stored_bytes: Count = 2_500_000_000_000

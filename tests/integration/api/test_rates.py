@@ -96,6 +96,27 @@ async def test_without_a_limit_everybody_passes(serve_api):
     assert "x-ratelimit-limit-requests" not in answers[0].headers
 
 
+async def test_keys_of_requests_without_another_rate_are_counted(serve_api, idempotency_rows):
+    """Each leaves a row for a day, which nothing else bounds."""
+    quota = Quota(batches_per_hour=0, keyed_requests_per_hour=3)
+    with serve_api(quota=quota) as server:
+        async with http_client(server, TenantId("rates-grace")) as grace:
+            answers = [await create(grace, **{"idempotency-key": f"k{n}"}) for n in range(20)]
+            again = await create(grace, **{"idempotency-key": "k0"})
+            batch = again.json()["id"]
+            cancelled = await grace.post(
+                f"/v1/batches/{batch}/cancel", headers={"idempotency-key": "another"}
+            )
+            unkeyed = await grace.post(f"/v1/batches/{batch}/cancel")
+        rows = idempotency_rows(server)
+
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 17
+    assert answers[-1].headers["retry-after"] == "120"
+    assert (again.status_code, again.json()) == (200, answers[0].json())
+    assert (cancelled.status_code, unkeyed.status_code) == (429, 200)
+    assert rows == 3
+
+
 async def test_refused_requests_leave_no_claim_of_their_keys(serve_api, idempotency_rows):
     with serve_api() as server:
         async with http_client(server, TenantId("rates-frank")) as frank:
