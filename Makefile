@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node test-browser lint bench chaos load day soak image fuzz audit sbom constraints settings-docs clean
+.PHONY: help demo check test test-node test-browser lint bench chaos load day soak image fuzz audit sbom constraints settings-docs docs package clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -93,6 +93,15 @@ constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
 
 settings-docs: $(VENV)/.local ## Write docs/settings.md from the settings classes
 	@$(BIN)/python -m batch_gateway.cli.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+
+$(VENV)/.docs: $(VENV)/.local
+	@echo "Installing what the site needs into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs ## Build the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+	@echo "build/site/index.html"
 
 clean: ## Remove what was installed and measured
 	rm -rf $(VENV) .demo benchmarks/results build

@@ -1,9 +1,11 @@
 """The README and docs/: links lead somewhere, commands can be typed, code can be read."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -86,6 +88,26 @@ def test_every_page_is_in_the_index():
     index = (ROOT / "docs/README.md").read_text()
 
     assert [page.name for page in PAGES[2:] if f"]({page.name})" not in index] == ["README.md"]
+
+
+def test_the_site_builds_without_a_warning_and_asks_no_other_host(tmp_path):
+    """Links, anchors and the table of contents are checked by mkdocs itself."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = list((tmp_path / "site").glob("*.html"))
+    assert {page.stem for page in pages} >= {"index", "runbooks", "SECURITY", "CHANGELOG"}
+    for page in pages:
+        text = page.read_text()
+        assert not re.findall(r'(?:<script|<img|<link rel="stylesheet")[^>]*="https?:', text)
 
 
 def test_the_readme_can_be_read_in_one_go():

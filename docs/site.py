@@ -1,0 +1,27 @@
+"""A hook of mkdocs: pages of the repository's root belong to the site too, and links lead there.
+
+Links are written for the repository, where they work on any forge.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("SECURITY.md", "CHANGELOG.md")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for name in PAGES:
+        files.append(File.generated(config, name, content=(ROOT / name).read_text()))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to pages of the root lead to those of the site; the README's, to the quick start."""
+    markdown = re.sub(r"\]\(\.\./README\.md(#[\w-]*)?\)", "](quickstart.md)", markdown)
+    markdown = re.sub(r"\]\(docs/", "](", markdown)
+    return markdown.replace("](../", "](")
