@@ -103,5 +103,10 @@ docs: $(VENV)/.docs ## Build the documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 	@echo "build/site/index.html"
 
+package: $(VENV)/.test ## Build wheel and source distribution in dist/, check them, and run the wheel in a clean environment
+	@rm -rf dist && $(BIN)/uv build -q --out-dir dist
+	@$(BIN)/uv tool run -q --from 'twine>=6,<8' twine check --strict dist/*
+	$(BIN)/python -m pytest -q tests/image/test_package.py
+
 clean: ## Remove what was installed and measured
-	rm -rf $(VENV) .demo benchmarks/results build
+	rm -rf $(VENV) .demo benchmarks/results build dist

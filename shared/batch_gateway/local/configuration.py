@@ -22,6 +22,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
 )
 
+from batch_gateway.extras import MissingExtra, require_drivers
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.settings import Settings, explained
 from batch_gateway.settings.spelling import meant
@@ -127,9 +128,16 @@ def checked(environment: Mapping[str, str], files: Mapping[str, str] | None = No
             return (source,)
 
     try:
-        return Given()
+        settings = Given()
     except ValueError as error:
         raise PlatformError("\n".join(explained(error, files))) from error
+    try:
+        require_drivers(
+            metadata_url=settings.metadata.url.get_secret_value(), files_url=settings.files.url
+        )
+    except MissingExtra as error:
+        raise PlatformError(str(error)) from error
+    return settings
 
 
 def require_authenticator(settings: Settings, host: str) -> None:

