@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("SECURITY.md", "CHANGELOG.md")
+PAGES = sorted(path.name for path in ROOT.glob("*.md") if path.name != "README.md")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
