@@ -1,4 +1,4 @@
-"""A hook of mkdocs: pages of the repository's root belong to the site too, and links lead there.
+"""A hook of mkdocs: the root's pages and the examples belong to the site too, and links lead there.
 
 Links are written for the repository, where they work on any forge.
 """
@@ -17,6 +17,10 @@ PAGES = sorted(path.name for path in ROOT.glob("*.md") if path.name != "README.m
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in PAGES:
         files.append(File.generated(config, name, content=(ROOT / name).read_text()))
+    for path in sorted((ROOT / "examples").iterdir()):
+        if path.is_file() and path.suffix != ".md":
+            name = f"examples/{path.name}"
+            files.append(File.generated(config, name, content=path.read_bytes()))
     return files
 
 
