@@ -42,21 +42,26 @@ export async function opened(browser, { width = 1280, height = 900, scheme = "li
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   page.wrong = [];
+  const note = (text) => {
+    console.error(text); // at once: a test that waits in vain for what the page should show says why
+    page.wrong.push(text);
+  };
   page.allowed = new Set([new URL(origin).origin]);
-  page.on("pageerror", (error) => page.wrong.push(`error: ${error.stack}`));
+  page.on("pageerror", (error) => note(`error: ${error.stack}`));
   page.on("console", (message) => {
     // What the service refuses is shown by the page itself; browsers tell it on their console too.
     if (message.type() === "error" && !/Failed to load resource/.test(message.text()))
-      page.wrong.push(`console: ${message.text()}`);
+      note(`console: ${message.text()}`);
   });
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (url.protocol.startsWith("http") && !page.allowed.has(url.origin)) page.wrong.push(`request: ${url}`);
+    if (url.protocol.startsWith("http") && !page.allowed.has(url.origin)) note(`request: ${url}`);
   });
   page.on("dialog", (dialog) => {
-    page.wrong.push(`dialog: ${dialog.message()}`);
+    note(`dialog: ${dialog.message()}`);
     dialog.dismiss();
   });
+  page.on("filechooser", () => {}); // from now on: a listener that comes with the key press may come too late
   page.root = origin.replace(/\/v1$/, "/console/");
   page.to = (hash) => page.goto(`${page.root}#/${hash}`);
   return page;
@@ -157,4 +162,12 @@ export async function configured(fields = null) {
     body: JSON.stringify(fields ?? {}),
   });
   assert.equal(answer.status, 200);
+}
+
+/** Wait until a condition holds; the page's policy lets no test evaluate text in it, as waitForFunction does. */
+export async function eventually(condition) {
+  for (let tries = 0; !(await condition()); tries += 1) {
+    assert.ok(tries < 200, `not within 20 seconds: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }

@@ -37,7 +37,7 @@ after(async () => {
 /** Where each page is, and what it shows once it is there. */
 const PAGES = {
   batches: ["batches", (page) => page.getByText("Product descriptions")],
-  batch: [() => `batches/${made.running.id}`, (page) => page.getByRole("heading", { name: "Time line" })],
+  batch: [() => `batches/${made.running.id}`, (page) => page.getByText("Requests per minute")],
   "batch-done": [
     () => `batches/${made.done.id}`,
     (page) => page.getByRole("button", { name: "Download results" }),
@@ -50,6 +50,7 @@ const PAGES = {
   files: ["files", (page) => page.getByText("requests.jsonl").first()],
   models: ["models", (page) => page.getByText("sim-large")],
   webhooks: ["webhooks", (page) => page.getByText("No webhook endpoints")],
+  usage: ["usage", (page) => page.getByRole("region", { name: "Usage by group" })],
   "not-found": ["no-such-page", (page) => page.getByText("There is no such page")],
   "no-batch": ["batches/batch_none", (page) => page.getByText("No batch found with id")],
 };

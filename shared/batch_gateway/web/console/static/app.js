@@ -83,6 +83,7 @@ link.changed = () => (signedIn() ? app.refresh() : arriveAt());
 
 function frame() {
   const bare = app.page.bare === true;
+  document.title = `${app.page.title} – Batch Gateway`;
   return [
     h("a", { class: "skip", href: "#main", onclick: focusMain }, "Skip to content"),
     bare ? null : top(),
@@ -194,12 +195,13 @@ function arriveAt() {
   const before = app.page;
   const there = signedIn()
     ? routed(app, path.split("/").map(decoded), new URLSearchParams(query))
-    : signIn(app);
+    : before?.signIn
+      ? before
+      : signIn(app);
   if (there === before) return app.refresh(); // another part of the same page
   before?.close?.();
   app.page = there;
   app.menu = false;
-  document.title = `${app.page.title} – Batch Gateway`;
   if (before)
     requestAnimationFrame(
       () => (window.scrollTo(0, 0), document.getElementById("main")?.focus({ preventScroll: true })),

@@ -1,4 +1,4 @@
-// Line charts in SVG: several series over time, with a readout under the pointer and as a table.
+// Charts in SVG, each with its numbers as a table: lines over time, and bars.
 
 import { h } from "./dom.js";
 import { instant } from "./format.js";
@@ -13,7 +13,8 @@ const BOTTOM = 22;
 /** `series`: [{ name, points: [[unix seconds, number], ...] }]; `format` writes a number of the axis. */
 export function chart({ label, series, format, from = null, to = null }) {
   const points = series.flatMap((one) => one.points);
-  if (points.length < 2) return h("p", { class: "dim chart-empty" }, "Not enough has happened yet to draw.");
+  if (new Set(points.map(([at]) => at)).size < 2)
+    return h("p", { class: "dim chart-empty" }, "Not enough has happened yet to draw.");
   const times = points.map(([at]) => at);
   const [start, end] = [from ?? Math.min(...times), to ?? Math.max(...times)];
   const top = nice(Math.max(...points.map(([, value]) => value)));
@@ -35,23 +36,28 @@ export function chart({ label, series, format, from = null, to = null }) {
     h(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": summary(label, series, format) },
-      [0, 0.5, 1].map((part) =>
-        h(
-          "g",
-          null,
-          h("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(part * top), y2: y(part * top) }),
-          h(
-            "text",
-            { class: "tick-text", x: LEFT - 6, y: y(part * top) + 4, "text-anchor": "end" },
-            format(part * top),
-          ),
-        ),
-      ),
+      axis(top, y, format),
       h("text", { class: "tick-text", x: LEFT, y: HEIGHT - 6 }, instant(start)),
       h("text", { class: "tick-text", x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, instant(end)),
       series.map((one, at) => h("path", { class: `line series-${at}`, d: path(one.points, x, y) })),
     ),
     h("details", null, h("summary", null, "As a table"), table(series, format)),
+  );
+}
+
+/** Lines across the drawing with what they stand for: nothing, half of the top, and the top. */
+function axis(top, y, format) {
+  return [0, 0.5, 1].map((part) =>
+    h(
+      "g",
+      null,
+      h("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(part * top), y2: y(part * top) }),
+      h(
+        "text",
+        { class: "tick-text", x: LEFT - 6, y: y(part * top) + 4, "text-anchor": "end" },
+        format(part * top),
+      ),
+    ),
   );
 }
 
@@ -113,6 +119,76 @@ function summary(label, series, format) {
         `${one.name}: now ${format(one.points.at(-1)[1])}, at most ${format(Math.max(...one.points.map(([, value]) => value)))}`,
     )
     .join("; ")}`;
+}
+
+/** Bars side by side; `items`: [{ name, value }]. The names of the first and the last stand below. */
+export function bars({ label, items, format }) {
+  if (!items.length) return h("p", { class: "dim chart-empty" }, "Nothing to draw.");
+  const top = nice(Math.max(...items.map((one) => one.value)));
+  const step = (WIDTH - LEFT - RIGHT) / items.length;
+  const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
+  const most = items.reduce((a, b) => (b.value > a.value ? b : a));
+  return h(
+    "figure",
+    { class: "chart" },
+    h("figcaption", null, label),
+    h(
+      "svg",
+      {
+        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        role: "img",
+        "aria-label": `${label}. Most: ${most.name}, ${format(most.value)}`,
+      },
+      axis(top, y, format),
+      items.map((one, at) =>
+        h(
+          "rect",
+          {
+            key: one.name,
+            class: "column",
+            x: LEFT + at * step + step * 0.1,
+            width: Math.min(step * 0.8, 60),
+            y: y(one.value),
+            height: Math.max(0, y(0) - y(one.value)),
+          },
+          h("title", null, `${one.name}: ${format(one.value)}`),
+        ),
+      ),
+      h("text", { class: "tick-text", x: LEFT, y: HEIGHT - 6 }, items[0].name),
+      items.length > 1
+        ? h(
+            "text",
+            { class: "tick-text", x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" },
+            items.at(-1).name,
+          )
+        : null,
+    ),
+    h(
+      "details",
+      null,
+      h("summary", null, "As a table"),
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Values" },
+        h(
+          "table",
+          { class: "rows plain" },
+          h(
+            "tbody",
+            null,
+            items.map((one) =>
+              h(
+                "tr",
+                { key: one.name },
+                h("th", { scope: "row" }, one.name),
+                h("td", { class: "num" }, format(one.value)),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** The next round number from `value` on. */

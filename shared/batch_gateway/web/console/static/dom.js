@@ -90,6 +90,7 @@ function change(old, value, refs) {
     return;
   }
   children(node, value.children, refs);
+  if (value.props.ref && !old.props.ref) refs.push([value.props.ref, node]);
   for (const name of Object.keys(old.props)) if (!(name in value.props)) set(node, name, null);
   for (const [name, given] of Object.entries(value.props)) {
     // What a user types stays until the page wants another value; all else is as the page says.

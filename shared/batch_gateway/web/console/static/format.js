@@ -8,6 +8,7 @@ const clock = new Intl.DateTimeFormat(undefined, {
   second: "2-digit",
   hour12: false,
 });
+const utcDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
 const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 
 export const count = (n) => (n === null || n === undefined ? "–" : whole.format(n));
@@ -50,6 +51,21 @@ export function instant(seconds) {
   const when = new Date(seconds * 1000);
   const text = clock.format(when);
   return when.toDateString() === new Date().toDateString() ? text : `${day.format(when)}, ${text}`;
+}
+
+/** A day of the service's books, which are kept in UTC. */
+export const date = (seconds) => utcDay.format(new Date(seconds * 1000));
+
+/** An amount as the API gives it: a decimal text and a currency; small ones with more places. */
+export function money(amount) {
+  if (amount === null || amount === undefined) return "–";
+  const value = Number(amount.value);
+  const places = value !== 0 && Math.abs(value) < 1 ? 6 : 2;
+  return new Intl.NumberFormat("en", {
+    style: "currency",
+    currency: amount.currency,
+    maximumFractionDigits: places,
+  }).format(value);
 }
 
 export function ago(seconds, from = now()) {

@@ -6,20 +6,22 @@ export function poll(work, every) {
   let timer = null;
   let stopped = false;
   let failures = 0;
-  const controller = new AbortController();
+  let controller = new AbortController();
 
   async function turn() {
     clearTimeout(timer);
+    controller.abort(); // of two turns the later one counts: what it asks may have changed
+    const { signal } = (controller = new AbortController());
     if (!document.hidden) {
       try {
-        await work(controller.signal);
+        await work(signal);
         failures = 0;
       } catch (error) {
-        if (error.name === "AbortError") return;
-        failures += 1;
+        if (error.name !== "AbortError") failures += 1;
       }
     }
-    if (!stopped) timer = setTimeout(turn, Math.min(30_000, every() * 2 ** Math.min(failures, 4)));
+    if (!stopped && !signal.aborted)
+      timer = setTimeout(turn, Math.min(30_000, every() * 2 ** Math.min(failures, 4)));
   }
 
   const shown = () => !document.hidden && turn();
@@ -45,7 +47,9 @@ export class Loaded {
   /** Read again; the old value stays until the new one is there. Raises what reading raises. */
   async load(signal) {
     try {
-      this.value = await this.read(signal);
+      const value = await this.read(signal);
+      signal?.throwIfAborted();
+      this.value = value;
       this.error = null;
     } catch (error) {
       if (error.name !== "AbortError") this.error = error;

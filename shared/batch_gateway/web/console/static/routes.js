@@ -5,10 +5,12 @@ import batches from "./pages/batches.js";
 import files from "./pages/files.js";
 import models from "./pages/models.js";
 import newBatch from "./pages/new.js";
+import usage from "./pages/usage.js";
 import webhooks from "./pages/webhooks.js";
+import { strict } from "./session.js";
 import { empty } from "./ui.js";
 
-const PAGES = { batches, new: newBatch, files, models, webhooks };
+const PAGES = { batches, new: newBatch, files, models, usage, webhooks };
 
 const WORK = {
   title: "",
@@ -20,10 +22,11 @@ const WORK = {
     ["webhooks", "Webhooks"],
   ],
 };
+const EXTENDED = ["usage", "Usage"]; // not in OpenAI's API
 
 /** The page at `path`; the one that is shown when it is at home there. */
 export function routed(app, path, query) {
-  app.sections = [WORK];
+  app.sections = [strict() ? WORK : { ...WORK, links: [...WORK.links, EXTENDED] }];
   const [name = "", ...rest] = path;
   if (app.page?.at?.(path, query)) return app.page;
   if (name === "batches" && rest[0]) return batch(app, rest, query);

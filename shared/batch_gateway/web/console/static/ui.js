@@ -165,7 +165,7 @@ export function dialog({ title: head, onclose, wide = false }, ...body) {
     "dialog",
     {
       key: `dialog ${head}`,
-      class: wide ? "wide" : null,
+      class: wide ? "broad" : null,
       "aria-label": head,
       ref: (node) => node.showModal(),
       oncancel: (event) => (event.preventDefault(), onclose()),

@@ -40,6 +40,7 @@ export class LongList {
     return h(
       "div",
       {
+        key: "long",
         class: "long",
         tabindex: "0",
         role: "region",

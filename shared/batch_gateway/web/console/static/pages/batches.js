@@ -128,6 +128,7 @@ export default function batches(app, _path, query) {
         onchange: (event) => narrowed({ model: event.target.value.trim() }),
       }),
       select(AGES, filter.age, (age) => narrowed({ age }), { "aria-label": "Age" }),
+      h("button", null, "Search"),
       filtered()
         ? h(
             "button",

@@ -45,6 +45,7 @@ export default function signIn(app) {
 
   return {
     title: "Sign in",
+    signIn: true,
     bare: true,
     view: () =>
       h(
