@@ -1,4 +1,4 @@
-"""Commands for whoever runs the service on one machine, and completion; as processes."""
+"""Commands for operators of one machine, and completion; as processes."""
 
 import json
 import os

@@ -77,10 +77,10 @@ class RoutingFile:
             self._read()
         except ValueError as error:
             self._mark = self._marks(self._watched)  # say it once
-            logger.error("The old routes stay: %s", error, extra=log)
+            logger.error("The old routes stay in use: %s", error, extra=log)
             return
         self._version += 1
-        logger.info("Routes were read anew from %s", self._path, extra=log)
+        logger.info("Routes reloaded from %s", self._path, extra=log)
 
     def _read(self) -> None:
         """Take up the file with all keys, or nothing. Raises ValueError."""

@@ -51,7 +51,7 @@ def _fields(
     fate = "; temporary: it goes when `up` ends. --data DIR keeps it" if temporary else ""
     yield "Data", f"{platform.data}{fate}"
     kind = platform.settings.auth.kind
-    yield "Auth", "none: whoever reaches the API may use it" if kind == "none" else kind
+    yield "Auth", "none: every client that reaches the API may use it" if kind == "none" else kind
     if found is None:
         yield "Models", f"as {platform.settings.inference.routes} says"
     elif found.good:

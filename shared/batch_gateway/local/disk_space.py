@@ -24,6 +24,6 @@ async def watch_disk_space(folder: Path, *, least: int = LEAST, every_s: float =
                 free // 2**20,
             )
         elif full and free >= least:
-            logger.warning("the disk of %s has room again", folder)
+            logger.warning("the disk of %s has space again", folder)
         full = free < least
         await asyncio.sleep(every_s)

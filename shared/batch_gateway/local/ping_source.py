@@ -67,7 +67,7 @@ class PingTimer:
             logger.info("a tick of %s failed: %s", source.name, error)
             return
         if answer.is_error:
-            logger.info("a tick of %s was answered %s", source.name, answer.status_code)
+            logger.info("a tick of %s got status %s", source.name, answer.status_code)
 
 
 def _zone(name: str | None) -> ZoneInfo | None:

@@ -70,8 +70,8 @@ class JanitorTrigger:
             if not await self._scratch.once("upkeep", _CALLED) and not at_once:
                 return
         except Exception as error:  # noqa: BLE001 - see safely
-            logger.info("Perhaps called twice: %r", error, extra={"action": "call"})
-        async with log_errors("The janitor is not called", "call"):
+            logger.info("The janitor may be triggered twice: %r", error, extra={"action": "call"})
+        async with log_errors("The janitor is not triggered", "call"):
             await self._sink.send(upkeep_due(secrets.token_bytes(12)))
 
 
@@ -128,7 +128,7 @@ class EventPublisher:
         async with self._one_at_a_time:
             together, self._forgotten = self._forgotten, []
             if together:  # else an earlier one has taken ours
-                async with log_errors("Events will be sent once more", "outbox"):
+                async with log_errors("Sent events may be sent again", "outbox"):
                     await self._outbox.sent(together)
 
     async def _send(self, event: Event) -> bool:
@@ -136,7 +136,7 @@ class EventPublisher:
         try:
             await self._sink.send(event)
         except Permanent as error:
-            logger.error("The broker refuses %s for ever: %s", event.id, error, extra=log)
+            logger.error("The broker rejects %s permanently: %s", event.id, error, extra=log)
             return True
         except Temporary as error:
             logger.warning("The janitor will send %s: %s", event.id, error, extra=log)
@@ -162,7 +162,7 @@ class ActivationTrigger:
         ``first``: only if no activation runs and no other wake-up is pending. One that runs finds
         new work by itself, and opens further ones when it has more than it can do.
         """
-        async with log_errors("A wake-up is lost", "wake"):  # the janitor looks for backlog
+        async with log_errors("A wake-up is not sent", "wake"):  # the janitor looks for backlog
             maximum = 1 if first else self._maximum
             if not await self._activations.invite(maximum=maximum, ttl=PENDING):
                 return False

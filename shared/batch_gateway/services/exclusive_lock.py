@@ -37,7 +37,9 @@ async def exclusive_lock(locks: Locks, name: str, ttl: timedelta) -> AsyncIterat
         try:
             await locks.release(name, holder)
         except Temporary as error:
-            logger.info("A right runs out by itself: %s", error, extra={"action": "alone"})
+            logger.info(
+                "A lock is not released, it will expire: %s", error, extra={"action": "alone"}
+            )
 
 
 async def _renew(locks: Locks, name: str, holder: str, ttl: timedelta) -> None:
@@ -50,7 +52,9 @@ async def _hold(locks: Locks, name: str, holder: str, ttl: timedelta) -> None:
     try:
         held = await locks.acquire(name, holder, ttl)
     except Temporary as error:
-        logger.warning("Perhaps not alone: %s", error, extra={"action": "alone"})
+        logger.warning(
+            "A lock is not renewed, it may be lost: %s", error, extra={"action": "alone"}
+        )
         return
     if not held:
-        raise Busy(f"{name}: another is at it")
+        raise Busy(f"{name}: another process works on it")

@@ -66,7 +66,10 @@ class Intake:
         try:
             batch = await self._create(tenant, cause, replace(asked, new=new), traceparent)
         except Conflict:  # made a moment ago, and deleted since
-            logger.info("Made before", extra={"action": "intake", "tenant_id": tenant})
+            logger.info(
+                "The batch was created and deleted before",
+                extra={"action": "intake", "tenant_id": tenant},
+            )
             return
         except InvalidRequest as refusal:
             await self.reject(tenant, cause, refusal, traceparent=traceparent)

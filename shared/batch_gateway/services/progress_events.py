@@ -76,7 +76,7 @@ class ProgressEvents:
         if now < looked.next_at:
             return
         looked.next_at = now + self._pause_s
-        async with log_errors("Progress is not told", "milestone"):
+        async with log_errors("Progress is not published", "milestone"):
             if not await self._look(batch, looked):
                 self._looked.pop(batch.id, None)  # another may have looked meanwhile
 

@@ -77,7 +77,7 @@ class Termination:
         if expired is None:
             return False
         logger.info(
-            "The deadline has come",
+            "The deadline has passed",
             extra={"action": "expiring", "batch_id": batch, "tenant_id": expired.tenant},
         )
         await self._publisher.publish(event)
@@ -113,7 +113,7 @@ class Termination:
             await self._scratch.batch_changes.publish(batch)
             await self._scratch.queue.withdraw(batch)
         except Temporary as error:
-            logger.debug("Executors hear at their next heartbeat: %s", error)
+            logger.debug("Executors are not notified before their next heartbeat: %s", error)
 
     async def held(self, batch: BatchId) -> Sequence[LeaseRef]:
         """The leases of a batch with an ending; shards that cannot be decoded are closed.

@@ -48,7 +48,11 @@ class UnreadableShardCloser:
         try:
             await self._queue.complete(mended.shards)
         except Temporary as error:
-            logger.debug("Closed shards stay in the queue: %s", error, extra={"action": "mended"})
+            logger.debug(
+                "Closed shards are not removed from the queue: %s",
+                error,
+                extra={"action": "mended"},
+            )
         return True
 
     async def mend_for(self, error: CorruptRow, batch: BatchId) -> None:

@@ -72,7 +72,7 @@ class ProviderKeys:
                 answer = (await client.get(self._url)).raise_for_status()
             document = jwt.PyJWKSet.from_dict(answer.json())
         except (httpx.HTTPError, jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:
-            logger.warning("No keys at %s: %s", self._url, error, extra={"action": "jwks"})
+            logger.warning("No signing keys at %s: %s", self._url, error, extra={"action": "jwks"})
             return
         self._keys = [key for key in document.keys if _for_signatures(key)]
         self._fetched_at = self._tried_at

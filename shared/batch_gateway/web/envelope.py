@@ -137,7 +137,9 @@ def as_api_error(error: Exception) -> ApiError:
                 type_="server_error",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
-    logger.error("A request crashed", exc_info=error, extra={"action": "crash"})
+    logger.error(
+        "A request failed with an unexpected error", exc_info=error, extra={"action": "crash"}
+    )
     return ApiError(
         500, "The server had an error while processing your request.", type_="server_error"
     )

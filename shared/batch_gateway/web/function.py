@@ -166,16 +166,18 @@ async def _outcome(handle: Callable[[], Awaitable[None]]) -> tuple[int, str]:
     try:
         await handle()
     except Permanent as error:
-        logger.error("Refused for ever: %s", error, extra={"action": "refuse"})
+        logger.error("Permanent error: %s", error, extra={"action": "refuse"})
         return 400, reason_of(error)
     except Busy as error:
         logger.info("Another process is working on it: %s", error, extra={"action": "busy"})
         return 409, reason_of(error)
     except Temporary as error:
-        logger.warning("To be delivered again: %s", error, extra={"action": "retry"})
+        logger.warning("The event will be redelivered: %s", error, extra={"action": "retry"})
         return 503, reason_of(error)
     except Exception as error:
-        logger.exception("A use case crashed", extra={"action": "crash"})
+        logger.exception(
+            "Event handling failed with an unexpected error", extra={"action": "crash"}
+        )
         return 500, reason_of(error)
     return 202, ""
 

@@ -87,7 +87,7 @@ class Readiness:
             self._passed = True
         elif self._failure is None:
             self._failing_since = self._asked_at
-            logger.warning("Something is away: %s", failure, extra={"action": "failing"})
+            logger.warning("A store is unavailable: %s", failure, extra={"action": "failing"})
         self._failure = failure
 
     def _is_tolerable(self) -> bool:

@@ -188,7 +188,7 @@ class ConfigurationWatch:
             await self._ready()
         except BatchGatewayError as error:
             log = {"action": "give_way", "function": self._own.function}
-            logger.warning("The old settings are of no use any more: %s", error, extra=log)
+            logger.warning("The old settings are no longer valid: %s", error, extra=log)
             return True
         return False
 

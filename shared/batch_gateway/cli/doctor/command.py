@@ -54,7 +54,7 @@ def doctor(
         counts = {s: sum(f.severity is s for f in found) for s in reversed(Severity)}
         typer.echo(", ".join(f"{n} {s.name.lower()}" for s, n in counts.items()))
     if worst(found) is Severity.ERROR:
-        raise CommandError("something needs to be put right", BAD_END)
+        raise CommandError("there are problems to fix", BAD_END)
 
 
 def _of_machine(data: "Path") -> "list[Finding]":

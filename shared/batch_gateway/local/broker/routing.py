@@ -60,7 +60,7 @@ def _arrived(event: StoredEvent) -> StoredEvent:
     except ValueError:
         raise Malformed(f"{TTL} is not a number: {left!r}") from None
     if hops <= 0:
-        raise Malformed("the event has gone round too often")
+        raise Malformed("the event has passed the broker too often")
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return event.with_attributes(**{TTL: str(hops), _ARRIVAL: now})
 

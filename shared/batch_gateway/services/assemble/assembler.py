@@ -158,7 +158,7 @@ class Assembler:
             batch_id, holder, now=self._clock.now(), ttl=self._ttl
         )
         if batch is None:
-            raise Busy(f"{batch_id} is being assembled by another")
+            raise Busy(f"{batch_id} is being assembled by another process")
         return batch
 
     async def _renew(self, batch_id: BatchId, holder: str) -> None:
@@ -169,7 +169,9 @@ class Assembler:
                     batch_id, holder, now=self._clock.now(), ttl=self._ttl
                 )
             except Temporary as error:  # the last transaction tells whether it is still ours
-                logger.warning("An assembly is not renewed: %s", error, extra=_log(batch_id))
+                logger.warning(
+                    "The lease of an assembly is not renewed: %s", error, extra=_log(batch_id)
+                )
 
     async def _attempt(self, batch: Batch, holder: str) -> Batch | None:
         """Assemble; fail the batch when that has killed a number of processes."""
@@ -269,7 +271,7 @@ class Assembler:
             await self._mender.mend_for(error, batch.id)
         except Exception as error:  # stored bytes are missing, damaged, or nothing of ours
             if not await self._lost_objects.is_final(f"assembly/{batch.id}"):
-                logger.error("Assembled again later: %r", error, extra=_log(batch.id))
+                logger.error("Assembly will be retried: %r", error, extra=_log(batch.id))
                 raise Unavailable(f"{batch.id} cannot be assembled yet: {error!r}") from error
             logger.exception(
                 "Results are lost, the others are kept",
@@ -323,7 +325,7 @@ class Assembler:
         try:
             await self._files.delete(*blobs_of(*names))
         except Temporary as error:
-            logger.warning("Blobs are left behind: %s", error, extra={"action": "orphan"})
+            logger.warning("Blobs are not deleted: %s", error, extra={"action": "orphan"})
 
     async def _store(self, merge: ResultMerge, names: tuple[FileId, FileId]) -> None:
         """Stream both products to the store as they are merged; one without a line is left out."""
@@ -350,7 +352,7 @@ class Assembler:
             await self._files.delete_prefix(work_prefix(batch.id))
             await self._metadata.batches.swept(batch.id)
         except Temporary as error:
-            logger.info("Left for the janitor: %s", error, extra=_log(batch.id))
+            logger.info("The janitor will retry it: %s", error, extra=_log(batch.id))
 
 
 class _Stream:

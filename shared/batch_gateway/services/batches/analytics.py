@@ -49,7 +49,10 @@ async def recorded_summary(shards: ShardRows, batch: BatchId) -> BatchSummary:
     except Temporary:
         raise
     except Exception:  # statistics are no reason for a batch not to end
-        logger.exception("A sum is incomplete", extra={"action": "summary", "batch_id": batch})
+        logger.exception(
+            "The statistics of a batch are incomplete",
+            extra={"action": "summary", "batch_id": batch},
+        )
     return summary
 
 

@@ -90,7 +90,7 @@ class CompletionEstimates:
             )
             pools = await self._recently("pools", self._scratch.slots.pools)
         except Temporary as error:
-            logger.warning("No outlook: %s", error, extra={"action": "no_outlook"})
+            logger.warning("No completion estimate: %s", error, extra={"action": "no_outlook"})
             return batches
         speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
         return [

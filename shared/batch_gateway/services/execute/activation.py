@@ -286,7 +286,7 @@ class Activation:
         for shard in self._pools.forbidden:
             self._shards.stop(shard)
         for shard in self._pools.blocked_too_long(now, _BLOCKED_S):
-            logger.info("Its endpoint is unavailable: handed back", extra=log(shard))
+            logger.info("Shard released: its endpoint is unavailable", extra=log(shard))
             shard.drain()
 
     async def _may_end(self) -> bool:
@@ -354,7 +354,7 @@ class Activation:
             try:
                 await self._throughput.judge([shard for shard in self._shards if shard.held])
             except Temporary as error:
-                logger.debug("Urgency is not judged: %s", error, extra={"action": "urgency"})
+                logger.debug("Urgency is not updated: %s", error, extra={"action": "urgency"})
             await asyncio.sleep(self._rules.heartbeat_s)
 
     def _asked(self, said: str) -> None:
@@ -371,7 +371,9 @@ class Activation:
                 )
                 self._reclaimer.take_over(dead)
             except Temporary as error:
-                logger.debug("Not registered now: %s", error, extra={"action": "register"})
+                logger.debug(
+                    "The activation is not registered: %s", error, extra={"action": "register"}
+                )
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -404,7 +406,7 @@ class Activation:
                 self._woke_at = self._now()
                 await self._events.activation_trigger.wake()
         except Temporary as error:
-            logger.debug("The backlog is not known: %s", error, extra={"action": "wake"})
+            logger.debug("The backlog is unknown: %s", error, extra={"action": "wake"})
 
     async def _leave(self) -> None:
         """Give slots back, leave the register, and only then open a successor if there is work."""
@@ -415,7 +417,11 @@ class Activation:
             await scratch.activations.leave(self._me)
             depth = await scratch.queue.depth()
         except Temporary as error:
-            logger.warning("Left without a successor: %s", error, extra={"action": "leave"})
+            logger.warning(
+                "The activation ends without a wake-up of the next one: %s",
+                error,
+                extra={"action": "leave"},
+            )
             return
         if self._successor and (depth.ready or depth.leased):
             await self._events.activation_trigger.wake()

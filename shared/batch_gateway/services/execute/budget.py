@@ -62,7 +62,7 @@ class BudgetGuard:
             if (error := budget.broken(batch)) is not None:
                 await self._termination.stop(batch, error)
         except Temporary as error:
-            logger.warning("A budget is not judged: %s", error, extra={"action": "budget"})
+            logger.warning("A budget is not checked: %s", error, extra={"action": "budget"})
 
 
 def _error(param: str, message: str) -> BatchError:

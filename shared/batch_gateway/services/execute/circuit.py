@@ -53,7 +53,7 @@ class Circuit:
         elif self._state.unauthorized and not self._state.closed:
             return  # a proxy that is full says nothing about the key
         if not self._state.closed:
-            logger.info("%s is back", self._endpoint.name, extra=self._log("closed"))
+            logger.info("%s is available again", self._endpoint.name, extra=self._log("closed"))
         self._state = breaker.CLOSED
 
     def failed(
@@ -87,7 +87,9 @@ class Circuit:
                     extra=self._log("unauthorized"),
                 )
         elif was.closed and not self._state.closed:
-            logger.warning("%s is away: %s", self._endpoint.name, reason, extra=self._log("opened"))
+            logger.warning(
+                "%s is unavailable: %s", self._endpoint.name, reason, extra=self._log("opened")
+            )
 
     def gave_up(self, *, trial: bool) -> None:
         """A call ended otherwise, which says nothing about the endpoint."""

@@ -58,7 +58,7 @@ class LeaseMonitor:
             try:
                 await self._look()
             except Temporary as error:
-                logger.warning("Batches are not looked at: %s", error, extra={"action": "look"})
+                logger.warning("Batches are not checked: %s", error, extra={"action": "look"})
             await signal_or(self._look_now, self._every_s)
 
     async def listen(self) -> None:
@@ -70,7 +70,11 @@ class LeaseMonitor:
                         self._asked(said)
                         self._changed(said)
             except Temporary as error:
-                logger.debug("The control channel is away: %s", error, extra={"action": "control"})
+                logger.debug(
+                    "The notification channel is unavailable: %s",
+                    error,
+                    extra={"action": "control"},
+                )
             await asyncio.sleep(_RESUBSCRIBE_S)
 
     def _changed(self, batch: BatchId | ActivationId) -> None:
@@ -144,7 +148,9 @@ class LeaseReclaimer:
                 await self._takeover.of_dead(sorted(dead))
                 await self._reclaim()
             except Temporary as error:
-                logger.warning("Dead leases stay: %s", error, extra={"action": "reclaim"})
+                logger.warning(
+                    "Expired leases are not reclaimed: %s", error, extra={"action": "reclaim"}
+                )
             await signal_or(self.look_now, self._every_s)
 
     async def generation_age(self) -> timedelta | None:

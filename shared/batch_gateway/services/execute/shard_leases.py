@@ -136,7 +136,9 @@ class ShardLeases:
         try:
             await self._mender.mend_for(error, batch)
         except CorruptRow:  # the batch's own row
-            logger.debug("%s is not mended", batch, extra={"action": "mended"})
+            logger.debug(
+                "The unreadable row of %s is not repaired", batch, extra={"action": "mended"}
+            )
 
     # -- opening ----------------------------------------------------------------------------------
 
@@ -384,7 +386,7 @@ class ShardLeases:
         if released is True:
             share = shard.left / shard.lease.shard.lines if refund else 0.0
             await self._make_ready(shard.entry, refund=share)
-            logger.info("Handed back", extra={"action": "handed_back", **log(shard)})
+            logger.info("Shard released", extra={"action": "handed_back", **log(shard)})
         else:
             await self._closed(shard, released or None, event)
 
@@ -412,7 +414,11 @@ class ShardLeases:
         try:
             await self._queue.complete(shards)
         except Temporary as error:
-            logger.debug("Closed shards stay in the queue: %s", error, extra={"action": "forget"})
+            logger.debug(
+                "Closed shards are not removed from the queue: %s",
+                error,
+                extra={"action": "forget"},
+            )
 
 
 def _executed(shard: LeasedShard) -> Event:

@@ -127,7 +127,7 @@ class ShardSupervisor:
             if await self._leases.open(shard):
                 return shard.held
         except BatchGatewayError as error:
-            logger.warning("A shard is handed back unread: %s", error, extra=log(shard))
+            logger.warning("A shard is released unread: %s", error, extra=log(shard))
         except Exception:  # noqa: BLE001 - belongs to one part
             report_unforeseen("open", "A shard is handed back unread", **log(shard))
         else:

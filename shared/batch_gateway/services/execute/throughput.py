@@ -90,7 +90,7 @@ class ThroughputReporter:
             await self._scratch.throughput.report(self._holder, reports, ttl=self._ttl)
             await self._scratch.throughput.block(self._models_blocked(), ttl=_BLOCKED)
         except Temporary as error:
-            logger.debug("Paces are not reported: %s", error, extra={"action": "pace"})
+            logger.debug("Throughput is not reported: %s", error, extra={"action": "pace"})
             return
         self._reported_at = time
         self._done.clear()

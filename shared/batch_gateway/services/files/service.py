@@ -119,7 +119,7 @@ class IncomingFile:
             await self._files.delete(self._key)
         except BatchGatewayError as error:
             # With the row's fate unknown the blob must stay; sweeps remove it when it is nobody's.
-            logger.warning("A blob is left behind: %s", error, extra={"action": "orphan"})
+            logger.warning("A blob is not deleted: %s", error, extra={"action": "orphan"})
 
 
 class FileService:
@@ -200,5 +200,5 @@ class FileService:
         try:
             await self._files.delete(*blobs_of(deleted.id))
         except Temporary as error:  # the row is gone, and with it the file; sweeps find the blob
-            logger.warning("A blob is left behind: %s", error, extra={"action": "orphan"})
+            logger.warning("A blob is not deleted: %s", error, extra={"action": "orphan"})
         return True

@@ -126,7 +126,7 @@ class IncomingPart:
         try:
             await self._files.delete(self._key)
         except BatchGatewayError as error:
-            logger.warning("A part is left behind: %s", error, extra={"action": "orphan"})
+            logger.warning("A part is not deleted: %s", error, extra={"action": "orphan"})
 
 
 class UploadService:
@@ -328,13 +328,13 @@ class UploadService:
             if await self._metadata.files.get(tenant, file) is None:
                 await self._files.delete(file_key(file))
         except BatchGatewayError as error:
-            logger.warning("A blob is left behind: %s", error, extra={"action": "orphan"})
+            logger.warning("A blob is not deleted: %s", error, extra={"action": "orphan"})
 
     async def _delete_parts(self, upload: Upload) -> None:
         try:
             await self._files.delete_prefix(upload_prefix(upload.id))
         except Temporary as error:  # sweeps do it later
-            logger.warning("Parts are left behind: %s", error, extra={"action": "orphan"})
+            logger.warning("Parts are not deleted: %s", error, extra={"action": "orphan"})
 
 
 async def _at_most(chunks: AsyncIterable[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -107,5 +107,7 @@ class JanitorLoop:
         try:
             return await self._schedule.needed()
         except Temporary as error:
-            logger.info("Perhaps nothing to look after: %s", error, extra={"action": "rounds"})
+            logger.info(
+                "Whether the janitor is needed is unknown: %s", error, extra={"action": "rounds"}
+            )
             return True

@@ -43,7 +43,7 @@ class OutboxRelay:
             self._publisher.published.clear()
             for _ in range(_ROUNDS):
                 await asyncio.sleep(self._patience.total_seconds())
-                async with log_errors("Not looked after", "courier"):
+                async with log_errors("The outbox is not checked", "courier"):
                     await self._look()
 
     async def _look(self) -> None:

@@ -74,7 +74,9 @@ async def _renewed(scratch: ScratchStore, holder: str) -> AsyncIterator[None]:
             try:
                 await scratch.begin_rebuild(holder, LOCK)
             except Temporary as error:
-                logger.info("A rebuild is not renewed: %s", error, extra={"action": "rebuild"})
+                logger.info(
+                    "The lock of a rebuild is not renewed: %s", error, extra={"action": "rebuild"}
+                )
 
     renewing = asyncio.create_task(renew())
     try:

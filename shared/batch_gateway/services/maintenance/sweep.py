@@ -384,7 +384,7 @@ class Janitor:
     async def _delete_orphans(self) -> None:
         if await self._scratch.once("orphans", _SELDOM):
             deleted = await delete_orphans(self._metadata, self._files, self._old())
-            logger.info("%d blobs were nobody's", deleted, extra={"action": "orphans"})
+            logger.info("Deleted %d orphaned blobs", deleted, extra={"action": "orphans"})
 
     def _old(self) -> datetime:
         """What was written before has no writer any more."""

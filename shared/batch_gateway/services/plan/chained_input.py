@@ -95,7 +95,10 @@ class ChainedInputs:
         try:
             await self._metadata.files.add(file, quotas=self._rules.quotas)
         except Conflict:  # another planner has made the same
-            logger.debug("Made by another", extra={"action": "chain", "batch_id": batch.id})
+            logger.debug(
+                "Another planner has stored the same file",
+                extra={"action": "chain", "batch_id": batch.id},
+            )
         except OverQuota as over:
             await self._files.delete(file.key)
             return [_failed(f"There is no room for the input file: {over}.")]

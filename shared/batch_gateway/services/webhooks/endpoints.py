@@ -82,7 +82,9 @@ class EndpointService:
                 f"You have {self._most} webhook endpoints already: delete one first.",
                 code="too_many_webhook_endpoints",
             )
-        logger.info("Webhook endpoint made", extra={"action": "webhook", "endpoint": endpoint.id})
+        logger.info(
+            "Webhook endpoint created", extra={"action": "webhook", "endpoint": endpoint.id}
+        )
         return endpoint, secret
 
     async def get(self, tenant: TenantId, endpoint: EndpointId) -> WebhookEndpoint | None:
@@ -119,7 +121,7 @@ class EndpointService:
             after = replace(after, updated_at=self._later(before.updated_at))
             if await self._webhooks.save(before, after):
                 return after
-        raise Busy(f"{endpoint} is changed by others at the same time")
+        raise Busy(f"{endpoint} is being changed by other requests")
 
     async def rotate(
         self, tenant: TenantId, endpoint: EndpointId, *, keep_old: bool
@@ -140,7 +142,7 @@ class EndpointService:
             )
             if await self._webhooks.save(before, after):
                 return after, secret
-        raise Busy(f"{endpoint} is changed by others at the same time")
+        raise Busy(f"{endpoint} is being changed by other requests")
 
     async def delete(self, tenant: TenantId, endpoint: EndpointId) -> bool:
         return await self._webhooks.delete(tenant, endpoint)

@@ -128,7 +128,12 @@ class Notifier:
         again = None if answer.status == _GONE else self._backoff.next_attempt(tried, now)
         if again is not None:
             await self._webhooks.settle(replace(tried, due_at=again), healthy=False, now=now)
-            logger.info("Webhook fails, next at %s: %s", again, answer.error, extra=_log(delivery))
+            logger.info(
+                "Webhook delivery failed, next attempt at %s: %s",
+                again,
+                answer.error,
+                extra=_log(delivery),
+            )
             return again
         failed = replace(tried, state=DeliveryState.FAILED, due_at=None)
         disable = answer.status == _GONE or self._lasts(endpoint)

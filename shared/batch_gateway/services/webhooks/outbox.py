@@ -52,5 +52,5 @@ class WebhookOutbox:
 
     async def wake(self) -> None:
         """Never raises: the janitor looks for what is due."""
-        async with log_errors("Webhooks wait for the janitor", "wake"):
+        async with log_errors("The notifier is not woken, the janitor will retry", "wake"):
             await self._sink.send(deliveries_due(secrets.token_bytes(12)))

@@ -147,13 +147,13 @@ class Idempotency:
         try:
             await self._claims.answer(claim.id, claim.holder, sent.fingerprint or "", answer)
         except Temporary as error:
-            logger.warning("An answer is not kept: %s", error, extra={"action": "idempotency"})
+            logger.warning("A response is not stored: %s", error, extra={"action": "idempotency"})
 
     def _repeated(self, answer: StoredResponse) -> Response:
         try:
             content = self._sealer.open(answer.body)
         except Permanent as error:
-            logger.warning("An answer is lost: %s", error, extra={"action": "idempotency"})
+            logger.warning("A stored response is lost: %s", error, extra={"action": "idempotency"})
             raise ApiError(
                 409,
                 "This was done already, but its answer is not known any more.",
@@ -179,7 +179,7 @@ class Idempotency:
             now = self._clock.now()
             await self._claims.release(claim.id, claim.holder, now=now, refused=refused)
         except BatchGatewayError as error:  # it runs out by itself
-            logger.warning("A claim stays: %s", error, extra={"action": "idempotency"})
+            logger.warning("A claim is not released: %s", error, extra={"action": "idempotency"})
 
 
 class _Sent:

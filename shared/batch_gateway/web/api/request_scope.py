@@ -98,6 +98,10 @@ async def _answer_error(
     if exchange.status:
         # Part of the answer is out. Ending here makes the server cut the connection, which tells
         # the client that its answer is not whole.
-        logger.error("An answer was cut off", exc_info=error, extra={"action": "cut_off"})
+        logger.error(
+            "A response was aborted by an unexpected error",
+            exc_info=error,
+            extra={"action": "cut_off"},
+        )
         return
     await as_api_error(error).response()(scope, receive, exchange.send)
