@@ -52,6 +52,10 @@ PARTS_LOST = Counter(
     "batch_gateway_parts_lost_total",
     "Stored parts of results that are missing or damaged for good.",
 )
+AUDIT_ENTRIES_LOST = Counter(
+    "batch_gateway_audit_entries_lost_total",
+    "Entries of the audit log that could not be stored; the process's log has them.",
+)
 ENDPOINT_UNAUTHORIZED = Counter(
     "batch_gateway_endpoint_unauthorized_total",
     "Times that an endpoint's calls were paused because it refuses the configured credentials.",

@@ -152,8 +152,15 @@ def drop(
         return
 
     async def work(metadata: "MetadataStore") -> int:
-        chosen = await _chosen(metadata, letters, all_)
-        return sum([await metadata.dead_letters.drop(each.id) for each in chosen])
+        from batch_gateway.cli.audit import recorded
+        from batch_gateway.core.audit import Outcome
+
+        dropped = 0
+        for each in await _chosen(metadata, letters, all_):
+            if await metadata.dead_letters.drop(each.id):
+                dropped += 1
+                await recorded(metadata, "dead_letter.delete", Outcome.OK, target=each.id)
+        return dropped
 
     _print_count(on_store(store.data, work), "dropped", json=json)
 
@@ -179,6 +186,8 @@ async def _replayed(
     metadata: "MetadataStore", letters: Sequence[str] | None, all_: bool, url: str
 ) -> int:
     from batch_gateway.adapters.events_http import HttpSink
+    from batch_gateway.cli.audit import recorded
+    from batch_gateway.core.audit import Outcome
     from batch_gateway.services.dead_letters import replay
 
     sink = HttpSink(url, keys=(), timeout=_WAIT)
@@ -186,6 +195,7 @@ async def _replayed(
     try:
         for letter in reversed(chosen):  # the oldest first
             await replay(letter, metadata.dead_letters, sink)
+            await recorded(metadata, "dead_letter.replay", Outcome.OK, target=letter.id)
     finally:
         await sink.close()
     return len(chosen)

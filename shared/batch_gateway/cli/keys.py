@@ -17,6 +17,8 @@ from batch_gateway.cli.tables import print_table
 
 if TYPE_CHECKING:
     from batch_gateway.core.api_keys import ApiKey
+    from batch_gateway.core.scopes import Scope
+    from batch_gateway.ports.metadata import MetadataStore
 
 keys = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -28,6 +30,10 @@ def create(
     store: Stored,
     name: Annotated[str, Option(help="The owner or the purpose of the key.")] = "",
     expires_in: Annotated[str | None, Option(help="Such as 12h or 90d; default: never.")] = None,
+    scope: Annotated[
+        list[str] | None,
+        Option(help="read, submit or operate; may be given several times. Default: read, submit."),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Make a key and print its secret, which cannot be seen again."""
@@ -57,8 +63,9 @@ def create(
         digest=digest_of(secret),
         created_at=now,
         expires_at=_expiry(now, expires_in),
+        scopes=_scopes(scope),
     )
-    on_store(store.data, lambda metadata: metadata.api_keys.add(key))
+    on_store(store.data, lambda metadata: _added(metadata, key))
     if json:
         print_json(_plain(key) | {"secret": secret})
         return
@@ -82,8 +89,11 @@ def list_(
         for key in found:
             print_json(_plain(key), indent=None)
         return
-    rows = ((key.id, key.tenant, _state(key), key.name) for key in found)
-    print_table(("ID", "TENANT", "STATE", "NAME"), rows)
+    rows = (
+        (key.id, key.tenant, _state(key), " ".join(_names(key)), _last_use(key), key.name)
+        for key in found
+    )
+    print_table(("ID", "TENANT", "STATE", "SCOPES", "LAST USED", "NAME"), rows)
 
 
 @keys.command()
@@ -97,13 +107,51 @@ def revoke(
     from datetime import UTC
 
     now = datetime.now(UTC)
-    revoked = on_store(store.data, lambda metadata: metadata.api_keys.revoke(key, now=now))
+    revoked = on_store(store.data, lambda metadata: _revoked(metadata, key, now))
     if revoked is None:
         raise CommandError(f"there is no key {key}")
     if json:
         print_json(_plain(revoked))
     else:
         typer.echo(f"{key} is revoked")
+
+
+async def _added(metadata: "MetadataStore", key: "ApiKey") -> None:
+    from batch_gateway.cli.audit import recorded
+    from batch_gateway.core.audit import Outcome
+
+    await metadata.api_keys.add(key)
+    await recorded(metadata, "key.create", Outcome.OK, tenant=key.tenant, target=key.id)
+
+
+async def _revoked(metadata: "MetadataStore", name: str, now: datetime) -> "ApiKey | None":
+    from batch_gateway.cli.audit import recorded
+    from batch_gateway.core.audit import Outcome
+
+    key = await metadata.api_keys.revoke(name, now=now)
+    if key is not None:
+        await recorded(metadata, "key.revoke", Outcome.OK, tenant=key.tenant, target=key.id)
+    return key
+
+
+def _scopes(given: list[str] | None) -> "frozenset[Scope]":
+    """Raises BadParameter."""
+    from batch_gateway.core.scopes import DEFAULT_SCOPES, Scope
+
+    try:
+        return frozenset(map(Scope, given)) if given else DEFAULT_SCOPES
+    except ValueError:
+        raise typer.BadParameter("--scope is read, submit or operate") from None
+
+
+def _names(key: "ApiKey") -> list[str]:
+    from batch_gateway.core.scopes import ordered
+
+    return ordered(key.scopes)
+
+
+def _last_use(key: "ApiKey") -> str:
+    return "never" if key.last_used_at is None else f"{key.last_used_at:%Y-%m-%dT%H:%MZ}"
 
 
 def _expiry(now: datetime, window: str | None) -> datetime | None:
@@ -143,6 +191,8 @@ def _plain(key: "ApiKey") -> dict[str, Any]:
         "created_at": _seconds(key.created_at),
         "expires_at": _seconds(key.expires_at),
         "revoked_at": _seconds(key.revoked_at),
+        "scopes": _names(key),
+        "last_used_at": _seconds(key.last_used_at),
     }
 
 

@@ -9,6 +9,7 @@ import sys
 import typer
 
 from batch_gateway.cli.app import SETTINGS, Commands, add_version
+from batch_gateway.cli.audit import audit
 from batch_gateway.cli.batches import add_commands as add_batch_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.cluster import add_commands as add_cluster_commands
@@ -45,6 +46,7 @@ app.command()(settings)
 app.command()(logs)
 app.add_typer(keys)
 app.add_typer(dead)
+app.command()(audit)
 add_batch_commands(app)
 add_input_commands(app)
 add_resource_commands(app)

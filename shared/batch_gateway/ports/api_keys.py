@@ -1,7 +1,7 @@
 """Rows of API keys, and of requests that carry an Idempotency-Key."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from batch_gateway.core.api_keys import ApiKey
@@ -27,6 +27,10 @@ class ApiKeyRows(Protocol):
 
         None when there is none.
         """
+        ...
+
+    async def used(self, key: str, *, now: datetime, apart: timedelta) -> None:
+        """Record that the key is used ``now``, unless a use at most ``apart`` ago is recorded."""
         ...
 
 

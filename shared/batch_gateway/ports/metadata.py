@@ -31,6 +31,7 @@ from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.accounts import Accounts
 from batch_gateway.ports.api_keys import ApiKeyRows as ApiKeyRows
 from batch_gateway.ports.api_keys import IdempotencyClaimRows as IdempotencyClaimRows
+from batch_gateway.ports.audit import AuditRows
 from batch_gateway.ports.dead_letters import DeadLetterRows
 from batch_gateway.ports.outbox import Outbox
 from batch_gateway.ports.pages import Page as Page
@@ -401,6 +402,9 @@ class MetadataStore(Protocol):
 
     @property
     def usage(self) -> UsageRows: ...
+
+    @property
+    def audit(self) -> AuditRows: ...
 
     async def check(self) -> None:
         """Raise Unavailable when the database does not answer or its schema is not ours."""

@@ -48,8 +48,8 @@ class Auth(Group):
     tenant: str = "default"
     """The tenant of all requests when kind is none."""
     operators: Annotated[tuple[str, ...], *VALUES] = ()
-    """Tenants whose users operate the service, when kind is oidc or trusted-header: they see usage
-    of all tenants. With api-key the scopes of a key decide, with none everyone operates it."""
+    """Tenants whose users operate the service, when kind is oidc or trusted-header: see
+    docs/tenants.md. With api-key the scopes of a key decide, with none everyone operates it."""
     hosts: Annotated[tuple[str, ...], *VALUES] = ()
     """Host names, besides localhost and IP addresses, that requests may use when kind is none, such
     as that of a tunnel. Other Host headers, and web pages of other origins, are refused."""

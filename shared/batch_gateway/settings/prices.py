@@ -65,5 +65,10 @@ class Usage(Group):
     """How long the usage of a day is kept, in seconds; 0: for ever."""
 
 
+class Audit(Group):
+    keep_s: Annotated[int, Field(ge=0)] = 400 * 86400
+    """How long entries of the audit log are kept, in seconds; 0: for ever."""
+
+
 def _several(given: ModelPrice | tuple[ModelPrice, ...]) -> Iterable[ModelPrice]:
     return (given,) if isinstance(given, ModelPrice) else given

@@ -127,6 +127,7 @@ READS: Mapping[str, Reads] = {
             intake="remember_s",
             dead_letters="keep_s",
             usage="keep_s",
+            audit="keep_s",
         ),
     ),
     "notifier": _joined(

@@ -7,7 +7,7 @@ from batch_gateway.settings.dispatch import Inference, Limits, Retry, Watching
 from batch_gateway.settings.intake import DeadLetters, Intake
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
-from batch_gateway.settings.prices import Prices, Usage
+from batch_gateway.settings.prices import Audit, Prices, Usage
 from batch_gateway.settings.probes import Probes
 from batch_gateway.settings.queue import Queue
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     quota: Quota = Quota()
     prices: Prices = Prices()
     usage: Usage = Usage()
+    audit: Audit = Audit()
     batches: Batches = Batches()
     planning: Planning = Planning()
     execution: Execution = Execution()

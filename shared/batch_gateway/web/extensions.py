@@ -183,8 +183,8 @@ def asked_filter(query: Mapping[str, str]) -> BatchFilter:
             for name in query
             if name.startswith("metadata[") and name.endswith("]") and "\x00" not in name
         },
-        since=_instant(query, "created_after", plus=1),
-        before=_instant(query, "created_before"),
+        since=instant(query, "created_after", plus=1),
+        before=instant(query, "created_before"),
     )
 
 
@@ -196,7 +196,7 @@ def _text(query: Mapping[str, str], name: str) -> str | None:
     return text
 
 
-def _instant(query: Mapping[str, str], name: str, *, plus: int = 0) -> datetime | None:
+def instant(query: Mapping[str, str], name: str, *, plus: int = 0) -> datetime | None:
     if name not in query:
         return None
     seconds = integer(query, name, default=0, minimum=0, maximum=_LAST_SECOND)

@@ -18,9 +18,9 @@ class Identity:
     def operates(self) -> bool:
         return Scope.OPERATE in self.scopes
 
-    def demand(self, scope: Scope) -> None:
-        """Raises ApiError with status 403 without the scope."""
-        if scope not in self.scopes:
+    def demand(self, scope: Scope | None) -> None:
+        """Raises ApiError with status 403 without the scope; None: any will do."""
+        if scope is not None and scope not in self.scopes:
             raise ApiError(
                 403,
                 f"You have insufficient permissions for this operation. Missing scope: {scope}.",
@@ -28,8 +28,10 @@ class Identity:
             )
 
 
-def scope_of(method: str, path: str) -> Scope:
-    """The scope that a request needs."""
+def scope_of(method: str, path: str) -> Scope | None:
+    """The scope that a request needs; None: any will do."""
+    if path == "/v1/session":
+        return None
     if path.startswith("/v1/admin/"):
         return Scope.OPERATE
     return Scope.READ if method in ("GET", "HEAD") else Scope.SUBMIT

@@ -10,6 +10,7 @@ from batch_gateway.web.body import IDLE_S
 from batch_gateway.wiring.batches import make_batches, make_completion_estimates, make_files
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.sink import BrokerSink
 from batch_gateway.wiring.stores import LazyWebhookClient, open_sealer
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from batch_gateway.services.models import ModelService
     from batch_gateway.services.results.stream import ResultService
     from batch_gateway.services.webhooks.endpoints import EndpointService
+    from batch_gateway.web.api.admin import AdminRoutes
     from batch_gateway.web.probes import Ready
 
 
@@ -25,6 +27,7 @@ def make_api(
     runtime: Runtime, stack: AsyncExitStack, *, ready: "Ready", idle_s: float = IDLE_S
 ) -> ASGIApp:
     """The application; what it opens is closed with ``stack``. ``idle_s``: see ``web.api``."""
+    from batch_gateway.services.audit import AuditLog
     from batch_gateway.services.batches.analytics import AnalyticsService
     from batch_gateway.services.batches.retry import BatchRetries
     from batch_gateway.services.rate_limiter import FallbackRateLimiter
@@ -49,6 +52,8 @@ def make_api(
         lookup=RequestLookup(runtime.metadata, runtime.files),
         models=_models(runtime, stack),
         endpoints=_endpoints(runtime, stack),
+        admin=_admin(runtime, stack, currency=prices.currency, idle_s=idle_s),
+        audit=AuditLog(runtime.metadata.audit, runtime.clock),
         analytics=AnalyticsService(runtime.metadata, prices),
         usage=UsageService(runtime.metadata.usage, prices),
         claims=runtime.metadata.claims,
@@ -67,6 +72,29 @@ def make_api(
 def api_function() -> Function:
     return hosted_function(
         "api", lambda runtime, stack: make_api(runtime, stack, ready=runtime.ready)
+    )
+
+
+def _admin(
+    runtime: Runtime, stack: AsyncExitStack, *, currency: str, idle_s: float
+) -> "AdminRoutes":
+    from batch_gateway.services.state_snapshot import StateReader
+    from batch_gateway.web.api.admin import AdminRoutes
+
+    settings = runtime.settings
+    sink = BrokerSink(settings)
+    stack.push_async_callback(sink.close)
+    return AdminRoutes(
+        metadata=runtime.metadata,
+        state=StateReader(runtime.metadata, runtime.scratch, runtime.clock),
+        sink=sink,
+        clock=runtime.clock,
+        weights=settings.queue.tenant_weights,
+        max_activations=settings.execution.max_activations,
+        auth=settings.auth.kind,
+        currency=currency,
+        max_bytes=settings.api.max_json_bytes,
+        idle_s=idle_s,
     )
 
 

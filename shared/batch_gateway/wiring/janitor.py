@@ -39,6 +39,7 @@ def make_janitor(runtime: Runtime) -> "Janitor":
             causes=timedelta(seconds=settings.intake.remember_s),
             dead_letters=timedelta(seconds=settings.dead_letters.keep_s),
             usage=timedelta(seconds=settings.usage.keep_s),
+            audit=timedelta(seconds=settings.audit.keep_s),
         ),
         rules=settings.sweep,
     )

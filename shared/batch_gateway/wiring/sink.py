@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import Event
 from batch_gateway.settings import Settings
@@ -31,6 +32,9 @@ class BrokerSink:
 
     async def send(self, event: Event) -> None:
         await self._opened().send(event)
+
+    async def send_raw(self, event: ExternalEvent) -> None:
+        await self._opened().send_raw(event)
 
     async def close(self) -> None:
         if self._client is not None:

@@ -1,31 +1,17 @@
 """API keys of our own: made by the command, presented by the official client, revoked."""
 
 import asyncio
-import subprocess
-import sys
 from datetime import timedelta
 
 import httpx
 import openai as sdk
 import pytest
+from fixtures.keys import keys, new_key
 
 from batch_gateway.settings import Auth
 from batch_gateway.web.auth_keys import REMEMBERED
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
-
-
-def keys(server, *words: str) -> subprocess.CompletedProcess:
-    """Run ``batch-gateway keys`` on the server's folder, which holds its metadata.db."""
-    command = (sys.executable, "-m", "batch_gateway", "keys", *words, "--data", server.folder)
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def new_key(server, *words: str) -> tuple[str, str]:
-    """A key's id and secret."""
-    made = keys(server, "create", *words)
-    assert made.returncode == 0, made.stderr
-    return made.stderr.split()[0], made.stdout.strip()
 
 
 @pytest.fixture

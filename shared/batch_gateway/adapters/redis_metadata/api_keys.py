@@ -1,7 +1,7 @@
 """ApiKeyRows: API keys, found by their digest."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.redis_metadata.codec import from_api_key, to_api_key
@@ -29,3 +29,6 @@ class RedisApiKeys:
     async def revoke(self, key: str, *, now: datetime) -> ApiKey | None:
         found = await self._scripts.run("revoke_api_key", api_key=key, now=now)
         return None if found is None else to_api_key(row(found))
+
+    async def used(self, key: str, *, now: datetime, apart: timedelta) -> None:
+        await self._scripts.run("use_api_key", api_key=key, now=now, before=now - apart)

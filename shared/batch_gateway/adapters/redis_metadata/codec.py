@@ -44,6 +44,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.scopes import DEFAULT_SCOPES, ordered
 from batch_gateway.core.uploads import Upload, UploadStatus
 from batch_gateway.core.usage import AMOUNTS, BatchReport
 
@@ -109,6 +110,8 @@ _API_KEY = {
     "created_at": INSTANT,
     "expires_at": INSTANT,
     "revoked_at": INSTANT,
+    "scopes": FieldType(lambda scopes: json_text(ordered(scopes)), json_type(list[str]).read),
+    "last_used_at": INSTANT,
 }
 
 
@@ -341,7 +344,8 @@ def from_api_key(key: ApiKey) -> Row:
 
 def to_api_key(row: Row) -> ApiKey:
     """Raises CorruptRow."""
-    return decoded("API key", ApiKey, row, _API_KEY)
+    made_before_scopes = {} if "scopes" in row else {"scopes": json_text(ordered(DEFAULT_SCOPES))}
+    return decoded("API key", ApiKey, {**row, **made_before_scopes}, _API_KEY)
 
 
 # Claims -----------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ Rows (hashes of simple fields; a missing field is None), and the plan's order:
     planned:<batch>                   zset of the indexes of those shards
     summary:<batch>                   text: what a batch has come to that has ended
     outbox                            event id -> event
+    audit                             id -> entry of the audit log
+    audit-ids                         zset of those ids; ordered by bytes, which is by time
     api-key:<id>                      one API key
     api-keys-by-digest                digest -> id
     claim:<id>                        what is remembered of a request with an Idempotency-Key
@@ -117,6 +119,14 @@ class Keys:
 
     def usage(self, tenant: TenantId, day: date) -> str:
         return f"{self.of_tenant('usage', tenant)}:{day.isoformat()}"
+
+    @property
+    def audit(self) -> str:
+        return f"{self.root}:audit"
+
+    @property
+    def audit_ids(self) -> str:
+        return f"{self.root}:audit-ids"
 
     @property
     def usage_days(self) -> str:

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from batch_gateway.adapters.redis_metadata.accounts import RedisAccounts
 from batch_gateway.adapters.redis_metadata.api_keys import RedisApiKeys
+from batch_gateway.adapters.redis_metadata.audit import RedisAudit
 from batch_gateway.adapters.redis_metadata.batches import RedisBatches
 from batch_gateway.adapters.redis_metadata.claims import RedisIdempotencyClaims
 from batch_gateway.adapters.redis_metadata.dead_letters import RedisDeadLetters
@@ -56,6 +57,7 @@ class RedisMetadata:
         self.dead_letters = RedisDeadLetters(scripts)
         self.webhooks = RedisWebhooks(scripts)
         self.usage = RedisUsage(scripts)
+        self.audit = RedisAudit(scripts)
 
     async def check(self) -> None:
         """Raise Unavailable unless the server answers, keeps what it was told, and has our layout.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -13,6 +13,7 @@ from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import Instant, api_keys
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.ids import TenantId
+from batch_gateway.core.scopes import ordered
 
 
 class SqlApiKeys:
@@ -21,7 +22,8 @@ class SqlApiKeys:
 
     async def add(self, key: ApiKey) -> None:
         async with self._database.writing() as connection:
-            await connection.execute(sa.insert(api_keys).values(asdict(key)))
+            fields = {**asdict(key), "scopes": ordered(key.scopes)}
+            await connection.execute(sa.insert(api_keys).values(fields))
 
     async def find(self, digest: str) -> ApiKey | None:
         query = sa.select(api_keys).where(api_keys.c.digest == digest)
@@ -47,7 +49,20 @@ class SqlApiKeys:
             row = (await connection.execute(change)).one_or_none()
         return None if row is None else _to_key(row)
 
+    async def used(self, key: str, *, now: datetime, apart: timedelta) -> None:
+        known = api_keys.c.last_used_at
+        change = (
+            sa.update(api_keys)
+            .where(api_keys.c.id == key, sa.or_(known.is_(None), known < now - apart))
+            .values(last_used_at=now)
+        )
+        async with self._database.writing() as connection:
+            await connection.execute(change)
+
 
 def _to_key(row: Row) -> ApiKey:
     """Raises CorruptRow."""
-    return checked("API key", ApiKey, columns_of(row))
+    fields = dict(columns_of(row))
+    if fields["scopes"] is None:
+        del fields["scopes"]
+    return checked("API key", ApiKey, fields)

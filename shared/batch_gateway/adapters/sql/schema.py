@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator
 from batch_gateway.core.usage import AMOUNTS
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0009"
+REVISION = "0010"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -315,7 +315,25 @@ api_keys = sa.Table(
     _column("created_at", Instant),
     _optional("expires_at", Instant),
     _optional("revoked_at", Instant),
+    _optional("scopes", sa.JSON(none_as_null=True)),  # null: made before keys had scopes
+    _optional("last_used_at", Instant),
     sa.Index("api_keys_by_digest", "digest", unique=True),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),  # ordered by time
+    _column("at", Instant),
+    _column("action", sa.Text),
+    _column("outcome", sa.Text),
+    _optional("tenant", sa.Text),
+    _optional("api_key", sa.Text),
+    _column("operator", sa.Boolean),
+    _optional("address", sa.Text),
+    _optional("forwarded_for", sa.Text),
+    _optional("target", sa.Text),
+    _optional("status_code", sa.Integer),
 )
 
 claims = sa.Table(

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batch_gateway.adapters.sql.accounts import SqlAccounts
 from batch_gateway.adapters.sql.api_keys import SqlApiKeys
+from batch_gateway.adapters.sql.audit import SqlAudit
 from batch_gateway.adapters.sql.batches import SqlBatches
 from batch_gateway.adapters.sql.claims import SqlIdempotencyClaims
 from batch_gateway.adapters.sql.database import Database
@@ -36,6 +37,7 @@ class SqlMetadata:
         self.dead_letters = SqlDeadLetters(database)
         self.webhooks = SqlWebhooks(database)
         self.usage = SqlUsage(database)
+        self.audit = SqlAudit(database)
 
     async def check(self) -> None:
         await self._database.check()

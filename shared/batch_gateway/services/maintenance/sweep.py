@@ -65,6 +65,7 @@ class RecordRetention:
     causes: timedelta
     dead_letters: timedelta
     usage: timedelta  # of a day; zero: for ever
+    audit: timedelta  # entries; zero: for ever
 
 
 class Janitor:
@@ -348,6 +349,7 @@ class Janitor:
             "dead letters": (store.dead_letters, self._kept.dead_letters),
             "deliveries": (store.webhooks, self._kept.deliveries),
             "usage": (store.usage, self._kept.usage),
+            "audit": (store.audit, self._kept.audit),
         }
 
         async def forget(name: str) -> None:

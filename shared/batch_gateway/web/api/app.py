@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import IdempotencyClaimRows
 from batch_gateway.ports.secrets import Sealer
+from batch_gateway.services.audit import AuditLog
 from batch_gateway.services.batches.actions import BatchActions
 from batch_gateway.services.batches.analytics import AnalyticsService
 from batch_gateway.services.batches.inline import InlineBatches
@@ -22,7 +23,9 @@ from batch_gateway.services.usage import UsageService
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.settings import Api
 from batch_gateway.web import body
+from batch_gateway.web.api.admin import AdminRoutes
 from batch_gateway.web.api.analytics import AnalyticsRoutes
+from batch_gateway.web.api.auditing import audited
 from batch_gateway.web.api.batch_actions import BatchActionRoutes
 from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.docs import docs
@@ -52,6 +55,8 @@ def api_app(
     models: ModelService,
     endpoints: EndpointService,
     analytics: AnalyticsService,
+    admin: AdminRoutes,
+    audit: AuditLog,
     usage: UsageService,
     claims: IdempotencyClaimRows,
     sealer: Sealer,
@@ -88,10 +93,11 @@ def api_app(
             table[path] = {**table.get(path, {}), **methods}
         table |= ResultRoutes(results, lookup).routes
         table |= AnalyticsRoutes(analytics, usage, clock).routes
+        table |= admin.routes
         table |= RetryRoutes(retries, max_bytes=longest, idle_s=idle_s, passed=passed).routes
     idempotent = Idempotency(claims, sealer, clock, max_bytes=longest, idle_s=idle_s)
     resources = [
-        Resource(path, _guarded(path, methods, idempotent, limits), auth)
+        Resource(path, _guarded(path, methods, idempotent, limits, audit), auth)
         for path, methods in table.items()
     ]
     described = docs(table, strict=strict, console=settings.console)
@@ -104,10 +110,17 @@ def api_app(
 
 
 def _guarded(
-    path: str, methods: Mapping[str, Handler], idempotent: Idempotency, limits: RateLimits
+    path: str,
+    methods: Mapping[str, Handler],
+    idempotent: Idempotency,
+    limits: RateLimits,
+    audit: AuditLog,
 ) -> Mapping[str, Handler]:
-    """POSTs are done once per key, and count only when they are done."""
-    return {
-        method: idempotent(limits(path, handler)) if method == "POST" else handler
-        for method, handler in methods.items()
-    }
+    """POSTs are done once per key, and count only when they are done. What is done is recorded."""
+
+    def guarded(method: str, handler: Handler) -> Handler:
+        if method == "POST":
+            return idempotent(audited(method, path, limits(path, handler), audit))
+        return audited(method, path, handler, audit)
+
+    return {method: guarded(method, handler) for method, handler in methods.items()}

@@ -30,7 +30,11 @@ VERSION = "3.1.0"
 
 #: Model -> what generated clients call it, where that is not the model's own name.
 NAMES = {
+    "AdminDeadLetterDetail": "DeadLetterDetail",
+    "AdminDeadLetter": "DeadLetter",
     "After": "BatchAfter",
+    "AuditEntryObject": "AuditEntry",
+    "SessionObject": "Session",
     "BatchAnalyticsObject": "BatchAnalytics",
     "BatchErrorObject": "BatchError",
     "BatchObject": "Batch",

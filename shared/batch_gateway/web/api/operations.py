@@ -9,10 +9,27 @@ from pydantic import BaseModel, Field, create_model
 
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.files.content import PURPOSES
+from batch_gateway.web.admin_objects import (
+    AdminActivations,
+    AdminDeadLetter,
+    AdminDeadLetterDetail,
+    AdminKey,
+    AdminKeyWithSecret,
+    AdminPool,
+    AdminQueue,
+    AdminTenant,
+    AuditEntryObject,
+    CreateKey,
+    DeadLetterDeleted,
+    DeadLetterReplayed,
+    SessionObject,
+)
 from batch_gateway.web.api.descriptions.about import (
     BATCH,
     CREATED,
     INPUT,
+    KEY,
+    LETTER,
     REQUEST,
     RESULT,
     UPLOAD,
@@ -66,6 +83,11 @@ BatchList = _list_of(BatchObject, "BatchList")
 ExtendedBatchList = _list_of(ExtendedBatchObject, "ExtendedBatchList")
 WebhookEndpointList = _list_of(WebhookEndpointObject, "WebhookEndpointList")
 ExtendedWebhookEndpointList = _list_of(ExtendedWebhookEndpointObject, "ExtendedWebhookEndpointList")
+PoolList = _list_of(AdminPool, "PoolList")
+TenantList = _list_of(AdminTenant, "TenantList")
+DeadLetterList = _list_of(AdminDeadLetter, "DeadLetterList")
+KeyList = _list_of(AdminKey, "KeyList")
+AuditEntryList = _list_of(AuditEntryObject, "AuditEntryList")
 WebhookDeliveryList = _list_of(WebhookDeliveryObject, "WebhookDeliveryList")
 
 #: Requests inside the body are taken out of it before the rest is parsed (see ``web.inline``).
@@ -105,6 +127,8 @@ IN_PATH: dict[str, Schema] = {
     "upload_id": _said(_IDENTIFIER, "The id of an upload.", UPLOAD),
     "batch_id": _said(_IDENTIFIER, "The id of a batch.", BATCH),
     "endpoint_id": _said(_IDENTIFIER, "The id of a webhook endpoint.", WEBHOOK),
+    "letter_id": _said(_IDENTIFIER, "The id of a dead letter.", LETTER),
+    "key_id": _said(_IDENTIFIER, "The id of an API key.", KEY),
     "model": _said(_IDENTIFIER, "The name of a model; it may have slashes.", "sim-large"),
 }
 
@@ -143,6 +167,19 @@ OPERATION_IDS: dict[tuple[str, str], str] = {
     ("GET", "/v1/batches/{batch_id}/requests"): "retrieveBatchRequest",
     ("GET", "/v1/batches/{batch_id}/analytics"): "retrieveBatchAnalytics",
     ("GET", "/v1/usage"): "listUsage",
+    ("GET", "/v1/session"): "retrieveSession",
+    ("GET", "/v1/admin/pools"): "listPools",
+    ("GET", "/v1/admin/queue"): "retrieveQueue",
+    ("GET", "/v1/admin/tenants"): "listTenants",
+    ("GET", "/v1/admin/activations"): "retrieveActivations",
+    ("GET", "/v1/admin/dead_letters"): "listDeadLetters",
+    ("GET", "/v1/admin/dead_letters/{letter_id}"): "retrieveDeadLetter",
+    ("DELETE", "/v1/admin/dead_letters/{letter_id}"): "deleteDeadLetter",
+    ("POST", "/v1/admin/dead_letters/{letter_id}/replay"): "replayDeadLetter",
+    ("GET", "/v1/admin/keys"): "listKeys",
+    ("POST", "/v1/admin/keys"): "createKey",
+    ("POST", "/v1/admin/keys/{key_id}/revoke"): "revokeKey",
+    ("GET", "/v1/admin/audit"): "listAuditEntries",
     ("GET", "/v1/models"): "listModels",
     ("GET", "/v1/models/{model:path}"): "retrieveModel",
     ("GET", "/v1/webhook_endpoints"): "listWebhookEndpoints",
@@ -162,6 +199,8 @@ TAGS: dict[str, tuple[str, str]] = {
     "uploads": ("Uploads", "Files that come in parts."),
     "batches": ("Batch", "Many requests with one deadline."),
     "usage": ("Usage", "Requests, tokens and cost of ended batches, by day."),
+    "session": ("Operators", "The service as a whole, for keys with the scope operate."),
+    "admin": ("Operators", "The service as a whole, for keys with the scope operate."),
     "models": ("Models", "What requests may name."),
     "webhook_endpoints": ("Webhooks", "Signed calls when a batch has ended."),
     "webhook_event_types": ("Webhooks", "Signed calls when a batch has ended."),
@@ -184,6 +223,8 @@ def _limit(least: int, most: int, default: int) -> Schema:
 _ENDPOINT = "/v1/webhook_endpoints/{endpoint_id}"
 _WEBHOOK_PAGE = {"after": _AFTER, "limit": _limit(1, 100, 20)}
 _PAGE = {"after": _AFTER, "limit": _limit(0, 100, 20)}
+_ADMIN_PAGE = {"after": _AFTER, "limit": _limit(1, 1000, 100)}
+_TENANT = _said(_STRING, "Only those of this tenant.", "acme")
 _CURSOR: Schema = _said(
     _STRING,
     "The header `x-next-cursor` of the page before, or the last `cursor` of a followed answer; "
@@ -402,5 +443,60 @@ EXTENDED: dict[tuple[str, str], Operation] = {
             ),
         },
         required_query=("start_time",),
+    ),
+    ("GET", "/v1/session"): Operation(
+        summary="Tell who asks, and what they may do", answer=SessionObject
+    ),
+    ("GET", "/v1/admin/pools"): Operation(
+        summary="List the limits of endpoints and models", answer=PoolList
+    ),
+    ("GET", "/v1/admin/queue"): Operation(summary="Show what waits", answer=AdminQueue),
+    ("GET", "/v1/admin/tenants"): Operation(
+        summary="List what tenants have", answer=TenantList, query=_ADMIN_PAGE
+    ),
+    ("GET", "/v1/admin/activations"): Operation(
+        summary="Count the executor requests that are open", answer=AdminActivations
+    ),
+    ("GET", "/v1/admin/dead_letters"): Operation(
+        summary="List events that no subscriber has taken, newest first",
+        answer=DeadLetterList,
+        query={"limit": _limit(1, 1000, 100)},
+    ),
+    ("GET", "/v1/admin/dead_letters/{letter_id}"): Operation(
+        summary="Show a dead letter with its data", answer=AdminDeadLetterDetail
+    ),
+    ("DELETE", "/v1/admin/dead_letters/{letter_id}"): Operation(
+        summary="Delete a dead letter", answer=DeadLetterDeleted
+    ),
+    ("POST", "/v1/admin/dead_letters/{letter_id}/replay"): Operation(
+        summary="Send the event of a dead letter again", answer=DeadLetterReplayed
+    ),
+    ("GET", "/v1/admin/keys"): Operation(
+        summary="List API keys, oldest first",
+        answer=KeyList,
+        query={**_ADMIN_PAGE, "tenant": _TENANT},
+    ),
+    ("POST", "/v1/admin/keys"): Operation(
+        summary="Create an API key", answer=AdminKeyWithSecret, body=CreateKey
+    ),
+    ("POST", "/v1/admin/keys/{key_id}/revoke"): Operation(
+        summary="End an API key for good", answer=AdminKey
+    ),
+    ("GET", "/v1/admin/audit"): Operation(
+        summary="List the audit log, newest first",
+        answer=AuditEntryList,
+        query={
+            **_ADMIN_PAGE,
+            "tenant": _TENANT,
+            "action": _said(_STRING, "Only this action.", "batch.cancel"),
+            "target": _said(_STRING, "Only what was done to this object.", BATCH),
+            "since": _instant("Only entries of this second or later"),
+            "before": _instant("Only entries that are earlier"),
+            "format": _said(
+                {"type": "string", "enum": ["json", "jsonl"], "default": "json"},
+                "`jsonl`: one entry on each line.",
+                "json",
+            ),
+        },
     ),
 }

@@ -4,7 +4,9 @@ Read only when the document is asked for, so a start of the api does not pay for
 a text and an example for every field, and holds the examples against their own schemas.
 """
 
-from batch_gateway.web.api.descriptions import batches, files, usage, webhooks
+from batch_gateway.web.api.descriptions import admin, batches, files, usage, webhooks
 from batch_gateway.web.api.descriptions.about import Objects
 
-OBJECTS: Objects = batches.OBJECTS | files.OBJECTS | usage.OBJECTS | webhooks.OBJECTS
+OBJECTS: Objects = (
+    admin.OBJECTS | batches.OBJECTS | files.OBJECTS | usage.OBJECTS | webhooks.OBJECTS
+)

@@ -9,6 +9,8 @@ INPUT, OUTPUT = "file-9d3e1f7a2b4c5d6e7f801234", "file-0a1b2c3d4e5f60718293a4b5"
 UPLOAD = "upload_5f2d7c9b1a3e4f60718293a4b5c6d7e8"
 PART = "part_1a2b3c4d5e6f708192a3b4c5d6e7f809"
 WEBHOOK = "we_8e7d6c5b4a39281706f5e4d3c2b1a009"
+LETTER = "dead_3c2b1a09f8e7d6c5b4a39281"
+KEY = "key_5f2d7c9b1a3e4f60"
 CREATED, ENDED_AT, DEADLINE = 1_764_500_000, 1_764_500_420, 1_764_586_400
 REQUEST = {
     "custom_id": "ticket-1",

@@ -1,0 +1,217 @@
+"""Descriptions of the operators' API."""
+
+from batch_gateway.web.api.descriptions.about import (
+    BATCH,
+    DEADLINE,
+    DELETED,
+    ENDED_AT,
+    KEY,
+    LETTER,
+    Described,
+    Fields,
+    Objects,
+    about,
+    kind,
+    moment,
+    page,
+)
+
+_POOL = "default/sim-large"
+_SCOPES = about(
+    "What the key allows: `read`, `submit` (create, change and delete), `operate` (this API).",
+    ["read", "submit"],
+)
+_TENANT = about("The tenant.", "acme")
+_ENTRY = "audit_00001764500420000000a1b2c3d4"
+
+_LETTER: Fields = {
+    "id": about("The id of the dead letter.", LETTER),
+    "object": kind("admin.dead_letter"),
+    "event_id": about("The id of the event.", f"{BATCH}/batch.completed"),
+    "event_type": about("The type of the event.", "dev.batchgateway.batch.completed.v1"),
+    "source": about("Who has sent the event.", "/batch-gateway"),
+    "subject": about("What the event is about.", BATCH, None),
+    "target": about("The subscriber that did not take it.", "http://notifier.local/"),
+    "code": about("Its last answer.", "503"),
+    "reason": about("What the answer says.", "the database does not answer"),
+    "died_at": moment("When the broker gave it up", ENDED_AT),
+}
+_KEY: Fields = {
+    "id": about("The id of the key.", KEY),
+    "object": kind("admin.key"),
+    "tenant": about("The tenant whose files and batches the key opens.", "acme"),
+    "name": about("Whose key it is, or what for.", "laptop"),
+    "scopes": _SCOPES,
+    "created_at": moment("When it was created"),
+    "expires_at": moment("When it expires; null: never", DEADLINE, None),
+    "revoked_at": moment("When it was revoked; null: it was not", ENDED_AT, None),
+    "last_used_at": moment("When it was used last, within a minute; null: never", ENDED_AT),
+}
+
+OBJECTS: Objects = {
+    "AdminActivations": Described(
+        "Executor requests that are open.",
+        {
+            "object": kind("admin.activations"),
+            "running": about("How many run.", 2),
+            "pending": about("How many were asked for and have not begun.", 0),
+            "maximum": about("How many there may be.", 8),
+        },
+    ),
+    "AdminDeadLetter": Described("An event that no subscriber has taken.", _LETTER),
+    "AdminDeadLetterDetail": Described(
+        "An event that no subscriber has taken, with its content.",
+        _LETTER
+        | {
+            "attributes": about("Its attributes.", {"type": "dev.batchgateway.batch.created.v1"}),
+            "data": about("Its data, as text.", "{}"),
+        },
+    ),
+    "AdminKey": Described("An API key.", _KEY),
+    "AdminKeyWithSecret": Described(
+        "An API key with its secret.",
+        _KEY | {"secret": about("The key itself. It is shown only here.", "sk-bg-...")},
+    ),
+    "AdminPool": Described(
+        "What one endpoint takes for one model.",
+        {
+            "id": about("Endpoint and model.", _POOL),
+            "object": kind("admin.pool"),
+            "endpoint": about("The endpoint, as the routing names it.", "default"),
+            "limit": about("How many calls may be in flight now.", 24.5),
+            "granted": about("How many of them are lent to executors.", 24),
+            "in_use": about("Calls in flight.", 22),
+            "wanted": about("Calls in flight, and calls that could start.", 60),
+            "executors": about("How many executors share the limit.", 2),
+            "aborted": about("Calls that were ended because interactive users waited.", 0),
+            "last_brake": about("What lowered the limit last; null: nothing yet."),
+            "signal": about("What is known of the engine now; null: it is not watched."),
+        },
+    ),
+    "AdminQueue": Described(
+        "What waits in the whole service.",
+        {
+            "object": kind("admin.queue"),
+            "shards": about("Shards in the queue; null: the scratch server does not answer."),
+            "batches": about(
+                "Batches by state; null: the database does not answer.", {"in_progress": 3}
+            ),
+            "first_deadline": moment("The first deadline; null: there is none", DEADLINE, None),
+            "backlog": about("Requests that have no answer yet, by model."),
+            "open_batches": about("Batches that have not ended, by tenant."),
+            "full_stores": about("Stores that take no more.", []),
+            "last_dead_letter_at": moment(
+                "When an event was given up last; null: none is kept", ENDED_AT, None
+            ),
+        },
+    ),
+    "AdminTenant": Described(
+        "What a tenant has.",
+        {
+            "id": _TENANT,
+            "object": kind("admin.tenant"),
+            "files": about("Files.", 12),
+            "stored_bytes": about("Their bytes.", 480_000),
+            "open_batches": about("Batches that have not ended.", 1),
+            "queued_requests": about("Requests of these batches.", 60),
+            "weight": about("The share in the queue, compared with others.", 1.0),
+        },
+    ),
+    "AuditEntryList": Described("A page of the audit log.", page(_ENTRY)),
+    "AuditEntryObject": Described(
+        "One entry of the audit log.",
+        {
+            "id": about("The id of the entry; ids are ordered by time.", _ENTRY),
+            "object": kind("audit.entry"),
+            "at": about("When it was done, in UTC.", "2025-11-30T11:00:20.000Z"),
+            "action": about("What was done.", "batch.cancel"),
+            "outcome": about("`refused`: 4xx. `failed`: 5xx.", "ok"),
+            "tenant": about("Whose tenant did it.", "acme"),
+            "api_key_id": about("By which key; null: by other means.", KEY, None),
+            "operator": about("Whether the rights of an operator were used.", False),
+            "address": about("The address of the client; null: at the database.", "192.0.2.7"),
+            "forwarded_for": about(
+                "The header `X-Forwarded-For`. A client may have written it.", "192.0.2.7", None
+            ),
+            "target": about("The id of what was changed.", BATCH),
+            "status_code": about("The status of the answer; null: at the database.", 200),
+        },
+    ),
+    "CreateKey": Described(
+        "A new API key.",
+        {
+            "tenant": about("Whose files and batches the key opens.", "acme"),
+            "name": about("Whose key it is, or what for.", "laptop"),
+            "scopes": _SCOPES,
+            "expires_in_s": about("When it expires, in seconds; null: never.", 7_776_000),
+        },
+    ),
+    "DeadLetterDeleted": Described(
+        "Says that a dead letter was deleted.",
+        {
+            "id": about("The id of the dead letter.", LETTER),
+            "object": kind("admin.dead_letter"),
+            "deleted": DELETED,
+        },
+    ),
+    "DeadLetterList": Described("A page of dead letters.", page(LETTER)),
+    "DeadLetterReplayed": Described(
+        "Says that the broker has the event again.",
+        {
+            "id": about("The id that the dead letter had.", LETTER),
+            "object": kind("admin.dead_letter"),
+            "replayed": about("Always true.", True),
+        },
+    ),
+    "EngineSignal": Described(
+        "What is known of an engine now.",
+        {
+            "brake": about("How it is watched.", "engine"),
+            "reason": about("What it says, for people.", "no requests wait"),
+            "users_wait": about("Whether interactive users wait.", False),
+            "ttft_ms": about("How long a probe waited; null: none was sent.", 41.0, None),
+            "running": about("Requests in the engine; null: not known.", 22.0),
+            "waiting": about("Requests in its queue; null: not known.", 0.0),
+            "cache": about("The share of its cache in use; null: not known.", 0.35),
+        },
+    ),
+    "KeyList": Described("A page of API keys.", page(KEY)),
+    "LastBrake": Described(
+        "What lowered a limit.",
+        {
+            "brake": about("The kind of brake.", "dropped"),
+            "reason": about("What it saw, for people.", "3 calls were refused"),
+            "at": moment("When it did", ENDED_AT),
+        },
+    ),
+    "ModelBacklog": Described(
+        "Requests that have no answer yet.",
+        {"model": about("The model.", "sim-large"), "requests": about("How many.", 1_200)},
+    ),
+    "PoolList": Described("All pools.", page(_POOL)),
+    "QueueShards": Described(
+        "Shards in the queue.",
+        {
+            "ready": about("Shards that wait.", 4),
+            "leased": about("Shards that an executor has.", 2),
+            "reserved": about("Shards on their way to an executor.", 0),
+        },
+    ),
+    "SessionObject": Described(
+        "Who asks.",
+        {
+            "object": kind("session"),
+            "tenant": _TENANT,
+            "api_key_id": about("The id of the key; null: not by an API key.", KEY, None),
+            "scopes": _SCOPES,
+            "operator": about("Whether the operators' API is open.", False),
+            "auth": about("How users are authenticated.", "api-key"),
+            "currency": about("The currency of costs.", "USD"),
+        },
+    ),
+    "TenantBatches": Described(
+        "Batches of a tenant that have not ended.",
+        {"tenant": _TENANT, "count": about("How many.", 1)},
+    ),
+    "TenantList": Described("A page of tenants.", page("acme")),
+}

@@ -1,0 +1,286 @@
+"""Scopes of keys, the operators' API and the audit log, on a real server with keys."""
+
+import asyncio
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import httpx
+import pytest
+from fixtures.keys import keys, new_key
+
+from batch_gateway.core.api_keys import ApiKey, api_key_id, api_key_secret, digest_of
+from batch_gateway.core.batch_request import ExternalEvent
+from batch_gateway.core.dead_letters import dead_letter
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.scopes import Scope
+from batch_gateway.settings import Auth
+
+LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
+ALL = ("read", "submit", "operate")
+
+
+@pytest.fixture
+def guarded(serve_api):
+    """An API that asks for keys."""
+    with serve_api(auth=Auth(kind="api-key")) as server:
+        yield server
+
+
+async def with_scopes(server, tenant: str, *scopes: str) -> tuple[str, httpx.AsyncClient]:
+    """The id of a new key, and a client that presents it."""
+    secret = api_key_secret(secrets.token_bytes(32))
+    key = ApiKey(
+        id=api_key_id(secrets.token_bytes(8)),
+        tenant=TenantId(tenant),
+        name="",
+        digest=digest_of(secret),
+        created_at=datetime.now(UTC),
+        **({"scopes": frozenset(map(Scope, scopes))} if scopes else {}),
+    )
+    async with server.metadata() as store:
+        await store.api_keys.add(key)
+    headers = {"authorization": f"Bearer {secret}"}
+    return key.id, httpx.AsyncClient(base_url=f"{server.url}/v1", headers=headers)
+
+
+async def upload(client) -> httpx.Response:
+    file = {"file": ("in.jsonl", LINE)}
+    return await client.post("/files", data={"purpose": "batch"}, files=file)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "reads", "submits", "operates"),
+    [
+        ((), True, True, False),
+        (("read",), True, False, False),
+        (("submit",), False, True, False),
+        (("operate",), False, False, True),
+    ],
+    ids=str,
+)
+async def test_a_key_allows_what_its_scopes_say(guarded, scopes, reads, submits, operates):
+    name, client = await with_scopes(guarded, "acme", *scopes)
+    async with client:
+        answers = [
+            (await client.get("/batches")).status_code,
+            (await upload(client)).status_code,
+            (await client.get("/admin/queue")).status_code,
+        ]
+        session = (await client.get("/session")).json()
+        refused = await client.get("/admin/queue")
+
+    assert answers == [200 if allowed else 403 for allowed in (reads, submits, operates)]
+    assert (session["tenant"], session["api_key_id"]) == ("acme", name)
+    assert (session["operator"], session["auth"]) == (operates, "api-key")
+    if not operates:
+        assert refused.json()["error"]["code"] == "insufficient_scope"
+
+
+async def test_keys_are_made_used_listed_and_revoked_over_http(guarded):
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    async with operator:
+        asked = {"tenant": "acme", "name": "ci", "scopes": ["read"], "expires_in_s": 3600}
+        made = (await operator.post("/admin/keys", json=asked)).json()
+        headers = {"authorization": f"Bearer {made['secret']}"}
+        async with httpx.AsyncClient(base_url=f"{guarded.url}/v1", headers=headers) as acme:
+            assert (await acme.get("/batches")).status_code == 200
+            assert (await upload(acme)).status_code == 403
+        (shown,) = (await operator.get("/admin/keys", params={"tenant": "acme"})).json()["data"]
+        revoked = (await operator.post(f"/admin/keys/{made['id']}/revoke")).json()
+        unknown = await operator.post("/admin/keys/key_0/revoke")
+
+    assert (made["tenant"], made["scopes"]) == ("acme", ["read"])
+    assert "secret" not in shown
+    assert shown["last_used_at"] >= made["created_at"] == made["expires_at"] - 3600
+    assert (shown["revoked_at"], revoked["revoked_at"] is None) == (None, False)
+    assert unknown.status_code == 404
+
+
+async def test_operators_see_the_usage_of_all_tenants(guarded):
+    _, operator = await with_scopes(guarded, "platform", *ALL)
+    async with operator:
+        answer = await operator.get("/usage", params={"start_time": 0, "group_by": "project_id"})
+
+    assert answer.status_code == 200
+
+
+async def test_the_state_of_the_service_is_shown(guarded):
+    _, acme = await with_scopes(guarded, "acme")
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    async with acme, operator:
+        await upload(acme)
+        queue = (await operator.get("/admin/queue")).json()
+        pools = (await operator.get("/admin/pools")).json()
+        activations = (await operator.get("/admin/activations")).json()
+        tenants = (await operator.get("/admin/tenants")).json()["data"]
+
+    assert queue["shards"] == {"ready": 0, "leased": 0, "reserved": 0}
+    assert (queue["full_stores"], pools["data"]) == ([], [])
+    assert (activations["running"], activations["maximum"]) == (0, 8)
+    assert [(t["id"], t["files"], t["stored_bytes"]) for t in tenants] == [("acme", 1, len(LINE))]
+
+
+class Taker(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.server.taken.append(
+            (self.headers["ce-id"], self.rfile.read(int(self.headers["content-length"])))
+        )
+        self.send_response(202)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def broker(monkeypatch):
+    """A broker that takes all events."""
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    server.taken = []
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("K_SINK", f"http://127.0.0.1:{server.server_port}/")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+async def test_dead_letters_are_shown_replayed_and_deleted(broker, guarded):
+    letters = [
+        dead_letter(
+            ExternalEvent(
+                attributes={
+                    "id": name,
+                    "source": "/test",
+                    "type": "test.happened",
+                    "knativeerrorcode": "503",
+                    "knativeerrordest": "http://nobody/",
+                },
+                data=b'{"a": 1}',
+            ),
+            datetime.now(UTC) - timedelta(seconds=age),
+        )
+        for name, age in (("one", 2), ("two", 1))
+    ]
+    async with guarded.metadata() as store:
+        for letter in letters:
+            await store.dead_letters.put(letter)
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    async with operator:
+        listed = (await operator.get("/admin/dead_letters")).json()["data"]
+        detail = (await operator.get(f"/admin/dead_letters/{letters[0].id}")).json()
+        replayed = await operator.post(f"/admin/dead_letters/{letters[0].id}/replay")
+        deleted = await operator.delete(f"/admin/dead_letters/{letters[1].id}")
+        left = (await operator.get("/admin/dead_letters")).json()["data"]
+        again = await operator.post(f"/admin/dead_letters/{letters[0].id}/replay")
+
+    assert [letter["event_id"] for letter in listed] == ["two", "one"]
+    assert (detail["data"], detail["code"], detail["source"]) == ('{"a": 1}', "503", "/test")
+    assert (replayed.status_code, deleted.json()["deleted"], left) == (200, True, [])
+    assert broker.taken == [("one", b'{"a": 1}')]
+    assert again.status_code == 404
+
+
+# -- audit log -------------------------------------------------------------------------------------
+
+
+async def entries(operator, **query) -> list[tuple]:
+    found = (await operator.get("/admin/audit", params=query)).json()["data"]
+    return [(e["action"], e["outcome"], e["status_code"], e["tenant"]) for e in found]
+
+
+async def test_what_is_changed_is_in_the_audit_log_with_who_and_where(guarded):
+    name, acme = await with_scopes(guarded, "acme")
+    operating, operator = await with_scopes(guarded, "platform", "operate")
+    async with acme, operator:
+        file = (await upload(acme)).json()["id"]
+        asked = {
+            "input_file_id": file,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "metadata": {"secret": "not-in-the-log"},
+        }
+        batch = (await acme.post("/batches", json=asked)).json()["id"]
+        await acme.get(f"/batches/{batch}")
+        await acme.post(
+            f"/batches/{batch}/pause", headers={"x-forwarded-for": "192.0.2.7, 10.0.0.1"}
+        )
+        await acme.post(f"/batches/{batch}/cancel")
+        await acme.post("/batches/batch_unknown/cancel")
+        await acme.post("/batches", json=asked | {"colour": "red"})
+        made = (await operator.post("/admin/keys", json={"tenant": "acme"})).json()
+        await operator.post(f"/admin/keys/{made['id']}/revoke")
+        raw = (await operator.get("/admin/audit")).text
+        log = json.loads(raw)["data"]
+        of_batch = await entries(operator, target=batch)
+        lines = (await operator.get("/admin/audit", params={"format": "jsonl", "limit": 3})).text
+
+    found = [(e["action"], e["outcome"], e["status_code"], e["target"]) for e in log]
+    assert found == [
+        ("key.revoke", "ok", 200, made["id"]),
+        ("key.create", "ok", 200, made["id"]),
+        ("batch.create", "refused", 400, None),
+        ("batch.cancel", "refused", 404, "batch_unknown"),
+        ("batch.cancel", "ok", 200, batch),
+        ("batch.pause", "ok", 200, batch),
+        ("batch.create", "ok", 200, batch),
+        ("file.create", "ok", 200, file),
+    ]
+    pause, create_key = log[5], log[1]
+    assert (pause["api_key_id"], pause["operator"]) == (name, False)
+    assert create_key["address"] == "127.0.0.1"
+    assert pause["forwarded_for"] == "192.0.2.7, 10.0.0.1"
+    assert (create_key["api_key_id"], create_key["operator"]) == (operating, True)
+    assert of_batch == [
+        ("batch.cancel", "ok", 200, "acme"),
+        ("batch.pause", "ok", 200, "acme"),
+        ("batch.create", "ok", 200, "acme"),
+    ]
+    assert [json.loads(line)["action"] for line in lines.splitlines()] == [
+        "key.revoke",
+        "key.create",
+        "batch.create",
+    ]
+    assert "not-in-the-log" not in raw
+    assert made["secret"] not in raw
+
+
+async def test_a_request_that_is_repeated_by_its_idempotency_key_is_done_and_recorded_once(guarded):
+    _, acme = await with_scopes(guarded, "acme")
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    headers = {"idempotency-key": "once"}
+    async with acme, operator:
+        file = (await upload(acme)).json()["id"]
+        asked = {
+            "input_file_id": file,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+        }
+        for _ in range(2):
+            await acme.post("/batches", json=asked, headers=headers)
+
+        assert len(await entries(operator, action="batch.create")) == 1
+
+
+async def test_the_command_prints_the_audit_log(guarded):
+    name, _ = new_key(guarded, "acme", "--scope", "read")
+    await asyncio.to_thread(keys, guarded, "revoke", name)
+
+    shown = await asyncio.to_thread(audit, guarded, "--json")
+
+    log = [json.loads(line) for line in shown.splitlines()]
+    assert [(e["action"], e["target"], e["operator"]) for e in log] == [
+        ("key.revoke", name, True),
+        ("key.create", name, True),
+    ]
+    assert name in await asyncio.to_thread(audit, guarded)
+
+
+def audit(server, *words: str) -> str:
+    import subprocess
+    import sys
+
+    command = (sys.executable, "-m", "batch_gateway", "audit", *words, "--data", server.folder)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
