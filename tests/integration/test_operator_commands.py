@@ -130,3 +130,17 @@ def test_commands_and_options_are_completed_in_a_shell():
     assert {"--window", "--wait"} <= completed("batch-gateway submit --w")
     assert completed("batch-gateway files up") == {"upload"}
     assert "no completion for csh" in run("completion", "csh", code=2).stderr
+
+
+@pytest.mark.parametrize("words", [["status"], ["doctor"], ["logs"]], ids=" ".join)
+def test_a_missing_cluster_is_told_with_the_folder_as_cure(words, tmp_path):
+    told = run(*words, code=2, HOME=str(tmp_path)).stderr
+
+    assert told.startswith("batch-gateway: no cluster: there is no kubeconfig")
+    assert told.endswith("; name the folder of `batch-gateway up` with --data\n")
+
+
+def test_a_service_on_this_machine_that_is_not_there_is_told_with_its_command():
+    told = run("list", code=3, BATCH_GATEWAY_URL="http://127.0.0.1:9").stderr
+
+    assert "`batch-gateway up` starts one, --url names another" in told

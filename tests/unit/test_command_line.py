@@ -52,6 +52,14 @@ def test_a_command_is_documented_with_its_options(words):
 
 
 @pytest.mark.parametrize("words", OURS, ids=" ".join)
+def test_a_help_fits_80_columns(words):
+    shown = CliRunner().invoke(app, [*words, "-h"], env={"COLUMNS": "80"})
+
+    assert shown.exit_code == 0
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", OURS, ids=" ".join)
 def test_a_command_has_its_help(words):
     shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
 

@@ -42,7 +42,7 @@ def logs(
     if machine.data is not None:
         source: _Source = _Machine(machine.data, wanted)
     else:
-        source = _Cluster(place.cluster(), wanted)
+        source = _Cluster(place.cluster(or_machine=True), wanted)
     first = True
     while True:
         for records in source.read():

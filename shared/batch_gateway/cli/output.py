@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,12 @@ from batch_gateway.cli.errors import BROKEN_PIPE, REFUSED
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 AsJson = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
+JsonLines = Annotated[bool, Option("--json", help="Print each as a line of JSON.")]
+Output = Annotated[
+    Path | None,
+    Option("--output", "-o", metavar="OUT", help="Write there instead of standard output."),
+]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:

@@ -93,6 +93,5 @@ async def _serve(options: "Options") -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does with SIGHUP
             asyncio.get_running_loop().add_signal_handler(number, platform.stop)
     async with platform:
-        announced = asyncio.create_task(announce(platform, temporary=options.data is None))
+        await announce(platform, temporary=options.data is None)
         await platform.stopped()
-        announced.cancel()

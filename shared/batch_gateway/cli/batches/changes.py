@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from batch_gateway.cli.batches.options import AsJson, BatchArgument, Connection, plain_id
 from batch_gateway.cli.errors import CommandError, report_errors
+from batch_gateway.cli.output import Yes
 
 
 @report_errors
@@ -44,7 +45,7 @@ def delete(
     files: Annotated[
         bool, Option("--files", help="Also its input, output and error file.")
     ] = False,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove batches that have ended; their files stay unless asked otherwise."""
     names = [plain_id(batch) for batch in batches]

@@ -17,6 +17,7 @@ from batch_gateway.cli.batches.options import (
     plain_id,
 )
 from batch_gateway.cli.errors import report_errors
+from batch_gateway.cli.output import JsonLines
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -68,7 +69,7 @@ def list_(
         list[str] | None,
         Option(metavar="KEY=VALUE", help="Only those with this note; may be given several times."),
     ] = None,
-    json: Annotated[bool, Option("--json", help="Print each batch as a line of JSON.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Print the tenant's batches."""
     from batch_gateway.cli.batches.printing import as_json, print_batches

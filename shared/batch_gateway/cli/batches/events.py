@@ -15,7 +15,7 @@ from typer import Argument, Option
 from batch_gateway.cli.batches.exit_codes import TERMINAL
 from batch_gateway.cli.batches.options import Connection, plain_id
 from batch_gateway.cli.errors import UNREACHABLE, CommandError, report_errors
-from batch_gateway.cli.output import print_json
+from batch_gateway.cli.output import JsonLines, print_json
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -67,7 +67,7 @@ def events(
         Option("--follow", "-f", help="Go on with what happens, until Ctrl-C or the batch's end."),
     ] = False,
     limit: Annotated[int, Option(min=1, help="Batches to begin with, the newest first.")] = 20,
-    json: Annotated[bool, Option("--json", help="Print each event as a line of JSON.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Print what has happened to batches: created, in progress, completed, and when."""
     with to.service() as service:

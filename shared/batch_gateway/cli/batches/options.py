@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from batch_gateway.cli.batches.source import Source
 
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
-_ENDPOINT = "/v1/chat/completions"
+DEFAULT_ENDPOINT = "/v1/chat/completions"
 _PANEL = "Connection"
 
 BatchArgument = Annotated[str, Argument(metavar="BATCH", help="The batch's id: batch_...")]
@@ -126,7 +126,7 @@ class NewBatch:
         return {
             "completion_window": self.window,
             **fields(self.field),
-            "endpoint": self.endpoint or source.first_url() or _ENDPOINT,
+            "endpoint": self.endpoint or source.first_url() or DEFAULT_ENDPOINT,
         }
 
     @property

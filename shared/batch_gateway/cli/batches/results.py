@@ -23,6 +23,7 @@ from batch_gateway.cli.batches.options import (
     plain_id,
 )
 from batch_gateway.cli.errors import CommandError, report_errors
+from batch_gateway.cli.output import Output
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Service
@@ -36,10 +37,7 @@ _MOST_BREAKS = 10  # in a row
 def results(
     batch: BatchArgument,
     to: Connection,
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", metavar="FILE", help="Write there instead of standard output."),
-    ] = None,
+    output: Output = None,
     errors: Annotated[
         bool, Option("--errors", help="The requests that failed instead of those that succeeded.")
     ] = False,

@@ -122,7 +122,10 @@ class Service:
             yield
         except httpx.ConnectError as error:
             reason = str(error) or "no connection"
-            raise CommandError(f"cannot reach {self.url}: {reason}", UNREACHABLE) from error
+            here = httpx.URL(self.url).host in ("127.0.0.1", "::1", "localhost")
+            hint = "; `batch-gateway up` starts one, --url names another" if here else ""
+            told = f"cannot reach {self.url}: {reason}{hint}"
+            raise CommandError(told, UNREACHABLE) from error
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise Interrupted(f"no answer from {self.url}: {reason}", UNREACHABLE) from error
@@ -170,7 +173,7 @@ def refusal(answer: httpx.Response) -> Refusal:
         message = answer.reason_phrase or "no reason given"
     hint = ""
     if answer.status_code == 401:
-        hint = "; give the key as BATCH_GATEWAY_API_KEY or --api-key"
+        hint = "; give the key as BATCH_GATEWAY_API_KEY or --api-key, or keep it by `login`"
         if "authorization" not in answer.request.headers and os.environ.get("OPENAI_API_KEY"):
             hint += " (OPENAI_API_KEY goes to OPENAI_BASE_URL alone)"
     elif answer.status_code == 404 and not answer.headers.get("content-type", "").startswith(

@@ -50,6 +50,10 @@ class Conflict:
     field: str
 
 
+class NoCluster(CommandError):
+    """No kubeconfig names a cluster, and we run in none."""
+
+
 class Refusal(CommandError):
     """The cluster has said no, with an HTTP status; of an apply, also whose fields it is about."""
 
@@ -91,7 +95,7 @@ class Cluster:
             )
         except config.ConfigException as error:
             if kubeconfig or context:
-                raise CommandError(f"no cluster: {error}", 2) from error
+                raise NoCluster(f"no cluster: {error}", 2) from error
             _load_own_cluster(configuration)
         self.url = configuration.host
         self._client = DynamicClient(client.ApiClient(configuration), discoverer=_NoDiscovery)
@@ -238,7 +242,7 @@ def _load_own_cluster(configuration: client.Configuration) -> None:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException as error:
         hint = "there is no kubeconfig (KUBECONFIG or ~/.kube/config)"
-        raise CommandError(f"no cluster: {hint}", 2) from error
+        raise NoCluster(f"no cluster: {hint}", 2) from error
 
 
 class _NoDiscovery:

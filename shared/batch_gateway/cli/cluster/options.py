@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from batch_gateway.cli.errors import CommandError
+
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
 
@@ -36,11 +38,15 @@ class Place:
         Option(help="Of the kubeconfig; default: its current one.", rich_help_panel=_PANEL),
     ] = None
 
-    def cluster(self) -> "Cluster":
-        """Raises CommandError."""
-        from batch_gateway.cli.cluster.kube import Cluster
+    def cluster(self, *, or_machine: bool = False) -> "Cluster":
+        """Raises CommandError, with a hint at --data if the command has it (``or_machine``)."""
+        from batch_gateway.cli.cluster.kube import Cluster, NoCluster
 
-        return Cluster(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
+        try:
+            return Cluster(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
+        except NoCluster as error:
+            hint = "; name the folder of `batch-gateway up` with --data" if or_machine else ""
+            raise CommandError(f"{error}{hint}", 2) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.errors import CommandError, report_errors
+from batch_gateway.cli.output import Yes
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
@@ -48,7 +49,7 @@ def uninstall(
             help="Also delete secrets and volumes: the namespace with everything that is in it.",
         ),
     ] = False,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove the service from a cluster; secrets, volumes and stores elsewhere are kept."""
     cluster = place.cluster()

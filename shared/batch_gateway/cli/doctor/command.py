@@ -41,7 +41,9 @@ def doctor(
     if machine.data is not None:
         found = _of_machine(machine.data)
     else:
-        found = _of_stores() if stores else _of_cluster(place.cluster(), inside=inside)
+        found = (
+            _of_stores() if stores else _of_cluster(place.cluster(or_machine=True), inside=inside)
+        )
     found.sort(key=lambda finding: -finding.severity)
     for finding in found:
         if json:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from batch_gateway.cli.batches.options import Connection, NewBatch
+from batch_gateway.cli.batches.options import DEFAULT_ENDPOINT, Connection, NewBatch
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 from batch_gateway.cli.inputs.files import FileArgument, local
 from batch_gateway.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from batch_gateway.core.model import BatchError
-
-_ENDPOINT = "/v1/chat/completions"
 
 
 @report_errors
@@ -49,7 +47,7 @@ def check(
     with local(file) as path:
         found = surveyed(
             path,
-            endpoint=endpoint or _first_url(path) or _ENDPOINT,
+            endpoint=endpoint or _first_url(path) or DEFAULT_ENDPOINT,
             models=frozenset(models or ()),
             strict=strict,
             deduplicate=deduplicate,

@@ -13,7 +13,8 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.inputs.files import LONGEST, OutputOption, raw_lines, readable, request_of
+from batch_gateway.cli.inputs.files import LONGEST, raw_lines, readable, request_of
+from batch_gateway.cli.output import Output
 
 Kind = Literal["csv", "tsv", "prompts", "results"]
 _KINDS: dict[str, Kind] = {
@@ -72,7 +73,7 @@ def convert(
             help="Any other field of each body, such as max_tokens=64; may be given several times.",
         ),
     ] = None,
-    output: OutputOption = None,
+    output: Output = None,
 ) -> None:
     """Make requests of a table or of prompts, or a table (CSV) of results."""
     from batch_gateway.cli.batches.options import fields

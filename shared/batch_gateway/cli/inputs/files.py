@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from typer import Argument, Option
+from typer import Argument
 
 from batch_gateway.cli.errors import CommandError
 
@@ -20,10 +20,6 @@ _MARK = b"\xef\xbb\xbf"  # byte order mark
 
 FileArgument = Annotated[
     str, Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")
-]
-OutputOption = Annotated[
-    Path | None,
-    Option("--output", "-o", metavar="OUT", help="Write there instead of standard output."),
 ]
 
 

@@ -11,12 +11,12 @@ from typer import Argument, Option
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 from batch_gateway.cli.inputs.files import (
     FileArgument,
-    OutputOption,
     ended,
     raw_lines,
     readable,
     request_of,
 )
+from batch_gateway.cli.output import Output
 
 if TYPE_CHECKING:
     from batch_gateway.ports.line_index import LineIndex
@@ -31,7 +31,7 @@ def sample(
     file: FileArgument,
     count: Annotated[int, Option("--count", "-n", min=1, help="Requests to take.")] = 100,
     seed: Annotated[int, Option(help="The same seed takes the same requests.")] = 0,
-    output: OutputOption = None,
+    output: Output = None,
 ) -> None:
     """Print some requests of a file, chosen at random, in the file's order."""
     from batch_gateway.cli.batches.results import target_of
@@ -133,7 +133,7 @@ def merge(
             "--rename", help="Put the name of its file before each custom_id, as in `a/line-1`."
         ),
     ] = False,
-    output: OutputOption = None,
+    output: Output = None,
 ) -> None:
     """Join files of requests; a custom_id that occurs twice is an error."""
     import tempfile

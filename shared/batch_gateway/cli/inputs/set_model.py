@@ -9,11 +9,11 @@ from typer import Argument, Option
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.inputs.files import (
     FileArgument,
-    OutputOption,
     raw_lines,
     readable,
     request_of,
 )
+from batch_gateway.cli.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,7 +27,7 @@ def set_model(
         list[str] | None,
         Option("--from", help="Only where the model is this one; may be given several times."),
     ] = None,
-    output: OutputOption = None,
+    output: Output = None,
 ) -> None:
     """Print the requests with another model; nothing else of them is changed."""
     from batch_gateway.cli.batches.results import target_of

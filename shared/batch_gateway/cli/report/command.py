@@ -8,6 +8,7 @@ from typer import Option
 
 from batch_gateway.cli.batches.options import BatchArgument, Connection, plain_id
 from batch_gateway.cli.errors import report_errors
+from batch_gateway.cli.output import Output
 
 
 @report_errors
@@ -18,10 +19,7 @@ def report(
         Literal["text", "json", "html"] | None,
         Option("--format", help="Default: by the name of OUT, or text."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", metavar="OUT", help="Write there instead of standard output."),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Print how a batch went: phases, throughput, latency, tokens, cache, retries, errors."""
     from batch_gateway.cli.batches.results import target_of

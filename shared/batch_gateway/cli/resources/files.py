@@ -1,6 +1,5 @@
 """``files``: the tenant's files."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ from typer import Argument, Option
 
 from batch_gateway.cli.batches.options import AsJson, Connection, plain_id
 from batch_gateway.cli.errors import CommandError, report_errors
+from batch_gateway.cli.output import JsonLines, Output, Yes
 
 files = typer.Typer(
     name="files", help="Upload, list, fetch and delete files.", no_args_is_help=True
@@ -22,7 +22,7 @@ def list_(
     to: Connection,
     limit: Annotated[int, Option(min=1, help="Most files to print, the newest first.")] = 20,
     purpose: Annotated[str | None, Option(help="Only those: batch, batch_output, ...")] = None,
-    json: Annotated[bool, Option("--json", help="Print each file as a line of JSON.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Print the tenant's files."""
     from batch_gateway.cli.batches.printing import as_json, instant
@@ -87,10 +87,7 @@ def get(file: FileId, to: Connection, json: AsJson = False) -> None:
 def content(
     file: FileId,
     to: Connection,
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", metavar="OUT", help="Write there instead of standard output."),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Print the content of a file."""
     from batch_gateway.cli.batches.results import copy_file, target_of
@@ -104,7 +101,7 @@ def content(
 def delete(
     names: Annotated[list[str], Argument(metavar="FILE_ID", help="The file's id: file-...")],
     to: Connection,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete files for good."""
     found = [plain_id(name) for name in names]

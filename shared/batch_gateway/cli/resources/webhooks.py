@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from batch_gateway.cli.batches.options import AsJson, Connection, plain_id
 from batch_gateway.cli.errors import report_errors
+from batch_gateway.cli.output import JsonLines
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json
@@ -35,7 +36,7 @@ Events = Annotated[
 def list_(
     to: Connection,
     limit: Annotated[int, Option(min=1, help="Most endpoints to print.")] = 20,
-    json: Annotated[bool, Option("--json", help="Print each as a line of JSON.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Print the tenant's endpoints."""
     from batch_gateway.cli.batches.printing import as_json, instant
@@ -148,7 +149,7 @@ def deliveries(
     endpoint: Endpoint,
     to: Connection,
     limit: Annotated[int, Option(min=1, help="Most to print, the newest first.")] = 20,
-    json: Annotated[bool, Option("--json", help="Print each as a line of JSON.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Print what was sent to an endpoint, and what it answered."""
     from batch_gateway.cli.batches.printing import as_json, instant

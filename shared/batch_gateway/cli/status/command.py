@@ -47,7 +47,7 @@ def status(
     elif machine.data is not None:
         look = partial(_of_machine, machine.data.resolve())
     else:
-        look = partial(_of_cluster, place.cluster(), url)
+        look = partial(_of_cluster, place.cluster(or_machine=True), url)
     while True:
         found = look()
         if json:
