@@ -53,6 +53,11 @@ class LoopbackOnly:
 
     async def identify(self, headers: Headers) -> Identity:
         """Raises ApiError with status 403."""
+        self.refuse_web_pages(headers)
+        return everything(self._tenant)
+
+    def refuse_web_pages(self, headers: Headers) -> None:
+        """Raises ApiError with status 403."""
         host = headers.get("host")
         if host is not None and not self._known(host):
             raise ApiError(
@@ -69,7 +74,6 @@ class LoopbackOnly:
                 "Without an authenticator web pages of other origins may not use the service.",
                 code="origin_not_allowed",
             )
-        return everything(self._tenant)
 
     def _known(self, host: str) -> bool:
         try:

@@ -2,10 +2,15 @@
 
 It names tenants and models, and the API is reached from outside. So it wants a token of its own;
 without one it is open only where nothing is public: to functions that only the cluster reaches, and
-without an authenticator, which is allowed on the loopback interface only.
+without an authenticator, which is allowed on the loopback interface only. There web pages may not
+read it, as they may not use the API.
+
+Probes tell no more than whether the process is well, and other functions take signed events only,
+so neither looks at Host and Origin.
 """
 
 import hmac
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
@@ -13,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web import metrics
+from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.state_metrics import rendered
 
 PATH = "/metrics"
@@ -26,8 +32,10 @@ class MetricsPage:
         public: bool = False,
         state_reader: StateReader | None = None,
         tenants: int = 0,
+        refuse: Callable[[Headers], None] | None = None,
     ) -> None:
-        """Without a ``token`` the page is open unless ``public``.
+        """Without a ``token`` the page is open unless ``public``. ``refuse`` raises ApiError for
+        requests that an open page does not answer; None: it answers all.
 
         ``observatory`` None: only the process's counters.
         """
@@ -35,6 +43,7 @@ class MetricsPage:
         self._public = public
         self._state_reader = state_reader
         self._tenants = tenants
+        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = self._refusal(Headers(scope=scope)) or await self._page()
@@ -48,14 +57,23 @@ class MetricsPage:
 
     def _refusal(self, headers: Headers) -> Response | None:
         if self._token is None:
-            if not self._public:
-                return None
-            return PlainTextResponse("metrics.token is not set\n", 403)
+            if self._public:
+                return PlainTextResponse("metrics.token is not set\n", 403)
+            return self._refused_by_rule(headers)
         given = headers.get("authorization", "").encode()
         if hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             return None
         challenge = {"WWW-Authenticate": "Bearer"}
         return PlainTextResponse("the token of metrics.token is needed\n", 401, challenge)
+
+    def _refused_by_rule(self, headers: Headers) -> Response | None:
+        if self._refuse is None:
+            return None
+        try:
+            self._refuse(headers)
+        except ApiError as error:
+            return PlainTextResponse(f"{error}\n", error.status)
+        return None
 
 
 def with_metrics(app: ASGIApp, page: MetricsPage) -> ASGIApp:

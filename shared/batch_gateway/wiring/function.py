@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from batch_gateway import log
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event
-from batch_gateway.core.ids import BatchId
+from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.services.task_group import task_group
 from batch_gateway.settings import Settings, read_settings, sends_events
 from batch_gateway.web.function import event_app, http_function
@@ -71,10 +71,13 @@ def metrics_page(name: str, runtime: Runtime) -> MetricsPage:
     if name != "api":
         return MetricsPage(token=token)
     from batch_gateway.services.state_snapshot import StateReader
+    from batch_gateway.web.auth import LoopbackOnly
 
+    auth = runtime.settings.auth
     return MetricsPage(
         token=token,
-        public=runtime.settings.auth.kind != "none",
+        public=auth.kind != "none",
+        refuse=LoopbackOnly(TenantId(auth.tenant), auth.hosts).refuse_web_pages,
         state_reader=StateReader(runtime.metadata, runtime.scratch, runtime.clock),
         tenants=rules.tenants,
     )

@@ -17,6 +17,7 @@ from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
+from batch_gateway.wiring.function import metrics_page
 
 SEEN = Signal(brake=Brake.ENGINE, room=0, reason="a queue", running=9, waiting=3)
 
@@ -133,6 +134,23 @@ async def test_a_storm_of_scrapes_asks_the_stores_once(world):
 )
 async def test_the_page_of_a_public_function_wants_its_token(page, headers, status):
     answer = await scraped(page, **headers)
+
+    assert answer.status_code == status
+    assert ("batch_gateway_" in answer.text) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "localhost:8080"}, 200),
+        ({"host": "127.0.0.1:8080"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": "localhost", "origin": "http://evil.example"}, 403),
+        ({"host": "localhost", "sec-fetch-site": "cross-site"}, 403),
+    ],
+)
+async def test_web_pages_do_not_read_it_without_an_authenticator(world, headers, status):
+    answer = await scraped(metrics_page("api", world.runtime), **headers)
 
     assert answer.status_code == status
     assert ("batch_gateway_" in answer.text) == (status == 200)
