@@ -149,7 +149,7 @@ def crashes(world: World) -> list[str]:
     """Exceptions that the functions did not foresee, by their last line."""
     found: dict[str, int] = {}
     for log in sorted((world.data / "logs").glob("*.log")):
-        text = log.read_text(errors="replace")
+        text = log.read_text(errors="replace").replace("\\n", "\n")  # a server's own, in one line
         for piece in text.split("Traceback (most recent call last)")[1:]:
             if any(link in piece for link in _CHAINED):
                 continue  # another one was made of it
