@@ -1,8 +1,9 @@
 """F8: SIGKILL of each function at half of 2,000 requests, an emptied Redis, a broker that loses.
 
-What counts is what the user gets (each line once), how many requests were sent twice, and how long
-the batch stood still: from the blow to the next request at the model. A request may be sent again
-if it was in flight, or finished since the last flush; leases run out after ``LEASE_S``.
+What counts is what the user gets (each line once), how many requests were sent twice, the longest
+time without a request at the model after the blow, and how much later than ideal the batch is
+completed: the requests without an answer at the blow, at full speed from then on. A request may be
+sent again if it was in flight, or finished since the last flush.
 """
 
 import asyncio
@@ -19,8 +20,8 @@ from batch_gateway.local.platform import Faults
 from benchmarks.figure import Figure
 from benchmarks.stage import Stage, chat_lines, stage
 
-LINES, SLOTS = 2_000, 64
-LEASE_S = 15  # the default; a killed executor is missed after it
+LINES, SLOTS, CALL_S = 2_000, 32, 0.2
+STALL_S, LATE_S = 3.0, 4.0  # at most, when the executor is killed
 FLUSHED = 256  # results that a crash may cost at most, by default
 SPEED_UP = 10  # of the janitor's timer alone matters here: every 6 s
 SERVICES = ("executor", "planner", "assembler", "api", "janitor")
@@ -37,15 +38,15 @@ async def measure() -> Figure:
         doubled += found["doubled"]
         values[f"{name}_sent_again"] = found["sent_again"]
         values[f"{name}_resumed_s"] = found["resumed_s"]
+        values[f"{name}_late_s"] = found["late_s"]
     values = {"lost": lost, "doubled": doubled, **values}
     again = [f"{name}_sent_again" for name in blows()]
     marks = dict.fromkeys(again, "<= 0") | {
         "executor_sent_again": f"<= {SLOTS + FLUSHED}",
-        "executor_resumed_s": f"<= {LEASE_S + 5}",
+        "executor_resumed_s": f"<= {STALL_S:g}",
+        "executor_late_s": f"<= {LATE_S:g}",
     }
-    met = values["executor_resumed_s"] <= LEASE_S + 5 and all(
-        values[name] <= float(marks[name].removeprefix("<= ")) for name in again
-    )
+    met = all(values[name] <= float(mark.removeprefix("<= ")) for name, mark in marks.items())
     return Figure(
         name="F8",
         title="crashes at half of 2,000 requests",
@@ -66,7 +67,7 @@ def blows() -> dict[str, Blow]:
 async def struck(blow: Blow) -> dict[str, int | float]:
     """Run a batch, strike in the middle, and look at what became of it."""
     async with stage(
-        simulator={"ttft_ms": 100, "slots": SLOTS},
+        simulator={"ttft_ms": round(1000 * CALL_S), "slots": SLOTS},
         settings={"limits": {"start": SLOTS, "ceiling": SLOTS}, "sweep": {"stuck_s": 5}},
         speed_up=SPEED_UP,
         faults=True,
@@ -76,7 +77,11 @@ async def struck(blow: Blow) -> dict[str, int | float]:
         struck_at = time.time()
         await blow(on)
         batch = await on.ended(batch, within_s=300)
-        return await outcome(on, batch, struck_at)
+        took_s = time.time() - struck_at
+        return {
+            **await outcome(on, batch, struck_at),
+            "late_s": took_s - LINES / 2 * CALL_S / SLOTS,
+        }
 
 
 async def outcome(on: Stage, batch: Batch, struck_at: float) -> dict[str, int | float]:
