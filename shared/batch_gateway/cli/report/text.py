@@ -1,4 +1,4 @@
-"""A report as text that fits 80 columns."""
+"""A report as text that fits 80 columns: what is longer is whole in JSON and HTML."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ def lines(report: "Report") -> Iterator[str]:
         yield ""
         yield section.title
         for line in columns([section.columns, *section.rows]):
-            yield f"  {line}"[:WIDTH] if section.title != "Errors" else f"  {line}"
+            yield cut(f"  {line}", WIDTH)
     points = list(report.timeline())
     if len(points) > 1:
         yield ""
@@ -28,6 +28,11 @@ def lines(report: "Report") -> Iterator[str]:
         yield f"  {drawn([point['completed'] + point['failed'] for point in points], WIDTH - 4)}"
         first, last = points[0]["start_time"], points[-1]["start_time"]
         yield f"  {instant(first)} to {instant(last)}"
+
+
+def cut(line: str, width: int) -> str:
+    """``line``, or its beginning with an ellipsis where it is longer than ``width``."""
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def drawn(counts: list[int], width: int) -> str:
