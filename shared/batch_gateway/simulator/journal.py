@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,8 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     ended_at: float | None = None  # None: still open
     status: int | None = None  # None: no complete answer was sent
     fault: str | None = None  # None: none was injected
+    usage: dict[str, Any] | None = None  # as the answer tells it; None: it had none
+    first_token_ms: float | None = None  # from arrival in the engine; None: not generated
     aborted: bool = False  # the client hung up before the answer was complete
 
 

@@ -82,6 +82,12 @@ class Request:
     def _headers(self) -> tuple[tuple[str, str], ...]:
         return (("x-request-id", f"req_{self._entry.digest[:24]}"),)
 
+    def _timed(self) -> tuple[tuple[str, str], ...]:
+        """The headers of an answer, with its time to first token."""
+        waited_ms = self._entry.first_token_ms
+        timing = () if waited_ms is None else (("server-timing", f"ttft;dur={waited_ms:.3f}"),)
+        return (*self._headers(), *timing)
+
     def _started(self) -> None:
         self._entry.started_at = time.time()
         if self._said.call.stream:
@@ -89,6 +95,12 @@ class Request:
 
     def _reply(self) -> None:
         body = self._answer(self._said, self._cached_tokens)
+        generation = self._generation
+        if generation is not None and self._said.output_tokens:
+            self._entry.first_token_ms = 1000 * (
+                generation.first_token_at - generation.submitted_at
+            )
+        self._entry.usage = self._said.usage(self._cached_tokens)
         match self._entry.fault:
             case "cut":
                 self._close(None)
@@ -98,7 +110,7 @@ class Request:
                 self._exchange.reply(200, body[: len(body) // 2], self._headers())
             case _:
                 self._close(200)
-                self._exchange.reply(200, body, self._headers())
+                self._exchange.reply(200, body, self._timed())
 
     def _send_token(self) -> None:
         chunk = next(self._chunks)
