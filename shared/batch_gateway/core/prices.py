@@ -50,6 +50,17 @@ class PriceList:
                 found = price
         return found
 
+    def bound(self, usage: Usage, completed: int) -> Decimal:
+        """What ``usage`` costs at most, whichever models it is of."""
+
+        def dearest(prices: Iterable[Decimal | None]) -> Decimal:
+            return max((price for price in prices if price is not None), default=Decimal(0))
+
+        tokens = usage.input_tokens * dearest(
+            given for price in self.prices for given in (price.input, price.cached_input)
+        ) + usage.output_tokens * dearest(price.output for price in self.prices)
+        return tokens / _PER + completed * dearest(price.request for price in self.prices)
+
     def cost(self, model: str, day: date, usage: Usage, completed: int) -> Decimal | None:
         """What ``usage`` of ``model`` costs, discount included; None: the model has no price."""
         price = self.price(model, day)

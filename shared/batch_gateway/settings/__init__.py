@@ -13,6 +13,7 @@ from batch_gateway.settings.dispatch import Inference, Limits, Retry, Watching
 from batch_gateway.settings.intake import DeadLetters, Intake
 from batch_gateway.settings.log import Log
 from batch_gateway.settings.metrics import Metrics
+from batch_gateway.settings.prices import Prices
 from batch_gateway.settings.probes import Probes
 from batch_gateway.settings.queue import Queue
 from batch_gateway.settings.readers import READS, only, reads_variable, sends_events
@@ -39,6 +40,7 @@ __all__ = [
     "Metadata",
     "Metrics",
     "Planning",
+    "Prices",
     "Probes",
     "Queue",
     "Quota",

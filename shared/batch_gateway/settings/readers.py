@@ -99,7 +99,7 @@ READS: Mapping[str, Reads] = {
         _SENDING,
         _ROUTES,
         _PASSING,
-        _all("limits", "queue", "retry", "watching"),
+        _all("limits", "queue", "retry", "watching", "prices"),
         _all_but("execution", "assembly_ttl_s", "assembly_run_bytes"),
         _some(api="output_expiry_s"),
     ),

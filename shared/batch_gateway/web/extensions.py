@@ -49,6 +49,7 @@ class CreateExtendedBatch(CreateBatch):
     max_errors: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     max_error_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     max_total_tokens: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    max_cost: Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)] | None = None
     deduplicate: bool = False
     after: After | None = None
 
@@ -73,6 +74,7 @@ class CreateExtendedBatch(CreateBatch):
             "max_errors": self.max_errors,
             "max_error_rate": self.max_error_rate,
             "max_total_tokens": self.max_total_tokens,
+            "max_cost": self.max_cost,
             "deduplicate": self.deduplicate,
         }
         if self.after is not None:
@@ -120,6 +122,7 @@ class ExtendedBatchObject(BatchObject):
     max_errors: int | None
     max_error_rate: float | None
     max_total_tokens: int | None
+    max_cost: float | None
     deduplicate: bool
     deduplicated: int | None  # requests that get another one's answer; None until planned
     saved_tokens: int | None  # that these would have used; None until the batch has ended
@@ -142,6 +145,7 @@ class ExtendedBatchObject(BatchObject):
             max_errors=batch.options.get("max_errors"),
             max_error_rate=batch.options.get("max_error_rate"),
             max_total_tokens=batch.options.get("max_total_tokens"),
+            max_cost=batch.options.get("max_cost"),
             deduplicate=batch.options.get("deduplicate", False),
             deduplicated=batch.options.get("deduplicated"),
             saved_tokens=batch.options.get("saved_tokens"),

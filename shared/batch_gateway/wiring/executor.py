@@ -46,6 +46,7 @@ def make_executor(
             queue=settings.queue,
             retry=settings.retry,
             watching=settings.watching,
+            prices=settings.prices.price_list,
             clock=runtime.clock,
             output_expiry=timedelta(seconds=expiry) if expiry else None,
         ),

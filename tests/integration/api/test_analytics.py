@@ -258,3 +258,16 @@ async def test_the_command_prints_usage_by_model(server, http, tenant, monkeypat
     assert shown.splitlines()[1].split() == [today, "m1", "1", "2", "1", "0", "10", "4", "4", "-"]
     (row,) = csv.DictReader(io.StringIO(as_csv))
     assert (row["model"], row["project_id"]) == ("m1", tenant)
+
+
+async def test_a_cost_cannot_be_limited_where_there_are_no_prices(http):
+    asked = {
+        "input_file_id": "file-x",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "max_cost": 1.5,
+    }
+
+    answer = await http.post("/v1/batches", json=asked)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "max_cost")

@@ -1,10 +1,13 @@
 """Budgets: the batch is stopped, and keeps what it has."""
 
+from decimal import Decimal
+
 import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import Execution, Planning, Prices
+from batch_gateway.settings.prices import ModelPrice
 
 pytestmark = pytest.mark.redis
 
@@ -38,6 +41,33 @@ async def test_too_many_errors_stop_the_batch(frugal, budget, name):
     assert set(codes) == {"batch_cancelled"}
     assert 5 < batch.counts.failed == 300 - len(codes) < 300
     assert len(await frugal.arrivals()) < 300
+
+
+async def test_a_cost_above_the_budget_stops_the_batch(make_world):
+    prices = Prices(models={"sim-*": ModelPrice(input=1, output=2)}, batch_discount=Decimal("0.5"))
+    world = make_world(planning=Planning(shard_lines=10), execution=EAGER, prices=prices)
+
+    batch = await world.run(await world.submit(chat_lines(300), max_cost=0.0015))
+    cheap = await world.run(await world.submit(chat_lines(20), max_cost=1))
+
+    cost = prices.price_list.cost(
+        "sim-large", batch.created_at.date(), batch.usage, batch.counts.completed
+    )
+    assert batch.status is BatchStatus.CANCELLED
+    assert batch.errors[0].code == "max_cost_exceeded"
+    assert "USD, above 0.0015 USD" in batch.errors[0].message
+    assert Decimal("0.0015") < cost < Decimal("0.0075")
+    assert 0 < batch.counts.completed < 300
+    assert (cheap.status, cheap.counts.completed) == (BatchStatus.COMPLETED, 20)
+
+
+async def test_models_without_a_price_cost_nothing(make_world):
+    prices = Prices(models={"another": ModelPrice(input=10**6, output=10**6)})
+    world = make_world(planning=Planning(shard_lines=10), execution=EAGER, prices=prices)
+
+    batch = await world.run(await world.submit(chat_lines(30), max_cost=0))
+
+    assert batch.status is BatchStatus.COMPLETED
 
 
 async def test_too_many_tokens_stop_the_batch_and_results_are_kept(frugal):

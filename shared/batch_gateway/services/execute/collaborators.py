@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.files import FileStore
@@ -52,5 +53,6 @@ class Policies:
     queue: Queue
     retry: Retry
     watching: Watching
+    prices: PriceList
     clock: Clock
     output_expiry: timedelta | None  # of result files whose batch says nothing; None: they are kept

@@ -48,7 +48,7 @@ class Executor:
             monitors=EngineMonitors(engines.client, engines.metrics, policies.watching),
             watches=BatchObservers(
                 [
-                    BudgetGuard(events.termination),
+                    BudgetGuard(events.termination, stores.metadata.shards, policies.prices),
                     ProgressEvents(stores.scratch, events.publisher, policies.clock),
                 ]
             ),

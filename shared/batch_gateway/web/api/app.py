@@ -83,6 +83,7 @@ def api_app(
             idle_s=idle_s,
             strict=strict,
             passed=passed,
+            priced=bool(usage.prices.prices),
         ).routes,
         **ModelRoutes(models).routes,
         **WebhookRoutes(endpoints, max_bytes=longest, idle_s=idle_s, strict=strict).routes,

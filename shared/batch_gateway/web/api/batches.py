@@ -36,9 +36,12 @@ class BatchRoutes:
         idle_s: float,
         strict: bool,
         passed: Collection[str] = (),
+        priced: bool = False,
     ) -> None:
         """``strict``: extensions are neither taken nor shown; ``passed``: names of the headers that
-        a batch's calls carry on."""
+        a batch's calls carry on; ``priced``: models have prices, so ``max_cost`` means something.
+        """
+        self._priced = priced
         self._passed = passed
         self._batches = batches
         self._inline = inline
@@ -66,6 +69,12 @@ class BatchRoutes:
             headers=call.headers(self._passed),
             api_key=call.identity.api_key,
         )
+        if new.options.get("max_cost") is not None and not self._priced:
+            raise InvalidRequest(
+                "Invalid 'max_cost': this service has no prices (setting prices.models).",
+                param="max_cost",
+                code="invalid_value",
+            )
         if requests is None:
             batch = await self._batches.create(
                 call.tenant, new, traceparent=call.traceparent, seed=call.seed

@@ -107,6 +107,12 @@ _BUDGETS: Fields = {
     "max_total_tokens": about(
         "More tokens than this stop the batch; null: no limit.", 1_000_000, None
     ),
+    "max_cost": about(
+        "A higher cost than this stops the batch, in the currency of the service's prices; null: "
+        "no limit.",
+        2.5,
+        None,
+    ),
 }
 
 _OPTIONS: Fields = {
