@@ -35,5 +35,6 @@ def checked_shard(fields: Mapping[str, Any]) -> Shard:
 
 
 def checked_entry(fields: Mapping[str, Any]) -> QueueEntry:
-    """The ticket with these fields. Raises ValueError when one has a wrong type or is missing."""
+    """The queue entry with these fields. Raises ValueError when one has a wrong type or is
+    missing."""
     return msgspec.convert(fields, QueueEntry)

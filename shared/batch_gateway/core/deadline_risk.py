@@ -19,7 +19,8 @@ _INSTANT = timedelta(microseconds=1)
 
 
 def is_at_risk(batch: Batch, now: datetime) -> bool:
-    """Whether ``batch``, with its live counts and outlook, will be late if it goes on as it has."""
+    """Whether ``batch``, with its live counts and completion estimate, will miss its deadline at
+    its present speed."""
     gone = (now - batch.created_at) / max(batch.deadline - batch.created_at, _INSTANT)
     if batch.estimated_completion_at is not None:
         return gone >= _SETTLED and batch.estimated_completion_at > batch.deadline

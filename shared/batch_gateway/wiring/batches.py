@@ -21,7 +21,7 @@ def make_completion_estimates(runtime: Runtime) -> "CompletionEstimates":
 def make_batches(
     runtime: Runtime, estimates: "CompletionEstimates | None" = None
 ) -> "BatchService":
-    """``outlooks`` None: nothing is foreseen."""
+    """``estimates`` None: no completion estimates."""
     from batch_gateway.services.batches.service import BatchService
 
     settings = runtime.settings

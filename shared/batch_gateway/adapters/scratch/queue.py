@@ -34,7 +34,7 @@ _BATCHES = 50  # per call that reads what waits of them: each may have a thousan
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A ticket as the scripts read it; instants are microseconds since 1970."""
+    """A queue entry as the scripts read it; instants are microseconds since 1970."""
 
     batch: str
     index: int

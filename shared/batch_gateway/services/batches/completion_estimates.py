@@ -65,7 +65,7 @@ class CompletionEstimates:
         return found
 
     async def add(self, batches: Sequence[Batch]) -> Sequence[Batch]:
-        """``batches``, those that are running with their outlook."""
+        """``batches``; running ones with their completion estimates."""
         batches = await self._with_full_stores(batches)
         running = [batch.id for batch in batches if batch.status is BatchStatus.IN_PROGRESS]
         if not running:

@@ -68,7 +68,8 @@ class BatchService:
         quotas: Quotas = NO_QUOTAS,
         estimates: CompletionEstimates | None = None,
     ) -> None:
-        """``passing`` None: no headers are carried on; ``outlooks`` None: nothing is foreseen."""
+        """``header_passthrough`` None: no headers are passed on; ``estimates`` None: no completion
+        estimates."""
         self._quotas = quotas
         self._metadata = metadata
         self._publisher = publisher

@@ -1,25 +1,25 @@
 """Executor: works on shards while one ``work.available`` request is open.
 
-executor          takes an event, if there is room for one more activation
-activation        leases, runs its loops, winds down
-collaborators     what an executor needs from outside, grouped
-shard_selector    which shard is leased next, and how many are held
-shard_leases      acquire, open, flush, checkpoint, finish, release
-lease_renewer     renews heartbeats, and waits for nothing else
+executor          handles an event, unless the maximum of activations runs
+activation        leases shards, runs the loops, ends in time
+collaborators     the dependencies of an executor, grouped
+shard_selector    selects the next shard to lease
+shard_leases      the steps of a lease: acquire, open, flush, checkpoint, finish, release
+lease_renewer     renews heartbeats
 lease_monitor     checks the leases in the database; reclaims leases of dead executors
-shard_supervisor  one task per leased shard, from claim to finish or hand-back
+shard_supervisor  one task per leased shard, from claim to finish or release
 lease_state       the states of a leased shard, and their transitions
-leased_shard      one leased shard: lines that are left, lines that are finished
+leased_shard      one leased shard: its open and finished lines
 pools             all pools of an activation, and the loop that keeps their slots
 pool              calls in flight to one endpoint and model, under the slots granted to it
-slot_scheduler    whose line gets the next free slot of a pool
+slot_scheduler    selects the line that gets the next free slot of a pool
 attempt           one call of the model for one line
-outcomes          what came of a pool's calls
-circuit           which endpoints are unavailable for now
-engine_monitor    one executor monitors the engine of a pool, for all
-preemption        which calls make room when interactive users come
-throughput        how fast work goes, and which batches that makes urgent
-budget            a batch that fails or costs too much is stopped
-supervision       loops that survive errors which were not foreseen
-waiting           for a signal or a while
+outcomes          counts the outcomes of a pool's calls
+circuit           circuit breakers of endpoints
+engine_monitor    reads metrics of an engine, or probes it, for all executors
+preemption        selects calls to abort for interactive requests
+throughput        reports throughput, and marks urgent batches
+budget            stops batches that fail too often or use too many tokens
+supervision       restarts loops after unexpected errors
+waiting           waits for a signal or a timeout
 """

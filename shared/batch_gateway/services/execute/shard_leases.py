@@ -54,7 +54,7 @@ _FIRST_PAUSE_S = 0.3  # between two of them; doubles
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A lease that the database granted, and the queue's ticket for it."""
+    """A lease that the database granted, and its queue entry."""
 
     entry: QueueEntry
     lease: Lease

@@ -44,7 +44,7 @@ class JanitorLoop:
         self._going = False
 
     async def run(self) -> None:
-        """Go round until there is nothing to look after. Raises Temporary as ``sweep`` does."""
+        """Sweep until there is no more work. Raises Temporary as ``sweep`` does."""
         if self._going:
             return
         self._going = True

@@ -72,7 +72,7 @@ logger = logging.getLogger(__name__)
 WRITES = 4  # shard objects being stored at once
 SMALL = 4 * 1024 * 1024  # bytes of an input that may be planned beside any number of others
 IN_MEMORY = 1024 * 1024  # bytes of an input whose line index is held in memory
-AT_ONCE = 64 * 1024  # bytes of an input that is surveyed in a millisecond or two
+AT_ONCE = 64 * 1024  # bytes of an input that is scanned in a millisecond or two
 LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
 ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
 #: Attempts of one batch that may end with an unforeseen error; after these the batch fails.
@@ -255,7 +255,7 @@ class Planner:
     async def _scan(
         self, batch: Batch, file: File
     ) -> AsyncIterator[tuple[InputScan, ShardBuilder]]:
-        """Survey the input; the drafts can be read while the context is open."""
+        """Scan the input; its shards can be built while the context is open."""
         validator = LineValidator(
             batch.endpoint,
             models=self._routes.table.names,
@@ -307,7 +307,7 @@ class Planner:
             yield reused
 
     async def _store(self, batch: Batch, attempt: str, shard_builder: ShardBuilder) -> list[Shard]:
-        """Store all drafts, a few at a time; shards by index."""
+        """Store all shards, a few at a time; return them by index."""
         shards: list[Shard] = []
         writing = asyncio.Semaphore(WRITES)
 
@@ -391,7 +391,8 @@ class Planner:
 
 
 def _thread_for(file: File) -> AbstractContextManager[ThreadPoolExecutor | None]:
-    """Where a file is surveyed; None: in the event loop, which a very small one does not delay."""
+    """The thread that scans a file; None: in the event loop, which a very small one does not
+    delay."""
     return nullcontext() if file.size <= AT_ONCE else ThreadPoolExecutor(1, "plan")
 
 

@@ -1,6 +1,6 @@
 """Builds shards from the scanned input file, one at a time.
 
-Reading and encoding happen in the worker thread that surveyed the file; what crosses to the event
+Reading and encoding happen in the worker thread that scanned the file; what crosses to the event
 loop is one finished object at a time. A very small file needs no thread.
 """
 
@@ -45,7 +45,7 @@ class BuiltShard:
 
 
 class ShardBuilder:
-    """Reads shards together from the surveyed file, one by one, in a thread."""
+    """Builds shards from the scanned file, one at a time, in a thread."""
 
     def __init__(
         self,
@@ -131,7 +131,8 @@ class ShardBuilder:
         )
 
     def _reason(self, ref: LineRef, raw: bytes) -> BatchError:
-        """Why a line cannot be run: the survey's findings are not kept but found again."""
+        """Why a line cannot be run: the errors of the scan are not stored, so the line is checked
+        again."""
         if ref.model != INVALID:
             return BatchError(
                 code="model_not_found", message=f"The model '{ref.model}' does not exist."

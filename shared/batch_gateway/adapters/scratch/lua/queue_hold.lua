@@ -1,7 +1,7 @@
 -- Record leases and their heartbeats. A lease is taken down if its epoch is higher than any known
 -- of the shard, or if it is the present one; so a holder that was replaced cannot come back.
 -- KEYS  1 the queue's root
--- ARGV  1 lifetime in ms; then for each lease: shard, epoch, token, ticket as JSON or ''
+-- ARGV  1 lifetime in ms; then for each lease: shard, epoch, token, queue entry as JSON or ''
 -- Returns how many were taken down.
 local function supersedes(shard, epoch, token)
   local known = redis.call('HGET', key('leases'), shard)

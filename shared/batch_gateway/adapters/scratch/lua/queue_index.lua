@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the queue's root; all other keys are derived from it (one hash tag: one cluster node)
 --
--- tickets               hash  shard -> ticket as JSON, for every shard that is known here
+-- tickets               hash  shard -> queue entry as JSON, for every shard that is known here
 -- reserved, leased      zset  shard by the instant in ms when its reservation or lease runs out
 -- leases                hash  shard -> "epoch:token", the token left out once that lease is over
 -- stream:BATCH:MODEL    zset  ready shard by index

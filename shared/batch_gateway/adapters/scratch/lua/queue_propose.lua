@@ -3,7 +3,7 @@
 -- ARGV  1 how long in ms, 2 models allowed as a JSON list or '' for all; models left out as JSON
 --       lists or '' for all: 3 in the fair lane, 4 in the urgent one; as JSON lists: 5 models of
 --       3 of which the fair lane proposes work of other tenants than those in 6
--- Returns {ticket as JSON, whether its batch is urgent (0 or 1)}, or nil when nothing is ready.
+-- Returns {queue entry as JSON, whether its batch is urgent (0 or 1)}, or nil when nothing is ready.
 local URGENT_RUN = 3 -- urgent proposals in a row before there is a fair one
 -- How far the urgent lane may carry a tenant ahead of those that it competes with, in shards of the
 -- size of the next one. Beyond that its urgent work waits for its turn in the fair lane, so near

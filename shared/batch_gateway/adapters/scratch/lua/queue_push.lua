@@ -1,6 +1,6 @@
 -- Make shards ready; known ones are left alone, but their batch moves if its order has changed.
 -- KEYS  1 the queue's root
--- ARGV  for each shard: shard, ticket as JSON, weight of its tenant
+-- ARGV  for each shard: shard, queue entry as JSON, weight of its tenant
 -- Returns how many are new.
 --
 -- The server refuses a script for lack of memory only at its first write, and only if that could

@@ -1,6 +1,6 @@
 -- Make a reserved, leased or forgotten shard ready again.
 -- KEYS  1 the queue's root
--- ARGV  1 shard, 2 ticket as JSON, 3 share of its cost to give back, 4 weight of its tenant
+-- ARGV  1 shard, 2 queue entry as JSON, 3 share of its cost to give back, 4 weight of its tenant
 -- Returns 1, or 0 when it was ready already.
 local shard, text = ARGV[1], ARGV[2]
 local known = redis.call('HGET', key('tickets'), shard)
