@@ -29,7 +29,7 @@ _LETTER: Fields = {
     "object": kind("admin.dead_letter"),
     "event_id": about("The id of the event.", f"{BATCH}/batch.completed"),
     "event_type": about("The type of the event.", "dev.batchgateway.batch.completed.v1"),
-    "source": about("Who has sent the event.", "/batch-gateway"),
+    "source": about("The sender of the event.", "/batch-gateway"),
     "subject": about("What the event is about.", BATCH, None),
     "target": about("The subscriber that did not take it.", "http://notifier.local/"),
     "code": about("Its last answer.", "503"),
@@ -40,7 +40,7 @@ _KEY: Fields = {
     "id": about("The id of the key.", KEY),
     "object": kind("admin.key"),
     "tenant": about("The tenant whose files and batches the key opens.", "acme"),
-    "name": about("Whose key it is, or what for.", "laptop"),
+    "name": about("The owner or the purpose of the key.", "laptop"),
     "scopes": _SCOPES,
     "created_at": moment("When it was created"),
     "expires_at": moment("When it expires; null: never", DEADLINE, None),
@@ -140,8 +140,8 @@ OBJECTS: Objects = {
     "CreateKey": Described(
         "A new API key.",
         {
-            "tenant": about("Whose files and batches the key opens.", "acme"),
-            "name": about("Whose key it is, or what for.", "laptop"),
+            "tenant": about("The tenant whose files and batches the key opens.", "acme"),
+            "name": about("The owner or the purpose of the key.", "laptop"),
             "scopes": _SCOPES,
             "expires_in_s": about("When it expires, in seconds; null: never.", 7_776_000),
         },
