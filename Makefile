@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node test-browser lint bench chaos load day soak image fuzz audit sbom constraints settings-docs docs package clean
+.PHONY: help demo check test test-node test-browser lint bench chaos load day soak image fuzz audit sbom constraints settings-docs docs pictures package clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ soak: $(VENV)/.bench ## Two hours of traffic in six minutes, drawn in benchmarks
 
 day: $(VENV)/.bench ## A day with one batch in five minutes: what runs when, drawn in benchmarks/results/day.png
 	@$(BIN)/python -m benchmarks.day
+
+pictures: $(VENV)/.bench ## Draw the documentation's pictures anew, in ten minutes: docs/pictures
+	@$(BIN)/python -m benchmarks.pictures
 
 bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
 	@$(BIN)/python -m benchmarks $(F)

@@ -35,9 +35,9 @@ async def main(names: list[str]) -> int:
         outcomes = await interactive()
         print(draw(outcomes, PICTURES / "interactive.png"))
     if "day" in names:
-        if await day():
-            return 1
+        failed = await day()
         print(shutil.copy(RESULTS / "day.png", PICTURES / "day.png"))
+        return failed
     return 0
 
 
