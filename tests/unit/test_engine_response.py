@@ -76,6 +76,26 @@ def test_an_answer_that_is_not_a_json_object_is_malformed(body):
 @pytest.mark.parametrize(
     "body",
     [
+        b'{"a":' + b"[" * 599 + b"]" * 599 + b"}",
+        b'{"a":"' + b"[" * 5000 + b'\\"' + b"[" * 5000 + b'"}',
+        b'{"a":[' + b"{}," * 5000 + b"{}]}",
+    ],
+)
+def test_what_is_not_nested_too_deep_is_read(body):
+    assert decode(body).text == body
+
+
+@pytest.mark.parametrize(
+    "deep", [b'{"a":' + b"[" * 600 + b"]" * 600 + b"}", b'{"a":' * 601 + b"1" + b"}" * 601]
+)
+def test_how_deep_is_too_deep_does_not_depend_on_the_parser(deep):
+    with pytest.raises(MalformedResponse):
+        decode(deep)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         b'{"a":"' + b"9" * 5000 + b'"}',
         b'{"a":' + b"9" * 4300 + b"}",
         b'{"a":0.' + b"1" * 5000 + b"}",

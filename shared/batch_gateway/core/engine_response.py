@@ -41,8 +41,9 @@ _TTFT = re.compile(r"(?:^|[,\s])ttft\s*;\s*dur=(\d{1,9}(?:\.\d{1,9})?)", re.ASCI
 _LARGEST_GAUGE = 1e9  # of an engine's requests; beyond all sizes that there are
 
 _BOM = b"\xef\xbb\xbf"
-_FLAT = 400  # brackets; with fewer of them nothing nests too deep
-_MARGIN = 300  # levels that a body must leave to its readers, of the 1,000 of most parsers
+_DEEPEST = 600  # levels; most parsers refuse 1,000, and the readers of a result line need some
+#: A text, in which brackets are no brackets, or one of them.
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]')
 _DIGITS = 4300  # of a whole number; Python's parser refuses longer ones
 _RUN = b"0" * (_DIGITS + 1)
 _AS_RUN = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
@@ -133,7 +134,6 @@ class _AnyAnswer(msgspec.Struct):
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_any = msgspec.json.Decoder(_AnyAnswer).decode
-_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_value = msgspec.json.Decoder().decode
 
@@ -155,8 +155,8 @@ def decode(body: bytes) -> ResponseBody:
             if plain == text:
                 raise
             found = _read(plain)
-        if plain.count(b"[") + plain.count(b"{") > _FLAT:
-            _decode_raw(b"[" * _MARGIN + plain + b"]" * _MARGIN)
+        if plain.count(b"[") + plain.count(b"{") > _DEEPEST and _depth(plain) > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
         if len(plain) > _DIGITS and _RUN in plain.translate(_AS_RUN):
             json.loads(plain)  # the digits may be those of a text
         return ResponseBody(
@@ -170,6 +170,19 @@ def decode(body: bytes) -> ResponseBody:
         )
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise MalformedResponse(str(error)) from error
+
+
+def _depth(text: bytes) -> int:
+    """How many levels deep JSON is nested: parsers differ, and so do releases of Python."""
+    deepest = depth = 0
+    for found in _TEXT_OR_BRACKET.finditer(text):
+        first = text[found.start()]
+        if first in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in b"]}":
+            depth -= 1
+    return deepest
 
 
 def without_halves(text: bytes) -> bytes:

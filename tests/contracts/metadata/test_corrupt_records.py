@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from contracts.metadata.test_api_keys import _key
-from contracts.metadata.test_causes import a_letter
 from contracts.metadata.test_claims import a_claim
+from contracts.metadata.test_processed_events import a_letter
 from contracts.metadata.test_uploads import a_part, an_upload
 from contracts.metadata.test_webhooks import HOLD, a_delivery, an_endpoint
 from fixtures.metadata import ALICE, FAR_AHEAD, SECOND, T0, a_batch, a_file, an_event
