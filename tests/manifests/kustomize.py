@@ -34,7 +34,9 @@ def build(folder: Path) -> Sequence[Document]:
 
 
 @functools.cache
-def combine(resources: tuple[str, ...], components: tuple[str, ...]) -> Sequence[Document]:
+def combine(
+    resources: tuple[str, ...], components: tuple[str, ...], namespace: str = "batch-gateway"
+) -> Sequence[Document]:
     """What an overlay of these folders, named from the root, gives."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
@@ -45,7 +47,7 @@ def combine(resources: tuple[str, ...], components: tuple[str, ...]) -> Sequence
         overlay = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "namespace": "batch-gateway",
+            "namespace": namespace,
             "resources": [relative(path) for path in resources],
             "components": [relative(path) for path in components],
         }

@@ -166,6 +166,30 @@ def test_one_overlay_brings_both_halves_into_one_namespace(overlay):
             assert document["metadata"]["namespace"] == "batch-gateway"
 
 
+def namespaces(value: Any) -> Iterator[str]:
+    """What fields of that name say, wherever they are."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "namespace" and isinstance(inner, str):
+                yield inner
+            else:
+                yield from namespaces(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from namespaces(inner)
+
+
+@pytest.mark.parametrize(
+    ("half", "component"),
+    [(half, component) for half, found in COMPONENTS.items() for component in found],
+)
+def test_a_component_moves_with_the_namespace_as_a_whole(half, component):
+    documents = combine((f"{half}/base",), (component,), "other")
+
+    found = {name for document in documents for name in namespaces(document)}
+    assert found - {"rabbitmq"} == {"other"}  # where RabbitMQ itself runs
+
+
 @every_whole
 def test_triggers_hear_known_events_for_services_that_exist(overlay):
     documents = build(ROOT / overlay)

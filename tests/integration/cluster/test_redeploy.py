@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 import os
+from pathlib import Path
 
 import pytest
 from fixtures.kube import Kube
@@ -542,6 +543,61 @@ def test_a_domain_moves_with_the_namespace_and_goes_with_it(kube, command, with_
     assert unready(kube) == []
     command("uninstall", "-n", "other", "--purge", "--yes")
     assert kube.left() == {}
+
+
+def test_kubectl_alone_moves_a_domain_with_the_namespace(kube, command, with_domain):
+    overlay = Path(with_domain)
+    content = json.loads((overlay / "kustomization.yaml").read_text())
+    (overlay / "kustomization.yaml").write_text(json.dumps(content | {"namespace": "other"}))
+
+    objects = build(overlay)
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}})
+    for name in ("batch-gateway-secrets", "batch-gateway-postgresql", "batch-gateway-redis"):
+        metadata = {"name": name, "namespace": "other"}
+        kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}})
+    kubectl_apply(kube, [obj for obj in objects if obj["kind"] != "Namespace"])
+    kube.settle()
+
+    assert unready(kube) == []
+
+
+# -- tokens, and Secrets that come later --------------------------------------------------
+
+
+def test_functions_get_a_token_where_the_broker_asks_for_one(kube, command, tmp_path):
+    components = ["eventing/components/oidc"]
+    content = {
+        "resources": [os.path.relpath(ROOT / "knative/overlays/minimal", tmp_path)],
+        "components": [os.path.relpath(ROOT / name, tmp_path) for name in components],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
+
+    command("deploy", "--overlay", str(tmp_path), "-n", "other", "--timeout", "20")
+    kube.settle()
+
+    policy = kube.find("EventPolicy", "batch-gateway", group=EVENTING)
+    (sender,) = policy["spec"]["from"]
+    assert sender["ref"]["namespace"] == "other"
+    assert kube.names("SinkBinding", group="sources.knative.dev") == ["batch-gateway"]
+    env = service(kube, "planner")["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert "K_SINK" in {variable["name"] for variable in env}
+    assert unready(kube) == []
+
+
+def test_secrets_may_come_later_where_nobody_waits(kube, command):
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+
+    told = command("deploy", "--overlay", "production", code=1).stderr
+    command("deploy", "--overlay", "production", "--no-wait")
+    missing = command("deploy", code=1).stderr
+    for name in ("batch-gateway-postgresql", "batch-gateway-redis"):
+        assert f"kubectl -n batch-gateway create secret generic {name} " in missing
+        metadata = {"name": name, "namespace": "batch-gateway"}
+        kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}})
+    command("deploy")
+
+    assert "the Secret batch-gateway-postgresql is not there" in told
+    assert unready(kube) == []
 
 
 def test_a_domain_of_another_namespace_is_told_with_the_way_out(kube, command, with_domain):

@@ -59,7 +59,7 @@ def build(
         raise CommandError(f"{overlay} does not use the image of the base: name it there")
     if settings:
         _set(objects, settings)
-    _mark(objects, namespace)
+    _mark(objects)
     return objects
 
 
@@ -165,10 +165,7 @@ def _set(objects: Sequence[Object], settings: Mapping[str, str]) -> None:
     raise CommandError(f"the overlay has no ConfigMap {SETTINGS} to put settings into")
 
 
-def _mark(objects: Sequence[Object], namespace: str) -> None:
-    """Say of each object that it is ours, and of a claim of a domain for whom."""
+def _mark(objects: Sequence[Object]) -> None:
+    """Say of each object that it is ours."""
     for obj in objects:
         obj["metadata"].setdefault("labels", {})[MANAGED_BY[0]] = MANAGED_BY[1]
-        if obj["kind"] == "ClusterDomainClaim":
-            # It has no namespace, so kustomize does not move the one that it names.
-            obj["spec"]["namespace"] = namespace
