@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-const { MODULES, OPEN_URL, KEYS_URL, KEYS, ENGINE_URL, SHOTS } = process.env;
+const { MODULES, OPEN_URL, KEYS_URL, OIDC_URL, PROVIDER, KEYS, ENGINE_URL, SHOTS } = process.env;
 const require = createRequire(path.join(MODULES, "none.js"));
 const { chromium } = require("playwright-core");
 const packaged = (await import(pathToFileURL(path.join(MODULES, "@sparticuz/chromium/build/index.js"))))
@@ -14,6 +14,8 @@ const AXE = require.resolve("axe-core/axe.min.js");
 
 export const OPEN = OPEN_URL; // of the service without an authenticator
 export const SECURED = KEYS_URL; // of the one with API keys
+export const OIDC = OIDC_URL; // of the one whose users an identity provider knows
+export const PROVIDER_PORT = Number(PROVIDER); // where a suite serves that provider
 export const keys = JSON.parse(KEYS);
 export const CHAT = "/v1/chat/completions";
 export const WIDTHS = [390, 1280];

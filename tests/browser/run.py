@@ -1,7 +1,8 @@
 """Runs the browser suites: ``python tests/browser/run.py FOLDER [FILE...]``.
 
-``FOLDER`` keeps their packages, with a Chromium among them. A suite drives the console of two
-running services, both with a model simulator: one without an authenticator, and one with API keys.
+``FOLDER`` keeps their packages, with a Chromium among them. A suite drives the console of three
+running services with one model simulator: without an authenticator, with API keys, and with an
+identity provider.
 ``SHOTS=folder`` in the environment keeps a picture of each page that a suite visits.
 """
 
@@ -77,10 +78,25 @@ def routes(folder: Path, engine: str, echo: str) -> str:
     return str(file)
 
 
+def provided(port: int) -> dict[str, str]:
+    """Settings for the identity provider that a suite serves on ``port``."""
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "AUTH__KIND": "oidc",
+        "AUTH__OIDC_JWKS_URL": f"{url}/keys",
+        "AUTH__OIDC_ISSUER": url,
+        "AUTH__OIDC_AUDIENCE": "batches",
+        "AUTH__OIDC_CLIENT_ID": "console",
+        "AUTH__OIDC_AUTHORIZATION_URL": f"{url}/authorize",
+        "AUTH__OIDC_TOKEN_URL": f"{url}/token",
+    }
+
+
 def main(folder: Path, files: list[str]) -> int:
     sys.path.insert(0, str(HERE.parent))
     from fixtures.command import up  # the tests' own fixtures are no package
     from fixtures.node import NODE, installed
+    from fixtures.redis import free_port
     from fixtures.simulator import simulator_process
 
     modules = installed(HERE, folder)
@@ -91,12 +107,16 @@ def main(folder: Path, files: list[str]) -> int:
         settings = {**BRISK, "INFERENCE__ROUTES": routes(shared, engine, echo)}
         _, open_url = stack.enter_context(up(shared / "open", **settings))
         _, keys_url = stack.enter_context(up(shared / "keys", **settings, AUTH__KIND="api-key"))
+        port = free_port()
+        _, oidc_url = stack.enter_context(up(shared / "oidc", **settings, **provided(port)))
         keys = {tenant: made_key(shared / "keys", tenant) for tenant in TENANTS}
         environment = {
             **os.environ,
             "MODULES": str(modules.resolve()),
             "OPEN_URL": open_url,
             "KEYS_URL": keys_url,
+            "OIDC_URL": oidc_url,
+            "PROVIDER": str(port),
             "KEYS": json.dumps(keys),
             "ENGINE_URL": engine,
         }
