@@ -198,7 +198,12 @@ async def test_a_shard_that_cannot_be_opened_now_is_in_the_queue_again_at_once(
 async def test_a_lease_is_kept_while_its_shard_is_opened_slowly(make_world, tmp_path):
     """Opening takes several lives of a lease; another executor looks for dead leases meanwhile."""
     rules = Execution(
-        lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, flush_interval_s=0.1, slot_ttl_s=1
+        complete_bytes=0,
+        lease_ttl_s=0.6,
+        heartbeat_s=0.2,
+        idle_exit_s=0.3,
+        flush_interval_s=0.1,
+        slot_ttl_s=1,
     )
     world = make_world(execution=rules)
     slow = Slow(tmp_path / "files")
