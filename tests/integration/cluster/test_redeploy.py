@@ -4,6 +4,9 @@ import base64
 import copy
 import json
 import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -562,6 +565,23 @@ def test_kubectl_alone_moves_a_domain_with_the_namespace(kube, command, with_dom
 
 
 # -- tokens, and Secrets that come later --------------------------------------------------
+
+
+def test_the_first_deployment_asks_a_person_for_the_overlay(kube, command):
+    """On a terminal; elsewhere it is a refusal that names the overlays."""
+    ours, theirs = pty.openpty()
+    os.write(ours, b"minimal\n")
+    words = [sys.executable, "-m", "batch_gateway", "deploy", "--no-wait"]
+    done = subprocess.run(
+        words, stdin=theirs, capture_output=True, text=True, timeout=120, check=False
+    )
+    os.close(ours)
+    os.close(theirs)
+
+    assert done.returncode == 0, done.stderr
+    assert "Which overlay (laptop, minimal, production, production-kafka, trial; " in done.stderr
+    assert "Service.serving.knative.dev api created" in done.stdout
+    assert "which overlay?" in command("deploy", "-n", "another", code=2).stderr
 
 
 def test_functions_get_a_token_where_the_broker_asks_for_one(kube, command, tmp_path):
