@@ -1,68 +1,27 @@
 """``batch-gateway doctor``: what is wrong is found, what is right left alone."""
 
 import asyncio
-import base64
 import errno
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from fixtures.kube import failing
+from fixtures.kube import troubles
 from fixtures.redis import valkey_server
 from fixtures.s3 import S3Server
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
-from batch_gateway.cli.cluster import pod_jobs, rollout
 from batch_gateway.cli.doctor.stores import check_stores
 from batch_gateway.cli.main import app
 from batch_gateway.settings import Files, Inference, Metadata, Scratch, Settings
-
-SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
-CLASS = "eventing.knative.dev/broker.class"
-DEPLOYMENTS = {
-    "knative-serving": ("controller", "activator", "autoscaler", "webhook"),
-    "knative-eventing": ("eventing-controller", "eventing-webhook"),
-}
 
 
 def run(*words: str, code: int = 0) -> str:
     result = CliRunner().invoke(app, ["doctor", *words])
     assert result.exit_code == code, result.output
     return result.output
-
-
-def add(kube, kind: str, name: str, namespace: str, *, version: str = "v1", **fields):
-    labels = {"app.kubernetes.io/version": "1.23.0"}
-    metadata = {"name": name, "namespace": namespace, "labels": labels}
-    return kube.add({"apiVersion": version, "kind": kind, "metadata": metadata, **fields})
-
-
-@pytest.fixture
-def healthy(kube, monkeypatch):
-    """A cluster with Knative and a Batch Gateway to which nothing is wrong."""
-    monkeypatch.setattr(rollout, "PAUSE_S", 0.01)
-    monkeypatch.setattr(pod_jobs, "PAUSE_S", 0.01)
-    for namespace, names in DEPLOYMENTS.items():
-        kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-        for name in names:
-            add(kube, "Deployment", name, namespace, version="apps/v1", spec={"replicas": 1})
-            kube.play("Deployment", name, {"readyReplicas": 1})
-    add(kube, "ConfigMap", "config-features", "knative-serving", data={})
-    add(kube, "ConfigMap", "config-autoscaler", "knative-serving", data={"_example": ""})
-    add(kube, "ConfigMap", "config-br-defaults", "knative-eventing", data={})
-    words = ["deploy", "--overlay", "minimal", "--set", "auth.kind=api-key"]
-    kube.install_broker("Kafka")
-    assert CliRunner().invoke(app, [*words, "--broker", "kafka"]).exit_code == 0
-    return kube
-
-
-def service(kube, name: str = "executor") -> dict:
-    return kube.find("Service", name, group=SERVING)["spec"]["template"]
 
 
 def test_a_healthy_cluster_has_nothing_wrong(healthy):
@@ -74,117 +33,43 @@ def test_a_healthy_cluster_has_nothing_wrong(healthy):
     assert told.splitlines()[-1].startswith("0 error, 0 warning, ")
 
 
-def old_kubernetes(kube):
-    kube.version = "v1.29.4"
-
-
-def fast_clock(kube):
-    kube.skew_s = 90
-
-
-def no_eventing(kube):
-    kube.objects.pop(("apps", ("Deployment", "knative-eventing", "eventing-controller")))
-
-
-def tired_activator(kube):
-    kube.play("Deployment", "activator", {"readyReplicas": 0})
-
-
-def old_knative(kube):
-    for name in DEPLOYMENTS["knative-serving"]:
-        found = kube.find("Deployment", name, group="apps")
-        found["metadata"]["labels"]["app.kubernetes.io/version"] = "1.12.0"
-
-
-def volume_without_its_feature(kube):
-    claim = {"name": "files", "persistentVolumeClaim": {"claimName": "files"}}
-    service(kube)["spec"]["volumes"].append(claim)
-
-
-def never_at_zero(kube):
-    kube.find("ConfigMap", "config-autoscaler")["data"] = {"enable-scale-to-zero": "false"}
-
-
-def broken_trigger(kube):
-    kube.play("Trigger", "planner", {"conditions": failing("BrokerDoesNotExist", "no broker")})
-
-
-def channel_based(kube):
-    broker = kube.find("Broker", "batch-gateway", group=EVENTING)
-    broker["metadata"]["annotations"] = {CLASS: "MTChannelBasedBroker"}
-
-
-def no_timer(kube):
-    kube.objects.pop(("sources.knative.dev", ("PingSource", "batch-gateway", "janitor")))
-
-
-def public_key(kube):
-    secret(kube)["BATCH_GATEWAY_EVENTS__SIGNING_KEYS"] = encoded("for-trials-only")
-
-
-def no_metrics_token(kube):
-    secret(kube).pop("BATCH_GATEWAY_METRICS__TOKEN")
-
-
-def open_to_all(kube):
-    settings(kube)["BATCH_GATEWAY_AUTH__KIND"] = "none"
-
-
-def unreadable_setting(kube):
-    settings(kube)["BATCH_GATEWAY_LIMITS__CEILING"] = "many"
-
-
-def too_many_activations(kube):
-    settings(kube)["BATCH_GATEWAY_EXECUTION__MAX_ACTIVATIONS"] = "20"
-
-
-def a_longer_request_than_the_cluster_allows(kube):
-    spec = kube.find("Service", "executor", group="serving.knative.dev")["spec"]["template"]["spec"]
-    spec["timeoutSeconds"] = 2100
-
-
-def a_longer_call_than_an_activation(kube):
-    data = kube.find("ConfigMap", "batch-gateway-settings")["data"]
-    data["BATCH_GATEWAY_INFERENCE__TIMEOUT_S"] = "900"
-
-
-def too_long_a_budget(kube):
-    settings(kube)["BATCH_GATEWAY_EXECUTION__HARD_BUDGET_S"] = "600"
-
-
-def secret(kube) -> dict[str, str]:
-    return kube.find("Secret", "batch-gateway-secrets")["data"]
-
-
-def settings(kube) -> dict[str, str]:
-    return kube.find("ConfigMap", "batch-gateway-settings")["data"]
-
-
-def encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
 @pytest.mark.parametrize(
     ("trouble", "severity", "what"),
     [
-        (old_kubernetes, "warning", "Kubernetes is v1.29.4"),
-        (fast_clock, "warning", "the cluster's clock is +"),
-        (no_eventing, "error", "knative-eventing/eventing-controller is not there"),
-        (tired_activator, "error", "knative-serving/activator: 0 of 1 pods are ready"),
-        (old_knative, "warning", "knative-serving is 1.12.0, older than 1.17"),
-        (volume_without_its_feature, "error", "kubernetes.podspec-persistent-volume-claim"),
-        (never_at_zero, "warning", "enable-scale-to-zero is false"),
-        (broken_trigger, "error", "Trigger planner: BrokerDoesNotExist: no broker"),
-        (channel_based, "error", "messaging.knative.dev/async-handler is not true"),
-        (no_timer, "error", "there is no PingSource"),
-        (public_key, "error", "events.signing_keys is missing, short or public"),
-        (no_metrics_token, "warning", "metrics.token is not set"),
-        (open_to_all, "error", "auth.kind is none"),
-        (unreadable_setting, "error", "the functions will not start: setting limits.ceiling"),
-        (too_many_activations, "error", "execution.max_activations is 20, but only 8 fit"),
-        (too_long_a_budget, "error", "execution.hard_budget_s is 600"),
-        (a_longer_request_than_the_cluster_allows, "error", "max-revision-timeout-seconds is 600"),
-        (a_longer_call_than_an_activation, "error", "540 s are less than the longest timeout_s"),
+        (troubles.old_kubernetes, "warning", "Kubernetes is v1.29.4"),
+        (troubles.fast_clock, "warning", "the cluster's clock is +"),
+        (troubles.no_eventing, "error", "knative-eventing/eventing-controller is not there"),
+        (troubles.tired_activator, "error", "knative-serving/activator: 0 of 1 pods are ready"),
+        (troubles.old_knative, "warning", "knative-serving is 1.12.0, older than 1.17"),
+        (
+            troubles.volume_without_its_feature,
+            "error",
+            "kubernetes.podspec-persistent-volume-claim",
+        ),
+        (troubles.never_at_zero, "warning", "enable-scale-to-zero is false"),
+        (troubles.broken_trigger, "error", "Trigger planner: BrokerDoesNotExist: no broker"),
+        (troubles.channel_based, "error", "messaging.knative.dev/async-handler is not true"),
+        (troubles.no_timer, "error", "there is no PingSource"),
+        (troubles.public_key, "error", "events.signing_keys is missing, short or public"),
+        (troubles.no_metrics_token, "warning", "metrics.token is not set"),
+        (troubles.open_to_all, "error", "auth.kind is none"),
+        (
+            troubles.unreadable_setting,
+            "error",
+            "the functions will not start: setting limits.ceiling",
+        ),
+        (troubles.too_many_activations, "error", "execution.max_activations is 20, but only 8 fit"),
+        (troubles.too_long_a_budget, "error", "execution.hard_budget_s is 600"),
+        (
+            troubles.a_longer_request_than_the_cluster_allows,
+            "error",
+            "max-revision-timeout-seconds is 600",
+        ),
+        (
+            troubles.a_longer_call_than_an_activation,
+            "error",
+            "540 s are less than the longest timeout_s",
+        ),
     ],
 )
 def test_what_is_wrong_is_found_with_what_helps(healthy, trouble, severity, what):
@@ -231,7 +116,7 @@ def test_stores_are_looked_at_from_inside_by_a_job_that_goes_away(healthy):
 
     (job,) = created
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    executor = service(healthy)
+    executor = troubles.service(healthy)
     assert "error    no bucket\n         -> make one" in told
     assert container["args"] == ["doctor", "--stores", "--json"]
     assert container["envFrom"] == executor["spec"]["containers"][0]["envFrom"]
@@ -354,72 +239,6 @@ async def test_the_command_takes_the_stores_of_its_environment(monkeypatch, tmp_
 
     severities = [json.loads(line)["severity"] for line in told.splitlines()]
     assert severities == sorted(severities, key=["warning", "note", "ok"].index)
-
-
-# -- fixes ---------------------------------------------------------------------------------------
-
-
-def broken_mapping(kube):
-    metadata = {"name": "batches.example.com", "namespace": "batch-gateway"}
-    ref = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "api"}
-    mapping = {"apiVersion": "serving.knative.dev/v1beta1", "kind": "DomainMapping"}
-    kube.add(mapping | {"metadata": metadata, "spec": {"ref": ref}})
-
-
-def broken_service(kube):
-    kube.play("Service", "api", {"conditions": failing("RevisionFailed", "no such image")})
-
-
-def broken_broker(kube):
-    kube.play("Broker", "batch-gateway", {"conditions": failing("NotFound", "no topic")})
-
-
-def address_of_another_broker(kube):
-    settings(kube)["BATCH_GATEWAY_EVENTS__SINK"] = "http://elsewhere"
-
-
-@pytest.mark.parametrize(
-    ("trouble", "what", "helps"),
-    [
-        (broken_service, "Service api: RevisionFailed: no such image", False),
-        (broken_mapping, "DomainMapping batches.example.com: DomainClaimNotOwned", False),
-        (broken_trigger, "Trigger planner: ", False),
-        (broken_broker, "Broker batch-gateway: ", False),
-        (channel_based, "messaging.knative.dev/async-handler is not true", True),
-        (never_at_zero, "enable-scale-to-zero is false", True),
-        (volume_without_its_feature, "kubernetes.podspec-persistent-volume-claim", True),
-        (no_timer, "there is no PingSource", True),
-        (public_key, "events.signing_keys is missing, short or public", True),
-        (no_metrics_token, "metrics.token is not set", True),
-        (open_to_all, "auth.kind is none", True),
-        (too_many_activations, "execution.max_activations is 20", True),
-        (too_long_a_budget, "execution.hard_budget_s is 600", True),
-        (address_of_another_broker, "the functions send events to http://elsewhere", True),
-    ],
-)
-def test_a_fix_is_a_command_that_works_as_printed(healthy, trouble, what, helps):
-    trouble(healthy)
-
-    fix = next(f["fix"] for f in map(json.loads, told_as_json()) if what in f["what"])
-    done = subprocess.run(
-        ["bash", "-ec", fix],
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.returncode == 0, fix + done.stderr
-    left = [
-        found
-        for found in map(json.loads, told_as_json())
-        if what in found["what"] and found["severity"] != "ok"
-    ]
-    assert (left == []) is helps, left
-
-
-def told_as_json() -> list[str]:
-    result = CliRunner().invoke(app, ["doctor", "--json"])
-    return [line for line in result.stdout.splitlines() if line.startswith("{")]
 
 
 def test_dead_events_of_a_cluster_are_listed_by_a_job_there(healthy, monkeypatch):

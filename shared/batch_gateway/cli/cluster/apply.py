@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.digests import mark_settings, sources
 from batch_gateway.cli.cluster.dry_run import DryRun, DryRunResult
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
@@ -135,7 +136,7 @@ def _await_end(cluster: Cluster, objects: Sequence[Object], say: Said) -> None:
                 name = home["metadata"]["name"]
                 raise CommandError(
                     f"nothing was changed: the namespace {name} is still being deleted; what keeps"
-                    f" it: kubectl describe namespace {name}"
+                    f" it: {fixes.describe_namespace(cluster, name)}"
                 )
             time.sleep(PAUSE_S)
 

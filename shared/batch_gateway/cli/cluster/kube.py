@@ -85,6 +85,11 @@ class Cluster:
     ) -> None:
         """``namespace`` is where objects are that name none. Raises CommandError."""
         self.namespace = namespace
+        #: Options, of kubectl as of ours, that choose the same cluster again.
+        self.chosen = (
+            *(("--kubeconfig", kubeconfig) if kubeconfig else ()),
+            *(("--context", context) if context else ()),
+        )
         configuration = client.Configuration()
         configuration.retries = False
         try:

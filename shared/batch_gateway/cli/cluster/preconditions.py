@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.build import CLASS
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
 from batch_gateway.cli.cluster.secrets import SecretChange
@@ -76,11 +77,11 @@ def _other_classes(cluster: Cluster, objects: Sequence[Object]) -> Iterator[str]
         wanted = (obj["metadata"].get("annotations") or {}).get(CLASS)
         has = (live["metadata"].get("annotations") or {}).get(CLASS)
         if wanted is not None and has not in (wanted, None):
-            name, namespace = obj["metadata"]["name"], cluster.namespace
+            name = obj["metadata"]["name"]
             yield (
                 f"the Broker {name} is of class {has} and cannot become {wanted}. Either keep its"
-                f" class, or delete it and deploy again: kubectl -n {namespace} delete broker"
-                f" {name} (events on their way are lost, no work is: the janitor sends them again)"
+                f" class, or delete it and deploy again: {fixes.delete_broker(cluster, name)}"
+                " (events on their way are lost, no work is: the janitor sends them again)"
             )
 
 
@@ -98,7 +99,7 @@ def _claims_of_others(cluster: Cluster, objects: Sequence[Object]) -> Iterator[s
             name = obj["metadata"]["name"]
             yield (
                 f"the domain {name} belongs to the namespace {owner}. Uninstall there first, or"
-                f" release it: kubectl delete clusterdomainclaim {name}"
+                f" release it: {fixes.release_domain(cluster, name)}"
             )
 
 
@@ -115,10 +116,18 @@ def _missing_secrets(
                     ref = source.get("secretRef") or {"optional": True}
                     if not ref.get("optional"):
                         needed[ref["name"]] = None
-    for name in needed:
-        if name not in made and cluster.get("v1", "Secret", name) is None:
+    missing = [
+        name for name in needed if name not in made and cluster.get("v1", "Secret", name) is None
+    ]
+    for home in objects:
+        if missing and home["kind"] == "Namespace" and cluster.same(home) is None:
+            name = home["metadata"]["name"]
             yield (
-                f"the Secret {name} is not there; its keys are in the README of the component that"
-                f" asks for it: kubectl -n {cluster.namespace} create secret generic {name}"
-                " --from-literal=KEY=VALUE"
+                f"the namespace {name}, which Secrets have to be in before, is not there:"
+                f" {fixes.create_namespace(cluster, name)}"
             )
+    for name in missing:
+        yield (
+            f"the Secret {name} is not there; its keys are in the README of the component that"
+            f" asks for it: {fixes.create_secret(cluster, name)}"
+        )

@@ -79,6 +79,7 @@ def _of_stores() -> "list[Finding]":
 
 
 def _of_cluster(cluster: "Cluster", *, inside: bool) -> "list[Finding]":
+    from batch_gateway.cli.cluster import fixes
     from batch_gateway.cli.doctor import platform, service
     from batch_gateway.cli.doctor.findings import error
     from batch_gateway.local.configuration import checked
@@ -108,8 +109,8 @@ def _of_cluster(cluster: "Cluster", *, inside: bool) -> "list[Finding]":
             checks.append(lambda: service.check_scales(cluster, settings, services))
     else:
         where = f"in the namespace {cluster.namespace}"
-        fix = f"batch-gateway deploy -n {cluster.namespace} --overlay trial"
-        found.append(error(f"there is no Batch Gateway {where}", fix))
+        what = f"there is no Batch Gateway {where}"
+        found.append(error(what, fixes.deploy_first(cluster)))
     for check in checks:
         found += check()
     if inside:

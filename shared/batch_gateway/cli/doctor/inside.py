@@ -1,5 +1,6 @@
 """Store checks that run inside the cluster."""
 
+from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.kube import Cluster
 from batch_gateway.cli.cluster.pod_jobs import run_inside
 from batch_gateway.cli.doctor.findings import Finding, error, parsed
@@ -9,6 +10,6 @@ def findings_inside(cluster: Cluster) -> list[Finding]:
     """What ``doctor --stores`` finds inside. Raises CommandError."""
     ran = run_inside(cluster, ["doctor", "--stores", "--json"])
     if not ran.ended:
-        where = f"kubectl -n {cluster.namespace} get events"
-        return [error(f"the Job that checks the stores does not end: {ran.says}", where)]
+        what = f"the Job that checks the stores does not end: {ran.says}"
+        return [error(what, fixes.events(cluster))]
     return [finding for line in ran.says.splitlines() for finding in parsed(line)]

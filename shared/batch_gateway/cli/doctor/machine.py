@@ -5,6 +5,7 @@ import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
 from batch_gateway.cli.errors import CommandError
 
@@ -33,7 +34,7 @@ def _secrets(data: Path) -> Iterator[Finding]:
     """Keys are for the owner alone."""
     for path in sorted((data / "secrets").glob("*")):
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield warning(f"others may read {path}", f"chmod 600 {path}")
+            yield warning(f"others may read {path}", fixes.protect_file(path))
 
 
 def _room(data: Path) -> Iterator[Finding]:
@@ -54,7 +55,7 @@ async def _platform(data: Path) -> AsyncIterator[Finding]:
     try:
         url = url_of(data)
     except CommandError as reason:
-        yield note(str(reason), f"batch-gateway up --data {data}")
+        yield note(str(reason), fixes.start_platform(data))
         return
     try:
         async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
@@ -67,12 +68,12 @@ async def _platform(data: Path) -> AsyncIterator[Finding]:
     elif answer.status_code != 200:
         yield error(
             f"the API at {url} answers {answer.status_code}",
-            f"batch-gateway logs api --data {data}",
+            fixes.show_logs_of_api(data),
         )
     elif not answer.json()["data"]:
         yield warning(
             f"the API at {url} answers, but serves no model: its endpoint does not answer",
-            "start the model server, or name it: batch-gateway up --inference-url URL",
+            "start the model server, or name it: `batch-gateway up --inference-url URL`",
         )
     else:
         models = ", ".join(model["id"] for model in answer.json()["data"][:5])

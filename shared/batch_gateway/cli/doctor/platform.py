@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.kube import Cluster, Refusal
 from batch_gateway.cli.cluster.object_status import Readiness, object_status
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
@@ -87,7 +88,7 @@ def _installation(cluster: Cluster, namespace: str, parts: tuple[str, ...]) -> I
         if (stand := object_status(found)).state is not Readiness.READY:
             yield error(
                 f"{namespace}/{part}: {stand.reason}",
-                f"kubectl -n {namespace} describe deployment {part}",
+                fixes.describe(cluster, "deployment", part, namespace=namespace),
             )
         labels = found["metadata"].get("labels") or {}
         if version := labels.get("app.kubernetes.io/version"):
@@ -123,8 +124,7 @@ def check_features(cluster: Cluster, services: Sequence[Object]) -> Iterator[Fin
         else:
             yield error(
                 f"the Services need Knative's feature {name}, which is off",
-                "kubectl -n knative-serving patch configmap config-features --type merge -p"
-                f' \'{{"data":{{"{name}":"enabled"}}}}\'',
+                fixes.set_for_knative(cluster, "config-features", name, "enabled"),
             )
 
 
@@ -153,8 +153,7 @@ def check_scale_to_zero(cluster: Cluster) -> Iterator[Finding]:
     if ((config or {}).get("data") or {}).get("enable-scale-to-zero", "true") == "false":
         yield warning(
             "this cluster keeps a pod of every Service: enable-scale-to-zero is false",
-            "kubectl -n knative-serving patch configmap config-autoscaler --type merge -p"
-            ' \'{"data":{"enable-scale-to-zero":"true"}}\'',
+            fixes.set_for_knative(cluster, "config-autoscaler", "enable-scale-to-zero", "true"),
         )
     else:
         yield ok("Services scale to zero")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.build import SETTINGS
 from batch_gateway.cli.cluster.digests import SINK
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
@@ -53,7 +54,7 @@ def redeployed(cluster: Cluster, *words: str) -> str:
         known = False
     if not known:
         return "apply your overlay again" + (f", with {' '.join(words)}" if words else "")
-    return " ".join(("batch-gateway deploy -n", cluster.namespace, *words))
+    return fixes.deploy_again(cluster, *words)
 
 
 def check_objects(cluster: Cluster, services: Sequence[Object]) -> Iterator[Finding]:
@@ -67,12 +68,12 @@ def check_objects(cluster: Cluster, services: Sequence[Object]) -> Iterator[Find
             total += 1
             if found.state is Readiness.READY:
                 ready += 1
-            elif found.state is Readiness.FAILED:
-                fix = f"kubectl -n {cluster.namespace} describe {spoken} {name}"
+                continue
+            fix = fixes.describe(cluster, spoken, name)
+            if found.state is Readiness.FAILED:
                 yield error(f"{kind} {name}: {found.reason}", fix)
             else:
-                what = f"{kind} {name} is not ready yet: {found.reason}"
-                yield warning(what, f"kubectl -n {cluster.namespace} get {spoken} {name}")
+                yield warning(f"{kind} {name} is not ready yet: {found.reason}", fix)
     yield ok(f"{ready} of {total} Services, Triggers and the like are ready")
     if not cluster.list(SOURCES, "PingSource"):
         yield error("there is no PingSource: nothing wakes the janitor", redeployed(cluster))
@@ -114,7 +115,7 @@ def _channel_based(cluster: Cluster, broker: Object) -> Iterator[Finding]:
         name = broker["metadata"]["name"]
         yield error(
             f"the Broker answers producers only after all subscribers: {_ASYNC} is not true",
-            f"kubectl -n {cluster.namespace} annotate --overwrite broker {name} {_ASYNC}=true",
+            fixes.annotate_broker(cluster, name, _ASYNC, "true"),
         )
     yield warning(
         f"the Broker is a {_MT}: unless its channel is durable, events are lost when it restarts",
@@ -144,7 +145,7 @@ def check_settings(cluster: Cluster, variables: Mapping[str, str]) -> Iterator[F
     try:
         settings = checked(variables)
     except PlatformError as wrong:
-        fix = f"kubectl -n {cluster.namespace} edit configmap {SETTINGS}"
+        fix = fixes.edit_config_map(cluster, SETTINGS)
         yield error(f"the functions will not start: {wrong}", fix)
         return
     if settings.auth.kind == "none":
@@ -222,6 +223,5 @@ def _check_longest_request(cluster: Cluster, limit: int) -> Iterator[Finding]:
         yield error(
             f"the executor's requests may take {limit} s, but Knative's {_LONGEST_REQUEST} is"
             f" {spelled}",
-            "kubectl -n knative-serving patch configmap config-defaults --type merge -p"
-            f' \'{{"data":{{"{_LONGEST_REQUEST}":"{limit}"}}}}\'',
+            fixes.set_for_knative(cluster, "config-defaults", _LONGEST_REQUEST, str(limit)),
         )

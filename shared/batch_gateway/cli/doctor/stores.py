@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
 from batch_gateway.core.errors import BatchGatewayError, StorageFull
 from batch_gateway.settings import Settings
@@ -48,7 +49,7 @@ async def metadata(settings: Settings) -> AsyncIterator[Finding]:
     from batch_gateway.wiring.stores import open_metadata
 
     if (missing := missing_database(settings)) is not None:
-        yield error(f"metadata: {missing}", "batch-gateway doctor --data DIR checks a folder")
+        yield error(f"metadata: {missing}", "`batch-gateway doctor --data DIR` checks a folder")
         return
     scheme = urlsplit(settings.metadata.url.get_secret_value()).scheme
     store = await open_metadata(settings)
@@ -56,7 +57,7 @@ async def metadata(settings: Settings) -> AsyncIterator[Finding]:
         try:
             await store.check()
         except BatchGatewayError as wrong:
-            fix = "batch-gateway migrate" if "schema" in str(wrong) else _REACH
+            fix = fixes.migrate() if "schema" in str(wrong) else _REACH
             yield error(f"metadata: {wrong}", fix)
             return
         yield ok(f"the metadata store ({scheme}) answers and has this release's schema")
