@@ -85,7 +85,7 @@ def test_keys_are_json_for_programs(data):
     assert key == {name: value for name, value in made.items() if name != "secret"}
     assert (key["tenant"], key["name"], key["state"]) == ("alice", "laptop", "valid")
     assert (revoked["state"], revoked["id"]) == ("revoked", made["id"])
-    assert shown[0].split() == ["ID", "TENANT", "STATE", "NAME"]
+    assert shown[0].split() == ["ID", "TENANT", "STATE", "SCOPES", "LAST", "USED", "NAME"]
     assert shown[1].split()[:3] == [made["id"], "alice", "revoked"]
 
 

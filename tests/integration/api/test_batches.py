@@ -84,6 +84,7 @@ async def test_a_new_batch_answers_the_whole_object(openai, input_file):
         "max_errors": None,
         "max_error_rate": None,
         "max_total_tokens": None,
+        "max_cost": None,
         "after": None,
         "blocked_reason": None,
         "carried_over": None,

@@ -101,8 +101,8 @@ def test_the_command_shows_keys_but_never_their_secrets(guarded):
 
     titles, row = listed.splitlines()
     assert (titles.split(), row.split()) == (
-        ["ID", "TENANT", "STATE", "NAME"],
-        [key, "alice", "valid", "laptop"],
+        ["ID", "TENANT", "STATE", "SCOPES", "LAST", "USED", "NAME"],
+        [key, "alice", "valid", "read", "submit", "never", "laptop"],
     )
     assert secret.encode() not in (guarded.folder / "metadata.db").read_bytes()
 

@@ -8,7 +8,7 @@ import pytest
 from fixtures.gateway import CHAT, chat_lines
 from fixtures.world import TENANT
 
-from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.errors import Busy, InvalidRequest
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import file_key
@@ -123,7 +123,10 @@ async def test_planning_twice_at_once_makes_one_input(world, follow):
     first = await world.run(await world.submit(chat_lines(2)))
     second = await follow(first.id)
 
-    await asyncio.gather(*(world.planner.plan(second.id) for _ in range(3)))
+    plannings = (world.planner.plan(second.id) for _ in range(3))
+    results = await asyncio.gather(*plannings, return_exceptions=True)
+    assert None in results
+    assert all(result is None or isinstance(result, Busy) for result in results)
     await world.planner.plan(second.id)
 
     assert (await world.run(second)).counts.completed == 2

@@ -365,10 +365,10 @@ async def test_headers_that_no_key_opens_wait_for_it(route, start_endpoint):
     batch = await world.submit(lines(2), headers=HUSH)
     await world.planner.plan(batch.id)
 
-    world.passing = passing(b"other")
+    world.header_passthrough = passing(b"other")
     await world.work()
     assert endpoint.arrivals == []
-    world.passing = passing(b"other", KEY)
+    world.header_passthrough = passing(b"other", KEY)
     async with asyncio.timeout(10):
         while not endpoint.arrivals:  # until the lease that came to nothing has run out
             await world.janitor.sweep()

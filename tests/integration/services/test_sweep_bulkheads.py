@@ -130,7 +130,7 @@ async def test_what_one_step_does_not_finish_in_its_time_is_left_to_the_next_swe
 
     assert await janitor.sweep()
     assert sum([(await world.reload(batch)).assemblable for batch in batches]) == 2
-    rounds = asyncio.create_task(world.janitor_loop(every_s=600, step_budget_s=1e-9).make())
+    rounds = asyncio.create_task(world.janitor_loop(every_s=600, step_budget_s=1e-9).run())
     async with asyncio.timeout(20):  # far less than the time between two sweeps
         while not all([(await world.reload(batch)).assemblable for batch in batches]):
             await asyncio.sleep(0.01)
@@ -188,10 +188,10 @@ async def test_a_batch_that_waits_long_for_its_turn_is_reminded_of_less_and_less
         return True
 
     janitor = world.janitor
-    janitor._reminders._scratch = type("Asked", (), {"once": staticmethod(once)})()
+    janitor._open_batch_checks._scratch = type("Asked", (), {"once": staticmethod(once)})()
     for ahead in (LATER, timedelta(minutes=10), timedelta(hours=5)):
         world.clock.ahead = ahead
-        await janitor._reminders.announce_stuck()
+        await janitor._open_batch_checks.announce_stuck()
 
     pauses = [ttl for name, ttl in asked if name == f"reminded/{batch.id}"]
     assert pauses == sorted(pauses)
@@ -240,9 +240,9 @@ async def test_all_deadlines_are_judged_in_turn(world, monkeypatch):
     def _stored(batch):
         return next(b for b in batches if b.id == batch.id)
 
-    janitor._reminders._judged = note
+    janitor._open_batch_checks._judged = note
     for _ in range(5):
-        await janitor._reminders.warn_of_deadlines()
+        await janitor._open_batch_checks.warn_of_deadlines()
 
     assert judged == [[0, 1], [2, 3], [0, 1], [4, 5], [0, 1], [6, 7], [0, 1], [8], [0, 1], [2, 3]]
 
@@ -251,7 +251,7 @@ async def test_a_batch_whose_risk_cannot_be_judged_keeps_no_other(world):
     late = await planned(world)
     broken = await planned(world)
     janitor, told = world.janitor, []
-    judged = janitor._reminders._judged
+    judged = janitor._open_batch_checks._judged
 
     async def fragile(batches):
         if broken.id in {batch.id for batch in batches}:
@@ -261,7 +261,7 @@ async def test_a_batch_whose_risk_cannot_be_judged_keeps_no_other(world):
     async def tell(batch):
         told.append(batch.id)
 
-    janitor._reminders._judged, janitor._reminders._tell = fragile, tell
+    janitor._open_batch_checks._judged, janitor._open_batch_checks._tell = fragile, tell
     world.clock.ahead = timedelta(hours=23)
 
     assert not await swept(janitor)
