@@ -5,8 +5,10 @@ import json
 import socket
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fixtures.api import SECRET
@@ -241,7 +243,7 @@ def test_a_limit_is_waited_for_as_long_as_it_says_but_not_for_ever(
     serve_api, requests, monkeypatch
 ):
     pauses = []
-    monkeypatch.setattr(service.time, "sleep", pauses.append)
+    monkeypatch.setattr(service, "time", SimpleNamespace(sleep=pauses.append))
     quota = Quota(batches_per_hour=0, uploads_per_minute=10)
     with serve_api(Api(), auth=Auth(kind="none"), quota=quota) as server:
         monkeypatch.setenv("BATCH_GATEWAY_URL", server.url)
@@ -267,7 +269,9 @@ def test_following_shows_each_change_once_and_ctrl_c_leaves_the_batch_alone(
         if len(pauses) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress_view.time, "sleep", sleep)
+    monkeypatch.setattr(
+        progress_view, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    )
     told = command("progress", batch, "--follow", code=130).stderr.splitlines()
 
     assert told == [
@@ -280,7 +284,11 @@ def test_following_shows_each_change_once_and_ctrl_c_leaves_the_batch_alone(
 
 def test_a_terminal_gets_a_bar(command, requests, monkeypatch):
     batch = submitted(command, requests)
-    monkeypatch.setattr(progress_view.time, "sleep", lambda _s: interrupt())
+    monkeypatch.setattr(
+        progress_view,
+        "time",
+        SimpleNamespace(sleep=lambda _s: interrupt(), monotonic=time.monotonic),
+    )
     monkeypatch.setattr(progress_view.sys, "stderr", Terminal())
 
     with progress_view.view_of() as view:
@@ -355,7 +363,7 @@ def test_results_that_are_followed_come_once_although_the_connection_breaks(monk
         (b'{"cursor":"c3","status":"completed"}\n', False),
     ]
     Breaking.asked = []
-    monkeypatch.setattr(service.time, "sleep", lambda _s: None)
+    monkeypatch.setattr(service, "time", SimpleNamespace(sleep=lambda _s: None))
     server = HTTPServer(("127.0.0.1", 0), Breaking)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

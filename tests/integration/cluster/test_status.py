@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 from fixtures.kube import READY, failing
@@ -145,7 +146,7 @@ def test_watching_shows_it_again_and_again(deployed, monkeypatch):
         if len(looks) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(status_command.time, "sleep", sleep)
+    monkeypatch.setattr(status_command, "time", SimpleNamespace(sleep=sleep))
 
     told = run("--watch", code=130).stdout
 
@@ -187,7 +188,7 @@ def test_logs_of_a_cluster_are_followed_each_record_once(deployed, monkeypatch):
             raise KeyboardInterrupt
         deployed.logs["planner-1"] += record("batch_1", f"more {len(pauses)}")
 
-    monkeypatch.setattr(logs_command.time, "sleep", sleep)
+    monkeypatch.setattr(logs_command, "time", SimpleNamespace(sleep=sleep))
     words = ["logs", "--follow", "--batch", "batch_1", "-n", "batch-gateway"]
     told = CliRunner().invoke(app, words)
     one = CliRunner().invoke(app, ["logs", "executor"])
