@@ -206,7 +206,7 @@ async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpo
     batch = await planned(world, 30)
     caplog.set_level(logging.INFO)
     working = asyncio.create_task(world.work())
-    while "a is away: cannot connect" not in caplog.text:
+    while "a is unavailable: cannot connect" not in caplog.text:
         await asyncio.sleep(0.05)
 
     endpoint = await start_endpoint(port=port)
@@ -215,4 +215,4 @@ async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpo
     batch = await world.reload(batch)
     assert (batch.counts.completed, batch.counts.failed) == (30, 0)
     assert len(endpoint.arrivals) == 30
-    assert "a is back" in caplog.text
+    assert "a is available again" in caplog.text
