@@ -30,6 +30,7 @@ from batch_gateway.core.model import (
     ShardState,
     Tally,
 )
+from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.model_client import CallFailed, CallRefused, ModelResponse
 from batch_gateway.ports.scratch import QueueDepth, SlotGrant
 from batch_gateway.ports.shards import LeaseStatus
@@ -47,6 +48,7 @@ BATCH = BatchId("batch_1")
 DEADLINE = datetime(2040, 1, 1, tzinfo=UTC)
 SHARDS, LINES = 4, 6
 RULES = Execution(
+    complete_bytes=0,
     heartbeat_s=0.02,
     flush_interval_s=0.01,
     slot_sync_s=0.01,
@@ -353,9 +355,20 @@ class Stage:
             engines=Engines(
                 client=client, metrics=client, routes=self.routes, header_passthrough=None
             ),
-            events=Events(publisher=silent, activation_trigger=silent, termination=silent),
+            events=Events(
+                publisher=silent,
+                activation_trigger=silent,
+                termination=silent,
+                webhook_outbox=silent,
+            ),
             policies=Policies(
-                execution=RULES, queue=Queue(), retry=retry, watching=watching, clock=self.clock
+                execution=RULES,
+                queue=Queue(),
+                retry=retry,
+                watching=watching,
+                prices=PriceList(),
+                clock=self.clock,
+                output_expiry=None,
             ),
             shared=ProcessResources(
                 attempts=ModelCaller(client, retry.rules, budget_s=RULES.hard_budget_s),

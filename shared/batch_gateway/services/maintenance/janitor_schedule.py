@@ -61,6 +61,7 @@ class JanitorSchedule:
             or await self._moving(batches, until)
             or await self._available_work.has_executors()
             or await self._available_work.exists()
+            or bool(await self._metadata.shards.leased(limit=1))  # by executors that are gone
             or self._opens(now, until)
         )
 
