@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 from typer import Argument, Option
@@ -55,12 +55,12 @@ def logs(
         time.sleep(PAUSE_S)
 
 
-class _Source:
+class _Source(Protocol):
     """Logs that grow."""
 
     def read(self) -> Iterable[Iterable[bytes]]:
         """New records of each log since the call before."""
-        raise NotImplementedError
+        ...
 
 
 class _Machine(_Source):
