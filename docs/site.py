@@ -17,9 +17,9 @@ PAGES = sorted(path.name for path in ROOT.glob("*.md") if path.name != "README.m
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in PAGES:
         files.append(File.generated(config, name, content=(ROOT / name).read_text()))
-    for path in sorted((ROOT / "examples").iterdir()):
-        if path.is_file() and path.suffix != ".md":
-            name = f"examples/{path.name}"
+    for path in sorted((ROOT / "examples").rglob("*")):
+        if path.is_file() and path.suffix not in (".md", ".pyc"):
+            name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, content=path.read_bytes()))
     return files
 

@@ -1,7 +1,6 @@
 """Parts of the package that are installed on demand: ``pip install 'batch-gateway[s3]'``."""
 
 from importlib.util import find_spec
-from urllib.parse import urlsplit
 
 from batch_gateway.core.errors import Permanent
 
@@ -20,11 +19,3 @@ def require(extra: str, purpose: str) -> None:
         raise MissingExtra(
             f"{purpose} needs the package {module}: pip install 'batch-gateway[{extra}]'"
         )
-
-
-def require_drivers(*, metadata_url: str, files_url: str) -> None:
-    """Raise MissingExtra when a store at one of these URLs cannot be reached as installed."""
-    if urlsplit(metadata_url).scheme.startswith("postgres"):
-        require("postgres", "metadata.url with postgresql://")
-    if urlsplit(files_url).scheme == "s3":
-        require("s3", "files.url with s3://")

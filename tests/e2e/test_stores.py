@@ -83,9 +83,13 @@ async def test_postgresql_s3_and_redis_62(
         await odd.work(gateway)
 
 
-async def test_metadata_on_valkey(start_gateway, start_receiver, tmp_path):
+@pytest.mark.usefixtures("installed_plugin")
+async def test_valkey_and_the_file_store_of_an_installed_package(
+    start_gateway, start_receiver, tmp_path
+):
     with valkey_server(tmp_path / "metadata", appendonly=True) as url:
-        settings = {"metadata": {"url": url}, **tenants.SETTINGS}
+        files = {"url": f"folder://{tmp_path}/blobs"}
+        settings = {"metadata": {"url": url}, "files": files, **tenants.SETTINGS}
         gateway = await start_gateway(settings=settings)
         await tenants.work(gateway, start_receiver)
 

@@ -65,7 +65,7 @@ class Disk:
 @pytest.fixture(params=[errno.ENOSPC, errno.EDQUOT])
 def disk(request, monkeypatch) -> Iterator[Disk]:
     disk = Disk(request.param)
-    monkeypatch.setattr("batch_gateway.adapters.local_files.os.write", disk.write)
+    monkeypatch.setattr("batch_gateway.adapters.local_files.store.os.write", disk.write)
     yield disk
     monkeypatch.undo()
 
@@ -96,7 +96,7 @@ async def test_a_blob_larger_than_the_room_says_nothing_about_others(tmp_path, t
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return disk._write(fd, content)
 
-    monkeypatch.setattr("batch_gateway.adapters.local_files.os.write", write)
+    monkeypatch.setattr("batch_gateway.adapters.local_files.store.os.write", write)
 
     with pytest.raises(StorageFull):
         await store.put("files/a", bytes(3_000_000))

@@ -22,10 +22,11 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
 )
 
-from batch_gateway.extras import MissingExtra, require_drivers
+from batch_gateway.extras import MissingExtra
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.settings import Settings, explained
 from batch_gateway.settings.spelling import meant
+from batch_gateway.store_plugins import UnknownStore, require_stores
 
 Groups = Mapping[str, Mapping[str, Any]]
 
@@ -132,10 +133,8 @@ def checked(environment: Mapping[str, str], files: Mapping[str, str] | None = No
     except ValueError as error:
         raise PlatformError("\n".join(explained(error, files))) from error
     try:
-        require_drivers(
-            metadata_url=settings.metadata.url.get_secret_value(), files_url=settings.files.url
-        )
-    except MissingExtra as error:
+        require_stores(settings)
+    except (MissingExtra, UnknownStore) as error:
         raise PlatformError(str(error)) from error
     return settings
 

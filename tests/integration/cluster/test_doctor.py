@@ -187,7 +187,7 @@ async def test_stores_that_are_full_are_named_as_such(tmp_path, monkeypatch):
     with valkey_server(tmp_path / "valkey") as url:
         async with Redis.from_url(url) as client:
             await client.config_set("maxmemory", "1")
-        monkeypatch.setattr("batch_gateway.adapters.local_files.os.write", write)
+        monkeypatch.setattr("batch_gateway.adapters.local_files.store.os.write", write)
 
         found = await check_stores(stores_of(tmp_path, url, "http://127.0.0.1:9"))
         monkeypatch.undo()

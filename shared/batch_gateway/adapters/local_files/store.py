@@ -1,4 +1,4 @@
-"""FileStore on a folder: one machine, or a volume that all pods share.
+"""Blobs as the files of a folder.
 
 A blob is written under a random name in ``.unfinished`` below the root, forced to disk, renamed to
 its key, and every folder on its path is forced to disk too: before the rename it is not visible,
