@@ -6,7 +6,7 @@ Extensions are ordinary fields next to OpenAI's own, so any client can send them
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -131,28 +131,29 @@ class ExtendedBatchObject(BatchObject):
     carried_over: int | None  # requests whose answers are those of ``retry_of``; None until planned
 
     @classmethod
-    def of(cls, batch: Batch) -> Self:
-        return cls(
+    def fields(cls, batch: Batch) -> dict[str, Any]:
+        options = batch.options.get
+        return {
             **fields_of(batch),
-            priority=batch.priority,
-            paused=batch.paused,
-            estimated_completion_at=whole_seconds(batch.estimated_completion_at),
-            blocked_reason=batch.blocked_reason,
-            on_invalid_line=batch.options.get("on_invalid_line", "fail"),
-            dry_run=batch.options.get("dry_run", False),
-            estimated_tokens=batch.options.get("estimated_tokens"),
-            estimated_duration_s=batch.options.get("estimated_duration_s"),
-            max_errors=batch.options.get("max_errors"),
-            max_error_rate=batch.options.get("max_error_rate"),
-            max_total_tokens=batch.options.get("max_total_tokens"),
-            max_cost=batch.options.get("max_cost"),
-            deduplicate=batch.options.get("deduplicate", False),
-            deduplicated=batch.options.get("deduplicated"),
-            saved_tokens=batch.options.get("saved_tokens"),
-            retry_of=batch.options.get("retry", {}).get("batch"),
-            after=batch.options.get("after", {}).get("batch_id"),
-            carried_over=batch.options.get("carried_over"),
-        )
+            "priority": batch.priority,
+            "paused": batch.paused,
+            "estimated_completion_at": whole_seconds(batch.estimated_completion_at),
+            "blocked_reason": batch.blocked_reason,
+            "on_invalid_line": options("on_invalid_line", "fail"),
+            "dry_run": options("dry_run", False),
+            "estimated_tokens": options("estimated_tokens"),
+            "estimated_duration_s": options("estimated_duration_s"),
+            "max_errors": options("max_errors"),
+            "max_error_rate": options("max_error_rate"),
+            "max_total_tokens": options("max_total_tokens"),
+            "max_cost": options("max_cost"),
+            "deduplicate": options("deduplicate", False),
+            "deduplicated": options("deduplicated"),
+            "saved_tokens": options("saved_tokens"),
+            "retry_of": options("retry", {}).get("batch"),
+            "after": options("after", {}).get("batch_id"),
+            "carried_over": options("carried_over"),
+        }
 
 
 class BatchDeleted(BaseModel):

@@ -3,9 +3,13 @@
 Answers always have all their keys, with null for what is not known: clients rely on it. Instants
 are whole unix seconds. Unknown keys of a request are refused, so that a misspelt extension never
 vanishes.
+
+Clients poll batches many times a second, a hundred in a list. So a batch is answered as plain
+values (``fields``), of which its class is only the description: building and validating an object
+of it took longer than all the rest of the request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol, Self
 
@@ -128,13 +132,7 @@ class BatchUsage(BaseModel):
 
     @classmethod
     def of(cls, usage: Usage) -> Self:
-        return cls(
-            input_tokens=usage.input_tokens,
-            input_tokens_details=InputTokensDetails(cached_tokens=usage.cached_tokens),
-            output_tokens=usage.output_tokens,
-            output_tokens_details=OutputTokensDetails(reasoning_tokens=usage.reasoning_tokens),
-            total_tokens=usage.input_tokens + usage.output_tokens,
-        )
+        return cls(**_usage(usage))
 
 
 class BatchObject(BaseModel):
@@ -162,14 +160,17 @@ class BatchObject(BaseModel):
     metadata: dict[str, str] | None
 
     @classmethod
-    def of(cls, batch: Batch) -> Self:
-        return cls(**fields_of(batch))
+    def fields(cls, batch: Batch) -> dict[str, Any]:
+        """What an object of this class says of ``batch``, in its order."""
+        return fields_of(batch)
 
 
 def fields_of(batch: Batch) -> dict[str, Any]:
     """What a ``BatchObject`` says of ``batch``."""
+    counts = batch.counts
     return {
         "id": batch.id,
+        "object": "batch",
         "endpoint": batch.endpoint,
         "model": batch.model,
         "errors": _errors(batch.errors),
@@ -187,12 +188,12 @@ def fields_of(batch: Batch) -> dict[str, Any]:
         "expired_at": whole_seconds(batch.expired_at),
         "cancelling_at": whole_seconds(batch.cancelling_at),
         "cancelled_at": whole_seconds(batch.cancelled_at),
-        "request_counts": RequestCounts(
-            total=batch.counts.total,
-            completed=batch.counts.completed,
-            failed=batch.counts.failed,
-        ),
-        "usage": None if batch.usage is None else BatchUsage.of(batch.usage),
+        "request_counts": {
+            "total": counts.total,
+            "completed": counts.completed,
+            "failed": counts.failed,
+        },
+        "usage": None if batch.usage is None else _usage(batch.usage),
         "metadata": None if batch.metadata is None else dict(batch.metadata),
     }
 
@@ -218,17 +219,42 @@ class ListObject(BaseModel):
         )
 
 
-def _errors(errors: Sequence[BatchError]) -> BatchErrors | None:
+def listed(data: Sequence[Mapping[str, Any]], *, more: bool) -> dict[str, Any]:
+    """What a ``ListObject`` of plain values says."""
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": more,
+    }
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def _errors(errors: Sequence[BatchError]) -> dict[str, Any] | None:
     if not errors:
         return None
-    return BatchErrors(
-        data=[
-            BatchErrorObject(
-                code=error.code, message=error.message, param=error.param, line=error.line
-            )
+    return {
+        "object": "list",
+        "data": [
+            {
+                "code": error.code,
+                "message": error.message,
+                "param": error.param,
+                "line": error.line,
+            }
             for error in errors
-        ]
-    )
+        ],
+    }
 
 
 def whole_seconds(instant: datetime | None) -> int | None:

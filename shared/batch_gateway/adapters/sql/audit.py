@@ -14,6 +14,8 @@ from batch_gateway.adapters.sql.schema import audit
 from batch_gateway.core.audit import AuditEntry
 from batch_gateway.ports.audit import ALL_ENTRIES, AuditFilter
 
+_ADD = sa.insert(audit)
+
 
 class SqlAudit:
     def __init__(self, database: Database) -> None:
@@ -21,7 +23,7 @@ class SqlAudit:
 
     async def add(self, entry: AuditEntry) -> None:
         async with self._database.writing() as connection:
-            await connection.execute(sa.insert(audit).values(asdict(entry)))
+            await connection.execute(_ADD, asdict(entry))
 
     async def list(
         self, *, limit: int, after: str | None = None, only: AuditFilter = ALL_ENTRIES

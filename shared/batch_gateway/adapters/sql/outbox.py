@@ -13,6 +13,8 @@ from batch_gateway.adapters.sql.steps import write_events
 from batch_gateway.core.events import Event
 from batch_gateway.ports.outbox import UnsentEvent
 
+_SENT = sa.delete(outbox).where(outbox.c.id == sa.bindparam("event"))
+
 
 class SqlOutbox:
     def __init__(self, database: Database) -> None:
@@ -34,7 +36,7 @@ class SqlOutbox:
         if not event_ids:
             return
         async with self._database.writing() as connection:
-            await connection.execute(sa.delete(outbox).where(outbox.c.id.in_(event_ids)))
+            await connection.execute(_SENT, [{"event": event} for event in sorted(event_ids)])
 
 
 def _to_unsent(row: Row) -> UnsentEvent:

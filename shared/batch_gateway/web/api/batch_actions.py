@@ -66,7 +66,7 @@ class BatchActionRoutes:
         if changed is None:
             raise no_such_batch(batch_id)
         live = await self._batches.get(call.tenant, batch_id)
-        return answer(ExtendedBatchObject.of(live or changed))
+        return answer(ExtendedBatchObject.fields(live or changed))
 
 
 @contextmanager

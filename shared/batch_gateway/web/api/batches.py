@@ -20,7 +20,7 @@ from batch_gateway.web.extensions import (
     asked_filter,
 )
 from batch_gateway.web.inline import take_requests
-from batch_gateway.web.openai import BatchObject, CreateBatch, ListObject
+from batch_gateway.web.openai import BatchObject, CreateBatch, listed
 from batch_gateway.web.parsing import cursor, integer, parse, plain_id
 
 PAGE, LONGEST_PAGE = 20, 100
@@ -83,7 +83,7 @@ class BatchRoutes:
             batch = await self._inline.create(
                 call.tenant, new, requests, traceparent=call.traceparent, seed=call.seed
             )
-        return answer(self._shown.of(batch))
+        return answer(self._shown.fields(batch))
 
     async def list(self, call: Call) -> Response:
         query = call.request.query_params
@@ -101,16 +101,14 @@ class BatchRoutes:
         )
         if page is None:
             raise unknown_cursor(after or "")
-        return answer(
-            ListObject.of([self._shown.of(batch) for batch in page.items], more=page.more)
-        )
+        return answer(listed([self._shown.fields(batch) for batch in page.items], more=page.more))
 
     async def get(self, call: Call) -> Response:
         batch_id = asked_batch(call)
         batch = await self._batches.get(call.tenant, batch_id)
         if batch is None:
             raise no_such_batch(batch_id)
-        return answer(self._shown.of(batch))
+        return answer(self._shown.fields(batch))
 
     async def cancel(self, call: Call) -> Response:
         """The body is not looked at: clients send none, but announce JSON."""
@@ -122,7 +120,7 @@ class BatchRoutes:
             raise ApiError(409, str(error), headers={"x-should-retry": "false"}) from error
         if batch is None:
             raise no_such_batch(batch_id)
-        return answer(self._shown.of(batch))
+        return answer(self._shown.fields(batch))
 
 
 def asked_batch(call: Call) -> BatchId:

@@ -43,4 +43,4 @@ class RetryRoutes:
             )
         if batch is None:
             raise no_such_batch(batch_id)
-        return answer(ExtendedBatchObject.of(batch))
+        return answer(ExtendedBatchObject.fields(batch))

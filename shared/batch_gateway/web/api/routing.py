@@ -3,7 +3,9 @@
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -92,6 +94,7 @@ def no_such_url(scope: Scope) -> ApiError:
     return ApiError(404, f"Invalid URL ({scope['method']} {excerpt(scope['path'])})")
 
 
-def answer(body: BaseModel) -> Response:
-    """200 with ``body`` as JSON."""
-    return Response(body.model_dump_json(), media_type="application/json")
+def answer(body: BaseModel | dict[str, Any]) -> Response:
+    """200 with ``body``, an object or its plain values, as JSON."""
+    content = msgspec.json.encode(body) if isinstance(body, dict) else body.model_dump_json()
+    return Response(content, media_type="application/json")
