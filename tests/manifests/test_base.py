@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batch_gateway.core.cron import parse_cron
 from batch_gateway.core.events import EventType
-from batch_gateway.local.cron import Cron
 from batch_gateway.local.manifests import deployment_root, load
 from batch_gateway.settings import Settings, Sweep
 
@@ -169,7 +169,7 @@ def test_the_janitor_is_called_without_the_broker_before_anything_is_missed():
     (janitor,) = (service for service in DEPLOYMENT.services if service.name == "janitor")
     ticks = [datetime(2026, 1, 1, tzinfo=UTC)]
     while len(ticks) < 200:
-        ticks.append(Cron(ping.schedule).next(ticks[-1]))
+        ticks.append(parse_cron(ping.schedule).next(ticks[-1]))
     longest_s = max((after - before).total_seconds() for before, after in pairwise(ticks))
 
     assert (ping.sink.kind, ping.sink.name) == ("Service", "janitor")

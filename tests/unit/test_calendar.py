@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.core.calendar import Calendar, Window, parse_cron
+from batch_gateway.core.calendar import Calendar, Window
+from batch_gateway.core.cron import parse_cron
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE = timedelta(minutes=1)
@@ -123,40 +124,3 @@ def test_nothing_changes_before_the_next_change(chosen, zone, after):
     while at < end:
         assert times.ceiling(at, 64) == now
         at += MINUTE
-
-
-@pytest.mark.parametrize(
-    ("text", "inside", "outside"),
-    [
-        ("*/15 * * * *", "2026-11-26 10:45", "2026-11-26 10:46"),
-        ("5/20 * * * *", "2026-11-26 10:25", "2026-11-26 10:20"),
-        ("* * * * 7", "2026-11-29 10:00", "2026-11-30 10:00"),
-        ("* * * * fri-sun", "2026-11-29 10:00", "2026-11-30 10:00"),
-        ("* * 13 * fri", "2026-11-27 10:00", "2026-11-26 10:00"),  # either is enough
-        ("* * 26 NOV *", "2026-11-26 10:00", "2026-12-26 10:00"),
-        ("0,30 6-8,20 * * *", "2026-11-26 20:30", "2026-11-26 20:31"),
-    ],
-)
-def test_cron_expressions_mean_what_cron_means_by_them(text, inside, outside):
-    cron = parse_cron(text)
-
-    assert cron.matches(datetime.fromisoformat(inside))
-    assert not cron.matches(datetime.fromisoformat(outside))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("* * * *", "five fields"),
-        ("60 * * * *", "minute '60' is not within 0-59"),
-        ("* 17-9 * * *", "hour '17-9' is not within 0-23"),
-        ("* * 0 * *", "day '0' is not within 1-31"),
-        ("* * * foo *", "month 'foo' is not a number"),
-        ("* * * * */0", "weekday '*/0' is not within 0-7"),
-        ("*  * * * -", "weekday '-' is not a number"),
-        ("² * * * *", "minute '²' is not a number"),
-    ],
-)
-def test_a_wrong_cron_expression_names_its_field(text, message):
-    with pytest.raises(ValueError, match=message.replace("*", r"\*").replace("[", r"\[")):
-        parse_cron(text)

@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batch_gateway.core.calendar import Calendar, Window, parse_cron
+from batch_gateway.core.calendar import Calendar, Window
+from batch_gateway.core.cron import parse_cron
 from batch_gateway.core.retry import judge
 from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Priority, Replica, RoutingTable
 

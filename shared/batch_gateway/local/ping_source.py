@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 
+from batch_gateway.core.cron import parse_cron
 from batch_gateway.local.broker.config import DeliveryTarget
-from batch_gateway.local.cron import Cron
 from batch_gateway.local.durations import TimeScale
 from batch_gateway.local.resources import PingSource
 
@@ -27,7 +27,7 @@ class PingTimer:
         self._source = source
         self._sink = sink
         self._durations = durations
-        self._cron = Cron(source.schedule)
+        self._cron = parse_cron(source.schedule)
         self._zone = _zone(source.timezone)
 
     async def run(self, *, at_once: bool) -> None:

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from batch_gateway.core.breaker import BreakerRules
-from batch_gateway.core.calendar import Calendar, Cron, Window, parse_cron
+from batch_gateway.core.calendar import Calendar, Window
+from batch_gateway.core.cron import Cron, parse_cron
 from batch_gateway.core.retry import RetryRules
 from batch_gateway.core.routing import ModelEndpoint, Priority, Tls
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
