@@ -28,7 +28,7 @@ from batch_gateway.core.lines import (
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.validation import REFUSALS, LineValidator
 from batch_gateway.simulator.hostile import ConnectionFate, HostileAnswer, draw_hostile
-from batch_gateway.web import cloudevents, external_events
+from batch_gateway.web import cloudevents, internal_events
 from batch_gateway.web.batch_request import asked
 from batch_gateway.web.extensions import asked_filter
 from batch_gateway.web.header_values import attachment
@@ -166,14 +166,14 @@ def event(data: bytes) -> None:
     ):
         _foreign(headers, data)
         try:
-            cloudevents.decode(headers, data)
+            internal_events.decode(headers, data)
         except cloudevents.Undecodable as refusal:
             _brief(refusal)
 
 
 def _foreign(headers: Mapping[str, str], data: bytes) -> None:
     try:
-        events = external_events.decode(headers, data)
+        events = cloudevents.decode(headers, data)
     except cloudevents.Undecodable as refusal:
         _brief(refusal)
         return

@@ -24,7 +24,7 @@ from batch_gateway.core.ids import BatchId
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.verify.verifier import Verifier
 from batch_gateway.settings import Execution
-from batch_gateway.web.cloudevents import decode
+from batch_gateway.web.internal_events import decode
 
 RELEASES = Path(__file__).parents[1] / "fixtures" / "releases"
 KEY = b"the-key-of-the-release"

@@ -12,9 +12,8 @@ from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.json_splice import splice_members
 from batch_gateway.core.validation import LineValidator, deeper
 from batch_gateway.core.window import parse_window
-from batch_gateway.web.cloudevents import Undecodable
+from batch_gateway.web.cloudevents import Undecodable, decode
 from batch_gateway.web.envelope import ApiError
-from batch_gateway.web.external_events import decode
 from batch_gateway.web.inline import take_requests
 from batch_gateway.web.openai import CreateBatch
 from batch_gateway.web.parsing import parse

@@ -1,153 +1,114 @@
-"""Decodes requests into internal CloudEvents, in every mode of the HTTP binding.
+"""CloudEvents of any type, in every mode of the HTTP binding, with their data untouched.
 
-Binary mode has the attributes in ``ce-`` headers, structured mode the whole event as JSON, batched
-mode an array of those (https://github.com/cloudevents/spec, HTTP binding 3). The framework's own
-decoder knows no batches.
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
-from cloudevents.http import CloudEvent, from_http, from_json
 
-from batch_gateway.core import tracing
-from batch_gateway.core.errors import Permanent, Temporary
-from batch_gateway.core.events import SOURCE, Event, EventType, signed_by
+from batch_gateway.core.batch_request import ExternalEvent
+from batch_gateway.core.errors import Permanent
 from batch_gateway.core.excerpts import excerpt
 
-_BATCH = "application/cloudevents-batch+json"
-_SIGNATURE = re.compile("[0-9a-f]{64}")
+_BATCHED = "application/cloudevents-batch+json"
+_STRUCTURED = "application/cloudevents+json"
+_NAME = re.compile(r"[a-z0-9]+", re.ASCII)
+_REQUIRED = ("id", "source", "type")
+_LONGEST = 4096  # characters of an attribute
+
+_decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Undecodable(Permanent):
-    """Not a CloudEvent, or none that we know."""
+    """The request is not a CloudEvent, or its type is unknown."""
 
 
-class Forged(Permanent):
-    """An event that is not signed, or that was sent long ago and is signed with an unknown key."""
-
-
-class UnknownKey(Temporary):
-    """A recent event that is signed with a key that this process does not know (yet, or any more).
-
-    While keys are rotated two processes may know different ones. The event is delivered again, to a
-    process that may know the key.
-    """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedEvent:
-    """An event as it came in: what it says, and what vouches for it."""
-
-    event: Event
-    source: str
-    signed: str  # "": unsigned
-    sent_at: datetime | None  # when the broker took it, or it was sent; None: not told
-
-
-def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ReceivedEvent]:
+def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ExternalEvent]:
     """The events of one request. Raises Undecodable."""
+    media_type = _media_type(headers.get("content-type", ""))
     try:
-        if headers.get("content-type", "").partition(";")[0].strip().lower() == _BATCH:
-            raws = msgspec.json.decode(body, type=list[msgspec.Raw])
-            return [_received(from_json(bytes(raw)), headers) for raw in raws]
-        return [_received(from_http(headers, body), headers)]
-    except Undecodable:
-        raise
-    except Exception as error:  # the SDK lets all kinds of errors of bad input through
+        if media_type == _BATCHED:
+            return [_structured(bytes(raw)) for raw in _decode_batch(body)]
+        if media_type == _STRUCTURED:
+            return [_structured(body)]
+        return [_binary(headers, body)]
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # msgspec's, base64's and Unicode's are ValueErrors
         raise Undecodable(f"not a CloudEvent: {excerpt(error)}") from error
 
 
-def _received(cloud_event: CloudEvent, headers: Mapping[str, str]) -> ReceivedEvent:
-    try:
-        type_ = EventType(cloud_event["type"])
-    except ValueError:
-        raise Undecodable(f"unknown event type {excerpt(cloud_event['type'])!r}") from None
-    # The event's own trace context is its cause's; the header only tells of the last hop.
-    trace = cloud_event.get("traceparent") or headers.get("traceparent")
-    event = Event(
-        id=cloud_event["id"],
-        type=type_,
-        subject=cloud_event.get("subject") or "",
-        data={} if type_ is EventType.PING else _data(cloud_event),
-        traceparent=tracing.valid(trace),
-    )
-    return ReceivedEvent(
-        event=event,
-        source=cloud_event["source"],
-        signed=cloud_event.get("gwsignature") or "",
-        sent_at=sent_at(cloud_event.get("knativearrivaltime"), cloud_event.get("time")),
-    )
+def _binary(headers: Mapping[str, str], body: bytes) -> ExternalEvent:
+    found = {
+        name[3:]: _header_text(value) for name, value in headers.items() if name.startswith("ce-")
+    }
+    if content_type := headers.get("content-type"):
+        found["datacontenttype"] = content_type
+    return _checked(found, body)
 
 
-def _data(cloud_event: CloudEvent) -> dict[str, Any]:
-    data = cloud_event.get_data()
+def _header_text(value: str) -> str:
+    """What a header says whose bytes stand in ``value`` as Latin-1.
+
+    Characters beyond ASCII should be percent-encoded. Senders who do not know that (JavaScript's
+    SDK) send UTF-8 or Latin-1; Node sends either, depending on what is written with the headers.
+    """
+    with suppress(UnicodeError):
+        value = value.encode("latin-1").decode()
+    return unquote(value, errors="strict")
+
+
+def _structured(raw: bytes) -> ExternalEvent:
+    fields = _decode_event(raw)
+    data, encoded = fields.pop("data", None), fields.pop("data_base64", None)
+    found = {
+        name: _text(name, msgspec.json.decode(value))
+        for name, value in fields.items()
+        if bytes(value) != b"null"
+    }
+    if encoded is not None:
+        text = msgspec.json.decode(encoded, type=str)
+        return _checked(found, base64.b64decode(text, validate=True))
     if data is None:
-        return {}
-    if isinstance(data, dict):
-        return data
-    raise Undecodable("event data is not a JSON object")
+        return _checked(found, b"")
+    content = bytes(data).strip()
+    if content.startswith(b'"') and not _is_json(found.get("datacontenttype")):
+        content = msgspec.json.decode(content, type=str).encode()
+    return _checked(found, content)
 
 
-def verify(
-    received: ReceivedEvent, keys: Sequence[bytes], now: datetime, patience: timedelta
-) -> None:
-    """Return if one of ``keys`` signed the event; without keys everything passes.
-
-    Raises UnknownKey for an unknown signature of an event that was sent within ``patience``, Forged
-    otherwise. A recent call for the janitor needs no known key. The platform's ticks cannot be
-    signed. All that both can do is ask for a sweep, which is harmless.
-    """
-    event = received.event
-    if not keys or event.type is EventType.PING:
-        return
-    ours = received.source == SOURCE and is_signature(received.signed)
-    if ours and signed_by(keys, event, received.signed):
-        return
-    refusal = not_verified(
-        f"event {excerpt(event.id)!r} of {excerpt(received.source)!r}",
-        signed=ours,
-        sent_at=received.sent_at,
-        now=now,
-        patience=patience,
-    )
-    if event.type is EventType.UPKEEP_DUE and isinstance(refusal, UnknownKey):
-        return  # triggers a sweep, as a tick does; else a key rotation could block all triggers
-    raise refusal
+def _checked(found: dict[str, str], data: bytes) -> ExternalEvent:
+    version = found.pop("specversion", None)
+    if version != "1.0":
+        raise Undecodable(f"specversion is {excerpt(version)!r}, not 1.0")
+    for name in _REQUIRED:
+        if not found.get(name):
+            raise Undecodable(f"the attribute {name!r} is missing or empty")
+    for name, value in found.items():
+        if not _NAME.fullmatch(name) or len(value) > _LONGEST or "\x00" in value:
+            raise Undecodable(f"the attribute {name[:40]!r} is not valid")
+    return ExternalEvent(attributes=found, data=data)
 
 
-def not_verified(
-    event: str, *, signed: bool, sent_at: datetime | None, now: datetime, patience: timedelta
-) -> Forged | UnknownKey:
-    """What to raise for an ``event`` that no known key vouches for.
-
-    ``signed``: whether it carries what could be made with a key that is being rotated.
-    """
-    if not signed:
-        return Forged(f"{event} is not signed")
-    if sent_at is None or abs(now - sent_at) > patience:
-        return Forged(f"{event} is signed with an unknown key")
-    return UnknownKey(f"{event} is signed with a key that is unknown here; is it being rotated?")
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int)):
+        return str(value)
+    raise Undecodable(f"the attribute {name[:40]!r} is not text")
 
 
-def is_signature(signed: str) -> bool:
-    """Whether ``signed`` is the hexadecimal form of a SHA-256, valid or not."""
-    return _SIGNATURE.fullmatch(signed) is not None
+def _is_json(content_type: str | None) -> bool:
+    return content_type is None or _media_type(content_type).endswith(("/json", "+json"))
 
 
-def sent_at(*times: object) -> datetime | None:
-    """The first of ``times`` that is a timestamp of RFC 3339; None: none is."""
-    for time in times:
-        if isinstance(time, datetime):
-            moment = time
-        else:
-            try:
-                moment = datetime.fromisoformat(str(time))
-            except ValueError:
-                continue
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return None
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from starlette.types import ASGIApp
 
 from batch_gateway.services.dead_letters import DeadLetters
-from batch_gateway.web.external_events import decode
+from batch_gateway.web.cloudevents import decode
 from batch_gateway.web.function import EventHandling, event_handling_app, external_event_handling
 from batch_gateway.web.probes import Ready
 

@@ -29,8 +29,9 @@ from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.errors import Busy, Permanent, Temporary
 from batch_gateway.core.events import Event, EventType
 from batch_gateway.web import body, metrics
-from batch_gateway.web.cloudevents import ReceivedEvent, Undecodable, decode, verify
+from batch_gateway.web.cloudevents import Undecodable
 from batch_gateway.web.failure_reasons import answer, reason_of
+from batch_gateway.web.internal_events import ReceivedEvent, decode, verify
 from batch_gateway.web.probes import Ready, with_probes
 
 logger = logging.getLogger(__name__)

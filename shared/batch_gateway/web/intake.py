@@ -35,9 +35,9 @@ from batch_gateway.services.batches.service import NewBatch
 from batch_gateway.services.intake import Intake, IntakeRequest
 from batch_gateway.settings.intake import Drop, Source
 from batch_gateway.web.batch_request import asked
-from batch_gateway.web.cloudevents import is_signature, not_verified, sent_at
-from batch_gateway.web.external_events import decode
+from batch_gateway.web.cloudevents import decode
 from batch_gateway.web.function import EventHandling, event_handling_app, external_event_handling
+from batch_gateway.web.internal_events import is_signature, not_verified, sent_at
 from batch_gateway.web.openai import MADE_INPUT
 from batch_gateway.web.probes import Ready
 

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from batch_gateway.web.cloudevents import Undecodable
-from batch_gateway.web.external_events import decode
+from batch_gateway.web.cloudevents import Undecodable, decode
 
 SENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
 
