@@ -14,16 +14,26 @@ from batch_gateway.services.execute.leased_shard import (
     LeasedShard,
     LineInFlight,
     Signals,
-    SuspectIsolation,
 )
+from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.results.parts import ShardResults
 
 BATCH = BatchId("batch_1")
 POOLS = ("a/m", "b/m")
 
 
-def leased(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None) -> LeasedShard:
-    shard = Shard(batch=BATCH, index=0, model="m", key="k", lines=lines, cost=lines, epoch=epoch)
+def leased(
+    lines: int,
+    *,
+    index: int = 0,
+    epoch: int = 1,
+    deaths: dict[int, int] | None = None,
+    done: ShardResults | None = None,
+    isolation: SuspectIsolation | None = None,
+) -> LeasedShard:
+    shard = Shard(
+        batch=BATCH, index=index, model="m", key="k", lines=lines, cost=lines, epoch=epoch
+    )
     deadline = datetime(2030, 1, 1, tzinfo=UTC)
     made = LeasedShard(
         Lease(
@@ -39,12 +49,12 @@ def leased(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None) 
             shard=shard.id, tenant=TenantId("t"), model="m", cost=1, priority=5, deadline=deadline
         ),
         signals=Signals(),
-        isolation=SuspectIsolation(),
+        isolation=isolation or SuspectIsolation(),
         stop_at=1e9,
         most_buffered=10_000,
     )
-    done = ShardResults()
-    done.deaths = deaths or {}
+    done = done or ShardResults()
+    done.deaths.update(deaths or {})
     made.load(
         [ShardLine(n, str(n), "/v1/chat/completions", "m", Raw(b"{}")) for n in range(lines)],
         done,
@@ -57,8 +67,10 @@ def leased(lines: int, *, epoch: int = 1, deaths: dict[int, int] | None = None) 
 
 def note(held: LeasedShard) -> None:
     """As a flush does."""
-    for work in held.to_note():
-        work.noted = True
+    to_note, to_clear = held.to_note(), held.to_clear()
+    held.noted(to_note)
+    if to_clear is not None:
+        held.cleared(to_clear, 0.0)
 
 
 def finish(held: LeasedShard, work: LineInFlight) -> None:
@@ -81,7 +93,8 @@ class Play:
         elif kind == "take":
             could = self.held.startable(self.now, pool, calm=True)
             work = self.held.take(self.now, pool, calm=True)
-            assert (work is not None) == (could > 0)
+            waits = self.held._isolation.alone  # for its note
+            assert (work is not None) == (could > 0 and (waits is None or waits is work))
             if work is not None:
                 assert not work.shuns(pool, self.now)
                 self.running.append(work)
@@ -139,7 +152,7 @@ def test_suspects_come_first_and_are_alone_and_nothing_starts_unnoted(deaths, pl
         if game.held.suspicious:
             assert len(game.running) <= 1
             assert all(work.deaths for work in game.running)
-        assert all(work.noted for work in game.running)
+        assert all(work.noted or work is game.held._charged for work in game.running)
 
     assert sorted(game.drain()) == list(range(10))
     assert not game.held.suspicious

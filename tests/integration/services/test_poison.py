@@ -4,17 +4,19 @@ import asyncio
 import json
 import os
 import signal
+from collections import Counter
 
 from fixtures.worker import spawn_worker
 from fixtures.world import chat_lines
 
 from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.ids import ActivationId
+from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import LeasedShard, Signals, SuspectIsolation
+from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.shard_leases import ShardLeases
+from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.progress_events import BatchObservers
 from batch_gateway.settings import Execution, Planning, Watching
 
@@ -45,14 +47,14 @@ async def reclaimed(world):
             await world.janitor.sweep()
 
 
-async def run_through(world, killer, sink, batch, *, workers):
-    """Start worker after worker, as a platform does, until the batch is executed."""
+async def run_through(world, killer, sink, batches, *, workers):
+    """Start worker after worker, as a platform does, until the batches are executed."""
     deaths = 0
     for _ in range(workers):
         killer.worker = await spawn_worker(world, sink=sink)
         deaths += await killer.worker.wait() == -signal.SIGKILL
         await reclaimed(world)
-        if (await world.reload(batch)).assemblable:
+        if all([(await world.reload(batch)).assemblable for batch in batches]):
             break
     return deaths
 
@@ -65,25 +67,32 @@ async def test_a_line_that_kills_its_workers_is_reported_and_the_rest_goes_on(
     endpoint.answer = killer
     world = make_world(watching=UNWATCHED, execution=RULES, planning=Planning(shard_lines=20))
     world.inference_url = endpoint.url
-    lines = chat_lines(60)
+    lines = chat_lines(50)
     lines[25]["body"]["messages"][1]["content"] = "POISON"
     batch = await world.submit(lines)
-    await world.planner.plan(batch.id)
+    other = await world.submit(chat_lines(40), tenant=TenantId("other"))
+    for one in (batch, other):
+        await world.planner.plan(one.id)
 
-    deaths = await run_through(world, killer, sink.url, batch, workers=6)
+    deaths = await run_through(world, killer, sink.url, [batch, other], workers=7)
 
-    await world.assembler.assemble(batch.id)
-    batch = await world.reload(batch)
+    for one in (batch, other):
+        await world.assembler.assemble(one.id)
+    batch, other = await world.reload(batch), await world.reload(other)
     output, errors = await world.results(batch)
-    assert batch.status is BatchStatus.COMPLETED
-    assert (len(output), len(errors)) == (59, 1)
-    assert errors[0]["custom_id"] == "line-26"
+    assert batch.status is other.status is BatchStatus.COMPLETED
+    assert {line["custom_id"] for line in output} == {f"line-{n}" for n in range(1, 51) if n != 26}
+    assert [error["custom_id"] for error in errors] == ["line-26"]
     assert errors[0]["response"] is None
     assert errors[0]["error"] == {
         "code": "worker_crashed",
-        "message": "Two workers died while this request was the only suspect that they ran.",
+        "message": "Three workers died while they ran this request, the last one while it ran no"
+        " other.",
     }
-    assert deaths == 4  # once unawares, once among suspects, twice alone
+    assert (other.counts.completed, other.counts.failed) == (40, 0)
+    assert deaths == 4  # once unawares, once among others, once as the one suspect, once alone
+    calls = Counter(arrival.body for arrival in endpoint.arrivals)
+    assert max(calls.values()) <= deaths + 1
 
 
 async def test_a_worker_that_dies_for_another_reason_accuses_nobody(make_world, start_endpoint):

@@ -319,7 +319,8 @@ class Activation:
                 [
                     shard
                     for shard in self._shards
-                    if shard.state in _WORKED_ON and (shard.buffered or shard.to_note())
+                    if shard.state in _WORKED_ON
+                    and (shard.buffered or shard.to_note() or shard.to_clear())
                 ]
             )
             self._pools.fill()

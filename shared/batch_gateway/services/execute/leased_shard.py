@@ -20,6 +20,11 @@ from batch_gateway.core.lines import (
 )
 from batch_gateway.core.model import Lease, Part, QueueEntry, Tally
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
+from batch_gateway.services.execute.suspect_isolation import (
+    ACCUSED,
+    WRITTEN_OFF,
+    SuspectIsolation,
+)
 
 if TYPE_CHECKING:
     from batch_gateway.services.results.parts import ShardResults
@@ -52,7 +57,7 @@ class LineInFlight:
     aborting: bool = False  # the present call is being preempted
     cut: bool = False  # the end of the activation has ended its call
     deaths: int = 0  # of earlier workers while it was in flight
-    noted: bool = False  # a stored note says that it may be in flight
+    noted: bool = False  # a stored note says that it may be in flight, so it may be started
     retries: dict[str, int] = field(default_factory=dict)  # failed attempts, by reason
     ended_calls: dict[str, int] = field(default_factory=dict)  # by the gateway, by reason
 
@@ -69,6 +74,11 @@ class LineInFlight:
             return None
         return CallRecord(0, retries=self.retries, aborts=self.ended_calls)
 
+    @property
+    def accused(self) -> bool:
+        """It runs only while nothing else is in flight."""
+        return self.deaths >= ACCUSED
+
     def shuns(self, pool: str, now: float) -> bool:
         return pool == self.failed_at and now < self.failed_until
 
@@ -79,19 +89,6 @@ class Signals:
 
     work: asyncio.Event = field(default_factory=asyncio.Event)  # lease more, or look at the end
     flush: asyncio.Event = field(default_factory=asyncio.Event)  # a shard has much to store
-
-
-class SuspectIsolation:
-    """At most one suspect line of an activation is in flight, so that a crash names the culprit.
-
-    Lines that are no suspects go on beside it.
-    """
-
-    def __init__(self) -> None:
-        self.holder: LeasedShard | None = None  # whose suspect is in flight
-
-    def is_free(self) -> bool:
-        return self.holder is None
 
 
 class LeasedShard:
@@ -106,7 +103,8 @@ class LeasedShard:
     A *poison* line crashes its worker. To find it, a shard that was leased before is worked on
     warily: some lines at a time are noted in a part before they may be started. A note that neither
     a result nor another note follows tells the next holder that its worker died with this line in
-    flight: such *suspects* run first and one at a time (``Isolation``).
+    flight: such *suspects* run first and one at a time (``suspect_isolation``). A note that would
+    write its line off if the worker died stands only while that line is in flight alone.
     """
 
     def __init__(
@@ -146,6 +144,7 @@ class LeasedShard:
         self._wary = lease.shard.epoch > 1
         self._pending: deque[LineInFlight] = deque()
         self._suspects: set[int] = set()
+        self._charged: LineInFlight | None = None  # accused, and the stored note would end it
         self._copies: dict[int, list[tuple[int, str]]] = {}
         self._preempted: deque[tuple[float, LineInFlight]] = (
             deque()
@@ -228,13 +227,15 @@ class LeasedShard:
 
     def _changed(self) -> None:
         """Tell the loops that wait for it what has changed."""
-        if len(self._buffer) >= self._most_buffered // 4 or self.to_note():
+        if len(self._buffer) >= self._most_buffered // 4 or self.to_note() or self.to_clear():
             self._signals.flush.set()
         if not self.left or self.state is not LeaseState.RUNNING:
             self._signals.work.set()
         if self._isolation.holder is self and not self._running:
             self._isolation.holder = None
             self._signals.work.set()
+        if self.state in FINAL:
+            self._isolation.leave(self)
         if (
             self.state in FINAL
             or (self.state is LeaseState.DRAINING and not self._running)
@@ -297,9 +298,12 @@ class LeasedShard:
     # -- lines ----------------------------------------------------------------------------------
 
     def startable(self, now: float, pool: str, *, calm: bool) -> int:
-        """Lines that ``take`` would give."""
-        if not self._startable():
+        """Lines that ``take`` would give; an accused one as soon as nothing else is in flight."""
+        if not self._startable(now):
             return 0
+        accused = self._next_accused(now, pool, calm=calm)
+        if accused is not None:
+            return int(self._isolation.may_ask(accused, now))
         due = sum(at <= now and not work.shuns(pool, now) for at, _, work in self._waiting)
         again = len(self._preempted) if self._again(now, calm=calm) else 0
         if not self._wary:
@@ -307,7 +311,9 @@ class LeasedShard:
         noted = sum(work.noted for work in self._turn())
         return min(noted + due + again, 1) if self._suspects else noted + due + again
 
-    def _startable(self) -> bool:
+    def _startable(self, now: float) -> bool:
+        if self._isolation.stops(self, now) or self.to_clear() is not None:
+            return False
         if self._suspects and (self._running or not self._isolation.is_free()):
             return False
         return self.runs and len(self._buffer) < self._most_buffered
@@ -318,8 +324,11 @@ class LeasedShard:
         One whose pause is over, else one that was preempted, else the next of the plan. Preempted
         ones wait until it is ``calm``: they would only be preempted again.
         """
-        if not self._startable():
+        if not self._startable(now):
             return None
+        accused = self._next_accused(now, pool, calm=calm)
+        if accused is not None:
+            return self._take_alone(accused, now)
         work = self._due(now, pool) if self._waiting else None
         if work is None and self._again(now, calm=calm):
             work = self._preempted.popleft()[1]
@@ -327,10 +336,54 @@ class LeasedShard:
             if not self._pending or (self._wary and not any(w.noted for w in self._turn()[:1])):
                 return None
             work = self._pending.popleft()
+        return self._started(work)
+
+    def _started(self, work: LineInFlight) -> LineInFlight:
         self._running += 1
+        self._isolation.running += 1
         if self._suspects:
             self._isolation.holder = self
         return work
+
+    def _ended(self) -> None:
+        self._running -= 1
+        self._isolation.running -= 1
+
+    def _next_accused(self, now: float, pool: str, *, calm: bool) -> LineInFlight | None:
+        """The line that ``take`` would give, if it is accused."""
+        if not self._suspects:
+            return None
+        if self._isolation.alone is not None:
+            return self._isolation.alone
+        due = (one for one in self._waiting if one[0] <= now and not one[2].shuns(pool, now))
+        if (first := min(due, default=None)) is not None:
+            work = first[2]
+        elif self._again(now, calm=calm):
+            work = self._preempted[0][1]
+        elif self._pending:
+            work = self._pending[0]
+        else:
+            return None
+        return work if work.accused else None
+
+    def _take_alone(self, work: LineInFlight, now: float) -> LineInFlight | None:
+        """Take an accused line once nothing else is in flight and a note says so."""
+        asked = self._isolation.alone is work
+        alone = self._isolation.ask(work, now)
+        if not asked and self._isolation.alone is work:  # it is first from now on, in all pools
+            self._waiting = [one for one in self._waiting if one[2] is not work]
+            heapq.heapify(self._waiting)
+            self._preempted = deque(one for one in self._preempted if one[1] is not work)
+            self._pending = deque(one for one in self._pending if one is not work)
+            self._pending.appendleft(work)
+        if not alone:
+            return None
+        if not work.noted:
+            self._signals.flush.set()
+            return None
+        self._pending.remove(work)
+        work.noted = False  # for this call only
+        return self._started(work)
 
     def _due(self, now: float, pool: str) -> LineInFlight | None:
         left_to_others = []
@@ -347,14 +400,14 @@ class LeasedShard:
 
     def give_back(self, work: LineInFlight) -> None:
         """A line whose call was cut through no fault of its own: it goes first again."""
-        self._running -= 1
+        self._ended()
         work.failed_at = None
         self._pending.appendleft(work)
         self._changed()
 
     def preempted(self, work: LineInFlight, now: float) -> None:
         """A line whose call was aborted because users waited."""
-        self._running -= 1
+        self._ended()
         work.failed_at = None
         self._preempted.append((now, work))
         self._changed()
@@ -368,7 +421,7 @@ class LeasedShard:
 
         Where there are other pools, its first failure costs no pause there.
         """
-        self._running -= 1
+        self._ended()
         until = now + pause
         if self.pools > 1:
             work.failed_at, work.failed_until = pool, until + ELSEWHERE_S
@@ -380,14 +433,14 @@ class LeasedShard:
     def record(self, result: PartLine) -> None:
         """A line is finished, and with it those that are the same: all of them in one part."""
         self._keep(result)  # first: what cannot be encoded leaves the line running
-        self._running -= 1
+        self._ended()
         self._suspects.discard(result.line)
         self._changed()
 
-    def take_poison(self, deaths: int) -> list[ShardLine]:
-        """Lines that so many workers died over: to be written off, not started."""
+    def take_poison(self) -> list[ShardLine]:
+        """Lines that are to be written off, not started."""
         found = []
-        while self._pending and self._pending[0].deaths >= deaths:
+        while self._pending and self._pending[0].deaths >= WRITTEN_OFF:
             found.append(self._pending.popleft().line)
         return found
 
@@ -432,30 +485,51 @@ class LeasedShard:
         """Lines that a note must name before they may be started; none: there is time."""
         if not self._wary or not self.runs or (self._suspects and self._running):
             return []
+        alone = self._isolation.alone
+        if alone is not None and alone.shard is self:
+            return [] if alone.noted or self._charged or self._isolation.running else [alone]
         ahead = self._turn()
         found = [work for work in ahead if not work.noted]
         return found if 2 * len(found) > len(ahead) else []
 
+    def noted(self, works: Iterable[LineInFlight]) -> None:
+        """A note of them is stored: they may be started."""
+        for work in works:
+            work.noted = True
+            if work.accused:
+                self._charged = work
+
+    def to_clear(self) -> LineInFlight | None:
+        """The accused line that is not in flight any more, while its note still says so."""
+        work = self._charged
+        if work is None or self._running:
+            return None
+        return None if work.noted and self._isolation.alone is work else work
+
+    def clearing(self, work: LineInFlight | None) -> list[bytes]:
+        """The note to store behind its results, if it has none."""
+        if work is None or work.line.line not in self._suspects:
+            return []
+        return [_note(work)]
+
+    def cleared(self, work: LineInFlight, now: float) -> None:
+        """What came of its call is stored; others may start again."""
+        work.noted = False
+        self._charged = None
+        self._isolation.release(work, now)
+
     def _turn(self) -> list[LineInFlight]:
-        """Lines of the plan that may come next: as long as there are suspects, only one of them."""
+        """Lines of the plan that may come next: as long as there are suspects, only one of them;
+        accused lines have a turn of their own."""
         ahead = islice(self._pending, 1 if self._suspects else _AHEAD)
-        return [work for work in ahead if work.deaths or not self._suspects]
+        return [work for work in ahead if not work.accused and (work.deaths or not self._suspects)]
 
     def notes(self) -> list[bytes]:
         """What is known of unfinished lines, for the next holder: none of them is in flight."""
         waiting = (work for _, _, work in self._waiting)
         stopped = (work for _, work in self._preempted)
         return [
-            encode_part_line(
-                attempted(
-                    work.line.line,
-                    work.attempts,
-                    work.deaths,
-                    work.aborts,
-                    cut=work.cut,
-                    call=work.call,
-                )
-            )
+            _note(work)
             for work in (*self._pending, *stopped, *waiting)
             if work.attempts
             or work.deaths
@@ -464,6 +538,15 @@ class LeasedShard:
             or work.cut
             or work.call is not None
         ]
+
+
+def _note(work: LineInFlight) -> bytes:
+    """That a line is not in flight, and what is known of it."""
+    return encode_part_line(
+        attempted(
+            work.line.line, work.attempts, work.deaths, work.aborts, cut=work.cut, call=work.call
+        )
+    )
 
 
 def starting(works: Iterable[LineInFlight]) -> list[bytes]:

@@ -47,7 +47,6 @@ from batch_gateway.settings import Execution
 
 logger = logging.getLogger(__name__)
 
-_DEATHS = 3  # of workers with a line in flight: once among others, then twice as the one suspect
 _TRIES = 3  # to read a shard's objects
 _FIRST_PAUSE_S = 0.3  # between two of them; doubles
 
@@ -191,7 +190,7 @@ class ShardLeases:
         passed: Mapping[str, str],
     ) -> None:
         shard.load(lines, done, passed=passed)
-        for line in shard.take_poison(_DEATHS):
+        for line in shard.take_poison():
             self._write_off(shard, line)
         shard.stuck = False
         logger.info(
@@ -255,7 +254,8 @@ class ShardLeases:
             line.line,
             line.custom_id,
             code="worker_crashed",
-            message="Two workers died while this request was the only suspect that they ran.",
+            message="Three workers died while they ran this request, the last one while it ran"
+            " no other.",
         )
         shard.write_off(result)
 
@@ -276,9 +276,9 @@ class ShardLeases:
         more lines.
         """
         async with shard.writing:
-            to_note = shard.to_note()
+            to_note, to_clear = shard.to_note(), shard.to_clear()
             try:
-                await self._write(shard, starting(to_note))
+                await self._write(shard, [*shard.clearing(to_clear), *starting(to_note)])
             except Temporary as error:
                 logger.warning(
                     "Results wait for the file store: %s",
@@ -286,8 +286,9 @@ class ShardLeases:
                     extra={"action": "flush", **log(shard)},
                 )
                 return
-            for work in to_note:
-                work.noted = True
+            shard.noted(to_note)
+            if to_clear is not None:
+                shard.cleared(to_clear, asyncio.get_running_loop().time())
 
     async def _write(self, shard: LeasedShard, notes: Sequence[bytes] = ()) -> None:
         """Store what is finished, and ``notes`` behind it; these only count if that succeeds."""
