@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -10,7 +11,7 @@ from datetime import timedelta
 import pytest
 from fixtures.simulator import until
 
-from batch_gateway.adapters import model_http
+from batch_gateway.adapters import http_connections, model_http
 from batch_gateway.adapters.model_http import HttpModelClient
 from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelClient
 
@@ -346,14 +347,222 @@ async def test_an_answer_to_no_request_never_answers_the_next_one(listen, client
                 await put_away.wait()
                 writer.write(answer(b'{"of": "no request"}'))
 
-    def idle():
-        return [one for kept in client._session.connector._conns.values() for one, _ in kept]
-
     url = await listen(serve)
     first = await client.call(url + PATH, b'{"n": 1}', {}, LONG)
-    await until(lambda: len(idle()) == 1)
+    await until(lambda: client.idle_connections == 1)
     put_away.set()
-    await until(lambda: idle()[0].should_close)  # what came unasked has arrived
+    await until(lambda: client.idle_connections == 0)  # what came unasked has arrived
     second = await client.call(url + PATH, b'{"n": 2}', {}, LONG)
 
     assert (first.body, second.body, connections) == (b'{"n": 1}', b'{"n": 2}', 2)
+
+
+def sends(wire: bytes, *, close: bool = False) -> Serve:
+    """A server that answers every request with ``wire``."""
+
+    async def serve(reader, writer):
+        while True:
+            await read_request(reader)
+            writer.write(wire)
+            if close:
+                return
+
+    return serve
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("wire", "close"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", True),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}", True),
+        (b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}", False),
+        (CHUNKED + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", False),
+        (CHUNKED + b"2\r\n{}\r\n0\r\nx-after: 1\r\nx-request-id: no\r\n\r\n", False),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nx: y\r\n\r\n" + answer(), False),
+        (answer(zlib.compress(b"{}"), b"content-encoding: deflate\r\n"), False),
+        (answer(zlib.compress(b"{}")[2:-4], b"content-encoding: deflate\r\n"), False),
+        (answer(gzip.compress(b"{") + gzip.compress(b"}"), b"content-encoding: GZip\r\n"), False),
+        (answer(b"{}", b"content-encoding: identity\r\n"), False),
+    ],
+    ids=[
+        *("until closed", "1.0", "bare line ends", "chunks", "trailer", "interim"),
+        *("deflate", "bare deflate", "gzip members", "identity"),
+    ],
+)
+async def test_answers_are_read_however_they_are_framed(client, listen, wire, close):
+    url = await listen(sends(wire, close=close))
+
+    for _ in range(3):
+        found = await client.call(url, BODY, {}, LONG)
+        assert (found.status, found.body, found.request_id) == (200, b"{}", None)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{",
+        CHUNKED + b"2\r\n{}\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-le",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n{}",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        answer(b"{}", b"content-encoding: br\r\n"),
+        answer(gzip.compress(b"{}")[:-6], b"content-encoding: gzip\r\n"),
+        answer(b"no gzip", b"content-encoding: gzip\r\n"),
+    ],
+)
+async def test_an_answer_that_breaks_is_a_failed_call_and_not_made_again(client, listen, wire):
+    arrived = 0
+
+    async def serve(reader, writer):
+        nonlocal arrived
+        await read_request(reader)
+        arrived += 1
+        writer.write(wire)
+
+    url = await listen(serve)
+
+    with pytest.raises(CallFailed) as failure:
+        await client.call(url, BODY, {}, LONG)
+
+    assert not isinstance(failure.value, CallTimeout | CallRefused)
+    assert arrived == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "endless"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"x-more: 1\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nx: ", b"y" * 1000),
+        (b"", b"HTTP/1.1 100 Wait\r\n\r\n" * 100),
+        (CHUNKED + b"2\r\n{}\r\n0\r\n", b"x-more: 1\r\n" * 100),
+        (CHUNKED + b"2;", b"x" * 1000),
+    ],
+    ids=["headers", "a header", "interim", "trailer", "chunk extension"],
+)
+async def test_an_answer_without_end_fails_before_it_fills_the_memory(listen, head, endless):
+    sent = 0
+
+    async def serve(reader, writer):
+        nonlocal sent
+        await read_request(reader)
+        writer.write(head)
+        while True:
+            writer.write(endless)
+            await writer.drain()
+            sent += len(endless)
+
+    url = await listen(serve)
+    client = HttpModelClient(max_answer_bytes=10_000)
+
+    with pytest.raises(CallFailed, match="bytes around its body"):
+        await client.call(url, BODY, {}, LONG)
+
+    assert sent < 20_000_000  # what the kernel's buffers take
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-a": "b\r\nx-b: c"},
+        {"x-a": "b\nx-b: c"},
+        {"x-a": "b\0"},
+        {"x-a": "\ud800"},
+        {"x a": "b"},
+        {"x-a\r\nx-b": "c"},
+        {"Content-Length": "0"},
+        {"transfer-encoding": "chunked"},
+    ],
+)
+async def test_a_header_is_never_more_than_a_header(client, start_simulator, headers):
+    here = await start_simulator()
+
+    with pytest.raises(CallFailed):
+        await client.call(here.url + PATH, BODY, headers, LONG)
+
+    assert here.simulator.stats()["requests"] == 0
+
+
+async def test_a_url_is_sent_as_browsers_send_it(client, listen):
+    seen: list[bytes] = []
+
+    async def serve(reader, writer):
+        while True:
+            seen.append(await read_request(reader))
+            writer.write(answer())
+
+    port = (await listen(serve)).rpartition(":")[2].partition("/")[0]
+    await client.call(
+        f"http://us%40er:p%3Aw@localhost:{port}/a b/\xfc?q=\xe4%20&x#f", BODY, {}, LONG
+    )
+    await client.call(f"http://localhost:{port}", BODY, {"Accept": "a/b", "X-N": "\xe4"}, LONG)
+
+    first, second = (request.partition(b"\r\n\r\n")[0].split(b"\r\n") for request in seen)
+    assert first[0] == b"POST /a%20b/%C3%BC?q=%C3%A4%20&x HTTP/1.1"
+    assert f"host: localhost:{port}".encode() in first
+    assert b"authorization: Basic dXNAZXI6cDp3" in first
+    assert second[0] == b"POST / HTTP/1.1"
+    assert b"accept: a/b" in second
+    assert b"x-n: \xc3\xa4" in second
+
+
+async def test_of_several_stale_connections_none_costs_a_call(client, listen):
+    """The call is made once more on a fresh connection, not on the next stale one."""
+    together = asyncio.Barrier(3)
+    seen = 0
+
+    async def serve(reader, writer):
+        nonlocal seen
+        await read_request(reader)
+        seen += 1
+        if seen <= 3:
+            await together.wait()
+        writer.write(answer())
+        await read_request(reader)  # the close meets a request on its way
+
+    url = await listen(serve)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(client.call(url, BODY, {}, LONG))
+    assert client.idle_connections == 3
+
+    assert (await client.call(url, BODY, {}, LONG)).status == 200
+    assert seen == 4
+
+
+async def test_an_idle_connection_is_closed_after_a_while(client, listen, monkeypatch):
+    monkeypatch.setattr(http_connections, "IDLE_S", 0.05)
+    closed = asyncio.Event()
+
+    async def serve(reader, writer):
+        await read_request(reader)
+        writer.write(answer())
+        await reader.read()
+        closed.set()
+
+    await client.call(await listen(serve), BODY, {}, LONG)
+
+    await asyncio.wait_for(closed.wait(), 10)
+    await until(lambda: client.idle_connections == 0)
+
+
+async def test_an_answer_that_comes_before_the_request_is_out_ends_its_connection(client, listen):
+    connections = 0
+
+    async def serve(reader, writer):
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\n{}")
+        await reader.read()
+
+    url = await listen(serve)
+    for _ in range(2):
+        assert (await client.call(url, b"x" * 50_000_000, {}, LONG)).status == 413
+
+    assert connections == 2
+    assert client.idle_connections == 0

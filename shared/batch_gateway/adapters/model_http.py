@@ -1,94 +1,56 @@
-"""ModelClient over HTTP/1.1: aiohttp with one pool of kept-alive connections.
+"""ModelClient over HTTP/1.1, with kept-alive connections.
 
 A server may close an idle connection at the very moment a request goes out on it. That says nothing
-about the endpoint, so the call is then made once more. aiohttp does this for GET and its like only;
-here it is safe for POST too: no byte of an answer came, and generating twice does no harm. A fresh
-connection that breaks, or one that breaks later, is the endpoint's doing and is reported.
+about the endpoint, so the call is then made once more on a fresh one, for POST too: no byte of an
+answer came, and generating twice does no harm. A fresh connection that breaks, or one that breaks
+later, is the endpoint's doing and is reported.
+
+It is written on asyncio's protocols and httptools because calls are most of an executor's work:
+with a general client (aiohttp), an executor takes twice the processor time for each request.
 """
 
 import asyncio
+import base64
+import re
 import ssl
 from collections.abc import Mapping
-from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Literal
-from weakref import WeakSet
+from urllib.parse import quote, unquote, urlsplit
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
-from yarl import URL
-
+from batch_gateway.adapters.http_connection import Answer, NoAnswer
+from batch_gateway.adapters.http_connections import Connections, Origin
 from batch_gateway.adapters.tls import TlsContexts
 from batch_gateway.core import engine_response
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
-from batch_gateway.ports.model_client import (
-    CallFailed,
-    CallRefused,
-    CallTimeout,
-    CallTooLong,
-    ModelResponse,
-)
+from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelResponse
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-CONNECT_TIMEOUT_S = 10.0
-"""A dead address is recognised long before a model's answer would be overdue."""
-IDLE_S = 4.0
-"""How long an unused connection is kept. Below the 5 s after which uvicorn, and so vLLM, closes
-it: the race above is then rare."""
 STALE_WITHIN_S = 1.0
 """A connection that the server gave up breaks as soon as it is used, not after this."""
 
-_NO_ANSWER = "the connection was closed without an answer"
-_CUT_OFF = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
-"""How aiohttp says that a connection ended before the answer began."""
-
-_parse_url = lru_cache(maxsize=64)(URL)
-_on_used_connection: ContextVar[bool] = ContextVar("on_used_connection", default=False)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells, per call, whether its connection had carried one before, and uses none again on which
-    bytes came that no call had asked for: they would be taken for the next call's answer.
-
-    aiohttp's tracing would tell it too, at a fifth of the client's whole throughput.
-    """
-
-    def __init__(self, *, limit: int) -> None:
-        super().__init__(limit=limit, keepalive_timeout=IDLE_S)
-        self._used: WeakSet[ResponseHandler] = WeakSet()
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        _on_used_connection.set(False)
-        connection = await super().connect(req, traces, timeout)
-        while (protocol := connection.protocol) is not None and (
-            protocol in self._used and protocol.should_close
-        ):
-            connection.close()
-            connection = await super().connect(req, traces, timeout)
-        if protocol is not None:
-            _on_used_connection.set(protocol in self._used)
-            self._used.add(protocol)
-        return connection
+_USUAL = {
+    "accept": "*/*",
+    "accept-encoding": "gzip, deflate",
+    "content-type": "application/json",
+    "user-agent": "batch-gateway",
+}
+_OURS = frozenset({"connection", "content-length", "transfer-encoding"})
+"""Headers that say where a request ends: none but this module's."""
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_PLAIN = "/:?#[]@!$&'()*+,;=%~"  # of a URL, what is no reason to quote it
 
 
 class HttpModelClient:
-    def __init__(
-        self,
-        *,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
-        connections: int = 0,
-    ) -> None:
-        """``connections``: most connections at once, 0 for any number (slots bound the calls)."""
-        self._max_answer_bytes = max_answer_bytes
-        self._connections = connections
+    def __init__(self, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._contexts = TlsContexts()
-        self._session: aiohttp.ClientSession | None = None  # made in the event loop it serves
+        self._connections = Connections(max_answer_bytes)
+
+    @property
+    def idle_connections(self) -> int:
+        return self._connections.idle
 
     async def call(
         self,
@@ -100,93 +62,115 @@ class HttpModelClient:
     ) -> ModelResponse:
         clock = asyncio.get_running_loop().time
         began = clock()
-        timeout_s = timeout.total_seconds()
-        secured = self._secured(url, tls)
+        deadline = began + timeout.total_seconds()
+        if deadline <= began:
+            raise CallTimeout("no time was left for the call")
+        context = self._secured(url, tls)
         try:
-            return await self._attempt(url, body, headers, timeout_s, secured)
-        except _CUT_OFF as error:
-            lost_s = clock() - began
-            if not _on_used_connection.get() or lost_s > STALE_WITHIN_S:
-                raise CallFailed(_NO_ANSWER) from error
+            target = _target(url)
+            sent = _head(target, headers, len(body)) + body
+        except ValueError as error:
+            raise CallFailed(f"the request cannot be sent: {error}") from error
         try:
-            return await self._attempt(url, body, headers, timeout_s - lost_s, secured)
-        except _CUT_OFF as error:
-            raise CallFailed(_NO_ANSWER) from error
+            connection = await self._connections.take(target.origin, context, deadline, fresh=False)
+            used = connection.used
+            try:
+                answer = await connection.request(sent, deadline)
+            except NoAnswer:
+                if not used or clock() - began > STALE_WITHIN_S:
+                    raise
+                connection = await self._connections.take(
+                    target.origin, context, deadline, fresh=True
+                )
+                answer = await connection.request(sent, deadline)
+        except CallTimeout as error:
+            seconds = timeout.total_seconds()
+            raise CallTimeout(f"no complete answer within {seconds:.1f} s") from error
+        self._connections.give_back(connection)
+        return _response(answer)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._connections.close()
 
-    def _secured(self, url: str, tls: Tls | None) -> ssl.SSLContext | Literal[True]:
-        """How the connection is secured. Raises CallRefused when its files cannot be used."""
+    def _secured(self, url: str, tls: Tls | None) -> ssl.SSLContext | None:
+        """How the connection is secured; None: as usual. Raises CallRefused when its files cannot
+        be used."""
         try:
-            return self._contexts.to(url, tls)
+            context = self._contexts.to(url, tls)
         except Unavailable as error:
             raise CallRefused(str(error)) from error
-
-    async def _attempt(
-        self,
-        url: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        timeout_s: float,
-        secured: ssl.SSLContext | Literal[True],
-    ) -> ModelResponse:
-        """Call once. The errors of ``_CUT_OFF`` pass through."""
-        if timeout_s <= 0:  # aiohttp takes 0 for "for ever"
-            raise CallTimeout("no time was left for the call")
-        try:
-            async with self._open().post(
-                _parse_url(url),
-                data=body,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
-                allow_redirects=False,
-                ssl=secured,
-            ) as response:
-                return _answer(response, await self._read(response))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise CallRefused(f"cannot connect: {error}") from error
-        except TimeoutError as error:
-            raise CallTimeout(f"no complete answer within {timeout_s:.1f} s") from error
-        except _CUT_OFF:
-            raise
-        except CallFailed:
-            raise
-        except Exception as error:  # the client library's own, at an answer that it did not expect
-            reason = (
-                engine_response.header(str(error), engine_response.SHOWN) or type(error).__name__
-            )
-            raise CallFailed(f"the call broke: {reason}") from error
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """The whole body. Raises CallTooLong as soon as it is longer than allowed."""
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await response.content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._max_answer_bytes:
-                raise CallTooLong(f"the answer is longer than {self._max_answer_bytes} bytes")
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=self._connections),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Content-Type": "application/json", "User-Agent": "batch-gateway"},
-            )
-        return self._session
+        return None if context is True else context
 
 
-def _answer(response: aiohttp.ClientResponse, body: bytes) -> ModelResponse:
-    headers = response.headers
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What a URL means for a request."""
+
+    origin: Origin
+    start: str  # request line
+    host: str
+    authorization: str | None  # of a user and password in the URL
+
+
+@lru_cache(maxsize=256)
+def _target(url: str) -> _Target:
+    """Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the URL is not http:// or https:// with a host")
+    host = parts.hostname
+    if not host.isascii():
+        host = host.encode("idna").decode()
+    secure = parts.scheme == "https"
+    usual = 443 if secure else 80
+    port = parts.port or usual
+    path = quote(parts.path, safe=_PLAIN) or "/"
+    query = f"?{quote(parts.query, safe=_PLAIN)}" if parts.query else ""
+    shown = f"[{host}]" if ":" in host else host
+    authorization = None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return _Target(
+        origin=Origin(host, port, secure),
+        start=f"POST {path}{query} HTTP/1.1\r\n",
+        host=shown if port == usual else f"{shown}:{port}",
+        authorization=authorization,
+    )
+
+
+def _head(target: _Target, headers: Mapping[str, str], size: int) -> bytes:
+    """Request line and headers. Raises ValueError when a header would be something else."""
+    fields = {"host": target.host, **_USUAL}
+    if target.authorization is not None:
+        fields["authorization"] = target.authorization
+    for name, value in headers.items():
+        fields[_field_name(name)] = value
+    text = target.start + "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    lines = len(fields) + 1
+    if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
+        raise ValueError("a header has a line end or a null character")
+    return f"{text}content-length: {size}\r\n\r\n".encode()
+
+
+@lru_cache(maxsize=1024)
+def _field_name(name: str) -> str:
+    """In lower case. Raises ValueError."""
+    if not _NAME.fullmatch(name) or name.lower() in _OURS:
+        raise ValueError(f"{name!r} is not a header that a call may have")
+    return name.lower()
+
+
+def _response(answer: Answer) -> ModelResponse:
+    headers = answer.headers
+    pause = headers.get("retry-after")
     return ModelResponse(
-        status=response.status,
-        body=body,
+        status=answer.status,
+        body=answer.body,
         request_id=engine_response.header(headers.get("x-request-id")),
-        retry_after=engine_response.retry_after(headers.get("retry-after"), now=datetime.now(UTC)),
+        retry_after=None
+        if pause is None
+        else engine_response.retry_after(pause, now=datetime.now(UTC)),
         leads_to=engine_response.location(headers.get("location")),
         first_token_ms=engine_response.first_token_ms(headers.get("server-timing")),
     )

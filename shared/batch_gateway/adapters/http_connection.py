@@ -1,0 +1,262 @@
+"""A client's connection over HTTP/1.1: one request and its answer at a time.
+
+What comes is untrusted. Everything that is kept of an answer is bounded: its head, its body, and
+the headers that are kept at all. An answer that is not HTTP, is cut off or is too long fails the
+request; bytes that no request asked for end the connection, because they would be taken for the
+next request's answer.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import cast
+
+import httptools
+
+from batch_gateway.core import engine_response
+from batch_gateway.ports.model_client import CallFailed, CallTimeout, CallTooLong
+
+MOST_HEAD_BYTES = 64 * 1024
+"""Of an answer, its status line and headers together."""
+
+_MOST_FRAMING = 8  # times the body's bytes; in chunks of one byte it is six times
+
+_KEPT = frozenset(
+    {
+        *("content-encoding", "content-length", "transfer-encoding"),
+        *("x-request-id", "retry-after", "location", "server-timing"),
+    }
+)
+
+
+class NoAnswer(CallFailed):
+    """The connection was closed before a byte of the answer came."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed without an answer")
+
+
+class Answer:
+    """A whole answer."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        """``headers``: those of ``_KEPT``, by their names in lower case; the first of several.
+        Bytes that are not UTF-8 are lone surrogates."""
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class HttpConnection(asyncio.Protocol):
+    """``lost`` is called once, when the connection is closed."""
+
+    def __init__(self, most_bytes: int, lost: Callable[["HttpConnection"], None]) -> None:
+        """``most_bytes``: of an answer's body, packed and unpacked."""
+        self.used = False  # it has carried an answer
+        self.idle_since = 0.0  # loop.time()
+        self._most_bytes = most_bytes
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = _parser(self)
+        self._keep_alive = True
+        self._answer: asyncio.Future[Answer] | None = None  # None: nothing was asked
+        self._headers: dict[str, str]
+        self._body: bytes | bytearray
+        self._begin()
+
+    # -- what the client does -------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        return self._transport is not None
+
+    @property
+    def reusable(self) -> bool:
+        """The next request may be sent on it."""
+        return self._transport is not None and self._keep_alive and self._answer is None
+
+    async def request(self, sent: bytes, deadline: float) -> Answer:
+        """Send the bytes of a request, and give its answer.
+
+        Raises CallTimeout at ``deadline`` (``loop.time()``), NoAnswer, CallTooLong, or CallFailed.
+        Unless it returns, the connection is closed.
+        """
+        if self._transport is None:
+            raise NoAnswer
+        self._begin()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._answer = answer
+        timer = self._loop.call_at(deadline, self._fail, CallTimeout("no complete answer in time"))
+        try:
+            self._transport.write(sent)
+            return await answer
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """Close an idle connection in good order."""
+        self._keep_alive = False
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close it at once, whatever is on its way."""
+        self._keep_alive = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- what the event loop tells --------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def eof_received(self) -> None:
+        self._keep_alive = False  # its end follows
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:
+            self.abort()
+            return
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._keep_alive = False
+            self._fail(CallFailed(f"the call broke: {_reason(error)}"))
+        most = MOST_HEAD_BYTES + (_MOST_FRAMING * self._most_bytes if self._in_body else 0)
+        if self._received > most:
+            self._fail(CallFailed("the answer has more bytes around its body than it may have"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._until_close and exc is None:
+            self.on_message_complete()
+        self._fail(CallFailed("the answer was cut off") if self._received else NoAnswer())
+        self._lost(self)
+
+    # -- what the parser finds ------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._answer is None:  # a second answer to the same request
+            self._keep_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:  # after it
+            return
+        key = name.lower().decode("latin-1")
+        if key in _KEPT:
+            self._headers.setdefault(key, value.decode(errors="surrogateescape"))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self._interim = True
+            return
+        self._status = status
+        self._in_body = True
+        coding = self._headers.get("transfer-encoding", "")
+        chunked = coding.rpartition(",")[2].strip().lower() == "chunked"
+        self._until_close = not chunked and "content-length" not in self._headers
+
+    def on_body(self, body: bytes) -> None:
+        if len(self._body) + len(body) > self._most_bytes:
+            self._fail(_too_long(self._most_bytes))
+        elif self._body:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
+        else:
+            self._body = body
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+            self._headers = {}
+            return
+        self._until_close = False
+        answer = self._answer
+        if answer is None or answer.done():
+            return
+        if not self._parser.should_keep_alive() or (
+            self._transport is not None and self._transport.get_write_buffer_size()
+        ):
+            self._keep_alive = False  # or the request is still on its way
+        body = bytes(self._body)
+        if "content-encoding" in self._headers:
+            try:
+                body = _unpacked(body, self._headers["content-encoding"], self._most_bytes)
+            except CallFailed as error:
+                self._fail(error)
+                return
+        self.used = True
+        self._answer, self._body = None, b""
+        answer.set_result(Answer(self._status, self._headers, body))
+
+    def _begin(self) -> None:
+        self._received = 0  # bytes of the present answer
+        self._headers = {}
+        self._status = 0
+        self._interim = False  # the present head is one that another follows
+        self._in_body = False
+        self._until_close = False  # the body is as long as the connection lasts
+        self._body = b""
+
+    def _fail(self, error: CallFailed) -> None:
+        """Answer the request with ``error``, if it waits for its answer, and end the connection."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            if not answer.done():
+                answer.set_exception(error)
+            self.abort()
+
+
+def _parser(connection: HttpConnection) -> httptools.HttpResponseParser:
+    """As lenient as the clients are that engines are written for."""
+    parser = httptools.HttpResponseParser(connection)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True,
+        lenient_optional_cr_before_lf=True,
+        lenient_spaces_after_chunk_size=True,
+    )
+    return parser
+
+
+def _reason(error: Exception) -> str:
+    """What a parser says, which may repeat what came, as text that can be logged."""
+    return engine_response.header(str(error), engine_response.SHOWN) or type(error).__name__
+
+
+def _too_long(most: int) -> CallTooLong:
+    return CallTooLong(f"the answer is longer than {most} bytes")
+
+
+def _unpacked(body: bytes, coding: str, most: int) -> bytes:
+    """A body without its content coding. Raises CallTooLong, or CallFailed when it has another."""
+    coding = coding.strip().lower()
+    if coding in ("", "identity") or not body:
+        return body
+    if coding in ("gzip", "x-gzip"):
+        window = zlib.MAX_WBITS | 16
+    elif coding == "deflate":  # with zlib's head or, in spite of the standard, without
+        window = zlib.MAX_WBITS if body[0] & 0x0F == 8 else -zlib.MAX_WBITS
+    else:
+        raise CallFailed(f"the call broke: its content coding {_reason(ValueError(coding))}")
+    whole = bytearray()
+    try:
+        while body:  # a gzip file may have several members
+            packed = zlib.decompressobj(window)
+            whole += packed.decompress(body, most - len(whole) + 1)
+            if len(whole) > most:
+                raise _too_long(most)
+            if not packed.eof:
+                raise CallFailed("the call broke: its compressed body was cut off")
+            body = packed.unused_data
+    except zlib.error as error:
+        raise CallFailed(f"the call broke: {_reason(error)}") from error
+    return bytes(whole)
