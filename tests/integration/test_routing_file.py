@@ -146,6 +146,23 @@ def test_a_variable_that_is_not_set_is_a_mistake(opened, monkeypatch):
         opened("endpoints: {a: {url: 'http://a', api_key_env: ENGINE_KEY}}\ndefault: a")
 
 
+def test_routes_by_which_nothing_is_sent_need_no_keys(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGINE_KEY", "secret")
+    (tmp_path / "routes.yaml").write_text(
+        "endpoints: {a: {url: 'https://a', api_key_env: ENGINE_KEY, headers: {X-Team: t}},"
+        " b: {url: 'https://b', api_key_file: /nowhere/key, ca_file: /nowhere/ca.pem}}\n"
+        "models: {m: [a, b]}"
+    )
+
+    routes = RoutingFile(tmp_path / "routes.yaml", keys=False).routes("m")
+
+    assert [route.endpoint.url for route in routes] == ["https://a", "https://b"]
+    assert [dict(route.headers).keys() for route in routes] == [
+        {"x-team", "content-type"},
+        {"content-type"},
+    ]
+
+
 def test_a_certificate_that_is_not_there_is_a_mistake(opened):
     with pytest.raises(ValueError, match=r"endpoints\.a: there is no file /nowhere/ca.pem"):
         opened("endpoints: {a: {url: 'https://a', ca_file: /nowhere/ca.pem}}\ndefault: a")

@@ -78,9 +78,28 @@ def test_variables_are_read_as_their_settings_are():
     assert {f for f in FUNCTIONS if not sends_events(f)} == {"deadletter", "notifier"}
 
 
-@pytest.mark.parametrize(
-    "variable", ["BATCH_GATEWAY_NEWS__X", "BATCH_GATEWAY_RETRY__NEWS", "OPENAI_KEY"]
-)
-def test_what_this_release_does_not_know_counts_as_read(variable):
+@pytest.mark.parametrize("variable", ["BATCH_GATEWAY_NEWS__X", "BATCH_GATEWAY_RETRY__NEWS"])
+def test_what_another_release_may_know_counts_as_read(variable):
     assert all(reads_variable(function, variable) for function in FUNCTIONS)
     assert reads_variable("unheard-of", "BATCH_GATEWAY_RETRY__ATTEMPTS")
+    assert reads_variable("unheard-of", "OPENAI_KEY")
+
+
+def readers(variable, keys):
+    return {function for function in FUNCTIONS if reads_variable(function, variable, keys)}
+
+
+@pytest.mark.parametrize("variable", ["ENGINE_KEY", "BATCH_GATEWAY_ENGINE_KEY", "engine_key"])
+def test_a_variable_that_routes_name_is_read_by_those_that_send_requests(variable):
+    assert readers(variable, {variable}) == {"api", "executor"}
+    assert readers("ANOTHER", {variable}) == set()
+    assert readers("ANOTHER", None) == {"api", "executor"}
+    assert readers("BATCH_GATEWAY_RETRY__ATTEMPTS", None) == {"executor"}
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["SSL_CERT_FILE", "AWS_CA_BUNDLE", "PGSSLROOTCERT", "https_proxy", "TZ", "PYTHONMALLOC"],
+)
+def test_a_variable_of_a_library_is_read_by_all(variable):
+    assert readers(variable, ()) == readers(variable, None) == set(FUNCTIONS)

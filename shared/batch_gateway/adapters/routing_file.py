@@ -32,16 +32,19 @@ class RoutingFile:
         *,
         objective: str | None = None,
         hard_budget_s: float | None = None,
+        keys: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raises ValueError when the file cannot be used: nothing could be routed.
 
         ``objective`` is the deployment's, for endpoints that have none of their own;
-        ``hard_budget_s``: a file with a longer call is not used; None: any may be.
+        ``hard_budget_s``: a file with a longer call is not used; None: any may be. ``keys`` False:
+        no request is sent by these routes, so neither keys nor certificates are read.
         """
         self._path = path
         self._objective = objective
         self._hard_budget_s = hard_budget_s
+        self._keys = keys
         self._clock = clock
         self._looked_at = clock()
         self._version = 0
@@ -101,10 +104,13 @@ class RoutingFile:
                 )
             table = routes.table(objective=self._objective)
             endpoints = {endpoint.name: endpoint for endpoint in _endpoints(table)}
-            watched = [path for endpoint in endpoints.values() for path in _files(endpoint)]
+            called = endpoints if self._keys else {}
+            watched = [path for endpoint in called.values() for path in _files(endpoint)]
             marks = self._marks(watched)
+            found = {name: _key(endpoint) for name, endpoint in called.items()}
             headers = {
-                name: call_headers(endpoint, _key(endpoint)) for name, endpoint in endpoints.items()
+                name: call_headers(endpoint, found.get(name))
+                for name, endpoint in endpoints.items()
             }
         except ValueError as error:
             raise ValueError(f"{self._path}: {error}") from error

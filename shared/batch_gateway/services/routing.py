@@ -69,8 +69,9 @@ class OneEndpoint:
 
     version = 0
 
-    def __init__(self, inference: Inference) -> None:
-        key = inference.api_key
+    def __init__(self, inference: Inference, *, keys: bool = True) -> None:
+        """``keys`` False: no request is sent by these routes, so the API key is not read."""
+        key = inference.api_key if keys else None
         self._endpoint = ModelEndpoint(
             name="default",
             url=inference.url.rstrip("/"),

@@ -16,7 +16,13 @@ from batch_gateway.settings.metrics import Metrics
 from batch_gateway.settings.prices import Prices
 from batch_gateway.settings.probes import Probes
 from batch_gateway.settings.queue import Queue
-from batch_gateway.settings.readers import READS, only, reads_variable, sends_events
+from batch_gateway.settings.readers import (
+    READS,
+    calls_endpoints,
+    only,
+    reads_variable,
+    sends_events,
+)
 from batch_gateway.settings.reading import WrongSetting, explained, read_settings
 from batch_gateway.settings.root import Settings
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
@@ -51,6 +57,7 @@ __all__ = [
     "Watching",
     "Webhooks",
     "WrongSetting",
+    "calls_endpoints",
     "explained",
     "only",
     "read_settings",

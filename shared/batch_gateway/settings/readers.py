@@ -5,7 +5,8 @@ what is not listed. ``deploy`` starts those functions anew that read a changed s
 (``reads_variable``), and a process gives way when a setting that it reads has changed.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 
 from batch_gateway.settings.base import Group
 from batch_gateway.settings.root import PREFIX, Settings
@@ -50,8 +51,11 @@ _HEARING = _some(events="unknown_key_s")
 _SENDING = _some(events="sink timeout_s token_file", sweep="unsent_s")
 #: ``execution.hard_budget_s`` bounds the time-outs in a routing file.
 _ROUTES = _joined(
-    _all_but("inference", "pass_headers", "header_keys"), _some(execution="hard_budget_s")
+    _all_but("inference", "pass_headers", "header_keys", "api_key"),
+    _some(execution="hard_budget_s"),
 )
+#: Of those that send requests to model endpoints, and also read the keys that a routing file names.
+_CALLING = _joined(_ROUTES, _some(inference="api_key"))
 _PASSING = _some(inference="header_keys")
 _QUOTAS = _some(quota="files stored_bytes open_batches queued_requests")
 _BATCHES = _joined(
@@ -69,7 +73,7 @@ READS: Mapping[str, Reads] = {
     "api": _joined(
         _EVERY,
         _SENDING,
-        _ROUTES,
+        _CALLING,
         _BATCHES,
         _WEBHOOKS,
         _all("auth", "quota", "limits", "metrics", "prices"),
@@ -97,7 +101,7 @@ READS: Mapping[str, Reads] = {
         _EVERY,
         _HEARING,
         _SENDING,
-        _ROUTES,
+        _CALLING,
         _PASSING,
         _all("limits", "queue", "retry", "watching", "prices"),
         _all_but("execution", "assembly_ttl_s", "assembly_run_bytes"),
@@ -151,16 +155,41 @@ def only(settings: Settings, reads: Reads) -> Settings:
     return narrowed
 
 
-def reads_variable(function: str, variable: str) -> bool:
+#: Variables that libraries of every function read: TLS, proxies, drivers of the stores, Python, the
+#: C library and the server.
+_LIBRARIES = re.compile(
+    r"(AWS|PG|SSL|OPENSSL|PYTHON|PYDANTIC|PROMETHEUS|ASYNCPG|AIOHTTP|OTEL|MALLOC|LD|LC|GLIBC)[A-Z_]+"
+    r"|SSLKEYLOGFILE|(HTTP|HTTPS|ALL|NO)_PROXY|NETRC|FORWARDED_ALLOW_IPS|LOG_EXECUTION_ID"
+    r"|TZ|TZDIR|LANG|HOME|PATH|TMPDIR|HOST|PORT|FUNCTION_(SOURCE|TARGET)|K_[A-Z_]+",
+    re.IGNORECASE,
+)
+
+
+def calls_endpoints(settings: Settings) -> bool:
+    """Whether the function that has these settings has the keys of model endpoints."""
+    return "api_key" in vars(settings.inference)
+
+
+def reads_variable(function: str, variable: str, keys: Container[str] | None = ()) -> bool:
     """Whether ``function`` reads an environment variable.
 
-    What this release cannot tell counts as read: a function or a setting that it does not know, and
-    variables of libraries (SSL_CERT_FILE, AWS_..., PG..., an endpoint's key).
+    ``keys``: the variables that the routing file names as ``api_key_env``; None: not known, so any
+    may be one. Functions that send requests to endpoints read those. All functions read what
+    libraries read (SSL_CERT_FILE, AWS_..., PG...). No function reads any other variable, with one
+    exception: a ``BATCH_GATEWAY_`` variable that this release does not know counts as read, as the
+    image may be of a later release. So does all of a function that this release does not know.
     """
     reads = READS.get(function)
-    name = variable.upper()
-    if reads is None or not name.startswith(PREFIX):
+    if reads is None:
         return True
+    if _LIBRARIES.fullmatch(variable):
+        return True
+    name = variable.upper()
+    ours = name.startswith(PREFIX)
+    if (not ours) if keys is None else (variable in keys):
+        return "api_key" in reads.get("inference", frozenset())
+    if not ours:
+        return False
     group, _, rest = name.removeprefix(PREFIX).lower().partition("__")
     if group not in Settings.model_fields:
         return True

@@ -2,21 +2,25 @@
 
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.routing import OneEndpoint, Routes
-from batch_gateway.settings import Settings
+from batch_gateway.settings import Settings, calls_endpoints
 from batch_gateway.wiring.stores import separate_keys
 
 
 def open_routes(settings: Settings) -> Routes:
-    """Raises ValueError when the routing file cannot be used."""
-    inference = settings.inference
+    """Without keys for a function that sends no requests to endpoints.
+
+    Raises ValueError when the routing file cannot be used.
+    """
+    inference, keys = settings.inference, calls_endpoints(settings)
     if inference.routes is None:
-        return OneEndpoint(inference)
+        return OneEndpoint(inference, keys=keys)
     from batch_gateway.adapters.routing_file import RoutingFile
 
     return RoutingFile(
         inference.routes,
         objective=inference.objective,
         hard_budget_s=settings.execution.hard_budget_s,
+        keys=keys,
     )
 
 

@@ -382,44 +382,138 @@ def test_only_those_that_read_a_secret_are_started_anew(kube, command, tmp_path)
     """An overlay that gives one function a Secret of its own."""
     kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
     metadata = {"name": "mine", "namespace": "batch-gateway"}
-    kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"A": "b25l"}})
+    data = {"HTTPS_PROXY": "b25l", "UNKNOWN": "b25l"}
+    kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
     source = {"secretRef": {"name": "mine"}}
     path = "/spec/template/spec/containers/0/envFrom/-"
     target = {"group": SERVING, "kind": "Service", "name": "notifier"}
     overlay = with_patch(tmp_path, {"op": "add", "path": path, "value": source}, target)
     command("deploy", "--overlay", overlay)
-    kube.find("Secret", "mine")["data"]["A"] = "dHdv"
+    kube.find("Secret", "mine")["data"]["UNKNOWN"] = "dHdv"
+    command("deploy", "--overlay", overlay)
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 1)
+    kube.find("Secret", "mine")["data"]["HTTPS_PROXY"] = "dHdv"
 
     command("deploy", "--overlay", overlay)
 
     assert started(kube) == dict.fromkeys(FUNCTIONS, 1) | {"notifier": 2}
 
 
-@pytest.mark.parametrize(
-    ("setting", "readers"),
-    [
-        ("planning.shard_lines=100", {"planner"}),
-        ("retry.attempts=2", {"executor"}),
-        ("execution.assembly_run_bytes=1000000", {"assembler"}),
-        ("sweep.every_s=30", {"janitor"}),
-        ("webhooks.backoff_s=1", {"notifier"}),
-        ("webhooks.encryption_keys=a-key-that-seals", {"api", "notifier"}),
-        ("inference.header_keys=a-key-that-seals", {"api", "executor", "intake"}),
-        ("inference.api_key=the-key-of-the-engine", {"api", "executor", "janitor", "planner"}),
-        ("intake.s3_region=eu-central-1", {"intake"}),
-        ("dead_letters.most=5", {"deadletter"}),
-        ("log.level=debug", set(FUNCTIONS)),
-    ],
-)
-def test_a_changed_setting_starts_the_functions_that_read_it_anew(kube, command, setting, readers):
+def test_what_another_container_is_given_is_read_by_it(kube, command, tmp_path):
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+    metadata = {"name": "mine", "namespace": "batch-gateway"}
+    data = {"UNKNOWN": "b25l"}
+    kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    beside = {"name": "proxy", "image": "p:1", "envFrom": [{"secretRef": {"name": "mine"}}]}
+    patch = {"op": "add", "path": "/spec/template/spec/containers/-", "value": beside}
+    target = {"group": SERVING, "kind": "Service", "name": "notifier"}
+    overlay = with_patch(tmp_path, patch, target)
+    command("deploy", "--overlay", overlay)
+    kube.find("Secret", "mine")["data"]["UNKNOWN"] = "dHdv"
+
+    command("deploy", "--overlay", overlay)
+
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 1) | {"notifier": 2}
+
+
+ROUTES = "/etc/batch-gateway-routes/routes.yaml"
+
+
+@pytest.fixture
+def with_routes(tmp_path):
+    """An overlay whose routing file names an API key, in ``where``."""
+
+    def overlay(where: str) -> str:
+        text = "endpoints: {a: {url: 'http://a', api_key_env: ENGINE_KEY}}\ndefault: a\n"
+        data = {
+            "batch-gateway-routes": {"routes.yaml": text},
+            "batch-gateway-settings": {"BATCH_GATEWAY_INFERENCE__ROUTES": where},
+        }
+        patches = [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": values}
+            for name, values in data.items()
+        ]
+        calendar = ROOT / "knative/components/gpu-night-calendar"
+        content = {
+            "resources": [os.path.relpath(ROOT / "knative/overlays/minimal", tmp_path)],
+            "components": [os.path.relpath(calendar, tmp_path)],
+            "patches": [{"patch": json.dumps(patch)} for patch in patches],
+        }
+        (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
+        return str(tmp_path)
+
+    return overlay
+
+
+def test_an_engine_s_key_is_read_by_those_that_send_requests(kube, command, with_routes):
+    names = ("ENGINE_KEY", "UNKNOWN", "BATCH_GATEWAY_RETRY__ATTEMPTS")
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+    metadata = {"name": "batch-gateway-secrets", "namespace": "batch-gateway"}
+    data = dict.fromkeys(names, "Mw==")
+    kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    command("deploy", "--overlay", with_routes(ROUTES))
+
+    def changed(variable: str, value: str) -> set[str]:
+        kube.find("Secret", "batch-gateway-secrets")["data"][variable] = value
+        return started_by(kube, command, "deploy")
+
+    assert {name: changed(name, "NA==") for name in names} == {
+        "ENGINE_KEY": {"api", "executor"},
+        "UNKNOWN": set(),
+        "BATCH_GATEWAY_RETRY__ATTEMPTS": {"executor"},
+    }
+    # A routing file of the image: any variable may be a key.
+    command("deploy", "--overlay", with_routes("/srv/routes.yaml"))
+    assert changed("UNKNOWN", "NQ==") == {"api", "executor"}
+
+
+def test_a_routing_file_that_changes_starts_nothing_anew(kube, command, with_routes):
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+    command("deploy", "--overlay", with_routes(ROUTES))
+    routes = kube.find("ConfigMap", "batch-gateway-routes")["data"]["routes.yaml"]
+    kubectl_edit(
+        kube,
+        "ConfigMap",
+        "batch-gateway-routes",
+        {"data": {"routes.yaml": routes.replace("http://a", "http://b")}},
+    )
+
+    command("deploy", "--force")
+
+    assert started(kube) == dict.fromkeys(FUNCTIONS, 1)
+
+
+READERS = {
+    "planning.shard_lines=100": {"planner"},
+    "retry.attempts=2": {"executor"},
+    "execution.assembly_run_bytes=1000000": {"assembler"},
+    "sweep.every_s=30": {"janitor"},
+    "webhooks.backoff_s=1": {"notifier"},
+    "webhooks.encryption_keys=a-key-that-seals": {"api", "notifier"},
+    "inference.header_keys=a-key-that-seals": {"api", "executor", "intake"},
+    "inference.api_key=the-key-of-the-engine": {"api", "executor"},
+    "intake.s3_region=eu-central-1": {"intake"},
+    "dead_letters.most=5": {"deadletter"},
+    "log.level=debug": set(FUNCTIONS),
+}
+
+
+def started_by(kube: Kube, command, *words: str) -> set[str]:
+    """The functions of which a command makes a new revision."""
+    before = started(kube)
+    command(*words)
+    return {name for name, revisions in started(kube).items() if revisions == before[name] + 1}
+
+
+def test_a_changed_setting_starts_the_functions_that_read_it_anew(kube, command):
     command("deploy", "--overlay", "minimal")
 
-    command("deploy", "--set", setting)
+    found = {setting: started_by(kube, command, "deploy", "--set", setting) for setting in READERS}
 
-    changed = {name for name, revisions in started(kube).items() if revisions == 2}
-    assert changed == readers
-    command("rollback")
-    assert {name for name, revisions in started(kube).items() if revisions == 3} == readers
+    assert found == READERS
+    assert started_by(kube, command, "rollback") == READERS["log.level=debug"]
+    back = READERS["dead_letters.most=5"] | READERS["intake.s3_region=eu-central-1"]
+    assert started_by(kube, command, "rollback", "--to", "9") == back
 
 
 def test_a_setting_that_kubectl_has_changed_starts_its_readers_anew(kube, command):

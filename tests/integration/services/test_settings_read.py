@@ -19,6 +19,7 @@ from batch_gateway.settings import (
     Scratch,
     Settings,
     only,
+    reads_variable,
 )
 from batch_gateway.wiring.api import make_api
 from batch_gateway.wiring.assembler import make_assembler
@@ -98,9 +99,18 @@ async def started(function, folder, redis_url, **inference):
 
 
 @pytest.mark.parametrize("function", sorted(READS))
-async def test_a_function_starts_with_what_it_is_listed_with(function, seen, tmp_path, redis_url):
+async def test_a_function_starts_with_what_it_is_listed_with(
+    function, seen, tmp_path, redis_url, monkeypatch
+):
+    """Keys of endpoints are there for those that send requests, and are no others' business."""
     routes = tmp_path / "routes.yaml"
-    routes.write_text("{endpoints: {one: {url: 'http://127.0.0.1:1'}}, default: [one]}")
+    key = "api_key_env: ENGINE_KEY, ca_file: /nowhere"
+    if reads_variable(function, "ENGINE_KEY", {"ENGINE_KEY"}):
+        monkeypatch.setenv("ENGINE_KEY", "secret")
+        key = "api_key_env: ENGINE_KEY"
+    routes.write_text(
+        f"{{endpoints: {{one: {{url: 'http://127.0.0.1:1', {key}}}}}, default: [one]}}"
+    )
 
     await started(function, tmp_path, redis_url)
     await started(function, tmp_path, redis_url, routes=routes)

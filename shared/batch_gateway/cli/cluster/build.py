@@ -31,6 +31,8 @@ MANAGED_BY = ("app.kubernetes.io/managed-by", "batch-gateway")
 CLASS = "eventing.knative.dev/broker.class"
 #: Components of ``eventing/`` and the classes that they give a Broker.
 BROKERS = {"kafka": "Kafka", "rabbitmq": "RabbitMQBroker", "mt": "MTChannelBasedBroker"}
+#: libyaml's where PyYAML was built with it: ten times as fast.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def build(
@@ -140,7 +142,7 @@ def _built(folder: Path, layer: Mapping[str, Any]) -> list[Object]:
         )
     if done.returncode:
         raise CommandError(f"kustomize: {' '.join(done.stderr.split())}")
-    return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+    return [obj for obj in yaml.load_all(done.stdout, _LOADER) if obj]
 
 
 def _relative(folder: Path, base: Path) -> str:
