@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-const { MODULES, OPEN_URL, KEYS_URL, OIDC_URL, PROVIDER, KEYS, ENGINE_URL, SHOTS } = process.env;
+const { MODULES, OPEN_URL, KEYS_URL, OIDC_URL, PROVIDER, KEYS, ENGINE_URL, SHOTS, GIVEN } = process.env;
 const require = createRequire(path.join(MODULES, "none.js"));
 const { chromium } = require("playwright-core");
 const packaged = (await import(pathToFileURL(path.join(MODULES, "@sparticuz/chromium/build/index.js"))))
@@ -16,7 +16,8 @@ export const OPEN = OPEN_URL; // of the service without an authenticator
 export const SECURED = KEYS_URL; // of the one with API keys
 export const OIDC = OIDC_URL; // of the one whose users an identity provider knows
 export const PROVIDER_PORT = Number(PROVIDER); // where a suite serves that provider
-export const keys = JSON.parse(KEYS);
+export const keys = JSON.parse(KEYS); // by tenant; "operator" has all scopes
+export const { hostile: HOSTILE, letters } = JSON.parse(GIVEN); // texts, and ids of the events of dead letters
 export const CHAT = "/v1/chat/completions";
 export const WIDTHS = [390, 1280];
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,16 @@ from threading import Thread
 HERE = Path(__file__).parent
 TEST_S, ALL_S = 100, 400  # how long one test, and all of them, may take
 TENANTS = ("ada", "bob")
+
+#: Texts that must stay text wherever a page shows them.
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    '"><script>alert(2)</script>',
+    "javascript:alert(3)",
+    '<svg/onload=alert(4)><a href="javascript:alert(5)">x</a>',
+    "{{constructor.constructor('alert(6)')()}}",
+    "\u202egnp.exe\u202c \u0000 </textarea><iframe srcdoc='<script>alert(7)</script>'>",
+)
 
 #: Short pauses, so that a suite sees what takes minutes elsewhere.
 BRISK = {
@@ -38,8 +49,45 @@ def made_key(data: Path, tenant: str, *words: str) -> str:
     return made.stdout.strip()
 
 
+def made_letters(data: Path) -> list[str]:
+    """Ids of events that no subscriber took, with hostile texts in all of their parts."""
+    from batch_gateway.cli.metadata_settings import on_store
+    from batch_gateway.core.batch_request import ExternalEvent
+    from batch_gateway.core.dead_letters import dead_letter
+    from batch_gateway.ports.metadata import MetadataStore
+
+    letters = [
+        dead_letter(
+            ExternalEvent(
+                attributes={
+                    "id": f"event-{n}",
+                    "source": "/tests",
+                    "type": "dev.example.unknown",
+                    "subject": text,
+                    "knativeerrorcode": "503",
+                    "knativeerrordest": f"http://{text}/",
+                    "knativeerrordata": text,
+                },
+                data=json.dumps({"said": HOSTILE[1]}).encode(),
+            ),
+            datetime.now(UTC) - timedelta(minutes=n),
+        )
+        for n, text in enumerate(HOSTILE[:5])
+    ]
+
+    async def put(metadata: MetadataStore) -> None:
+        for letter in letters:
+            await metadata.dead_letters.put(letter)
+
+    on_store(data, put)
+    return [letter.attributes["id"] for letter in letters]
+
+
 class Echo(BaseHTTPRequestHandler):
-    """A model that answers with its question, or refuses with it: what users wrote comes back."""
+    """A model that answers with its question, or refuses with it: what users wrote comes back.
+
+    Below ``/locked`` it takes no key.
+    """
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -48,7 +96,8 @@ class Echo(BaseHTTPRequestHandler):
         error = {"message": text, "type": "invalid_request_error", "code": text}
         choice = {"index": 0, "message": {"role": "assistant", "content": text}}
         answer = json.dumps({"error": error} if refused else {"choices": [choice]}).encode()
-        self.send_response(400 if refused else 200)
+        locked = self.path.startswith("/locked/")
+        self.send_response(401 if locked else 400 if refused else 200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
@@ -70,10 +119,12 @@ def echoing() -> Iterator[str]:
 
 
 def routes(folder: Path, engine: str, echo: str) -> str:
-    """A routing file that sends the model ``echo`` there, and all others to the simulator."""
+    """A routing file that sends the models ``echo`` and ``locked`` to an Echo, and all others to
+    the simulator."""
     file = folder / "routes.json"
-    models = {"sim-large": "engine", "sim-small": "engine", "echo": "echo"}
-    endpoints = {"engine": {"url": engine}, "echo": {"url": echo}}
+    models = {"sim-large": "engine", "sim-small": "engine", "echo": "echo", "locked": "locked"}
+    locked = {"url": f"{echo}/locked", "breaker": {"failures": 1}}
+    endpoints = {"engine": {"url": engine}, "echo": {"url": echo}, "locked": locked}
     file.write_text(json.dumps({"endpoints": endpoints, "models": models}))
     return str(file)
 
@@ -110,6 +161,9 @@ def main(folder: Path, files: list[str]) -> int:
         port = free_port()
         _, oidc_url = stack.enter_context(up(shared / "oidc", **settings, **provided(port)))
         keys = {tenant: made_key(shared / "keys", tenant) for tenant in TENANTS}
+        scopes = (word for scope in ("read", "submit", "operate") for word in ("--scope", scope))
+        keys["operator"] = made_key(shared / "keys", "platform", *scopes)
+        given = {"hostile": HOSTILE, "letters": made_letters(shared / "keys")}
         environment = {
             **os.environ,
             "MODULES": str(modules.resolve()),
@@ -118,6 +172,7 @@ def main(folder: Path, files: list[str]) -> int:
             "OIDC_URL": oidc_url,
             "PROVIDER": str(port),
             "KEYS": json.dumps(keys),
+            "GIVEN": json.dumps(given),
             "ENGINE_URL": engine,
         }
         options = ["--test", "--test-reporter=spec", f"--test-timeout={TEST_S * 1000}"]

@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import {
   CHAT,
+  HOSTILE,
   OPEN,
   SECURED,
   client,
@@ -23,15 +24,6 @@ let browser;
 
 before(async () => (browser = await launched()));
 after(() => browser.close());
-
-const HOSTILE = [
-  "<img src=x onerror=alert(1)>",
-  '"><script>alert(2)</script>',
-  "javascript:alert(3)",
-  '<svg/onload=alert(4)><a href="javascript:alert(5)">x</a>',
-  "{{constructor.constructor('alert(6)')()}}",
-  "\u202Egnp.exe\u202C \u0000 </textarea><iframe srcdoc='<script>alert(7)</script>'>",
-];
 
 test("hostile ids, file names, notes, answers and errors are shown as they are, and run nothing", async () => {
   const lines = HOSTILE.flatMap((text, n) => [

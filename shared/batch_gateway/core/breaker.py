@@ -13,6 +13,7 @@ cancelled, so a trial that is lost delays the next one and blocks nothing.
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,14 @@ class BreakerRules:
         return min(self.first_s * 2.0 ** min(doublings, 30), self.longest_s)
 
 
+class BreakerState(StrEnum):
+    """What a breaker does with calls, for people."""
+
+    CLOSED = "closed"  # they pass
+    OPEN = "open"  # the endpoint is unavailable: trials only
+    UNAUTHORIZED = "unauthorized"  # it refuses the credentials: trials only
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     failures: int = 0  # in a row
@@ -42,6 +51,12 @@ class Breaker:
     @property
     def closed(self) -> bool:
         return self.retry_at is None
+
+    @property
+    def state(self) -> BreakerState:
+        if self.closed:
+            return BreakerState.CLOSED
+        return BreakerState.UNAUTHORIZED if self.unauthorized else BreakerState.OPEN
 
 
 CLOSED = Breaker()

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId, TenantId
 from batch_gateway.core.limits import LimitState, Observation, Signal
 from batch_gateway.core.model import LeaseRef, QueueEntry
+from batch_gateway.ports.function_instances import FunctionInstances
 from batch_gateway.ports.throughput import ThroughputStore
 
 
@@ -136,6 +138,7 @@ class SlotReport:
     aborted: int = 0  # calls aborted since the last report
     ceiling: int | None = None  # of the pool, below the rules' own; None: no further bound
     endpoint_ceiling: int | None = None  # of all pools of the endpoint together; None: no bound
+    breaker: BreakerState = BreakerState.CLOSED  # of the endpoint, as this holder sees it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,7 @@ class PoolState:
     holders: int
     aborted: int  # calls aborted in favour of others since the pool is known
     signal: Signal | None  # the last one of the monitor; None: no monitor runs now
+    breaker: BreakerState | None = None  # as a holder reported it last; None: there is no holder
 
 
 class Slots(Protocol):
@@ -352,6 +356,9 @@ class ScratchStore(Protocol):
 
     @property
     def full_stores(self) -> FullStoreFlags: ...
+
+    @property
+    def function_instances(self) -> FunctionInstances: ...
 
     async def generation(self) -> tuple[str, timedelta] | None:
         """The sentinel and its age; None when the server's memory was lost."""

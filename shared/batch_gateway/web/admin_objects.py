@@ -11,6 +11,7 @@ from batch_gateway.core.audit import AuditEntry
 from batch_gateway.core.dead_letters import DeadLetter, readable
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.quotas import Account
+from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.core.scopes import ordered
 from batch_gateway.ports.scratch import PoolState
 from batch_gateway.services.state_snapshot import ServiceState
@@ -69,9 +70,13 @@ class AdminPool(BaseModel):
     aborted: int
     last_brake: LastBrake | None
     signal: EngineSignal | None
+    breaker: Literal["closed", "open", "unauthorized"] | None
+    ceiling: int | None
+    ceiling_changes_at: int | None
 
     @classmethod
-    def of(cls, pool: PoolState) -> Self:
+    def of(cls, pool: PoolState, endpoint: ModelEndpoint | None, now: datetime, usual: int) -> Self:
+        """``endpoint`` None: no route names it; ``usual``: the ceiling of other endpoints."""
         limit, signal = pool.limit, pool.signal
         return cls(
             id=pool.pool,
@@ -100,6 +105,11 @@ class AdminPool(BaseModel):
                 waiting=signal.waiting,
                 cache=signal.cache,
             ),
+            breaker=None if pool.breaker is None else pool.breaker.value,
+            ceiling=None if endpoint is None else endpoint.ceiling(now, usual),
+            ceiling_changes_at=None
+            if endpoint is None
+            else whole_seconds(endpoint.next_change(now, usual)),
         )
 
 

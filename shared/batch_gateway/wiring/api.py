@@ -15,6 +15,7 @@ from batch_gateway.wiring.stores import LazyWebhookClient, open_sealer
 
 if TYPE_CHECKING:
     from batch_gateway.services.batches.actions import BatchActions
+    from batch_gateway.services.batches.completion_estimates import CompletionEstimates
     from batch_gateway.services.files.uploads import UploadService
     from batch_gateway.services.models import ModelService
     from batch_gateway.services.results.stream import ResultService
@@ -52,7 +53,7 @@ def make_api(
         lookup=RequestLookup(runtime.metadata, runtime.files),
         models=_models(runtime, stack),
         endpoints=_endpoints(runtime, stack),
-        admin=_admin(runtime, stack, currency=prices.currency, idle_s=idle_s),
+        admin=_admin(runtime, stack, currency=prices.currency, idle_s=idle_s, estimates=estimates),
         audit=AuditLog(runtime.metadata.audit, runtime.clock),
         analytics=AnalyticsService(runtime.metadata, prices),
         usage=UsageService(runtime.metadata.usage, prices),
@@ -76,17 +77,35 @@ def api_function() -> Function:
 
 
 def _admin(
-    runtime: Runtime, stack: AsyncExitStack, *, currency: str, idle_s: float
+    runtime: Runtime,
+    stack: AsyncExitStack,
+    *,
+    currency: str,
+    idle_s: float,
+    estimates: "CompletionEstimates | None",
 ) -> "AdminRoutes":
     from batch_gateway.services.state_snapshot import StateReader
+    from batch_gateway.settings.readers import READS
     from batch_gateway.web.api.admin import AdminRoutes
+    from batch_gateway.web.api.admin_work import AdminWorkRoutes
 
     settings = runtime.settings
+    state = StateReader(runtime.metadata, runtime.scratch, runtime.clock)
     sink = BrokerSink(settings)
     stack.push_async_callback(sink.close)
     return AdminRoutes(
         metadata=runtime.metadata,
-        state=StateReader(runtime.metadata, runtime.scratch, runtime.clock),
+        state=state,
+        work=AdminWorkRoutes(
+            batches=runtime.metadata.batches,
+            scratch=runtime.scratch,
+            state=state,
+            estimates=estimates or make_completion_estimates(runtime),
+            models=runtime.routes,
+            clock=runtime.clock,
+            functions=list(READS),
+            ceiling=settings.limits.ceiling,
+        ),
         sink=sink,
         clock=runtime.clock,
         weights=settings.queue.tenant_weights,

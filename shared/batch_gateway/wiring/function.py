@@ -12,6 +12,7 @@ from batch_gateway import log
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.services.instance_heartbeat import InstanceHeartbeat
 from batch_gateway.services.task_group import task_group
 from batch_gateway.settings import Settings, read_settings, sends_events
 from batch_gateway.web.function import event_app, http_function
@@ -56,6 +57,8 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
                 runtime.scratch, own, superseded=runtime.superseded, ready=runtime.ready
             )
             stack.callback(group.create_task(watch.run()).cancel)
+            heartbeat = InstanceHeartbeat(runtime.scratch.function_instances, name)
+            stack.callback(group.create_task(heartbeat.run()).cancel)
             if sends_events(name):
                 stack.callback(group.create_task(runtime.outbox_relay.run()).cancel)
             app = runtime.ready.gate(watch.counting(build(runtime, stack)))

@@ -8,6 +8,7 @@ import pytest
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_own, settle, sync
 
 from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
@@ -294,6 +295,21 @@ async def test_several_pools_are_synced_at_once(scratch: RedisScratchStore) -> N
     grants = await scratch.slots.sync(ActivationId("a"), reports, ttl=MINUTE)
 
     assert [grants[pool].slots for pool in reports] == [2, 2, 2, 2]
+
+
+async def test_the_breaker_is_as_a_holder_saw_it_last(scratch: RedisScratchStore) -> None:
+    report = SlotReport(endpoint="engine", want=1, in_use=0, seen=Observation())
+    shown = []
+    for state in BreakerState:
+        for holder, seen in (("a", BreakerState.CLOSED), ("b", state)):
+            told = {POOL: replace(report, breaker=seen)}
+            await scratch.slots.sync(ActivationId(holder), told, ttl=MINUTE)
+        shown += [pool.breaker for pool in await scratch.slots.pools()]
+    for holder in "ab":
+        await scratch.slots.leave(ActivationId(holder), [POOL])
+
+    assert shown == list(BreakerState)
+    assert [pool.breaker for pool in await scratch.slots.pools()] == [None]
 
 
 async def test_what_is_seen_between_two_folds_is_added_up(redis_url: str) -> None:

@@ -14,7 +14,8 @@ from fixtures.keys import keys, new_key
 from batch_gateway.core.api_keys import ApiKey, api_key_id, api_key_secret, digest_of
 from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import dead_letter
-from batch_gateway.core.ids import TenantId
+from batch_gateway.core.ids import BatchId, TenantId, shard_id
+from batch_gateway.core.model import QueueEntry
 from batch_gateway.core.scopes import Scope
 from batch_gateway.settings import Auth
 
@@ -121,6 +122,80 @@ async def test_the_state_of_the_service_is_shown(guarded):
     assert (queue["full_stores"], pools["data"]) == ([], [])
     assert (activations["running"], activations["maximum"]) == (0, 8)
     assert [(t["id"], t["files"], t["stored_bytes"]) for t in tenants] == [("acme", 1, len(LINE))]
+
+
+def queued(batch: str, *, urgent_in: timedelta) -> QueueEntry:
+    """The only shard of a batch, which is urgent then."""
+    now = datetime.now(UTC)
+    return QueueEntry(
+        shard=shard_id(BatchId(batch), 0),
+        tenant=TenantId("acme"),
+        model="m",
+        cost=1,
+        priority=5,
+        deadline=now + timedelta(days=1),
+        urgent_after=now + urgent_in,
+    )
+
+
+async def test_open_batches_of_all_tenants_are_listed_by_deadline_and_paged(guarded, scratch):
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    made = {}
+    for tenant, window in (("acme", "7d"), ("umbrella", "1h"), ("acme", "24h")):
+        _, owner = await with_scopes(guarded, tenant)
+        async with owner:
+            asked = {
+                "input_file_id": (await upload(owner)).json()["id"],
+                "endpoint": "/v1/chat/completions",
+                "completion_window": window,
+            }
+            made[window] = (await owner.post("/batches", json=asked)).json()["id"]
+            if window == "24h":
+                await owner.post(f"/batches/{made[window]}/pause")
+    await scratch.queue.push(
+        [
+            queued(made["1h"], urgent_in=timedelta(seconds=-1)),
+            queued(made["24h"], urgent_in=timedelta(hours=1)),
+        ]
+    )
+    async with operator:
+        first = (await operator.get("/admin/batches", params={"limit": 2})).json()
+        after = {"after": first["last_id"]}
+        rest = (await operator.get("/admin/batches", params=after)).json()
+        unknown = await operator.get("/admin/batches", params={"after": "batch_none"})
+
+    for batch in made.values():
+        await scratch.queue.withdraw(BatchId(batch))
+
+    shown = [(one["id"], one["tenant"], one["paused"]) for one in (*first["data"], *rest["data"])]
+    assert shown == [
+        (made["1h"], "umbrella", False),
+        (made["24h"], "acme", True),
+        (made["7d"], "acme", False),
+    ]
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    lanes = [one["urgent"] for one in (*first["data"], *rest["data"])]
+    assert lanes == [True, False, None]
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "after")
+
+
+async def test_functions_are_listed_with_their_instances_and_those_at_zero_too(guarded, scratch):
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    instances, hour = scratch.function_instances, timedelta(hours=1)
+    for name in ("one", "two"):
+        started = await instances.report("planner", name, started_at=None, lifetime=hour)
+    await instances.leave("planner", "two", started_at=started)
+    async with operator:
+        found = (await operator.get("/admin/functions")).json()["data"]
+
+    by_name = {one["id"]: one for one in found}
+    assert list(by_name) == sorted(
+        ["api", "assembler", "deadletter", "executor", "intake", "janitor", "notifier", "planner"]
+    )
+    assert [one["id"] for one in by_name["planner"]["instances"]] == ["one"]
+    assert by_name["planner"]["history"][-1]["instances"] == 1
+    assert by_name["intake"]["instances"] == []
+    assert [one["instances"] for one in by_name["intake"]["history"]] == [0]
 
 
 class Taker(BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ from fixtures.redis import free_port
 from fixtures.world import World, chat_lines
 
 from batch_gateway.adapters.routing_file import RoutingFile
+from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.settings import Execution, Retry, Watching
@@ -196,6 +197,11 @@ async def test_a_model_at_zero_is_woken_and_waited_for_without_an_avalanche(rout
     assert max(open_then[12:21]) == 1
 
 
+async def breakers(world) -> list[BreakerState | None]:
+    """Of all pools, as operators see them."""
+    return [pool.breaker for pool in await world.scratch.slots.pools()]
+
+
 async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpoint, caplog):
     port = free_port()
     world = route(
@@ -206,11 +212,13 @@ async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpo
     batch = await planned(world, 30)
     caplog.set_level(logging.INFO)
     working = asyncio.create_task(world.work())
-    while "a is unavailable: cannot connect" not in caplog.text:
+    while await breakers(world) != [BreakerState.OPEN]:
         await asyncio.sleep(0.05)
 
     endpoint = await start_endpoint(port=port)
     await working
+    assert "a is unavailable: cannot connect" in caplog.text
+    assert await breakers(world) == [None]  # of no executor any more
 
     batch = await world.reload(batch)
     assert (batch.counts.completed, batch.counts.failed) == (30, 0)

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from batch_gateway.adapters.scratch.activations import RedisActivations
 from batch_gateway.adapters.scratch.batch_changes import RedisBatchChanges
 from batch_gateway.adapters.scratch.full_stores import RedisFullStores
+from batch_gateway.adapters.scratch.function_instances import RedisFunctionInstances
 from batch_gateway.adapters.scratch.keys import Keys
 from batch_gateway.adapters.scratch.locks import RedisLocks
 from batch_gateway.adapters.scratch.queue import RedisQueue
@@ -68,6 +69,7 @@ class RedisScratchStore:
         self.rate_limiter = RedisRateLimiter(scripts, keys.rates)
         self.locks = RedisLocks(scripts, keys.rights)
         self.full_stores = RedisFullStores(client, keys.full)
+        self.function_instances = RedisFunctionInstances(scripts, keys.instances)
 
     @cached_property
     def slots(self) -> RedisSlots:

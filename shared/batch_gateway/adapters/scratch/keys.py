@@ -31,3 +31,4 @@ class Keys:
         self.rebuild = f"{tag}:rebuild"
         self.once = f"{tag}:once"
         self.announced = f"{tag}:announced"
+        self.instances = f"{tag}:instances"

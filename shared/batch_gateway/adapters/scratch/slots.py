@@ -28,6 +28,7 @@ from redis.asyncio import Redis
 
 from batch_gateway.adapters.scratch.keys import Keys
 from batch_gateway.adapters.scratch.server import Scripts, milliseconds, translated
+from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import (
     LimitRules,
@@ -198,6 +199,7 @@ def _spelled(pool: str, report: SlotReport) -> Sequence[str | int]:
         seen.work,
         milliseconds(seen.retry_after),
         "" if seen.signal is None else _encode(seen.signal).decode(),
+        report.breaker.value,
     )
 
 
@@ -247,9 +249,8 @@ def _state(limit: str, learned: str) -> LimitState:
 
 
 def _pool_state(found: Sequence[Any], rules: LimitRules) -> PoolState:
-    pool, endpoint, limit, learned, granted, in_use, wanted, holders, aborted, idle_ms, signal = (
-        found
-    )
+    pool, endpoint, limit, learned, granted, in_use, wanted, holders = found[:8]
+    aborted, idle_ms, signal, breaker = found[8:]
     return PoolState(
         pool=pool,
         endpoint=endpoint,
@@ -260,6 +261,7 @@ def _pool_state(found: Sequence[Any], rules: LimitRules) -> PoolState:
         holders=holders,
         aborted=aborted,
         signal=_decode_signal(signal) if signal else None,
+        breaker=BreakerState(breaker) if breaker else None,
     )
 
 

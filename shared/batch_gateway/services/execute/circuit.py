@@ -24,6 +24,10 @@ class Circuit:
     def closed(self) -> bool:
         return self._state.closed
 
+    @property
+    def state(self) -> breaker.BreakerState:
+        return self._state.state
+
     def allows(self, now: float) -> bool:
         """Whether one more call may be started; all ``now`` are ``loop.time()``."""
         return breaker.allows(self._state, now)

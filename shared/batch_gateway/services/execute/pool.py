@@ -197,6 +197,7 @@ class Pool:
             aborted=aborted,
             ceiling=self.route.ceiling,
             endpoint_ceiling=None if self.bound is None else max(1, self.bound),
+            breaker=self.circuit.state,
         )
 
     def unreported(self, report: SlotReport) -> None:

@@ -31,7 +31,6 @@ from batch_gateway.web.admin_objects import (
     AdminDeadLetterDetail,
     AdminKey,
     AdminKeyWithSecret,
-    AdminPool,
     AdminQueue,
     AdminTenant,
     AuditEntryObject,
@@ -40,13 +39,12 @@ from batch_gateway.web.admin_objects import (
     DeadLetterReplayed,
     SessionObject,
 )
+from batch_gateway.web.api.admin_work import AdminWorkRoutes, asked_page
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import instant
 from batch_gateway.web.openai import ListObject
-from batch_gateway.web.parsing import choice, integer, parse, plain_id
-
-PAGE, LONGEST_PAGE = 100, 1000
+from batch_gateway.web.parsing import choice, parse, plain_id
 
 
 class AdminRoutes:
@@ -55,6 +53,7 @@ class AdminRoutes:
         *,
         metadata: MetadataStore,
         state: StateReader,
+        work: AdminWorkRoutes,
         sink: RawSink,
         clock: Clock,
         weights: Mapping[str, float],
@@ -68,6 +67,7 @@ class AdminRoutes:
         ``max_bytes``: the largest body."""
         self._metadata = metadata
         self._state = state
+        self._work = work
         self._sink = sink
         self._clock = clock
         self._weights = weights
@@ -81,8 +81,8 @@ class AdminRoutes:
     def routes(self) -> Routes:
         letter = "/v1/admin/dead_letters/{letter_id}"
         return {
+            **self._work.routes,
             "/v1/session": {"GET": self.session},
-            "/v1/admin/pools": {"GET": self.pools},
             "/v1/admin/queue": {"GET": self.queue},
             "/v1/admin/tenants": {"GET": self.tenants},
             "/v1/admin/activations": {"GET": self.activations},
@@ -98,11 +98,6 @@ class AdminRoutes:
         return answer(SessionObject.of(call.identity, auth=self._auth, currency=self._currency))
 
     # -- the state --------------------------------------------------------------------------------
-
-    async def pools(self, _call: Call) -> Response:
-        shared = (await self._known()).shared
-        pools = [] if shared is None else sorted(shared.pools, key=lambda pool: pool.pool)
-        return answer(ListObject.of([AdminPool.of(pool) for pool in pools], more=False))
 
     async def queue(self, _call: Call) -> Response:
         return answer(AdminQueue.of(await self._state.state()))
@@ -126,7 +121,7 @@ class AdminRoutes:
 
     async def tenants(self, call: Call) -> Response:
         """In the order of the names, so that ``after`` continues behind one of them."""
-        limit, after = _page(call)
+        limit, after = asked_page(call)
         names = sorted([name async for name in self._metadata.accounts.tenants()])
         behind = [name for name in names if after is None or name > after]
         found = [
@@ -140,7 +135,7 @@ class AdminRoutes:
     # -- dead letters -----------------------------------------------------------------------------
 
     async def dead_letters(self, call: Call) -> Response:
-        limit, _ = _page(call)
+        limit, _ = asked_page(call)
         found = await self._metadata.dead_letters.list(limit=limit + 1)
         shown = [AdminDeadLetter.of(letter) for letter in found[:limit]]
         return answer(ListObject.of(shown, more=len(found) > limit))
@@ -167,7 +162,7 @@ class AdminRoutes:
 
     async def keys(self, call: Call) -> Response:
         """Oldest first; ``tenant`` limits them to one tenant."""
-        limit, after = _page(call)
+        limit, after = asked_page(call)
         tenant = call.request.query_params.get("tenant")
         found = list(
             await self._metadata.api_keys.list(None if tenant is None else TenantId(tenant))
@@ -211,7 +206,7 @@ class AdminRoutes:
         """The newest entries first, as a list or as JSON lines."""
         query = call.request.query_params
         form = choice(query, "format", ["json", "jsonl"], default="json")
-        limit, after = _page(call)
+        limit, after = asked_page(call)
         tenant, action, target = (_word(query, n) for n in ("tenant", "action", "target"))
         only = AuditFilter(
             tenant=None if tenant is None else TenantId(tenant),
@@ -226,15 +221,6 @@ class AdminRoutes:
             return answer(ListObject.of(shown, more=len(found) > limit))
         text = "".join(f"{entry.model_dump_json()}\n" for entry in shown)
         return Response(text, media_type="application/jsonl")
-
-
-def _page(call: Call) -> tuple[int, str | None]:
-    query = call.request.query_params
-    limit = integer(query, "limit", default=PAGE, minimum=1, maximum=LONGEST_PAGE)
-    after = query.get("after")
-    if after is not None and not plain_id(after):
-        raise InvalidRequest("Invalid 'after'.", param="after", code="invalid_value")
-    return limit, after
 
 
 def _word(query: Mapping[str, str], name: str) -> str | None:

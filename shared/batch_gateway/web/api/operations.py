@@ -24,6 +24,7 @@ from batch_gateway.web.admin_objects import (
     DeadLetterReplayed,
     SessionObject,
 )
+from batch_gateway.web.admin_work_objects import AdminBatch, AdminFunction
 from batch_gateway.web.api.descriptions.about import (
     BATCH,
     CREATED,
@@ -84,6 +85,8 @@ ExtendedBatchList = _list_of(ExtendedBatchObject, "ExtendedBatchList")
 WebhookEndpointList = _list_of(WebhookEndpointObject, "WebhookEndpointList")
 ExtendedWebhookEndpointList = _list_of(ExtendedWebhookEndpointObject, "ExtendedWebhookEndpointList")
 PoolList = _list_of(AdminPool, "PoolList")
+AdminBatchList = _list_of(AdminBatch, "AdminBatchList")
+FunctionList = _list_of(AdminFunction, "FunctionList")
 TenantList = _list_of(AdminTenant, "TenantList")
 DeadLetterList = _list_of(AdminDeadLetter, "DeadLetterList")
 KeyList = _list_of(AdminKey, "KeyList")
@@ -168,6 +171,8 @@ OPERATION_IDS: dict[tuple[str, str], str] = {
     ("GET", "/v1/batches/{batch_id}/analytics"): "retrieveBatchAnalytics",
     ("GET", "/v1/usage"): "listUsage",
     ("GET", "/v1/session"): "retrieveSession",
+    ("GET", "/v1/admin/batches"): "listOpenBatches",
+    ("GET", "/v1/admin/functions"): "listFunctions",
     ("GET", "/v1/admin/pools"): "listPools",
     ("GET", "/v1/admin/queue"): "retrieveQueue",
     ("GET", "/v1/admin/tenants"): "listTenants",
@@ -446,6 +451,14 @@ EXTENDED: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/v1/session"): Operation(
         summary="Tell who asks, and what they may do", answer=SessionObject
+    ),
+    ("GET", "/v1/admin/batches"): Operation(
+        summary="List the open batches of all tenants, the first deadline first",
+        answer=AdminBatchList,
+        query=_ADMIN_PAGE,
+    ),
+    ("GET", "/v1/admin/functions"): Operation(
+        summary="List the functions with their instances", answer=FunctionList
     ),
     ("GET", "/v1/admin/pools"): Operation(
         summary="List the limits of endpoints and models", answer=PoolList

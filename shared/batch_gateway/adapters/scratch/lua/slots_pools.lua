@@ -3,7 +3,8 @@
 -- ARGV  1 limit of a new pool, 2 ms after which a signal is no news, 3 pools to pass over,
 --       4 most pools to return
 -- Returns {now in ms, pools}; for each pool {pool, endpoint, limit, learned or '', slots granted, in use,
---          wanted, holders, calls aborted, ms since the last fold or nil, signal or ''}.
+--          wanted, holders, calls aborted, ms since the last fold or nil, signal or '',
+--          breaker or '' without a holder}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found = {}
@@ -18,11 +19,13 @@ for _, pool in ipairs(redis.call('ZRANGE', KEYS[1] .. ':pools', ARGV[3], ARGV[3]
     end
   end
   local known = redis.call('HMGET', KEYS[1] .. ':limit:' .. pool,
-    'endpoint', 'limit', 'learned', 'aborted', 'folded_at', 'signal', 'signal_at')
+    'endpoint', 'limit', 'learned', 'aborted', 'folded_at', 'signal', 'signal_at',
+    'breaker')
   local fresh = known[7] and now - tonumber(known[7]) < tonumber(ARGV[2])
   found[#found + 1] = {
     pool, known[1] or '', known[2] or ARGV[1], known[3] or '', granted, in_use, wanted, holders,
     tonumber(known[4] or 0), known[5] and now - tonumber(known[5]), fresh and known[6] or '',
+    holders > 0 and known[8] or '',
   }
 end
 return { now, found }

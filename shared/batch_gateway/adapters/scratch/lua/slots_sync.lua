@@ -5,7 +5,7 @@
 --       7 ms for which a watch is kept without a word; then for each pool:
 --       pool, endpoint, ceiling of the endpoint or 0, ceiling of the pool or 0, want, in use,
 --       aborted, successes, dropped, ignored, ms that the successes took, work that they did,
---       Retry-After in ms, signal or ''
+--       Retry-After in ms, signal or '', breaker
 -- Returns {now in ms, generation or nil, answers}; an answer, in the order of the pools:
 --         {grant, share, limit, learned or '', slots wanted by all, in flight, version, watch (0 or 1),
 --          bound, observation or nil}. The share is what the holder would have if no call were
@@ -17,7 +17,7 @@
 -- pools         zset  pool by the instant in ms when it is forgotten
 -- held          zset  pool by the instant in ms when the last grant of it runs out
 -- limit:POOL    hash  limit, learned (what else core.limits knows), version; endpoint and its
---                     ceiling; folded_at; what was seen since; aborted; signal and signal_at;
+--                     ceiling; breaker; folded_at; what was seen since; aborted; signal and signal_at;
 --                     watcher and watch_until
 -- holders:POOL  hash  holder -> "expiry:slots:want:in use", slots being the greater of granted
 --                     and in use
@@ -25,7 +25,7 @@ local root, me = KEYS[1], ARGV[1]
 local ttl, interval, memory, watch_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local FIELDS, FIRST = 14, 8
+local FIELDS, FIRST = 15, 8
 
 -- Max-min fair shares: no holder gets more than it wants; unused shares are divided among the others.
 -- An indivisible rest goes to the holders with the most slots, so that it stays in place.
@@ -167,7 +167,8 @@ for _, pool in ipairs(mine) do
   redis.call('HSET', holders, me, string.format('%.0f:%.0f:%.0f:%.0f',
     now + ttl, pool.my_slots, math.max(report.want, report.in_use), report.in_use))
 
-  redis.call('HSET', state, 'endpoint', pool.endpoint, 'endpoint_ceiling', pool.endpoint_ceiling)
+  redis.call('HSET', state, 'endpoint', pool.endpoint, 'endpoint_ceiling', pool.endpoint_ceiling,
+    'breaker', ARGV[i + 14])
   for n, name in ipairs({ 'aborted', 'successes', 'dropped', 'ignored', 'busy_ms', 'work' }) do
     local count = ARGV[i + 5 + n]
     if tonumber(count) > 0 then redis.call('HINCRBY', state, name, count) end

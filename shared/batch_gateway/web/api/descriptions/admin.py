@@ -58,6 +58,33 @@ OBJECTS: Objects = {
             "maximum": about("How many there may be.", 8),
         },
     ),
+    "AdminBatch": Described(
+        "An open batch of any tenant: it is planned or run, and its deadline runs.",
+        {
+            "id": about("The id of the batch.", BATCH),
+            "object": kind("admin.batch"),
+            "tenant": _TENANT,
+            "status": about("`validating` or `in_progress`.", "in_progress"),
+            "model": about("The model; null: several, or not known yet.", "sim-large", None),
+            "priority": about("Among the tenant's batches: 0 first, 9 last.", 5),
+            "paused": about("Whether its owner has paused it.", False),
+            "urgent": about(
+                "Whether its ready shards are in the queue's urgent lane; null: it has none, or "
+                "the scratch server does not answer.",
+                True,
+            ),
+            "blocked_reason": about(
+                "Why nothing of it is being worked on; null: it progresses.", "no_slots", None
+            ),
+            "request_counts": about("Its requests by outcome."),
+            "created_at": moment("When it was created"),
+            "expires_at": moment("Its deadline", DEADLINE),
+            "estimated_completion_at": moment(
+                "When it will be done, as far as it is known", ENDED_AT
+            ),
+        },
+    ),
+    "AdminBatchList": Described("A page of open batches.", page(BATCH)),
     "AdminDeadLetter": Described("An event that no subscriber has taken.", _LETTER),
     "AdminDeadLetterDetail": Described(
         "An event that no subscriber has taken, with its content.",
@@ -65,6 +92,17 @@ OBJECTS: Objects = {
         | {
             "attributes": about("Its attributes.", {"type": "dev.batchgateway.batch.created.v1"}),
             "data": about("Its data, as text.", "{}"),
+        },
+    ),
+    "AdminFunction": Described(
+        "A function and how many instances of it run.",
+        {
+            "id": about("The name of the function.", "executor"),
+            "object": kind("admin.function"),
+            "instances": about("Those that run now; empty: it is at zero."),
+            "history": about(
+                "How many ran one hour ago, and each change since then, the oldest first."
+            ),
         },
     ),
     "AdminKey": Described("An API key.", _KEY),
@@ -86,6 +124,19 @@ OBJECTS: Objects = {
             "aborted": about("Calls that were ended because interactive users waited.", 0),
             "last_brake": about("What lowered the limit last; null: nothing yet."),
             "signal": about("What is known of the engine now; null: it is not watched."),
+            "breaker": about(
+                "The circuit breaker of the endpoint. `open`: it does not answer. `unauthorized`: "
+                "it refuses the service's credentials. null: no executor calls it now.",
+                "closed",
+            ),
+            "ceiling": about(
+                "How many calls the settings and the calendar allow at once now; 0: none at this "
+                "hour; null: the routing no longer names the endpoint.",
+                64,
+            ),
+            "ceiling_changes_at": moment(
+                "When the calendar changes it; null: not within a year", DEADLINE, None
+            ),
         },
     ),
     "AdminQueue": Described(
@@ -175,6 +226,11 @@ OBJECTS: Objects = {
             "cache": about("The share of its cache in use; null: not known.", 0.35),
         },
     ),
+    "FunctionList": Described("All functions.", page("planner")),
+    "InstanceCount": Described(
+        "How many instances ran from a moment on.",
+        {"at": moment("From when on"), "instances": about("How many.", 0)},
+    ),
     "KeyList": Described("A page of API keys.", page(KEY)),
     "LastBrake": Described(
         "What lowered a limit.",
@@ -195,6 +251,13 @@ OBJECTS: Objects = {
             "ready": about("Shards that wait.", 4),
             "leased": about("Shards that an executor has.", 2),
             "reserved": about("Shards on their way to an executor.", 0),
+        },
+    ),
+    "RunningInstance": Described(
+        "A process of a function.",
+        {
+            "id": about("A name of this process.", "5f2d7c9b1a3e4f60"),
+            "started_at": moment("When it started"),
         },
     ),
     "SessionObject": Described(

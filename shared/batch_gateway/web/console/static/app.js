@@ -1,10 +1,10 @@
 // The frame of the console: which page is shown, the navigation, messages and dialogs.
 
-import { link } from "./api.js";
+import { get, link } from "./api.js";
 import { h, patch } from "./dom.js";
 import { arrive } from "./oidc.js";
-import { routed } from "./routes.js";
-import { forget, needsToken, session, signedIn, start } from "./session.js";
+import { routed, sections } from "./routes.js";
+import { forget, needsToken, session, signedIn, start, strict } from "./session.js";
 import signIn from "./pages/signin.js";
 import { dialog } from "./ui.js";
 
@@ -15,7 +15,7 @@ export const app = {
   toasts: [],
   asking: null, // the open confirmation
   menu: false, // whether the navigation of narrow screens is open
-  sections: [], // of the navigation; filled by what the signed-in user may see
+  session: null, // whose key it is and what it may do; null: not known
 
   /** Draw again what has changed, once for all changes until the next frame. */
   refresh() {
@@ -74,7 +74,6 @@ export const app = {
 
   signOut() {
     forget();
-    app.sections = [];
     arriveAt();
   },
 };
@@ -142,7 +141,7 @@ function side() {
   return h(
     "nav",
     { id: "side", class: app.menu ? "side open" : "side", "aria-label": "Console" },
-    app.sections.map((section) =>
+    sections(app).map((section) =>
       h(
         "div",
         { class: "group", key: section.title || "work" },
@@ -188,11 +187,24 @@ function confirmation({ title, text, action, danger, done }) {
   );
 }
 
+let questions = 0;
+
+/** Learn what the user may do: operators get pages of their own. Asked again at the next page if that fails. */
+async function know() {
+  const mine = (questions += 1); // another user may sign in meanwhile
+  const found = await get("session").catch(() => null);
+  if (mine !== questions || !signedIn()) return;
+  app.session = found;
+  app.refresh();
+}
+
 /** Show the page that the address names. */
 function arriveAt() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   if (location.hash === "#main") return;
   const before = app.page;
+  if (!signedIn()) app.session = null;
+  else if (app.session === null && !strict()) know();
   const there = signedIn()
     ? routed(app, path.split("/").map(decoded), new URLSearchParams(query))
     : before?.signIn

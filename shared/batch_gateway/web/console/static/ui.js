@@ -194,6 +194,30 @@ export function field(label, control, hint = null) {
   );
 }
 
+/** An input whose text is the field `name` of `form`. */
+export const bound = (form, name, props = {}) =>
+  h("input", { value: form[name], oninput: (event) => (form[name] = event.target.value), ...props });
+
+/** A box to tick. */
+export const tick = (text, checked, onchange, key = null) =>
+  h(
+    "label",
+    { class: "check", key },
+    h("input", { type: "checkbox", checked, onchange: (event) => onchange(event.target.checked) }),
+    text,
+  );
+
+/** Boxes to tick, one for each of `options`: [name, text]; `chosen` is the set of the names that are. */
+export function checks(app, legend, options, chosen) {
+  const pick = (name) => (on) => (on ? chosen.add(name) : chosen.delete(name), app.refresh());
+  return h(
+    "fieldset",
+    null,
+    h("legend", null, legend),
+    options.map(([name, text]) => tick(text, chosen.has(name), pick(name), name)),
+  );
+}
+
 export function select(options, value, onchange, props = {}) {
   return h(
     "select",
@@ -240,5 +264,24 @@ export function facts(pairs) {
     pairs
       .filter(([, value]) => value !== null && value !== undefined && value !== "")
       .map(([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value))),
+  );
+}
+
+/** Numbers side by side: [name, value, hint]; those without a value are left out. `raised`: not in a card. */
+export function tiles(items, { raised = true } = {}) {
+  return h(
+    "dl",
+    { class: raised ? "tiles raised" : "tiles" },
+    items
+      .filter(([, value]) => value !== null && value !== undefined)
+      .map(([name, value, hint = null]) =>
+        h(
+          "div",
+          { key: name },
+          h("dt", null, name),
+          h("dd", null, value),
+          hint && h("dd", { class: "hint" }, hint),
+        ),
+      ),
   );
 }

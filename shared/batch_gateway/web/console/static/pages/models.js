@@ -1,59 +1,151 @@
-// The models that requests may name.
+// The models that requests may name, and, for operators, how many calls each endpoint takes and why.
 
 import { get } from "../api.js";
+import { chart } from "../chart.js";
 import { h } from "../dom.js";
+import { ago, count, instant, milliseconds, now, short, title } from "../format.js";
 import { Loaded, poll } from "../live.js";
-import { copyable, empty, heading, loaded } from "../ui.js";
+import { table } from "../tables.js";
+import { callout, copyable, empty, heading, loaded, tiles } from "../ui.js";
+
+const MOST = 600; // samples that are kept while the page is shown
+const RECENT_S = 60; // how long a brake is worth a warning
+
+const BRAKES = {
+  dropped: "Calls were refused or broke",
+  retry_after: "The endpoint named a time",
+  latency: "Calls take longer than before",
+  engine: "The engine's metrics show a queue",
+  probe: "A probe had to wait",
+};
+
+const BREAKERS = {
+  closed: ["closed", "calls pass"],
+  open: ["open", "the endpoint does not answer: one trial call at a time"],
+  unauthorized: ["open", "the endpoint refuses the service's API key"],
+};
 
 export default function models(app) {
-  const list = new Loaded(app, (signal) => get("models", {}, signal));
+  const samples = new Map(); // pool -> [instant, limit, calls in flight] since the page was opened
+  const list = new Loaded(app, async (signal) => {
+    const operator = app.session?.operator === true;
+    const [found, pools] = await Promise.all([
+      get("models", {}, signal),
+      operator ? get("admin/pools", {}, signal) : null,
+    ]);
+    for (const pool of pools?.data ?? []) seen(pool);
+    return { models: found.data, pools: pools && pools.data };
+  });
   const polling = poll(
     (signal) => list.load(signal),
-    () => 15_000,
+    // An operator may not be known as one yet when the page is read first.
+    () => (app.session === null || app.session.operator ? 2000 : 15_000),
   );
 
-  function table(page) {
-    if (!page.data.length)
-      return empty(
-        "No models",
-        "The endpoint names none now. It may be away, or an operator has to configure it.",
-      );
+  function seen(pool) {
+    const some = samples.get(pool.id) ?? [];
+    some.push([now(), pool.limit, pool.in_use]);
+    if (some.length > MOST) some.shift();
+    samples.set(pool.id, some);
+  }
+
+  function content({ models: found, pools }) {
     return h(
-      "table",
-      { class: "rows" },
-      h("caption", { class: "hidden" }, "Models"),
-      h(
-        "thead",
-        null,
-        h("tr", null, h("th", { scope: "col" }, "Model"), h("th", { scope: "col" }, "Owner"), h("td", null)),
-      ),
-      h(
-        "tbody",
-        null,
-        page.data.map((model) =>
-          h(
-            "tr",
-            { key: model.id },
-            h("td", null, copyable(app, model.id)),
-            h("td", null, model.owned_by),
-            h(
-              "td",
-              { class: "row-actions" },
-              h(
-                "a",
-                { class: "button small", href: `#/batches?model=${encodeURIComponent(model.id)}` },
-                "Its batches",
-              ),
-            ),
+      "div",
+      { class: "stack" },
+      found.length
+        ? names(found)
+        : empty(
+            "No models",
+            "The endpoint names none now. It may be away, or an operator has to configure it.",
           ),
-        ),
-      ),
+      pools && pools.length ? h("div", { class: "columns even" }, pools.map(card)) : null,
+      pools && !pools.length
+        ? h("p", { class: "dim" }, "No calls have been made lately: there are no limits to show.")
+        : null,
     );
+  }
+
+  function names(found) {
+    return table({
+      caption: "Models",
+      columns: [
+        ["Model", "break"],
+        ["Owner", "break"],
+        ["", "row-actions"],
+      ],
+      rows: found.map((model) => ({
+        key: model.id,
+        cells: [
+          copyable(app, model.id),
+          model.owned_by,
+          h(
+            "a",
+            { class: "button small", href: `#/batches?model=${encodeURIComponent(model.id)}` },
+            "Its batches",
+          ),
+        ],
+      })),
+    });
+  }
+
+  function card(one) {
+    const brake = one.last_brake;
+    const line = (name, at) => ({ name, points: samples.get(one.id).map((each) => [each[0], each[at]]) });
+    const [breaker, why] = BREAKERS[one.breaker] ?? ["not known", "no executor calls it now"];
+    return h(
+      "section",
+      { class: "card", key: one.id },
+      h("h2", { class: "break" }, one.id),
+      h("p", { class: "sub break" }, `Endpoint ${one.endpoint}`),
+      brake && now() - brake.at < RECENT_S
+        ? callout(
+            "warn",
+            `The limit was lowered ${ago(brake.at)}`,
+            h("p", null, `${BRAKES[brake.brake] ?? title(brake.brake)}: ${brake.reason}.`),
+          )
+        : null,
+      breaker === "open" ? callout("bad", "The breaker is open", h("p", null, `${title(why)}.`)) : null,
+      tiles(
+        [
+          ["Limit of calls at once", short(one.limit)],
+          ["Calls in flight", count(one.in_use)],
+          ["Calls wanted", count(one.wanted)],
+          ["Executors", count(one.executors)],
+          ["Last brake", brake ? title(brake.brake) : "none", brake && `${ago(brake.at)}: ${brake.reason}`],
+          ["Breaker", breaker, why],
+          ["Calendar", ...calendar(one)],
+          ["Engine", one.signal && signal(one.signal), one.signal?.reason],
+        ],
+        { raised: false },
+      ),
+      chart({
+        label: "Since this page was opened",
+        series: [line("limit", 1), line("calls in flight", 2)],
+        format: short,
+      }),
+    );
+  }
+
+  function calendar({ ceiling, ceiling_changes_at: change }) {
+    if (ceiling === null) return ["no route", "the routing does not name this endpoint any more"];
+    const allowed = ceiling === 0 ? "no calls now" : `up to ${count(ceiling)} calls`;
+    return [allowed, change === null ? "at all hours" : `changes ${instant(change)}`];
+  }
+
+  function signal({ running, waiting, cache, ttft_ms: first }) {
+    const parts = [
+      running !== null && `${count(running)} running`,
+      waiting !== null && `${count(waiting)} waiting`,
+      cache !== null && `cache ${Math.round(cache * 100)} %`,
+      first !== null && `first token ${milliseconds(first)}`,
+    ].filter(Boolean);
+    return parts.join(", ") || "no metrics";
   }
 
   return {
     title: "Models",
-    view: () => [heading("Models"), loaded(list, table, () => polling.now())],
+    view: () => [heading("Models"), loaded(list, content, () => polling.now())],
     close: () => polling.stop(),
   };
 }

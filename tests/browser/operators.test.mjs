@@ -1,0 +1,191 @@
+// The pages for operators: what works, what waits, keys and dead letters; closed to everybody else's keys.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import {
+  HOSTILE,
+  SECURED,
+  WIDTHS,
+  client,
+  closed,
+  configured,
+  eventually,
+  judged,
+  keys,
+  launched,
+  letters,
+  opened,
+  request,
+  requests,
+} from "./browser.mjs";
+
+const ada = client(SECURED, keys.ada);
+const operator = client(SECURED, keys.operator);
+const PAGES = { queue: "Queue", functions: "Functions", keys: "API keys", "dead-letters": "Dead letters" };
+let browser;
+
+before(async () => (browser = await launched()));
+after(async () => {
+  await configured();
+  await browser.close();
+});
+
+/** A page at `hash` that a user with `key` is signed in to. */
+async function signedIn(key, hash, look = {}) {
+  const page = await opened(browser, { ...look, origin: SECURED });
+  await page.to(hash);
+  await page.getByLabel("API key").fill(key);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  return page;
+}
+
+describe("what is going on in the whole service", () => {
+  for (const width of WIDTHS) {
+    test(`a saturated engine, its queue and its functions are explained at ${width} pixels`, async () => {
+      await configured({ fault_rate: 1, fault_kinds: ["429"] });
+      const made = await ada.submit(requests(40, { max_tokens: width }));
+      const page = await signedIn(keys.operator, "models", { width });
+      const pool = page.locator("section", { hasText: "engine/sim-large" });
+      await pool.getByText(/^Calls were refused or broke: /).waitFor({ timeout: 60_000 });
+      await pool.getByText("Endpoint engine").waitFor();
+      await pool.getByText("at all hours").waitFor();
+      await pool.getByText("calls pass").waitFor();
+      await pool.getByRole("img", { name: /^Since this page was opened/ }).waitFor();
+      await judged(page, "models-saturated");
+      await page.to("queue");
+      const row = page.getByRole("row", { name: new RegExp(made.id) });
+      await row.getByText("Engine is saturated").waitFor({ timeout: 60_000 });
+      assert.match(await row.innerText(), /ada/);
+      await judged(page, "queue");
+      await page.to("functions");
+      const executor = page.locator("section", { hasText: "executor" });
+      await executor.getByText(/^[1-9]\d* running$/).waitFor({ timeout: 60_000 });
+      await page.locator("section", { hasText: "intake" }).getByText("at zero").waitFor();
+      await executor.getByRole("img", { name: /^Instances in the last hour. instances: now [1-9]/ }).waitFor();
+      await judged(page, "functions");
+      await ada.post(`batches/${made.id}/cancel`);
+      await ada.ended(made.id);
+      await configured();
+      await closed(page);
+    });
+  }
+
+  test("an open breaker is told, with its reason", async () => {
+    const page = await signedIn(keys.operator, "models");
+    const made = await ada.submit([request("a", "hi", { model: "locked" })]);
+    await page.getByText("The endpoint refuses the service's API key.").waitFor({ timeout: 60_000 });
+    await ada.post(`batches/${made.id}/cancel`);
+    await closed(page);
+  });
+});
+
+describe("keys", () => {
+  for (const width of WIDTHS) {
+    test(`a key is created, seen once, used and revoked at ${width} pixels`, async () => {
+      const page = await signedIn(keys.operator, "keys", { width });
+      await page.getByRole("button", { name: "New key" }).click();
+      await page.getByRole("textbox", { name: "Tenant" }).fill("carol");
+      await page.getByLabel("Name").fill(`${width} ${HOSTILE[0]}`);
+      await page.getByLabel(/^submit/).uncheck();
+      await judged(page, "key-new");
+      await page.getByRole("button", { name: "Create the key" }).click();
+      const secret = await page.getByText(/^sk-bg-/).innerText();
+      await judged(page, "key-secret");
+      await page.getByRole("button", { name: "I have kept it" }).click();
+      await page.getByText(secret).waitFor({ state: "detached" });
+      assert.deepEqual((await client(SECURED, secret).get("batches")).data, []);
+      const row = page.getByRole("row", { name: new RegExp(`^${width} `) });
+      await row.getByText("active").waitFor();
+      await judged(page, "keys");
+      await row.getByRole("button", { name: /^Revoke/ }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+      await row.getByText("revoked").waitFor();
+      await closed(page);
+    });
+  }
+});
+
+describe("dead letters", () => {
+  test("one is read and replayed, another deleted, and what they say stays text", async () => {
+    const page = await signedIn(keys.operator, "dead-letters");
+    for (const text of HOSTILE.slice(0, 5)) await page.getByText(text).first().waitFor();
+    await judged(page, "dead-letters");
+    const [first, second] = letters;
+    await page.getByRole("button", { name: `Look ${first}` }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByText(HOSTILE[1], { exact: false }).first().waitFor();
+    await judged(page, "dead-letter");
+    await dialog.getByRole("button", { name: "Replay this event" }).click();
+    await page.getByText("The event was sent again").waitFor();
+    await page.getByRole("button", { name: `Delete ${second}` }).click();
+    await dialog.getByRole("button", { name: "Delete" }).click();
+    await page.getByText("The event was deleted").waitFor();
+    await eventually(async () => {
+      const left = (await operator.get("admin/dead_letters")).data.map((one) => one.event_id);
+      return !left.includes(first) && !left.includes(second);
+    });
+    assert.equal(
+      await page.evaluate(
+        () =>
+          document.querySelectorAll(
+            "img, iframe, script:not([src='app.js']), [onerror], [onload], a[href^='javascript']",
+          ).length,
+      ),
+      0,
+    );
+    await closed(page);
+  });
+});
+
+describe("states of the pages", () => {
+  test("a key without the scope is told so, and is offered none of them", async () => {
+    const page = await signedIn(keys.bob, "batches");
+    await page.getByText("No batches yet").waitFor();
+    for (const hash of Object.keys(PAGES)) {
+      await page.to(hash);
+      await page.getByRole("heading", { name: "Not allowed" }).waitFor();
+      await judged(page, `${hash}-403`);
+    }
+    assert.equal(await page.getByRole("link", { name: "Dead letters" }).count(), 0);
+    await page.to("models");
+    await page.getByText("sim-large").first().waitFor();
+    assert.equal(await page.getByText("Limit of calls at once").count(), 0);
+    await closed(page);
+  });
+
+  test("empty, loading, failing and unreachable ones are told", async () => {
+    const page = await signedIn(keys.operator, "files");
+    await page.getByRole("link", { name: "Queue" }).waitFor();
+    let go;
+    const waiting = new Promise((resolve) => (go = resolve));
+    await page.route("**/v1/admin/**", async (route) => {
+      await waiting;
+      await route.fulfill({ json: { object: "list", data: [], has_more: false } });
+    });
+    await page.getByRole("link", { name: "Dead letters" }).click();
+    await page.getByLabel("Loading").waitFor();
+    go();
+    await page.getByText("Subscribers have taken all events.").waitFor();
+    await judged(page, "dead-letters-none");
+    await page.to("keys");
+    await page.getByText("A key opens the files and batches of one tenant.").waitFor();
+    await judged(page, "keys-none");
+    await page.unroute("**/v1/admin/**");
+    await page.route("**/v1/admin/**", (route) =>
+      route.fulfill({ status: 503, json: { error: { message: "The scratch server does not answer." } } }),
+    );
+    for (const [hash, head] of Object.entries(PAGES)) {
+      await page.to(hash);
+      await page.getByRole("heading", { name: head, exact: true }).waitFor();
+      await page.getByText("The scratch server does not answer.").waitFor();
+      await page.getByRole("button", { name: "Try again" }).waitFor();
+    }
+    await page.unroute("**/v1/admin/**");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByRole("button", { name: /^Look/ }).first().waitFor();
+    await page.context().setOffline(true);
+    await page.getByText("The service cannot be reached").first().waitFor();
+    assert.ok((await page.getByRole("button", { name: /^Look/ }).count()) > 0); // what was read stays
+    await closed(page);
+  });
+});
