@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,9 +13,6 @@ from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.ports.engine import ServedModel
 from batch_gateway.services.routing import Routes
-
-if TYPE_CHECKING:
-    import httpx
 
 logger = logging.getLogger(__name__)
 
@@ -57,21 +53,14 @@ class HttpEngine:
         return list(found.values())
 
     async def _listed(self, endpoint: ModelEndpoint) -> Sequence[ServedModel]:
-        import httpx  # slow to import: only those who ask pay for it
+        import aiohttp  # imported late, because it is slow
 
         url = f"{endpoint.url}/v1/models"
         try:
-            secured = self._contexts.of(endpoint.tls) if url.startswith("https:") else False
-            # httpx bounds each step; a server that trickles must not hold the caller either.
-            async with (
-                asyncio.timeout(self._timeout_s),
-                httpx.AsyncClient(
-                    headers=dict(self._routes.headers(endpoint)), verify=secured, trust_env=False
-                ) as client,
-            ):
-                content = await self._content(client, url)
+            async with asyncio.timeout(self._timeout_s):
+                content = await self._content(endpoint, url)
             listed = msgspec.json.decode(content, type=_List).data
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             reason = header(str(error), SHOWN) or type(error).__name__
             raise Unavailable(f"engine {url}: {reason}") from error
         return [
@@ -79,11 +68,19 @@ class HttpEngine:
             for each in listed
         ]
 
-    async def _content(self, client: "httpx.AsyncClient", url: str) -> bytes:
-        async with client.stream("GET", url, timeout=self._timeout_s) as answer:
-            answer.raise_for_status()
+    async def _content(self, endpoint: ModelEndpoint, url: str) -> bytes:
+        import aiohttp
+
+        secured = self._contexts.to(url, endpoint.tls)
+        headers = dict(self._routes.headers(endpoint))
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.get(url, headers=headers, allow_redirects=False, ssl=secured) as answer,
+        ):
+            if not 200 <= answer.status < 300:
+                raise ValueError(f"HTTP status {answer.status}")
             content = bytearray()
-            async for chunk in answer.aiter_bytes():
+            async for chunk in answer.content.iter_any():
                 content += chunk
                 if len(content) > _MOST_BYTES:
                     raise ValueError(f"the list is longer than {_MOST_BYTES} bytes")

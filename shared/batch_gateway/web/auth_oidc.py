@@ -12,12 +12,13 @@ imported when it is used.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import httpx
+import aiohttp
 import jwt
 from starlette.datastructures import Headers
 
@@ -68,14 +69,26 @@ class ProviderKeys:
         """Replace the keys; a failure leaves them and is only logged."""
         self._tried_at = time.monotonic()
         try:
-            async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
-                answer = (await client.get(self._url)).raise_for_status()
-            document = jwt.PyJWKSet.from_dict(answer.json())
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:
+            document = jwt.PyJWKSet.from_dict(json.loads(await _content(self._url)))
+        except (
+            *(aiohttp.ClientError, OSError, RecursionError),
+            *(jwt.PyJWTError, ValueError, AttributeError, TypeError),
+        ) as error:
             logger.warning("No signing keys at %s: %s", self._url, error, extra={"action": "jwks"})
             return
         self._keys = [key for key in document.keys if _for_signatures(key)]
         self._fetched_at = self._tried_at
+
+
+async def _content(url: str) -> bytes:
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+        session.get(url, allow_redirects=False) as answer,
+    ):
+        if not 200 <= answer.status < 300:
+            raise ValueError(f"HTTP status {answer.status}")
+        return await answer.read()
 
 
 class Oidc:
