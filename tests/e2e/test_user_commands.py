@@ -22,7 +22,7 @@ def test_files_are_uploaded_listed_fetched_and_deleted(service, tmp_path):
     told = service.run("files", "get", name).stdout
     fetched = service.run("files", "content", name).stdout
     refused = service.run("files", "delete", name, stdin=b"n\n", code=1)
-    service.run("files", "delete", name, "--yes")
+    deleted = service.run("files", "delete", name, "--yes", "--json").stdout
     gone = service.run("files", "get", name, code=1).stderr
 
     (row,) = [line for line in listed.splitlines() if line.startswith(name)]
@@ -30,6 +30,7 @@ def test_files_are_uploaded_listed_fetched_and_deleted(service, tmp_path):
     assert re.search(r"^filename +mine.jsonl$", told, re.MULTILINE)
     assert fetched.encode() == content
     assert "nothing was deleted" in refused.stderr
+    assert json.loads(deleted) == {"id": name, "deleted": True}
     assert name in gone
 
 
@@ -50,7 +51,9 @@ def test_webhook_endpoints_are_made_tested_and_deleted(service, receiver_url):
     changed = service.run("webhooks", "update", name, "--event", "batch.failed", "--json").stdout
     rotated = service.run("webhooks", "rotate", name, "--keep").stdout.strip()
     log = service.run("webhooks", "deliveries", name, "--json").stdout
-    service.run("webhooks", "delete", name)
+    types = service.run("webhooks", "event-types").stdout.split()
+    listed_types = service.run("webhooks", "event-types", "--json").stdout
+    deleted = service.run("webhooks", "delete", name, "--json").stdout
     gone = service.run("webhooks", "get", name, code=1).stderr
 
     assert secret.startswith("whsec_")
@@ -60,7 +63,9 @@ def test_webhook_endpoints_are_made_tested_and_deleted(service, receiver_url):
     assert tested == f"{name} answered 200\n"
     assert json.loads(changed)["event_types"] == ["batch.failed"]
     assert log == ""
-    assert "batch.completed" in service.run("webhooks", "event-types").stdout.split()
+    assert "batch.completed" in types
+    assert json.loads(listed_types)["data"] == types
+    assert json.loads(deleted) == {"id": name, "deleted": True}
     assert name in gone
 
 
@@ -162,6 +167,7 @@ def test_logs_are_those_of_a_batch_if_asked(service):
     everything = service.run("logs", *folder, "--tail", "100000").stdout
     mine = service.run("logs", *folder, "--batch", batch.id, "--tail", "100000").stdout
     planner = service.run("logs", "planner", *folder, "--batch", batch.id).stdout
+    for_programs = service.run("logs", "planner", *folder, "--batch", batch.id, "--json").stdout
     absent = service.run("logs", "absent", *folder, code=2).stderr
     wrong = service.run("logs", "--data", str(service.data.parent), code=2).stderr
 
@@ -170,6 +176,9 @@ def test_logs_are_those_of_a_batch_if_asked(service):
     assert other.id not in mine
     assert all(batch.id in line for line in mine.splitlines() if re.match(r"\d\d:", line))
     assert "Planned 2 lines" in planner
+    told = [json.loads(line) for line in for_programs.splitlines()]
+    assert {each["function"] for each in told} == {"planner"}
+    assert [each["record"] for each in told] == planner.splitlines()
     assert "no log of absent; there are: api," in absent
     assert "is no folder of `batch-gateway up --data`" in wrong
 
@@ -182,7 +191,8 @@ async def test_a_report_tells_phases_throughput_and_tokens(service, tmp_path):
     page = tmp_path / "report.html"
 
     text = await shown("report", batch.id, **service.environment)
-    told = json.loads(service.run("report", batch.id, "--format", "json").stdout)
+    told = json.loads(service.run("report", batch.id, "--json").stdout)
+    both = service.run("report", batch.id, "--json", "--format", "html", code=2).stderr
     service.run("report", batch.id, "-o", str(page))
 
     assert text.code == 0
@@ -195,6 +205,7 @@ async def test_a_report_tells_phases_throughput_and_tokens(service, tmp_path):
         "finalizing",
     ]
     assert told["batch"]["id"] == batch.id
+    assert "exclude each other" in " ".join(both.replace("│", " ").split())
     html = page.read_text()
     assert html.startswith("<!doctype html>")
     assert "<h2>Phases</h2>" in html

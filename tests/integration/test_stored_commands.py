@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from batch_gateway.adapters.sql import open_sql
+from batch_gateway.adapters.sql.schema import REVISION
 from batch_gateway.cli.main import app
 
 COMMANDS = (
@@ -70,6 +71,17 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(words, elsewhere):
     assert "there is no database batch-gateway.db" in result.output
     assert "--data" in result.output
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_migration_is_told_to_people_and_to_programs(tmp_path, monkeypatch):
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new.db'}"
+    monkeypatch.setenv("BATCH_GATEWAY_METADATA__URL", url)
+
+    first = json.loads(run("migrate", "--json").stdout)
+    told = run("migrate").stdout
+
+    assert first == {"result": f"the metadata database went from schema version none to {REVISION}"}
+    assert told == f"the metadata database is at schema version {REVISION} already\n"
 
 
 def test_keys_are_json_for_programs(data):

@@ -68,6 +68,28 @@ def test_a_command_has_its_help(words):
         assert option in shown.stdout
 
 
+#: Commands whose standard output is not theirs to shape.
+WITHOUT_JSON = {
+    "completion": "the output is a shell's script",
+    "convert": "the output is the file",
+    "files content": "the output is the file",
+    "merge": "the output is the file",
+    "results": "the output is the file of results, JSON Lines as it is",
+    "run": "the output is the results, JSON Lines as they are",
+    "sample": "the output is the file",
+    "set-model": "the output is the file",
+    "simulate": "it serves until it is stopped",
+}
+
+
+def test_every_command_prints_json_or_its_output_is_a_file():
+    without = {
+        " ".join(words) for words, command in OURS.items() if "--json" not in options(command)
+    }
+
+    assert without == set(WITHOUT_JSON)
+
+
 OFFLINE = {
     *((name,) for name in ("check", "convert", "sample", "split", "merge", "set-model")),
     *(("config", name) for name in ("list", "use", "delete", "path")),

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from batch_gateway.cli.output import print_json
 
 if TYPE_CHECKING:
     from batch_gateway.cli.probing import Probed
@@ -14,16 +16,19 @@ _PATIENCE_S = 3.0  # for the model endpoint
 _MOST_MODELS = 6  # named
 
 
-async def announce(platform: "Platform", *, temporary: bool) -> None:
+async def announce(platform: "Platform", *, temporary: bool, json: bool) -> None:
     """Print where everything is, and warn where the model endpoint does not answer.
 
     Programs that start `up` wait for the first line; it does not wait for the endpoint.
     """
     from batch_gateway.cli.probing import probed
 
-    terminal = sys.stdout.isatty()
-    typer.echo(f"Batch Gateway is ready: {platform.base_url}")
-    if not terminal:
+    terminal = sys.stdout.isatty() and not json
+    if json:
+        print_json(_plain(platform, temporary=temporary), indent=None)
+    else:
+        typer.echo(f"Batch Gateway is ready: {platform.base_url}")
+    if not terminal and not json:
         for url in platform.broker_urls:
             typer.echo(f"batch-gateway: events are taken at {url}", err=True)
     sys.stdout.flush()
@@ -37,6 +42,18 @@ async def announce(platform: "Platform", *, temporary: bool) -> None:
         typer.echo("Ctrl-C ends it.")
     elif found is not None and not found.good:
         typer.echo(f"batch-gateway: {_trouble(found)}", err=True)
+
+
+def _plain(platform: "Platform", *, temporary: bool) -> dict[str, Any]:
+    return {
+        "url": platform.base_url,
+        "docs": f"{platform.url}/docs",
+        "console": platform.console_url,
+        "brokers": list(platform.broker_urls),
+        "data": str(platform.data),
+        "temporary": temporary,
+        "auth": platform.settings.auth.kind,
+    }
 
 
 def _fields(

@@ -13,6 +13,7 @@ from typer import Argument, Option
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.metadata_settings import Machine
+from batch_gateway.cli.output import JsonLines, print_json
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster, Object
@@ -36,6 +37,7 @@ def logs(
     ] = False,
     batch: Annotated[str | None, Option(help="Only what names this batch.")] = None,
     tail: Annotated[int, Option(min=0, help="Records of each log to begin with.")] = 100,
+    json: JsonLines = False,
 ) -> None:
     """Print the logs of the service's functions."""
     wanted = frozenset(services or ())
@@ -45,10 +47,14 @@ def logs(
         source = _Cluster(place.cluster(or_machine=True), wanted)
     first = True
     while True:
-        for records in source.read():
+        for function, records in source.read():
             chosen = (r for r in records if batch is None or batch.encode() in r)
             for record in deque(chosen, tail) if first else chosen:
-                typer.echo(record.decode(errors="replace"), nl=False)
+                text = record.decode(errors="replace")
+                if json:
+                    print_json({"function": function, "record": text.rstrip("\n")}, indent=None)
+                else:
+                    typer.echo(text, nl=False)
         first = False
         if not follow:
             return
@@ -58,8 +64,8 @@ def logs(
 class _Source(Protocol):
     """Logs that grow."""
 
-    def read(self) -> Iterable[Iterable[bytes]]:
-        """New records of each log since the call before."""
+    def read(self) -> Iterable[tuple[str, Iterable[bytes]]]:
+        """New records of each log since the call before, with the function's name."""
         ...
 
 
@@ -79,10 +85,10 @@ class _Machine(_Source):
                 f"no log of {', '.join(sorted(missing))}; there are: {', '.join(sorted(known))}", 2
             )
 
-    def read(self) -> Iterator[Iterator[bytes]]:
+    def read(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         for path in sorted(self._folder.glob("*.log")):
             if not self._wanted or path.stem in self._wanted:
-                yield self._records(path)
+                yield path.stem, self._records(path)
 
     def _records(self, path: Path) -> Iterator[bytes]:
         with path.open("rb") as log:
@@ -104,14 +110,14 @@ class _Cluster(_Source):
         self._wanted = wanted
         self._last: dict[str, bytes] = {}  # pod -> instant of the last line
 
-    def read(self) -> Iterator[Iterator[bytes]]:
+    def read(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         pods = self._cluster.list("v1", "Pod", labels=_SERVICE)
         if not pods and not self._last:
             typer.echo("no function has a pod: Services without work are at zero", err=True)
         for pod in pods:
             service = pod["metadata"]["labels"][_SERVICE]
             if not self._wanted or service in self._wanted:
-                yield records(self._lines(pod))
+                yield service, records(self._lines(pod))
 
     def _lines(self, pod: "Object") -> Iterator[bytes]:
         """New lines of the function's container, without the instants that the cluster adds."""

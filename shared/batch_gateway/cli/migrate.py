@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from batch_gateway.cli.output import AsJson, print_json
+
 if TYPE_CHECKING:
     from batch_gateway.settings import Settings
 
@@ -19,6 +21,7 @@ def migrate(
     wait: Annotated[
         float, Option(min=0, help="Seconds to wait for a database that does not answer.")
     ] = 60.0,
+    json: AsJson = False,
 ) -> None:
     """Bring the metadata database's schema up to date, and say what was done."""
     import asyncio
@@ -27,10 +30,14 @@ def migrate(
     from batch_gateway.settings import WrongSetting, read_settings
 
     try:
-        typer.echo(asyncio.run(_patiently(read_settings(), wait)))
+        told = asyncio.run(_patiently(read_settings(), wait))
     except (BatchGatewayError, WrongSetting) as error:
         typer.echo(f"batch-gateway: {error}", err=True)
         raise typer.Exit(1) from error
+    if json:
+        print_json({"result": told})
+    else:
+        typer.echo(told)
 
 
 async def _patiently(settings: "Settings", wait_s: float) -> str:

@@ -1,6 +1,6 @@
 """``login`` and ``config``: which service the commands speak to, and as whom."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -34,6 +34,7 @@ def login(
         list[str] | None,
         Option(metavar="NAME=VALUE", help="Header for a gateway in front; may be repeated."),
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Keep a service's URL and key as a profile, which the other commands then use."""
     import sys
@@ -52,8 +53,12 @@ def login(
     with Service(where, api_key or None, headers) as service:
         service.get("/models")
     profile = stored.Profile(url=where, api_key=api_key or None, headers=headers)
-    stored.save(stored.load().with_profile(name, profile))
-    typer.echo(f"profile {name}: {where} ({stored.path()})", err=True)
+    changed = stored.load().with_profile(name, profile)
+    stored.save(changed)
+    if json:
+        print_json(_plain(name, changed))
+    else:
+        typer.echo(f"profile {name}: {where} ({stored.path()})", err=True)
 
 
 @config.command("list")
@@ -62,17 +67,8 @@ def list_(json: AsJson = False) -> None:
     """Print the profiles, without their keys; * is the current one."""
     found = stored.load()
     if json:
-        for name, profile in found.by_name.items():
-            print_json(
-                {
-                    "profile": name,
-                    "current": name == found.current,
-                    "url": profile.url,
-                    "api_key": profile.api_key is not None,
-                    "headers": sorted(profile.headers),
-                },
-                indent=None,
-            )
+        for name in found.by_name:
+            print_json(_plain(name, found), indent=None)
         return
     rows = (
         (
@@ -86,28 +82,50 @@ def list_(json: AsJson = False) -> None:
     print_table(("", "PROFILE", "URL", "KEY"), rows, whole=(0, 1))
 
 
+def _plain(name: str, profiles: stored.Profiles) -> dict[str, Any]:
+    """A profile for programs, without its key."""
+    profile = profiles.get(name)
+    return {
+        "profile": name,
+        "current": name == profiles.current,
+        "url": profile.url,
+        "api_key": profile.api_key is not None,
+        "headers": sorted(profile.headers),
+    }
+
+
 @config.command()
 @report_errors
-def use(name: Name) -> None:
+def use(name: Name, json: AsJson = False) -> None:
     """Make a profile the current one."""
     found = stored.load()
-    stored.save(found.with_profile(name, found.get(name)))
-    typer.echo(f"profile {name}: {found.get(name).url}", err=True)
+    changed = found.with_profile(name, found.get(name))
+    stored.save(changed)
+    if json:
+        print_json(_plain(name, changed))
+    else:
+        typer.echo(f"profile {name}: {found.get(name).url}", err=True)
 
 
 @config.command()
 @report_errors
-def delete(name: Name) -> None:
+def delete(name: Name, json: AsJson = False) -> None:
     """Forget a profile and its key."""
     stored.save(stored.load().without(name))
-    typer.echo(f"{name} deleted", err=True)
+    if json:
+        print_json({"profile": name, "deleted": True})
+    else:
+        typer.echo(f"{name} deleted", err=True)
 
 
 @config.command()
 @report_errors
-def path() -> None:
+def path(json: AsJson = False) -> None:
     """Print where the profiles are kept."""
-    typer.echo(str(stored.path()))
+    if json:
+        print_json({"path": str(stored.path())})
+    else:
+        typer.echo(str(stored.path()))
 
 
 @report_errors

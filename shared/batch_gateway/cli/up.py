@@ -46,6 +46,9 @@ def up(
         float, Option(min=1, help="Divides idle windows, timer periods and pauses.", hidden=True)
     ] = 1.0,
     faults: Annotated[bool, Option("--faults", hidden=True)] = False,
+    json: Annotated[
+        bool, Option("--json", help="Print where everything is as one line of JSON.")
+    ] = False,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     if simulator and inference_url:
@@ -69,14 +72,14 @@ def up(
         faults=faults,
     )
     try:
-        uvloop.run(_serve(options))
+        uvloop.run(_serve(options, json=json))
     except PlatformError as error:
         for line in str(error).splitlines():
             typer.echo(f"batch-gateway: {line}", err=True)
         raise typer.Exit(1) from error
 
 
-async def _serve(options: "Options") -> None:
+async def _serve(options: "Options", *, json: bool) -> None:
     import asyncio
     import logging
     import signal
@@ -93,5 +96,5 @@ async def _serve(options: "Options") -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does with SIGHUP
             asyncio.get_running_loop().add_signal_handler(number, platform.stop)
     async with platform:
-        await announce(platform, temporary=options.data is None)
+        await announce(platform, temporary=options.data is None, json=json)
         await platform.stopped()

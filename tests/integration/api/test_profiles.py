@@ -36,6 +36,8 @@ def run(*words: str, stdin: str = "", code: int = 0):
 
 def test_a_login_is_kept_with_its_headers_for_its_owner_only(server, headers, file):
     told = run("login", *headers, stdin=f"{server.url}\n\n").stderr
+    words = ("--url", server.url, "--api-key", "", "--json")
+    again = json.loads(run("login", *headers, *words).stdout)
 
     assert f"profile default: {server.url}/v1" in told
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -43,6 +45,7 @@ def test_a_login_is_kept_with_its_headers_for_its_owner_only(server, headers, fi
     assert run("list", "--json").stdout == ""
     profile = json.loads(run("config", "list", "--json").stdout)
     assert (profile["profile"], profile["current"], profile["api_key"]) == ("default", True, False)
+    assert again == profile
     assert SECRET not in run("config", "list").stdout
 
 
@@ -57,15 +60,18 @@ def test_profiles_are_chosen_by_name_and_deleted(server, headers, file):
     run("login", "--url", server.url, "--api-key", "-", "--profile", "b", *headers, stdin="key-b\n")
 
     current = [line.split()[:2] for line in run("config", "list").stdout.splitlines()[1:]]
-    run("config", "use", "default")
+    used = json.loads(run("config", "use", "default", "--json").stdout)
     run("list", "--profile", "b")
-    run("config", "delete", "b")
+    deleted = json.loads(run("config", "delete", "b", "--json").stdout)
     gone = run("list", "--profile", "b", code=2).stderr
 
     assert current == [["default", f"{server.url}/v1"], ["*", "b"]]
     assert load().current == "default"
+    assert (used["profile"], used["current"]) == ("default", True)
+    assert deleted == {"profile": "b", "deleted": True}
     assert gone == "batch-gateway: there is no profile b; there are: default\n"
     assert run("config", "path").stdout.strip() == str(file)
+    assert json.loads(run("config", "path", "--json").stdout) == {"path": str(file)}
 
 
 def test_options_go_before_variables_and_these_before_profiles(server, headers, file, monkeypatch):

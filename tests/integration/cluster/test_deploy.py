@@ -1,6 +1,7 @@
 """``batch-gateway deploy`` and ``uninstall``, by the kubernetes client on a server with state."""
 
 import base64
+import json
 import os
 
 import pytest
@@ -67,6 +68,34 @@ def test_a_second_time_changes_nothing(kube, command):
     assert [line for line in told if line.endswith("replaced")] == ["Job.batch migrate replaced"]
     assert {key: o["metadata"]["generation"] for key, o in kube.objects.items()} == before
     assert secret(kube) == secrets
+
+
+def test_programs_read_each_step_as_a_line_of_json(kube, command):
+    url = {"conditions": READY, "url": "http://api.batch-gateway.example.com"}
+    kube.play("Service", "api", url)
+
+    printed = [
+        json.loads(line) for line in command("deploy", "--print", "--json").stdout.splitlines()
+    ]
+    judged = [
+        json.loads(line) for line in command("deploy", "--dry-run", "--json").stdout.splitlines()
+    ]
+    *steps, end = map(json.loads, command("deploy", "--json").stdout.splitlines())
+    *back, again = map(json.loads, command("rollback", "--to", "1", "--json").stdout.splitlines())
+    gone = [
+        json.loads(line) for line in command("uninstall", "--yes", "--json").stdout.splitlines()
+    ]
+
+    assert {obj["kind"] for obj in printed} >= {"Namespace", "Service", "Broker"}
+    assert judged[-1]["dry_run"] is True
+    assert judged[-1]["not_judged"] > 10
+    home = {"apiVersion": "v1", "kind": "Namespace", "name": "batch-gateway"}
+    assert steps[0] == home | {"result": "created"}
+    assert end == {"ready": True, "url": "http://api.batch-gateway.example.com/v1"}
+    assert again == end
+    assert {step["result"] for step in back} <= {"unchanged", "kept", "replaced"}
+    assert {step["result"] for step in gone} == {"deleted"}
+    assert "Service" in {step["kind"] for step in gone}
 
 
 def test_secrets_are_made_once_and_completed_but_never_overwritten(kube, command):

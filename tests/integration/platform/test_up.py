@@ -1,6 +1,7 @@
 """``batch-gateway up`` as its user meets it: one line when ready, one line when not."""
 
 import asyncio
+import json
 import signal
 import socket
 import sys
@@ -340,6 +341,21 @@ spec:
   filter: {attributes: {type: a}}
   subscriber: {uri: "http://127.0.0.1:9/"}
 """
+
+
+async def test_programs_read_where_everything_is(ready_toys, tmp_path):
+    process = await started(ready_toys, "--json", "--data", str(tmp_path / "data"))
+    try:
+        told = json.loads(await process.stdout.readline())
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.post(told["brokers"][0], headers=event_headers("1"), content=b"{}")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+    assert answer.status_code == 202
+    assert told["url"].startswith("http://127.0.0.1:")
+    assert (told["data"], told["temporary"]) == (str(tmp_path / "data"), False)
 
 
 async def test_the_broker_s_url_is_printed_and_its_port_may_be_chosen(ready_toys, free_port):

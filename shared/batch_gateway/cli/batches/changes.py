@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from batch_gateway.cli.batches.options import AsJson, BatchArgument, Connection, plain_id
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.output import Yes
+from batch_gateway.cli.output import JsonLines, Yes
 
 
 @report_errors
@@ -46,8 +46,11 @@ def delete(
         bool, Option("--files", help="Also its input, output and error file.")
     ] = False,
     yes: Yes = False,
+    json: JsonLines = False,
 ) -> None:
     """Remove batches that have ended; their files stay unless asked otherwise."""
+    from batch_gateway.cli.batches.printing import print_deleted
+
     names = [plain_id(batch) for batch in batches]
     what = f"{len(names)} batch{'es' * (len(names) != 1)}{' with all files' * files}"
     if not yes and not typer.confirm(f"Delete {what} for good?", err=True):
@@ -56,8 +59,8 @@ def delete(
         for name in names:
             found = service.get(f"/batches/{name}")
             service.delete(f"/batches/{name}")
-            typer.echo(f"{name} deleted")
+            print_deleted(name, json=json)
             kinds = ("input_file_id", "output_file_id", "error_file_id") if files else ()
             for file in dict.fromkeys(found[kind] for kind in kinds if found.get(kind)):
                 if service.delete_if_there(f"/files/{file}"):
-                    typer.echo(f"{file} deleted")
+                    print_deleted(file, json=json)

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import typer
+
 from batch_gateway.cli.batches.exit_codes import described as of_error
 from batch_gateway.cli.tables import print_table
 
@@ -16,6 +18,11 @@ _INSTANT = "%Y-%m-%d %H:%M:%SZ"
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False)
+
+
+def print_deleted(name: str, *, json: bool) -> None:
+    """A line that says what has been deleted; ``json``: for programs."""
+    typer.echo(as_json({"id": name, "deleted": True}) if json else f"{name} deleted")
 
 
 def print_batches(batches: Sequence[Json]) -> None:

@@ -6,7 +6,7 @@ what it refers to. The functions come last, when the broker's address is known (
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,10 @@ from batch_gateway.cli.cluster.sinks import (
     put_sink,
     without_sink,
 )
+from batch_gateway.cli.cluster.steps import Steps
 from batch_gateway.cli.errors import CommandError
 
 Object = dict[str, Any]
-#: Hears what was done with each object.
-Said = Callable[[str], None]
 
 _FIRST = (
     "Namespace",
@@ -68,9 +67,9 @@ class Deployment:
     timeout_s: float = 600  # most to wait for the broker's address, and for all of it afterwards
 
 
-def apply_objects(cluster: Cluster, wanted: Deployment, say: Said) -> list[Object]:
+def apply_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> list[Object]:
     """Judge, apply and record; returns what was applied. Raises CommandError."""
-    _await_end(cluster, wanted.objects, say)
+    _await_end(cluster, wanted.objects, steps)
     require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
     made = _make_home(cluster, wanted.objects)
     try:
@@ -80,10 +79,10 @@ def apply_objects(cluster: Cluster, wanted: Deployment, say: Said) -> list[Objec
         for obj in reversed(made):
             cluster.delete(obj)
         raise
-    return run.apply(say, made)
+    return run.apply(steps, made)
 
 
-def dry_run_objects(cluster: Cluster, wanted: Deployment, say: Said) -> int:
+def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> int:
     """Judge, and say what would be done; returns how many objects cannot be judged yet.
 
     Raises CommandError.
@@ -91,31 +90,31 @@ def dry_run_objects(cluster: Cluster, wanted: Deployment, say: Said) -> int:
     require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
     homes = [obj for obj in wanted.objects if obj["kind"] == "Namespace"]
     if homes and _is_leaving(cluster.same(homes[0]), gone=True):
-        return _rehearse_in_nothing(cluster, wanted, say)
+        return _rehearse_in_nothing(cluster, wanted, steps)
     run = _Run(cluster, wanted)
     run.judge()
     for change in wanted.secrets:
         change.make(cluster, dry_run=True)
-        say(f"{_name(change.wanted)} {change.done}")
+        _tell(steps, change.wanted, change.done)
     for result in run.results:
-        say(f"{_name(result.obj)} {result.done}")
+        _tell(steps, result.obj, result.done)
     return 0
 
 
-def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, say: Said) -> int:
+def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, steps: Steps) -> int:
     """A server judges no object of a namespace that is not there."""
     judge, unjudged = DryRun(cluster, force=wanted.force), 0
     for obj in sorted(wanted.objects, key=_rank):
         if "namespace" in obj["metadata"]:
-            say(f"{_name(obj)} would be created, not judged")
+            _tell(steps, obj, "would be created, not judged")
             unjudged += 1
             continue
         result = judge.judge(obj)
         if result.refused:
             raise CommandError(f"{_name(obj)}: {result.refused}", result.exit_code)
-        say(f"{_name(obj)} {result.done}")
+        _tell(steps, obj, result.done)
     for change in wanted.secrets:
-        say(f"{_name(change.wanted)} would be created, not judged")
+        _tell(steps, change.wanted, "would be created, not judged")
     return unjudged + len(wanted.secrets)
 
 
@@ -124,12 +123,12 @@ def _is_leaving(home: Object | None, *, gone: bool) -> bool:
     return gone if home is None else "deletionTimestamp" in home["metadata"]
 
 
-def _await_end(cluster: Cluster, objects: Sequence[Object], say: Said) -> None:
+def _await_end(cluster: Cluster, objects: Sequence[Object], steps: Steps) -> None:
     """Nothing can be created in a namespace that is being deleted. Raises CommandError."""
     for home in objects:
         if home["kind"] != "Namespace" or not _is_leaving(cluster.same(home), gone=False):
             continue
-        say(f"{_name(home)} is being deleted: waiting until it is gone")
+        steps.note(f"{_name(home)} is being deleted: waiting until it is gone")
         until = time.monotonic() + _GONE_S
         while _is_leaving(cluster.same(home), gone=False):
             if time.monotonic() > until:
@@ -221,27 +220,27 @@ class _Run:
 
     # -- applying -----------------------------------------------------------------------------
 
-    def apply(self, say: Said, made: Sequence[Object]) -> list[Object]:
+    def apply(self, steps: Steps, made: Sequence[Object]) -> list[Object]:
         created, secrets = {_name(obj) for obj in made}, list(self._wanted.secrets)
         broker = self._sink.broker
         later = [] if broker is None else [v for v in self.results if _sends(v.obj, broker)]
         first = [v for v in self.results if all(v is not other for other in later)]
         for result in first:
             if _rank(result.obj) > _HOME and secrets:
-                self._make_secrets(secrets, say)
-            self._apply(result, say, created)
+                self._make_secrets(secrets, steps)
+            self._apply(result, steps, created)
         if broker is not None:
-            later = self._with_address(broker, first, later, say)
+            later = self._with_address(broker, first, later, steps)
         for result in later:
-            self._apply(result, say, created)
+            self._apply(result, steps, created)
         self._record()
         return [result.obj for result in (*first, *later)]
 
-    def _make_secrets(self, secrets: list[SecretChange], say: Said) -> None:
+    def _make_secrets(self, secrets: list[SecretChange], steps: Steps) -> None:
         while secrets:
             change = secrets.pop(0)
             change.make(self._cluster)
-            say(f"{_name(change.wanted)} {change.done}")
+            _tell(steps, change.wanted, change.done)
 
     def _record(self) -> None:
         """As the overlay has it: an address that was found is found anew when it comes back."""
@@ -256,7 +255,7 @@ class _Run:
             {name: keys for name, keys in replaced.items() if keys},
         )
 
-    def _apply(self, result: DryRunResult, say: Said, created: Collection[str]) -> None:
+    def _apply(self, result: DryRunResult, steps: Steps, created: Collection[str]) -> None:
         obj, name = result.obj, _name(result.obj)
         try:
             if result.done == "replaced":
@@ -266,14 +265,14 @@ class _Run:
                 self._judge.apply(result)
         except Refusal as refusal:
             raise CommandError(f"{name}: {refusal}", refusal.exit_code) from refusal
-        say(f"{name} {'created' if name in created else result.done}")
+        _tell(steps, obj, "created" if name in created else result.done)
 
     def _with_address(
         self,
         broker: Object,
         first: Sequence[DryRunResult],
         later: Sequence[DryRunResult],
-        say: Said,
+        steps: Steps,
     ) -> list[DryRunResult]:
         """The functions with the broker's address among their settings, or with a SinkBinding."""
         needed = [v.obj for v in first if v.obj["kind"] in ("StatefulSet", "Job", "Broker")]
@@ -283,7 +282,7 @@ class _Run:
         watch.until(lambda: address(self._cluster, broker) is not None, patience_s)
         url = address(self._cluster, broker)
         if url is None:
-            say("the Broker has no address yet: a SinkBinding will tell the functions")
+            steps.note("the Broker has no address yet: a SinkBinding will tell the functions")
             return [*(self._judge.judge(binding) for binding in self._sink.bindings), *later]
         for result in first:
             if is_settings(result.obj):
@@ -322,6 +321,10 @@ def _remove_job(cluster: Cluster, job: Object) -> None:
         if time.monotonic() > until:
             raise CommandError(f"{_name(job)} of the last release does not go away")
         time.sleep(PAUSE_S)
+
+
+def _tell(steps: Steps, obj: Object, result: str) -> None:
+    steps.object(obj, result, called=_name(obj))
 
 
 def _name(obj: Object) -> str:

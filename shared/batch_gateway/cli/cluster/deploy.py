@@ -7,7 +7,9 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place, RollOut, chosen_settings
+from batch_gateway.cli.cluster.steps import Steps
 from batch_gateway.cli.errors import CommandError, report_errors
+from batch_gateway.cli.output import JsonLines, print_json
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.apply import Deployment
@@ -46,6 +48,7 @@ def deploy(
     print_: Annotated[
         bool, Option("--print", help="Print the manifests, without secrets, and do nothing.")
     ] = False,
+    json: JsonLines = False,
 ) -> None:
     """Install or change the service on a cluster; the same again changes nothing."""
     plain, secret = chosen_settings(set_)
@@ -53,13 +56,13 @@ def deploy(
     from batch_gateway.cli.cluster.build import build, component_there
     from batch_gateway.cli.cluster.secrets import secret_changes
 
-    cluster = None if print_ else place.cluster()
+    cluster, steps = None if print_ else place.cluster(), Steps(json)
     options: dict[str, Any] = {"broker": broker, "image": image, "settings": plain}
     if overlay is None:
         overlay, options = _as_the_last_time(cluster, options)
     objects = build(overlay, namespace=place.namespace, **options)
     if cluster is None:
-        _print(objects)
+        _print(objects, json=json)
         return
     if options["broker"] is None and (there := component_there(cluster, objects)) is not None:
         objects = build(overlay, namespace=place.namespace, **(options | {"broker": there}))
@@ -74,22 +77,25 @@ def deploy(
         timeout_s=how.timeout,
     )
     if dry_run:
-        unjudged = dry_run_objects(cluster, wanted, typer.echo)
+        unjudged = dry_run_objects(cluster, wanted, steps)
         why = f"; {unjudged} objects are not judged: there is no namespace {place.namespace} yet"
-        typer.echo("nothing was changed: --dry-run" + (why if unjudged else ""))
+        told = "nothing was changed: --dry-run" + (why if unjudged else "")
+        steps.end(told, dry_run=True, not_judged=unjudged)
         return
-    finish(cluster, wanted)
+    finish(cluster, wanted, steps)
 
 
-def finish(cluster: "Cluster", wanted: "Deployment") -> None:
+def finish(cluster: "Cluster", wanted: "Deployment", steps: Steps) -> None:
     """Carry a deployment out, wait for it, and say where the service is. Raises CommandError."""
     from batch_gateway.cli.cluster.apply import apply_objects
     from batch_gateway.cli.cluster.rollout import wait_for
 
-    applied = apply_objects(cluster, wanted, typer.echo)
+    applied = apply_objects(cluster, wanted, steps)
     if wanted.wait:
         wait_for(cluster, applied, wanted.timeout_s)
-        typer.echo(_where(cluster.get("serving.knative.dev/v1", "Service", "api")))
+        url = _address(cluster.get("serving.knative.dev/v1", "Service", "api"))
+        told = f"Batch Gateway is ready: {url}" if url else "Batch Gateway is ready"
+        steps.end(told, ready=True, url=url)
 
 
 def _as_the_last_time(
@@ -118,16 +124,21 @@ def _as_the_last_time(
     return str(typer.prompt(asked, err=True)), options
 
 
-def _print(objects: list[dict[str, object]]) -> None:
+def _print(objects: list[dict[str, object]], *, json: bool) -> None:
+    plain = [obj for obj in objects if obj["kind"] != "Secret"]
+    if json:
+        for obj in plain:
+            print_json(obj, indent=None)
+        return
     import yaml
 
-    plain = [obj for obj in objects if obj["kind"] != "Secret"]
     typer.echo(yaml.safe_dump_all(plain, sort_keys=False), nl=False)
 
 
-def _where(api: dict[str, object] | None) -> str:
+def _address(api: dict[str, object] | None) -> str | None:
+    """The URL of the API as clients have it; None as long as the cluster has given it none."""
     if api is None:
         raise CommandError("the overlay has no Service api")
     status = api.get("status")
     url = status.get("url") if isinstance(status, dict) else None
-    return f"Batch Gateway is ready: {url}/v1" if url else "Batch Gateway is ready"
+    return f"{url}/v1" if url else None

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.deploy import finish
 from batch_gateway.cli.cluster.options import Place, RollOut
+from batch_gateway.cli.cluster.steps import Steps
 from batch_gateway.cli.errors import report_errors
+from batch_gateway.cli.output import JsonLines
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.releases import Release
@@ -23,6 +24,7 @@ def rollback(
     to: Annotated[
         int | None, Option(metavar="RELEASE", help="Its number; default: the one before the last.")
     ] = None,
+    json: JsonLines = False,
 ) -> None:
     """Go back to an earlier deployment: its image, its objects, its settings and its secrets.
 
@@ -32,9 +34,9 @@ def rollback(
     from batch_gateway.cli.cluster.releases import Releases
     from batch_gateway.cli.cluster.secrets import changes_back
 
-    cluster = place.cluster()
+    cluster, steps = place.cluster(), Steps(json)
     release, later = Releases(cluster).to_go_back_to(to)
-    typer.echo(f"back to release {release.number} of {release.at} ({release.what})")
+    steps.note(f"back to release {release.number} of {release.at} ({release.what})")
     wanted = Deployment(
         objects=release.objects,
         secrets=changes_back(cluster, _values_before(later)),
@@ -44,12 +46,12 @@ def rollback(
         wait=how.wait,
         timeout_s=how.timeout,
     )
-    finish(cluster, wanted)
+    finish(cluster, wanted, steps)
     kept = {_identity(obj) for obj in release.objects}
     for obj in later[-1].objects if later else ():
         stored = obj["kind"] in ("Namespace", "PersistentVolumeClaim")
         if not stored and _identity(obj) not in kept and cluster.delete(obj):
-            typer.echo(f"{obj['kind']} {obj['metadata']['name']} deleted")
+            steps.object(obj, "deleted")
 
 
 def _values_before(later: "Sequence[Release]") -> dict[str, dict[str, str | None]]:

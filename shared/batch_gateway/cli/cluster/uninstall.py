@@ -6,8 +6,9 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.steps import Steps
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.output import Yes
+from batch_gateway.cli.output import JsonLines, Yes
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
@@ -50,9 +51,10 @@ def uninstall(
         ),
     ] = False,
     yes: Yes = False,
+    json: JsonLines = False,
 ) -> None:
     """Remove the service from a cluster; secrets, volumes and stores elsewhere are kept."""
-    cluster = place.cluster()
+    cluster, steps = place.cluster(), Steps(json)
     namespace = cluster.namespace
     home = cluster.get("v1", "Namespace", namespace)
     found = [] if home is None else _ours(cluster)
@@ -62,12 +64,13 @@ def uninstall(
         raise CommandError("nothing was removed")
     for obj in found:
         cluster.delete(obj)
-        typer.echo(f"{obj['kind']} {obj['metadata']['name']} deleted")
+        steps.object(obj, "deleted")
     if purge:
-        cluster.delete({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-        typer.echo(f"Namespace {namespace} deleted")
+        whole = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        cluster.delete(whole)
+        steps.object(whole, "deleted")
     else:
-        typer.echo(f"secrets and volumes of the namespace {namespace} are kept")
+        steps.note(f"secrets and volumes of the namespace {namespace} are kept")
 
 
 def _ours(cluster: "Cluster") -> list[Object]:

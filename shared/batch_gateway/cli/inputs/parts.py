@@ -16,7 +16,7 @@ from batch_gateway.cli.inputs.files import (
     readable,
     request_of,
 )
-from batch_gateway.cli.output import Output
+from batch_gateway.cli.output import JsonLines, Output
 
 if TYPE_CHECKING:
     from batch_gateway.ports.line_index import LineIndex
@@ -73,15 +73,21 @@ def split(
     size: Annotated[
         str, Option(metavar="BYTES", help="Largest part, such as 500k, 200m or 1g.")
     ] = "200m",
+    json: JsonLines = False,
 ) -> None:
     """Divide a file into parts that a batch may have, and print their names."""
+    from batch_gateway.cli.output import print_json
+
     most = _bytes(size)
     stem = "stdin" if file == "-" else Path(file).stem
     with readable(file) as stream:
         for number, part in enumerate(_parts(stream, file, requests, most), 1):
             path = folder / f"{stem}.{number:04}.jsonl"
             _write(path, part)
-            typer.echo(str(path))
+            if json:
+                print_json({"file": str(path)}, indent=None)
+            else:
+                typer.echo(str(path))
 
 
 def _write(path: Path, lines: Iterator[bytes]) -> None:

@@ -20,14 +20,18 @@ def report(
         Option("--format", help="Default: by the name of OUT, or text."),
     ] = None,
     output: Output = None,
+    json: Annotated[bool, Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Print how a batch went: phases, throughput, latency, tokens, cache, retries, errors."""
     from batch_gateway.cli.batches.results import target_of
     from batch_gateway.cli.report.content import gathered
 
+    if json and form not in (None, "json"):
+        raise typer.BadParameter(f"--json and --format {form} exclude each other")
+
     with to.service() as service:
         found = gathered(service, plain_id(batch))
-    chosen = form or _by_name(output)
+    chosen = "json" if json else form or _by_name(output)
     if chosen == "json":
         from batch_gateway.cli.batches.printing import as_json
 

@@ -102,8 +102,11 @@ def delete(
     names: Annotated[list[str], Argument(metavar="FILE_ID", help="The file's id: file-...")],
     to: Connection,
     yes: Yes = False,
+    json: JsonLines = False,
 ) -> None:
     """Delete files for good."""
+    from batch_gateway.cli.batches.printing import print_deleted
+
     found = [plain_id(name) for name in names]
     what = f"{len(found)} file{'s' * (len(found) != 1)}"
     if not yes and not typer.confirm(f"Delete {what} for good?", err=True):
@@ -111,4 +114,4 @@ def delete(
     with to.service() as service:
         for name in found:
             service.delete(f"/files/{name}")
-            typer.echo(f"{name} deleted")
+            print_deleted(name, json=json)

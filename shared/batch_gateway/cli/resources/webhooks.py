@@ -178,21 +178,28 @@ def deliveries(
 
 @webhooks.command("event-types")
 @report_errors
-def event_types(to: Connection) -> None:
+def event_types(to: Connection, json: AsJson = False) -> None:
     """Print what endpoints can be told of."""
+    from batch_gateway.cli.batches.printing import as_json
+
     with to.service() as service:
         found = service.get("/webhook_event_types")
+    if json:
+        typer.echo(as_json(found, indent=2))
+        return
     for name in found["data"]:
         typer.echo(name)
 
 
 @webhooks.command()
 @report_errors
-def delete(endpoint: Endpoint, to: Connection) -> None:
+def delete(endpoint: Endpoint, to: Connection, json: JsonLines = False) -> None:
     """Delete an endpoint: nothing is sent to it any more."""
+    from batch_gateway.cli.batches.printing import print_deleted
+
     with to.service() as service:
         service.delete(f"{_PATH}/{plain_id(endpoint)}")
-    typer.echo(f"{endpoint} deleted")
+    print_deleted(endpoint, json=json)
 
 
 def _print(endpoint: "Json", *, json: bool) -> None:
