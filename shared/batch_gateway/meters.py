@@ -68,6 +68,13 @@ STORAGE_FULL = Counter(
     ["store"],
 )
 
+SPANS_SENT = Counter("batch_gateway_spans_sent_total", "Spans that the collector has taken.")
+SPANS_DROPPED = Counter(
+    "batch_gateway_spans_dropped_total",
+    "Spans that were dropped: queue_full, or not_sent when the collector did not take them.",
+    ["reason"],
+)
+
 _OUTCOMES = {outcome: CALLS.labels(outcome.value) for outcome in Outcome}
 _TOKENS = [TOKENS.labels(kind) for kind in ("input", "cached", "output", "reasoning")]
 SWEEPS_DONE, SWEEPS_FAILED = SWEEPS.labels("done"), SWEEPS.labels("failed")

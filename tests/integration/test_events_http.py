@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -81,6 +82,13 @@ async def test_an_event_arrives_as_it_was_sent(broker: Broker, sink: HttpSink):
     assert event["source"] == SOURCE
     assert event["specversion"] == "1.0"
     assert before <= datetime.fromisoformat(event["time"]) <= datetime.now(UTC)
+
+
+async def test_an_event_carries_traceparent_and_tracestate(broker: Broker, sink: HttpSink):
+    await sink.send(replace(CREATED, traceparent=f"{TRACE} a=1,b=2"))
+
+    (event,) = broker.events()
+    assert (event["traceparent"], event["tracestate"]) == (TRACE, "a=1,b=2")
 
 
 async def test_an_event_is_sent_in_binary_mode(broker: Broker, sink: HttpSink):

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from cloudevents.conversion import to_binary
 from cloudevents.http import CloudEvent
 
+from batch_gateway.core import tracing
 from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.errors import Permanent, Temporary, Unavailable
 from batch_gateway.core.events import SOURCE, Event, signature
@@ -116,8 +117,7 @@ class HttpSink:
         }
         if event.time is not None:
             attributes["time"] = event.time.isoformat().replace("+00:00", "Z")
-        if event.traceparent is not None:
-            attributes["traceparent"] = event.traceparent
+        attributes |= tracing.fields(event.traceparent)
         if self._key is not None:
             attributes["gwsignature"] = signature(self._key, event)
         return CloudEvent(attributes, dict(event.data))

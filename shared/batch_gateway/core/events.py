@@ -51,7 +51,7 @@ class Event:
     subject: str  # the batch's id; "work" for wake-ups
     data: Mapping[str, Any]
     time: datetime | None = None  # of the fact; None: when it is sent
-    traceparent: str | None = None
+    traceparent: str | None = None  # the trace context of its cause (``core.tracing``)
 
 
 def internal_event(type_: EventType, batch: BatchId, *, traceparent: str | None = None) -> Event:
@@ -70,14 +70,14 @@ def internal_event_id(type_: EventType, batch: BatchId) -> str:
     return f"{batch}/{name}"
 
 
-def wake_up(random: bytes) -> Event:
+def wake_up(random: bytes, *, traceparent: str | None = None) -> Event:
     """There may be work: opens one activation."""
-    return _hint(EventType.WORK_AVAILABLE, "work", random)
+    return _hint(EventType.WORK_AVAILABLE, "work", random, traceparent)
 
 
-def deliveries_due(random: bytes) -> Event:
+def deliveries_due(random: bytes, *, traceparent: str | None = None) -> Event:
     """There are webhooks to be delivered."""
-    return _hint(EventType.WEBHOOK_DUE, "webhooks", random)
+    return _hint(EventType.WEBHOOK_DUE, "webhooks", random, traceparent)
 
 
 def upkeep_due(random: bytes) -> Event:
@@ -85,9 +85,10 @@ def upkeep_due(random: bytes) -> Event:
     return _hint(EventType.UPKEEP_DUE, "upkeep", random)
 
 
-def _hint(type_: EventType, subject: str, random: bytes) -> Event:
+def _hint(type_: EventType, subject: str, random: bytes, traceparent: str | None = None) -> Event:
     """An event that stands for no fact: each is another one."""
-    return Event(id=f"{subject}/{random[:12].hex()}", type=type_, subject=subject, data={})
+    name = f"{subject}/{random[:12].hex()}"
+    return Event(id=name, type=type_, subject=subject, data={}, traceparent=traceparent)
 
 
 def signature(key: bytes, event: Event) -> str:

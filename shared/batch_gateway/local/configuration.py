@@ -22,7 +22,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
 )
 
-from batch_gateway.extras import MissingExtra
+from batch_gateway.extras import MissingExtra, require
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.settings import Settings, explained
 from batch_gateway.settings.spelling import meant
@@ -134,6 +134,8 @@ def checked(environment: Mapping[str, str], files: Mapping[str, str] | None = No
         raise PlatformError("\n".join(explained(error, files))) from error
     try:
         require_stores(settings)
+        if settings.tracing.enabled:
+            require("otel", "tracing.enabled")
     except (MissingExtra, UnknownStore) as error:
         raise PlatformError(str(error)) from error
     return settings

@@ -156,8 +156,10 @@ class ActivationTrigger:
         self._sink = sink
         self._maximum = maximum
 
-    async def wake(self, *, first: bool = False) -> bool:
+    async def wake(self, *, first: bool = False, traceparent: str | None = None) -> bool:
         """Send one wake-up if there is room for one more activation. Never raises.
+
+        ``traceparent`` is that of the batch whose work is the cause; None: there is no single one.
 
         ``first``: only if no activation runs and no other wake-up is pending. One that runs finds
         new work by itself, and opens further ones when it has more than it can do.
@@ -166,6 +168,6 @@ class ActivationTrigger:
             maximum = 1 if first else self._maximum
             if not await self._activations.invite(maximum=maximum, ttl=PENDING):
                 return False
-            await self._sink.send(wake_up(secrets.token_bytes(12)))
+            await self._sink.send(wake_up(secrets.token_bytes(12), traceparent=traceparent))
             return True
         return False

@@ -67,10 +67,10 @@ class Termination:
             rows=metadata.shards, queue=scratch.queue, publisher=publisher, clock=clock
         )
 
-    async def expire(self, batch: BatchId) -> bool:
+    async def expire(self, batch: BatchId, *, traceparent: str | None) -> bool:
         """End a batch whose deadline has passed; False when it has not, or has ended otherwise."""
         now = self._clock.now()
-        event = internal_event(EventType.BATCH_EXPIRING, batch)
+        event = internal_event(EventType.BATCH_EXPIRING, batch, traceparent=traceparent)
         expired = await self._metadata.batches.expire(
             batch, now=now, fence_at=now + self._fence, events=[event]
         )

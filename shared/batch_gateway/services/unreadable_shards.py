@@ -6,6 +6,7 @@ results of the shard in the file store and makes error lines ``result_lost`` of 
 """
 
 import logging
+from dataclasses import replace
 
 from batch_gateway import meters
 from batch_gateway.core.errors import CorruptRow, Temporary
@@ -44,7 +45,7 @@ class UnreadableShardCloser:
         )
         meters.SHARDS_UNREADABLE.inc(len(mended.shards))
         if mended.last:
-            await self._publisher.publish(event)
+            await self._publisher.publish(replace(event, traceparent=mended.batch.traceparent))
         try:
             await self._queue.complete(mended.shards)
         except Temporary as error:

@@ -26,6 +26,7 @@ from batch_gateway.settings.readers import (
 from batch_gateway.settings.reading import WrongSetting, explained, read_settings
 from batch_gateway.settings.root import Settings
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
+from batch_gateway.settings.tracing import Tracing
 from batch_gateway.settings.webhooks import Webhooks
 from batch_gateway.settings.work import Batches, Execution, Planning, Sweep
 
@@ -54,6 +55,7 @@ __all__ = [
     "Scratch",
     "Settings",
     "Sweep",
+    "Tracing",
     "Watching",
     "Webhooks",
     "WrongSetting",

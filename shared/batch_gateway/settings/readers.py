@@ -44,7 +44,7 @@ def _joined(*parts: Reads) -> Reads:
 _EVERY = _joined(
     _all("metadata", "scratch", "probes", "log"),
     _all_but("files", "scratch_dir"),
-    _some(events="signing_keys", auth="kind", metrics="token"),
+    _some(events="signing_keys", auth="kind", metrics="token", tracing="enabled endpoint"),
 )
 #: Of those that hear events signed by us, or by intake's sources.
 _HEARING = _some(events="unknown_key_s")
@@ -105,7 +105,7 @@ READS: Mapping[str, Reads] = {
         _PASSING,
         _all("limits", "queue", "retry", "watching", "prices"),
         _all_but("execution", "assembly_ttl_s", "assembly_run_bytes"),
-        _some(api="output_expiry_s"),
+        _some(api="output_expiry_s", tracing="requests_per_shard"),
     ),
     "assembler": _joined(
         _EVERY,

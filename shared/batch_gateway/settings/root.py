@@ -11,6 +11,7 @@ from batch_gateway.settings.prices import Audit, Prices, Usage
 from batch_gateway.settings.probes import Probes
 from batch_gateway.settings.queue import Queue
 from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
+from batch_gateway.settings.tracing import Tracing
 from batch_gateway.settings.webhooks import Webhooks
 from batch_gateway.settings.work import Batches, Execution, Planning, Sweep
 
@@ -51,3 +52,4 @@ class Settings(BaseSettings):
     probes: Probes = Probes()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()

@@ -117,7 +117,9 @@ class Simulator:
         digest = hashlib.sha256(body).hexdigest()
         entry = self.journal.arrived(
             path=exchange.path,
-            headers={n: value for n, value in exchange.headers.items() if n.startswith("x-")},
+            headers={
+                n: value for n, value in exchange.headers.items() if n.startswith(("x-", "trace"))
+            },
             digest=digest,
             now=time.time(),
         )

@@ -17,7 +17,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     path: str
     model: str | None = None  # None: the body was not readable
     request_id: str | None  # x-request-id of the request, None when absent
-    headers: dict[str, str]  # those that start with x-
+    headers: dict[str, str]  # those that start with x- or trace
     digest: str  # sha256 of the body
     arrived_at: float
     started_at: float | None = None  # None: never had a slot

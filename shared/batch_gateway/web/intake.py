@@ -84,7 +84,8 @@ class _IntakeHandler:
         return [external_event_handling(event, self._handle) for event in events]
 
     async def _handle(self, event: ExternalEvent) -> None:
-        traceparent = tracing.valid(event.attributes.get("traceparent"))
+        given = event.attributes
+        traceparent = tracing.valid(given.get("traceparent"), given.get("tracestate"))
         source, event = self._known(event)
         tenant = TenantId(source.tenant)
         cause = SourceEvent(source=event.source, id=event.id)

@@ -52,13 +52,13 @@ def _received(external: ExternalEvent, headers: Mapping[str, str]) -> ReceivedEv
     except ValueError:
         raise Undecodable(f"unknown event type {excerpt(external.type)!r}") from None
     # The event's own trace context is its cause's; the header only tells of the last hop.
-    trace = attributes.get("traceparent") or headers.get("traceparent")
+    told = attributes if attributes.get("traceparent") else headers
     event = Event(
         id=external.id,
         type=type_,
         subject=attributes.get("subject", ""),
         data={} if type_ is EventType.PING else _data(external.data),
-        traceparent=tracing.valid(trace),
+        traceparent=tracing.valid(told.get("traceparent"), told.get("tracestate")),
     )
     return ReceivedEvent(
         event=event,

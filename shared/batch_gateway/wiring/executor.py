@@ -48,6 +48,7 @@ def make_executor(
             watching=settings.watching,
             prices=settings.prices.price_list,
             clock=runtime.clock,
+            spans=settings.tracing.requests_per_shard,
             output_expiry=timedelta(seconds=expiry) if expiry else None,
         ),
         stopping=stopping,

@@ -21,6 +21,7 @@ from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 from batch_gateway.wiring.configuration_watch import ConfigurationWatch, configuration
 from batch_gateway.wiring.runtime import Runtime, open_runtime
 from batch_gateway.wiring.stores import signing_keys
+from batch_gateway.wiring.tracing import recorded_spans
 
 Function = Callable[[Request], Awaitable[ASGIApp]]
 Handler = Callable[[Event], Awaitable[None]]
@@ -48,6 +49,7 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
         log.configure(settings.log, service=name)
         refuse_strangers(settings, listening_on())
         async with (
+            recorded_spans(settings, name),
             open_runtime(settings) as runtime,
             task_group() as group,
             AsyncExitStack() as stack,

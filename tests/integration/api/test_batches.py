@@ -129,10 +129,23 @@ async def test_a_batch_is_accepted_while_the_broker_is_away(openai, server, meta
 
 
 async def test_a_batch_and_its_event_carry_the_trace_of_the_request(openai, server, metadata):
-    batch = await create(openai, extra_headers={"traceparent": TRACE})
+    trace = {"traceparent": TRACE, "tracestate": "vendor=1"}
+    batch = await create(openai, extra_headers=trace)
 
     row = await metadata.batches.load(batch.id)
-    assert (row.traceparent, server.broker.events[0].traceparent) == (TRACE, TRACE)
+    kept = f"{TRACE} vendor=1"
+    assert (row.traceparent, server.broker.events[0].traceparent) == (kept, kept)
+
+
+async def test_the_news_that_a_batch_is_cancelled_carries_its_trace(openai, server, metadata):
+    batch = await create(openai, extra_headers={"traceparent": TRACE})
+    server.broker.away = True
+    await openai.batches.cancel(batch.id)
+
+    later = datetime.now(UTC) + timedelta(hours=1)
+    unsent = await metadata.outbox.unsent(before=later, limit=1000)
+    traces = {each.event.type: each.event.traceparent for each in unsent}
+    assert traces[EventType.BATCH_CANCELLING] == TRACE
 
 
 async def test_a_batch_without_a_trace_begins_one(openai, metadata):

@@ -174,7 +174,7 @@ async def test_a_batch_cancelled_before_it_was_planned_has_an_error_line_for_eve
 async def test_a_batch_that_expired_before_it_was_planned_keeps_every_line(world):
     batch = await world.submit(chat_lines(5), window=timedelta(seconds=-1))
 
-    assert await world.termination.expire(batch.id)
+    assert await world.termination.expire(batch.id, traceparent=None)
     await world.assembler.assemble(batch.id)
 
     batch = await world.reload(batch)
@@ -292,7 +292,7 @@ async def test_runs_of_another_ending_are_not_used(world_of_runs):
     batch = await world.submit(chat_lines(60), window=timedelta(seconds=2))
     await world.planner.plan(batch.id)
     await asyncio.sleep((batch.deadline - world.clock.now()).total_seconds())
-    assert await world.termination.expire(batch.id)
+    assert await world.termination.expire(batch.id, traceparent=None)
     shards = [shard async for shard in world.metadata.shards.of_batch(batch.id)]
     content = b"".join([chunk async for chunk in world.files.read(shards[-1].key)])
     await world.files.delete(shards[-1].key)

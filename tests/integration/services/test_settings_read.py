@@ -18,6 +18,7 @@ from batch_gateway.settings import (
     Metadata,
     Scratch,
     Settings,
+    Tracing,
     only,
     reads_variable,
 )
@@ -29,6 +30,7 @@ from batch_gateway.wiring.intake import make_intake
 from batch_gateway.wiring.janitor import make_janitor_loop
 from batch_gateway.wiring.planner import make_planner
 from batch_gateway.wiring.runtime import open_runtime
+from batch_gateway.wiring.tracing import recorded_spans
 
 pytestmark = pytest.mark.redis
 
@@ -66,6 +68,7 @@ def settings(folder, redis_url, **inference):
         scratch=Scratch(url=redis_url),
         events=Events(signing_keys="key", sink="http://127.0.0.1:1"),
         auth=Auth(kind="trusted-header", secret="s"),
+        tracing=Tracing(enabled=True),
         inference=Inference(pass_headers=("authorization",), header_keys="k", **inference),
     )
 
@@ -73,7 +76,11 @@ def settings(folder, redis_url, **inference):
 async def started(function, folder, redis_url, **inference):
     reads = only(settings(folder, redis_url, **inference), READS[function])
     refuse_strangers(reads, "0.0.0.0")
-    async with open_runtime(reads) as runtime, AsyncExitStack() as stack:
+    async with (
+        recorded_spans(reads, function),
+        open_runtime(reads) as runtime,
+        AsyncExitStack() as stack,
+    ):
         metrics_page(function, runtime)
         match function:
             case "api":

@@ -295,13 +295,13 @@ async def test_a_tick_needs_no_signature_and_may_carry_anything(handler):
 
 @pytest.mark.parametrize("mode", [to_binary, to_structured])
 async def test_the_trace_of_the_cause_wins_over_that_of_the_hop(handler, mode):
-    headers, body = mode(cloud_event(traceparent=TRACE))
-    headers["traceparent"] = "00-" + "a" * 32 + "-" + "b" * 16 + "-00"
+    headers, body = mode(cloud_event(traceparent=TRACE, tracestate="cause=1"))
+    headers |= {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-00", "tracestate": "hop=1"}
 
     async with client(handler) as http:
         await http.post("/", headers=headers, content=body)
 
-    assert handler.seen[0].traceparent == TRACE
+    assert handler.seen[0].traceparent == f"{TRACE} cause=1"
 
 
 async def test_the_trace_of_the_hop_is_taken_when_the_event_has_none(handler):

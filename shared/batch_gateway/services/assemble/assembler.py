@@ -37,7 +37,11 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.assemble.merge import ResultMerge
 from batch_gateway.services.assemble.result_collector import RequestsLost, ResultCollector
-from batch_gateway.services.assemble.result_files import result_file, with_saved_tokens
+from batch_gateway.services.assemble.result_files import (
+    assembly_span,
+    result_file,
+    with_saved_tokens,
+)
 from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.deaths import DEATHS, DiedTooOften, ProcessDeaths
 from batch_gateway.services.event_publisher import EventPublisher
@@ -131,7 +135,8 @@ class Assembler:
             if not batch.assemblable:  # shards are open: closing the last one publishes again
                 return
             async with self._turn(batch), self._leased(batch_id, holder) as leased:
-                ended = await self._attempt(leased, holder)
+                with assembly_span(leased):
+                    ended = await self._attempt(leased, holder)
             if ended is not None:
                 await self._announce(ended)
                 await self._clear(ended)

@@ -1,13 +1,25 @@
 """The rows of a batch's result files."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
+from batch_gateway import traces
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.model import Batch, File
 from batch_gateway.services.assemble.merge import MergedFile
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
+
+
+def assembly_span(batch: Batch) -> AbstractContextManager[traces.Span]:
+    """The span of the work that writes the result files of ``batch`` and ends it."""
+    about: traces.Attributes = {
+        traces.BATCH_ID: batch.id,
+        traces.TENANT: batch.tenant,
+        "batch_gateway.lines": batch.counts.total,
+    }
+    return traces.span("assemble batch", batch.traceparent, kind="consumer", attributes=about)
 
 
 def result_file(

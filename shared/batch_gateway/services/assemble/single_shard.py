@@ -33,7 +33,11 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.assemble.merge import Products
-from batch_gateway.services.assemble.result_files import result_file, with_saved_tokens
+from batch_gateway.services.assemble.result_files import (
+    assembly_span,
+    result_file,
+    with_saved_tokens,
+)
 from batch_gateway.services.event_publisher import EventPublisher, log_errors
 from batch_gateway.services.task_group import task_group
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
@@ -106,11 +110,17 @@ class SingleShardBatches:
         second call then returns None.
         """
         assert lease.batch is not None, "can_complete"
+        with assembly_span(lease.batch):
+            return await self._complete(lease, lease.batch, deadline, results)
+
+    async def _complete(
+        self, lease: Lease, batch: Batch, deadline: datetime, results: Sequence[bytes]
+    ) -> Batch | None:
         names = file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12))
-        stored = await self._store(lease.batch, names, results)
+        stored = await self._store(batch, names, results)
         now = self._clock.now()
-        options = with_saved_tokens(lease.batch, stored.products.saved)
-        ended = lease.batch.evolve(
+        options = with_saved_tokens(batch, stored.products.saved)
+        ended = batch.evolve(
             status=BatchStatus.COMPLETED,
             deadline=deadline,
             open_shards=0,
@@ -125,7 +135,7 @@ class SingleShardBatches:
             finalizing_at=now,
             completed_at=now,
         )
-        batch = await self._metadata.shards.complete(
+        completed = await self._metadata.shards.complete(
             lease.ref,
             stored.tally,
             deadline=deadline,
@@ -137,18 +147,18 @@ class SingleShardBatches:
             options=options,
             report=report_of(ended, now, stored.summary(lease.shard)),
         )
-        if batch is None:
+        if completed is None:
             await self._discard(names)
             return None
         logger.info(
             "completed: %d succeeded, %d failed of %d",
-            batch.counts.completed,
-            batch.counts.failed,
-            batch.counts.total,
+            completed.counts.completed,
+            completed.counts.failed,
+            completed.counts.total,
             extra={"action": "completed", "tenant_id": batch.tenant, "batch_id": batch.id},
         )
-        self._ended.add(batch, lease)
-        return batch
+        self._ended.add(completed, lease)
+        return completed
 
     async def _store(
         self, batch: Batch, names: tuple[FileId, FileId], results: Sequence[bytes]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from batch_gateway import traces
 from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.chaining import chained_file, check_template
 from batch_gateway.core.errors import Conflict, InvalidRequest
@@ -105,9 +106,16 @@ class BatchService:
         None: fresh ones): a second call with the same finds the batch that the first one made.
         Raises InvalidRequest, OverQuota.
         """
+        name = batch_id(seed or secrets.token_bytes(16))
+        about = {traces.BATCH_ID: name, traces.TENANT: tenant}
+        with traces.span("create batch", traceparent, attributes=about) as span:
+            return await self._create(tenant, name, new, span.context)
+
+    async def _create(
+        self, tenant: TenantId, name: BatchId, new: NewBatch, trace: str | None
+    ) -> Batch:
         window = self.window(new)
         now = self._clock.now()
-        name = batch_id(seed or secrets.token_bytes(16))
         if "after" in new.options:
             await self._check_chain(tenant, new)
             new = replace(new, input_file_id=chained_file(name))
@@ -125,7 +133,7 @@ class BatchService:
             output_expires_after_s=new.output_expires_after_s,
             priority=new.priority,
             options=new.options,
-            traceparent=traceparent,
+            traceparent=trace,
             api_key=new.api_key,
             sealed=None
             if self._header_passthrough is None
@@ -183,8 +191,11 @@ class BatchService:
 
         The event is announced again too: the first caller may have died before it was sent.
         """
+        asked = await self._metadata.batches.get(tenant, batch)
+        if asked is None:
+            return None
         now = self._clock.now()
-        event = internal_event(EventType.BATCH_CANCELLING, batch)
+        event = internal_event(EventType.BATCH_CANCELLING, batch, traceparent=asked.traceparent)
         found = await self._metadata.batches.cancel(
             tenant, batch, now=now, fence_at=now + self._fence, events=[event]
         )
@@ -196,7 +207,7 @@ class BatchService:
                 raise Conflict(f"Cannot cancel a batch with status '{found.status}'.")
         if found.status is BatchStatus.CANCELLING:
             logger.info("Cancelling", extra={"action": "cancelling", "batch_id": batch})
-            await self._publisher.publish(replace(event, traceparent=found.traceparent))
+            await self._publisher.publish(event)
             await self._termination.notify_executors(batch)
         return found
 

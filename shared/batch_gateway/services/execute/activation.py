@@ -178,6 +178,7 @@ class Activation:
             signals=self._signals,
             budget=self._budget,
             rules=self._rules,
+            spans=policies.spans,
         )
         self._selector = ShardSelector(
             leases=self._leases,

@@ -2,12 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import msgspec
 
+from batch_gateway.core import tracing
 from batch_gateway.core.engine_response import MalformedResponse, decode, excerpt
 from batch_gateway.core.ids import result_id
 from batch_gateway.core.json_splice import splice_members
@@ -32,6 +33,7 @@ from batch_gateway.ports.model_client import (
     ModelResponse,
 )
 from batch_gateway.services.execute.leased_shard import LineInFlight
+from batch_gateway.services.execute.shard_spans import describe
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
 
@@ -48,8 +50,9 @@ class AttemptResult:
     pause: timedelta  # before the next attempt; zero with a result
     retry_after: timedelta | None  # as the endpoint said; None: it did not
     reason: str = ""  # of a failure, for people
-    cause: str = ""  # of a failure, for statistics: http_429, request_timeout, ...
+    cause: str = ""  # of a failure without a result, or of a call without a usable answer: a code
     first_token_ms: int = -1  # as the engine reports it; -1: it does not
+    status: int | None = None  # of the answer; None: there was none
 
 
 class ModelCaller:
@@ -73,6 +76,24 @@ class ModelCaller:
 
         ``admitted_since`` says whether the endpoint has let in a call that began after an instant.
         """
+        spans = work.shard.spans
+        if not spans.next_call():
+            return await self._call(work, route, timeout, admitted_since, {})
+        with spans.call(work.line, route.endpoint.url, work.tries + 1) as span:
+            trace = tracing.fields(span.context)
+            ended = await self._call(work, route, timeout, admitted_since, trace)
+            describe(span, ended)
+        return ended
+
+    async def _call(
+        self,
+        work: LineInFlight,
+        route: Route,
+        timeout: timedelta,
+        admitted_since: Callable[[float], bool],
+        trace: Mapping[str, str],
+    ) -> AttemptResult:
+        """``trace``: headers that replace those of the shard."""
         line = work.line
         lease = work.shard.lease
         endpoint = route.endpoint
@@ -80,6 +101,7 @@ class ModelCaller:
         headers = {
             **work.shard.headers,
             **route.headers,
+            **trace,
             "x-request-id": result_id(lease.shard.batch, line.line),
             SLO: str(max(0, int(left_s * 1000))),
         }
@@ -128,9 +150,10 @@ class ModelCaller:
             work.refused_at = asyncio.get_running_loop().time()
         if verdict.again and not self._exhausted(work, verdict, rules):
             reason = judged.problem or f"answered {answer.status}"
-            return self._again(
+            ended = self._again(
                 work, verdict, answer.retry_after, rules, f"it {reason}", f"http_{judged.status}"
             )
+            return replace(ended, status=judged.status)
         lease = work.shard.lease
         if body is None:
             said = excerpt(answer.body)
@@ -143,7 +166,14 @@ class ModelCaller:
                     code="invalid_response",
                     message=f"{message}: {said or 'the answer is empty'}",
                 )
-                return AttemptResult(verdict, result, timedelta(0), None)
+                return AttemptResult(
+                    verdict,
+                    result,
+                    timedelta(0),
+                    None,
+                    cause="invalid_response",
+                    status=judged.status,
+                )
             body = decode(_envelope(f"{message}: {said}" if said else f"{message}."))
         result = answered(
             lease.shard.batch,
@@ -155,7 +185,12 @@ class ModelCaller:
         )
         told = answer.first_token_ms if body.first_token_ms is None else body.first_token_ms
         return AttemptResult(
-            verdict, result, timedelta(0), None, first_token_ms=-1 if told is None else told
+            verdict,
+            result,
+            timedelta(0),
+            None,
+            first_token_ms=-1 if told is None else told,
+            status=judged.status,
         )
 
     def _timed_out(self, work: LineInFlight, route: Route, seconds: float) -> AttemptResult:
@@ -188,7 +223,7 @@ class ModelCaller:
             code=code,
             message=message,
         )
-        return AttemptResult(verdict, result, timedelta(0), None, message)
+        return AttemptResult(verdict, result, timedelta(0), None, message, code)
 
     def _rules(self, route: Route) -> RetryRules:
         return route.endpoint.retry or self._retry

@@ -55,4 +55,5 @@ class Policies:
     watching: Watching
     prices: PriceList
     clock: Clock
+    spans: int = 0  # calls of one shard that get a span at most
     output_expiry: timedelta | None  # of result files whose batch says nothing; None: they are kept

@@ -20,6 +20,7 @@ from batch_gateway.core.lines import (
 )
 from batch_gateway.core.model import Lease, Part, QueueEntry, Tally
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
+from batch_gateway.services.execute.shard_spans import ShardSpans
 from batch_gateway.services.execute.suspect_isolation import (
     ACCUSED,
     WRITTEN_OFF,
@@ -116,9 +117,11 @@ class LeasedShard:
         isolation: SuspectIsolation,
         stop_at: float,
         most_buffered: int,
+        most_spans: int = 0,
     ) -> None:
         """``stop_at`` is the batch's deadline as ``loop.time()``: no call goes on beyond it. While
-        more than ``most_buffered`` finished lines wait to be stored, no line is started."""
+        more than ``most_buffered`` finished lines wait to be stored, no line is started. At most
+        ``most_spans`` calls get a span."""
         self.lease = lease
         self.entry = entry
         self.state = LeaseState.OPENING
@@ -131,7 +134,8 @@ class LeasedShard:
         self.recorded_tally = lease.shard.tally  # as the database has it
         self.statistics = CallStatistics()  # of all results, stored or not
         self.sequence = 0  # of the next part
-        self.headers = _headers(lease, {})  # of its calls
+        self.spans = ShardSpans(lease, most_spans)
+        self.headers = self._headers({})  # of its calls
         self.passed: Set[str] = frozenset()  # names of those that are the client's own
         self.pools = 1  # that its lines may be taken by
         self.further = 0  # attempts beyond the first, of all lines
@@ -178,7 +182,7 @@ class LeasedShard:
             if line.line not in done.lines
         ]
         works.sort(key=lambda work: (-work.deaths, work.line.line not in done.cut))
-        self.headers = _headers(self.lease, passed)
+        self.headers = self._headers(passed)
         self.passed = passed.keys()
         self.further = sum(done.attempts.values())
         self.tally = self.stored_tally = done.tally
@@ -188,6 +192,10 @@ class LeasedShard:
         self._pending = deque(works)
         self._suspects = {work.line.line for work in works if work.deaths}
         self._copies = {work.line.line: work.line.copies for work in works if work.line.copies}
+
+    def _headers(self, passed: Mapping[str, str]) -> dict[str, str]:
+        """What every call carries, whatever its line and endpoint."""
+        return {**passed, FAIRNESS: self.lease.tenant, **self.spans.headers}
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -557,11 +565,3 @@ def starting(works: Iterable[LineInFlight]) -> list[bytes]:
         )
         for work in works
     ]
-
-
-def _headers(lease: Lease, passed: Mapping[str, str]) -> dict[str, str]:
-    """What every call of a shard carries, whatever its line and endpoint."""
-    headers: dict[str, str] = {**passed, FAIRNESS: lease.tenant}
-    if lease.traceparent is not None:
-        headers["traceparent"] = lease.traceparent
-    return headers

@@ -296,9 +296,10 @@ class ShardLeases:
         if not lines and not notes:
             return
         try:
-            part = await write_part(
-                self._files, shard.lease.shard, shard.sequence, [*lines, *notes]
-            )
+            with shard.spans.flush(len(lines)):
+                part = await write_part(
+                    self._files, shard.lease.shard, shard.sequence, [*lines, *notes]
+                )
         except BaseException:
             shard.put_back_buffer(lines)
             raise
@@ -334,9 +335,10 @@ class ShardLeases:
             buffered = shard.take_buffer()
             try:
                 results.add(b"".join(buffered))
-                part = await write_part(
-                    self._files, shard.lease.shard, shard.sequence, [results.content()]
-                )
+                with shard.spans.flush(len(results.lines)):
+                    part = await write_part(
+                        self._files, shard.lease.shard, shard.sequence, [results.content()]
+                    )
                 closed = await self._rows.finish(
                     shard.lease.ref, [part], results.tally, now=self._clock.now(), events=[event]
                 )

@@ -51,7 +51,9 @@ class ShardSupervisor:
         signals: Signals,
         budget: TimeBudget,
         rules: Execution,
+        spans: int,
     ) -> None:
+        """``spans``: calls of one shard that get a span at most."""
         self._group = group
         self._leases = leases
         self._renewer = renewer
@@ -62,6 +64,7 @@ class ShardSupervisor:
         self._isolation = SuspectIsolation()
         self._budget = budget
         self._rules = rules
+        self._spans = spans
         self._shards: list[LeasedShard] = []
         self._abandoned = False
 
@@ -85,6 +88,7 @@ class ShardSupervisor:
             isolation=self._isolation,
             stop_at=float("inf") if left is None else claimed.at + left.total_seconds(),
             most_buffered=4 * self._rules.flush_results,
+            most_spans=self._spans,
         )
         self._shards.append(shard)
         self._renewer.track(claimed.lease.ref)
@@ -148,7 +152,8 @@ class ShardSupervisor:
         if asyncio.get_running_loop().time() < shard.stop_at:
             return
         try:
-            if not await self._termination.expire(shard.lease.shard.batch):
+            lease = shard.lease
+            if not await self._termination.expire(lease.shard.batch, traceparent=lease.traceparent):
                 await asyncio.sleep(_NOT_DUE_S)  # or it would be leased again at once
         except Temporary as error:
             logger.warning("A sweep will expire the batch: %s", error, extra=log(shard))
@@ -189,6 +194,8 @@ class ShardSupervisor:
         elif shard.held:
             shard.lose()
         self._throughput.count(shard)
+        tally = shard.tally
+        shard.spans.end(completed=tally.completed, failed=tally.failed, state=str(shard.state))
         if shard in self._shards:
             self._shards.remove(shard)
         self._signals.work.set()

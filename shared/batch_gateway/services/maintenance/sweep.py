@@ -222,7 +222,7 @@ class Janitor:
         await self._of_batches(
             "expire_batches",
             self._metadata.batches.overdue,
-            lambda batch: self._termination.expire(batch.id),
+            lambda batch: self._termination.expire(batch.id, traceparent=batch.traceparent),
         )
 
     async def _rebuild_queue(self) -> None:

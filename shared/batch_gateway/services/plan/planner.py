@@ -23,6 +23,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from batch_gateway import traces
 from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.errors import NotFound, OverQuota, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, internal_event
@@ -133,6 +134,11 @@ class Planner:
         if batch.status is not BatchStatus.VALIDATING or batch.ending is not None:
             await self._announce_again(batch)
             return
+        about = {traces.BATCH_ID: batch.id, traces.TENANT: batch.tenant}
+        with traces.span("plan batch", batch.traceparent, kind="consumer", attributes=about):
+            await self._plan_or_fail(batch)
+
+    async def _plan_or_fail(self, batch: Batch) -> None:
         try:
             async with self._deaths.counted(batch.id):
                 await self._plan(batch)
@@ -142,7 +148,7 @@ class Planner:
         except Temporary:
             raise
         except OSError as error:  # of the local disk: full, or read-only
-            raise Unavailable(f"planning {batch_id}: {error}") from error
+            raise Unavailable(f"planning {batch.id}: {error}") from error
         except Exception as error:
             if not await self._given_up(batch, error):
                 raise
@@ -366,7 +372,7 @@ class Planner:
         """Queue the shards of a batch that was planned here, and tell what has become of it."""
         if batch.status is BatchStatus.IN_PROGRESS:
             await push(batch, shards, self._queue)
-            await self._activation_trigger.wake(first=True)
+            await self._activation_trigger.wake(first=True, traceparent=batch.traceparent)
         elif batch.assemblable:
             await self._publisher.publish(_executed(batch))
         await self._tell_in_progress(batch)
@@ -381,7 +387,7 @@ class Planner:
         sent."""
         if batch.status is BatchStatus.IN_PROGRESS:
             await enqueue_shards(batch, self._metadata, self._queue)
-            await self._activation_trigger.wake(first=True)
+            await self._activation_trigger.wake(first=True, traceparent=batch.traceparent)
         elif batch.assemblable:
             await self._publisher.publish(_executed(batch))
         elif batch.status is BatchStatus.FAILED:

@@ -9,11 +9,14 @@ work.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
+from batch_gateway import traces
 from batch_gateway.core.errors import Permanent
+from batch_gateway.core.ids import BatchId
 from batch_gateway.core.webhooks import (
     Backoff,
     DeliveryState,
@@ -46,8 +49,10 @@ class Notifier:
         backoff: Backoff,
         attempt: timedelta,
         budget: timedelta,
+        trace_of: Callable[[BatchId], Awaitable[str | None]] | None = None,
     ) -> None:
-        """``attempt``: the longest that one may take; ``budget``: of one run of ``deliver``."""
+        """``attempt``: the longest that one may take; ``budget``: of one run of ``deliver``.
+        ``trace_of``: the trace context of a batch; None: deliveries have no spans."""
         self._webhooks = webhooks
         self._client = client
         self._sealer = sealer
@@ -56,6 +61,7 @@ class Notifier:
         self._longest = attempt
         self._hold = 6 * attempt
         self._budget = budget
+        self._trace_of = trace_of
 
     async def deliver(self) -> None:
         """Attempt every delivery whose time has come, as far as the budget goes."""
@@ -106,7 +112,26 @@ class Notifier:
             return None
         body = payload(delivery.event_id, delivery.event_type, delivery.batch, delivery.happened_at)
         headers = signed_headers(delivery.event_id, body, keys, now)
-        return await self._client.post(endpoint.url, headers, body)
+        if self._trace_of is None:
+            return await self._client.post(endpoint.url, headers, body)
+        with traces.span(
+            "deliver webhook",
+            await self._trace_of(delivery.batch),
+            kind="client",
+            attributes={
+                traces.BATCH_ID: delivery.batch,
+                traces.TENANT: delivery.tenant,
+                "server.address": urlsplit(endpoint.url).hostname or "",
+                "batch_gateway.event.type": delivery.event_type,
+                "batch_gateway.attempt": delivery.attempts + 1,
+            },
+        ) as span:
+            answer = await self._client.post(endpoint.url, headers, body)
+            if answer.status is not None:
+                span.set({"http.response.status_code": answer.status})
+            if not answer.ok:
+                span.fail("no_answer" if answer.status is None else str(answer.status))
+        return answer
 
     async def _settle(
         self, delivery: WebhookDelivery, endpoint: WebhookEndpoint, answer: WebhookResponse

@@ -43,14 +43,14 @@ class WebhookOutbox:
                 heard[batch.tenant, event] = await self._webhooks.subscribed(batch.tenant, event)
             deliveries += deliveries_of(batch, heard[batch.tenant, event], now)
         if deliveries and await self._webhooks.enqueue(deliveries):
-            await self.wake()
+            await self.wake(batches[0].traceparent if len(batches) == 1 else None)
 
     async def wake_if_due(self) -> None:
         """Wake the notifier if a delivery's time has come. Raises Unavailable."""
         if await self._webhooks.due(self._clock.now()):
             await self.wake()
 
-    async def wake(self) -> None:
+    async def wake(self, traceparent: str | None = None) -> None:
         """Never raises: the janitor looks for what is due."""
         async with log_errors("The notifier is not woken, the janitor will retry", "wake"):
-            await self._sink.send(deliveries_due(secrets.token_bytes(12)))
+            await self._sink.send(deliveries_due(secrets.token_bytes(12), traceparent=traceparent))

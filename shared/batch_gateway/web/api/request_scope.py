@@ -8,7 +8,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from batch_gateway import log
+from batch_gateway import log, traces
 from batch_gateway.core import tracing
 from batch_gateway.web import metrics
 from batch_gateway.web.api.routing import Resource
@@ -18,7 +18,12 @@ from batch_gateway.web.envelope import as_api_error
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_SERVER_ERROR = 500
 _GONE = 499  # nginx' number for a client that did not wait
+
+
+#: Paths by which batches are created -> their template.
+_CREATING = re.compile(r"/v1/batches(/[^/]+/retry)?")
 
 
 class RequestScope:
@@ -28,9 +33,9 @@ class RequestScope:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
-        self.traceparent = tracing.valid(headers.get("traceparent")) or tracing.fresh(
-            secrets.token_bytes(24)
-        )
+        trace = tracing.valid(headers.get("traceparent"), headers.get("tracestate"))
+        self._span = _span(scope, trace)
+        self.traceparent = self._span.context or tracing.fresh(secrets.token_bytes(24))
         self.status = 0  # 0: not answered yet
         self._scope = scope
         self._send = send
@@ -56,8 +61,12 @@ class RequestScope:
         await self._send(message)
 
     def close(self) -> None:
-        """Count the request and log how it ended."""
+        """Count the request, log how it ended, and end its span."""
         method = self._scope["method"]
+        self._span.set({"http.response.status_code": self.status})
+        if self.status >= _SERVER_ERROR:
+            self._span.fail(str(self.status))
+        self._span.end()
         metrics.REQUESTS.labels(method, self.route, str(self.status)).inc()
         metrics.REQUEST_SECONDS.labels(method, self.route).observe(self.elapsed_s)
         logger.info(
@@ -67,6 +76,16 @@ class RequestScope:
             self.status,
             extra={"action": "request", "status": self.status, "ms": round(self.elapsed_s * 1000)},
         )
+
+
+def _span(scope: Scope, given: str | None) -> traces.Span:
+    """The span of a request that creates a batch; other requests have none."""
+    path = _CREATING.fullmatch(scope["path"])
+    if not traces.enabled() or scope["method"] != "POST" or path is None:
+        return traces.UnrecordedSpan(given)
+    route = "/v1/batches/{batch_id}/retry" if path[1] else "/v1/batches"
+    about = {"http.request.method": "POST", "http.route": route}
+    return traces.start(f"POST {route}", given, kind="server", attributes=about)
 
 
 def with_request_scope(app: ASGIApp) -> ASGIApp:
