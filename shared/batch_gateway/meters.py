@@ -85,7 +85,8 @@ def call_ended(outcome: Outcome, result: PartLine | None) -> None:
     _OUTCOMES[outcome].inc()
     if result is not None and result.ok:
         for counter, tokens in zip(_TOKENS, result.tokens, strict=True):
-            counter.inc(tokens)
+            if tokens:
+                counter.inc(tokens)
 
 
 def flushed(lines: int) -> None:

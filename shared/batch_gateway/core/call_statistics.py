@@ -72,8 +72,10 @@ class CallStatistics(msgspec.Struct, omit_defaults=True):
         point = self.timeline.get(start)
         if point is None:
             point = self.timeline[start] = Point()
-        point.completed += line.ok
-        point.failed += not line.ok
+        if line.ok:
+            point.completed += 1
+        else:
+            point.failed += 1
         point.input_tokens = total(point.input_tokens, count(given))
         point.output_tokens = total(point.output_tokens, count(made))
         if len(self.timeline) > MOST_POINTS:

@@ -81,8 +81,7 @@ class ResponseError:
     about_model: bool  # it names a model, or speaks of one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseBody:
+class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
     """A body that is one JSON object."""
 
     text: bytes  # the object, on one line; otherwise as it came
@@ -207,14 +206,17 @@ def tolerant(decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
 
 def count(value: object) -> int:
     """A count that an engine reports; 0 for what is none, such as -1, 0.5, "3" or 2**63."""
+    if type(value) is int:
+        return value if 0 <= value <= MOST else 0
     if type(value) is float and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= MOST else 0
+        return count(int(value))
+    return 0
 
 
 def total(*counts: int) -> int:
     """The sum of counts, at most MOST."""
-    return min(MOST, sum(counts))
+    found = sum(counts)
+    return found if found <= MOST else MOST
 
 
 def gauge(spelled: str) -> float | None:

@@ -23,7 +23,7 @@ class PreemptionBudget:
         return self.wasted_s + seconds <= share * (self.useful_s + self.wasted_s + seconds)
 
     def used(self, seconds: float) -> "PreemptionBudget":
-        return replace(self, useful_s=self.useful_s + seconds)
+        return PreemptionBudget(useful_s=self.useful_s + seconds, wasted_s=self.wasted_s)
 
     def wasted(self, seconds: float) -> "PreemptionBudget":
         return replace(self, wasted_s=self.wasted_s + seconds)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 
+import msgspec
+
 from batch_gateway.core.engine_response import ResponseBody
 
 
@@ -101,8 +103,7 @@ def judge(status: int, again: frozenset[int] | None = None) -> RetryDecision:
     return replace(usual, again=not usual.again)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedResponse:
+class JudgedResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What one answer means, and how a result line shows it."""
 
     verdict: RetryDecision

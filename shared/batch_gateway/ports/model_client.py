@@ -1,15 +1,15 @@
 """Calls of the model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+
+import msgspec
 
 from batch_gateway.core.routing import Tls
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelResponse:
+class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoint said, of whatever status; all but the body is bounded by its adapter."""
 
     status: int

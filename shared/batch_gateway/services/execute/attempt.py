@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import msgspec
@@ -41,8 +40,7 @@ SLO = "x-slo-ttft-ms"
 """How long the answer may take: routers that order by it see how near the deadline is."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
+class AttemptResult(msgspec.Struct, frozen=True):
     """How an attempt ended: with a result, or with a pause before the next one."""
 
     verdict: RetryDecision
@@ -153,7 +151,7 @@ class ModelCaller:
             ended = self._again(
                 work, verdict, answer.retry_after, rules, f"it {reason}", f"http_{judged.status}"
             )
-            return replace(ended, status=judged.status)
+            return msgspec.structs.replace(ended, status=judged.status)
         lease = work.shard.lease
         if body is None:
             said = excerpt(answer.body)

@@ -4,12 +4,11 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.lines import (
     CallRecord,
     PartLine,
@@ -19,6 +18,7 @@ from batch_gateway.core.lines import (
     encode_part_line,
 )
 from batch_gateway.core.model import Lease, Part, QueueEntry, Tally
+from batch_gateway.core.result_totals import ResultTotals
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
 from batch_gateway.services.execute.shard_spans import ShardSpans
 from batch_gateway.services.execute.suspect_isolation import (
@@ -129,10 +129,9 @@ class LeasedShard:
         self.deadline: datetime = lease.deadline
         self.stop_at = stop_at
         self.parts: list[Part] = list(lease.shard.parts)
-        self.tally = lease.shard.tally  # of all results, stored or not
+        self._totals = ResultTotals.of(lease.shard.tally)  # of all results, stored or not
         self.stored_tally = lease.shard.tally  # of the results in ``parts``
         self.recorded_tally = lease.shard.tally  # as the database has it
-        self.statistics = CallStatistics()  # of all results, stored or not
         self.sequence = 0  # of the next part
         self.spans = ShardSpans(lease, most_spans)
         self.headers = self._headers({})  # of its calls
@@ -158,7 +157,7 @@ class LeasedShard:
         self._buffer: list[bytes] = []
         self._most_buffered = most_buffered
         self._cost = lease.shard.cost / max(1, lease.shard.lines)  # of a line, on average
-        self._counted = self.tally.completed + self.tally.failed
+        self._counted = self._totals.lines
 
     def load(
         self, lines: Iterable[ShardLine], done: "ShardResults", *, passed: Mapping[str, str]
@@ -185,9 +184,9 @@ class LeasedShard:
         self.headers = self._headers(passed)
         self.passed = passed.keys()
         self.further = sum(done.attempts.values())
-        self.tally = self.stored_tally = done.tally
-        self.statistics = done.statistics
-        self._counted = self.tally.completed + self.tally.failed
+        self._totals = done.totals
+        self.stored_tally = done.tally
+        self._counted = self._totals.lines
         self._buffer = []
         self._pending = deque(works)
         self._suspects = {work.line.line for work in works if work.deaths}
@@ -277,11 +276,11 @@ class LeasedShard:
     @property
     def _unfinished(self) -> int:
         """Lines that no recorded result is known of."""
-        return max(0, self.lease.shard.lines - self.tally.completed - self.tally.failed)
+        return max(0, self.lease.shard.lines - self._totals.lines)
 
     def newly_done(self) -> float:
         """Estimated tokens of the lines finished since the last call."""
-        finished = self.tally.completed + self.tally.failed
+        finished = self._totals.lines
         new, self._counted = finished - self._counted, finished
         return new * self._cost
 
@@ -459,18 +458,28 @@ class LeasedShard:
 
     def _keep(self, result: PartLine) -> None:
         batch = self.lease.shard.batch
-        copies = self._copies.get(result.line, ())
-        results = [result, *(copied(batch, result, *copy) for copy in copies)]
-        encoded = [encode_part_line(one) for one in results]
-        self._buffer += encoded
+        results = [result]
+        if self._copies:
+            copies = self._copies.get(result.line, ())
+            results += [copied(batch, result, *copy) for copy in copies]
+        self._buffer += [encode_part_line(one) for one in results]
         for one in results:
-            self.tally += one.tally
-            self.statistics.add(one)
+            self._totals.add(one)
+
+    @property
+    def tally(self) -> Tally:
+        """That of all results, stored or not, without statistics."""
+        return self._totals.tally
 
     @property
     def whole_tally(self) -> Tally:
         """That of all results, stored or not, with the statistics of their calls."""
-        return replace(self.tally, statistics=self.statistics.encoded())
+        return self._totals.whole_tally
+
+    def closed_unreadable(self, tally: Tally) -> None:
+        """The shard was closed with ``tally`` because its lines cannot be read."""
+        self._totals = ResultTotals.of(tally)
+        self.stored_tally = tally
 
     # -- results --------------------------------------------------------------------------------
 

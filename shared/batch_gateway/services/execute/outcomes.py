@@ -25,7 +25,8 @@ class Outcomes:
         self.refusals = 0  # drops in a row
         self.unavailable = False  # the last call found the endpoint unavailable
         self.paused_until = 0.0  # loop.time(); nothing is started before
-        self._seen = Observation()  # since the last report
+        self._successes = self._busy_ms = self._work = 0  # since the last report
+        self._others = Observation()  # what else was seen since then
         self._aborted = 0  # since the last report
 
     def aborted(self) -> None:
@@ -35,13 +36,17 @@ class Outcomes:
     def take(self, signal: Signal | None) -> tuple[Observation, int]:
         """What was seen and how many calls were aborted since the last time; with news of a
         watch."""
-        taken = self._seen + Observation(signal=signal), self._aborted
-        self._seen, self._aborted = Observation(), 0
+        successes = Observation(
+            successes=self._successes, busy_ms=self._busy_ms, work=self._work, signal=signal
+        )
+        taken = self._others + successes, self._aborted
+        self._successes = self._busy_ms = self._work = 0
+        self._others, self._aborted = Observation(), 0
         return taken
 
     def put_back(self, report: SlotReport) -> None:
         """Undo ``take``: the report was not delivered."""
-        self._seen += replace(report.seen, signal=None)
+        self._others += replace(report.seen, signal=None)
         self._aborted += report.aborted
 
     def count(
@@ -54,18 +59,22 @@ class Outcomes:
         self.unavailable = ended.verdict.alive is False
         match ended.verdict.outcome:
             case Outcome.SUCCESS:
-                self._seen += _success(ended, seconds)
+                self._successes += 1
+                self._busy_ms += round(1000 * seconds)
+                self._work += _work(ended)
                 self.answered += 1
                 self.refusals = 0
                 return False
             case Outcome.IGNORED:
-                self._seen += Observation(ignored=1)
+                self._others += Observation(ignored=1)
                 self.refusals = 0
                 return False
             case Outcome.DROPPED:
                 if trial and ended.verdict.alive is False:
                     return False
-                self._seen += Observation(dropped=1, retry_after=ended.retry_after or timedelta(0))
+                self._others += Observation(
+                    dropped=1, retry_after=ended.retry_after or timedelta(0)
+                )
                 self.refusals += 1
                 self._pause(ended.retry_after, now, slots)
                 return True
@@ -83,10 +92,6 @@ class Outcomes:
         self.paused_until = max(self.paused_until, now + waiting.total_seconds())
 
 
-def _success(ended: AttemptResult, seconds: float) -> Observation:
+def _work(ended: AttemptResult) -> int:
     prompt, cached, output, _ = NO_TOKENS if ended.result is None else ended.result.tokens
-    return Observation(
-        successes=1,
-        busy_ms=round(1000 * seconds),
-        work=round(work_units(max(0, prompt - cached), output)),
-    )
+    return round(work_units(max(0, prompt - cached), output))

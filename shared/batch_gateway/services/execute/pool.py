@@ -53,6 +53,7 @@ class Pool:
         ``stop_calls_at``: the activation's hard budget as ``loop.time()``; ``full_budget_s``: a
         call with that much time has had all that an activation can give; ``preemption`` chooses
         the calls that make room when users wait."""
+        self.name = route.pool
         self.route = route
         self.circuit = circuit
         self.shards: list[LeasedShard] = []
@@ -61,6 +62,7 @@ class Pool:
         self._granted = 0  # the last time; refusals lower ``grant`` until the next
         self.known = False  # there was a grant, be it of none
         self.closed = False
+        self._now = asyncio.get_running_loop().time
         self._attempts = attempts
         self._routes: dict[str, Route] = {}  # by what clients call the model
         self._group = group
@@ -268,7 +270,7 @@ class Pool:
             work.shard.give_back(work)
 
     def _next(self) -> LineInFlight | None:
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         if self.closed or self.shut or now < self._outcomes.paused_until:
             return None
         if not self.circuit.allows(now):
@@ -282,10 +284,8 @@ class Pool:
         return work
 
     def _take(self, now: float, *, calm: bool) -> LineInFlight | None:
-        name = self.route.pool
-
         def take(shard: LeasedShard) -> LineInFlight | None:
-            return shard.take(now, name, calm=calm)
+            return shard.take(now, self.name, calm=calm)
 
         return self._scheduler.next(self.shards, self.grant, take)
 
@@ -308,11 +308,10 @@ class Pool:
             self._out_of_time(task, work)
             return
         route = self._routes[shard.lease.shard.model]
-        clock = asyncio.get_running_loop().time
-        work.started_at = clock()
+        work.started_at = self._now()
         before = work.attempts, work.tries, shard.further
         ended = await self._attempts.attempt(work, route, timeout, self.circuit.admitted_since)
-        self._preemption.used(clock() - work.started_at)
+        self._preemption.used(self._now() - work.started_at)
         if cut and ended.verdict.outcome is Outcome.DROPPED and not self._time_for(shard)[0]:
             shard.drain()
             if timeout.total_seconds() < self._full_budget_s:
@@ -350,7 +349,7 @@ class Pool:
 
     def _settle(self, task: asyncio.Task[None], work: LineInFlight, ended: AttemptResult) -> None:
         """The line first: what is counted afterwards cannot cost its result."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._judge_endpoint(work, ended, now)
         if ended.result is not None:
             work.shard.record(_with_call(ended.result, work, ended, now))
@@ -385,7 +384,7 @@ class Pool:
 
     def _time_for(self, shard: LeasedShard) -> tuple[timedelta, bool]:
         """How long a call may take now, and whether that is less than its route allows."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         allowed = self.route.endpoint.timeout.total_seconds()
         seconds = max(0.0, min(self._stop_calls_at - now, shard.stop_at - now, allowed))
         return timedelta(seconds=seconds), seconds < allowed

@@ -55,6 +55,7 @@ class Preemption:
         self._settings = settings
         self._clock = asyncio.get_running_loop().time
         self._time = PreemptionBudget()
+        self._used_s = 0.0  # by calls that ended by themselves, and not yet part of ``_time``
         self._as_of = self._clock()
         self._unrest_until = self._as_of
 
@@ -68,14 +69,16 @@ class Preemption:
 
     def used(self, seconds: float) -> None:
         """A call has ended by itself after that long."""
-        self._time = self._time.used(seconds)
+        self._used_s += seconds
 
     def choose(self, running: Iterable[LineInFlight], excess: int) -> Sequence[LineInFlight]:
         """Up to ``excess`` of the ``running`` lines whose calls are to be aborted."""
         if not self._settings.abort:
             return ()
         now = self._clock()
-        self._time = self._time.after(timedelta(seconds=now - self._as_of))
+        passed = timedelta(seconds=now - self._as_of)
+        self._time = self._time.used(self._used_s).after(passed)
+        self._used_s = 0.0
         self._as_of = now
         chosen: list[LineInFlight] = []
         for work in sorted(running, key=lambda work: -work.started_at):

@@ -238,7 +238,7 @@ class ShardLeases:
             shard.lease.ref, shard.parts, tally, now=self._clock.now(), events=[event]
         )
         meters.SHARDS_UNREADABLE.inc()
-        shard.tally = shard.stored_tally = tally
+        shard.closed_unreadable(tally)
         await self._closed(shard, closed, event)
 
     def _write_off(self, shard: LeasedShard, line: ShardLine) -> None:

@@ -8,7 +8,6 @@ in the prefix tree are dispatched together. A part of the slots may be reserved 
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from batch_gateway.services.execute.leased_shard import LeasedShard, LineInFlight
@@ -46,10 +45,10 @@ class SlotScheduler:
     ) -> LineInFlight | None:
         if not self._room(shards, slots):
             return None
-        running = Counter[str]()
-        for shard in shards:
-            running[shard.lease.tenant] += shard.running
+        running: dict[str, int] = {shard.lease.tenant: 0 for shard in shards}
         if len(running) > 1:
+            for shard in shards:
+                running[shard.lease.tenant] += shard.running
             shards = sorted(shards, key=lambda shard: self._served(shard, running))
         return _first(shards, take)
 

@@ -8,11 +8,9 @@ behind those that are there.
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import msgspec
 
-from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.errors import Corrupt, NotFound
 from batch_gateway.core.layout import (
     lease_prefix,
@@ -23,6 +21,7 @@ from batch_gateway.core.layout import (
 )
 from batch_gateway.core.lines import CallRecord, decode_part_line
 from batch_gateway.core.model import Part, Shard, Tally
+from batch_gateway.core.result_totals import ResultTotals
 from batch_gateway.ports.files import FileStore
 
 logger = logging.getLogger(__name__)
@@ -39,13 +38,12 @@ class ShardResults:
         self.aborts: dict[int, int] = {}  # calls of these lines that were ended for others
         self.cut: set[int] = set()  # lines whose call the end of an activation cut
         self.calls: dict[int, CallRecord] = {}  # why lines without a result were tried again
-        self.statistics = CallStatistics()
-        self._sum = Tally()
+        self.totals = ResultTotals()
 
     @property
     def tally(self) -> Tally:
         """What the lines come to, with the statistics of their calls."""
-        return replace(self._sum, statistics=self.statistics.encoded())
+        return self.totals.whole_tally
 
     def add(self, content: bytes) -> None:
         """Take up the part lines of ``content``; those already known are left alone."""
@@ -59,8 +57,7 @@ class ShardResults:
                 self.lines[line.line] = raw
                 if not line.ok:
                     self.failed.add(line.line)
-                self._sum += line.tally
-                self.statistics.add(line)
+                self.totals.add(line)
 
     def _note(self, line: int, attempts: int, deaths: int, aborts: int, cut: int) -> None:
         self.attempts[line], self.deaths[line], self.aborts[line] = attempts, deaths, aborts
