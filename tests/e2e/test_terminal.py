@@ -53,9 +53,22 @@ async def test_screens_fit_80_columns(running):
     assert (listed.code, got.code, progress.code) == (0, 0, 0)
     assert max(listed.width, got.width, progress.width) <= 80
     assert any(running.batch in line for line in listed.lines)
-    told = dict(line.split(maxsplit=1) for line in got.lines if not line.startswith(" "))
+    page = got.lines[-1]
+    assert page == f"{running.url.removesuffix('/v1')}/console/#/batches/{running.batch}"
+    told = dict(line.split(maxsplit=1) for line in got.lines[:-1] if not line.startswith(" "))
     assert told["id"] == running.batch
     assert told["request_counts"] == "6 total, 4 completed, 2 failed"
+
+
+async def test_the_page_of_each_new_batch_is_told(running, tmp_path):
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(encoded(chat_lines(2)))
+
+    screen = await shown("run", str(file), "-o", str(tmp_path / "out"), **running.environment)
+
+    at = next(n for n, line in enumerate(screen.lines) if line.endswith(f" of {file}"))
+    batch = screen.lines[at].split()[0]
+    assert screen.lines[at + 1].endswith(f"/console/#/batches/{batch}")
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

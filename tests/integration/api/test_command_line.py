@@ -57,6 +57,40 @@ def test_a_submitted_file_becomes_a_batch_whose_id_alone_is_printed(command, req
     assert found["metadata"] == {"team": "red"}
 
 
+def test_the_page_of_a_batch_is_told_on_a_terminal_and_in_json(
+    command, requests, server, monkeypatch
+):
+    piped = command("submit", str(requests))
+    batch = piped.stdout.strip()
+    page = f"{server.url}/console/#/batches/{batch}"
+    shown = command("get", batch)
+    found = json.loads(command("get", batch, "--json").stdout)
+    made = json.loads(command("submit", str(requests), "--json").stdout)
+    stderr = SimpleNamespace(isatty=lambda: True)
+    at_terminal = SimpleNamespace(stderr=stderr)
+    monkeypatch.setattr("batch_gateway.cli.batches.console_page.sys", at_terminal)
+    told = command("submit", str(requests))
+    quiet = command("submit", str(requests), "--quiet")
+    described = command("get", batch)
+
+    assert "console" not in piped.output + shown.output + quiet.output
+    assert found["console_url"] == page
+    assert made["console_url"].endswith(f"/console/#/batches/{made['id']}")
+    assert told.stderr == f"{server.url}/console/#/batches/{told.stdout.strip()}\n"
+    assert described.stderr == f"{page}\n"
+    assert described.stdout == shown.stdout
+
+
+def test_a_service_without_console_tells_no_page(serve_api, tenant, requests, monkeypatch):
+    with serve_api(Api(console=False)) as other:
+        monkeypatch.setenv("BATCH_GATEWAY_URL", other.url)
+        words = (*HEADERS, "--header", f"x-gateway-tenant={tenant}", "--json")
+        result = CliRunner().invoke(app, ["submit", str(requests), *words])
+
+    assert result.exit_code == 0
+    assert "console_url" not in json.loads(result.stdout)
+
+
 def test_requests_come_from_standard_input_too_and_say_where_they_go(command):
     line = b'{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {}}\n'
 

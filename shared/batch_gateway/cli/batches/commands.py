@@ -36,6 +36,7 @@ def submit(
     json: AsJson = False,
 ) -> None:
     """Upload a file of requests, make a batch of it and print its id."""
+    from batch_gateway.cli.batches.console_page import tell_page, with_page
     from batch_gateway.cli.batches.printing import estimated
     from batch_gateway.cli.batches.progress_view import uploading
     from batch_gateway.cli.batches.source import Source
@@ -49,10 +50,12 @@ def submit(
         batch = service.post("/batches", body | {"input_file_id": uploaded["id"]})
         if not json:
             typer.echo(batch["id"])
+            if not quiet:
+                tell_page(service, batch)
         if wait or fail_above is not None:
             batch = _ended(service, batch["id"], quiet=quiet)
         if json:
-            _print(batch)
+            _print(with_page(service, batch))
         elif batch.get("dry_run"):
             for line in estimated(batch):
                 typer.echo(line)
@@ -103,15 +106,17 @@ def get(
     json: AsJson = False,
 ) -> None:
     """Print everything about a batch."""
+    from batch_gateway.cli.batches.console_page import tell_page, with_page
     from batch_gateway.cli.batches.printing import described
     from batch_gateway.cli.tables import print_fields
 
     with to.service() as service:
         found = service.get(f"/batches/{plain_id(batch)}")
-    if json:
-        _print(found)
-        return
-    print_fields(described(found))
+        if json:
+            _print(with_page(service, found))
+            return
+        print_fields(described(found))
+        tell_page(service, found)
 
 
 @report_errors

@@ -82,13 +82,13 @@ class _Job:
             body = self.asked.body(source)
             note = self._digest(stream, body)
             if not self.new and (found := _found(service, note)) is not None:
-                self._tell(f"{found['id']} of {name} goes on; --new makes another")
+                self._tell(service, found, f"{found['id']} of {name} goes on; --new makes another")
                 return found
             with uploading(source, quiet=self.quiet):
                 uploaded = service.upload(source)
             body |= {"metadata": self.asked.notes | {NOTE: note}, "input_file_id": uploaded["id"]}
             made = service.post("/batches", body)
-        self._tell(f"{made['id']} of {name}")
+        self._tell(service, made, f"{made['id']} of {name}")
         return made
 
     def _digest(self, stream: BinaryIO, body: dict[str, Any]) -> str:
@@ -100,9 +100,12 @@ class _Job:
         stream.seek(0)
         return digest.hexdigest()
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, service: "Service", batch: "Json", text: str) -> None:
+        from batch_gateway.cli.batches.console_page import tell_page
+
         if not self.quiet:
             typer.echo(text, err=True)
+            tell_page(service, batch)
 
 
 def _found(service: "Service", note: str) -> "Json | None":

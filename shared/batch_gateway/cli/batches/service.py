@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +25,7 @@ _PAUSE_S = 0.5  # before the second attempt; doubles
 _LONGEST_PAUSE_S = 20.0  # a longer Retry-After is not waited for
 _PASSING = frozenset({408, 429, 502, 503, 504})  # statuses that may be others next time
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+_CONSOLE_TIMEOUT = 5.0  # of a question that nothing depends on
 
 
 class Service:
@@ -48,6 +50,22 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         self._http.close()
+
+    @cached_property
+    def _console(self) -> str | None:
+        """Where the service's web console is; None: it serves none, or does not say so in time."""
+        root = httpx.URL(self.url.removesuffix("/v1")).copy_with(userinfo=b"")
+        page = f"{str(root).rstrip('/')}/console/"
+        try:
+            answer = self._http.get(f"{page}config.json", timeout=_CONSOLE_TIMEOUT)
+            known = answer.is_success and "auth" in answer.json()
+        except (httpx.HTTPError, ValueError, TypeError):
+            return None
+        return page if known else None
+
+    def console_url(self, batch: str) -> str | None:
+        """The address of a batch's page in the web console; None: the service serves no console."""
+        return None if self._console is None else f"{self._console}#/batches/{batch}"
 
     def get(self, path: str, **query: Any) -> Json:
         given = {name: value for name, value in query.items() if value is not None}
