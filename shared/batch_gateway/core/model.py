@@ -42,6 +42,8 @@ SOURCES: Mapping[BatchStatus, frozenset[BatchStatus]] = {
 
 TERMINAL = frozenset({S.FAILED, S.COMPLETED, S.EXPIRED, S.CANCELLED})
 OPEN = (S.VALIDATING, S.IN_PROGRESS, S.FINALIZING, S.CANCELLING)
+#: In these the results are merged once no shard is open.
+ASSEMBLED = frozenset({S.FINALIZING, S.CANCELLING})
 
 
 class EndReason(StrEnum):
@@ -239,7 +241,7 @@ class Batch:
     @property
     def assemblable(self) -> bool:
         """No shard is open any more and the results are not merged yet."""
-        return self.open_shards == 0 and self.status in (S.FINALIZING, S.CANCELLING)
+        return self.open_shards == 0 and self.status in ASSEMBLED
 
     @property
     def status_since(self) -> datetime:

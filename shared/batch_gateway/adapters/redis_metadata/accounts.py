@@ -9,19 +9,12 @@ from redis.exceptions import WatchError
 from batch_gateway.adapters.redis_metadata.fields import Row
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
 from batch_gateway.core.ids import BatchId, FileId, TenantId, UploadId
-from batch_gateway.core.model import BatchStatus
+from batch_gateway.core.model import OPEN
 from batch_gateway.core.quotas import Account, Quotas
 from batch_gateway.core.uploads import UploadStatus
 
 _PAGE = 500  # rows read at a time
 _ATTEMPTS = 3  # at counting while nothing changes
-#: In the order in which a batch goes through them.
-_UNENDED = (
-    BatchStatus.VALIDATING,
-    BatchStatus.IN_PROGRESS,
-    BatchStatus.FINALIZING,
-    BatchStatus.CANCELLING,
-)
 
 
 class RedisAccounts:
@@ -77,12 +70,12 @@ class RedisAccounts:
         for owner, status, size in await self._fields(keys, "tenant", "status", "stored"):
             if owner == tenant and status == UploadStatus.PENDING:
                 stored += int(size or 0)
-        batches = await self._members(*map(self._keys.batches_by_status, _UNENDED))
+        batches = await self._members(*map(self._keys.batches_by_status, OPEN))
         keys = [self._keys.batch(BatchId(id_)) for id_ in batches]
         totals = [
             int(total or 0)
             for owner, status, total in await self._fields(keys, "tenant", "status", "total")
-            if owner == tenant and status in _UNENDED
+            if owner == tenant and status in OPEN
         ]
         return Account(
             files=files,

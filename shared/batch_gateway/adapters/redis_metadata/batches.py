@@ -23,13 +23,11 @@ from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
-    SOURCES,
     TERMINAL,
     Batch,
     BatchError,
     BatchStatus,
     Counts,
-    EndReason,
     File,
     Shard,
     ShardState,
@@ -37,11 +35,9 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
+from batch_gateway.core.transitions import change_to
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
-
-#: The ending that a batch must have to end in that status; no entry: it must have none.
-_ENDINGS = {BatchStatus.EXPIRED: EndReason.EXPIRED, BatchStatus.CANCELLED: EndReason.CANCELLED}
 
 _COUNTED = 500  # batches that one script counts; it blocks the server while it runs
 _SCAN = 200  # rows that a filtered listing reads at a time
@@ -143,7 +139,6 @@ class RedisBatches:
             "plan",
             batch=batch,
             staging=await stage(self._scripts, shards),
-            sources=_sources(BatchStatus.IN_PROGRESS),
             open=len(shards) - len(closed),
             total=total,
             model=model,
@@ -167,7 +162,6 @@ class RedisBatches:
             "fail",
             batch=batch,
             report=from_report(report),
-            sources=_sources(BatchStatus.FAILED),
             errors=json_text(errors),
             now=now,
             events=from_events(events),
@@ -187,7 +181,6 @@ class RedisBatches:
             "cancel",
             tenant=tenant,
             batch=batch,
-            sources=_sources(BatchStatus.CANCELLING),
             now=now,
             fence_at=fence_at,
             errors=json_text(errors),
@@ -252,8 +245,7 @@ class RedisBatches:
             batch=batch,
             report=from_report(report),
             to=to,
-            sources=_sources(to),
-            ending=_ENDINGS.get(to),
+            change=change_to(to),
             holder=holder,
             files=[from_file(file) for file in files],
             changes={
@@ -399,7 +391,3 @@ def _since_and_id(found: Row) -> tuple[int, str]:
 def _counted(pairs: Sequence[str | int]) -> dict[str, int]:
     """``[name, count, name, count, ...]`` as a mapping."""
     return {str(name): int(n) for name, n in zip(pairs[::2], pairs[1::2], strict=True)}
-
-
-def _sources(to: BatchStatus) -> Sequence[BatchStatus]:
-    return sorted(SOURCES.get(to, ()))

@@ -5,7 +5,7 @@ which before Python 3.12 loses a cancellation now and then.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.resources import files
@@ -18,7 +18,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from batch_gateway.adapters.redis_metadata.fields import Row, micros
 from batch_gateway.adapters.redis_metadata.keys import Keys
 from batch_gateway.core.errors import Conflict, OverQuota, StorageFull, Unavailable
-from batch_gateway.core.model import TERMINAL
+from batch_gateway.core.transitions import PRECONDITIONS, Precondition
 
 ANSWER_TIMEOUT_S = 10.0  # an fsync on a busy disk can take seconds
 
@@ -69,8 +69,7 @@ class Scripts:
         self.redis = redis
         self._on_full = on_full
         self.keys = keys
-        terminal = ", ".join(f"{status} = true" for status in sorted(TERMINAL))
-        start = f"local TERMINAL = {{{terminal}}}\n{(_LUA / _PRELUDE).read_text()}\n"
+        start = f"local PRECONDITIONS = {_preconditions()}\n{(_LUA / _PRELUDE).read_text()}\n"
         self._scripts = {
             script.name.removesuffix(".lua"): redis.register_script(start + script.read_text())
             for script in _LUA.iterdir()
@@ -98,6 +97,28 @@ class Scripts:
         async with translated():
             found = await self.redis.hgetall(key)
         return cast(Row, found)  # the client decodes
+
+
+def _preconditions() -> str:
+    """``PRECONDITIONS`` as a table of Lua."""
+    changes = (f"{change} = {_precondition(must)}" for change, must in PRECONDITIONS.items())
+    return f"{{{', '.join(changes)}}}"
+
+
+def _precondition(must: Precondition) -> str:
+    fields = [f"statuses = {_set(must.statuses)}"]
+    if must.endings is not None:
+        fields.append(f"endings = {_set(ending or '' for ending in must.endings)}")
+    if must.open_shards is not None:
+        fields.append(f"open_shards = {must.open_shards}")
+    if must.paused is not None:
+        fields.append(f"paused = '{int(must.paused)}'")
+    return f"{{{', '.join(fields)}}}"
+
+
+def _set(texts: Iterable[str]) -> str:
+    members = (f"['{text}'] = true" for text in sorted(texts))
+    return f"{{{', '.join(members)}}}"
 
 
 def _argument(value: Any) -> Any:

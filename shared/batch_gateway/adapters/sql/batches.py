@@ -36,17 +36,11 @@ from batch_gateway.core.model import (
     Usage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.core.transitions import BatchChange, allows, change_to
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
 
 _BY_ID = sa.select(batches).where(batches.c.id == sa.bindparam("batch"))
-
-#: The ending that a batch must have to end in that status.
-_ENDING_OF = {
-    BatchStatus.COMPLETED: None,
-    BatchStatus.EXPIRED: EndReason.EXPIRED,
-    BatchStatus.CANCELLED: EndReason.CANCELLED,
-}
 
 
 class SqlBatches(BatchSweeps):
@@ -102,7 +96,7 @@ class SqlBatches(BatchSweeps):
     async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         async with self._database.writing() as connection:
             found = await lock(connection, batch, batches.c.tenant == tenant)
-            if found is None or not found.terminal:
+            if found is None or not allows(found, BatchChange.DELETE):
                 return None
             for table in (shard_table, batch_summaries):
                 await connection.execute(sa.delete(table).where(table.c.batch_id == batch))
@@ -129,14 +123,13 @@ class SqlBatches(BatchSweeps):
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch)
-            running = before and moved(before, BatchStatus.IN_PROGRESS, now)
-            if before is None or running is None or before.ending is not None:
+            if before is None or not allows(before, BatchChange.PLAN):
                 return None
             closed = [shard for shard in shards if shard.state is ShardState.CLOSED]
             tally = sum((shard.tally for shard in closed), Tally())
             after = shards_closed(
                 counted(
-                    running.evolve(
+                    moved(before, BatchStatus.IN_PROGRESS, now).evolve(
                         model=model,
                         open_shards=len(shards),
                         counts=Counts(total=total),
@@ -167,10 +160,10 @@ class SqlBatches(BatchSweeps):
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch)
-            failed = before and moved(before, BatchStatus.FAILED, now)
-            if before is None or failed is None:
+            if before is None or not allows(before, BatchChange.FAIL):
                 return None
             await close_shards(connection, batch, [ShardState.READY, ShardState.LEASED])
+            failed = moved(before, BatchStatus.FAILED, now)
             after = failed.evolve(errors=tuple(errors), open_shards=0)
             await save(connection, before, after)
             await write_events(connection, events, now)
@@ -190,11 +183,10 @@ class SqlBatches(BatchSweeps):
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch, batches.c.tenant == tenant)
-            cancelling = before and moved(before, BatchStatus.CANCELLING, now)
-            if before is None or cancelling is None:
+            if before is None or not allows(before, BatchChange.CANCEL):
                 return None
             closed = await close_shards(connection, batch, [ShardState.READY])
-            ending = cancelling.evolve(
+            ending = moved(before, BatchStatus.CANCELLING, now).evolve(
                 ending=EndReason.CANCELLED, fence_at=fence_at, errors=tuple(errors)
             )
             after = shards_closed(ending, closed, now)
@@ -207,25 +199,23 @@ class SqlBatches(BatchSweeps):
     ) -> Batch | None:
         due = batches.c.deadline <= DatabaseNow()
         async with self._database.writing() as connection:
-            before = await lock(connection, batch, batches.c.ending.is_(None), due)
-            if before is None or moved(before, BatchStatus.FINALIZING, now) is None:
+            before = await lock(connection, batch, due)
+            if before is None or not allows(before, BatchChange.EXPIRE):
                 return None
             closed = await close_shards(connection, batch, [ShardState.READY])
             after = before.evolve(
                 ending=EndReason.EXPIRED, fence_at=fence_at, open_shards=before.open_shards - closed
             )
             if not after.open_shards:
-                after = moved(after, BatchStatus.FINALIZING, now) or after
+                after = moved(after, BatchStatus.FINALIZING, now)
             await save(connection, before, after)
             await write_events(connection, events, now)
         return after
 
     async def pause(self, tenant: TenantId, batch: BatchId, paused: bool) -> Batch | None:
         async with self._database.writing() as connection:
-            before = await lock(
-                connection, batch, batches.c.tenant == tenant, batches.c.ending.is_(None)
-            )
-            if before is None or before.terminal:
+            before = await lock(connection, batch, batches.c.tenant == tenant)
+            if before is None or not allows(before, BatchChange.EDIT):
                 return None
             after = before.evolve(paused=paused)
             await save(connection, before, after)
@@ -246,10 +236,8 @@ class SqlBatches(BatchSweeps):
             "deadline": deadline,
         }
         async with self._database.writing() as connection:
-            before = await lock(
-                connection, batch, batches.c.tenant == tenant, batches.c.ending.is_(None)
-            )
-            if before is None or before.terminal:
+            before = await lock(connection, batch, batches.c.tenant == tenant)
+            if before is None or not allows(before, BatchChange.EDIT):
                 return None
             changes = {name: value for name, value in asked.items() if value is not None}
             after = before.evolve(**changes)
@@ -266,7 +254,7 @@ class SqlBatches(BatchSweeps):
                 batches.c.assembler_until <= now,
             )
             found = await lock(connection, batch, free)
-            if found is None or not found.assemblable:
+            if found is None or not allows(found, BatchChange.ASSEMBLE):
                 return None
             await save(
                 connection, found, found, {"assembler": holder, "assembler_until": now + ttl}
@@ -291,12 +279,9 @@ class SqlBatches(BatchSweeps):
     ) -> Batch | None:
         async with self._database.writing() as connection:
             before = await lock(connection, batch, batches.c.assembler == holder)
-            ended = before and moved(before, to, now)
-            if before is None or ended is None or not before.assemblable:
+            if before is None or not allows(before, change_to(to)):
                 return None
-            if before.ending is not _ENDING_OF[to]:
-                return None
-            after = ended.evolve(
+            after = moved(before, to, now).evolve(
                 output_file_id=output,
                 error_file_id=error,
                 counts=counts,
@@ -317,13 +302,8 @@ class SqlBatches(BatchSweeps):
         self, batch: BatchId, *, now: datetime, events: Sequence[Event]
     ) -> Batch | None:
         async with self._database.writing() as connection:
-            before = await lock(
-                connection,
-                batch,
-                batches.c.status == BatchStatus.IN_PROGRESS,
-                batches.c.open_shards == 0,
-            )
-            if before is None:
+            before = await lock(connection, batch)
+            if before is None or not allows(before, BatchChange.FINALIZE):
                 return None
             after = shards_closed(before, 0, now)
             await save(connection, before, after)

@@ -67,6 +67,7 @@ from batch_gateway.core.model import (
     Tally,
     Usage,
 )
+from batch_gateway.core.transitions import BatchChange, allows
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.shards import LeaseStatus, Mended
 
@@ -104,9 +105,7 @@ class SqlShards:
         batch_id, index = split_shard_id(shard)
         async with self._database.writing() as connection:
             batch = await lock(connection, batch_id)
-            if batch is None or batch.paused or batch.ending is not None:
-                return None
-            if batch.status is not BatchStatus.IN_PROGRESS:
+            if batch is None or not allows(batch, BatchChange.LEASE):
                 return None
             named = {"of_batch": batch_id, "at_position": index}
             return await _grant(connection, batch, _GRANT_READY, named, holder, token, now)

@@ -1,6 +1,6 @@
 """Changes of a batch as pure functions from the locked row to the row to write.
 
-None means that the present state does not allow it.
+Callers have asked ``core.transitions`` whether the present state allows them.
 """
 
 from collections.abc import Mapping
@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from batch_gateway.core.ids import FileId
-from batch_gateway.core.model import SOURCES, TERMINAL, Batch, BatchStatus, Counts, Tally, Usage
+from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, Counts, Tally, Usage
+from batch_gateway.core.transitions import BatchChange, allows
 
 
-def moved(batch: Batch, to: BatchStatus, now: datetime) -> Batch | None:
+def moved(batch: Batch, to: BatchStatus, now: datetime) -> Batch:
     """``batch`` in ``to``, entered at ``now``; one that has ended keeps no secret."""
-    if batch.status not in SOURCES[to]:
-        return None
     sealed = None if to in TERMINAL else batch.sealed
     return batch.evolve(status=to, sealed=sealed, **{f"{to}_at": now})
 
@@ -38,7 +37,7 @@ def shards_closed(batch: Batch, count: int, now: datetime) -> Batch:
     fewer = batch.evolve(open_shards=batch.open_shards - count)
     if fewer.open_shards or fewer.status is not BatchStatus.IN_PROGRESS:
         return fewer
-    return moved(fewer, BatchStatus.FINALIZING, now) or fewer
+    return moved(fewer, BatchStatus.FINALIZING, now)
 
 
 def completed(
@@ -51,15 +50,12 @@ def completed(
     options: Mapping[str, Any] | None,
 ) -> Batch | None:
     """``batch`` completed by its only shard, which has ``tally``; see ``ShardRows.complete``."""
-    if batch.ending is not None or batch.open_shards != 1 or batch.deadline != deadline:
+    if not allows(batch, BatchChange.COMPLETE) or batch.deadline != deadline:
+        return None
+    if tally.lines != batch.counts.total:
         return None
     finalizing = moved(batch, BatchStatus.FINALIZING, now)
-    if batch.status is not BatchStatus.IN_PROGRESS or finalizing is None:
-        return None
-    ended = moved(finalizing, BatchStatus.COMPLETED, now)
-    if ended is None or tally.lines != batch.counts.total:
-        return None
-    return ended.evolve(
+    return moved(finalizing, BatchStatus.COMPLETED, now).evolve(
         open_shards=0,
         counts=Counts(total=tally.lines, completed=tally.completed, failed=tally.failed),
         usage=tally.usage,

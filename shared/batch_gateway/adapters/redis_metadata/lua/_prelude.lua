@@ -8,7 +8,7 @@
 -- Redis does not undo a script that fails half-way: each one checks first and then only writes.
 --
 -- Instants are whole microseconds since the epoch. A double holds them exactly until 2255.
--- Python also puts the table TERMINAL (status -> true) in front of this.
+-- Python also puts the table PRECONDITIONS (batch_gateway.core.transitions) in front of this.
 
 local ROOT = KEYS[1]
 local args = cjson.decode(ARGV[1])
@@ -156,41 +156,37 @@ end
 
 -- Batches -----------------------------------------------------------------------------------------
 
-local function is(batch, statuses)
-  for _, status in ipairs(statuses) do
-    if batch.status == status then return true end
-  end
-  return false
-end
-
 local function open_shards(batch)
   return tonumber(batch.open_shards)
 end
 
-local function assemblable(batch)
-  return open_shards(batch) == 0 and is(batch, {'finalizing', 'cancelling'})
+-- Whether the state of a batch allows a change (a key of PRECONDITIONS).
+local function allows(batch, change)
+  local must = PRECONDITIONS[change]
+  return must.statuses[batch.status]
+    and (not must.endings or must.endings[batch.ending or ''])
+    and (not must.open_shards or open_shards(batch) == must.open_shards)
+    and (not must.paused or batch.paused == must.paused)
 end
 
 -- Put a batch into the sweeps' indexes that its present fields call for, and out of the others.
 -- Every script that changes a batch, or which of its shards are ready, calls it once at its end.
 local function reindex(batch)
   local id = batch.id
-  local running = batch.status == 'in_progress'
-  local runnable = running and batch.paused == '0' and not batch.ending
-  keep(key('batches-by-deadline'), id, batch.deadline,
-    (running or batch.status == 'validating') and not batch.ending)
+  keep(key('batches-by-deadline'), id, batch.deadline, allows(batch, 'expire'))
   keep(key('batches-by-fence'), id, batch.fence_at or 0,
     batch.fence_at and open_shards(batch) > 0)
-  keep(key('batches-stranded'), id, batch.status_since, running and open_shards(batch) == 0)
-  keep(key('batches-ended'), id, batch.status_since, TERMINAL[batch.status] and not batch.swept)
+  keep(key('batches-stranded'), id, batch.status_since, allows(batch, 'finalize'))
+  keep(key('batches-ended'), id, batch.status_since,
+    allows(batch, 'delete') and not batch.swept)
   keep(key('batches-runnable'), id, 0,
-    runnable and redis.call('EXISTS', key('ready', id)) == 1)
+    allows(batch, 'lease') and redis.call('EXISTS', key('ready', id)) == 1)
 end
 
 -- Change the status. The caller has checked that the present one allows it. A batch that has ended
 -- keeps no secret.
 local function move(batch, to, now)
-  if TERMINAL[to] then clear(batch, 'sealed') end
+  if PRECONDITIONS.delete.statuses[to] then clear(batch, 'sealed') end
   redis.call('ZREM', key('batches-by-status', batch.status), batch.id)
   redis.call('ZADD', key('batches-by-status', to), now, batch.id)
   update(batch, {status = to, status_since = now, [to .. '_at'] = now})

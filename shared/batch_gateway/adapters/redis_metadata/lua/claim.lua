@@ -5,8 +5,5 @@
 --          in_progress, not paused and without ending
 
 local batch = load_row('batch', args.batch)
-if not batch or batch.status ~= 'in_progress' or batch.paused == '1' or batch.ending
-  or not is_ready(batch.id, args.index) then
-  return false
-end
+if not batch or not allows(batch, 'lease') or not is_ready(batch.id, args.index) then return false end
 return grant(batch, args.index)

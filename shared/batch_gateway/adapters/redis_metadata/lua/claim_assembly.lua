@@ -4,7 +4,7 @@
 -- Returns  the batch's row; nil when it is not assemblable, or another holder's right still runs
 
 local batch = load_row('batch', args.batch)
-if not batch or not assemblable(batch) then return false end
+if not batch or not allows(batch, 'assemble') then return false end
 if batch.assembler and batch.assembler ~= args.holder
   and tonumber(batch.assembler_until) > tonumber(args.now) then
   return false

@@ -9,7 +9,7 @@
 
 if not holds(args.lease) then return false end
 local batch = load_row('batch', args.lease.batch)
-if batch.status ~= 'in_progress' or batch.ending or open_shards(batch) ~= 1
+if not allows(batch, 'complete')
   or batch.deadline ~= args.deadline or batch.total ~= args.changes.total then
   return false
 end

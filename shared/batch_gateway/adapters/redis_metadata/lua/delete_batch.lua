@@ -4,7 +4,7 @@
 -- Returns  the row as it was; nil when it has not ended or is another tenant's
 
 local batch = load_row('batch', args.batch)
-if not batch or batch.tenant ~= args.tenant or not TERMINAL[batch.status] then return false end
+if not batch or batch.tenant ~= args.tenant or not allows(batch, 'delete') then return false end
 
 local row = row_of(batch)
 redis.call('UNLINK', key('batch', batch.id), key('shards', batch.id), key('planned', batch.id),

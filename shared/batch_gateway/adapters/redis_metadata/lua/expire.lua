@@ -4,8 +4,7 @@
 -- Returns  the batch's row; nil when it is not due or is ending already
 
 local batch = load_row('batch', args.batch)
-if not batch or batch.ending or not is(batch, {'validating', 'in_progress'})
-  or tonumber(batch.deadline) > database_time() then
+if not batch or not allows(batch, 'expire') or tonumber(batch.deadline) > database_time() then
   return false
 end
 

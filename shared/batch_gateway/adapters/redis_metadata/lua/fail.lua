@@ -1,11 +1,11 @@
 -- To failed, from any state that allows it, with all shards closed.
 -- KEYS     the root
--- ARGS     batch, sources (statuses that may become failed), errors (JSON), now,
+-- ARGS     batch, errors (JSON), now,
 --          events [{id, body}], report (see keep_report)
 -- Returns  the batch's row; nil when its state does not allow it
 
 local batch = load_row('batch', args.batch)
-if not batch or not is(batch, args.sources) then return false end
+if not batch or not allows(batch, 'fail') then return false end
 
 close_ready(batch)
 for _, index in ipairs(redis.call('SMEMBERS', key('leased', batch.id))) do

@@ -4,7 +4,7 @@
 -- Returns  the batch's row; nil when it is not such a batch
 
 local batch = load_row('batch', args.batch)
-if not batch or batch.status ~= 'in_progress' or open_shards(batch) > 0 then return false end
+if not batch or not allows(batch, 'finalize') then return false end
 
 move(batch, 'finalizing', args.now)
 write_events(args.now)

@@ -1,15 +1,13 @@
 -- To completed, expired or cancelled, with the file rows of the results.
 -- KEYS     the root
--- ARGS     batch, to, sources (statuses that may become it), holder, files [{field: value}],
---          changes {field: value} (counts, usage, file ids, options), ending (the one that `to` needs;
---          absent: none), now, events [{id, body}],
+-- ARGS     batch, to, change (to that status, as in PRECONDITIONS), holder, files [{field: value}],
+--          changes {field: value} (counts, usage, file ids, options), now, events [{id, body}],
 --          report (see keep_report)
 -- Returns  the batch's row; nil when its state or ending calls for something else, or `holder`
 --          does not hold the assembly; CONFLICT when a file's id is taken
 
 local batch = load_row('batch', args.batch)
-if not batch or not is(batch, args.sources) or open_shards(batch) > 0
-  or batch.ending ~= args.ending or batch.assembler ~= args.holder then
+if not batch or batch.assembler ~= args.holder or not allows(batch, args.change) then
   return false
 end
 

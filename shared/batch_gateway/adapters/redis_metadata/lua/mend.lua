@@ -6,7 +6,7 @@
 --          nothing to do: the batch has ended, or another has changed one of the shards meanwhile
 
 local batch = load_row('batch', args.batch)
-if not batch or TERMINAL[batch.status] then return false end
+if not batch or allows(batch, 'delete') then return false end
 for _, shard in ipairs(args.shards) do
   local present = shard_row(batch.id, shard.seen[1])
   for i, text in ipairs(shard.seen) do

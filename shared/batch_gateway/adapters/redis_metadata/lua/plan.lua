@@ -1,15 +1,14 @@
 -- validating -> in_progress: adopt a staged plan. Renaming keeps this short however many shards
 -- there are; a plan that comes too late is dropped.
 -- KEYS     the root
--- ARGS     batch, staging (name of the attempt), sources (statuses that may become in_progress),
---          open (number of shards), total (lines), model (absent: None), tally (of the closed
+-- ARGS     batch, staging (name of the attempt), open (number of shards), total (lines), model (absent: None), tally (of the closed
 --          shards), options (absent: as they are), now, events [{id, body}]
 -- Returns  the batch's row; nil when it may not be planned (any more)
 
 local KINDS = {'shards', 'planned', 'ready'}
 
 local batch = load_row('batch', args.batch)
-local late = not batch or not is(batch, args.sources) or batch.ending
+local late = not batch or not allows(batch, 'plan')
 local queued = {queued_requests = args.total}
 local refused = not late and over_quota(batch.tenant, queued)
 if late or refused then

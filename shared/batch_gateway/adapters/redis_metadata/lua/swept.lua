@@ -4,7 +4,7 @@
 -- Returns  nothing
 
 local batch = load_row('batch', args.batch)
-if not batch or not TERMINAL[batch.status] then return false end
+if not batch or not allows(batch, 'delete') then return false end
 
 redis.call('UNLINK', key('shards', batch.id), key('planned', batch.id))
 update(batch, {swept = '1'})

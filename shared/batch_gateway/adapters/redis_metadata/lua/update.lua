@@ -4,9 +4,7 @@
 -- Returns  the batch's row; nil when it has an ending, is terminal or is another tenant's
 
 local batch = load_row('batch', args.batch)
-if not batch or batch.tenant ~= args.tenant or batch.ending or TERMINAL[batch.status] then
-  return false
-end
+if not batch or batch.tenant ~= args.tenant or not allows(batch, 'edit') then return false end
 
 update(batch, args.changes)
 reindex(batch)
