@@ -15,7 +15,6 @@ from batch_gateway.web.api.descriptions.applied import REFERENCES, described, ex
 from batch_gateway.web.api.operations import (
     EXTENDED,
     IN_PATH,
-    OPERATION_IDS,
     POST_HEADERS,
     STANDARD,
     TAGS,
@@ -62,14 +61,14 @@ def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
     """The document of ``routes``; ``strict``: as they are without extensions."""
     known = STANDARD if strict else EXTENDED
     operations = {
-        (method, path): known.get((method, path), Operation(summary=handler.__name__))
+        (method, path): known.get((method, path), Operation(id="", summary=handler.__name__))
         for path, methods in routes.items()
         for method, handler in methods.items()
     }
     schemas = _Schemas(operations.values())
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in operations.items():
-        entry = _named(method, path) | _described(method, path, operation, schemas)
+        entry = _named(operation, path) | _described(method, path, operation, schemas)
         paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = entry
     made = {
         "openapi": VERSION,
@@ -120,12 +119,11 @@ def _renamed(made: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _named(method: str, path: str) -> dict[str, Any]:
+def _named(operation: Operation, path: str) -> dict[str, Any]:
     """What generated clients call the route, and where they put it."""
-    name = OPERATION_IDS.get((method, path))
     tag = TAGS.get(path.removeprefix("/v1/").partition("/")[0])
     return {
-        **({"operationId": name} if name else {}),
+        **({"operationId": operation.id} if operation.id else {}),
         **({"tags": [tag[0]]} if tag else {}),
     }
 

@@ -1,0 +1,40 @@
+"""Parameters, bodies and responses of each route, for the OpenAPI document."""
+
+from batch_gateway.web.api.operations.extensions import EXTENSIONS, CreateBatchOrInline
+from batch_gateway.web.api.operations.openai import STANDARD
+from batch_gateway.web.api.operations.operation import (
+    IN_PATH,
+    POST_HEADERS,
+    Model,
+    Operation,
+    Schema,
+)
+from batch_gateway.web.api.operations.operators import OPERATORS
+
+__all__ = [
+    "EXTENDED",
+    "IN_PATH",
+    "POST_HEADERS",
+    "STANDARD",
+    "TAGS",
+    "CreateBatchOrInline",
+    "Model",
+    "Operation",
+    "Schema",
+]
+
+#: (method, path) -> what clients find there beyond OpenAI's API too.
+EXTENDED = {**EXTENSIONS, **OPERATORS}
+
+#: The first word of a path -> the tag of its routes, and what the tag says.
+TAGS: dict[str, tuple[str, str]] = {
+    "files": ("Files", "Input files, output files and error files."),
+    "uploads": ("Uploads", "Files that come in parts."),
+    "batches": ("Batch", "Many requests with one deadline."),
+    "usage": ("Usage", "Requests, tokens and cost of ended batches, by day."),
+    "session": ("Operators", "The service as a whole, for keys with the scope operate."),
+    "admin": ("Operators", "The service as a whole, for keys with the scope operate."),
+    "models": ("Models", "What requests may name."),
+    "webhook_endpoints": ("Webhooks", "Signed calls when a batch has ended."),
+    "webhook_event_types": ("Webhooks", "Signed calls when a batch has ended."),
+}

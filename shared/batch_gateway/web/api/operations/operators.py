@@ -1,0 +1,120 @@
+"""Routes of operators."""
+
+from batch_gateway.web.admin_objects import (
+    AdminActivations,
+    AdminDeadLetter,
+    AdminDeadLetterDetail,
+    AdminKey,
+    AdminKeyWithSecret,
+    AdminPool,
+    AdminQueue,
+    AdminTenant,
+    AuditEntryObject,
+    CreateKey,
+    DeadLetterDeleted,
+    DeadLetterReplayed,
+    SessionObject,
+)
+from batch_gateway.web.admin_work_objects import AdminBatch, AdminFunction
+from batch_gateway.web.api.descriptions.about import (
+    BATCH,
+)
+from batch_gateway.web.api.operations.operation import (
+    AFTER,
+    STRING,
+    Operation,
+    instant,
+    limit,
+    list_of,
+    said,
+)
+
+PoolList = list_of(AdminPool, "PoolList")
+AdminBatchList = list_of(AdminBatch, "AdminBatchList")
+FunctionList = list_of(AdminFunction, "FunctionList")
+TenantList = list_of(AdminTenant, "TenantList")
+DeadLetterList = list_of(AdminDeadLetter, "DeadLetterList")
+KeyList = list_of(AdminKey, "KeyList")
+AuditEntryList = list_of(AuditEntryObject, "AuditEntryList")
+
+_ADMIN_PAGE = {"after": AFTER, "limit": limit(1, 1000, 100)}
+_TENANT = said(STRING, "Only those of this tenant.", "acme")
+
+#: (method, path) -> what operators find there.
+OPERATORS: dict[tuple[str, str], Operation] = {
+    ("GET", "/v1/session"): Operation(
+        id="retrieveSession", summary="Tell who asks, and what they may do", answer=SessionObject
+    ),
+    ("GET", "/v1/admin/batches"): Operation(
+        id="listOpenBatches",
+        summary="List the open batches of all tenants, the first deadline first",
+        answer=AdminBatchList,
+        query=_ADMIN_PAGE,
+    ),
+    ("GET", "/v1/admin/functions"): Operation(
+        id="listFunctions", summary="List the functions with their instances", answer=FunctionList
+    ),
+    ("GET", "/v1/admin/pools"): Operation(
+        id="listPools", summary="List the limits of endpoints and models", answer=PoolList
+    ),
+    ("GET", "/v1/admin/queue"): Operation(
+        id="retrieveQueue", summary="Show what waits", answer=AdminQueue
+    ),
+    ("GET", "/v1/admin/tenants"): Operation(
+        id="listTenants", summary="List what tenants have", answer=TenantList, query=_ADMIN_PAGE
+    ),
+    ("GET", "/v1/admin/activations"): Operation(
+        id="retrieveActivations",
+        summary="Count the executor requests that are open",
+        answer=AdminActivations,
+    ),
+    ("GET", "/v1/admin/dead_letters"): Operation(
+        id="listDeadLetters",
+        summary="List events that no subscriber has taken, newest first",
+        answer=DeadLetterList,
+        query={"limit": limit(1, 1000, 100)},
+    ),
+    ("GET", "/v1/admin/dead_letters/{letter_id}"): Operation(
+        id="retrieveDeadLetter",
+        summary="Show a dead letter with its data",
+        answer=AdminDeadLetterDetail,
+    ),
+    ("DELETE", "/v1/admin/dead_letters/{letter_id}"): Operation(
+        id="deleteDeadLetter", summary="Delete a dead letter", answer=DeadLetterDeleted
+    ),
+    ("POST", "/v1/admin/dead_letters/{letter_id}/replay"): Operation(
+        id="replayDeadLetter",
+        summary="Send the event of a dead letter again",
+        answer=DeadLetterReplayed,
+    ),
+    ("GET", "/v1/admin/keys"): Operation(
+        id="listKeys",
+        summary="List API keys, oldest first",
+        answer=KeyList,
+        query={**_ADMIN_PAGE, "tenant": _TENANT},
+    ),
+    ("POST", "/v1/admin/keys"): Operation(
+        id="createKey", summary="Create an API key", answer=AdminKeyWithSecret, body=CreateKey
+    ),
+    ("POST", "/v1/admin/keys/{key_id}/revoke"): Operation(
+        id="revokeKey", summary="End an API key for good", answer=AdminKey
+    ),
+    ("GET", "/v1/admin/audit"): Operation(
+        id="listAuditEntries",
+        summary="List the audit log, newest first",
+        answer=AuditEntryList,
+        query={
+            **_ADMIN_PAGE,
+            "tenant": _TENANT,
+            "action": said(STRING, "Only this action.", "batch.cancel"),
+            "target": said(STRING, "Only what was done to this object.", BATCH),
+            "since": instant("Only entries of this second or later"),
+            "before": instant("Only entries that are earlier"),
+            "format": said(
+                {"type": "string", "enum": ["json", "jsonl"], "default": "json"},
+                "`jsonl`: one entry on each line.",
+                "json",
+            ),
+        },
+    ),
+}
