@@ -34,8 +34,8 @@ class Execution(Group):
     """Most calls that one activation has in flight; further slots start further activations."""
     max_leases: Positive = 16
     """Maximum number of shards of one model that one activation leases at once, without blocked
-    ones; four times as many over all models. Bounds its memory, and the work that a crash
-    delays."""
+    ones; four times as many over all models. A shard of fewer than 64 lines counts as a part of
+    one. Bounds its memory, and the work that a crash delays."""
     flush_interval_s: Seconds = 1.0
     """Interval at which results are stored: a crash loses at most this much finished work."""
     flush_results: Positive = 256

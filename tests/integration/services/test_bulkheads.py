@@ -158,6 +158,17 @@ async def test_shards_that_wait_for_missing_objects_keep_no_other_batch_waiting(
     assert {s.state for s in await shards_of(world, broken)} <= {"ready", "leased"}
 
 
+async def test_small_shards_count_as_parts_of_the_leases(make_world):
+    """A few short batches whose calls take long leave slots free: others are leased for them."""
+    world = make_world(execution=Execution(max_leases=1, flush_interval_s=0.1), watching=UNWATCHED)
+    await world.configure(ttft_ms=60_000, slots=64)
+    for _ in range(6):
+        await planned(world, chat_lines(1))
+
+    async with working(world):
+        await until(lambda: has_leases(world, 6))
+
+
 async def parts_of(world, batch):
     return [b async for b in world.files.list(f"work/{batch.id}/") if "/parts/" in b.key]
 

@@ -111,3 +111,18 @@ async def test_the_events_of_a_small_batch(make_world):
 
 def _encoded(line):
     return json.dumps(line).encode()
+
+
+async def test_small_batches_are_leased_together(make_world, monkeypatch):
+    """Two dozen transactions of a burst, most of which wait for each other, take few commits."""
+    world = make_world(execution=CALM, watching=Watching(metrics=False, probe=False))
+    await world.run(await world.submit(chat_lines(1)))
+    batches = [await world.submit(chat_lines(1)) for _ in range(24)]
+    for batch in batches:
+        await world.planner.plan(batch.id)
+    costs = Costs(world, monkeypatch)
+
+    await world.work()
+
+    assert {(await world.reload(batch)).status for batch in batches} == {BatchStatus.COMPLETED}
+    assert costs["commits"] <= 45, costs  # 67 when each shard was leased after the last one

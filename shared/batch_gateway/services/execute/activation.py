@@ -15,7 +15,7 @@ shard or the loop that it belongs to, and never ends the activation.
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.pools import Pools
 from batch_gateway.services.execute.shard_leases import ShardLeases, log
-from batch_gateway.services.execute.shard_selector import ShardSelector
+from batch_gateway.services.execute.shard_selector import SMALL, ShardSelector
 from batch_gateway.services.execute.shard_supervisor import ShardSupervisor, TimeBudget
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import keep_running, report_unforeseen
@@ -52,6 +52,7 @@ _RETRY_S = 0.5  # after a server did not answer
 _RECORDING_SHARE = 20.0  # recording counts takes at most a twentieth of the time
 _BLOCKED_S = 2.0  # after this, shards whose endpoints are unavailable are handed back
 _LAST_RETRIES_S = 15.0  # after the hard budget, to get results stored and leases handed back
+_SIDE_BY_SIDE = 8  # small shards that are leased at once
 _WORKED_ON = (LeaseState.RUNNING, LeaseState.DRAINING)
 
 
@@ -102,6 +103,7 @@ class Activation:
         self._successor = True  # wanted when there is backlog at the end
         self._forbidden = False  # whether it ended because calendars forbid all the backlog
         self._idle_since: float | None = None
+        self._small_in_a_row = 0  # shards of few lines that were leased, and no other since
         self._renew_now = asyncio.Event()
         self._woke_at = -math.inf  # when another activation was asked for while this one ends
         ttl = timedelta(seconds=self._rules.lease_ttl_s)
@@ -237,7 +239,7 @@ class Activation:
         while not self._out_of_time():
             try:
                 self._stop_overdue()
-                if await self._lease_one():
+                if await self._lease_more():
                     continue
                 if await self._may_end():
                     self._successor = False
@@ -260,22 +262,38 @@ class Activation:
             or self._now() >= self._budget.soft_end
         )
 
-    async def _lease_one(self) -> bool:
-        """Lease a shard and work on it; False when no more need be tried now.
+    async def _lease_more(self) -> bool:
+        """Lease shards and work on them; False when no more need be tried now.
 
-        That is when there was none, or when there are lines enough and the activation held a shard
-        of the same tenant already.
+        That is when there were none, or when there are lines enough and the activation held a shard
+        of the same tenant already. Behind small shards as many more are leased side by side: one
+        after the other, their transactions would take longer than their calls.
         """
         held = self._shards.held
         if not held and await self._reclaimer.generation_age() is None:
             return False  # the queue is being rebuilt
+        at_once = min(max(1, self._small_in_a_row), _SIDE_BY_SIDE)
+        found = await asyncio.gather(
+            *(self._lease_one(held) for _ in range(at_once)), return_exceptions=True
+        )
+        if any(leased is not None for leased in found if not isinstance(leased, BaseException)):
+            await self._throughput.report(self._shards.held, at_once=True)  # they left the queue
+        for error in found:
+            if isinstance(error, BaseException):
+                raise error
+        return all(leased is True for leased in found)
+
+    async def _lease_one(self, held: Sequence[LeasedShard]) -> bool | None:
+        """Whether one more shard should be leased behind this one; None: there was none."""
         tenants = {shard.lease.tenant for shard in held}
         claimed = await self._selector.next(held)
         if claimed is None:
-            return False
+            self._small_in_a_row = 0
+            return None
+        small = claimed.lease.shard.lines <= SMALL
+        self._small_in_a_row = self._small_in_a_row + 1 if small else 0
         self._idle_since = None
         self._shards.start(claimed)
-        await self._throughput.report(self._shards.held, at_once=True)  # it left the queue
         return self._pools.need_work or claimed.lease.tenant not in tenants
 
     def _stop_overdue(self) -> None:

@@ -60,6 +60,7 @@ class Pool:
         self.bound: int | None = None  # calls that the endpoint takes now; None: any number
         self.grant = 0
         self._granted = 0  # the last time; refusals lower ``grant`` until the next
+        self._free = 0  # slots that were wanted by none the last time
         self.known = False  # there was a grant, be it of none
         self.closed = False
         self._now = asyncio.get_running_loop().time
@@ -125,6 +126,11 @@ class Pool:
     def full(self) -> bool:
         """All calls that this activation may make are running or could be: help is welcome."""
         return self.usable and self.in_use + self.left >= self._most
+
+    @property
+    def could_grow(self) -> bool:
+        """All slots are in use, and there are lines for slots that are free."""
+        return self._free > 0 and self.in_use >= self.grant and self.left > 0
 
     @property
     def needs_work(self) -> bool:
@@ -208,6 +214,7 @@ class Pool:
 
     def granted(self, grant: SlotGrant) -> None:
         self.grant = self._granted = 0 if self.shut else grant.slots
+        self._free = grant.free
         self.known = True
         self._room.now(grant.limit)
         if grant.users_wait:

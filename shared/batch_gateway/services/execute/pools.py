@@ -35,6 +35,7 @@ from batch_gateway.settings import Execution
 logger = logging.getLogger(__name__)
 
 _FULL = 0.9  # of the hard budget: a call cut after so long will not be quicker another time
+_SOON_S = 0.02  # shards that are opened meanwhile ask for slots together
 _WAKE_EVERY_S = 1.0  # a new activation shows in the slots before the next one is asked for
 
 
@@ -77,6 +78,7 @@ class Pools:
         self._monitors: dict[str, tuple[EngineMonitor, asyncio.Task[None]]] = {}
         self._refused: set[str] = set()  # models whose endpoints were all unavailable lately
         self._sync_now = asyncio.Event()
+        self._sync_soon: asyncio.TimerHandle | None = None  # sets it
         self._synced_at = asyncio.get_running_loop().time()
         self._woke_at = 0.0
 
@@ -88,10 +90,14 @@ class Pools:
         return self._attach(shard)
 
     def begin(self, shard: LeasedShard) -> None:
-        """The lines of ``shard`` can be started; a pool that is new asks for slots at once."""
+        """The lines of ``shard`` can be started. A pool that is new asks for slots at once, and one
+        whose slots are all in use asks soon when there are free ones."""
         self.fill()
         if not any(pool.in_use for pool in self._of(shard)):
             self._sync_now.set()
+        elif self._sync_soon is None and any(pool.could_grow for pool in self._of(shard)):
+            clock = asyncio.get_running_loop()
+            self._sync_soon = clock.call_later(_SOON_S, self._sync_now.set)
 
     def remove(self, shard: LeasedShard) -> None:
         for pool in self:
@@ -311,6 +317,9 @@ class Pools:
 
     async def _sync(self) -> None:
         self._look_at_routes()
+        if self._sync_soon is not None:
+            self._sync_soon.cancel()
+            self._sync_soon = None
         await self._leave([pool for pool in self if not pool.shards and not pool.in_use])
         if not self._pools:
             return

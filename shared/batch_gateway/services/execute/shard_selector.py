@@ -7,10 +7,11 @@ present although a shard of them is held: one held shard is enough to find out w
 Of each model at most ``execution.max_leases`` shards are held, of which the urgent and the fair
 lane may each take ``queue.urgent_share``. Only shards that can run count. So a model whose endpoint
 is unavailable, full or stuck never takes the leases that other models need. All held shards
-together are bounded by a multiple.
+together are bounded by a multiple. A shard of few lines counts as a part of one: sixteen batches of
+two lines would use an eighth of the slots, and take as little memory.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from batch_gateway.core.model import QueueEntry
@@ -23,6 +24,8 @@ from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Execution, Queue
 
 _ALTOGETHER = 4  # times ``max_leases``: shards that are held of all models, at most
+SMALL = 64  # lines: a shard of fewer counts as the share of them that it has
+_LEAST = 1 / 16  # of a shard that the smallest one counts
 
 
 class ShardSelector:
@@ -48,7 +51,7 @@ class ShardSelector:
 
     async def next(self, held: Sequence[LeasedShard]) -> Claimed | None:
         """Lease one more shard beside those ``held``; None: there is none, or no room for one."""
-        if len(held) >= _ALTOGETHER * self._most:
+        if sum(map(_weight, held)) >= _ALTOGETHER * self._most:
             return None
         shut = self._routes.table.shut(self._clock.now())
         tenants = sorted({shard.lease.tenant for shard in held})
@@ -84,13 +87,18 @@ class ShardSelector:
 
     def _full(self, held: Sequence[LeasedShard]) -> tuple[set[str], set[str], set[str]]:
         """Models of which no more shards are leased: at all, by fair turn, and as urgent ones."""
-        fair, urgent = Counter[str](), Counter[str]()
+        fair, urgent = defaultdict[str, float](float), defaultdict[str, float](float)
         for shard in held:
             if self._pools.can_run(shard):
-                (urgent if shard.urgent else fair)[shard.lease.shard.model] += 1
+                (urgent if shard.urgent else fair)[shard.lease.shard.model] += _weight(shard)
         models = fair.keys() | urgent.keys()
         return (
             {model for model in models if fair[model] + urgent[model] >= self._most},
             {model for model in models if fair[model] >= self._of_a_lane},
             {model for model in models if urgent[model] >= self._of_a_lane},
         )
+
+
+def _weight(shard: LeasedShard) -> float:
+    """What a shard counts against the most that are held."""
+    return min(1.0, max(_LEAST, shard.lease.shard.lines / SMALL))
