@@ -34,39 +34,39 @@ def invalid_type(param: str, expected: str, got: str) -> InvalidRequest:
 
 
 def below_minimum(param: str, minimum: int, got: int) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid '{param}': integer below minimum value. Expected a value >= {minimum}, "
-        f"but got {excerpt(got)} instead.",
-        param=param,
-        code="integer_below_min_value",
-    )
+    problem, expected = "integer below minimum value", f"a value >= {minimum}"
+    return _unexpected(param, problem, expected, excerpt(got), "integer_below_min_value")
 
 
 def above_maximum(param: str, maximum: int, got: int) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid '{param}': integer above maximum value. Expected a value <= {maximum}, "
-        f"but got {excerpt(got)} instead.",
-        param=param,
-        code="integer_above_max_value",
-    )
+    problem, expected = "integer above maximum value", f"a value <= {maximum}"
+    return _unexpected(param, problem, expected, excerpt(got), "integer_above_max_value")
 
 
 def too_long(param: str, maximum: int, got: int) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid '{param}': string too long. Expected a string with maximum length {maximum}, "
-        f"but got a string with length {got} instead.",
-        param=param,
-        code="string_above_max_length",
-    )
+    expected, found = f"a string with maximum length {maximum}", f"a string with length {got}"
+    return _unexpected(param, "string too long", expected, found, "string_above_max_length")
 
 
 def empty_string(param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid '{param}': empty string. Expected a string with minimum length 1, but got an "
-        "empty string instead.",
-        param=param,
-        code="empty_string",
-    )
+    expected, found = "a string with minimum length 1", "an empty string"
+    return _unexpected(param, "empty string", expected, found, "empty_string")
+
+
+def empty_array(param: str) -> InvalidRequest:
+    expected, found = "an array with minimum length 1", "an empty array"
+    return _unexpected(param, "empty array", expected, found, "empty_array")
+
+
+def array_too_long(param: str, maximum: int, got: int) -> InvalidRequest:
+    expected, found = f"an array with maximum length {maximum}", f"an array with length {got}"
+    return _unexpected(param, "array too long", expected, found, "array_above_max_length")
+
+
+def too_many_properties(param: str, maximum: int, got: int) -> InvalidRequest:
+    expected = f"an object with at most {maximum} properties"
+    found = f"an object with {got} properties"
+    return _unexpected(param, "too many properties", expected, found, "object_above_max_properties")
 
 
 def nul(param: str) -> InvalidRequest:
@@ -76,30 +76,11 @@ def nul(param: str) -> InvalidRequest:
     )
 
 
-def empty_array(param: str) -> InvalidRequest:
+def _unexpected(param: str, problem: str, expected: str, found: str, code: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an "
-        "empty array instead.",
+        f"Invalid '{param}': {problem}. Expected {expected}, but got {found} instead.",
         param=param,
-        code="empty_array",
-    )
-
-
-def array_too_long(param: str, maximum: int, got: int) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid '{param}': array too long. Expected an array with maximum length {maximum}, "
-        f"but got an array with length {got} instead.",
-        param=param,
-        code="array_above_max_length",
-    )
-
-
-def too_many_properties(param: str, maximum: int, got: int) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid '{param}': too many properties. Expected an object with at most {maximum} "
-        f"properties, but got an object with {got} properties instead.",
-        param=param,
-        code="object_above_max_properties",
+        code=code,
     )
 
 

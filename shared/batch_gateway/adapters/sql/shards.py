@@ -1,34 +1,29 @@
-"""Shard rows: leases and progress."""
+"""Changes of shard rows: leases, checkpoints and results."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_gateway.adapters.checked import checked_entry
-from batch_gateway.adapters.corrupt_rows import decoding, skipped
+from batch_gateway.adapters.corrupt_rows import skipped
 from batch_gateway.adapters.sql.accounts import book, of_ended
 from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
-from batch_gateway.adapters.sql.paging import rows
+from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.rows import (
-    Row,
     file_columns,
     result_columns,
     tally_columns,
     to_shard,
 )
 from batch_gateway.adapters.sql.schema import (
-    LEASED,
-    READY,
     batches,
     shards,
 )
 from batch_gateway.adapters.sql.schema import files as file_table
+from batch_gateway.adapters.sql.shard_queries import ShardQueries
 from batch_gateway.adapters.sql.steps import (
     IS_LEASE,
     change_leased,
@@ -49,30 +44,23 @@ from batch_gateway.core.ids import (
     BatchId,
     FileId,
     ShardId,
-    shard_id,
     split_shard_id,
 )
 from batch_gateway.core.model import (
     TERMINAL,
     Batch,
-    BatchStatus,
     ClosedShard,
     File,
     Lease,
     LeaseRef,
     Part,
-    QueueEntry,
-    Shard,
     ShardState,
     Tally,
     Usage,
 )
 from batch_gateway.core.transitions import BatchChange, allows
 from batch_gateway.core.usage import BatchReport
-from batch_gateway.ports.shards import LeaseStatus, Mended
-
-#: Shards of a batch that are read at once.
-_PAGE = 500
+from batch_gateway.ports.shards import Mended
 
 _GRANT = (
     sa.update(shards)
@@ -92,11 +80,10 @@ _GRANT_READY = _GRANT.where(
 )
 _GRANT_LEASED = _GRANT.where(IS_LEASE)
 
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-class SqlShards:
+class SqlShards(ShardQueries):
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._database = database
 
     async def claim(
@@ -212,72 +199,6 @@ class SqlShards:
                     changed.append(after)
         return changed
 
-    async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
-        if not leases:
-            return []
-        named = _named(lease.shard for lease in leases)
-        owners = {split_shard_id(lease.shard)[0] for lease in leases}
-        query = (
-            sa.select(*batches.c["id", "paused", "ending", "status", "deadline"])
-            .add_columns(*shards.c["position", "epoch", "token", "state"])
-            .add_columns(DatabaseNow().label("database_now"))
-            .outerjoin_from(batches, shards, sa.and_(shards.c.batch_id == batches.c.id, named))
-            .where(batches.c.id.in_(owners))
-        )
-        async with self._database.reading() as connection:
-            found = (await connection.execute(query)).all()
-        of_batch = {row.id: row for row in found}
-        of_shard = {(row.id, row.position): row for row in found}
-        return [_standing(lease, of_batch, of_shard) for lease in leases]
-
-    async def ready(self, *, after: ShardId | None, limit: int) -> Sequence[QueueEntry]:
-        place = sa.tuple_(shards.c.batch_id, shards.c.position)
-        query = (
-            sa.select(*shards.c["batch_id", "position", "model", "cost"])
-            .add_columns(*batches.c["tenant", "priority", "deadline"])
-            .join_from(shards, batches)
-            .where(
-                READY,
-                Unindexed(batches.c.status) == BatchStatus.IN_PROGRESS,
-                batches.c.paused.is_(False),
-                batches.c.ending.is_(None),
-            )
-            .order_by(shards.c.batch_id, shards.c.position)
-        )
-        if after is not None:
-            query = query.where(place > sa.tuple_(*map(sa.literal, split_shard_id(after))))
-
-        return await rows(self._database, query, _entry, limit)
-
-    async def leased(self, *, limit: int) -> Sequence[tuple[LeaseRef, datetime]]:
-        query = (
-            sa.select(*shards.c["batch_id", "position", "epoch", "token", "leased_at"])
-            .where(LEASED)
-            .order_by(shards.c.leased_at, shards.c.batch_id, shards.c.position)
-        )
-        return await rows(self._database, query, _leased, limit)
-
-    async def held_by(self, holder: ActivationId, *, limit: int) -> Sequence[LeaseRef]:
-        query = (
-            sa.select(*shards.c["batch_id", "position", "epoch", "token", "leased_at"])
-            .where(LEASED, shards.c.holder == holder)
-            .order_by(shards.c.leased_at, shards.c.batch_id, shards.c.position)
-        )
-        return [lease for lease, _ in await rows(self._database, query, _leased, limit)]
-
-    async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
-        query = sa.select(shards).where(shards.c.batch_id == batch).order_by(shards.c.position)
-        position = -1
-        while True:
-            behind = query.where(shards.c.position > position).limit(_PAGE)
-            async with self._database.reading() as connection:
-                found = (await connection.execute(behind)).all()
-            for row in found:
-                yield to_shard(row)
-            if len(found) < _PAGE:
-                return
-            position = found[-1].position
-
     async def mend(
         self, batch: BatchId, *, now: datetime, events: Sequence[Event]
     ) -> Mended | None:
@@ -382,66 +303,3 @@ async def _recorded(connection: AsyncConnection, lease: LeaseRef) -> Tally | Non
     """What is recorded of the shard that ``lease`` holds; None when it holds it no more."""
     shard = await leased_shard(connection, lease)
     return None if shard is None else shard.tally
-
-
-def _named(shard_ids: Iterable[ShardId]) -> sa.ColumnElement[bool]:
-    """The shards with these ids: one index look-up for each batch."""
-    places = sorted(split_shard_id(shard) for shard in shard_ids)
-    return sa.or_(
-        sa.false(),
-        *(
-            sa.and_(shards.c.batch_id == batch, shards.c.position.in_([at for _, at in of_batch]))
-            for batch, of_batch in groupby(places, key=lambda place: place[0])
-        ),
-    )
-
-
-def _standing(
-    lease: LeaseRef,
-    of_batch: Mapping[str, Row],
-    of_shard: Mapping[tuple[str, int], Row],
-) -> LeaseStatus:
-    place = split_shard_id(lease.shard)
-    batch, shard = of_batch.get(place[0]), of_shard.get(place)
-    if batch is None:
-        return LeaseStatus(
-            lease=lease,
-            held=False,
-            paused=False,
-            ending=True,
-            deadline=_NEVER,
-            time_left=timedelta(0),
-        )
-    held = (
-        shard is not None
-        and shard.state == ShardState.LEASED
-        and (shard.epoch, shard.token) == (lease.epoch, lease.token)
-    )
-    return LeaseStatus(
-        lease=lease,
-        held=held,
-        paused=batch.paused,
-        ending=batch.ending is not None or batch.status in TERMINAL,
-        deadline=batch.deadline,
-        time_left=batch.deadline - batch.database_now,
-    )
-
-
-def _leased(row: Row) -> tuple[LeaseRef, datetime]:
-    with decoding("shard", name := shard_id(row.batch_id, row.position)):
-        since = row.leased_at if isinstance(row.leased_at, datetime) else _NEVER
-        return LeaseRef(shard=name, epoch=row.epoch, token=row.token), since
-
-
-def _entry(row: Row) -> QueueEntry:
-    with decoding("shard", name := shard_id(row.batch_id, row.position)):
-        return checked_entry(
-            {
-                "shard": name,
-                "tenant": row.tenant,
-                "model": row.model,
-                "cost": row.cost,
-                "priority": row.priority,
-                "deadline": row.deadline,
-            }
-        )

@@ -1,6 +1,5 @@
 """Reading and writing files of requests, a line at a time."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -82,7 +81,3 @@ def request_of(line: bytes, number: int) -> bytes:
 def ended(line: bytes) -> bytes:
     """The line with a line end: the last one of a file may have none."""
     return line if line.endswith(b"\n") else line + b"\n"
-
-
-def size_of(stream: BinaryIO) -> int:
-    return os.fstat(stream.fileno()).st_size

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AbstractContextManager,
@@ -19,16 +19,14 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from batch_gateway import traces
-from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.errors import NotFound, OverQuota, Temporary, Unavailable
-from batch_gateway.core.events import Event, EventType, internal_event
+from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import BatchId
-from batch_gateway.core.layout import attempt_prefix, shard_key
+from batch_gateway.core.layout import attempt_prefix
 from batch_gateway.core.lifecycle import lifecycle_event, terminal_event
 from batch_gateway.core.model import (
     Batch,
@@ -49,11 +47,19 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Locks, RateLimiter, ShardQueue
 from batch_gateway.ports.throughput import ThroughputStore
 from batch_gateway.services.batches.analytics import recorded_summary
-from batch_gateway.services.deaths import DEATHS, DiedTooOften, ProcessDeaths
+from batch_gateway.services.deaths import DiedTooOften, ProcessDeaths
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
 from batch_gateway.services.exclusive_lock import exclusive_lock
 from batch_gateway.services.plan.chained_input import ChainedInputs
 from batch_gateway.services.plan.input_scan import InputRules, InputScan, scan_lines
+from batch_gateway.services.plan.plan_errors import (
+    input_not_found,
+    origin_not_found,
+    planning_crashed,
+    planning_killed,
+    too_many_requests,
+)
+from batch_gateway.services.plan.plan_events import PlanEvents, executed
 from batch_gateway.services.plan.plan_summary import with_plan_summary
 from batch_gateway.services.plan.reused_results import (
     OriginDeleted,
@@ -61,16 +67,13 @@ from batch_gateway.services.plan.reused_results import (
     ReusedResults,
     reused_results_of,
 )
-from batch_gateway.services.plan.shard_builder import BuiltShard, ShardBuilder, run_in
-from batch_gateway.services.queue_entries import enqueue_shards, push
-from batch_gateway.services.results.parts import write_part
+from batch_gateway.services.plan.shard_builder import ShardBuilder, run_in
+from batch_gateway.services.plan.shard_writer import store_shards
 from batch_gateway.services.routing import Routes
-from batch_gateway.services.task_group import task_group
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
 
 logger = logging.getLogger(__name__)
 
-WRITES = 4  # shard objects being stored at once
 SMALL = 4 * 1024 * 1024  # bytes of an input that may be planned beside any number of others
 IN_MEMORY = 1024 * 1024  # bytes of an input whose line index is held in memory
 AT_ONCE = 64 * 1024  # bytes of an input that is scanned in a millisecond or two
@@ -106,13 +109,12 @@ class Planner:
         self._files = files
         self._indexes = indexes
         self._small_indexes = small_indexes
-        self._queue = queue
         self._locks = locks
         self._rates = rates
         self._throughput = throughput
         self._publisher = publisher
         self._webhook_outbox = webhook_outbox
-        self._activation_trigger = activation_trigger
+        self._events = PlanEvents(metadata, queue, publisher, webhook_outbox, activation_trigger)
         self._clock = clock
         self._rules = rules
         self._routes = routes
@@ -132,7 +134,7 @@ class Planner:
         if batch is None:
             raise NotFound(f"no batch {batch_id}")
         if batch.status is not BatchStatus.VALIDATING or batch.ending is not None:
-            await self._announce_again(batch)
+            await self._events.announce_again(batch)
             return
         about = {traces.BATCH_ID: batch.id, traces.TENANT: batch.tenant}
         with traces.span("plan batch", batch.traceparent, kind="consumer", attributes=about):
@@ -144,7 +146,7 @@ class Planner:
                 await self._plan(batch)
         except DiedTooOften as error:
             logger.error("%s", error, extra={"action": "plan", "batch_id": batch.id})
-            await self._fail(batch, [_kills()])
+            await self._fail(batch, [planning_killed()])
         except Temporary:
             raise
         except OSError as error:  # of the local disk: full, or read-only
@@ -169,7 +171,7 @@ class Planner:
             CRASHES + 1,
             extra={"action": "plan", "batch_id": batch.id, "tenant_id": batch.tenant},
         )
-        await self._fail(batch, [_not_planned(error)])
+        await self._fail(batch, [planning_crashed(error)])
         return True
 
     async def _plan(self, batch: Batch) -> None:
@@ -183,7 +185,7 @@ class Planner:
                 return
             file = chained
         if file is None or file.purpose != "batch":
-            await self._fail(batch, [_no_file(batch)])
+            await self._fail(batch, [input_not_found(batch)])
             return
         try:
             if file.size <= SMALL:
@@ -192,9 +194,9 @@ class Planner:
                 async with self._one_large:
                     await self._plan_large(batch, file)
         except OriginDeleted as gone:
-            await self._fail(batch, [_no_origin(str(gone))])
+            await self._fail(batch, [origin_not_found(str(gone))])
         except NotFound:  # deleted while we read
-            await self._fail(batch, [_no_file(batch)])
+            await self._fail(batch, [input_not_found(batch)])
 
     async def _plan_large(self, batch: Batch, file: File) -> None:
         if file.size < LARGE:
@@ -209,7 +211,9 @@ class Planner:
             if scan.errors:
                 await self._fail(batch, scan.errors)
                 return
-            shards = [] if batch.is_dry else await self._store(batch, attempt, shard_builder)
+            shards: list[Shard] = []
+            if not batch.is_dry:
+                shards = await store_shards(self._files, batch, attempt, shard_builder)
         try:
             planned = await self._adopt(batch, scan, shard_builder, shards)
         except OverQuota as over:
@@ -226,10 +230,10 @@ class Planner:
                 len(shards),
                 extra={"action": "planned", "batch_id": batch.id, "tenant_id": batch.tenant},
             )
-            await self._announce(planned, shards)
+            await self._events.announce(planned, shards)
             return
         if planned is not None:
-            await self._announce_again(planned)
+            await self._events.announce_again(planned)
 
     async def _adopt(
         self, batch: Batch, scan: InputScan, shard_builder: ShardBuilder, shards: list[Shard]
@@ -246,7 +250,7 @@ class Planner:
             total=scan.total,
             model=scan.model,
             now=now,
-            events=[begun, _executed(batch)] if all(map(_closed, shards)) else [begun],
+            events=[begun, executed(batch)] if all(map(_closed, shards)) else [begun],
             options=await with_plan_summary(batch, scan, shard_builder.reused, self._throughput),
             quotas=NO_QUOTAS if batch.is_dry else self._rules.quotas,
         )
@@ -255,7 +259,7 @@ class Planner:
         """Fail a batch for which its tenant has no room, unless another planner was luckier."""
         found = await self._metadata.batches.load(batch.id)
         if found is not None and found.status is BatchStatus.VALIDATING:
-            await self._fail(batch, [_too_much(over.limit)])
+            await self._fail(batch, [too_many_requests(over.limit)])
 
     @asynccontextmanager
     async def _scan(
@@ -312,45 +316,6 @@ class Planner:
         ) as reused:
             yield reused
 
-    async def _store(self, batch: Batch, attempt: str, shard_builder: ShardBuilder) -> list[Shard]:
-        """Store all shards, a few at a time; return them by index."""
-        shards: list[Shard] = []
-        writing = asyncio.Semaphore(WRITES)
-
-        async def store(draft: BuiltShard) -> None:
-            try:
-                shards.append(await self._store_one(batch, attempt, draft))
-            finally:
-                writing.release()
-
-        async with task_group() as group:
-            await writing.acquire()
-            while (draft := await shard_builder.next()) is not None:
-                group.create_task(store(draft))
-                await writing.acquire()
-        return sorted(shards, key=lambda shard: shard.index)
-
-    async def _store_one(self, batch: Batch, attempt: str, draft: BuiltShard) -> Shard:
-        shard = Shard(
-            batch=batch.id,
-            index=draft.index,
-            model=draft.model,
-            key=shard_key(batch.id, attempt, draft.index, draft.content),
-            lines=draft.lines,
-            cost=draft.cost,
-        )
-        if draft.tally is None:
-            await self._files.put(shard.key, draft.content)
-            return shard
-        part = await write_part(self._files, shard, 0, [draft.content])
-        return replace(
-            shard,
-            key="",
-            state=ShardState.CLOSED,
-            parts=(part,),
-            tally=replace(draft.tally, statistics=_statistics(draft.content)),
-        )
-
     async def _fail(self, batch: Batch, errors: list[BatchError]) -> None:
         now = self._clock.now()
         then = batch.evolve(status=BatchStatus.FAILED, failed_at=now, errors=tuple(errors))
@@ -367,33 +332,6 @@ class Planner:
             )
             await self._publisher.publish(event)
             await self._webhook_outbox.enqueue(failed)
-
-    async def _announce(self, batch: Batch, shards: Sequence[Shard]) -> None:
-        """Queue the shards of a batch that was planned here, and tell what has become of it."""
-        if batch.status is BatchStatus.IN_PROGRESS:
-            await push(batch, shards, self._queue)
-            await self._activation_trigger.wake(first=True, traceparent=batch.traceparent)
-        elif batch.assemblable:
-            await self._publisher.publish(_executed(batch))
-        await self._tell_in_progress(batch)
-
-    async def _tell_in_progress(self, batch: Batch) -> None:
-        """News, so it comes last: nothing waits for it."""
-        if batch.in_progress_at is not None and not batch.terminal:
-            await self._publisher.publish(lifecycle_event(EventType.BATCH_IN_PROGRESS, batch))
-
-    async def _announce_again(self, batch: Batch) -> None:
-        """Publish the event of a planned batch again: its planner may have died before it was
-        sent."""
-        if batch.status is BatchStatus.IN_PROGRESS:
-            await enqueue_shards(batch, self._metadata, self._queue)
-            await self._activation_trigger.wake(first=True, traceparent=batch.traceparent)
-        elif batch.assemblable:
-            await self._publisher.publish(_executed(batch))
-        elif batch.status is BatchStatus.FAILED:
-            await self._publisher.publish(terminal_event(batch))
-            await self._webhook_outbox.enqueue(batch)
-        await self._tell_in_progress(batch)
 
 
 def _thread_for(file: File) -> AbstractContextManager[ThreadPoolExecutor | None]:
@@ -413,56 +351,5 @@ def _given_up_on_error() -> Iterator[threading.Event]:
         raise
 
 
-def _statistics(part_lines: bytes) -> str:
-    """Those of lines that need no call: what is wrong with them."""
-    return CallStatistics.of_lines(part_lines.splitlines(keepends=True)).encoded()
-
-
 def _closed(shard: Shard) -> bool:
     return shard.state is ShardState.CLOSED
-
-
-def _executed(batch: Batch) -> Event:
-    return internal_event(EventType.BATCH_EXECUTED, batch.id, traceparent=batch.traceparent)
-
-
-def _too_much(limit: int) -> BatchError:
-    """OpenAI counts tokens, we count requests; its code is what clients wait and retry for."""
-    return BatchError(
-        code="token_limit_exceeded",
-        message=f"Enqueued request limit reached. Limit: {limit:,} enqueued requests. Please try "
-        "again once some in_progress batches have been completed.",
-    )
-
-
-def _not_planned(error: Exception) -> BatchError:
-    return BatchError(
-        code="planning_failed",
-        message=f"The input could not be planned because of an internal error: "
-        f"{type(error).__name__}. The log of the planner has the details.",
-    )
-
-
-def _kills() -> BatchError:
-    return BatchError(
-        code="planning_failed",
-        message=f"The input could not be planned: {DEATHS} processes died while they read it,"
-        " perhaps for lack of memory. The log of the planner and its platform have the details.",
-    )
-
-
-def _no_origin(name: str) -> BatchError:
-    return BatchError(
-        code="invalid_request",
-        message=f"Cannot find file {name} with the results of the batch that this one retries.",
-        param="retry_of",
-    )
-
-
-def _no_file(batch: Batch) -> BatchError:
-    return BatchError(
-        code="invalid_request",
-        message=f"Cannot find file {batch.input_file_id}, or its purpose is not 'batch', or you "
-        "do not have access to it.",
-        param="file_id",
-    )
