@@ -4,7 +4,7 @@ Those of HTTP are ``web.metrics``; what the whole service is like at a moment is
 ``services.state_snapshot``.
 """
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from batch_gateway.core.lines import PartLine
 from batch_gateway.core.retry import Outcome
@@ -12,6 +12,23 @@ from batch_gateway.core.retry import Outcome
 CALLS = Counter(
     "batch_gateway_model_calls_total",
     "Calls of a model that ended: success, ignored (the request's fault) or dropped (overload).",
+    ["outcome"],
+)
+CALL_SECONDS = Histogram(
+    "batch_gateway_model_call_seconds",
+    "Duration of calls of a model that succeeded.",
+    ["model"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300, 600),
+)
+FIRST_TOKEN_SECONDS = Histogram(
+    "batch_gateway_model_first_token_seconds",
+    "Time to the first token of calls that succeeded, where the engine reports it.",
+    ["model"],
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+WEBHOOK_ATTEMPTS = Counter(
+    "batch_gateway_webhook_attempts_total",
+    "Attempts to deliver a webhook: delivered, to be retried, or given up.",
     ["outcome"],
 )
 TOKENS = Counter(
@@ -80,13 +97,45 @@ _TOKENS = [TOKENS.labels(kind) for kind in ("input", "cached", "output", "reason
 SWEEPS_DONE, SWEEPS_FAILED = SWEEPS.labels("done"), SWEEPS.labels("failed")
 
 
-def call_ended(outcome: Outcome, result: PartLine | None) -> None:
-    """Count a call; ``result`` None: the request is tried again."""
+#: The label of models beyond the first ``_MODELS`` of a process; no name has parentheses.
+OTHERS = "(others)"
+_MODELS = 50
+_by_model: dict[str, tuple[Histogram, Histogram]] = {}  # duration, first token
+
+
+def call_ended(
+    outcome: Outcome,
+    result: PartLine | None,
+    *,
+    model: str,
+    seconds: float,
+    first_token_ms: int = -1,
+    trace_id: str | None = None,
+) -> None:
+    """Count a call of ``model``; ``result`` None: the request is tried again.
+
+    ``first_token_ms`` -1: it is not known; ``trace_id`` of a call with a span becomes an exemplar.
+    """
     _OUTCOMES[outcome].inc()
-    if result is not None and result.ok:
-        for counter, tokens in zip(_TOKENS, result.tokens, strict=True):
-            if tokens:
-                counter.inc(tokens)
+    if result is None or not result.ok:
+        return
+    for counter, tokens in zip(_TOKENS, result.tokens, strict=True):
+        if tokens:
+            counter.inc(tokens)
+    duration, first_token = _by_model.get(model) or _histograms(model)
+    exemplar = None if trace_id is None else {"trace_id": trace_id}
+    duration.observe(seconds, exemplar)
+    if first_token_ms >= 0:
+        first_token.observe(first_token_ms / 1000, exemplar)
+
+
+def _histograms(model: str) -> tuple[Histogram, Histogram]:
+    """Those of ``model``, or of the others when there are enough with their own."""
+    name = model if len(_by_model) < _MODELS else OTHERS
+    made = CALL_SECONDS.labels(name), FIRST_TOKEN_SECONDS.labels(name)
+    if name == model:
+        _by_model[model] = made
+    return made
 
 
 def flushed(lines: int) -> None:

@@ -52,6 +52,10 @@ class WebhookRows(Protocol):
         """Whether a pending delivery's time has come."""
         ...
 
+    async def pending(self) -> int:
+        """How many deliveries are pending, of all tenants."""
+        ...
+
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
     ) -> Sequence[tuple[WebhookDelivery, WebhookEndpoint]]:

@@ -30,6 +30,7 @@ class StoredState:
     batches: Mapping[BatchStatus, int]
     backlog: Backlog
     last_dead: datetime | None  # when an event was given up last; None: none is kept
+    pending_webhooks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ class StateReader:
             batches=await batches.count_by_status(),
             backlog=await batches.backlog(),
             last_dead=dead[0].died_at if dead else None,
+            pending_webhooks=await self._metadata.webhooks.pending(),
         )
 
     async def _shared(self) -> SharedState:

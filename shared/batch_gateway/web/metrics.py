@@ -4,18 +4,20 @@ The state of the whole service (queue, limits, batches) is told by ``state_metri
 that is at zero cannot be scraped.
 """
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
-__all__ = [
-    "CONTENT_TYPE_LATEST",
-    "EVENTS",
-    "EVENT_SECONDS",
-    "REQUESTS",
-    "REQUESTS_OPEN",
-    "REQUEST_SECONDS",
-    "UPLOADED_BYTES",
-    "generate_latest",
-]
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from batch_gateway import traces
 
 REQUESTS = Counter(
     "batch_gateway_http_requests_total",
@@ -41,3 +43,39 @@ EVENT_SECONDS = Histogram(
     ["function", "type"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600),
 )
+DISK_FREE = Gauge(
+    "batch_gateway_disk_free_bytes",
+    "Space that is free on the disk of a store's folder.",
+    ["store"],
+)
+DISK_SIZE = Gauge("batch_gateway_disk_bytes", "Size of the disk of a store's folder.", ["store"])
+
+
+def measure_disk(store: str, folder: Path) -> None:
+    """Tell of the disk of ``folder``, where ``store`` keeps its data, whenever metrics are read."""
+    DISK_FREE.labels(store).set_function(_unless_gone(lambda: shutil.disk_usage(folder).free))
+    DISK_SIZE.labels(store).set_function(_unless_gone(lambda: shutil.disk_usage(folder).total))
+
+
+def _unless_gone(measured: Callable[[], float]) -> Callable[[], float]:
+    def value() -> float:
+        try:
+            return measured()
+        except OSError:
+            return float("nan")
+
+    return value
+
+
+def page(accept: str) -> tuple[bytes, str]:
+    """The metrics of this process and their media type.
+
+    Prometheus' text format; while spans are recorded, OpenMetrics for those that ``accept`` it,
+    because only that has exemplars.
+    """
+    if traces.enabled() and "application/openmetrics-text" in accept:
+        from prometheus_client.openmetrics import exposition
+
+        content: bytes = exposition.generate_latest(REGISTRY)  # type: ignore[no-untyped-call]
+        return content, exposition.CONTENT_TYPE_LATEST
+    return generate_latest(), CONTENT_TYPE_LATEST

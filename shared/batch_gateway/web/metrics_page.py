@@ -46,14 +46,18 @@ class MetricsPage:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = self._refusal(Headers(scope=scope)) or await self._page()
+        headers = Headers(scope=scope)
+        response = self._refusal(headers) or await self._page(headers)
         await response(scope, receive, send)
 
-    async def _page(self) -> Response:
-        content = metrics.generate_latest()
+    async def _page(self, headers: Headers) -> Response:
+        # The state is told in the text format: a gauge and a counter of ours have the same name
+        # but for the _total, which OpenMetrics does not allow.
+        accept = headers.get("accept", "") if self._state_reader is None else ""
+        content, media_type = metrics.page(accept)
         if self._state_reader is not None:
             content += rendered(await self._state_reader.state(), tenants=self._tenants)
-        return Response(content, media_type=metrics.CONTENT_TYPE_LATEST)
+        return Response(content, media_type=media_type)
 
     def _refusal(self, headers: Headers) -> Response | None:
         if self._token is None:

@@ -13,13 +13,13 @@ from prometheus_client.registry import Collector
 
 from batch_gateway.core.limits import Signal, slots
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.meters import OTHERS
 from batch_gateway.ports.metadata import Backlog
 from batch_gateway.ports.scratch import PoolState
 from batch_gateway.services.state_snapshot import ServiceState, SharedState
 
 Name = TypeVar("Name", bound=str)
 
-OTHERS = "(others)"
 _NAMED = 50  # models and pools
 
 
@@ -51,6 +51,11 @@ def families(state: ServiceState, *, tenants: int) -> Iterator[GaugeMetricFamily
         counts = {status.value: state.stored.batches.get(status, 0) for status in BatchStatus}
         yield _gauge("batches", "Batches of all tenants by status.", "status", counts)
         yield from _backlog(state.stored.backlog, tenants)
+        yield GaugeMetricFamily(
+            "batch_gateway_pending_webhooks",
+            "Webhook deliveries that are to be attempted, perhaps again.",
+            state.stored.pending_webhooks,
+        )
         if state.stored.last_dead is not None:
             yield GaugeMetricFamily(
                 "batch_gateway_last_dead_event_timestamp_seconds",

@@ -15,12 +15,13 @@ from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.services.instance_heartbeat import InstanceHeartbeat
 from batch_gateway.services.task_group import task_group
 from batch_gateway.settings import Settings, read_settings, sends_events
+from batch_gateway.web import metrics
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 from batch_gateway.wiring.configuration_watch import ConfigurationWatch, configuration
 from batch_gateway.wiring.runtime import Runtime, open_runtime
-from batch_gateway.wiring.stores import signing_keys
+from batch_gateway.wiring.stores import local_folders, signing_keys
 from batch_gateway.wiring.tracing import recorded_spans
 
 Function = Callable[[Request], Awaitable[ASGIApp]]
@@ -63,6 +64,8 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
             stack.callback(group.create_task(heartbeat.run()).cancel)
             if sends_events(name):
                 stack.callback(group.create_task(runtime.outbox_relay.run()).cancel)
+            for store, folder in local_folders(settings).items():
+                metrics.measure_disk(store, folder)
             app = runtime.ready.gate(watch.counting(build(runtime, stack)))
             yield with_metrics(app, metrics_page(name, runtime))
 

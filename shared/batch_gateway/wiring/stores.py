@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -44,6 +46,18 @@ def open_files(settings: Settings, *, on_full: Callable[[], None] = _ignored) ->
 
 def open_scratch_server(settings: Settings) -> ScratchStore:
     return scratch_plugin(settings).open_store(settings)
+
+
+def local_folders(settings: Settings) -> Mapping[str, Path]:
+    """Store -> the folder that has its data, for stores on a disk of this machine."""
+    found = {}
+    scheme, _, rest = settings.metadata.url.get_secret_value().partition("///")
+    if scheme.startswith("sqlite") and (path := rest.partition("?")[0]):
+        found["metadata"] = Path(path).parent
+    files = urlsplit(settings.files.url)
+    if files.scheme == "file":
+        found["files"] = Path(files.path)
+    return found
 
 
 class LazyWebhookClient:

@@ -171,6 +171,22 @@ async def test_of_many_takers_each_gets_others(metadata):
     assert len(ids) == len(set(ids)) == 20
 
 
+async def test_deliveries_are_pending_until_they_are_settled_or_their_endpoint_is_gone(metadata):
+    before = await metadata.webhooks.pending()
+    one, other = await added(metadata), await added(metadata)
+    delivery = await queued(metadata, one)
+    await queued(metadata, one, due_at=T0 + 1000 * SECOND)
+    await queued(metadata, other)
+    assert await metadata.webhooks.pending() - before == 3
+
+    done = replace(delivery, state=DeliveryState.DELIVERED, due_at=None)
+    await metadata.webhooks.settle(done, healthy=True, now=T0)
+    assert await metadata.webhooks.pending() - before == 2
+
+    await metadata.webhooks.delete(one.tenant, one.id)
+    assert await metadata.webhooks.pending() - before == 1
+
+
 async def test_a_settled_delivery_is_not_taken_again(metadata):
     endpoint = await added(metadata)
     delivery = await queued(metadata, endpoint)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from fixtures.world import TENANT, World, chat_lines
 from openai import InvalidWebhookSignatureError, OpenAI
+from prometheus_client import REGISTRY
 
 from batch_gateway.adapters.sealing import FernetSealer
 from batch_gateway.adapters.webhook_http import HttpWebhooks
@@ -60,6 +61,14 @@ async def office(world):
     client = HttpWebhooks(timeout=timedelta(seconds=1), allow_http=True, allow_private=True)
     yield Office(world, client)
     await client.close()
+
+
+def outcomes() -> dict[str, float]:
+    name = "batch_gateway_webhook_attempts_total"
+    return {
+        outcome: REGISTRY.get_sample_value(name, {"outcome": outcome}) or 0.0
+        for outcome in ("delivered", "retried", "failed")
+    }
 
 
 async def test_the_end_of_a_batch_is_delivered_as_openai_would(world, office, receiver):
@@ -156,6 +165,7 @@ async def test_after_72_hours_it_is_given_up_and_the_endpoint_disabled(
 ):
     receiver = await start_receiver(statuses=[503])
     endpoint, _ = await office.listen(receiver)
+    before = outcomes()
     await world.run(await world.submit(chat_lines(1)))
 
     for _ in range(80):
@@ -177,6 +187,8 @@ async def test_after_72_hours_it_is_given_up_and_the_endpoint_disabled(
     await world.run(await world.submit(chat_lines(1)))
     await office.notifier.deliver()
     assert [each.state for each in await office.log(endpoint)] == ["delivered", "failed"]
+    counted = {name: count - before[name] for name, count in outcomes().items()}
+    assert counted == {"delivered": 1, "retried": delivery.attempts - 1, "failed": 1}
 
 
 async def test_a_receiver_that_is_gone_hears_no_more(world, office, start_receiver):

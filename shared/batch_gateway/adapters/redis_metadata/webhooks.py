@@ -112,6 +112,9 @@ class RedisWebhooks:
     async def due(self, now: datetime) -> bool:
         return bool(await self._scripts.run("deliveries_due", now=now))
 
+    async def pending(self) -> int:
+        return int(await self._scripts.run("deliveries_pending"))
+
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
     ) -> Sequence[tuple[WebhookDelivery, WebhookEndpoint]]:

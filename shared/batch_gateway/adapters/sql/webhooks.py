@@ -103,6 +103,11 @@ class SqlWebhooks:
         async with self._database.reading() as connection:
             return await connection.scalar(query) is not None
 
+    async def pending(self) -> int:
+        query = sa.select(sa.func.count()).select_from(deliveries).where(PENDING)
+        async with self._database.reading() as connection:
+            return await connection.scalar(query) or 0
+
     async def take(
         self, now: datetime, *, limit: int, hold: timedelta
     ) -> Sequence[tuple[WebhookDelivery, WebhookEndpoint]]:

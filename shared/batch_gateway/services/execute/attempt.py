@@ -51,6 +51,7 @@ class AttemptResult(msgspec.Struct, frozen=True):
     cause: str = ""  # of a failure without a result, or of a call without a usable answer: a code
     first_token_ms: int = -1  # as the engine reports it; -1: it does not
     status: int | None = None  # of the answer; None: there was none
+    trace_id: str | None = None  # of its span; None: the call has none
 
 
 class ModelCaller:
@@ -81,7 +82,7 @@ class ModelCaller:
             trace = tracing.fields(span.context)
             ended = await self._call(work, route, timeout, admitted_since, trace)
             describe(span, ended)
-        return ended
+        return msgspec.structs.replace(ended, trace_id=tracing.trace_id(span.context))
 
     async def _call(
         self,

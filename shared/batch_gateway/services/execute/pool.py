@@ -365,7 +365,14 @@ class Pool:
             work.shard.wait(work, self.route.pool, now, ended.pause.total_seconds())
         self._runners[task] = None
         self._count(work, ended, now)
-        meters.call_ended(ended.verdict.outcome, ended.result)
+        meters.call_ended(
+            ended.verdict.outcome,
+            ended.result,
+            model=work.line.model,
+            seconds=now - work.started_at,
+            first_token_ms=ended.first_token_ms,
+            trace_id=ended.trace_id,
+        )
 
     def _judge_endpoint(self, work: LineInFlight, ended: AttemptResult, now: float) -> None:
         match ended.verdict.alive:

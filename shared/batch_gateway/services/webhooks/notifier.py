@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from batch_gateway import traces
+from batch_gateway import meters, traces
 from batch_gateway.core.errors import Permanent
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.webhooks import (
@@ -146,12 +146,14 @@ class Notifier:
             error=answer.error,
         )
         if answer.ok:
+            meters.WEBHOOK_ATTEMPTS.labels("delivered").inc()
             done = replace(tried, state=DeliveryState.DELIVERED, due_at=None)
             await self._webhooks.settle(done, healthy=True, now=now)
             logger.info("Webhook delivered", extra=_log(delivery))
             return None
         again = None if answer.status == _GONE else self._backoff.next_attempt(tried, now)
         if again is not None:
+            meters.WEBHOOK_ATTEMPTS.labels("retried").inc()
             await self._webhooks.settle(replace(tried, due_at=again), healthy=False, now=now)
             logger.info(
                 "Webhook delivery failed, next attempt at %s: %s",
@@ -160,6 +162,7 @@ class Notifier:
                 extra=_log(delivery),
             )
             return again
+        meters.WEBHOOK_ATTEMPTS.labels("failed").inc()
         failed = replace(tried, state=DeliveryState.FAILED, due_at=None)
         disable = answer.status == _GONE or self._lasts(endpoint)
         await self._webhooks.settle(failed, healthy=False, now=now, disable=disable)
@@ -177,6 +180,7 @@ class Notifier:
         return since is not None and self._clock.now() - since >= self._backoff.give_up / 2
 
     async def _drop(self, delivery: WebhookDelivery, why: str) -> None:
+        meters.WEBHOOK_ATTEMPTS.labels("failed").inc()
         failed = replace(delivery, state=DeliveryState.FAILED, due_at=None, error=why)
         await self._webhooks.settle(failed, healthy=None, now=self._clock.now())
 
