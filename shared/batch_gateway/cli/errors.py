@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from batch_gateway.cli.option_groups import unfolded
+from batch_gateway.option_groups import unfolded
 
 T = TypeVar("T")
 

@@ -34,7 +34,7 @@ def make_api(
     from batch_gateway.services.rate_limiter import FallbackRateLimiter
     from batch_gateway.services.results.lookup import RequestLookup
     from batch_gateway.services.usage import UsageService
-    from batch_gateway.web.api import api_app
+    from batch_gateway.web.api import ApiGuards, ApiServices, api_app
     from batch_gateway.web.api.rates import RateLimits
     from batch_gateway.web.auth import authenticator
     from batch_gateway.web.console import console
@@ -43,7 +43,7 @@ def make_api(
     prices = settings.prices.price_list
     estimates = None if settings.api.mode == "strict" else make_completion_estimates(runtime)
     batches = make_batches(runtime, estimates)
-    return api_app(
+    services = ApiServices(
         files=make_files(runtime),
         uploads=_uploads(runtime),
         batches=batches,
@@ -53,14 +53,20 @@ def make_api(
         lookup=RequestLookup(runtime.metadata, runtime.files),
         models=_models(runtime, stack),
         endpoints=_endpoints(runtime, stack),
-        admin=_admin(runtime, stack, currency=prices.currency, idle_s=idle_s, estimates=estimates),
-        audit=AuditLog(runtime.metadata.audit, runtime.clock),
         analytics=AnalyticsService(runtime.metadata, prices),
         usage=UsageService(runtime.metadata.usage, prices),
+    )
+    guards = ApiGuards(
+        auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
+        limits=RateLimits(FallbackRateLimiter(runtime.scratch.rate_limiter), settings.quota),
         claims=runtime.metadata.claims,
         sealer=open_sealer(settings),
-        limits=RateLimits(FallbackRateLimiter(runtime.scratch.rate_limiter), settings.quota),
-        auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
+        audit=AuditLog(runtime.metadata.audit, runtime.clock),
+    )
+    return api_app(
+        services,
+        guards,
+        admin=_admin(runtime, stack, currency=prices.currency, idle_s=idle_s, estimates=estimates),
         clock=runtime.clock,
         settings=settings.api,
         ready=ready,

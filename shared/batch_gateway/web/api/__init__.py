@@ -1,5 +1,5 @@
 """The REST API: OpenAI's files and batches over HTTP."""
 
-from batch_gateway.web.api.app import api_app
+from batch_gateway.web.api.app import ApiGuards, ApiServices, api_app
 
-__all__ = ["api_app"]
+__all__ = ["ApiGuards", "ApiServices", "api_app"]

@@ -1,6 +1,7 @@
 """The API as one ASGI application."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
@@ -43,25 +44,39 @@ from batch_gateway.web.auth import Authenticator
 from batch_gateway.web.probes import Ready, with_probes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices:
+    """The use cases that routes call."""
+
+    files: FileService
+    uploads: UploadService
+    batches: BatchService
+    actions: BatchActions
+    retries: BatchRetries
+    results: ResultService
+    lookup: RequestLookup
+    models: ModelService
+    endpoints: EndpointService
+    analytics: AnalyticsService
+    usage: UsageService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiGuards:
+    """What a request passes on its way to a use case and back."""
+
+    auth: Authenticator
+    limits: RateLimits
+    claims: IdempotencyClaimRows
+    sealer: Sealer
+    audit: AuditLog
+
+
 def api_app(
+    services: ApiServices,
+    guards: ApiGuards,
     *,
-    files: FileService,
-    uploads: UploadService,
-    batches: BatchService,
-    actions: BatchActions,
-    retries: BatchRetries,
-    results: ResultService,
-    lookup: RequestLookup,
-    models: ModelService,
-    endpoints: EndpointService,
-    analytics: AnalyticsService,
     admin: AdminRoutes,
-    audit: AuditLog,
-    usage: UsageService,
-    claims: IdempotencyClaimRows,
-    sealer: Sealer,
-    limits: RateLimits,
-    auth: Authenticator,
     clock: Clock,
     settings: Api,
     ready: Ready,
@@ -72,33 +87,17 @@ def api_app(
     """All routes, with probes. ``pages``: resources beside the API's, such as the console's;
     ``passed``: headers that a batch's calls carry on; ``idle_s``: how long a client may stop in the
     midst of a body."""
-    strict, longest = settings.mode == "strict", settings.max_json_bytes
-    table = {
-        **FileRoutes(files, idle_s=idle_s, strict=strict).routes,
-        **UploadRoutes(uploads, max_bytes=longest, idle_s=idle_s).routes,
-        **BatchRoutes(
-            batches,
-            InlineBatches(batches, files),
-            max_bytes=longest,
-            idle_s=idle_s,
-            strict=strict,
-            passed=passed,
-            priced=bool(usage.prices.prices),
-        ).routes,
-        **ModelRoutes(models).routes,
-        **WebhookRoutes(endpoints, max_bytes=longest, idle_s=idle_s, strict=strict).routes,
-    }
+    strict = settings.mode == "strict"
+    table = _openai_routes(services, settings, passed=passed, idle_s=idle_s)
     if not strict:
-        extensions = BatchActionRoutes(actions, batches, max_bytes=longest, idle_s=idle_s).routes
-        for path, methods in extensions.items():
+        extensions = _extension_routes(services, settings, clock, passed=passed, idle_s=idle_s)
+        for path, methods in {**extensions, **admin.routes}.items():
             table[path] = {**table.get(path, {}), **methods}
-        table |= ResultRoutes(results, lookup).routes
-        table |= AnalyticsRoutes(analytics, usage, clock).routes
-        table |= admin.routes
-        table |= RetryRoutes(retries, max_bytes=longest, idle_s=idle_s, passed=passed).routes
-    idempotent = Idempotency(claims, sealer, clock, max_bytes=longest, idle_s=idle_s)
+    idempotent = Idempotency(
+        guards.claims, guards.sealer, clock, max_bytes=settings.max_json_bytes, idle_s=idle_s
+    )
     resources = [
-        Resource(path, _guarded(path, methods, idempotent, limits, audit), auth)
+        Resource(path, _guarded(path, methods, idempotent, guards), guards.auth)
         for path, methods in table.items()
     ]
     described = docs(table, strict=strict, console=settings.console)
@@ -110,18 +109,57 @@ def api_app(
     return with_probes(with_request_scope(router), ready)
 
 
+def _openai_routes(
+    services: ApiServices, settings: Api, *, passed: Collection[str], idle_s: float
+) -> dict[str, Mapping[str, Handler]]:
+    strict, longest = settings.mode == "strict", settings.max_json_bytes
+    batches = BatchRoutes(
+        services.batches,
+        InlineBatches(services.batches, services.files),
+        max_bytes=longest,
+        idle_s=idle_s,
+        strict=strict,
+        passed=passed,
+        priced=bool(services.usage.prices.prices),
+    )
+    webhooks = WebhookRoutes(services.endpoints, max_bytes=longest, idle_s=idle_s, strict=strict)
+    return {
+        **FileRoutes(services.files, idle_s=idle_s, strict=strict).routes,
+        **UploadRoutes(services.uploads, max_bytes=longest, idle_s=idle_s).routes,
+        **batches.routes,
+        **ModelRoutes(services.models).routes,
+        **webhooks.routes,
+    }
+
+
+def _extension_routes(
+    services: ApiServices, settings: Api, clock: Clock, *, passed: Collection[str], idle_s: float
+) -> dict[str, Mapping[str, Handler]]:
+    longest = settings.max_json_bytes
+    actions = BatchActionRoutes(
+        services.actions, services.batches, max_bytes=longest, idle_s=idle_s
+    )
+    retries = RetryRoutes(services.retries, max_bytes=longest, idle_s=idle_s, passed=passed)
+    return {
+        **actions.routes,
+        **ResultRoutes(services.results, services.lookup).routes,
+        **AnalyticsRoutes(services.analytics, services.usage, clock).routes,
+        **retries.routes,
+    }
+
+
 def _guarded(
     path: str,
     methods: Mapping[str, Handler],
     idempotent: Idempotency,
-    limits: RateLimits,
-    audit: AuditLog,
+    guards: ApiGuards,
 ) -> Mapping[str, Handler]:
     """POSTs are done once per key, and count only when they are done. What is done is recorded."""
 
     def guarded(method: str, handler: Handler) -> Handler:
         if method == "POST":
-            return idempotent(audited(method, path, limits(path, handler), audit))
-        return audited(method, path, handler, audit)
+            limited = guards.limits(path, handler)
+            return idempotent(audited(method, path, limited, guards.audit))
+        return audited(method, path, handler, guards.audit)
 
     return {method: guarded(method, handler) for method, handler in methods.items()}
