@@ -168,11 +168,17 @@ async def test_a_password_that_is_altered_in_one_step_delays_work_and_loses_none
 
 async def test_a_key_that_is_replaced_in_one_step_delays_events_and_loses_none(start_gateway):
     gateway = await start_gateway(
-        settings={**{"events": {"signing_keys": "old"}}, "sweep": {"every_s": 5, "stuck_s": 10}},
+        settings={
+            "events": {"signing_keys": "old"},
+            "sweep": {"every_s": 5, "stuck_s": 10, "unsent_s": 1},
+        },
         simulator=SLOW,
     )
     batch = await gateway.submit(chat_lines(LINES))
     await gateway.halfway(batch, done=20)
+    async with asyncio.timeout(30):
+        while not gateway.platform.pids("janitor"):
+            await asyncio.sleep(0.05)
     busy = {name: gateway.platform.pids(name) for name in ("janitor", "executor")}
 
     # A changed Secret alone: no new revision, and what runs knows the old key only.

@@ -41,7 +41,7 @@ async def test_announcing_calling_and_waking_never_raise(fault):
 
     await caller.call()
     await caller.call(at_once=True)
-    await EventPublisher(faulty, faulty, caller).publish(EVENT, EVENT)
+    await EventPublisher(faulty, faulty).publish(EVENT, EVENT)
     assert not await ActivationTrigger(faulty, faulty, 3).wake()
     await WebhookOutbox(faulty, faulty, Clock(), faulty).wake()
 
@@ -73,7 +73,7 @@ async def test_an_event_that_cannot_be_encoded_keeps_no_other_from_being_sent():
         internal_event(EventType.BATCH_COMPLETED, BatchId(name)) for name in ("a", "broken", "b")
     ]
 
-    await EventPublisher(outbox, sink, JanitorTrigger(Faulty(FAULTS[0]), sink)).publish(*events)
+    await EventPublisher(outbox, sink).publish(*events)
     await asyncio.sleep(0)
 
     assert sink.sent == ["a", "b"]

@@ -7,8 +7,9 @@ raises: a caller's work is done when its transaction is.
 A wake-up carries no work and is never stored: it is sent only when the register of activations
 has room for one more, and a lost one is made up for by the janitor.
 
-The janitor does not run while there is no work. A process that creates work triggers it, and checks
-later whether the events were delivered (``services.maintenance.outbox_relay``).
+The janitor does not run while there is no work, nor for work that is done in a moment. A process
+that has published events checks later whether they were delivered and heard, and triggers it if
+there is something left to look after (``services.maintenance.outbox_relay``).
 """
 
 import asyncio
@@ -78,10 +79,9 @@ class JanitorTrigger:
 class EventPublisher:
     """Sends facts that are in the outbox."""
 
-    def __init__(self, outbox: Outbox, sink: EventSink, janitor_trigger: JanitorTrigger) -> None:
+    def __init__(self, outbox: Outbox, sink: EventSink) -> None:
         self._outbox = outbox
         self._sink = sink
-        self._janitor_trigger = janitor_trigger
         self._forgotten: list[str] = []  # ids of events that are sent and still in the outbox
         self._one_at_a_time = asyncio.Lock()
         self.published = asyncio.Event()
@@ -89,11 +89,9 @@ class EventPublisher:
 
     async def publish(self, *events: Event) -> None:
         """Send each event and forget it in the outbox when the broker has it. Never raises."""
-        if not any(event.type in _OPEN for event in events):
-            await self._send_all(events)
-            return
-        self.published.set()
-        await asyncio.gather(self._send_all(events), self._janitor_trigger.call())
+        if any(event.type in _OPEN for event in events):
+            self.published.set()
+        await self._send_all(events)
 
     async def deliver(self, event: Event) -> None:
         """Send an event that is in the outbox already, and forget it there.

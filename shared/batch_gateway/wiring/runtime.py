@@ -53,7 +53,7 @@ class Runtime:
         self.sink = sink
         self.clock: Clock = clock or SystemClock()
         self.janitor_trigger = JanitorTrigger(scratch, sink)
-        self.publisher = EventPublisher(metadata.outbox, sink, self.janitor_trigger)
+        self.publisher = EventPublisher(metadata.outbox, sink)
         self.dependents = DependentBatches(metadata.batches, self.publisher, self.clock)
         self.webhook_outbox = WebhookOutbox(metadata.webhooks, sink, self.clock, self.dependents)
         self.superseded = asyncio.Event()

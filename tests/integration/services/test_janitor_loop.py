@@ -1,11 +1,13 @@
 """The janitor goes round while there is work to look after, and rests when there is none."""
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 from fixtures.world import chat_lines
 
+from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.lifecycle import lifecycle_event
@@ -162,13 +164,63 @@ async def test_a_deadline_far_away_and_an_executor_at_work_keep_it(world):
     await janitor_loop
 
 
-async def test_the_janitor_is_called_when_something_must_be_done(world):
+@asynccontextmanager
+async def relaying(world):
+    """The outbox relay at work, with as little patience as there can be."""
+    world.sweep = Sweep(unsent_s=0.02)
+    runtime = world.runtime
+    relay = asyncio.create_task(runtime.outbox_relay.run())
+    try:
+        yield runtime.publisher
+    finally:
+        relay.cancel()
+        await asyncio.wait({relay})
+
+
+async def test_the_janitor_is_called_for_a_batch_that_does_not_go_on(world):
     batch = await world.submit(chat_lines(1))
 
-    await world.publisher.publish(_created(batch))
-    await world.publisher.publish(_created(batch))
+    async with relaying(world) as publisher:
+        await publisher.publish(_created(batch))
 
-    assert world.sink.calls == 1
+        assert world.sink.calls == 0
+        async with asyncio.timeout(10):
+            while not world.sink.calls:
+                await asyncio.sleep(0.01)
+
+
+async def test_the_janitor_is_called_for_a_batch_that_was_not_cleared_up(world, monkeypatch):
+    async def died(*_batches):
+        raise Unavailable("as if the executor had been killed")
+
+    monkeypatch.setattr(world.metadata.batches, "swept", died)
+    batch = await world.run(await world.submit(chat_lines(1)))
+
+    async with relaying(world) as publisher:
+        await publisher.publish(_created(batch))
+
+        async with asyncio.timeout(10):
+            while not world.sink.calls:
+                await asyncio.sleep(0.01)
+
+
+async def test_the_janitor_is_not_called_for_a_batch_that_is_done(world, monkeypatch):
+    batch = await world.run(await world.submit(chat_lines(1)))
+    looks, ended = [], world.metadata.batches.ended
+
+    async def counted(*, limit):
+        looks.append(await ended(limit=limit))
+        return looks[-1]
+
+    monkeypatch.setattr(world.metadata.batches, "ended", counted)
+
+    async with relaying(world) as publisher:
+        await publisher.publish(_created(batch))
+
+        async with asyncio.timeout(10):
+            while len(looks) < 3:
+                await asyncio.sleep(0.01)
+    assert world.sink.calls == 0
 
 
 async def test_what_the_broker_did_not_take_is_sent_again_by_who_announced_it(world):

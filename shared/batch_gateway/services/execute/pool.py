@@ -123,11 +123,6 @@ class Pool:
         return sum(shard.left for shard in self.shards)
 
     @property
-    def full(self) -> bool:
-        """All calls that this activation may make are running or could be: help is welcome."""
-        return self.usable and self.in_use + self.left >= self._most
-
-    @property
     def could_grow(self) -> bool:
         """All slots are in use, and there are lines for slots that are free."""
         return self._free > 0 and self.in_use >= self.grant and self.left > 0

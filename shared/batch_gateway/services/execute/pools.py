@@ -340,7 +340,10 @@ class Pools:
         if any(grant.generation is None for grant in grants.values()):
             self._memory_lost.set()
         now = asyncio.get_running_loop().time()
-        help_wanted = any(grants[name].free > 0 and pools[name].full for name in grants)
+        help_wanted = any(
+            grant.free > 0 and pools[name].usable and reports[name].want >= self._rules.max_calls
+            for name, grant in grants.items()
+        )
         if help_wanted and now - self._woke_at > _WAKE_EVERY_S:
             self._woke_at = now
             await self._activation_trigger.wake()

@@ -1,14 +1,15 @@
-"""Outbox relay: sends events again that the broker did not accept.
+"""Outbox relay: sends events again that the broker did not accept, and triggers the janitor.
 
-The janitor sends what the broker did not take, and announces again what was not heard. But a broker
-that loses an event may also lose the event that triggers the janitor. Recovery would then wait for
-the next timer tick. So each process that has published events checks a few times afterwards, while
-it runs anyway: it sends what is still in the outbox, and triggers the janitor again while there is
-work. This only saves time; correctness does not depend on it.
+The janitor sends what the broker did not take, and announces again what was not heard. It is not
+there yet when work begins: most batches are done before there is anything to look after, and its
+start would only keep them waiting. So each process that has published events checks a few times
+afterwards, while it runs anyway: it sends what is still in the outbox, and triggers the janitor
+when a batch has not gone on since, or has ended and was not cleared up. Should all these processes
+be killed before, the timer starts the janitor.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from batch_gateway.core.model import OPEN
 from batch_gateway.ports.clock import Clock
@@ -50,5 +51,12 @@ class OutboxRelay:
         now = self._clock.now()
         unsent = await self._metadata.outbox.unsent(before=now - self._patience, limit=_LIMIT)
         await self._publisher.publish(*(row.event for row in unsent))
-        if await self._metadata.batches.unfinished(OPEN, before=now - self._patience, limit=1):
+        if await self._left_behind(now - self._patience):
             await self._janitor_trigger.call()
+
+    async def _left_behind(self, before: datetime) -> bool:
+        """Whether a batch has been in its state since ``before`` and needs looking after."""
+        batches = self._metadata.batches
+        if await batches.unfinished(OPEN, before=before, limit=1):
+            return True
+        return any(batch.status_since < before for batch in await batches.ended(limit=1))
