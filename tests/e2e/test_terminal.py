@@ -46,13 +46,20 @@ def running(tmp_path_factory) -> Iterator[Running]:
 
 
 async def test_screens_fit_80_columns(running):
-    commands = (["list"], ["get", running.batch], ["progress", running.batch, "-f"])
+    commands = (["list"], ["get", running.batch], ["progress", running.batch, "-f"], ["events"])
 
-    listed, got, progress = [await shown(*words, **running.environment) for words in commands]
+    screens = [await shown(*words, **running.environment) for words in commands]
 
-    assert (listed.code, got.code, progress.code) == (0, 0, 0)
-    assert max(listed.width, got.width, progress.width) <= 80
-    assert any(running.batch in line for line in listed.lines)
+    listed, got, _, events = screens
+    assert [screen.code for screen in screens] == [0, 0, 0, 0]
+    assert max(screen.width for screen in screens) <= 80
+    head, row, below = listed.lines
+    assert head.split() == ["ID", "STATUS", "DONE", "FAILED", "MODEL"]
+    assert row.split() == [running.batch, "completed", "4/6", "2", "sim-large"]
+    assert below.startswith("  created 20")
+    assert "  expires 20" in below
+    assert events.lines[-2].split()[-2:] == [running.batch, "completed"]
+    assert events.lines[-1] == "  4 of 6 succeeded, 2 failed"
     page = got.lines[-1]
     assert page == f"{running.url.removesuffix('/v1')}/console/#/batches/{running.batch}"
     told = dict(line.split(maxsplit=1) for line in got.lines[:-1] if not line.startswith(" "))

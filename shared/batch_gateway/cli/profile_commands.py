@@ -79,7 +79,7 @@ def list_(json: AsJson = False) -> None:
         )
         for name, profile in found.by_name.items()
     )
-    print_table(("", "PROFILE", "URL", "KEY"), rows, whole=(0, 1))
+    print_table(("", "PROFILE", "URL", "KEY"), rows)
 
 
 def _plain(name: str, profiles: stored.Profiles) -> dict[str, Any]:

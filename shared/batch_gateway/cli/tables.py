@@ -1,18 +1,23 @@
 """Tables on standard output: for people as wide as their terminal, for pipes as wide as needed."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 import typer
 
 Row = Sequence[str]
 
+_GAP = 2  # blanks between columns
+_INDENT = "  "
 
-def print_table(titles: Row, rows: Iterable[Row], *, whole: Sequence[int] = (0,)) -> None:
-    """A line of titles and a line for each row.
 
-    On a terminal cells that do not fit are wrapped, except those of the columns ``whole`` (ids,
-    which are copied). In a pipe each row is one line, and nothing is cut.
+def print_table(titles: Row, rows: Iterable[Row]) -> None:
+    """A line of titles and a line for each row; nothing is cut.
+
+    On a terminal that is too narrow the last columns leave the table: their cells stand below each
+    row, with their titles. In a pipe each row is one line.
     """
     found = [list(row) for row in rows]
     if not sys.stdout.isatty():
@@ -20,15 +25,48 @@ def print_table(titles: Row, rows: Iterable[Row], *, whole: Sequence[int] = (0,)
             typer.echo(line)
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number, title in enumerate(titles):
-        table.add_column(title, no_wrap=number in whole, overflow="fold")
-    for row in found:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    shown = _that_fit([titles, *found], console.width)
+    head, *lines = columns([row[:shown] for row in [titles, *found]])
+    console.print(Text(head, style="bold"))
+    for line, row in zip(lines, found, strict=True):
+        console.print(Text(line))
+        for below in _below(titles[shown:], row[shown:], console.width):
+            console.print(Text(below))
+
+
+def print_row(cells: Row) -> None:
+    """A line; on a terminal that is too narrow the last cells stand below it."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    shown = _that_fit([cells], width)
+    typer.echo((" " * _GAP).join(cells[:shown]))
+    for below in _below([""] * (len(cells) - shown), cells[shown:], width):
+        typer.echo(below)
+
+
+def _that_fit(rows: Sequence[Row], width: int) -> int:
+    """How many columns fit beside one another: at least one."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    ends = accumulate(widths, lambda end, each: end + _GAP + each)
+    return max(1, sum(end <= width for end in ends))
+
+
+def _below(titles: Row, cells: Row, width: int) -> Iterator[str]:
+    """Cells with their titles, as many on a line as fit."""
+    line = ""
+    for title, cell in zip(titles, cells, strict=True):
+        if not cell:
+            continue
+        field = f"{title.lower()} {cell}".strip()
+        longer = f"{line}{' ' * _GAP}{field}" if line else f"{_INDENT}{field}"
+        if line and len(longer) > width:
+            yield line
+            longer = f"{_INDENT}{field}"
+        line = longer
+    if line:
+        yield line
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from batch_gateway.cli.batches.exit_codes import TERMINAL
@@ -44,12 +43,10 @@ class _Event:
     name: str
     remark: str = ""
 
-    def line(self) -> str:
+    def cells(self) -> list[str]:
         from batch_gateway.cli.batches.printing import instant
 
-        return "  ".join(
-            part for part in (instant(self.at), self.batch, self.name, self.remark) if part
-        )
+        return [part for part in (instant(self.at), self.batch, self.name, self.remark) if part]
 
     def plain(self) -> dict[str, Any]:
         remark = {"remark": self.remark} if self.remark else {}
@@ -70,12 +67,14 @@ def events(
     json: JsonLines = False,
 ) -> None:
     """Print what has happened to batches: created, in progress, completed, and when."""
+    from batch_gateway.cli.tables import print_row
+
     with to.service() as service:
         for found in _all(service, batch and plain_id(batch), limit, follow=follow):
             if json:
                 print_json(found.plain(), indent=None)
             else:
-                typer.echo(found.line())
+                print_row(found.cells())
 
 
 def _all(service: "Service", batch: str | None, limit: int, *, follow: bool) -> Iterator[_Event]:

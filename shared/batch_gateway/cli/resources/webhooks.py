@@ -173,7 +173,7 @@ def deliveries(
         )
         for each in found
     )
-    print_table(("CREATED", "EVENT", "BATCH", "STATUS", "TRIES", "ANSWER"), rows, whole=(2,))
+    print_table(("CREATED", "EVENT", "BATCH", "STATUS", "TRIES", "ANSWER"), rows)
 
 
 @webhooks.command("event-types")
