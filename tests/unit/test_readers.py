@@ -6,6 +6,7 @@ from manifests.kustomize import ROOT
 from batch_gateway.settings import (
     READS,
     Settings,
+    WrongSetting,
     read_settings,
     reads_variable,
     sends_events,
@@ -103,3 +104,60 @@ def test_a_variable_that_routes_name_is_read_by_those_that_send_requests(variabl
 )
 def test_a_variable_of_a_library_is_read_by_all(variable):
     assert readers(variable, ()) == readers(variable, None) == set(FUNCTIONS)
+
+
+#: Variable -> a value that it cannot have, and the functions that read it.
+WRONG = {
+    "EXECUTION__SOFT_BUDGET_S": ("-1", {"executor"}),
+    "RETRY__ATTEMPTS": ("many", {"executor"}),
+    "PLANNING__SHARD_LINES": ("0", {"planner"}),
+    "DEAD_LETTERS__MOST": ("many", {"deadletter"}),
+    "INFERENCE__MODELS": ('["a"', {"api", "executor", "janitor", "planner"}),
+    "INFERENCE__NEWS": ("1", {"api", "executor", "intake", "janitor", "planner"}),
+    "INFERENCE": ('{"pass_headers": ["host"]}', {"api"}),
+    "INTAKE": ("nonsense", {"intake", "janitor"}),
+    # Right each by itself, and not beside the others, of which only the API reads all.
+    "INFERENCE__PASS_HEADERS": ("x-team", {"api"}),
+    "AUTH__KIND": ("oidc", {"api"}),
+    "INFERENCE__TIMEOUT_S": ("9999", {"executor"}),
+    "LOG__LEVEL": ("loud", set(FUNCTIONS)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_setting_keeps_those_from_starting_that_read_it(name, monkeypatch):
+    value, readers = WRONG[name]
+    monkeypatch.setenv(f"BATCH_GATEWAY_{name}", value)
+    refused = set()
+
+    for function in FUNCTIONS:
+        try:
+            settings = read_settings(function)
+        except WrongSetting as wrong:
+            told = str(wrong)
+            assert told.endswith("(BATCH_GATEWAY_EXECUTION__HARD_BUDGET_S)") or (
+                told.startswith("setting ") and f"(BATCH_GATEWAY_{name.partition('__')[0]}" in told
+            )
+            refused.add(function)
+        else:
+            assert settings.auth.kind == (value if name == "AUTH__KIND" else "none")
+
+    assert refused == readers
+    with pytest.raises(WrongSetting):
+        read_settings()
+
+
+def test_a_function_reads_its_settings_as_all_settings_are_read(monkeypatch):
+    monkeypatch.setenv("BATCH_GATEWAY_INFERENCE", '{"models": ["a"], "timeout_s": 5}')
+    monkeypatch.setenv("BATCH_GATEWAY_INFERENCE__API_KEY", "k")
+    monkeypatch.setenv("batch_gateway_queue__tenant_weights__acme", "2")
+    whole = read_settings()
+
+    for function, reads in READS.items():
+        settings = read_settings(function)
+
+        for group, fields in reads.items():
+            mine, its = getattr(settings, group), getattr(whole, group)
+            for field in fields:
+                assert getattr(mine, field) == getattr(its, field)
+            assert mine.model_fields_set <= its.model_fields_set

@@ -107,11 +107,17 @@ def _key(path: Path) -> str:
     return path.read_text()
 
 
-def checked(environment: Mapping[str, str], files: Mapping[str, str] | None = None) -> Settings:
+def checked(
+    environment: Mapping[str, str],
+    files: Mapping[str, str] | None = None,
+    *,
+    drivers: bool = True,
+) -> Settings:
     """The settings that a function with this environment would read.
 
     Raises PlatformError with a line for each wrong setting; ``files`` says for variables that come
-    from a file which one it is.
+    from a file which one it is. ``drivers`` False: no function runs here, so what opens the stores
+    need not be installed.
     """
 
     class Given(Settings):
@@ -132,6 +138,8 @@ def checked(environment: Mapping[str, str], files: Mapping[str, str] | None = No
         settings = Given()
     except ValueError as error:
         raise PlatformError("\n".join(explained(error, files))) from error
+    if not drivers:
+        return settings
     try:
         require_stores(settings)
         if settings.tracing.enabled:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, model_validator
 
 from batch_gateway.core.quotas import Quotas
-from batch_gateway.settings.base import Count, Group, Positive, Seconds
+from batch_gateway.settings.base import Count, Group, Inconsistent, Positive, Seconds
 from batch_gateway.settings.texts import VALUES
 
 #: Only those with a public key: with a shared secret, each verifier could also sign.
@@ -87,16 +87,21 @@ class Auth(Group):
     @model_validator(mode="after")
     def _complete(self) -> "Auth":
         if self.kind == "trusted-header" and not (self.secret and self.secret.get_secret_value()):
-            raise ValueError("auth.kind trusted-header needs auth.secret")
+            told = "auth.kind trusted-header needs auth.secret"
+            raise Inconsistent(told, self, "kind", "secret")
         provider = (self.oidc_jwks_url, self.oidc_issuer, self.oidc_audience)
         if self.kind == "oidc" and not (all(provider) and self.oidc_algorithms):
-            raise ValueError(
+            raise Inconsistent(
                 "auth.kind oidc needs auth.oidc_jwks_url, oidc_issuer, oidc_audience and at least"
-                " one of oidc_algorithms"
+                " one of oidc_algorithms",
+                self,
+                *("kind", "oidc_jwks_url", "oidc_issuer", "oidc_audience", "oidc_algorithms"),
             )
         if self.oidc_client_id and not (self.oidc_authorization_url and self.oidc_token_url):
-            raise ValueError(
-                "auth.oidc_client_id needs auth.oidc_authorization_url and auth.oidc_token_url"
+            raise Inconsistent(
+                "auth.oidc_client_id needs auth.oidc_authorization_url and auth.oidc_token_url",
+                self,
+                *("oidc_client_id", "oidc_authorization_url", "oidc_token_url"),
             )
         return self
 

@@ -14,5 +14,15 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Inconsistent(ValueError):
+    """Settings of a group that are right one by one, and not together."""
+
+    def __init__(self, text: str, group: Group, *fields: str) -> None:
+        """``fields`` of ``group``: a function that does not read all of them does not mind."""
+        super().__init__(text)
+        self.group = group
+        self.fields = fields
+
+
 def seconds(value: float) -> timedelta:
     return timedelta(seconds=value)

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from batch_gateway.core.engine_signals import MonitorRules
 from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.retry import RetryRules
-from batch_gateway.settings.base import Count, Group, Positive, Seconds
+from batch_gateway.settings.base import Count, Group, Inconsistent, Positive, Seconds
 from batch_gateway.settings.endpoints import HEADER
 from batch_gateway.settings.texts import VALUES
 
@@ -163,5 +163,6 @@ class Inference(Group):
     @model_validator(mode="after")
     def _sealed(self) -> "Inference":
         if self.pass_headers and not self.header_keys.get_secret_value():
-            raise ValueError("inference.pass_headers needs inference.header_keys")
+            told = "inference.pass_headers needs inference.header_keys"
+            raise Inconsistent(told, self, "pass_headers", "header_keys")
         return self

@@ -56,7 +56,7 @@ def test_a_healthy_cluster_has_nothing_wrong(healthy):
         (
             troubles.unreadable_setting,
             "error",
-            "the functions will not start: setting limits.ceiling",
+            "functions that read it will not start: setting limits.ceiling",
         ),
         (troubles.too_many_activations, "error", "execution.max_activations is 20, but only 8 fit"),
         (troubles.too_long_a_budget, "error", "execution.hard_budget_s is 600"),

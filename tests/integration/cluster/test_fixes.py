@@ -209,7 +209,7 @@ def test_what_helps_does_away_with_the_finding(healthy, printed, fix, trouble, w
 def test_a_setting_that_nothing_can_read_is_edited(healthy, printed):
     """An editor stands in for the person in front of it."""
     troubles.unreadable_setting(healthy)
-    wrong = "the functions will not start: setting limits.ceiling"
+    wrong = "functions that read it will not start: setting limits.ceiling"
 
     printed.run(fix_of(wrong), KUBE_EDITOR='sed -i -e s/many/\\"8\\"/')
 

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import gzip
 import json
 import os
 import pty
@@ -332,16 +333,30 @@ def test_a_refusal_of_one_object_keeps_the_others_from_being_applied(kube, comma
 
 
 def test_a_namespace_that_is_being_deleted_is_waited_for(kube, command):
-    command("deploy", "--overlay", "minimal")
-    command("uninstall", "--purge", "--yes")
-
-    rehearsed = command("deploy", "--overlay", "minimal", "--dry-run").stdout
     kube.add_leaving("batch-gateway", looks=3)
+
     told = command("deploy", "--overlay", "minimal").stdout
 
     assert "Namespace batch-gateway is being deleted: waiting until it is gone" in told
-    assert "are not judged: there is no namespace batch-gateway yet" in rehearsed
     assert unready(kube) == []
+
+
+def test_a_dry_run_tells_that_the_namespace_is_being_deleted(kube, command):
+    """A finalizer keeps it: nothing can be judged in it, nor is it waited for."""
+    kube.add_leaving("batch-gateway", looks=10**6)
+    before = copy.deepcopy(kube.objects)
+
+    told = command("deploy", "--overlay", "minimal", "--dry-run").stdout.splitlines()
+
+    assert told[0] == "Namespace batch-gateway is being deleted: would be created when it is gone"
+    judged = [line for line in told[1:-1] if not line.endswith(" would be created, not judged")]
+    assert judged == []
+    assert told[-1] == (
+        f"nothing was changed: --dry-run; {len(told) - 2} objects are not judged: the namespace"
+        " batch-gateway is being deleted"
+    )
+    assert kube.objects == before
+    assert "deletionTimestamp" in kube.find("Namespace", "batch-gateway")["metadata"]
 
 
 def test_a_namespace_that_is_not_going_is_named(kube, command, monkeypatch):
@@ -514,6 +529,62 @@ def test_a_changed_setting_starts_the_functions_that_read_it_anew(kube, command)
     assert started_by(kube, command, "rollback") == READERS["log.level=debug"]
     back = READERS["dead_letters.most=5"] | READERS["intake.s3_region=eu-central-1"]
     assert started_by(kube, command, "rollback", "--to", "9") == back
+
+
+def test_wrong_settings_are_told_all_at_once_before_anything_is_applied(kube, command, tmp_path):
+    """Of whatever function, in the ConfigMap, in a Secret, or written into one container."""
+    kube.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "batch-gateway"}})
+    metadata = {"name": "batch-gateway-secrets", "namespace": "batch-gateway"}
+    data = {"BATCH_GATEWAY_INTAKE__SOURCES": base64.b64encode(b"s3cret").decode()}
+    kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    values = {"BATCH_GATEWAY_RETRY__ATTEMPTS": "many", "BATCH_GATEWAY_PLANNING__NEWS": "1"}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": SETTINGS[1]}}
+    variable = {"name": "BATCH_GATEWAY_SWEEP__EVERY_S", "value": "0"}
+    path = "/spec/template/spec/containers/0/env"
+    content = {
+        "resources": [os.path.relpath(ROOT / "knative/overlays/minimal", tmp_path)],
+        "patches": [
+            {"patch": json.dumps(config | {"data": values})},
+            {
+                "patch": json.dumps([{"op": "add", "path": path, "value": [variable]}]),
+                "target": {"group": SERVING, "kind": "Service", "name": "janitor"},
+            },
+        ],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
+    before = copy.deepcopy(kube.objects)
+
+    told = command("deploy", "--overlay", str(tmp_path), code=1).stderr
+    rehearsed = command("deploy", "--overlay", str(tmp_path), "--dry-run", code=1).stderr
+
+    assert told == rehearsed
+    lines = [line.partition("setting ")[2] for line in told.splitlines()]
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        "intake.sources",
+        "planning.news",
+        "retry.attempts",
+        "sweep.every_s",
+    ]
+    assert "s3cret" not in told
+    assert kube.objects == before
+    words = ("--overlay", str(tmp_path), "-n", "other", "--dry-run")
+    elsewhere = command("deploy", *words, code=1).stderr
+    assert set(elsewhere.splitlines()[1:]) < set(told.splitlines())
+
+
+def test_going_back_takes_settings_that_this_release_does_not_know(kube, command):
+    """A release is deployed as it was: its image has started with its settings."""
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:1")
+    releases = kube.find("Secret", "batch-gateway-releases")["data"]
+    release = json.loads(gzip.decompress(base64.b64decode(releases["1"])))
+    (config,) = [o for o in release["objects"] if (o["kind"], o["metadata"]["name"]) == SETTINGS]
+    config["data"]["BATCH_GATEWAY_RETRY__OLD"] = "1"
+    releases["1"] = base64.b64encode(gzip.compress(json.dumps(release).encode())).decode()
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2")
+
+    command("rollback")
+
+    assert settings(kube)["BATCH_GATEWAY_RETRY__OLD"] == "1"
 
 
 def test_a_setting_that_kubectl_has_changed_starts_its_readers_anew(kube, command):

@@ -3,20 +3,27 @@
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import sys
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import pytest
-from fixtures.functions import environment, running_function
+from fixtures.functions import PATIENCE_S, environment, running_function
 from fixtures.gateway import CHAT, chat_lines, encoded
 from fixtures.redis import valkey_server
 
+from batch_gateway.cli.cluster.container_log import one_line
 from batch_gateway.local.manifests import deployment_root
 
 pytestmark = pytest.mark.redis
 
+#: Settings that one function reads, with values that they cannot have.
+WRONG = {
+    "executor": {"BATCH_GATEWAY_EXECUTION__SOFT_BUDGET_S": "-1"},
+    "planner": {"BATCH_GATEWAY_PLANNING__SHARD_LINES": "0"},
+}
 TICK = "dev.knative.sources.ping"
 FUNCTIONS = sorted(path.parent.name for path in deployment_root().glob("functions/*/main.py"))
 
@@ -88,11 +95,46 @@ async def created_batch(api):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 async def test_every_function_is_ready_before_the_broker_has_an_address(name, tmp_path, valkey_url):
+    """Nor do wrong settings keep a function from starting that it does not read."""
     env = without_broker(environment(tmp_path, valkey_url))
     await migrate(env)
+    others = "planner" if name == "executor" else "executor"
 
-    async with running_function(name, env) as function:
+    async with running_function(name, env | WRONG[others]) as function:
         await function.until("/readyz", 200)
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_wrong_setting_that_a_function_reads_ends_it(name, tmp_path, valkey_url):
+    """Commands tell the cause in one line, of what Kubernetes keeps of a container's output."""
+    log = tmp_path / "log"
+
+    with log.open("wb") as written:
+        env = environment(tmp_path, valkey_url) | WRONG[name]
+        async with running_function(name, env, stderr=written, stdout=written) as function:
+            async with asyncio.timeout(PATIENCE_S):
+                code = await function.process.wait()
+
+    (variable,) = WRONG[name]
+    written = log.read_text()
+    assert code != 0
+    assert one_line(written) == one_line(written[-500:])
+    told = r"[\w.]+\.WrongSetting: setting [a-z_.]+: Input should be greater than 0; it is '-?\d' "
+    assert re.fullmatch(told + re.escape(f"({variable})"), one_line(written))
+
+
+async def test_the_cause_of_a_failed_start_is_found_in_a_log_of_json_too(tmp_path, valkey_url):
+    env = environment(tmp_path, valkey_url) | {"HOST": "0.0.0.0"}
+    env |= {"BATCH_GATEWAY_LOG__FORMAT": "json", "BATCH_GATEWAY_AUTH__KIND": "none"}
+    log = tmp_path / "log"
+
+    with log.open("wb") as written:
+        async with running_function("planner", env, stderr=written, stdout=written) as function:
+            async with asyncio.timeout(PATIENCE_S):
+                assert await function.process.wait() != 0
+
+    told = "auth.kind is none: not while listening on 0.0.0.0, name an authenticator"
+    assert one_line(log.read_text()) == one_line(log.read_text()[-900:]) == f"ValueError: {told}"
 
 
 async def test_what_cannot_be_sent_without_a_broker_is_sent_once_there_is_one(

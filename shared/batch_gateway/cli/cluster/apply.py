@@ -19,6 +19,7 @@ from batch_gateway.cli.cluster.preconditions import require
 from batch_gateway.cli.cluster.releases import Releases
 from batch_gateway.cli.cluster.rollout import RolloutWait
 from batch_gateway.cli.cluster.secrets import SecretChange
+from batch_gateway.cli.cluster.settings_check import require_settings
 from batch_gateway.cli.cluster.sinks import (
     address,
     is_settings,
@@ -63,6 +64,8 @@ class Deployment:
     options: Mapping[str, Any]  # and what the command line has said beside it
     said: Collection[str] = ()  # variables of the ConfigMap that the command line names
     force: bool = False
+    #: Whether settings are judged by this release, before anything is applied.
+    check_settings: bool = True
     wait: bool = True
     timeout_s: float = 600  # most to wait for the broker's address, and for all of it afterwards
 
@@ -82,8 +85,8 @@ def apply_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> list[Ob
     return run.apply(steps, made)
 
 
-def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> int:
-    """Judge, and say what would be done; returns how many objects cannot be judged yet.
+def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> tuple[int, str]:
+    """Judge, and say what would be done; returns how many objects cannot be judged yet, and why.
 
     Raises CommandError.
     """
@@ -98,16 +101,22 @@ def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> int:
         _tell(steps, change.wanted, change.done)
     for result in run.results:
         _tell(steps, result.obj, result.done)
-    return 0
+    return 0, ""
 
 
-def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, steps: Steps) -> int:
-    """A server judges no object of a namespace that is not there."""
-    judge, unjudged = DryRun(cluster, force=wanted.force), 0
+def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, steps: Steps) -> tuple[int, str]:
+    """A server judges no object of a namespace that is not there, or on its way out."""
+    require_settings(wanted.objects, _own_contents(wanted))
+    judge, unjudged = DryRun(cluster, force=wanted.force), len(wanted.secrets)
+    why = f"there is no namespace {cluster.namespace} yet"
     for obj in sorted(wanted.objects, key=_rank):
         if "namespace" in obj["metadata"]:
             _tell(steps, obj, "would be created, not judged")
             unjudged += 1
+            continue
+        if obj["kind"] == "Namespace" and _is_leaving(cluster.same(obj), gone=False):
+            why = f"the namespace {cluster.namespace} is being deleted"
+            _tell(steps, obj, "is being deleted: would be created when it is gone")
             continue
         result = judge.judge(obj)
         if result.refused:
@@ -115,7 +124,18 @@ def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, steps: Steps) -> 
         _tell(steps, obj, result.done)
     for change in wanted.secrets:
         _tell(steps, change.wanted, "would be created, not judged")
-    return unjudged + len(wanted.secrets)
+    return unjudged, why
+
+
+def _own_contents(wanted: Deployment) -> dict[tuple[str, str], Mapping[str, str]]:
+    """What the deployment's own ConfigMaps and Secrets hold."""
+    found: dict[tuple[str, str], Mapping[str, str]] = {
+        ("Secret", change.wanted["metadata"]["name"]): change.contents for change in wanted.secrets
+    }
+    for obj in wanted.objects:
+        if obj["kind"] == "ConfigMap":
+            found["ConfigMap", obj["metadata"]["name"]] = obj.get("data") or {}
+    return found
 
 
 def _is_leaving(home: Object | None, *, gone: bool) -> bool:
@@ -180,6 +200,8 @@ class _Run:
         for change in self._wanted.secrets:
             self._contents["Secret", change.wanted["metadata"]["name"]] = change.contents
         self._read_the_rest(objects)
+        if self._wanted.check_settings:
+            require_settings(objects, self._contents)
         mark_settings(objects, self._contents, self._releases.salt)
         for obj in objects:
             if obj["kind"] != "ConfigMap":
@@ -202,7 +224,8 @@ class _Run:
                     found = self._cluster.get("v1", kind, name)
                 except Refusal:
                     found = None  # this user may not look: its changes make no new revision
-                self._contents[kind, name] = (found or {}).get("data") or {}
+                if found is not None:
+                    self._contents[kind, name] = found.get("data") or {}
 
     def _finished(self, obj: Object) -> Object:
         """A Service with what depends on the one that is there."""

@@ -77,10 +77,9 @@ def deploy(
         timeout_s=how.timeout,
     )
     if dry_run:
-        unjudged = dry_run_objects(cluster, wanted, steps)
-        why = f"; {unjudged} objects are not judged: there is no namespace {place.namespace} yet"
-        told = "nothing was changed: --dry-run" + (why if unjudged else "")
-        steps.end(told, dry_run=True, not_judged=unjudged)
+        unjudged, why = dry_run_objects(cluster, wanted, steps)
+        told = f"; {unjudged} objects are not judged: {why}" if unjudged else ""
+        steps.end(f"nothing was changed: --dry-run{told}", dry_run=True, not_judged=unjudged)
         return
     finish(cluster, wanted, steps)
 

@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from batch_gateway.cli.cluster.build import SETTINGS_OF
-from batch_gateway.cli.cluster.pod_sources import PodSource, pod_sources
-from batch_gateway.cli.cluster.route_keys import Contents, key_variables
+from batch_gateway.cli.cluster.pod_sources import Contents, PodSource, pod_sources
+from batch_gateway.cli.cluster.route_keys import key_variables
 from batch_gateway.settings import reads_variable
 
 Object = dict[str, Any]

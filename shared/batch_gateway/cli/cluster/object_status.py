@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from batch_gateway.cli.cluster.container_log import one_line
+
 Object = Mapping[str, Any]
 
 
@@ -29,7 +31,6 @@ _TELLS_NO_CAUSE = ("Ready", "RoutesReady")
 _GRADUAL = "RolloutInProgress"
 #: What Knative writes around a revision's own message.
 _WRAPPED = re.compile(r'Revision "[^"]*" failed with message: (.*?)\.?$', re.DOTALL)
-_LONGEST = 300  # characters of what a process has said
 
 
 def object_status(obj: Object) -> ObjectStatus:
@@ -101,14 +102,6 @@ def _said(condition: Object) -> str:
         message = wrapped[1]
     parts = (one_line(part) for part in (reason, message) if part)
     return ": ".join(parts) or "no reason"
-
-
-def one_line(text: str) -> str:
-    """What a process or a controller has said, in a line: of a traceback the last one."""
-    if "Traceback" in text:
-        text = text.strip().splitlines()[-1]
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def troubles(pods: list[Any]) -> list[str]:

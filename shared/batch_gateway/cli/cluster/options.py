@@ -96,7 +96,7 @@ def chosen_settings(given: list[str] | None) -> tuple[dict[str, str], dict[str, 
             )
         variables[f"BATCH_GATEWAY_{group}__{name}".upper()] = value
     try:
-        checked(_COMPLETE | variables)
+        checked(_COMPLETE | variables, drivers=False)
     except PlatformError as error:
         raise typer.BadParameter(str(error)) from error
     secret = secret_variables()

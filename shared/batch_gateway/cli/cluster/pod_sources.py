@@ -1,10 +1,13 @@
-"""Lists the ConfigMaps and Secrets that the pods of a Service read."""
+"""Lists the ConfigMaps and Secrets that the pods of a Service read, and what they get of them."""
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Object = Mapping[str, Any]
+#: ConfigMaps and Secrets, by kind and name; values of Secrets are in base64.
+Contents = Mapping[tuple[str, str], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +63,24 @@ def _of_files(part: Object, volume: str) -> Iterator[PodSource]:
             for item in mounted.get("items") or [{}]:
                 key, path = item.get("key"), item.get("path")
                 yield PodSource(kind=kind, name=name, key=key, volume=volume, path=path)
+
+
+def texts(source: PodSource, contents: Contents) -> Iterator[tuple[str, str]]:
+    """Keys and values, as text, that pods get by ``source``."""
+    for key, value in contents.get((source.kind, source.name), {}).items():
+        if source.key not in (None, key):
+            continue
+        secret = source.kind == "Secret"
+        yield key, base64.b64decode(value).decode(errors="replace") if secret else value
+
+
+def environment_of(service: Object, contents: Contents) -> dict[str, str]:
+    """The function's variables; later ones win, as in a pod."""
+    found: dict[str, str] = {}
+    for source in pod_sources(service):
+        if source.container == 0:
+            found |= {source.variable_of(key): text for key, text in texts(source, contents)}
+    for variable in service["spec"]["template"]["spec"]["containers"][0].get("env") or ():
+        if "value" in variable:
+            found[variable["name"]] = variable["value"]
+    return found

@@ -43,6 +43,7 @@ def rollback(
         what=release.what,
         options=release.options,
         force=how.force,
+        check_settings=False,  # the image of then has started with them
         wait=how.wait,
         timeout_s=how.timeout,
     )

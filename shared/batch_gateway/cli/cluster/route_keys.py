@@ -5,17 +5,14 @@ that all functions get. Which functions read them is known (``settings.readers``
 they are only the file tells.
 """
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from batch_gateway.cli.cluster.pod_sources import PodSource, pod_sources
+from batch_gateway.cli.cluster.pod_sources import Contents, environment_of, pod_sources, texts
 
 Object = Mapping[str, Any]
-#: ConfigMaps and Secrets, by kind and name; values of Secrets are in base64.
-Contents = Mapping[tuple[str, str], Mapping[str, str]]
 
 _ROUTES = "BATCH_GATEWAY_INFERENCE__ROUTES"
 _INFERENCE = "BATCH_GATEWAY_INFERENCE"  # the whole group as a JSON object
@@ -23,7 +20,7 @@ _INFERENCE = "BATCH_GATEWAY_INFERENCE"  # the whole group as a JSON object
 
 def key_variables(service: Object, contents: Contents) -> frozenset[str] | None:
     """Names of variables; None: there is a routing file, and it cannot be read here."""
-    path = _path(_environment(service, contents))
+    path = _path(environment_of(service, contents))
     if path is None:
         return frozenset()
     text = dict(_files(service, contents)).get(path)
@@ -41,26 +38,14 @@ def _named(text: str) -> frozenset[str] | None:
 
 
 def _path(environment: Mapping[str, str]) -> PurePosixPath | None:
-    found: str | None = environment.get(_ROUTES)
+    given = {name.upper(): value for name, value in environment.items()}
+    found: str | None = given.get(_ROUTES)
     if found is None:
         try:
-            found = json.loads(environment.get(_INFERENCE, "{}")).get("routes")
+            found = json.loads(given.get(_INFERENCE, "{}")).get("routes")
         except (ValueError, AttributeError):
             return None  # the functions will refuse it
     return PurePosixPath(found) if found else None
-
-
-def _environment(service: Object, contents: Contents) -> dict[str, str]:
-    """The function's variables; later ones win, as in a pod."""
-    found: dict[str, str] = {}
-    for source in pod_sources(service):
-        if source.container == 0:
-            for key, value in _texts(source, contents):
-                found[source.variable_of(key).upper()] = value
-    for variable in service["spec"]["template"]["spec"]["containers"][0].get("env") or ():
-        if "value" in variable:
-            found[variable["name"].upper()] = variable["value"]
-    return found
 
 
 def _files(service: Object, contents: Contents) -> Iterator[tuple[PurePosixPath, str]]:
@@ -70,14 +55,6 @@ def _files(service: Object, contents: Contents) -> Iterator[tuple[PurePosixPath,
         for mount in mounts:
             if source.volume != mount["name"]:
                 continue
-            for key, text in _texts(source, contents):
+            for key, text in texts(source, contents):
                 path, where = source.path or key, PurePosixPath(mount["mountPath"])
                 yield (where if mount.get("subPath") == path else where / path), text
-
-
-def _texts(source: PodSource, contents: Contents) -> Iterator[tuple[str, str]]:
-    for key, value in contents.get((source.kind, source.name), {}).items():
-        if source.key not in (None, key):
-            continue
-        secret = source.kind == "Secret"
-        yield key, base64.b64decode(value).decode(errors="replace") if secret else value
