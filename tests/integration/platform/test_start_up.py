@@ -95,7 +95,7 @@ async def created_batch(api):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 async def test_every_function_is_ready_before_the_broker_has_an_address(name, tmp_path, valkey_url):
-    """Nor do wrong settings keep a function from starting that it does not read."""
+    """A function also starts with wrong settings that it does not read."""
     env = without_broker(environment(tmp_path, valkey_url))
     await migrate(env)
     others = "planner" if name == "executor" else "executor"
