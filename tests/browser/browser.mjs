@@ -5,7 +5,8 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-const { MODULES, OPEN_URL, KEYS_URL, OIDC_URL, PROVIDER, KEYS, ENGINE_URL, SHOTS, GIVEN } = process.env;
+const { MODULES, OPEN_URL, KEYS_URL, OIDC_URL, PROVIDER, KEYS, ENGINE_URL, ECHO_URL, SHOTS, GIVEN } =
+  process.env;
 const require = createRequire(path.join(MODULES, "none.js"));
 const { chromium } = require("playwright-core");
 const packaged = (await import(pathToFileURL(path.join(MODULES, "@sparticuz/chromium/build/index.js"))))
@@ -18,6 +19,7 @@ export const OIDC = OIDC_URL; // of the one whose users an identity provider kno
 export const PROVIDER_PORT = Number(PROVIDER); // where a suite serves that provider
 export const keys = JSON.parse(KEYS); // by tenant; "operator" has all scopes
 export const { hostile: HOSTILE, letters } = JSON.parse(GIVEN); // texts, and ids of the events of dead letters
+export const HOOK = `${ECHO_URL}/hook`; // takes webhooks
 export const CHAT = "/v1/chat/completions";
 export const WIDTHS = [390, 1280];
 
@@ -76,9 +78,11 @@ export async function closed(page) {
   assert.deepEqual(page.wrong, []);
 }
 
-/** No serious finding of axe, nothing that sticks out to the right, and a picture if one is wanted. */
-export async function judged(page, name) {
+/** No serious finding of axe (unless it is left out), nothing that sticks out to the right, and a picture if one
+ *  is wanted. */
+export async function judged(page, name, { axe: audited = true } = {}) {
   await page.locator("main").waitFor();
+  assert.equal(await page.getByText("Loading the console").count(), 0, "what stood there before the console");
   if (SHOTS) {
     const { width } = page.viewportSize();
     const scheme = await page.evaluate(() =>
@@ -90,7 +94,8 @@ export async function judged(page, name) {
     () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
   );
   assert.equal(beyond, 0, `${name} is ${beyond} pixels too wide at ${page.viewportSize().width}`);
-  await page.evaluate(await axe());
+  if (!audited) return;
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(await axe());
   const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   const serious = found.violations
     .filter((one) => ["serious", "critical"].includes(one.impact))
@@ -102,6 +107,58 @@ export async function judged(page, name) {
 
 let source = null;
 const axe = async () => (source ??= (await import("node:fs/promises")).readFile(AXE, "utf8"));
+
+/** What people do things with, at which width. */
+export const HANDS = [
+  [390, "mouse"],
+  [1280, "keyboard"],
+];
+
+/** A person at a page with a mouse, or with a keyboard only. */
+export class User {
+  constructor(page, hand) {
+    Object.assign(this, { page, keyboard: hand === "keyboard" });
+  }
+
+  /** Press the control with a role whose name begins so, `within` a part of the page. */
+  async press(role, name, within = this.page) {
+    const control = within.getByRole(role, { name: beginning(name) }).first();
+    await control.waitFor();
+    if (!this.keyboard) return control.click();
+    await this.reach(control);
+    return this.page.keyboard.press("Enter");
+  }
+
+  /** Write into the field with this label, in place of what it has. */
+  async write(label, text) {
+    const control = this.page.getByRole("textbox", { name: label, exact: true });
+    await control.waitFor();
+    if (!this.keyboard) return control.fill(text);
+    await this.reach(control);
+    await this.page.keyboard.press("ControlOrMeta+a");
+    return this.page.keyboard.type(text);
+  }
+
+  /** Change a box that can be ticked. */
+  async tick(label) {
+    const control = this.page.getByLabel(label).last();
+    await control.waitFor();
+    if (!this.keyboard) return control.click();
+    await this.reach(control);
+    return this.page.keyboard.press("Space");
+  }
+
+  /** Move the focus forward until it is on the control. */
+  async reach(control) {
+    for (let presses = 0; presses < 150; presses += 1) {
+      if (await control.evaluate((node) => node === document.activeElement)) return;
+      await this.page.keyboard.press("Tab");
+    }
+    assert.fail(`no Tab leads to ${control}`);
+  }
+}
+
+const beginning = (text) => new RegExp(`^${text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}`);
 
 /** The API as a client sees it. */
 export function client(base, key = null) {
@@ -120,6 +177,7 @@ export function client(base, key = null) {
   return {
     get: (path) => call("GET", path),
     post: (path, body = {}) => call("POST", path, body),
+    delete: (path) => call("DELETE", path),
     async upload(content, name = "requests.jsonl") {
       const form = new FormData();
       form.append("purpose", "batch");

@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, beforeEach, describe, test } from "node:test";
 import {
+  HANDS,
   OPEN,
   SECURED,
+  User,
   WIDTHS,
   client,
   closed,
@@ -129,32 +131,6 @@ describe("from sign-in to a downloaded result", () => {
       await closed(page);
     });
 
-    test(`a file with bad lines is understood and mended at ${width} pixels`, async () => {
-      const page = await opened(browser, { width });
-      const bad = `${written(requests(3))}{"custom_id": "broken", \n${JSON.stringify({ ...request("gone", "x"), url: "/v1/nothing" })}\n`;
-      await page.to("new");
-      await page.getByLabel("JSONL file").setInputFiles(jsonl("bad.jsonl", bad));
-      await page.getByText("The file cannot be run as it is").waitFor();
-      await judged(page, "new-bad");
-      await page.getByRole("link", { name: "Correct the lines" }).click();
-      await page.getByText("This line is not parseable as valid JSON").waitFor();
-      assert.equal(await page.getByLabel("Line 4").inputValue(), '{"custom_id": "broken", ');
-      await page.getByLabel("Line 4").fill(JSON.stringify(request("mended", "x")));
-      await page.getByText("This is a request as far as the browser can tell").first().waitFor();
-      await page.getByLabel("Leave this line out").last().check();
-      await page.getByRole("button", { name: "Check the corrected file" }).click();
-      await page.getByText("The file can be run").waitFor();
-      await page.getByRole("button", { name: "Submit the batch" }).click();
-      const lines = await saved(page, () =>
-        page.getByRole("button", { name: "Download results" }).click({ timeout: 60_000 }),
-      );
-      assert.deepEqual(
-        lines.map((line) => line.custom_id),
-        ["request-0", "request-1", "request-2", "mended"],
-      );
-      await closed(page);
-    });
-
     test(`a saturated engine is explained at ${width} pixels`, async () => {
       await configured({ fault_rate: 1, fault_kinds: ["429"] });
       const made = await open.submit(requests(40, { max_tokens: width }), { metadata: { name: "Stuck" } });
@@ -163,10 +139,62 @@ describe("from sign-in to a downloaded result", () => {
       await page.getByText("Engine is saturated").waitFor({ timeout: 60_000 });
       await page.getByText("Nothing is lost; only the deadline counts.").waitFor();
       await judged(page, "saturated");
+      await page.getByRole("link", { name: "Look at the models" }).click(); // without keys, all are operators
+      const pool = page.locator("section", { hasText: "engine/sim-large" });
+      await pool.getByText(/^Calls were refused or broke: /).waitFor({ timeout: 60_000 });
+      await pool.getByText("Endpoint engine").waitFor();
+      await pool.getByText("at all hours").waitFor();
+      await pool.getByText("calls pass").waitFor();
+      await pool.getByRole("img", { name: /^Since this page was opened/ }).waitFor();
+      await judged(page, "models-saturated");
+      await page.to("queue");
+      const row = page.getByRole("row", { name: new RegExp(made.id) });
+      await row.getByText("Engine is saturated").waitFor({ timeout: 60_000 });
+      await judged(page, "queue");
+      await page.to("functions");
+      const executor = page.locator("section", { hasText: "executor" });
+      await executor.getByText(/^[1-9]\d* running$/).waitFor({ timeout: 60_000 });
+      await page.locator("section", { hasText: "intake" }).getByText("at zero").waitFor();
+      await executor
+        .getByRole("img", { name: /^Instances in the last hour. instances: now [1-9]/ })
+        .waitFor();
+      await judged(page, "functions");
+      await page.to(`batches/${made.id}`);
       await page.getByRole("button", { name: "Cancel" }).click();
       await page.getByRole("button", { name: "Cancel the batch" }).click();
       await page.getByText("Cancelled", { exact: true }).first().waitFor();
       await configured();
+      await closed(page);
+    });
+  }
+});
+
+describe("a file that failed", () => {
+  for (const [width, hand] of HANDS) {
+    test(`a file with bad lines is understood and mended at ${width} pixels, by ${hand}`, async () => {
+      const page = await opened(browser, { width });
+      const user = new User(page, hand);
+      const bad = `${written(requests(3))}{"custom_id": "broken", \n${JSON.stringify({ ...request("gone", "x"), url: "/v1/nothing" })}\n`;
+      await page.to("new");
+      await page.getByLabel("JSONL file").setInputFiles(jsonl("bad.jsonl", bad));
+      await page.getByText("The file cannot be run as it is").waitFor();
+      await judged(page, "new-bad");
+      await user.press("link", "Correct the lines");
+      await page.getByText("This line is not parseable as valid JSON").waitFor();
+      assert.equal(await page.getByLabel("Line 4").inputValue(), '{"custom_id": "broken", ');
+      await user.write("Line 4", JSON.stringify(request("mended", "x")));
+      await page.getByText("This is a request as far as the browser can tell").first().waitFor();
+      await user.tick("Leave this line out");
+      await user.press("button", "Check the corrected file");
+      await page.getByText("The file can be run").waitFor();
+      await user.press("button", "Submit the batch");
+      const results = page.getByRole("button", { name: "Download results" });
+      await results.waitFor({ timeout: 60_000 });
+      const lines = await saved(page, () => user.press("button", "Download results"));
+      assert.deepEqual(
+        lines.map((line) => line.custom_id),
+        ["request-0", "request-1", "request-2", "mended"],
+      );
       await closed(page);
     });
   }

@@ -10,13 +10,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
+from typing import TypeVar
+
+from typer.testing import CliRunner
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 TEST_S, ALL_S = 100, 400  # how long one test, and all of them, may take
@@ -37,16 +43,38 @@ BRISK = {
     "EXECUTION__FLUSH_INTERVAL_S": "0.2",
     "EXECUTION__HEARTBEAT_S": "0.5",
     "RETRY__BACKOFF_S": "0.1",
+    "PRICES__MODELS": json.dumps({"sim-*": {"input": 500, "output": 1500}}),  # of a million tokens
+    "WEBHOOKS__ALLOW_HTTP": "true",
+    "WEBHOOKS__ALLOW_PRIVATE": "true",
 }
 
 
 def made_key(data: Path, tenant: str, *words: str) -> str:
     """The secret of a new API key."""
-    command = [sys.executable, "-m", "batch_gateway", "keys", "create", tenant, *words]
-    made = subprocess.run(
-        [*command, "--data", str(data)], check=True, stdout=subprocess.PIPE, text=True
-    )
+    from batch_gateway.cli.main import app
+
+    made = CliRunner().invoke(app, ["keys", "create", tenant, *words, "--data", str(data)])
+    assert made.exit_code == 0, made.output
     return made.stdout.strip()
+
+
+@contextmanager
+def together(contexts: Sequence[AbstractContextManager[T]]) -> Iterator[list[T]]:
+    """What ``contexts`` give, entered and left at the same time, each in a thread."""
+
+    def entered(context: AbstractContextManager[T]) -> tuple[T, ExitStack]:
+        stack = ExitStack()
+        return stack.enter_context(context), stack
+
+    with ThreadPoolExecutor(len(contexts)) as pool:
+        starts = [pool.submit(entered, context) for context in contexts]
+        wait(starts)
+        try:
+            yield [start.result()[0] for start in starts]
+        finally:
+            stacks = [start.result()[1] for start in starts if start.exception() is None]
+            for end in [pool.submit(stack.close) for stack in stacks]:
+                end.result()
 
 
 def made_letters(data: Path) -> list[str]:
@@ -86,11 +114,15 @@ def made_letters(data: Path) -> list[str]:
 class Echo(BaseHTTPRequestHandler):
     """A model that answers with its question, or refuses with it: what users wrote comes back.
 
-    Below ``/locked`` it takes no key.
+    Below ``/locked`` it takes no key; ``/hook`` receives webhooks.
     """
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path == "/hook":
+            self.send_response(204)
+            self.end_headers()
+            return
         text = asked["messages"][-1]["content"]
         refused = text.startswith("refuse ")
         error = {"message": text, "type": "invalid_request_error", "code": text}
@@ -156,10 +188,11 @@ def main(folder: Path, files: list[str]) -> int:
         engine = stack.enter_context(simulator_process(ttft_ms=20.0, tpot_ms=1.0))
         echo = stack.enter_context(echoing())
         settings = {**BRISK, "INFERENCE__ROUTES": routes(shared, engine, echo)}
-        _, open_url = stack.enter_context(up(shared / "open", **settings))
-        _, keys_url = stack.enter_context(up(shared / "keys", **settings, AUTH__KIND="api-key"))
         port = free_port()
-        _, oidc_url = stack.enter_context(up(shared / "oidc", **settings, **provided(port)))
+        services = {"open": {}, "keys": {"AUTH__KIND": "api-key"}, "oidc": provided(port)}
+        (_, open_url), (_, keys_url), (_, oidc_url) = stack.enter_context(
+            together([up(shared / name, **settings, **own) for name, own in services.items()])
+        )
         keys = {tenant: made_key(shared / "keys", tenant) for tenant in TENANTS}
         scopes = (word for scope in ("read", "submit", "operate") for word in ("--scope", scope))
         keys["operator"] = made_key(shared / "keys", "platform", *scopes)
@@ -174,6 +207,7 @@ def main(folder: Path, files: list[str]) -> int:
             "KEYS": json.dumps(keys),
             "GIVEN": json.dumps(given),
             "ENGINE_URL": engine,
+            "ECHO_URL": echo,
         }
         options = ["--test", "--test-reporter=spec", f"--test-timeout={TEST_S * 1000}"]
         suites = [HERE / name for name in files] or sorted(HERE.glob("*.test.mjs"))

@@ -80,6 +80,13 @@ test("the policy stops scripts even if one got into the page", async () => {
   await page.to("batches");
   await page.getByRole("heading", { name: "Batches" }).waitFor();
   const ran = await page.evaluate(async () => {
+    const refused = [];
+    const all = new Promise((resolve) =>
+      document.addEventListener(
+        "securitypolicyviolation",
+        (event) => refused.push(event.effectiveDirective) === 3 && resolve(),
+      ),
+    );
     const script = document.createElement("script");
     script.textContent = "window.ran = true";
     document.body.append(script);
@@ -88,10 +95,10 @@ test("the policy stops scripts even if one got into the page", async () => {
       () => true,
       () => false,
     );
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    return [window.ran === true, sent];
+    await all;
+    return [window.ran === true, sent, refused.sort()];
   });
-  assert.deepEqual(ran, [false, false]);
+  assert.deepEqual(ran, [false, false, ["connect-src", "script-src-attr", "script-src-elem"]]);
   assert.ok(page.wrong.some((text) => text.includes("Content Security Policy")));
   await page.context().close();
 });

@@ -23,6 +23,7 @@ export const app = {
     app.drawing = true;
     const draw = () => {
       app.drawing = false;
+      root.querySelector(":scope > .boot.first")?.remove();
       patch(root, frame());
     };
     if (document.hidden) setTimeout(draw, 0);
@@ -248,7 +249,6 @@ async function boot() {
     return app.refresh();
   }
   window.addEventListener("hashchange", arriveAt);
-  window.addEventListener("online", () => app.refresh());
   arriveAt();
   return undefined;
 }

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { instant } from "./format.js";
+import { scrolling, table } from "./tables.js";
 
 const WIDTH = 640;
 const HEIGHT = 180;
@@ -41,7 +42,7 @@ export function chart({ label, series, format, from = null, to = null }) {
       h("text", { class: "tick-text", x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, instant(end)),
       series.map((one, at) => h("path", { class: `line series-${at}`, d: path(one.points, x, y) })),
     ),
-    h("details", null, h("summary", null, "As a table"), table(series, format)),
+    ofSeries(series, format),
   );
 }
 
@@ -67,47 +68,35 @@ function path(points, x, y) {
     .join("");
 }
 
-function table(series, format) {
+/** The numbers of a drawing; `rows` are cells by key. */
+const numbers = (columns, rows, heads) =>
+  h(
+    "details",
+    null,
+    h("summary", null, "As a table"),
+    scrolling("Values", table({ columns, rows, heads, plain: true })),
+  );
+
+function ofSeries(series, format) {
   const rows = new Map();
   series.forEach((one, at) =>
     one.points.forEach(([when, value]) =>
       rows.set(when, Object.assign(rows.get(when) ?? [], { [at]: value })),
     ),
   );
-  return h(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Values" },
-    h(
-      "table",
-      { class: "rows" },
-      h(
-        "thead",
-        null,
-        h(
-          "tr",
-          null,
-          h("th", { scope: "col" }, "Time"),
-          series.map((one) => h("th", { scope: "col", class: "num" }, one.name)),
-        ),
-      ),
-      h(
-        "tbody",
-        null,
-        [...rows]
-          .sort(([a], [b]) => a - b)
-          .slice(-200)
-          .map(([when, values]) =>
-            h(
-              "tr",
-              { key: when },
-              h("td", null, instant(when)),
-              series.map((_, at) =>
-                h("td", { class: "num" }, values[at] === undefined ? "–" : format(values[at])),
-              ),
-            ),
-          ),
-      ),
-    ),
+  return numbers(
+    [["Time", ""], ...series.map((one) => [one.name, "num"])],
+    [...rows]
+      .sort(([a], [b]) => a - b)
+      .slice(-200)
+      .map(([when, values]) => ({
+        key: when,
+        cells: [
+          instant(when),
+          ...series.map((_, at) => (values[at] === undefined ? "–" : format(values[at]))),
+        ],
+      })),
+    false,
   );
 }
 
@@ -163,30 +152,13 @@ export function bars({ label, items, format }) {
           )
         : null,
     ),
-    h(
-      "details",
-      null,
-      h("summary", null, "As a table"),
-      h(
-        "div",
-        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Values" },
-        h(
-          "table",
-          { class: "rows plain" },
-          h(
-            "tbody",
-            null,
-            items.map((one) =>
-              h(
-                "tr",
-                { key: one.name },
-                h("th", { scope: "row" }, one.name),
-                h("td", { class: "num" }, format(one.value)),
-              ),
-            ),
-          ),
-        ),
-      ),
+    numbers(
+      [
+        ["", ""],
+        ["", "num"],
+      ],
+      items.map((one) => ({ key: one.name, cells: [one.name, format(one.value)] })),
+      true,
     ),
   );
 }

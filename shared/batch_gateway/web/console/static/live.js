@@ -1,7 +1,7 @@
 // Work that is done again and again while its page is shown.
 
-/** Call `work` at once and `every()` milliseconds after it has ended, until stopped. Hidden tabs wait;
- *  after failures the pauses grow. `now()` of the answer brings the next call forward. */
+/** Call `work` at once and `every()` milliseconds after it has ended, until stopped. Hidden tabs wait; after
+ *  failures the pauses grow; when the network goes or comes back, `work` is called at once. `now()` of the answer brings the next call forward. */
 export function poll(work, every) {
   let timer = null;
   let stopped = false;
@@ -26,6 +26,7 @@ export function poll(work, every) {
 
   const shown = () => !document.hidden && turn();
   document.addEventListener("visibilitychange", shown);
+  for (const event of ["online", "offline"]) window.addEventListener(event, shown);
   turn();
   return {
     now: turn,
@@ -34,6 +35,7 @@ export function poll(work, every) {
       controller.abort();
       clearTimeout(timer);
       document.removeEventListener("visibilitychange", shown);
+      for (const event of ["online", "offline"]) window.removeEventListener(event, shown);
     },
   };
 }

@@ -1,12 +1,13 @@
 // What a batch is, how it went on in time, how fast the model answered, and what it used.
 
 import { get } from "../api.js";
-import { bars, chart } from "../chart.js";
 import { h } from "../dom.js";
-import { count, duration, instant, milliseconds, money, now, plural, short } from "../format.js";
+import { count, duration, instant, money, now } from "../format.js";
 import { poll } from "../live.js";
 import { strict } from "../session.js";
+import { scrolling, table } from "../tables.js";
 import { callout, ended, facts } from "../ui.js";
+import { latencies, speed } from "./batch-charts.js";
 
 export class Overview {
   constructor(app, one, id) {
@@ -79,17 +80,22 @@ const ENDS = [
   ["Cancelled", "cancelled_at"],
 ];
 
-function timeline(batch) {
-  const steps = [...PHASES, ...ENDS]
+/** The states that a batch has been in, with the instants from which on it was. */
+export function steps(batch) {
+  return [...PHASES, ...ENDS]
     .filter(([, name]) => batch[name] !== null)
-    .map(([text, name]) => ({ text, at: batch[name], last: ENDS.some(([, end]) => end === name) }));
-  steps.sort((a, b) => a.at - b.at || Number(a.last) - Number(b.last));
+    .map(([text, name]) => ({ text, at: batch[name], last: ENDS.some(([, end]) => end === name) }))
+    .sort((a, b) => a.at - b.at || Number(a.last) - Number(b.last));
+}
+
+function timeline(batch) {
+  const found = steps(batch);
   return h(
     "ol",
     { class: "timeline" },
-    steps.map((step, at) => {
-      const going = at === steps.length - 1;
-      const until = steps[at + 1]?.at ?? now();
+    found.map((step, at) => {
+      const going = at === found.length - 1;
+      const until = found[at + 1]?.at ?? now();
       return h(
         "li",
         { key: step.text, class: step.last ? "last" : null },
@@ -103,102 +109,6 @@ function timeline(batch) {
               going ? `for ${duration(until - step.at)} now` : duration(until - step.at),
             ),
       );
-    }),
-  );
-}
-
-/** Requests and tokens per minute, by the intervals in which they were finished. */
-function speed({ timeline: { interval_s: width, points } }) {
-  if (!points.length) return null;
-  // An interval that has not ended yet has had less time.
-  const rate = (point, n) => (60 * n) / Math.max(1, Math.min(width, now() - point.start_time));
-  if (points.length < 3) {
-    const items = (of) =>
-      points.map((point) => ({ name: instant(point.start_time), value: rate(point, of(point)) }));
-    return [
-      bars({ label: "Requests per minute", items: items((p) => p.completed + p.failed), format: short }),
-      bars({
-        label: "Tokens per minute",
-        items: items((p) => p.input_tokens + p.output_tokens),
-        format: short,
-      }),
-    ];
-  }
-  const filled = withGaps(points, width);
-  const line = (name, of) => ({ name, points: filled.map((p) => [p.start_time, rate(p, of(p))]) });
-  return [
-    chart({
-      label: "Requests per minute",
-      series: [line("succeeded", (p) => p.completed), line("failed", (p) => p.failed)],
-      format: short,
-    }),
-    chart({
-      label: "Tokens per minute",
-      series: [line("input", (p) => p.input_tokens), line("output", (p) => p.output_tokens)],
-      format: short,
-    }),
-  ];
-}
-
-const nothing = { completed: 0, failed: 0, input_tokens: 0, output_tokens: 0 };
-
-/** The points with zeros at both ends of each gap: intervals in which nothing was finished are left out. */
-function withGaps(points, width) {
-  const filled = [];
-  for (const point of points) {
-    const before = filled.at(-1);
-    if (before && point.start_time - before.start_time > width) {
-      filled.push({ ...nothing, start_time: before.start_time + width });
-      if (point.start_time - before.start_time > 2 * width)
-        filled.push({ ...nothing, start_time: point.start_time - width });
-    }
-    filled.push(point);
-  }
-  return filled;
-}
-
-function latencies({ latency: { call, first_token: first } }) {
-  const row = (name, one) =>
-    one.count
-      ? h(
-          "tr",
-          { key: name },
-          h("th", { scope: "row" }, name),
-          [one.mean_ms, one.p50_ms, one.p90_ms, one.p95_ms, one.p99_ms].map((ms) =>
-            h("td", { class: "num" }, milliseconds(ms)),
-          ),
-        )
-      : null;
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", null, "Latency of the model"),
-    h(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Latency" },
-      h(
-        "table",
-        { class: "rows plain" },
-        h(
-          "thead",
-          null,
-          h(
-            "tr",
-            null,
-            h("td", null),
-            ["Mean", "p50", "p90", "p95", "p99"].map((name) => h("th", { scope: "col", class: "num" }, name)),
-          ),
-        ),
-        h("tbody", null, row("Whole call", call), row("First token", first)),
-      ),
-    ),
-    bars({
-      label: `How long ${plural(call.count, "call")} took`,
-      items: call.buckets.map((bucket) => ({
-        name: `up to ${milliseconds(bucket.le_ms)}`,
-        value: bucket.count,
-      })),
-      format: count,
     }),
   );
 }
@@ -218,42 +128,26 @@ function troubles({ retries, aborts }) {
 }
 
 function models({ models: found, cost }) {
+  const columns = [["Model", "break"], ["Requests", "num"], ["Tokens", "num"], cost && ["Cost", "num"]];
   return h(
     "section",
     { class: "card" },
     h("h2", null, "Models"),
-    h(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Models" },
-      h(
-        "table",
-        { class: "rows plain" },
-        h(
-          "thead",
-          null,
-          h(
-            "tr",
-            null,
-            [["Model", ""], ["Requests", "num"], ["Tokens", "num"], cost && ["Cost", "num"]]
-              .filter(Boolean)
-              .map(([name, kind]) => h("th", { scope: "col", class: kind }, name)),
-          ),
-        ),
-        h(
-          "tbody",
-          null,
-          found.map((one) =>
-            h(
-              "tr",
-              { key: one.model },
-              h("td", { class: "break" }, one.model || "none named"),
-              h("td", { class: "num" }, count(one.request_counts.completed + one.request_counts.failed)),
-              h("td", { class: "num" }, count(one.usage.total_tokens)),
-              cost && h("td", { class: "num" }, money(one.cost)),
-            ),
-          ),
-        ),
-      ),
+    scrolling(
+      "Models",
+      table({
+        plain: true,
+        columns: columns.filter(Boolean),
+        rows: found.map((one) => ({
+          key: one.model,
+          cells: [
+            one.model || "none named",
+            count(one.request_counts.completed + one.request_counts.failed),
+            count(one.usage.total_tokens),
+            cost && money(one.cost),
+          ].slice(0, cost ? 4 : 3),
+        })),
+      }),
     ),
   );
 }
@@ -306,5 +200,6 @@ function budget(batch) {
   if (batch.max_errors != null) parts.push(`${count(batch.max_errors)} errors`);
   if (batch.max_error_rate != null) parts.push(`${batch.max_error_rate * 100} % errors`);
   if (batch.max_total_tokens != null) parts.push(`${count(batch.max_total_tokens)} tokens`);
+  if (batch.max_cost != null) parts.push(`a cost of ${batch.max_cost}`);
   return parts.length ? `at most ${parts.join(", ")}` : null;
 }

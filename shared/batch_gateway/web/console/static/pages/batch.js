@@ -20,7 +20,7 @@ import {
   select,
   share,
 } from "../ui.js";
-import { Deliveries } from "./batch-deliveries.js";
+import { Events } from "./batch-events.js";
 import { Errors } from "./batch-errors.js";
 import { Overview } from "./batch-overview.js";
 import { ResultList } from "./batch-results.js";
@@ -34,7 +34,7 @@ export default function batch(app, path, query) {
     overview: new Overview(app, one, id),
     results: new ResultList(app, results),
     errors: new Errors(app, one, results),
-    deliveries: new Deliveries(app, id),
+    events: new Events(app, id),
   };
   let part = "";
   let changing = null; // the open form for priority and window
@@ -254,7 +254,7 @@ export default function batch(app, path, query) {
       ["overview", "Overview"],
       !strict() && ["results", `Results ${count(completed + failed)}`],
       ["errors", `Errors ${count(failed + (found.errors?.data.length ?? 0))}`],
-      ["deliveries", "Webhook deliveries"],
+      ["events", "Events"],
     ];
     return h(
       "nav",

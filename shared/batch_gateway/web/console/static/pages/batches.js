@@ -5,6 +5,7 @@ import { h } from "../dom.js";
 import { ago, instant, plural, title } from "../format.js";
 import { Loaded, poll } from "../live.js";
 import { strict } from "../session.js";
+import { Pages } from "../tables.js";
 import { badge, empty, ended, heading, loaded, named, outlook, progress, select } from "../ui.js";
 
 const PAGE = 50;
@@ -27,8 +28,6 @@ const AGES = [
 ];
 
 export default function batches(app, _path, query) {
-  const trail = []; // the cursors of the pages before this one
-  let after = null;
   const filter = {
     status: query.get("status") ?? "",
     age: query.get("age") ?? "",
@@ -36,7 +35,16 @@ export default function batches(app, _path, query) {
     text: query.get("text") ?? "",
   };
   const chosen = new Set();
-  const list = new Loaded(app, (signal) => get("batches", { limit: PAGE, after, ...asked(filter) }, signal));
+  const pages = new Pages(() => {
+    chosen.clear();
+    list.value = null;
+    app.refresh();
+    polling.now();
+  });
+
+  const list = new Loaded(app, (signal) =>
+    get("batches", { limit: PAGE, after: pages.after, ...asked(filter) }, signal),
+  );
   const polling = poll(
     (signal) => list.load(signal),
     () => (list.value?.data.some((one) => !ended(one)) ? 2000 : 5000),
@@ -46,16 +54,7 @@ export default function batches(app, _path, query) {
     Object.assign(filter, changes);
     const found = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
     history.replaceState(null, "", `#/batches${found.size ? `?${found}` : ""}`);
-    turned(null, []);
-  }
-
-  function turned(cursor, before) {
-    after = cursor;
-    trail.splice(0, trail.length, ...before);
-    chosen.clear();
-    list.value = null;
-    app.refresh();
-    polling.now();
+    pages.first();
   }
 
   function search(event) {
@@ -188,7 +187,7 @@ export default function batches(app, _path, query) {
         ),
         h("tbody", null, page.data.map(row)),
       ),
-      pager(page),
+      pages.view(page),
     ];
   }
 
@@ -252,25 +251,6 @@ export default function batches(app, _path, query) {
             `Retry ${failed.length || ""}`,
           ),
       h("button", { class: "ghost", onclick: () => (chosen.clear(), app.refresh()) }, "Choose none"),
-    );
-  }
-
-  function pager(page) {
-    if (!trail.length && !page.has_more) return null;
-    return h(
-      "nav",
-      { class: "pager", "aria-label": "Pages" },
-      h(
-        "button",
-        { disabled: !trail.length, onclick: () => turned(trail.at(-1) || null, trail.slice(0, -1)) },
-        "Newer",
-      ),
-      h("span", null, `Page ${trail.length + 1}`),
-      h(
-        "button",
-        { disabled: !page.has_more, onclick: () => turned(page.data.at(-1).id, [...trail, after ?? ""]) },
-        "Older",
-      ),
     );
   }
 

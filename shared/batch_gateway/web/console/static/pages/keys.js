@@ -1,12 +1,13 @@
 // API keys, for operators: what each may do, when it was last used, new ones and their end.
 
-import { all, post } from "../api.js";
+import { get, post } from "../api.js";
 import { h } from "../dom.js";
 import { ago, instant, now } from "../format.js";
 import { Loaded, poll } from "../live.js";
-import { table, twoLines } from "../tables.js";
-import { badge, bound, checks, copyable, dialog, field, heading, loaded, select } from "../ui.js";
+import { Pages, table, twoLines } from "../tables.js";
+import { badge, bound, checks, copyable, dialog, empty, field, heading, loaded, select } from "../ui.js";
 
+const PAGE = 50;
 const DAY = 86_400;
 const SCOPES = [
   ["read", "read: see batches, files and usage"],
@@ -23,9 +24,17 @@ const LIFETIMES = [
 export default function keys(app) {
   let form = null; // the key that is being made
   let secret = null; // of a new key; shown once
-  const list = new Loaded(app, () => all("admin/keys", { most: 10_000, limit: 1000 }));
+  let tenant = ""; // only its keys; "": those of all
+  const pages = new Pages(() => {
+    list.value = null;
+    app.refresh();
+    polling.now();
+  });
+  const list = new Loaded(app, (signal) =>
+    get("admin/keys", { limit: PAGE, after: pages.after, tenant }, signal),
+  );
   const polling = poll(
-    () => list.load(),
+    (signal) => list.load(signal),
     () => 15_000,
   );
 
@@ -64,8 +73,9 @@ export default function keys(app) {
   const state = (key) =>
     key.revoked_at ? "revoked" : key.expires_at && key.expires_at < now() ? "expired" : "active";
 
-  function content(found) {
-    if (!found.length)
+  function content(page) {
+    if (!page.data.length && tenant) return empty("No keys", `${tenant} has none.`);
+    if (!page.data.length)
       return h(
         "div",
         { class: "state" },
@@ -73,6 +83,10 @@ export default function keys(app) {
         h("p", null, "A key opens the files and batches of one tenant."),
         h("button", { class: "primary", onclick: begin }, "Create the first key"),
       );
+    return [keyTable(page.data), pages.view(page)];
+  }
+
+  function keyTable(found) {
     return table({
       caption: "API keys, the oldest first",
       columns: [
@@ -149,6 +163,17 @@ export default function keys(app) {
     title: "API keys",
     view: () => [
       heading("API keys", h("button", { class: "primary", onclick: begin }, "New key")),
+      h(
+        "div",
+        { class: "filters" },
+        h("input", {
+          type: "search",
+          value: tenant,
+          placeholder: "Tenant",
+          "aria-label": "Keys of this tenant",
+          onchange: (event) => ((tenant = event.target.value.trim()), pages.first()),
+        }),
+      ),
       loaded(list, content, () => polling.now()),
       form && editor(),
       secret && told(),

@@ -2,7 +2,7 @@
 
 import { h } from "../dom.js";
 import { count, duration, plural } from "../format.js";
-import { callout } from "../ui.js";
+import { callout, tiles } from "../ui.js";
 
 /** What a file that can be run will cost. */
 export function estimate(dry) {
@@ -14,34 +14,25 @@ export function estimate(dry) {
       "The file can be run",
       skipped ? h("p", null, `${plural(skipped, "bad line")} become errors.`) : null,
     ),
-    h(
-      "dl",
-      { class: "tiles" },
-      tile("Requests", count(dry.request_counts.total)),
-      tile("Estimated tokens", tokens.length ? count(tokens.reduce((sum, [, n]) => sum + n, 0)) : "–"),
-      tile(
-        "Estimated time",
-        dry.estimated_duration_s == null ? "not known" : duration(dry.estimated_duration_s),
-        dry.estimated_duration_s == null
-          ? "The models have done no work in the last minutes."
-          : "At the speed of the last minutes.",
-      ),
-      tile(
-        tokens.length === 1 ? "Model" : "Models",
-        tokens.length ? tokens.map(([model]) => model || "none named").join(", ") : "–",
-      ),
+    tiles(
+      [
+        ["Requests", count(dry.request_counts.total)],
+        ["Estimated tokens", tokens.length ? count(tokens.reduce((sum, [, n]) => sum + n, 0)) : "–"],
+        [
+          "Estimated time",
+          dry.estimated_duration_s == null ? "not known" : duration(dry.estimated_duration_s),
+          dry.estimated_duration_s == null
+            ? "The models have done no work in the last minutes."
+            : "At the speed of the last minutes.",
+        ],
+        [
+          tokens.length === 1 ? "Model" : "Models",
+          tokens.length ? tokens.map(([model]) => model || "none named").join(", ") : "–",
+        ],
+      ],
+      { raised: false },
     ),
   ];
-}
-
-function tile(name, value, hint = null) {
-  return h(
-    "div",
-    { key: name },
-    h("dt", null, name),
-    h("dd", null, value),
-    hint && h("dd", { class: "hint" }, hint),
-  );
 }
 
 /** What is wrong with a file; `skip` runs what is right. */

@@ -1,20 +1,22 @@
 // The work of the whole service, for operators: queue, open batches of all tenants, what tenants have.
 
-import { all, get } from "../api.js";
+import { get } from "../api.js";
 import { h } from "../dom.js";
 import { bytes, count, instant, now, plural, rough, title } from "../format.js";
 import { Loaded, poll } from "../live.js";
-import { scrolling, table, twoLines } from "../tables.js";
+import { Pages, scrolling, table, twoLines } from "../tables.js";
 import { BLOCKED, badge, callout, heading, loaded, progress, tiles } from "../ui.js";
 
 const MOST = 50; // open batches that are shown
+const TENANTS = 100; // on a page
 
 export default function queue(app) {
+  const pages = new Pages(() => polling.now()); // of the tenants
   const list = new Loaded(app, async (signal) => {
     const [state, batches, tenants] = await Promise.all([
       get("admin/queue", {}, signal),
       get("admin/batches", { limit: MOST }, signal),
-      all("admin/tenants", { most: 5000, limit: 1000 }),
+      get("admin/tenants", { limit: TENANTS, after: pages.after }, signal),
     ]);
     return { state, batches, tenants };
   });
@@ -58,7 +60,7 @@ export default function queue(app) {
           state.backlog.map((one) => [one.model || "none named", one.requests]),
         ),
       ),
-      tenantTable(tenants),
+      h("div", null, tenantTable(tenants.data), pages.view(tenants)),
     );
   }
 

@@ -5,7 +5,8 @@ import { bars } from "../chart.js";
 import { h } from "../dom.js";
 import { count, date, money, now, short, title } from "../format.js";
 import { Loaded, poll } from "../live.js";
-import { empty, heading, loaded, select } from "../ui.js";
+import { scrolling, table } from "../tables.js";
+import { empty, heading, loaded, select, tiles } from "../ui.js";
 
 const DAY = 86_400;
 const SPANS = [
@@ -28,6 +29,7 @@ const SUMS = [
   "input_cached_tokens",
   "output_tokens",
 ];
+const SUMS_SHOWN = SUMS.filter((name) => name !== "not_run_requests");
 
 export default function usage(app) {
   const asked = { days: "30", group_by: "model" };
@@ -85,20 +87,18 @@ export default function usage(app) {
     return h(
       "div",
       { class: "stack" },
-      h(
-        "dl",
-        { class: "tiles raised" },
-        tile("Requests", count(all.num_model_requests)),
-        tile("Failed", count(all.failed_requests)),
-        tile(
+      tiles([
+        ["Requests", count(all.num_model_requests)],
+        ["Failed", count(all.failed_requests)],
+        [
           "Input tokens",
           short(all.input_tokens),
           all.input_cached_tokens ? `${short(all.input_cached_tokens)} cached` : null,
-        ),
-        tile("Output tokens", short(all.output_tokens)),
-        tile("Batches", count(all.num_batches)),
-        costs ? tile("Cost", money(all.cost)) : null,
-      ),
+        ],
+        ["Output tokens", short(all.output_tokens)],
+        ["Batches", count(all.num_batches)],
+        ["Cost", costs ? money(all.cost) : null],
+      ]),
       h(
         "div",
         { class: "columns even" },
@@ -117,19 +117,19 @@ export default function usage(app) {
           }),
         ),
       ),
-      table(results, costs),
+      groups(results, costs),
     );
   }
 
-  function table(results, costs) {
-    const groups = new Map();
+  function groups(results, costs) {
+    const byName = new Map();
     for (const one of results)
-      groups.set(one[asked.group_by], [...(groups.get(one[asked.group_by]) ?? []), one]);
-    const rows = [...groups]
+      byName.set(one[asked.group_by], [...(byName.get(one[asked.group_by]) ?? []), one]);
+    const rows = [...byName]
       .map(([name, some]) => [name, summed(some)])
       .sort(([, a], [, b]) => b.input_tokens + b.output_tokens - a.input_tokens - a.output_tokens);
-    const head = [
-      [title(GROUPS.find(([name]) => name === asked.group_by)[1].slice(3)), ""],
+    const columns = [
+      [title(GROUPS.find(([name]) => name === asked.group_by)[1].slice(3)), "break"],
       ["Batches", "num wide"],
       ["Requests", "num"],
       ["Failed", "num wide"],
@@ -138,54 +138,19 @@ export default function usage(app) {
       ["Output tokens", "num"],
       costs && ["Cost", "num"],
     ].filter(Boolean);
-    return h(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Usage by group" },
-      h(
-        "table",
-        { class: "rows" },
-        h(
-          "thead",
-          null,
-          h(
-            "tr",
-            null,
-            head.map(([text, kind]) => h("th", { scope: "col", class: kind }, text)),
-          ),
-        ),
-        h(
-          "tbody",
-          null,
-          rows.map(([name, one]) =>
-            h(
-              "tr",
-              { key: String(name) },
-              h("td", { class: "break" }, name || h("span", { class: "dim" }, "none")),
-              h("td", { class: "num wide" }, count(one.num_batches)),
-              h("td", { class: "num" }, count(one.num_model_requests)),
-              h("td", { class: "num wide" }, count(one.failed_requests)),
-              h("td", { class: "num" }, count(one.input_tokens)),
-              h("td", { class: "num wide" }, count(one.input_cached_tokens)),
-              h("td", { class: "num" }, count(one.output_tokens)),
-              costs && h("td", { class: "num" }, money(one.cost)),
-            ),
-          ),
-        ),
-      ),
+    const cells = ([name, one]) =>
+      [
+        name || h("span", { class: "dim" }, "none"),
+        ...SUMS_SHOWN.map((sum) => count(one[sum])),
+        costs && money(one.cost),
+      ].filter(Boolean);
+    return scrolling(
+      "Usage by group",
+      table({ columns, rows: rows.map((row) => ({ key: String(row[0]), cells: cells(row) })) }),
     );
   }
 
   return { title: "Usage", view, close: () => polling.stop() };
-}
-
-function tile(name, value, hint = null) {
-  return h(
-    "div",
-    { key: name },
-    h("dt", null, name),
-    h("dd", null, value),
-    hint && h("dd", { class: "hint" }, hint),
-  );
 }
 
 /** The sums of some results, with their cost as far as there are prices. */

@@ -5,61 +5,35 @@ import { h } from "../dom.js";
 import { ago, instant } from "../format.js";
 import { Loaded, poll } from "../live.js";
 import { strict } from "../session.js";
-import { badge, callout, copyable, dialog, empty, field, heading, loaded } from "../ui.js";
+import { scrolling, table, twoLines } from "../tables.js";
+import { badge, bound, callout, checks, copyable, dialog, empty, field, heading, loaded } from "../ui.js";
 
 export function deliveryTable(deliveries) {
-  return h(
-    "table",
-    { class: "rows" },
-    h("caption", { class: "hidden" }, "Deliveries, the newest first"),
-    h(
-      "thead",
-      null,
-      h(
-        "tr",
-        null,
-        [
-          ["Event", ""],
-          ["Status", ""],
-          ["Answer", ""],
-          ["Attempts", "num wide"],
-          ["Last", "wide"],
-          ["Next", "wide"],
-        ].map(([text, kind]) => h("th", { scope: "col", class: kind }, text)),
-      ),
-    ),
-    h(
-      "tbody",
-      null,
-      deliveries.map((one) =>
-        h(
-          "tr",
-          { key: one.id },
-          h(
-            "td",
-            null,
-            one.event_type,
-            h(
-              "span",
-              { class: "sub" },
-              one.url
-                ? one.name
-                : h("a", { href: `#/batches/${one.batch_id}` }, h("code", null, one.batch_id)),
-            ),
-          ),
-          h("td", null, badge(one.status)),
-          h("td", null, one.status_code ?? "–", one.error ? h("span", { class: "sub" }, one.error) : null),
-          h("td", { class: "num wide" }, one.attempts),
-          h(
-            "td",
-            { class: "wide", title: instant(one.attempted_at) },
-            one.attempted_at ? ago(one.attempted_at) : "–",
-          ),
-          h("td", { class: "wide" }, one.next_attempt_at ? ago(one.next_attempt_at) : "–"),
+  return table({
+    caption: "Deliveries, the newest first",
+    columns: [
+      ["Event", "break"],
+      ["Status", ""],
+      ["Answer", "break"],
+      ["Attempts", "num wide"],
+      ["Last", "wide"],
+      ["Next", "wide"],
+    ],
+    rows: deliveries.map((one) => ({
+      key: one.id,
+      cells: [
+        twoLines(
+          one.event_type,
+          one.name ?? h("a", { href: `#/batches/${one.batch_id}` }, h("code", null, one.batch_id)),
         ),
-      ),
-    ),
-  );
+        badge(one.status),
+        twoLines(one.status_code ?? "–", one.error),
+        one.attempts,
+        one.attempted_at ? h("span", { title: instant(one.attempted_at) }, ago(one.attempted_at)) : "–",
+        one.next_attempt_at ? ago(one.next_attempt_at) : "–",
+      ],
+    })),
+  });
 }
 
 export default function webhooks(app) {
@@ -138,7 +112,7 @@ export default function webhooks(app) {
     log.list.load().catch(() => {});
   }
 
-  function table(found) {
+  function endpoints(found) {
     if (!found.length)
       return h(
         "div",
@@ -195,44 +169,13 @@ export default function webhooks(app) {
       h(
         "form",
         { onsubmit: save },
-        field(
-          "Name",
-          h("input", {
-            required: true,
-            maxlength: "256",
-            value: form.name,
-            oninput: (event) => (form.name = event.target.value),
-          }),
-        ),
-        field(
-          "URL",
-          h("input", {
-            type: "url",
-            required: true,
-            value: form.url,
-            placeholder: "https://",
-            oninput: (event) => (form.url = event.target.value),
-          }),
-        ),
-        h(
-          "fieldset",
-          null,
-          h("legend", null, "Told about"),
-          types.map((type) =>
-            h(
-              "label",
-              { class: "check", key: type },
-              h("input", {
-                type: "checkbox",
-                checked: form.types.has(type),
-                onchange: (event) => (
-                  event.target.checked ? form.types.add(type) : form.types.delete(type),
-                  app.refresh()
-                ),
-              }),
-              type,
-            ),
-          ),
+        field("Name", bound(form, "name", { required: true, maxlength: "256" })),
+        field("URL", bound(form, "url", { type: "url", required: true, placeholder: "https://" })),
+        checks(
+          app,
+          "Told about",
+          types.map((type) => [type, type]),
+          form.types,
         ),
         h(
           "div",
@@ -265,11 +208,7 @@ export default function webhooks(app) {
       },
       loaded(log.list, (found) =>
         found.length
-          ? h(
-              "div",
-              { class: "scroll", tabindex: "0", role: "region", "aria-label": "Deliveries" },
-              deliveryTable(found),
-            )
+          ? scrolling("Deliveries", deliveryTable(found))
           : empty("Nothing was sent yet", "The endpoint is told when a batch ends."),
       ),
     );
@@ -279,7 +218,7 @@ export default function webhooks(app) {
     title: "Webhooks",
     view: () => [
       heading("Webhooks", h("button", { class: "primary", onclick: () => edit(null) }, "Add an endpoint")),
-      loaded(list, table, () => polling.now()),
+      loaded(list, endpoints, () => polling.now()),
       form && editor(),
       secret && told(),
       log && deliveries(),

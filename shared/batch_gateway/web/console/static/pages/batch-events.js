@@ -1,0 +1,92 @@
+// What has happened to a batch: its states, what was done to it (for operators), and what webhook endpoints were told.
+
+import { all } from "../api.js";
+import { h } from "../dom.js";
+import { instant } from "../format.js";
+import { Loaded } from "../live.js";
+import { strict } from "../session.js";
+import { scrolling, table } from "../tables.js";
+import { loaded } from "../ui.js";
+import { steps } from "./batch-overview.js";
+import { deliveryTable } from "./webhooks.js";
+
+const MOST = 300; // deliveries of each endpoint, and entries of the audit log, that are read
+
+export class Events {
+  constructor(app, id) {
+    this.app = app;
+    this.deliveries = new Loaded(app, async () => {
+      if (strict()) return { endpoints: [], found: [] };
+      const endpoints = await all("webhook_endpoints");
+      const found = await Promise.all(
+        endpoints.map(async (one) =>
+          (await all(`webhook_endpoints/${one.id}/deliveries`, { most: MOST }))
+            .filter((delivery) => delivery.batch_id === id)
+            .map((delivery) => ({ ...delivery, name: one.name })),
+        ),
+      );
+      return { endpoints, found: found.flat().sort((a, b) => b.created_at - a.created_at) };
+    });
+    this.audit = new Loaded(app, () => all("admin/audit", { target: id, most: MOST }));
+  }
+
+  opened() {
+    this.deliveries.load().catch(() => {});
+    if (this.app.session?.operator) this.audit.load().catch(() => {});
+  }
+
+  view(batch) {
+    return h(
+      "div",
+      { class: "stack" },
+      h("section", { class: "card" }, h("h2", null, "What has happened"), this.happened(batch)),
+      h(
+        "section",
+        { class: "card" },
+        h("h2", null, "Webhook deliveries"),
+        loaded(
+          this.deliveries,
+          (value) => told(value),
+          () => this.opened(),
+        ),
+      ),
+      h("p", null, h("button", { onclick: () => this.opened() }, "Read again")),
+    );
+  }
+
+  happened(batch) {
+    const states = steps(batch).map((step) => ({ at: step.at, what: step.text, who: "" }));
+    const done = (this.audit.value ?? []).map((entry) => ({
+      at: Date.parse(entry.at) / 1000,
+      what: `${entry.action}${entry.outcome === "ok" ? "" : `, ${entry.outcome} (${entry.status_code})`}`,
+      who: [entry.tenant, entry.api_key_id, entry.operator ? "as operator" : null]
+        .filter(Boolean)
+        .join(" · "),
+    }));
+    const rows = [...states, ...done].sort((a, b) => a.at - b.at);
+    return table({
+      plain: true,
+      columns: [
+        ["Time", ""],
+        ["Event", "break"],
+        ["By", "break"],
+      ].slice(0, done.length ? 3 : 2),
+      rows: rows.map((row, at) => ({
+        key: at,
+        cells: [instant(row.at), row.what, row.who].slice(0, done.length ? 3 : 2),
+      })),
+    });
+  }
+}
+
+function told({ endpoints, found }) {
+  if (found.length) return scrolling("Deliveries", deliveryTable(found));
+  return h(
+    "p",
+    { class: "dim" },
+    endpoints.length
+      ? "Nothing was sent yet: endpoints are told when the batch ends. "
+      : "No endpoint is told when batches end. ",
+    endpoints.length ? null : h("a", { href: "#/webhooks" }, "Add an endpoint"),
+  );
+}
