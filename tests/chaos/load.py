@@ -1,25 +1,28 @@
 """``python -m chaos.load``: overload by concurrent requests, over loopback only.
 
 Refusals are fine when they are fair: 429 or 503 that say when to come back. What was accepted is
-there afterwards, memory is bounded, and the service answers as before once it is over.
+there afterwards, memory is bounded, and the service answers as before once it is over. Service,
+model and clients are processes of their own. A wave ends after ``--minutes`` at the latest; what is
+not answered by then counts as wrong.
 ``--share`` scales all counts; 1 is what ``docs/figures.md`` tells of.
 """
 
 import argparse
 import asyncio
+import json
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import httpx
-from benchmarks.processes import memory_mib
-from benchmarks.stage import CHAT, Stage, chat_lines, encoded, stage
-
-from batch_gateway.local.platform import Platform
+from benchmarks.processes import memory_mib, tree
+from benchmarks.stage import CHAT, Model, chat_lines, encoded, model, process
 
 WAVES = ("uploads", "slow_connections", "downloads", "creates")
 _REFUSED = (429, 503)
@@ -49,27 +52,68 @@ class Wave:
         )
 
 
+@dataclass(frozen=True)
+class Service:
+    """A running ``batch-gateway up``."""
+
+    base_url: str
+    pid: int
+    model: Model
+
+    def api_pids(self) -> list[int]:
+        """The processes of the API."""
+        return [pid for pid in tree(self.pid) if _command(pid)[-2:] == _API]
+
+
+_API = [b"batch_gateway.web.serve", b"api"]
+
+
+def _command(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:  # it ended just now
+        return []
+
+
+@asynccontextmanager
+async def service() -> AsyncIterator[Service]:
+    with TemporaryDirectory(prefix="batch-gateway-load-") as data:
+        async with model(slots=64) as behind:
+            words = ["--port", "0", "--data", data, "--inference-url", behind.url]
+            up = [sys.executable, "-m", "batch_gateway", "up", *words, "--speed-up", "10", "--json"]
+            async with process(up) as (child, line):
+                yield Service(json.loads(line)["url"], child.pid, behind)
+
+
 class Load:
-    def __init__(self, on: Stage, share: float) -> None:
+    def __init__(self, on: Service, share: float, within_s: float) -> None:
+        """A wave takes ``within_s`` at most."""
         self._on = on
         self._share = share
+        self._within_s = within_s
         self._file = ""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
         self._http = httpx.AsyncClient(
-            base_url=on.platform.base_url, limits=limits, timeout=300, trust_env=False
+            base_url=on.base_url, limits=limits, timeout=within_s, trust_env=False
         )
 
     def _count(self, full: int) -> int:
         return max(2, round(full * self._share))
 
     async def run(self, names: Sequence[str]) -> list[Wave]:
-        self._file = await self._on.upload(encoded(chat_lines(_LINES)))
+        self._file = await self._upload(encoded(chat_lines(_LINES)))
         waves = []
         for name in names:
             waves.append(await getattr(self, name)())
             print(waves[-1], flush=True)
         await self._http.aclose()
         return waves
+
+    async def _upload(self, content: bytes) -> str:
+        form = {"purpose": (None, b"batch"), "file": ("in.jsonl", content)}
+        answer = (await self._http.post("files", files=form)).raise_for_status()
+        name: str = answer.json()["id"]
+        return name
 
     async def uploads(self) -> Wave:
         """All at once, of 64 KiB."""
@@ -97,7 +141,7 @@ class Load:
     async def slow_connections(self) -> Wave:
         """Connections that send a byte a second; others must not feel them."""
         wave = Wave("slow connections", self._count(200))
-        where = urlsplit(self._on.platform.base_url)
+        where = urlsplit(self._on.base_url)
         head = (
             b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x"
         )
@@ -127,7 +171,7 @@ class Load:
     async def downloads(self) -> Wave:
         """Of one file of 8 MiB, all at once."""
         content = encoded(chat_lines(2_000, body_bytes=4 * 1024))
-        name = await self._on.upload(content)
+        name = await self._upload(content)
         wave = Wave("downloads at once", self._count(200))
 
         async def download() -> httpx.Response:
@@ -165,10 +209,16 @@ class Load:
             if answer.status_code == 200 and answer.request.method == "POST":
                 wave.accepted.append(answer.json()["id"])
 
-        async with _memory(self._on.platform, wave):
+        async with _memory(self._on, wave):
             started = time.monotonic()
-            await asyncio.gather(*(one() for _ in range(asked or wave.asked)))
+            asking = [asyncio.create_task(one()) for _ in range(asked or wave.asked)]
+            _, late = await asyncio.wait(asking, timeout=self._within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
             wave.seconds = time.monotonic() - started
+        if late:
+            wave.problems.append(f"{len(late)} are not answered after {wave.seconds:.0f} s")
         if wave.unfair:
             wave.problems.append(f"{wave.unfair} refusals without Retry-After")
         if others := wave.statuses.keys() - {200, *_REFUSED}:
@@ -191,13 +241,13 @@ class Load:
 
 
 @asynccontextmanager
-async def _memory(platform: Platform, wave: Wave) -> AsyncIterator[None]:
+async def _memory(on: Service, wave: Wave) -> AsyncIterator[None]:
     """Measure how much the largest process of the API grows meanwhile."""
     before: dict[int, float] = {}
 
     async def look() -> None:
         while True:
-            for pid in platform.pids("api"):
+            for pid in on.api_pids():
                 with suppress(OSError, LookupError):
                     now = memory_mib(pid)
                     wave.growth_mib = max(wave.growth_mib, now - before.setdefault(pid, now))
@@ -210,9 +260,9 @@ async def _memory(platform: Platform, wave: Wave) -> AsyncIterator[None]:
         looking.cancel()
 
 
-async def play(share: float, names: Sequence[str] = WAVES) -> int:
-    async with stage(simulator={"slots": 64}, speed_up=10) as on:
-        waves = await Load(on, share).run(names)
+async def play(share: float, names: Sequence[str], within_s: float) -> int:
+    async with service() as on:
+        waves = await Load(on, share, within_s).run(names)
         problems = [f"{wave.name}: {problem}" for wave in waves for problem in wave.problems]
     for problem in problems:
         print(f"WRONG: {problem}", flush=True)
@@ -222,9 +272,10 @@ async def play(share: float, names: Sequence[str] = WAVES) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="chaos.load", description=__doc__)
     parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--minutes", type=float, default=15, help="that a wave may take at most")
     parser.add_argument("waves", nargs="*", default=WAVES, metavar="WAVE", help=", ".join(WAVES))
     given = parser.parse_args()
-    return asyncio.run(play(given.share, given.waves))
+    return asyncio.run(play(given.share, given.waves, 60 * given.minutes))
 
 
 if __name__ == "__main__":

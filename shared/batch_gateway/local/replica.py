@@ -21,7 +21,7 @@ from batch_gateway.local.upstream import Upstream
 logger = logging.getLogger(__name__)
 
 _PROBE_EVERY_S = 0.02
-_PROBE_TIMEOUT_S = 1.0
+_PROBE_TIMEOUT_S = 5.0
 _START_LIMIT_S = 60.0
 #: Servers close idle connections, uvicorn by default after 5 s; never send on one about to close.
 _REUSE_WITHIN_S = 2.0
