@@ -10,11 +10,8 @@ from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.lines import ShardLine, decode_part_line, not_answered
 from batch_gateway.core.model import Lease, QueueEntry, Shard
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import (
-    LeasedShard,
-    LineInFlight,
-    Signals,
-)
+from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
+from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.results.parts import ShardResults
 

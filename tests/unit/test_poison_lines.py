@@ -9,7 +9,8 @@ from msgspec import Raw
 from unit.test_leased_shard import leased
 
 from batch_gateway.core.lines import NO_TOKENS, PartLine
-from batch_gateway.services.execute.leased_shard import LeasedShard, LineInFlight, starting
+from batch_gateway.services.execute.leased_shard import LeasedShard
+from batch_gateway.services.execute.line_in_flight import LineInFlight, starting
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.results.parts import ShardResults
 

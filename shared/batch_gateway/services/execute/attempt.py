@@ -31,7 +31,7 @@ from batch_gateway.ports.model_client import (
     ModelClient,
     ModelResponse,
 )
-from batch_gateway.services.execute.leased_shard import LineInFlight
+from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.shard_spans import describe
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route

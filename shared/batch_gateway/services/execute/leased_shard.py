@@ -1,8 +1,6 @@
 """One leased shard of an activation: its state, the lines that are left, and the finished ones."""
 
 import asyncio
-import heapq
-from collections import deque
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,78 +8,28 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch_gateway.core.lines import (
-    CallRecord,
     PartLine,
     ShardLine,
-    attempted,
     copied,
     encode_part_line,
 )
 from batch_gateway.core.model import Lease, Part, QueueEntry, Tally
 from batch_gateway.core.result_totals import ResultTotals
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
+from batch_gateway.services.execute.line_in_flight import LineInFlight, note
 from batch_gateway.services.execute.shard_spans import ShardSpans
 from batch_gateway.services.execute.suspect_isolation import (
-    ACCUSED,
     WRITTEN_OFF,
     SuspectIsolation,
 )
+from batch_gateway.services.execute.unfinished_lines import UnfinishedLines
 
 if TYPE_CHECKING:
     from batch_gateway.services.results.parts import ShardResults
 
 FAIRNESS = "x-gateway-inference-fairness-id"
 """Header by which routers of the Gateway API Inference Extension share capacity among tenants."""
-ELSEWHERE_S = 2.0
-"""How long a line that failed at one replica is kept for the others, after its pause."""
-UNREST_S = 60.0
-"""How long a preempted line waits for calm at most."""
-
-
 _AHEAD = 64  # lines that are noted before they are started: so many are suspects after a crash
-
-
-@dataclass(slots=True, eq=False)
-class LineInFlight:
-    """A request line on its way."""
-
-    shard: "LeasedShard"
-    line: ShardLine
-    attempts: int = 0  # that count against the line
-    tries: int = 0  # in a row, of any kind: the pause grows with them
-    trial: bool = False  # the present call tries out whether its endpoint is back
-    failed_at: str | None = None  # the pool that others are preferred to; None: all are alike
-    failed_until: float = 0.0  # loop.time() until when
-    started_at: float = 0.0  # loop.time() of its present call
-    refused_at: float | None = None  # loop.time() when its credentials were refused last
-    aborts: int = 0  # calls that were preempted because users waited
-    aborting: bool = False  # the present call is being preempted
-    cut: bool = False  # the end of the activation has ended its call
-    deaths: int = 0  # of earlier workers while it was in flight
-    noted: bool = False  # a stored note says that it may be in flight, so it may be started
-    retries: dict[str, int] = field(default_factory=dict)  # failed attempts, by reason
-    ended_calls: dict[str, int] = field(default_factory=dict)  # by the gateway, by reason
-
-    def retried(self, reason: str) -> None:
-        self.retries[reason] = self.retries.get(reason, 0) + 1
-
-    def call_ended(self, reason: str) -> None:
-        self.ended_calls[reason] = self.ended_calls.get(reason, 0) + 1
-
-    @property
-    def call(self) -> CallRecord | None:
-        """What a note says of the calls so far; None: nothing."""
-        if not self.retries and not self.ended_calls:
-            return None
-        return CallRecord(0, retries=self.retries, aborts=self.ended_calls)
-
-    @property
-    def accused(self) -> bool:
-        """It runs only while nothing else is in flight."""
-        return self.deaths >= ACCUSED
-
-    def shuns(self, pool: str, now: float) -> bool:
-        return pool == self.failed_at and now < self.failed_until
 
 
 @dataclass(slots=True)
@@ -145,14 +93,10 @@ class LeasedShard:
         self._signals = signals
         self._isolation = isolation
         self._wary = lease.shard.epoch > 1
-        self._pending: deque[LineInFlight] = deque()
+        self._unfinished = UnfinishedLines()
         self._suspects: set[int] = set()
         self._charged: LineInFlight | None = None  # accused, and the stored note would end it
         self._copies: dict[int, list[tuple[int, str]]] = {}
-        self._preempted: deque[tuple[float, LineInFlight]] = (
-            deque()
-        )  # with loop.time() of the abort
-        self._waiting: list[tuple[float, int, LineInFlight]] = []  # heap by the time to try again
         self._running = 0
         self._buffer: list[bytes] = []
         self._most_buffered = most_buffered
@@ -188,7 +132,7 @@ class LeasedShard:
         self.stored_tally = done.tally
         self._counted = self._totals.lines
         self._buffer = []
-        self._pending = deque(works)
+        self._unfinished = UnfinishedLines(works)
         self._suspects = {work.line.line for work in works if work.deaths}
         self._copies = {work.line.line: work.line.copies for work in works if work.line.copies}
 
@@ -255,7 +199,7 @@ class LeasedShard:
     @property
     def left(self) -> int:
         """Lines without a result that are not running."""
-        return len(self._pending) + len(self._preempted) + len(self._waiting)
+        return len(self._unfinished)
 
     def ready(self, now: float) -> int:
         """Those of them that need not wait: neither for a pause nor for calm.
@@ -263,18 +207,18 @@ class LeasedShard:
         While the shard is being opened, as many as it has at most.
         """
         if self.state is LeaseState.OPENING:
-            return 0 if self.stuck else self._unfinished
-        return len(self._pending) + sum(at <= now for at, _, _ in self._waiting)
+            return 0 if self.stuck else self._not_recorded
+        return self._unfinished.ready(now)
 
     @property
     def cost_left(self) -> float:
         """Estimated tokens of the lines without a result, running ones included."""
         if self.state is LeaseState.OPENING:
-            return self._unfinished * self._cost
+            return self._not_recorded * self._cost
         return (self.left + self._running) * self._cost
 
     @property
-    def _unfinished(self) -> int:
+    def _not_recorded(self) -> int:
         """Lines that no recorded result is known of."""
         return max(0, self.lease.shard.lines - self._totals.lines)
 
@@ -291,7 +235,7 @@ class LeasedShard:
     @property
     def finished(self) -> bool:
         """All lines have results."""
-        return not (self._pending or self._preempted or self._waiting or self._running)
+        return not (self._unfinished or self._running)
 
     @property
     def buffered(self) -> int:
@@ -311,12 +255,11 @@ class LeasedShard:
         accused = self._next_accused(now, pool, calm=calm)
         if accused is not None:
             return int(self._isolation.may_ask(accused, now))
-        due = sum(at <= now and not work.shuns(pool, now) for at, _, work in self._waiting)
-        again = len(self._preempted) if self._again(now, calm=calm) else 0
+        again = self._unfinished.retriable(now, pool, calm=calm)
         if not self._wary:
-            return len(self._pending) + due + again
+            return len(self._unfinished.pending) + again
         noted = sum(work.noted for work in self._turn())
-        return min(noted + due + again, 1) if self._suspects else noted + due + again
+        return min(noted + again, 1) if self._suspects else noted + again
 
     def _startable(self, now: float) -> bool:
         if self._isolation.stops(self, now) or self.to_clear() is not None:
@@ -326,23 +269,18 @@ class LeasedShard:
         return self.runs and len(self._buffer) < self._most_buffered
 
     def take(self, now: float, pool: str, *, calm: bool) -> LineInFlight | None:
-        """The next line for ``pool`` at ``now`` (``loop.time()``).
-
-        One whose pause is over, else one that was preempted, else the next of the plan. Preempted
-        ones wait until it is ``calm``: they would only be preempted again.
-        """
+        """The next line for ``pool`` at ``now`` (``loop.time()``)."""
         if not self._startable(now):
             return None
         accused = self._next_accused(now, pool, calm=calm)
         if accused is not None:
             return self._take_alone(accused, now)
-        work = self._due(now, pool) if self._waiting else None
-        if work is None and self._again(now, calm=calm):
-            work = self._preempted.popleft()[1]
+        work = self._unfinished.take_retriable(now, pool, calm=calm)
         if work is None:
-            if not self._pending or (self._wary and not any(w.noted for w in self._turn()[:1])):
+            pending = self._unfinished.pending
+            if not pending or (self._wary and not any(w.noted for w in self._turn()[:1])):
                 return None
-            work = self._pending.popleft()
+            work = pending.popleft()
         return self._started(work)
 
     def _started(self, work: LineInFlight) -> LineInFlight:
@@ -362,79 +300,40 @@ class LeasedShard:
             return None
         if self._isolation.alone is not None:
             return self._isolation.alone
-        due = (one for one in self._waiting if one[0] <= now and not one[2].shuns(pool, now))
-        if (first := min(due, default=None)) is not None:
-            work = first[2]
-        elif self._again(now, calm=calm):
-            work = self._preempted[0][1]
-        elif self._pending:
-            work = self._pending[0]
-        else:
-            return None
-        return work if work.accused else None
+        work = self._unfinished.first(now, pool, calm=calm)
+        return work if work is not None and work.accused else None
 
     def _take_alone(self, work: LineInFlight, now: float) -> LineInFlight | None:
         """Take an accused line once nothing else is in flight and a note says so."""
         asked = self._isolation.alone is work
         alone = self._isolation.ask(work, now)
         if not asked and self._isolation.alone is work:  # it is first from now on, in all pools
-            self._waiting = [one for one in self._waiting if one[2] is not work]
-            heapq.heapify(self._waiting)
-            self._preempted = deque(one for one in self._preempted if one[1] is not work)
-            self._pending = deque(one for one in self._pending if one is not work)
-            self._pending.appendleft(work)
+            self._unfinished.move_first(work)
         if not alone:
             return None
         if not work.noted:
             self._signals.flush.set()
             return None
-        self._pending.remove(work)
+        self._unfinished.pending.remove(work)
         work.noted = False  # for this call only
         return self._started(work)
-
-    def _due(self, now: float, pool: str) -> LineInFlight | None:
-        left_to_others = []
-        found = None
-        while found is None and self._waiting and self._waiting[0][0] <= now:
-            entry = heapq.heappop(self._waiting)
-            if entry[2].shuns(pool, now):
-                left_to_others.append(entry)
-            else:
-                found = entry[2]
-        for entry in left_to_others:
-            heapq.heappush(self._waiting, entry)
-        return found
 
     def give_back(self, work: LineInFlight) -> None:
         """A line whose call was cut through no fault of its own: it goes first again."""
         self._ended()
-        work.failed_at = None
-        self._pending.appendleft(work)
+        self._unfinished.give_back(work)
         self._changed()
 
     def preempted(self, work: LineInFlight, now: float) -> None:
         """A line whose call was aborted because users waited."""
         self._ended()
-        work.failed_at = None
-        self._preempted.append((now, work))
+        self._unfinished.preempt(work, now)
         self._changed()
 
-    def _again(self, now: float, *, calm: bool) -> bool:
-        """Whether the line that was preempted first is to be started again."""
-        return bool(self._preempted) and (calm or now >= self._preempted[0][0] + UNREST_S)
-
     def wait(self, work: LineInFlight, pool: str, now: float, pause: float) -> None:
-        """A line that failed in ``pool`` for now: to be tried again after ``pause`` seconds.
-
-        Where there are other pools, its first failure costs no pause there.
-        """
+        """A line that failed in ``pool``; it is tried again after ``pause`` seconds."""
         self._ended()
-        until = now + pause
-        if self.pools > 1:
-            work.failed_at, work.failed_until = pool, until + ELSEWHERE_S
-            if work.tries == 1:
-                until = now
-        heapq.heappush(self._waiting, (until, work.line.line, work))
+        self._unfinished.wait(work, pool, now, pause, pools=self.pools)
         self._changed()
 
     def record(self, result: PartLine) -> None:
@@ -447,8 +346,9 @@ class LeasedShard:
     def take_poison(self) -> list[ShardLine]:
         """Lines that are to be written off, not started."""
         found = []
-        while self._pending and self._pending[0].deaths >= WRITTEN_OFF:
-            found.append(self._pending.popleft().line)
+        pending = self._unfinished.pending
+        while pending and pending[0].deaths >= WRITTEN_OFF:
+            found.append(pending.popleft().line)
         return found
 
     def write_off(self, result: PartLine) -> None:
@@ -527,7 +427,7 @@ class LeasedShard:
         """The note to store behind its results, if it has none."""
         if work is None or work.line.line not in self._suspects:
             return []
-        return [_note(work)]
+        return [note(work)]
 
     def cleared(self, work: LineInFlight, now: float) -> None:
         """What came of its call is stored; others may start again."""
@@ -538,16 +438,14 @@ class LeasedShard:
     def _turn(self) -> list[LineInFlight]:
         """Lines of the plan that may come next: as long as there are suspects, only one of them;
         accused lines have a turn of their own."""
-        ahead = islice(self._pending, 1 if self._suspects else _AHEAD)
+        ahead = islice(self._unfinished.pending, 1 if self._suspects else _AHEAD)
         return [work for work in ahead if not work.accused and (work.deaths or not self._suspects)]
 
     def notes(self) -> list[bytes]:
         """What is known of unfinished lines, for the next holder: none of them is in flight."""
-        waiting = (work for _, _, work in self._waiting)
-        stopped = (work for _, work in self._preempted)
         return [
-            _note(work)
-            for work in (*self._pending, *stopped, *waiting)
+            note(work)
+            for work in self._unfinished
             if work.attempts
             or work.deaths
             or work.noted
@@ -555,22 +453,3 @@ class LeasedShard:
             or work.cut
             or work.call is not None
         ]
-
-
-def _note(work: LineInFlight) -> bytes:
-    """That a line is not in flight, and what is known of it."""
-    return encode_part_line(
-        attempted(
-            work.line.line, work.attempts, work.deaths, work.aborts, cut=work.cut, call=work.call
-        )
-    )
-
-
-def starting(works: Iterable[LineInFlight]) -> list[bytes]:
-    """Notes that stand if the worker dies before anything follows them."""
-    return [
-        encode_part_line(
-            attempted(work.line.line, work.attempts, work.deaths + 1, work.aborts, call=work.call)
-        )
-        for work in works
-    ]

@@ -27,7 +27,8 @@ from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult, ModelCaller
 from batch_gateway.services.execute.circuit import Circuit
-from batch_gateway.services.execute.leased_shard import LeasedShard, LineInFlight
+from batch_gateway.services.execute.leased_shard import LeasedShard
+from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.outcomes import Outcomes
 from batch_gateway.services.execute.preemption import LimitHeadroom, Preemption
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from batch_gateway.core.preemption_budget import PreemptionBudget
-from batch_gateway.services.execute.leased_shard import LineInFlight
+from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.settings import Watching
 
 _AMPLE = 0.75  # of the most that a pool's limit was lately

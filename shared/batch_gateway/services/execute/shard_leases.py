@@ -31,7 +31,8 @@ from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.services.assemble.single_shard import SingleShardBatches
 from batch_gateway.services.event_publisher import EventPublisher
-from batch_gateway.services.execute.leased_shard import LeasedShard, starting
+from batch_gateway.services.execute.leased_shard import LeasedShard
+from batch_gateway.services.execute.line_in_flight import starting
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.progress_events import BatchObserver
 from batch_gateway.services.results import lost_objects

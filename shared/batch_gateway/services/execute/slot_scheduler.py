@@ -10,7 +10,8 @@ in the prefix tree are dispatched together. A part of the slots may be reserved 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from batch_gateway.services.execute.leased_shard import LeasedShard, LineInFlight
+from batch_gateway.services.execute.leased_shard import LeasedShard
+from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.settings import Queue
 
 

@@ -9,7 +9,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batch_gateway.services.execute.leased_shard import LeasedShard, LineInFlight
+    from batch_gateway.services.execute.leased_shard import LeasedShard
+    from batch_gateway.services.execute.line_in_flight import LineInFlight
 
 ACCUSED = 2
 """Deaths of workers from which on a line runs alone."""
