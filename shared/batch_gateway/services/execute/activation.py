@@ -15,7 +15,7 @@ shard or the loop that it belongs to, and never ends the activation.
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,10 +29,11 @@ from batch_gateway.services.execute.collaborators import Engines, Events, Polici
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.execute.lease_monitor import LeaseMonitor, LeaseReclaimer
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
-from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.pools import Pools
-from batch_gateway.services.execute.shard_leases import ShardLeases, log
+from batch_gateway.services.execute.result_flusher import ResultFlusher
+from batch_gateway.services.execute.shard_leases import ShardLeases
+from batch_gateway.services.execute.shard_opener import log
 from batch_gateway.services.execute.shard_selector import SMALL, ShardSelector
 from batch_gateway.services.execute.shard_supervisor import ShardSupervisor, TimeBudget
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
@@ -49,11 +50,9 @@ _LOOK_S = 0.2  # between two looks when nothing happens
 _PLENTY_LOOK_S = 0.5  # the same, with lines for several rounds of calls
 _EMPTY_S = 0.05  # after an empty queue, however much happens
 _RETRY_S = 0.5  # after a server did not answer
-_RECORDING_SHARE = 20.0  # recording counts takes at most a twentieth of the time
 _BLOCKED_S = 2.0  # after this, shards whose endpoints are unavailable are handed back
 _LAST_RETRIES_S = 15.0  # after the hard budget, to get results stored and leases handed back
 _SIDE_BY_SIDE = 8  # small shards that are leased at once
-_WORKED_ON = (LeaseState.RUNNING, LeaseState.DRAINING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +105,11 @@ class Activation:
         self._small_in_a_row = 0  # shards of few lines that were leased, and no other since
         self._renew_now = asyncio.Event()
         self._woke_at = -math.inf  # when another activation was asked for while this one ends
+        self._hold_leases()
+
+    def _hold_leases(self) -> None:
+        """Make the parts that acquire, renew and end leases."""
+        me, stores, events, policies = self._me, self._stores, self._events, self._policies
         ttl = timedelta(seconds=self._rules.lease_ttl_s)
         self._ended = EndedBatches(
             metadata=stores.metadata,
@@ -120,8 +124,8 @@ class Activation:
             files=stores.files,
             scratch=stores.scratch,
             publisher=events.publisher,
-            header_passthrough=engines.header_passthrough,
-            watch=shared.watches,
+            header_passthrough=self._engines.header_passthrough,
+            watch=self._shared.watches,
             clock=policies.clock,
             rules=self._rules,
             single_shards=SingleShardBatches(
@@ -182,6 +186,14 @@ class Activation:
             rules=self._rules,
             spans=policies.spans,
         )
+        self._flusher = ResultFlusher(
+            self._shards,
+            leases=self._leases,
+            pools=self._pools,
+            throughput=self._throughput,
+            flush_now=self._signals.flush,
+            every_s=self._rules.flush_interval_s,
+        )
         self._selector = ShardSelector(
             leases=self._leases,
             queue=stores.scratch.queue,
@@ -214,8 +226,8 @@ class Activation:
                         "control channel": self._watch.listen,
                         "reclaim": self._reclaimer.keep,
                         "urgency": self._keep_judging,
-                        "flush": self._keep_flushing,
-                        "recording": self._keep_recording,
+                        "flush": self._flusher.keep_flushing,
+                        "recording": self._flusher.keep_recording,
                         "register": self._keep_registered,
                         "ended batches": self._ended.keep,
                     }.items()
@@ -330,44 +342,6 @@ class Activation:
         return await self._stores.scratch.activations.leave_unless_last(self._me)
 
     # -- loops --------------------------------------------------------------------------------
-
-    async def _keep_flushing(self) -> None:
-        while True:
-            await signal_or(self._signals.flush, self._rules.flush_interval_s)
-            await self._flush(
-                [
-                    shard
-                    for shard in self._shards
-                    if shard.state in _WORKED_ON
-                    and (shard.buffered or shard.to_note() or shard.to_clear())
-                ]
-            )
-            self._pools.fill()
-            await self._throughput.report(self._shards.held)
-
-    async def _keep_recording(self) -> None:
-        """About once a second at most, and less often while the database is slow."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            began = clock()
-            try:
-                await self._leases.checkpoint(self._shards)
-            except Temporary as error:
-                logger.warning("Counts are not recorded: %s", error, extra={"action": "record"})
-            took = clock() - began
-            await asyncio.sleep(max(self._rules.flush_interval_s, _RECORDING_SHARE * took))
-
-    async def _flush(self, shards: Iterable[LeasedShard]) -> None:
-        """Side by side: a slow object delays no other shard's results."""
-        async with asyncio.TaskGroup() as group:
-            for shard in shards:
-                group.create_task(self._flush_one(shard))
-
-    async def _flush_one(self, shard: LeasedShard) -> None:
-        try:
-            await self._leases.flush(shard)
-        except Exception:  # noqa: BLE001 - belongs to one part
-            report_unforeseen("flush", "Results are not stored yet", **log(shard))
 
     async def _keep_judging(self) -> None:
         while True:

@@ -13,7 +13,8 @@ from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.pools import Pools
-from batch_gateway.services.execute.shard_leases import Claimed, ShardLeases, log
+from batch_gateway.services.execute.shard_leases import Claimed, ShardLeases
+from batch_gateway.services.execute.shard_opener import log
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.execute.throughput import ThroughputReporter
