@@ -17,7 +17,7 @@ from fixtures.gateway import CHAT, chat_lines, encoded
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 from openai.types import Batch
 
-from batch_gateway.core.engine_response import count, total
+from batch_gateway.core.engine_values import count, total
 from chaos.schedule import PlannedBatch
 
 T = TypeVar("T")

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.engine_response import (
+from batch_gateway.core.engine_response import MalformedResponse, decode, excerpt
+from batch_gateway.core.engine_values import (
     LONGEST_RETRY_AFTER,
     MOST,
-    MalformedResponse,
     count,
-    decode,
-    excerpt,
     gauge,
     header,
     location,

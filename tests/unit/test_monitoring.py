@@ -16,7 +16,7 @@ from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import Brake, LimitState, Signal
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.local.options import Options
-from batch_gateway.ports.metadata import Backlog
+from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.scratch import PoolState, QueueDepth
 from batch_gateway.services.state_snapshot import ServiceState, SharedState, StoredState
 from batch_gateway.web import metrics

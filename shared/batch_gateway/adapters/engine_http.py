@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from batch_gateway.adapters.tls import TlsContexts
-from batch_gateway.core.engine_response import SHOWN, count, header
+from batch_gateway.core.engine_values import SHOWN, count, header
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.ports.engine import ServedModel

@@ -18,8 +18,8 @@ from datetime import timedelta
 import aiohttp
 
 from batch_gateway.adapters.tls import TlsContexts
-from batch_gateway.core.engine_response import SHOWN, gauge, header
 from batch_gateway.core.engine_signals import EngineReading
+from batch_gateway.core.engine_values import SHOWN, gauge, header
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
 

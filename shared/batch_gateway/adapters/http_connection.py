@@ -13,7 +13,7 @@ from typing import cast
 
 import httptools
 
-from batch_gateway.core import engine_response
+from batch_gateway.core import engine_values
 from batch_gateway.ports.model_client import CallFailed, CallTimeout, CallTooLong
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -229,7 +229,7 @@ def _parser(connection: HttpConnection) -> httptools.HttpResponseParser:
 
 def _reason(error: Exception) -> str:
     """What a parser says, which may repeat what came, as text that can be logged."""
-    return engine_response.header(str(error), engine_response.SHOWN) or type(error).__name__
+    return engine_values.header(str(error), engine_values.SHOWN) or type(error).__name__
 
 
 def _too_long(most: int) -> CallTooLong:

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 from batch_gateway.adapters.http_connection import Answer, NoAnswer
 from batch_gateway.adapters.http_connections import Connections, Origin
 from batch_gateway.adapters.tls import TlsContexts
-from batch_gateway.core import engine_response
+from batch_gateway.core import engine_values
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import Tls
 from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelResponse
@@ -167,10 +167,10 @@ def _response(answer: Answer) -> ModelResponse:
     return ModelResponse(
         status=answer.status,
         body=answer.body,
-        request_id=engine_response.header(headers.get("x-request-id")),
+        request_id=engine_values.header(headers.get("x-request-id")),
         retry_after=None
         if pause is None
-        else engine_response.retry_after(pause, now=datetime.now(UTC)),
-        leads_to=engine_response.location(headers.get("location")),
-        first_token_ms=engine_response.first_token_ms(headers.get("server-timing")),
+        else engine_values.retry_after(pause, now=datetime.now(UTC)),
+        leads_to=engine_values.location(headers.get("location")),
+        first_token_ms=engine_values.first_token_ms(headers.get("server-timing")),
     )

@@ -5,7 +5,7 @@ from typing import Self
 import msgspec
 
 from batch_gateway.core.call_statistics import CallStatistics
-from batch_gateway.core.engine_response import total
+from batch_gateway.core.engine_values import total
 from batch_gateway.core.model import Shard, Usage
 
 

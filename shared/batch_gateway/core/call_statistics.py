@@ -16,7 +16,7 @@ from typing import Self
 
 import msgspec
 
-from batch_gateway.core.engine_response import count, total
+from batch_gateway.core.engine_values import count, total
 from batch_gateway.core.error_classes import ErrorClass, error_of
 from batch_gateway.core.lines import PartLine, decode_part_line
 

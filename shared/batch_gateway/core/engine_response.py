@@ -1,9 +1,10 @@
 """Decodes the responses of engines into bounded values.
 
 An answer is untrusted input: a body may be any bytes, a header may hold any byte, a count may be
-negative, a fraction or larger than any integer column. Every value that leaves this module fits
-where it goes: counts are whole numbers of 63 bits and never negative, texts have a largest length
-and no control characters, durations have a largest value. The body itself is never re-encoded.
+negative, a fraction or larger than any integer column. Every value that leaves this module and
+``engine_values`` fits where it goes: counts are whole numbers of 63 bits and never negative, texts
+have a largest length and no control characters, durations have a largest value. The body itself is
+never re-encoded.
 
 A body may be passed on as a result when it is one JSON object as RFC 8259 defines it, so that every
 JSON parser reads the result line. What that means for the odd ones:
@@ -19,26 +20,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
-_T = TypeVar("_T")
+from batch_gateway.core.engine_values import SHOWN, count, milliseconds
 
-MOST = 2**63 - 1
-"""The largest count: what databases hold in an integer of 64 bits."""
-LONGEST_RETRY_AFTER = timedelta(days=1)
-SHOWN = 1000
-"""Characters of an answer that an error message shows."""
-_LONGEST_HEADER = 256  # characters of a header that are kept
-_LONGEST_LOCATION = 500
-_LONGEST_DURATION_MS = 86_400_000
-_LONGEST_TIMING = 1024  # characters of a Server-Timing header that are read
-_TTFT = re.compile(r"(?:^|[,\s])ttft\s*;\s*dur=(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
-_LARGEST_GAUGE = 1e9  # of an engine's requests; beyond all sizes that there are
+_T = TypeVar("_T")
 
 _BOM = b"\xef\xbb\xbf"
 _DEEPEST = 600  # levels; most parsers refuse 1,000, and the readers of a result line need some
@@ -163,7 +151,7 @@ def decode(body: bytes) -> ResponseBody:
             tokens=_tokens(found.usage),
             error=_error(plain, bytes(found.error), bytes(found.object)),
             halves=halves,
-            first_token_ms=_milliseconds(found.timings.prompt_ms)
+            first_token_ms=milliseconds(found.timings.prompt_ms)
             if isinstance(found, _Answer) and found.timings is not None
             else None,
         )
@@ -202,94 +190,6 @@ def tolerant(decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
             return decode(plain)
 
     return read
-
-
-def count(value: object) -> int:
-    """A count that an engine reports; 0 for what is none, such as -1, 0.5, "3" or 2**63."""
-    if type(value) is int:
-        return value if 0 <= value <= MOST else 0
-    if type(value) is float and value.is_integer():
-        return count(int(value))
-    return 0
-
-
-def total(*counts: int) -> int:
-    """The sum of counts, at most MOST."""
-    found = sum(counts)
-    return found if found <= MOST else MOST
-
-
-def gauge(spelled: str) -> float | None:
-    """A number in Prometheus' text format, within 0 and a billion; None: it says nothing.
-
-    That is NaN (a gauge that was never set), an infinity, and what is not a number.
-    """
-    try:
-        value = float(spelled)
-    except ValueError:
-        return None
-    if value != value or value in (float("inf"), float("-inf")):
-        return None
-    return min(max(value, 0.0), _LARGEST_GAUGE)
-
-
-def header(value: str | None, longest: int = _LONGEST_HEADER) -> str | None:
-    """The value of a header as text that can be stored and logged; None: absent, or nothing left.
-
-    HTTP clients hand on bytes that are not UTF-8 as lone surrogates; they become U+FFFD.
-    """
-    if value is None:
-        return None
-    text = value[: 4 * longest].encode(errors="surrogateescape").decode(errors="replace")
-    return "".join(c for c in text if c.isprintable())[:longest].strip() or None
-
-
-def location(value: str | None) -> str | None:
-    """Where a redirect leads, without what may be secret (user, query); None: it does not say."""
-    text = header(value, _LONGEST_LOCATION)
-    if text is None:
-        return None
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return text.partition("?")[0] or None
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="", fragment="").geturl() or None
-
-
-def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """The pause that a Retry-After asks for, from 0 to a day; None when absent or unreadable.
-
-    Seconds or an HTTP date (RFC 9110, section 10.2.3); fractions of seconds are read too.
-    """
-    if value is None:
-        return None
-    try:
-        if re.fullmatch(r"-?\d+(\.\d*)?", value.strip(), re.ASCII):
-            seconds = min(float(value), LONGEST_RETRY_AFTER.total_seconds())
-            return timedelta(seconds=max(0.0, seconds))
-        pause = parsedate_to_datetime(value) - now
-    except (ValueError, TypeError, OverflowError, IndexError):  # no date, or one without zone
-        return None
-    return min(max(pause, timedelta()), LONGEST_RETRY_AFTER)
-
-
-def first_token_ms(server_timing: str | None) -> int | None:
-    """The time to the first token that a Server-Timing header tells: ``ttft;dur=123.4``.
-
-    None when absent or unreadable (W3C Server Timing, section 4).
-    """
-    if server_timing is None or "ttft" not in server_timing:
-        return None
-    found = _TTFT.search(server_timing[:_LONGEST_TIMING])
-    return None if found is None else _milliseconds(float(found[1]))
-
-
-def _milliseconds(value: float | None) -> int | None:
-    """A duration in whole milliseconds, from 0 to a day; None for what is none."""
-    if value is None or not 0 <= value <= _LONGEST_DURATION_MS:
-        return None
-    return round(value)
 
 
 def excerpt(body: bytes, longest: int = SHOWN) -> str:

@@ -18,14 +18,8 @@ Four forms:
 import msgspec
 import xxhash
 
-from batch_gateway.core.engine_response import (
-    NO_TOKENS,
-    ResponseBody,
-    count,
-    tolerant,
-    total,
-    without_halves,
-)
+from batch_gateway.core.engine_response import NO_TOKENS, ResponseBody, tolerant, without_halves
+from batch_gateway.core.engine_values import count, total
 from batch_gateway.core.ids import BatchId, result_id
 from batch_gateway.core.model import Tally, Usage
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
-from batch_gateway.core.engine_response import total
+from batch_gateway.core.engine_values import total
 from batch_gateway.core.ids import ActivationId, BatchId, FileId, ShardId, TenantId
 
 

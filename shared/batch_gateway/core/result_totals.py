@@ -7,7 +7,7 @@ asked for.
 from typing import Self
 
 from batch_gateway.core.call_statistics import CallStatistics
-from batch_gateway.core.engine_response import MOST, count, total
+from batch_gateway.core.engine_values import MOST, count, total
 from batch_gateway.core.lines import PartLine
 from batch_gateway.core.model import Tally, Usage
 

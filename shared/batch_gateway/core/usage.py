@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from batch_gateway.core.batch_summary import BatchSummary, ModelSum
-from batch_gateway.core.engine_response import total
+from batch_gateway.core.engine_values import total
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import Batch
 from batch_gateway.core.planning import INVALID

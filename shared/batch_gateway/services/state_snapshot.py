@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import Backlog, MetadataStore
+from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import PoolState, QueueDepth, ScratchStore
 
 T = TypeVar("T")

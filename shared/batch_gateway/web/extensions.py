@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import Batch, BatchBlockedReason, BatchStatus
-from batch_gateway.ports.metadata import BatchFilter
+from batch_gateway.ports.batches import BatchFilter
 from batch_gateway.services.batches.actions import BatchUpdate
 from batch_gateway.services.batches.retry import RetryRequest
 from batch_gateway.services.batches.service import NewBatch

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from batch_gateway.core.limits import Signal, slots
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.meters import OTHERS
-from batch_gateway.ports.metadata import Backlog
+from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.scratch import PoolState
 from batch_gateway.services.state_snapshot import ServiceState, SharedState
 

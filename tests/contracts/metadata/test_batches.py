@@ -30,7 +30,7 @@ from batch_gateway.core.model import (
     ShardState,
     Usage,
 )
-from batch_gateway.ports.metadata import BatchFilter
+from batch_gateway.ports.batches import BatchFilter
 
 S = BatchStatus
 LATER = T0 + 60 * SECOND

@@ -18,7 +18,7 @@ from fixtures.metadata import (
 )
 
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.ports.metadata import Backlog
+from batch_gateway.ports.batches import Backlog
 
 S = BatchStatus
 LATER = T0 + 60 * SECOND

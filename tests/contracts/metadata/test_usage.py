@@ -17,7 +17,7 @@ from fixtures.metadata import (
     planned,
 )
 
-from batch_gateway.core.engine_response import MOST
+from batch_gateway.core.engine_values import MOST
 from batch_gateway.core.model import BatchStatus, Counts
 from batch_gateway.core.usage import BatchReport, UsageRecord
 

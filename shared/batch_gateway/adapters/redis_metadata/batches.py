@@ -37,7 +37,8 @@ from batch_gateway.core.model import (
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.transitions import change_to
 from batch_gateway.core.usage import BatchReport
-from batch_gateway.ports.metadata import ALL_BATCHES, Backlog, BatchFilter, Page
+from batch_gateway.ports.batches import ALL_BATCHES, Backlog, BatchFilter
+from batch_gateway.ports.metadata import Page
 
 _COUNTED = 500  # batches that one script counts; it blocks the server while it runs
 _SCAN = 200  # rows that a filtered listing reads at a time

@@ -38,7 +38,8 @@ from batch_gateway.core.model import (
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
 from batch_gateway.core.transitions import BatchChange, allows, change_to
 from batch_gateway.core.usage import BatchReport
-from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, Page
+from batch_gateway.ports.batches import ALL_BATCHES, BatchFilter
+from batch_gateway.ports.metadata import Page
 
 _BY_ID = sa.select(batches).where(batches.c.id == sa.bindparam("batch"))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from batch_gateway.adapters.sql.schema import batches
-from batch_gateway.ports.metadata import BatchFilter
+from batch_gateway.ports.batches import BatchFilter
 
 _PAIRS = {"sqlite": sa.func.json_each, "postgresql": sa.func.json_each_text}
 

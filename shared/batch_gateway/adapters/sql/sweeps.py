@@ -20,7 +20,7 @@ from batch_gateway.adapters.sql.schema import (
 )
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import TERMINAL, Batch, BatchStatus
-from batch_gateway.ports.metadata import Backlog
+from batch_gateway.ports.batches import Backlog
 
 
 class BatchSweeps:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import insert_on
 from batch_gateway.adapters.sql.schema import batch_summaries, usage
-from batch_gateway.core.engine_response import MOST
+from batch_gateway.core.engine_values import MOST
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.usage import AMOUNTS, BatchReport, UsageRecord
 

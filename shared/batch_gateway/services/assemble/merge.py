@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_gateway.core.call_statistics import CallStatistics
-from batch_gateway.core.engine_response import NO_TOKENS, Tokens, count, total
+from batch_gateway.core.engine_response import NO_TOKENS, Tokens
+from batch_gateway.core.engine_values import count, total
 from batch_gateway.core.lines import PartLine, decode_part_line
 from batch_gateway.core.model import Usage
 

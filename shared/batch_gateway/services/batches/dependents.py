@@ -13,8 +13,8 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lifecycle import lifecycle_event
 from batch_gateway.core.model import Batch, BatchStatus
+from batch_gateway.ports.batches import BatchRows
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import BatchRows
 from batch_gateway.services.event_publisher import EventPublisher
 
 _LOOKED_AT = 200  # batches that wait; who waits behind them is announced by the janitor

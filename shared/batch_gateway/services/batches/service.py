@@ -23,8 +23,9 @@ from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.validation import ANY_ENDPOINT, ENDPOINTS, EXTENDED_ENDPOINTS
 from batch_gateway.core.window import parse_window
+from batch_gateway.ports.batches import ALL_BATCHES, BatchFilter
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import ALL_BATCHES, BatchFilter, MetadataStore, Page
+from batch_gateway.ports.metadata import MetadataStore, Page
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.files.content import BATCH

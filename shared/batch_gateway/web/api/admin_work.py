@@ -10,8 +10,8 @@ from batch_gateway.core.function_instances import counts_over_time
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.model import Batch
 from batch_gateway.core.routing import ModelEndpoint
+from batch_gateway.ports.batches import BatchRows
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.metadata import BatchRows
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.routing import Routes as ModelRoutes

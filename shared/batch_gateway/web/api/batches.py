@@ -8,7 +8,7 @@ from starlette.responses import Response
 from batch_gateway.core.errors import Conflict, InvalidRequest
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import BatchId
-from batch_gateway.ports.metadata import ALL_BATCHES
+from batch_gateway.ports.batches import ALL_BATCHES
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.service import BatchService
 from batch_gateway.web import body
