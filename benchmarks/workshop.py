@@ -43,6 +43,7 @@ class Work:
 class Workshop:
     runtime: Runtime
     environment: dict[str, str]  # of the executor processes
+    endpoint: str  # URL of the model
 
     async def submit(
         self, lines: Iterable[dict[str, Any]], *, tenant: str = "t", window: timedelta | None = None
@@ -132,4 +133,4 @@ async def workshop(latency_ms: float, settings: Groups) -> AsyncIterator[Worksho
         }
         os.environ.update(environment)  # where Settings reads
         runtime = await stack.enter_async_context(open_runtime(Settings()))
-        yield Workshop(runtime=runtime, environment=environment)
+        yield Workshop(runtime=runtime, environment=environment, endpoint=url)
