@@ -8,7 +8,7 @@ seeds; F13 shows whether it is true.
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, cycle
 from statistics import mean
@@ -23,6 +23,7 @@ from batch_gateway.core.engine_signals import (
 )
 from batch_gateway.core.latency_baseline import work_units
 from batch_gateway.core.limits import Observation, Signal, fold, initial, slots
+from batch_gateway.core.own_queue import OwnQueue
 from batch_gateway.core.preemption_budget import PreemptionBudget
 from batch_gateway.settings import Limits, Watching
 from batch_gateway.simulator.config import Config
@@ -82,6 +83,7 @@ class Played:
     wasted_s: float = 0.0
     capacity_s: float
     refused: int = 0
+    aborted: int = 0
 
     @property
     def progress(self) -> float:
@@ -98,7 +100,8 @@ class Model:
         self._engine = Engine(config, self._time)
         self._limits, self._watching = Limits().rules, Watching().rules
         self._state = initial(self._limits)
-        self._fit, self._usual = CapacityEstimate(), TtftBaseline()
+        self._fit, self._usual, self._own = CapacityEstimate(), TtftBaseline(), OwnQueue()
+        self._done = 0  # calls of the batch
         self._news: Signal | None = None
         self._seen = Observation(watched=setting != "latency")
         self._slot_time = PreemptionBudget()
@@ -147,6 +150,7 @@ class Model:
 
         def done() -> None:
             del self._calls[number]
+            self._done += 1
             took = self._time.time() - sent
             self.played.useful_s += self._counted(begun[0])
             self._slot_time = self._slot_time.used(took)
@@ -191,6 +195,7 @@ class Model:
             if not self._slot_time.affords(age, Watching().abort_share):
                 return
             self._slot_time = self._slot_time.wasted(age)
+            self.played.aborted += 1
             if generation.running:
                 self.played.wasted_s += self._counted(_begun(generation))
             del self._calls[number]
@@ -204,25 +209,28 @@ class Model:
     def _read(self) -> None:
         reading = EngineReading(running=self._engine.running, waiting=self._engine.waiting)
         self._fit = self._fit.after(reading, timedelta(seconds=SYNC_S))
-        self._say(engine_signal(reading, timedelta(0), self._fit, self._watching))
+        signal = engine_signal(reading, timedelta(0), self._fit, self._watching)
+        if reading.running + reading.waiting <= len(self._calls):
+            signal = replace(signal, users_wait=False)
+        self._say(signal)
         self._time.call_later(SYNC_S, self._read)
 
     def _probe(self) -> None:
         sent, usual = self._time.time(), self._usual.ttft
         answered: list[bool] = []
         looks = count(1)
+        self._own.sent(len(self._calls), self._done)
 
         def late() -> None:
             if not answered:
                 open_for = timedelta(seconds=self._time.time() - sent)
-                self._say_probe(open_for=open_for, looks=next(looks))
+                self._say_late(open_for, next(looks))
                 self._time.call_later(SYNC_S, late)
 
         def done() -> None:
             answered.append(True)
             took = self._time.time() - sent
-            self._usual.add(self._time.time(), timedelta(seconds=took))
-            self._say_probe(ttft=timedelta(seconds=took))
+            self._say_answered(timedelta(seconds=took))
             pause = max(0.0, Watching().probe_interval_s - took)
             self._time.call_later(pause, self._probe)
 
@@ -230,18 +238,18 @@ class Model:
         self._time.call_later(patience.total_seconds() + 0.005, late)
         self._engine.submit(_generation(1, None, done))
 
-    def _say_probe(
-        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None, looks: int = 0
-    ) -> None:
-        self._say(
-            probe_signal(
-                ttft=ttft,
-                open_for=open_for,
-                looks=looks,
-                usual=self._usual.ttft,
-                rules=self._watching,
-            )
-        )
+    def _say_late(self, open_for: timedelta, looks: int) -> None:
+        usual, rules, calls = self._usual.ttft, self._watching, len(self._calls)
+        signal = probe_signal(ttft=None, open_for=open_for, looks=looks, usual=usual, rules=rules)
+        at = self._time.time()
+        self._say(self._own.late(signal, looks, at, calls, self._done, usual, rules.wait))
+
+    def _say_answered(self, ttft: timedelta) -> None:
+        usual, rules, at = self._usual.ttft, self._watching, self._time.time()
+        self._usual.add(at, ttft)
+        signal = probe_signal(ttft=ttft, open_for=None, usual=self._usual.ttft, rules=rules)
+        in_time = usual is None or ttft <= usual + rules.wait
+        self._say(self._own.answered(signal, at, len(self._calls), self._done, in_time=in_time))
 
 
 def _generation(

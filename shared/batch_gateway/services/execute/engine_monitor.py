@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -25,6 +26,7 @@ from batch_gateway.core.engine_signals import (
 )
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.limits import Signal
+from batch_gateway.core.own_queue import OwnQueue
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import CallFailed, ModelClient
 from batch_gateway.services.routing import OBJECTIVE, Route
@@ -51,9 +53,10 @@ class EngineMonitor:
         settings: Watching,
         urgent: Callable[[], None],
         ended: Callable[[], int],
+        running: Callable[[], int],
     ) -> None:
         """``urgent`` is called when slots are to be given up; ``ended`` counts the calls of this
-        activation that the engine has answered."""
+        activation that the engine has answered, ``running`` those that run."""
         self._route = route
         self._model = route.replica.model
         self._headers = {n: value for n, value in route.headers.items() if n != OBJECTIVE}
@@ -63,11 +66,13 @@ class EngineMonitor:
         self._settings = settings
         self._urgent = urgent
         self._ended = ended
+        self._running = running
         self._counted = ended()
         self._news: Signal | None = None
         self._fit = CapacityEstimate()
         self._drain = QueueDrain()
         self._usual = TtftBaseline()
+        self._own = OwnQueue()
         self._readable_at = 0.0  # loop.time() from which on metrics are tried
         self._failures = 0  # to read them, in a row
         self._probes = settings.probe
@@ -123,12 +128,16 @@ class EngineMonitor:
         brief = self._drain.brief(reading.waiting, self._rules)
         self._fit = self._fit.after(reading, passed, brief=brief)
         age = timedelta(seconds=self._clock() - asked)
-        self._say(engine_signal(reading, age, self._fit, self._rules, brief=brief))
+        signal = engine_signal(reading, age, self._fit, self._rules, brief=brief)
+        if reading.running + reading.waiting <= self._running():
+            signal = replace(signal, users_wait=False)  # all requests in the engine are ours
+        self._say(signal)
         return True
 
     async def _probe(self) -> None:
         """Send one probe and tell, while it is unanswered and when it is answered, how long."""
         sent = self._clock()
+        self._own.sent(self._running(), self._ended())
         async with task_group() as group:
             call = group.create_task(self._ask())
             patience = (self._usual.ttft or _GIVE_UP) + self._rules.wait
@@ -136,18 +145,25 @@ class EngineMonitor:
             looks = 0
             while not (await asyncio.wait([call], timeout=pause))[0]:
                 looks += 1
-                self._say(self._probe_signal(open_for=self._since(sent), looks=looks))
+                self._say(self._late(self._since(sent), looks))
                 pause = self._settings.interval_s
         if call.result():
-            ttft = self._since(sent)
-            self._usual.add(self._clock(), ttft)
-            self._say(self._probe_signal(ttft=ttft))
+            self._say(self._answered(self._since(sent)))
 
-    def _probe_signal(
-        self, *, ttft: timedelta | None = None, open_for: timedelta | None = None, looks: int = 0
-    ) -> Signal:
-        return probe_signal(
-            ttft=ttft, open_for=open_for, looks=looks, usual=self._usual.ttft, rules=self._rules
+    def _late(self, open_for: timedelta, looks: int) -> Signal:
+        usual, rules = self._usual.ttft, self._rules
+        signal = probe_signal(ttft=None, open_for=open_for, looks=looks, usual=usual, rules=rules)
+        return self._own.late(
+            signal, looks, self._clock(), self._running(), self._ended(), usual, rules.wait
+        )
+
+    def _answered(self, ttft: timedelta) -> Signal:
+        usual, rules = self._usual.ttft, self._rules
+        self._usual.add(self._clock(), ttft)
+        signal = probe_signal(ttft=ttft, open_for=None, usual=self._usual.ttft, rules=rules)
+        in_time = usual is None or ttft <= usual + rules.wait
+        return self._own.answered(
+            signal, self._clock(), self._running(), self._ended(), in_time=in_time
         )
 
     async def _ask(self) -> bool:
@@ -190,7 +206,12 @@ class EngineMonitors:
         self._metrics = metrics
 
     def monitor(
-        self, route: Route, *, urgent: Callable[[], None], ended: Callable[[], int]
+        self,
+        route: Route,
+        *,
+        urgent: Callable[[], None],
+        ended: Callable[[], int],
+        running: Callable[[], int],
     ) -> EngineMonitor:
         return EngineMonitor(
             route,
@@ -199,4 +220,5 @@ class EngineMonitors:
             settings=self.settings,
             urgent=urgent,
             ended=ended,
+            running=running,
         )

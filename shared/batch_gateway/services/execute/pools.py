@@ -365,7 +365,10 @@ class Pools:
         elif name not in self._monitors:
             pool = self._pools[name]
             monitor = self._engine_monitors.monitor(
-                pool.route, urgent=self._sync_now.set, ended=lambda: pool.answered
+                pool.route,
+                urgent=self._sync_now.set,
+                ended=lambda: pool.answered,
+                running=lambda: pool.in_use,
             )
             task = self._group.create_task(keep_running("engine monitor", monitor.keep))
             self._monitors[name] = monitor, task

@@ -1,0 +1,113 @@
+"""A batch alone beside an engine: no call is aborted for a queue that its own calls make."""
+
+from datetime import timedelta
+from itertools import cycle
+from typing import Any
+
+import pytest
+from benchmarks import waves_model
+from benchmarks.stage import percentile
+from benchmarks.waves import Scene
+
+from batch_gateway.core.engine_signals import MonitorRules, probe_signal
+from batch_gateway.core.own_queue import OwnQueue
+
+USUAL = timedelta(milliseconds=50)
+RULES = MonitorRules()
+
+
+@pytest.mark.parametrize("setting", ["plain", "router", "metrics"])
+@pytest.mark.parametrize("seconds", [0.06, 1.0, 10.0])
+@pytest.mark.parametrize("equal", [False, True], ids=["drawn lengths", "equal lengths"])
+def test_without_other_traffic_no_line_is_sent_twice(monkeypatch, setting, seconds, equal):
+    """Played in virtual time: from the first call on, slow start included."""
+    scene = Scene(waves=2, wave_s=max(1.5, 3 * seconds), line_s=seconds)
+    monkeypatch.setattr(waves_model, "users", lambda *_, **__: [])
+    if equal:
+        same: list[dict[str, Any]] = [{"body": {"max_tokens": 1 + round(10 * seconds)}}]
+        monkeypatch.setattr(waves_model, "lines", lambda _: cycle(same))
+
+    played = waves_model.Model(scene, setting).play()
+
+    assert played.aborted == 0
+    assert played.progress > 0.9
+
+
+@pytest.mark.parametrize("setting", ["plain", "router", "metrics"])
+def test_when_users_come_calls_are_aborted_for_them(setting):
+    played = waves_model.Model(Scene(waves=2, wave_s=30), setting).play()
+
+    assert played.aborted > 0
+    assert percentile(played.ttft_s, 0.99) < 2
+
+
+def late(own: OwnQueue, at: float, running: int, ended: int, *, looks: int = 1) -> Any:
+    signal = probe_signal(
+        ttft=None, open_for=timedelta(seconds=1), looks=looks, usual=USUAL, rules=RULES
+    )
+    assert signal.users_wait
+    return own.late(signal, looks, at, running, ended, USUAL, RULES.wait)
+
+
+@pytest.fixture
+def own() -> OwnQueue:
+    """32 requests are known to fit."""
+    own = OwnQueue()
+    own.sent(31, 100)
+    signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
+    own.answered(signal, 10.0, 31, 100, in_time=True)
+    assert own.fits == 32
+    return own
+
+
+def test_a_probe_that_waits_beside_fewer_calls_than_fit_waits_for_users(own):
+    own.sent(31, 100)
+
+    assert late(own, 11.0, 31, 100).users_wait
+
+
+def test_a_probe_that_waits_behind_our_own_calls_lowers_the_limit_alone(own):
+    own.sent(34, 100)
+
+    first = late(own, 11.0, 34, 100)
+    second = late(own, 11.2, 34, 101, looks=2)
+
+    assert (first.users_wait, first.room) == (False, -3)
+    assert (second.users_wait, second.room) == (False, 0)
+
+
+def test_a_probe_that_waits_after_more_calls_have_ended_than_were_too_many_waits_for_users(own):
+    own.sent(34, 100)
+
+    assert not late(own, 11.0, 31, 103).users_wait  # the fourth may have made room for it
+    assert not late(own, 11.2, 30, 104).users_wait  # its answer may be on its way
+    assert late(own, 11.4, 30, 104, looks=2).users_wait
+
+
+def test_more_than_fits_is_tried_now_and_then(own):
+    own.sent(33, 100)
+    late(own, 11.0, 33, 100)
+    signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
+
+    def room(at: float, running: int) -> int | None:
+        own.sent(running, 200)
+        return own.answered(signal, at, running, 200, in_time=False).room
+
+    assert room(12.0, 30) == 1  # fewer than fit
+    assert room(12.0, 31) == 0
+    assert room(22.0, 31) == 1
+
+
+def test_while_calls_end_quickly_one_more_is_always_tried(own):
+    own.sent(200, 100)
+    signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
+
+    assert own.answered(signal, 11.0, 200, 150, in_time=True).room == 1
+
+
+def test_what_was_seen_long_ago_is_forgotten(own):
+    own.sent(20, 100)
+    signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
+    own.answered(signal, 400.0, 20, 100, in_time=True)
+
+    assert own.fits == 21
