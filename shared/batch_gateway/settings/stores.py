@@ -22,7 +22,8 @@ class Metadata(Group):
 class Scratch(Group):
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis or Valkey 6.2 or newer for queue, slots, control channel and live progress. May be
-    emptied at any moment."""
+    emptied at any moment. redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,.../SERVICE/DB or
+    redis+cluster://HOST:PORT,...; rediss for TLS."""
     prefix: str = "batch-gateway"
     """First word of every key, so that deployments can share a server."""
 

@@ -78,6 +78,8 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.webhooks import EndpointId
 
 SCHEMA = "1"
+TAG = "metadata"
+"""Hash tag of all keys."""
 
 
 class Keys:
@@ -86,7 +88,7 @@ class Keys:
     def __init__(self, prefix: str) -> None:
         if "{" in prefix:
             raise ValueError("the key prefix must not contain '{': that would begin a hash tag")
-        self.root = f"{prefix}:{{metadata}}"
+        self.root = f"{prefix}:{{{TAG}}}"
         self.schema = f"{self.root}:schema"
 
     def account(self, tenant: TenantId) -> str:

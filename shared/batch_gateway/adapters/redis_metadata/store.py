@@ -16,7 +16,7 @@ from batch_gateway.adapters.redis_metadata.batches import RedisBatches
 from batch_gateway.adapters.redis_metadata.claims import RedisIdempotencyClaims
 from batch_gateway.adapters.redis_metadata.dead_letters import RedisDeadLetters
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
-from batch_gateway.adapters.redis_metadata.keys import SCHEMA, Keys
+from batch_gateway.adapters.redis_metadata.keys import SCHEMA, TAG, Keys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
 from batch_gateway.adapters.redis_metadata.processed_events import RedisProcessedEvents
 from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
@@ -24,7 +24,7 @@ from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
 from batch_gateway.adapters.redis_metadata.usage import RedisUsage
 from batch_gateway.adapters.redis_metadata.webhooks import RedisWebhooks
-from batch_gateway.adapters.redis_pool import BoundedPool
+from batch_gateway.adapters.redis_pool import open_pool
 from batch_gateway.core.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
@@ -113,14 +113,15 @@ def _demand_durability(found: Mapping[str, str]) -> None:
 def open_redis_metadata(
     url: str, *, prefix: str = "batch-gateway", on_full: Callable[[], None] = lambda: None
 ) -> RedisMetadata:
-    """The store at ``redis://``, ``rediss://``, ``valkey://`` or ``valkeys://``; connects on use.
+    """The store at ``url`` (see redis_locator); connects on use.
 
     Nothing is sent twice by the client: a script that got no answer may have run, and its caller
     must look again rather than lose a race against itself. ``on_full`` is called when the server
     took no more.
     """
-    pool = BoundedPool.from_url(
-        url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+    pool = open_pool(
+        url,
+        TAG,
         decode_responses=True,
         protocol=2,  # with 3, the client would not look whether an idle connection was closed
         max_connections=CONNECTIONS,

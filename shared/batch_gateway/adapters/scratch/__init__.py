@@ -64,7 +64,7 @@ class RedisScratchStore:
         self._rebuild_end = scripts.load("rebuild_end")
         self.queue = RedisQueue(scripts, keys.queue, weights)
         self.activations = RedisActivations(client, scripts, keys)
-        self.batch_changes = RedisBatchChanges(client, url, keys.control)
+        self.batch_changes = RedisBatchChanges(client, url, keys.prefix, keys.control)
         self.throughput = RedisThroughput(client, scripts, keys.paces)
         self.rate_limiter = RedisRateLimiter(scripts, keys.rates)
         self.locks = RedisLocks(scripts, keys.rights)
@@ -123,7 +123,7 @@ def open_scratch(
     total: int | None = None,
     weights: Mapping[TenantId, float] = _NO_WEIGHTS,
 ) -> RedisScratchStore:
-    """The scratch server at ``url`` (redis://, rediss:// or unix://); connects on first use.
+    """The scratch server at ``url`` (see redis_locator); connects on first use.
 
     ``interval``: how often a pool's limit is reconsidered. ``total``: ceiling of all pools
     together, None for no bound. ``weights``: shares of the fair lane
@@ -141,4 +141,5 @@ def open_late(
     weights: Callable[[], Mapping[TenantId, float]],
 ) -> RedisScratchStore:
     """As ``open_scratch``; the rules are asked for when slots or weights are first needed."""
-    return RedisScratchStore(connect(url), url, keys=Keys(prefix), slots=slots, weights=weights)
+    client = connect(url, tag=prefix)
+    return RedisScratchStore(client, url, keys=Keys(prefix), slots=slots, weights=weights)

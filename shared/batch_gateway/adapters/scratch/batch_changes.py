@@ -20,9 +20,10 @@ _PATIENCE_S = 1.0  # how long one wait for a message lasts before the connection
 
 
 class RedisBatchChanges:
-    def __init__(self, client: "Redis", url: str, channel: str) -> None:
+    def __init__(self, client: "Redis", url: str, tag: str, channel: str) -> None:
         self._client = client
         self._url = url
+        self._tag = tag
         self._channel = channel
 
     async def publish(self, batch: BatchId) -> None:
@@ -35,7 +36,10 @@ class RedisBatchChanges:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncIterator[BatchId | ActivationId]]:
-        async with connect(self._url, retries=0) as client, client.pubsub() as subscription:
+        async with (
+            connect(self._url, tag=self._tag, retries=0) as client,
+            client.pubsub() as subscription,
+        ):
             async with translated():
                 await subscription.subscribe(self._channel)
                 confirmed = await subscription.get_message(timeout=ANSWER_TIMEOUT_S)

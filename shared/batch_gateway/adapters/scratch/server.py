@@ -33,7 +33,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from batch_gateway.adapters.redis_pool import BoundedPool
+from batch_gateway.adapters.redis_pool import open_pool
 from batch_gateway.core.errors import StorageFull, Unavailable
 
 CONNECT_TIMEOUT_S = 2.0
@@ -82,7 +82,7 @@ async def translated() -> AsyncIterator[None]:
     except MovedError as error:
         raise Unavailable(
             f"the scratch server's cluster keeps the keys on another node (MOVED {error}): "
-            "name that node, or a server without cluster mode"
+            "name the cluster by redis+cluster://"
         ) from error
     except (ConnectionError, TimeoutError, OSError) as error:
         raise Unavailable(f"the scratch server does not answer: {error}") from error
@@ -95,10 +95,14 @@ async def translated() -> AsyncIterator[None]:
         raise Unavailable(f"the scratch server refuses work: {error}") from error
 
 
-def connect(url: str, *, retries: int = 1) -> "Redis":
-    """A client for ``url`` (redis, rediss, valkey, valkeys, unix); connects when it is needed."""
-    pool = BoundedPool.from_url(
-        url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+def connect(url: str, *, tag: str = "", retries: int = 1) -> "Redis":
+    """A client for ``url`` (see redis_locator); connects when it is needed.
+
+    ``tag``: hash tag of the keys; a cluster's URL needs one.
+    """
+    pool = open_pool(
+        url,
+        tag,
         max_connections=CONNECTIONS,
         decode_responses=True,
         socket_connect_timeout=CONNECT_TIMEOUT_S,

@@ -67,8 +67,7 @@ async def metadata(settings: Settings) -> AsyncIterator[Finding]:
         await store.close()
     if scheme.startswith(("redis", "valkey")):
         url = settings.metadata.url.get_secret_value()
-        same = _place(url) == _place(settings.scratch.url.get_secret_value())
-        if same:
+        if _places(url) & _places(settings.scratch.url.get_secret_value()):
             yield error(
                 "the metadata store and the scratch server are one Redis",
                 "give the metadata store a persistent Redis of its own",
@@ -77,10 +76,11 @@ async def metadata(settings: Settings) -> AsyncIterator[Finding]:
 
 async def scratch(settings: Settings) -> AsyncIterator[Finding]:
     """Old enough, evicts nothing, and its clock agrees with ours."""
-    from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
-    client = Redis.from_url(settings.scratch.url.get_secret_value(), decode_responses=True)
+    from batch_gateway.adapters.scratch.server import connect
+
+    client = connect(settings.scratch.url.get_secret_value(), tag=settings.scratch.prefix)
     try:
         try:
             info: Mapping[str, Any] = await client.info()
@@ -162,6 +162,9 @@ async def endpoint(settings: Settings) -> AsyncIterator[Finding]:
         yield ok(f"the model endpoint answers: {inference.url}")
 
 
-def _place(url: str) -> tuple[str | None, int, str]:
+def _places(url: str) -> set[tuple[str | None, int, str]]:
+    """Host, port and database of each server that a Redis URL names."""
     parts = urlsplit(url)
-    return parts.hostname, parts.port or 6379, parts.path.strip("/") or "0"
+    servers = [urlsplit(f"//{server}") for server in parts.netloc.rpartition("@")[2].split(",")]
+    database = parts.path.strip("/") or "0"
+    return {(server.hostname, server.port or 6379, database) for server in servers}
