@@ -35,7 +35,7 @@ from redis.exceptions import (
 
 Address = tuple[str, int]
 
-_TIMEOUT_S = 2.0  # of one search
+TIMEOUT_S = 2.0  # of one search
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 _OF_SENTINELS = "sentinel_"  # begins names of options
 
@@ -83,10 +83,10 @@ class Locator:
         async with self._searching:
             if self._known is None:
                 try:
-                    async with asyncio.timeout(_TIMEOUT_S):
+                    async with asyncio.timeout(TIMEOUT_S):
                         self._known = await self._search()
                 except TimeoutError as error:
-                    raise ConnectionError(f"no answer within {_TIMEOUT_S:g} s") from error
+                    raise ConnectionError(f"no answer within {TIMEOUT_S:g} s") from error
             return self._known
 
     def leads_to(self, address: Address) -> bool:

@@ -7,9 +7,21 @@ import pytest
 from fixtures.redis_groups import redis_cluster, redis_with_sentinels
 from fixtures.scratch import HOUR, a_ticket, open_own, sync
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters import redis_locator
+from batch_gateway.adapters.scratch import RedisScratchStore, server
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import BatchId
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let answers take long, as they may on a busy machine."""
+    for module, name in (
+        (server, "ANSWER_TIMEOUT_S"),
+        (server, "CONNECT_TIMEOUT_S"),
+        (redis_locator, "TIMEOUT_S"),
+    ):
+        monkeypatch.setattr(module, name, 30.0)
 
 
 async def works(scratch: RedisScratchStore, word: str) -> None:
