@@ -78,23 +78,35 @@ def missing_database(settings: "Settings") -> str | None:
     )
 
 
-def on_store(data: Path | None, work: "Callable[[MetadataStore], Awaitable[T]]") -> T:
-    """What ``work`` returns, done on the store. Raises CommandError."""
+def on_store(
+    data: Path | None,
+    work: "Callable[[MetadataStore], Awaitable[T]]",
+    *,
+    within_s: float | None = None,
+) -> T:
+    """What ``work`` returns, done on the store ``within_s`` seconds. Raises CommandError."""
     from batch_gateway.core.errors import BatchGatewayError, Temporary
 
     try:
-        return asyncio.run(_done(settings_of(data), work))
+        return asyncio.run(_done(settings_of(data), work, within_s))
+    except TimeoutError as error:
+        raise CommandError(f"the store does not answer within {within_s} s", UNREACHABLE) from error
     except BatchGatewayError as error:
         code = UNREACHABLE if isinstance(error, Temporary) else REFUSED
         raise CommandError(str(error), code) from error
 
 
-async def _done(settings: "Settings", work: "Callable[[MetadataStore], Awaitable[T]]") -> T:
+async def _done(
+    settings: "Settings",
+    work: "Callable[[MetadataStore], Awaitable[T]]",
+    within_s: float | None,
+) -> T:
     from batch_gateway.wiring.stores import open_metadata
 
-    store = await open_metadata(settings)
-    try:
-        await store.check()
-        return await work(store)
-    finally:
-        await store.close()
+    async with asyncio.timeout(within_s):
+        store = await open_metadata(settings)
+        try:
+            await store.check()
+            return await work(store)
+        finally:
+            await store.close()

@@ -18,6 +18,7 @@ from batch_gateway.core.ids import BatchId, TenantId, shard_id
 from batch_gateway.core.model import QueueEntry
 from batch_gateway.core.scopes import Scope
 from batch_gateway.settings import Auth
+from batch_gateway.web.api.auditing import RefusedOperations
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 ALL = ("read", "submit", "operate")
@@ -320,6 +321,38 @@ async def test_what_is_changed_is_in_the_audit_log_with_who_and_where(guarded):
     ]
     assert "not-in-the-log" not in raw
     assert made["secret"] not in raw
+
+
+async def test_refused_requests_of_operators_routes_are_recorded_once_a_minute(guarded):
+    name, acme = await with_scopes(guarded, "acme")
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    async with acme, operator:
+        answers = [
+            await acme.get("/admin/keys"),
+            await acme.get("/admin/queue"),
+            await acme.post("/admin/keys", json={"tenant": "acme", "scopes": ["operate"]}),
+            await acme.post("/admin/keys", json={"tenant": "acme"}),
+            await acme.post("/admin/keys/key_1/revoke"),
+        ]
+        log = (await operator.get("/admin/audit")).json()["data"]
+
+    assert {answer.status_code for answer in answers} == {403}
+    assert [(e["action"], e["outcome"], e["status_code"], e["target"]) for e in log] == [
+        ("key.revoke", "refused", 403, "key_1"),
+        ("key.create", "refused", 403, None),
+        ("admin.read", "refused", 403, None),
+    ]
+    assert {(e["tenant"], e["api_key_id"], e["operator"]) for e in log} == {("acme", name, False)}
+
+
+def test_refused_callers_are_bounded():
+    refused = RefusedOperations(log=None)
+    callers = [("acme", f"key_{n}", "admin.read") for n in range(1500)]
+
+    assert sum(refused._is_new(caller, now=0.0) for caller in callers) == 1000
+    assert not refused._is_new(callers[0], now=59.0)
+    assert refused._is_new(callers[0], now=60.0)
+    assert refused._is_new(callers[1499], now=60.0)
 
 
 async def test_a_request_that_is_repeated_by_its_idempotency_key_is_done_and_recorded_once(guarded):

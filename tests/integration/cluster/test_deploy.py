@@ -1,5 +1,6 @@
 """``batch-gateway deploy`` and ``uninstall``, by the kubernetes client on a server with state."""
 
+import asyncio
 import base64
 import json
 import os
@@ -9,6 +10,7 @@ import yaml
 from fixtures.kube import READY, WAITING, Kube, failing
 from typer.testing import CliRunner
 
+from batch_gateway.adapters.sql import open_sql
 from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.main import app
 from batch_gateway.local.manifests import deployment_root
@@ -408,3 +410,54 @@ def test_purging_leaves_nothing(kube, command):
 
     assert kube.left() == {}
     assert "there is no Batch Gateway" in command("uninstall", code=1).stderr
+
+
+def migrated(folder) -> str:
+    """The URL of a metadata store."""
+    url = f"sqlite+aiosqlite:///{folder}/metadata.db"
+
+    async def open_and_close() -> None:
+        await (await open_sql(url, pool_size=1, migrate=True)).close()
+
+    asyncio.run(open_and_close())
+    return url
+
+
+def test_changes_are_in_the_audit_log_of_the_database_that_the_operator_names(
+    command, monkeypatch, tmp_path
+):
+    command("deploy")
+    monkeypatch.setenv("BATCH_GATEWAY_METADATA__URL", migrated(tmp_path))
+    command("deploy", "--set", "api.mode=strict", "--set", "inference.api_key=k3y")
+    command("deploy", "--dry-run")
+    command("rollback")
+    command("uninstall", "--yes")
+
+    log = [json.loads(line) for line in command("audit", "--json").stdout.splitlines()]
+    assert [(e["action"], e["target"], e["outcome"], e["operator"]) for e in log] == [
+        ("deployment.uninstall", "batch-gateway", "ok", True),
+        ("deployment.rollback", "batch-gateway", "ok", True),
+        ("settings.change", "BATCH_GATEWAY_INFERENCE__API_KEY", "ok", True),
+        ("settings.change", "BATCH_GATEWAY_API__MODE", "ok", True),
+        ("deployment.deploy", "batch-gateway", "ok", True),
+    ]
+    assert "k3y" not in json.dumps(log)
+
+
+def test_a_deployment_that_fails_is_recorded_as_failed(kube, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("BATCH_GATEWAY_METADATA__URL", migrated(tmp_path))
+    kube.play("Service", "planner", {"conditions": WAITING})
+
+    command("deploy", "--timeout", "1", code=4)
+
+    (entry,) = map(json.loads, command("audit", "--json").stdout.splitlines())
+    assert (entry["action"], entry["outcome"]) == ("deployment.deploy", "failed")
+
+
+def test_a_database_that_is_away_stops_no_deployment(command, monkeypatch):
+    monkeypatch.setenv("BATCH_GATEWAY_METADATA__URL", "redis://127.0.0.1:9/0")
+
+    told = command("deploy")
+
+    assert "deployment.deploy is not in the audit log" in told.stderr
+    assert "Batch Gateway is ready" in told.stdout

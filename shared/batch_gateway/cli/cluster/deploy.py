@@ -7,6 +7,7 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place, RollOut, chosen_settings
+from batch_gateway.cli.cluster.recording import recorded_change
 from batch_gateway.cli.cluster.steps import Steps
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, print_json
@@ -81,7 +82,9 @@ def deploy(
         told = f"; {unjudged} objects are not judged: {why}" if unjudged else ""
         steps.end(f"nothing was changed: --dry-run{told}", dry_run=True, not_judged=unjudged)
         return
-    finish(cluster, wanted, steps)
+    changed = {*plain, *(name for each in wanted.secrets if each.has for name in each.changes)}
+    with recorded_change("deployment.deploy", place.namespace, changed):
+        finish(cluster, wanted, steps)
 
 
 def finish(cluster: "Cluster", wanted: "Deployment", steps: Steps) -> None:

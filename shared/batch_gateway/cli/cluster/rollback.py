@@ -7,6 +7,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.deploy import finish
 from batch_gateway.cli.cluster.options import Place, RollOut
+from batch_gateway.cli.cluster.recording import recorded_change
 from batch_gateway.cli.cluster.steps import Steps
 from batch_gateway.cli.errors import report_errors
 from batch_gateway.cli.output import JsonLines
@@ -47,12 +48,13 @@ def rollback(
         wait=how.wait,
         timeout_s=how.timeout,
     )
-    finish(cluster, wanted, steps)
     kept = {_identity(obj) for obj in release.objects}
-    for obj in later[-1].objects if later else ():
-        stored = obj["kind"] in ("Namespace", "PersistentVolumeClaim")
-        if not stored and _identity(obj) not in kept and cluster.delete(obj):
-            steps.object(obj, "deleted")
+    with recorded_change("deployment.rollback", place.namespace):
+        finish(cluster, wanted, steps)
+        for obj in later[-1].objects if later else ():
+            stored = obj["kind"] in ("Namespace", "PersistentVolumeClaim")
+            if not stored and _identity(obj) not in kept and cluster.delete(obj):
+                steps.object(obj, "deleted")
 
 
 def _values_before(later: "Sequence[Release]") -> dict[str, dict[str, str | None]]:

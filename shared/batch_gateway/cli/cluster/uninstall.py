@@ -6,6 +6,7 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.recording import record_change
 from batch_gateway.cli.cluster.steps import Steps
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, Yes
@@ -54,6 +55,8 @@ def uninstall(
     json: JsonLines = False,
 ) -> None:
     """Remove the service from a cluster; secrets, volumes and stores elsewhere are kept."""
+    from batch_gateway.core.audit import Outcome
+
     cluster, steps = place.cluster(), Steps(json)
     namespace = cluster.namespace
     home = cluster.get("v1", "Namespace", namespace)
@@ -62,6 +65,7 @@ def uninstall(
         raise CommandError(f"there is no Batch Gateway in the namespace {namespace}")
     if not yes and not typer.confirm(_question(namespace, len(found), purge=purge), err=True):
         raise CommandError("nothing was removed")
+    record_change("deployment.uninstall", namespace, Outcome.OK)  # the database may go with it
     for obj in found:
         cluster.delete(obj)
         steps.object(obj, "deleted")

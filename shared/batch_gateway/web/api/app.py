@@ -26,7 +26,7 @@ from batch_gateway.settings import Api
 from batch_gateway.web import body
 from batch_gateway.web.api.admin import AdminRoutes
 from batch_gateway.web.api.analytics import AnalyticsRoutes
-from batch_gateway.web.api.auditing import audited
+from batch_gateway.web.api.auditing import RefusedOperations, audited
 from batch_gateway.web.api.batch_actions import BatchActionRoutes
 from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.docs import docs
@@ -96,8 +96,9 @@ def api_app(
     idempotent = Idempotency(
         guards.claims, guards.sealer, clock, max_bytes=settings.max_json_bytes, idle_s=idle_s
     )
+    refused = RefusedOperations(guards.audit)
     resources = [
-        Resource(path, _guarded(path, methods, idempotent, guards), guards.auth)
+        Resource(path, _guarded(path, methods, idempotent, guards), guards.auth, refused)
         for path, methods in table.items()
     ]
     described = docs(table, strict=strict, console=settings.console)

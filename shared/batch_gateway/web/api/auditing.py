@@ -1,5 +1,6 @@
 """Records in the audit log what requests change."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 
@@ -36,6 +37,11 @@ ACTIONS: Mapping[tuple[str, str], str] = {
 }
 
 
+_OPERATORS = "/v1/admin/"
+_AGAIN_S = 60.0
+_MOST_CALLERS = 1000
+
+
 def audited(method: str, path: str, handler: Handler, log: AuditLog) -> Handler:
     """``handler`` with each of its calls in the audit log, if the log has an action for it."""
     action = ACTIONS.get((method, path))
@@ -54,6 +60,38 @@ def audited(method: str, path: str, handler: Handler, log: AuditLog) -> Handler:
     return recorded
 
 
+class RefusedOperations:
+    """Records requests of operators' routes by callers who are none.
+
+    A caller's refusals of one action are recorded once within ``_AGAIN_S``, and those of
+    `X
+    """
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+        self._recorded: dict[tuple[str, str | None, str], float] = {}  # loop.time() when
+
+    async def __call__(self, call: Call, path: str, status: int) -> None:
+        if not path.startswith(_OPERATORS):
+            return
+        action = ACTIONS.get((call.request.method, path), "admin.read")
+        caller = (call.identity.tenant, call.identity.api_key, action)
+        if self._is_new(caller, asyncio.get_running_loop().time()):
+            await _record(self._log, action, call, status, None)
+
+    def _is_new(self, caller: tuple[str, str | None, str], now: float) -> bool:
+        if len(self._recorded) >= _MOST_CALLERS:
+            recent = {who: at for who, at in self._recorded.items() if now - at < _AGAIN_S}
+            self._recorded = recent
+        known = self._recorded.get(caller)
+        if known is not None and now - known < _AGAIN_S:
+            return False
+        if known is None and len(self._recorded) >= _MOST_CALLERS:
+            return False
+        self._recorded[caller] = now
+        return True
+
+
 async def _record(log: AuditLog, action: str, call: Call, status: int, made: str | None) -> None:
     request, identity = call.request, call.identity
     in_path = next(iter(request.path_params.values()), None)
@@ -62,7 +100,7 @@ async def _record(log: AuditLog, action: str, call: Call, status: int, made: str
         outcome_of(status),
         tenant=identity.tenant,
         api_key=identity.api_key,
-        operator=identity.operates and request.url.path.startswith("/v1/admin/"),
+        operator=identity.operates and request.url.path.startswith(_OPERATORS),
         address=None if request.client is None else request.client.host,
         forwarded_for=request.headers.get("x-forwarded-for"),
         target=in_path or made,

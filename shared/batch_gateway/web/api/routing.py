@@ -41,6 +41,9 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[Response]]
 
+#: What hears of requests that lack a scope: the call, the path's template, the method's status.
+Refused = Callable[[Call, str, int], Awaitable[None]]
+
 #: path -> method -> handler
 Routes = Mapping[str, Mapping[str, Handler]]
 
@@ -48,12 +51,20 @@ Routes = Mapping[str, Mapping[str, Handler]]
 class Resource:
     """All methods of one path, as an ASGI application behind the authenticator."""
 
-    def __init__(self, path: str, methods: Mapping[str, Handler], auth: Authenticator) -> None:
+    def __init__(
+        self,
+        path: str,
+        methods: Mapping[str, Handler],
+        auth: Authenticator,
+        refused: Refused | None = None,
+    ) -> None:
+        """``refused`` hears of each request that lacks a scope; None: nothing does."""
         self.path = path
         self._methods = dict(methods)
         if "GET" in methods:
             self._methods.setdefault("HEAD", methods["GET"])
         self._auth = auth
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].endswith("\n"):  # the router's patterns end with $, which lets it pass
@@ -66,8 +77,13 @@ class Resource:
         if handler is None:
             raise self._not_allowed(request)
         identity = await self._auth.identify(request.headers)
-        identity.demand(scope_of(request.method, self.path))
         call = Call(request=request, identity=identity, traceparent=scope["traceparent"])
+        try:
+            identity.demand(scope_of(request.method, self.path))
+        except ApiError as error:
+            if self._refused is not None:
+                await self._refused(call, self.path, error.status)
+            raise
         with log.bound(tenant_id=identity.tenant):
             response = await handler(call)
             await response(scope, receive, send)
