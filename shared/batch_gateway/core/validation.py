@@ -89,6 +89,7 @@ class ValidLine:
     cost: int  # estimated tokens, prompt and answer
     inputs: int = 0  # texts to embed; only counted where they are limited
     twin: bytes = b""  # the same for requests that need to be answered once only; else empty
+    answer: int = 0  # the part of the cost that the answer has
 
     @property
     def custom_id_hash(self) -> bytes:
@@ -184,10 +185,11 @@ class LineValidator:
             return error
         if self._strict and (error := self._check_model(line, model)):
             return error
-        cost = len(memoryview(body)) // _BYTES_PER_TOKEN + _output_tokens(url, prompt)
+        answer = _output_tokens(url, prompt)
+        cost = len(memoryview(body)) // _BYTES_PER_TOKEN + answer
         inputs = _inputs(prompt.input) if self._strict and url == "/v1/embeddings" else 0
         twin = _twin(url, body) if self._twins and _deterministic(url, prompt) else b""
-        return ValidLine(custom_id, model, sort_key(url, prompt), cost, inputs, twin)
+        return ValidLine(custom_id, model, sort_key(url, prompt), cost, inputs, twin, answer)
 
     def _check_model(self, line: int, model: str) -> BatchError | None:
         if not self.known(model):

@@ -89,7 +89,7 @@ READS: Mapping[str, Reads] = {
         _SENDING,
         _ROUTES,
         _QUOTAS,
-        _all("planning"),
+        _all("planning", "prices"),
         _some(
             files="scratch_dir",
             api="mode max_lines max_file_bytes",

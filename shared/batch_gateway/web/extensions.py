@@ -6,6 +6,7 @@ Extensions are ordinary fields next to OpenAI's own, so any client can send them
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -26,6 +27,7 @@ from batch_gateway.web.openai import (
     fields_of,
     whole_seconds,
 )
+from batch_gateway.web.openai_usage import Amount, decimal_text
 from batch_gateway.web.parsing import choice, integer
 
 _MOST = 10**15
@@ -119,6 +121,7 @@ class ExtendedBatchObject(BatchObject):
     dry_run: bool
     estimated_tokens: dict[str, int] | None  # by model; of dry runs
     estimated_duration_s: int | None  # of dry runs; None: the models' speed is not known
+    estimated_cost: Amount | None  # of dry runs; None: no model has a price
     max_errors: int | None
     max_error_rate: float | None
     max_total_tokens: int | None
@@ -143,6 +146,7 @@ class ExtendedBatchObject(BatchObject):
             "dry_run": options("dry_run", False),
             "estimated_tokens": options("estimated_tokens"),
             "estimated_duration_s": options("estimated_duration_s"),
+            "estimated_cost": _amount(options("estimated_cost")),
             "max_errors": options("max_errors"),
             "max_error_rate": options("max_error_rate"),
             "max_total_tokens": options("max_total_tokens"),
@@ -154,6 +158,12 @@ class ExtendedBatchObject(BatchObject):
             "after": options("after", {}).get("batch_id"),
             "carried_over": options("carried_over"),
         }
+
+
+def _amount(stored: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    if stored is None:
+        return None
+    return {"value": decimal_text(Decimal(stored["value"])), "currency": stored["currency"]}
 
 
 class BatchDeleted(BaseModel):

@@ -26,6 +26,7 @@ def make_planner(runtime: Runtime) -> "Planner":
         locks=runtime.scratch.locks,
         rates=runtime.scratch.rate_limiter,
         throughput=runtime.scratch.throughput,
+        prices=settings.prices.price_list,
         publisher=runtime.publisher,
         webhook_outbox=runtime.webhook_outbox,
         activation_trigger=runtime.activation_trigger,

@@ -9,6 +9,7 @@ from fixtures.world import chat_lines
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, Counts
 from batch_gateway.ports.throughput import WorkReport
+from batch_gateway.settings import Prices
 
 pytestmark = pytest.mark.redis
 
@@ -29,6 +30,41 @@ async def test_a_dry_run_counts_and_estimates_and_completes_without_a_call(world
     assert estimated["sim-large"] > 4 * 1000 > estimated["sim-small"] > 2 * 10
     assert await world.arrivals() == []
     assert [blob async for blob in world.files.list(f"work/{batch.id}/")] == []
+
+
+async def test_a_dry_run_estimates_the_cost_by_the_prices(make_world):
+    prices = {
+        "sim-large": {"input": 1_000_000, "output": 3_000_000, "request": 7},
+        "other": {"input": 1},
+    }
+    world = make_world(prices=Prices(models=prices, batch_discount=0.5, currency="EUR"))
+    lines = [
+        *chat_lines(3, max_tokens=100),
+        {**chat_lines(1, model="free", max_tokens=50)[0], "custom_id": "free"},
+    ]
+
+    batch = await world.run(await world.submit(lines, dry_run=True))
+    free = await world.run(await world.submit(lines[3:], dry_run=True))
+
+    tokens = batch.options["estimated_tokens"]["sim-large"]
+    answers = 3 * 100
+    expected = (tokens - answers + 3 * answers + 3 * 7) * 0.5
+    found = batch.options["estimated_cost"]
+    assert (float(found["value"]), found["currency"]) == (expected, "EUR")
+    assert "estimated_cost" not in free.options
+
+
+async def test_what_is_deduplicated_costs_nothing_in_a_dry_run(make_world):
+    world = make_world(prices=Prices(models={"sim-large": {"output": 1, "request": 1}}))
+    line = {**chat_lines(1, max_tokens=100)[0]}
+    line["body"] = line["body"] | {"temperature": 0}
+    lines = [{**line, "custom_id": f"line-{n}"} for n in range(4)]
+
+    whole = await world.run(await world.submit(lines[:1], dry_run=True))
+    once = await world.run(await world.submit(lines, dry_run=True, deduplicate=True))
+
+    assert once.options["deduplicated"] == 3
+    assert once.options["estimated_cost"] == whole.options["estimated_cost"]
 
 
 async def test_a_dry_run_of_a_bad_input_fails(world):

@@ -24,6 +24,7 @@ FULL = replace(
         "on_invalid_line": "skip",
         "dry_run": True,
         "estimated_tokens": {"m": 12},
+        "estimated_cost": {"value": "0.00125", "currency": "EUR"},
         "max_errors": 4,
         "max_error_rate": 0.25,
         "max_cost": 5.0,

@@ -54,11 +54,13 @@ def described(object_: Json) -> Iterator[tuple[str, str]]:
 
 
 def estimated(batch: Json) -> Iterator[str]:
-    """What a dry run has found: requests, tokens by model, and time; nothing before its end."""
+    """What a dry run has found: requests, tokens, cost and time; nothing before its end."""
     if (tokens := batch.get("estimated_tokens")) is None:
         return
     yield f"requests  {batch['request_counts']['total']}"
     yield from tokens_by_model(tokens)
+    if (cost := batch.get("estimated_cost")) is not None:
+        yield f"cost      about {cost['value']} {cost['currency']}"
     seconds = batch.get("estimated_duration_s")
     yield f"time      {'not known' if seconds is None else timedelta(seconds=seconds)}"
 

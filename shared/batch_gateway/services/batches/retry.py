@@ -23,6 +23,7 @@ _FINDINGS = (
     "cause",
     "estimated_tokens",
     "estimated_duration_s",
+    "estimated_cost",
     "carried_over",
     "deduplicated",
     "saved_tokens",

@@ -50,13 +50,20 @@ class InputScan:
     model: str | None  # of the first valid line
     errors: list[BatchError]
     costs: Counter[str] = field(default_factory=Counter)  # estimated tokens by model
+    answers: Counter[str] = field(default_factory=Counter)  # the part of them that answers have
+    lines: Counter[str] = field(default_factory=Counter)  # valid ones, by model
     inputs: int = 0  # texts to embed, where they are limited
     deduplicated: int = 0  # lines that get another's result
 
     def spare(self, copies: Mapping[str, tuple[int, int]]) -> None:
-        """Take out what is not run; by model: lines, and what they would cost."""
+        """Take out what is not run; by model: lines, and what they would cost.
+
+        Of the tokens of answers the same share goes.
+        """
         for model, (lines, cost) in copies.items():
             self.deduplicated += lines
+            self.lines[model] -= lines
+            self.answers[model] -= self.answers[model] * cost // max(1, self.costs[model])
             self.costs[model] -= cost
 
 
@@ -88,6 +95,8 @@ def scan_lines(
         if isinstance(found, ValidLine):
             scan.model = scan.model or found.model
             scan.costs[found.model] += found.cost
+            scan.answers[found.model] += found.answer
+            scan.lines[found.model] += 1
             scan.inputs += found.inputs
             refs.append(_valid(number, offset, length, found))
         elif skip:

@@ -37,6 +37,7 @@ from batch_gateway.core.model import (
     Shard,
     ShardState,
 )
+from batch_gateway.core.prices import PriceList
 from batch_gateway.core.quotas import NO_QUOTAS
 from batch_gateway.core.usage import report_of
 from batch_gateway.core.validation import LineValidator
@@ -96,6 +97,7 @@ class Planner:
         locks: Locks,
         rates: RateLimiter,
         throughput: ThroughputStore,
+        prices: PriceList,
         publisher: EventPublisher,
         webhook_outbox: WebhookOutbox,
         activation_trigger: ActivationTrigger,
@@ -112,6 +114,7 @@ class Planner:
         self._locks = locks
         self._rates = rates
         self._throughput = throughput
+        self._prices = prices
         self._publisher = publisher
         self._webhook_outbox = webhook_outbox
         self._events = PlanEvents(metadata, queue, publisher, webhook_outbox, activation_trigger)
@@ -251,7 +254,9 @@ class Planner:
             model=scan.model,
             now=now,
             events=[begun, executed(batch)] if all(map(_closed, shards)) else [begun],
-            options=await with_plan_summary(batch, scan, shard_builder.reused, self._throughput),
+            options=await with_plan_summary(
+                batch, scan, shard_builder.reused, self._throughput, self._prices, now.date()
+            ),
             quotas=NO_QUOTAS if batch.is_dry else self._rules.quotas,
         )
 

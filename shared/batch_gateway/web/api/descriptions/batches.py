@@ -142,7 +142,15 @@ _EXTENDED_BATCH: Fields = {
         None,
     ),
     "estimated_tokens": about(
-        "Of a dry run: the estimated input tokens by model.", {"sim-large": 5_120}, None
+        "Of a dry run: the estimated tokens of prompts and answers, by model.",
+        {"sim-large": 5_120},
+        None,
+    ),
+    "estimated_cost": about(
+        "Of a dry run: what the requests cost if all succeed and no prompt is cached, discount "
+        "included; null: no model has a price.",
+        {"value": "0.001250", "currency": "USD"},
+        None,
     ),
     "estimated_duration_s": about(
         "Of a dry run: the estimated seconds; null when the models' speed is not known.", 420, None
