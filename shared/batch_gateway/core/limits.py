@@ -195,7 +195,8 @@ def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
     fit = max(state.limit - seen.dropped, float(seen.in_flight), state.limit * _MOST_CUT)
     limit = min(state.limit - 1.0, fit, state.limit if told else state.limit * rules.cut)
     named = state.held_until is not None and now < state.held_until
-    reason = f"{seen.dropped} calls were refused, timed out or broke"
+    calls = "1 call was" if seen.dropped == 1 else f"{seen.dropped} calls were"
+    reason = f"{calls} refused, timed out or broke"
     if named:
         reason += ", and the endpoint named a time to wait"
     return replace(

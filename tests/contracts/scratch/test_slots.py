@@ -114,7 +114,7 @@ async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratch
     assert (state.pool, state.granted, state.holders) == (POOL, 5, 2)
     assert (state.in_use, state.wanted, state.endpoint) == (2, 5, "engine")
     assert (state.limit.limit, state.limit.last_brake) == (7.0, Brake.DROPPED)
-    assert state.limit.reason == "1 calls were refused, timed out or broke"
+    assert state.limit.reason == "1 call was refused, timed out or broke"
 
 
 async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisScratchStore) -> None:

@@ -12,11 +12,11 @@ const MOST = 600; // samples that are kept while the page is shown
 const RECENT_S = 60; // how long a brake is worth a warning
 
 const BRAKES = {
-  dropped: "Calls were refused or broke",
-  retry_after: "The endpoint named a time",
-  latency: "Calls take longer than before",
-  engine: "The engine's metrics show a queue",
-  probe: "A probe had to wait",
+  dropped: "Refused or broken calls",
+  retry_after: "Retry-After",
+  latency: "Latency",
+  engine: "Engine metrics",
+  probe: "Probe",
 };
 
 const BREAKERS = {
@@ -102,7 +102,7 @@ export default function models(app) {
         ? callout(
             "warn",
             `The limit was lowered ${ago(brake.at)}`,
-            h("p", null, `${BRAKES[brake.brake] ?? title(brake.brake)}: ${brake.reason}.`),
+            h("p", null, `${brake.reason.charAt(0).toUpperCase()}${brake.reason.slice(1)}.`),
           )
         : null,
       breaker === "open" ? callout("bad", "The breaker is open", h("p", null, `${title(why)}.`)) : null,
@@ -112,7 +112,11 @@ export default function models(app) {
           ["Calls in flight", count(one.in_use)],
           ["Calls wanted", count(one.wanted)],
           ["Executors", count(one.executors)],
-          ["Last brake", brake ? title(brake.brake) : "none", brake && `${ago(brake.at)}: ${brake.reason}`],
+          [
+            "Last brake",
+            brake ? (BRAKES[brake.brake] ?? title(brake.brake)) : "none",
+            brake && `${ago(brake.at)}: ${brake.reason}`,
+          ],
           ["Breaker", breaker, why],
           ["Calendar", ...calendar(one)],
           ["Engine", one.signal && signal(one.signal), one.signal?.reason],
