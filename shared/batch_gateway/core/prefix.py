@@ -12,8 +12,10 @@ a tenth of the way there. The last hash stands for the whole rest, so equal prom
 too.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate, pairwise, repeat
+from struct import Struct
 
 import xxhash
 
@@ -33,6 +35,8 @@ def _bounds() -> Iterator[int]:
 
 
 _BLOCKS = tuple(pairwise(_bounds()))
+_ENDS = [end for _, end in _BLOCKS]
+_PACKED = [Struct(f">{n}I").pack for n in range(RUN * SIZES + 2)]  # of HASH_WIDTH bytes each
 DEPTH = _BLOCKS[-1][1]  # bytes of a prompt that are told apart block by block
 
 #: Endpoints whose requests generate nothing and fill no KV cache worth keeping: input order stays.
@@ -49,18 +53,15 @@ def sort_key(url: str, prompt: Prompt) -> bytes:
 def block_hashes(prompt: bytes) -> bytes:
     """One hash per whole block, each over its block and all before it, and one for the rest."""
     digest = xxhash.xxh3_64_intdigest
+    whole = bisect_right(_ENDS, len(prompt))
     chain: list[int] = []
     above = end = 0
-    length = len(prompt)
-    for start, end in _BLOCKS:
-        if end > length:
-            end = start
-            break
+    for start, end in _BLOCKS[:whole]:
         above = digest(prompt[start:end], above)
-        chain.append(above)
-    if end < length:
-        chain.append(digest(prompt[end:], above))
-    return b"".join([(one & 0xFFFF_FFFF).to_bytes(HASH_WIDTH) for one in chain])
+        chain.append(above & 0xFFFF_FFFF)
+    if end < len(prompt):
+        chain.append(digest(prompt[end:], above) & 0xFFFF_FFFF)
+    return _PACKED[len(chain)](*chain)
 
 
 def shared(one: bytes, other: bytes) -> int:
