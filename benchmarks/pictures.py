@@ -3,7 +3,8 @@
 ``day.png`` is a day with one batch (``benchmarks.day``). ``interactive.png`` shows an engine that
 interactive users and a batch share (the scenes of F13): who holds its slots, and how long users
 wait for the first token with and without the batch. Both take about five minutes, on a machine
-that is otherwise idle.
+that is otherwise idle. ``python -m benchmarks.pictures trial`` plays the second in a minute and
+draws it in ``benchmarks/results``: it shows that the drawing works, and measures nothing.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ from benchmarks.stage import percentile
 from benchmarks.waves import SLOTS, Outcome, Scene, played
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
-WAVES, SEED = 2, 2
+WAVES, WAVE_S, SEED = 2, 60.0, 2
+TRIAL_WAVE_S = 8.0
 SHOWN = {
     "alone": "users alone",
     "metrics": "beside a batch",
@@ -31,9 +33,10 @@ SHOWN = {
 
 async def main(names: list[str]) -> int:
     PICTURES.mkdir(exist_ok=True)
+    if "trial" in names:
+        print(draw(await interactive(TRIAL_WAVE_S), RESULTS / "interactive.png"))
     if "interactive" in names:
-        outcomes = await interactive()
-        print(draw(outcomes, PICTURES / "interactive.png"))
+        print(draw(await interactive(WAVE_S), PICTURES / "interactive.png"))
     if "day" in names:
         failed = await day()
         print(shutil.copy(RESULTS / "day.png", PICTURES / "day.png"))
@@ -41,11 +44,11 @@ async def main(names: list[str]) -> int:
     return 0
 
 
-async def interactive() -> Mapping[str, Outcome]:
+async def interactive(wave_s: float) -> Mapping[str, Outcome]:
     """The same users in three scenes, played side by side."""
     scenes: list[Scene] = [SCENES[name] for name in SHOWN]
     for scene in scenes:
-        scene.waves, scene.seed = WAVES, SEED
+        scene.waves, scene.wave_s, scene.seed = WAVES, wave_s, SEED
     return dict(zip(SHOWN, await asyncio.gather(*map(played, scenes)), strict=True))
 
 

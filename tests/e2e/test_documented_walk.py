@@ -1,5 +1,6 @@
 """A new user's way through the pages: their commands, typed as they stand, in a clean folder."""
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fixtures.command import up
+from fixtures.redis import free_port
 from openai import OpenAI
 
 pytestmark = pytest.mark.e2e
@@ -39,6 +41,7 @@ class Shell:
         service = self.url.removesuffix("/v1")
         for shown, meant in {
             "~/batches": str(self.data),
+            "/var/lib/batches": str(self.data),
             HERE: service,
             "localhost:8080": service.removeprefix("http://"),
             SOME_BATCH: self.batch,
@@ -46,7 +49,7 @@ class Shell:
             "examples/": f"{ROOT}/examples/",
         }.items():
             command = command.replace(shown, meant)
-        command = re.sub(r"^batch-gateway ", f"{PROGRAM} ", command)
+        command = re.sub(r"(^|\n|\()(?:sudo -u \w+ \S+/)?batch-gateway ", rf"\1{PROGRAM} ", command)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=self.folder,
@@ -62,9 +65,22 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def ports():
+    """Of the broker, and of the subscriber that docs/events.md starts."""
+    return free_port(), free_port()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, ports):
     data = tmp_path_factory.mktemp("data")
-    with up(data, "--simulator") as (_, url):
+    trigger = tmp_path_factory.mktemp("trigger") / "heard.yaml"
+    (text,) = [block for block in blocks("docs/events.md", "yaml") if "heard.yaml" in block]
+    trigger.write_text(text.replace("9000", str(ports[1])))
+    (start,) = [block for block in blocks("docs/events.md", "sh") if "up --simulator" in block]
+    sources = re.search(r"BATCH_GATEWAY_INTAKE__SOURCES='(.*)'", start)[1]
+    words = start.replace("8090", str(ports[0])).replace("heard.yaml", str(trigger)).split()
+    words = words[words.index("--simulator") :]
+    with up(data, *words, INTAKE__SOURCES=sources) as (_, url):
         yield data, url
 
 
@@ -106,25 +122,63 @@ def test_the_quick_start_page(shell):
 @pytest.mark.parametrize(
     ("page", "starts"),
     [
+        ("docs/quickstart.md", ".venv/bin/batch-gateway list"),
         ("docs/operate-one-machine.md", "batch-gateway status"),
+        ("docs/operate-one-machine.md", "batch-gateway doctor"),
+        ("docs/operate-one-machine.md", "sudo -u batches"),
         ("docs/operate-one-machine.md", "batch-gateway dead list"),
         ("docs/operate-one-machine.md", "batch-gateway keys create"),
         ("docs/tenants.md", "batch-gateway keys create"),
         ("docs/tenants.md", "batch-gateway keys list"),
+        ("docs/audit.md", "batch-gateway audit --tenant"),
+        ("docs/audit.md", "batch-gateway audit --json"),
         ("docs/analytics.md", "curl -s 'localhost:8080/v1/usage?start_time"),
         ("docs/analytics.md", "batch-gateway usage"),
     ],
 )
 def test_an_operator_s_command_of_a_page(shell, page, starts):
-    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    lines = [
+        line for kind in ("", "sh") for block in blocks(page, kind) for line in block.splitlines()
+    ]
 
     shell.type(next(line for line in lines if line.startswith(starts)))
 
 
 def test_what_is_stored_can_be_verified(shell):
-    verify = next(b for b in blocks("docs/troubleshooting.md", "") if "verify" in b)
+    get, verify = blocks("docs/troubleshooting.md", "")
+    (shell.folder / "requests.jsonl").write_text(blocks("docs/quickstart.md", "json")[0])
+    batch = shell.type("batch-gateway submit requests.jsonl --wait").split()[-1]
 
+    assert "completed" in shell.type(get.replace("BATCH", batch))
     shell.type(verify.replace("DIR", str(shell.data)))
+
+
+def test_an_event_producer_s_walk(shell, ports):
+    """docs/events.md on one machine: a batch is asked for by curl, and its end is heard."""
+    (shell.folder / "requests.jsonl").write_text(blocks("docs/quickstart.md", "json")[0])
+    (heard,) = [block for block in blocks("docs/events.md", "python") if "# heard.py" in block]
+    names, recipe = (
+        next(block for block in blocks("docs/events.md", "sh") if block.startswith(first))
+        for first in ("FILE=", "data=")
+    )
+    subscriber = subprocess.Popen(
+        [sys.executable, "-c", heard.replace("9000", str(ports[1]))],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        shell.type(names.replace("8090", str(ports[0])) + recipe)
+        told = json.loads(shell.type("batch-gateway list --limit 1 --json"))["id"]
+        for line in subscriber.stdout:
+            type_, batch, _ = line.split(maxsplit=2)
+            if batch == told:
+                break
+    finally:
+        subscriber.kill()
+        subscriber.wait()
+        subscriber.stdout.close()
+
+    assert (type_, batch) == ("dev.batchgateway.batch.completed.v1", told)
 
 
 def test_the_api_page_s_snippets(shell):

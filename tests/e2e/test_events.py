@@ -1,6 +1,7 @@
 """Events in and out on one machine: the example of docs/events.md."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import httpx
@@ -22,9 +23,9 @@ def recipe(language: str) -> str:
 
 
 def documented_trigger() -> dict:
-    found = re.search(r"```yaml\n# heard.yaml\n(.*?)```", DOCS, re.DOTALL)
+    found = re.search(r"^ *```yaml\n *# heard.yaml\n(.*?)```", DOCS, re.DOTALL | re.MULTILINE)
     assert found is not None
-    return yaml.safe_load(found.group(1))
+    return yaml.safe_load(textwrap.dedent(found.group(1)))
 
 
 async def test_a_batch_is_asked_for_and_its_end_is_heard_by_plain_http(
