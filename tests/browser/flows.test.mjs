@@ -75,12 +75,17 @@ describe("from sign-in to a downloaded result", () => {
       await page.getByRole("link", { name: "New batch" }).last().click();
       await page.getByLabel("JSONL file").setInputFiles(jsonl(`mouse-${width}.jsonl`, requests(120)));
       await page.getByText("The file can be run").waitFor();
-      assert.match(await page.getByRole("main").innerText(), /120/);
+      const checked = await page.getByRole("main").innerText();
+      assert.match(checked, /120/);
+      assert.match(checked, /Estimated cost\s+\$\d/);
       await judged(page, "new-checked");
+      await page.getByText("More options").click();
+      await page.getByLabel("Stop at a cost (USD)").fill("1000");
       await page.getByLabel("Name").fill(`By mouse ${width}`);
       await page.getByRole("button", { name: "Submit the batch" }).click();
       await page.getByRole("heading", { name: `By mouse ${width}` }).waitFor();
       await page.getByText("In progress").waitFor();
+      await page.getByText("at most a cost of 1000").waitFor();
       await page.getByRole("link", { name: /^Results/ }).click();
       await page
         .getByText(/^request-\d+$/)

@@ -177,6 +177,7 @@ function details(batch, known) {
           h("div", { key: model }, `${model || "no model"}: ${count(n)}`),
         ),
     ],
+    ["Estimated cost", batch.estimated_cost && money(batch.estimated_cost)],
     ["Estimated duration", batch.estimated_duration_s == null ? null : duration(batch.estimated_duration_s)],
     ["Bad lines", batch.on_invalid_line === "skip" ? "become errors; the rest runs" : null],
     ["Identical requests", batch.deduplicate ? shared(batch) : null],

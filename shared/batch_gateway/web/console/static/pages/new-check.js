@@ -1,7 +1,7 @@
 // What the service's check says of a file.
 
 import { h } from "../dom.js";
-import { count, duration, plural } from "../format.js";
+import { count, duration, money, plural } from "../format.js";
 import { callout, tiles } from "../ui.js";
 
 /** What a file that can be run will cost. */
@@ -18,6 +18,7 @@ export function estimate(dry) {
       [
         ["Requests", count(dry.request_counts.total)],
         ["Estimated tokens", tokens.length ? count(tokens.reduce((sum, [, n]) => sum + n, 0)) : "–"],
+        ["Estimated cost", dry.estimated_cost && money(dry.estimated_cost)],
         [
           "Estimated time",
           dry.estimated_duration_s == null ? "not known" : duration(dry.estimated_duration_s),

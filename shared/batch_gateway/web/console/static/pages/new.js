@@ -4,7 +4,7 @@ import { del, get, post, upload } from "../api.js";
 import { h } from "../dom.js";
 import { bytes } from "../format.js";
 import { session, strict } from "../session.js";
-import { ended, field, heading, problem, select } from "../ui.js";
+import { bound, ended, field, heading, problem, select, tick } from "../ui.js";
 import { estimate, wrong } from "./new-check.js";
 
 const ENDPOINTS = [
@@ -44,6 +44,7 @@ export default function newBatch(app, _path, query) {
       max_errors: "",
       max_error_rate: "",
       max_total_tokens: "",
+      max_cost: "",
     },
   };
   const leaving = new AbortController();
@@ -161,7 +162,7 @@ export default function newBatch(app, _path, query) {
       body.priority = Number(form.priority);
       if (form.skip) body.on_invalid_line = "skip";
       if (form.deduplicate) body.deduplicate = true;
-      for (const name of ["max_errors", "max_error_rate", "max_total_tokens"])
+      for (const name of ["max_errors", "max_error_rate", "max_total_tokens", "max_cost"])
         if (form[name] !== "")
           body[name] = name === "max_error_rate" ? Number(form[name]) / 100 : Number(form[name]);
     }
@@ -266,14 +267,7 @@ export default function newBatch(app, _path, query) {
   function options() {
     const { form } = state;
     const number = (name, props) =>
-      h("input", {
-        type: "number",
-        inputmode: "numeric",
-        min: "0",
-        value: form[name],
-        oninput: (event) => (form[name] = event.target.value),
-        ...props,
-      });
+      bound(form, name, { type: "number", inputmode: "numeric", min: "0", ...props });
     const ready = strict() || state.dry?.status === "completed";
     const endpoints = [...new Set([...ENDPOINTS, form.endpoint])].map((one) => [one, one]);
     return h(
@@ -308,15 +302,7 @@ export default function newBatch(app, _path, query) {
           ),
           "What is not done by then ends as expired.",
         ),
-        field(
-          "Name",
-          h("input", {
-            value: form.name,
-            maxlength: "512",
-            oninput: (event) => (form.name = event.target.value),
-          }),
-          "A note to find it by; may be empty.",
-        ),
+        field("Name", bound(form, "name", { maxlength: "512" }), "A note to find it by; may be empty."),
         strict()
           ? null
           : field(
@@ -341,29 +327,17 @@ export default function newBatch(app, _path, query) {
             h(
               "div",
               { class: "grid" },
-              h(
-                "label",
-                { class: "check" },
-                h("input", {
-                  type: "checkbox",
-                  checked: form.skip,
-                  onchange: (event) => changed("skip", true)(event.target.checked),
-                }),
-                "Bad lines become errors, the rest runs",
-              ),
-              h(
-                "label",
-                { class: "check" },
-                h("input", {
-                  type: "checkbox",
-                  checked: form.deduplicate,
-                  onchange: (event) => changed("deduplicate")(event.target.checked),
-                }),
-                "Run identical requests once",
-              ),
+              tick("Bad lines become errors, the rest runs", form.skip, changed("skip", true)),
+              tick("Run identical requests once", form.deduplicate, changed("deduplicate")),
               field("Stop after errors", number("max_errors", {})),
               field("Stop at an error rate (%)", number("max_error_rate", { max: "100", step: "any" })),
               field("Stop after tokens", number("max_total_tokens", {})),
+              state.dry?.estimated_cost // there are prices
+                ? field(
+                    `Stop at a cost (${state.dry.estimated_cost.currency})`,
+                    number("max_cost", { step: "any" }),
+                  )
+                : null,
             ),
           ),
       h(
