@@ -81,6 +81,63 @@ def test_a_crash_is_told_with_the_last_line_of_its_traceback(kube, command):
     ]
 
 
+IMAGE = 'failed to resolve reference "registry/gateway:9": not found'
+ENDED = {"terminated": {"exitCode": 1, "message": TRACEBACK}}
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (
+            [
+                {"state": {"waiting": {"reason": "ErrImagePull", "message": IMAGE}}},
+                {"state": {"waiting": {"reason": "ImagePullBackOff", "message": f"back: {IMAGE}"}}},
+            ],
+            f"ErrImagePull: {IMAGE}",
+        ),
+        (
+            [
+                {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ENDED},
+                {"state": {"running": {}}, "lastState": ENDED},
+            ],
+            "CrashLoopBackOff: ended with exit code 1: ValueError: setting auth.secret: missing",
+        ),
+    ],
+    ids=["image", "crash"],
+)
+def test_what_cannot_pass_ends_the_wait_though_the_kubelet_s_words_change(
+    kube, command, states, told
+):
+    kube.crashing["planner"] = "exit code 1"
+    command("--overlay", "minimal", "--no-wait")
+    kube.add(pod("planner"))
+    statuses = [{"containerStatuses": [{"name": "planner", **state}]} for state in states]
+    kube.play("Pod", "planner-1", *statuses * 500)
+
+    failed = command("--overlay", "minimal", code=4).stderr.rpartition("\nbatch-gateway: ")[2]
+
+    said = failed.splitlines()[0]
+    assert said.startswith("failed: ")
+    assert told.partition(": ")[2] in said
+    assert said.endswith(" (Service planner)")
+
+
+def test_a_condition_that_flaps_is_not_taken_for_ready(kube, command):
+    """All objects are ready at one time when the command says so."""
+    kube.play("Broker", "batch-gateway", *[{"conditions": WAITING}] * 20, broker_at("http://b"))
+    away = {"conditions": failing("BrokerNotReady", "the Broker is not ready")}
+    kube.play("Trigger", "planner", {"conditions": READY}, *[away] * 60, {"conditions": READY})
+
+    told = command("--overlay", "minimal")
+
+    assert kube.scripts["Trigger", "planner"] == [{"conditions": READY}]
+    assert told.stdout.splitlines()[-1].startswith("Batch Gateway is ready")
+
+
+def broker_at(url: str) -> dict:
+    return {"conditions": READY, "address": {"url": url}}
+
+
 def test_a_namespace_s_claim_is_no_matter_of_time(kube, command):
     """A condition that says so ends the wait, whatever the pods do."""
     said = condition("Ready", "False", "DomainAlreadyClaimed", "owned by x")

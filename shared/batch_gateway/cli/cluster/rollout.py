@@ -7,7 +7,7 @@ ends the wait once it has lasted; a Job's failure ends it at once.
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -51,9 +51,10 @@ class RolloutWait:
 
     def __init__(self, cluster: Cluster, objects: Sequence[Object]) -> None:
         self._cluster = cluster
-        self.unready = {_name(obj): obj for obj in objects}
-        self._total = len(self.unready)
-        self._since: dict[str, float] = {}  # a cause that cannot pass -> when it was first seen
+        self._objects = {_name(obj): obj for obj in objects}
+        self.unready = self._objects
+        #: Objects with a cause that cannot pass -> when one was first and last seen.
+        self._hopeless: dict[str, tuple[float, float]] = {}
 
     def until(self, done: Callable[[], bool], timeout_s: float) -> FailedWait | None:
         """Look until ``done``, until what is wrong cannot pass, or until time is over."""
@@ -61,7 +62,8 @@ class RolloutWait:
         with _view() as view:
             while True:
                 statuses = self._look()
-                view.show(self._total - len(self.unready), self._total, list(statuses.items()))
+                total = len(self._objects)
+                view.show(total - len(self.unready), total, list(statuses.items()))
                 if done():
                     return None
                 diagnosis = self._diagnosis(statuses)
@@ -73,22 +75,30 @@ class RolloutWait:
                 time.sleep(PAUSE_S)
 
     def _look(self) -> dict[str, ObjectStatus]:
-        found = {name: _standing(self._cluster, obj) for name, obj in self.unready.items()}
-        left = {
-            name: status for name, status in found.items() if status.state is not Readiness.READY
-        }
-        self.unready = {name: self.unready[name] for name in left}
+        left = self._unready_of(self.unready)
+        if not left:
+            # Conditions flap: all must be ready at one time.
+            left = self._unready_of(self._objects)
+        self.unready = {name: self._objects[name] for name in left}
         return left
+
+    def _unready_of(self, objects: Mapping[str, Object]) -> dict[str, ObjectStatus]:
+        found = {name: _standing(self._cluster, obj) for name, obj in objects.items()}
+        return {name: one for name, one in found.items() if one.state is not Readiness.READY}
 
     def _diagnosis(self, statuses: dict[str, ObjectStatus]) -> Diagnosis:
         pods = _pods(self._cluster)
         return diagnose(self.unready, statuses, lambda obj: [p for p in pods if _of(p, obj)])
 
     def _lasting(self, found: Diagnosis, statuses: dict[str, ObjectStatus], now: float) -> bool:
-        hopeless = [cause.text for cause in found.causes if cause.hopeless]
-        self._since = {text: self._since.get(text, now) for text in hopeless}
+        """A container that does not start is told in changing words, and runs for some seconds."""
+        hopeless = {name for cause in found.causes if cause.hopeless for name in cause.objects}
+        for name in hopeless:
+            self._hopeless[name] = self._hopeless.get(name, (now, now))[0], now
+        recent = {n: seen for n, seen in self._hopeless.items() if now - seen[1] < LASTING_S}
+        self._hopeless = recent
         final = any(status.final for status in statuses.values())
-        return final or any(now - since >= LASTING_S for since in self._since.values())
+        return final or any(now - recent[name][0] >= LASTING_S for name in hopeless)
 
 
 def _standing(cluster: Cluster, obj: Object) -> ObjectStatus:
