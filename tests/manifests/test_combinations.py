@@ -14,6 +14,7 @@ import yaml
 from manifests.admission import is_knative, names, refusals
 from manifests.kustomize import ROOT, build, combine
 
+from batch_gateway.cli.cluster.kinds import WITH_STATUS
 from batch_gateway.core.events import EventType
 from batch_gateway.local.manifests import deployment, load
 from batch_gateway.settings import Settings
@@ -98,6 +99,30 @@ def services(documents: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for document in documents
         if document["apiVersion"] == "serving.knative.dev/v1"
     }
+
+
+#: Kinds that no controller reports a readiness of.
+WITHOUT_STATUS = {
+    *("Namespace", "ServiceAccount", "ConfigMap", "Secret", "Service", "NetworkPolicy", "CronJob"),
+    *("PersistentVolumeClaim", "PodDisruptionBudget", "EventType", "RabbitmqBrokerConfig"),
+    *("ClusterDomainClaim", "PodMonitor", "ScrapeConfig", "PrometheusRule"),
+}
+
+
+def test_status_and_doctor_know_every_kind_that_has_a_status():
+    known = {(version, kind) for version, kind, _ in WITH_STATUS}
+
+    deployed = {
+        (document["apiVersion"], document["kind"])
+        for resources, components in combinations()
+        if len(components) < 2
+        for document in combine(resources, components)
+    }
+
+    unknown = deployed - known
+    assert {kind for _, kind in unknown} <= WITHOUT_STATUS
+    assert ("serving.knative.dev/v1", "Service") in known
+    assert known - deployed == set()
 
 
 # -- admission --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Settings of readiness."""
+"""Settings of what a process checks about itself and its stores."""
 
 from batch_gateway.settings.base import Group, Seconds
 
@@ -7,3 +7,6 @@ class Probes(Group):
     tolerance_s: Seconds = 10.0
     """How long a store may be unavailable before a ready function becomes unready. A restart of
     Redis should not make every pod unready."""
+    configuration_s: Seconds = 10.0
+    """How often a process checks whether it runs on the newest settings. One that sees others twice
+    in a row gives way to processes that have read them."""

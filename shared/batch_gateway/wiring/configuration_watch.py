@@ -40,7 +40,6 @@ from batch_gateway.web.probes import Ready, is_probe
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 10.0
 _SIGHTS = 2  # how often another configuration must be seen: pods may start in any order
 #: How long a process of the API has for its new start before the next one stops.
 TURN = timedelta(seconds=30)
@@ -99,12 +98,13 @@ class ConfigurationWatch:
         *,
         superseded: asyncio.Event,
         ready: Ready,
-        look_s: float = LOOK_S,
+        look_s: float,
         turn: timedelta = TURN,
         stop: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM),
     ) -> None:
         """``superseded`` is set when this process must give way; ``ready`` raises when a store
-        does not answer; ``stop`` asks the process to end once its requests are answered.
+        does not answer; ``look_s`` is the pause between two readings of the announcements;
+        ``stop`` asks the process to end once its requests are answered.
         """
         self._scratch = scratch
         self._own = own

@@ -57,7 +57,11 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
         ):
             own = configuration(name, settings, os.environ.get("K_REVISION", ""))
             watch = ConfigurationWatch(
-                runtime.scratch, own, superseded=runtime.superseded, ready=runtime.ready
+                runtime.scratch,
+                own,
+                superseded=runtime.superseded,
+                ready=runtime.ready,
+                look_s=settings.probes.configuration_s,
             )
             stack.callback(group.create_task(watch.run()).cancel)
             heartbeat = InstanceHeartbeat(runtime.scratch.function_instances, name)

@@ -78,6 +78,12 @@ def test_services_are_shown_with_revision_pods_and_what_ails_them(deployed):
     deployed.add(pod("executor", "executor-1"))
     deployed.add(pod("executor", "executor-2", lastState={"terminated": crashed}))
     deployed.play("Service", "planner", {"conditions": failing("RevisionFailed", "no image")})
+    mapping = {"name": "batches.example.com", "namespace": "batch-gateway"}
+    ref = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "api"}
+    version = "serving.knative.dev/v1beta1"
+    deployed.add(
+        {"apiVersion": version, "kind": "DomainMapping", "metadata": mapping, "spec": {"ref": ref}}
+    )
 
     lines = run().stdout.splitlines()
 
@@ -86,6 +92,7 @@ def test_services_are_shown_with_revision_pods_and_what_ails_them(deployed):
     assert rows["executor"][:3] == ["yes", "executor-00001", "2"]
     assert "exit code 1: setting auth.secret: missing" in " ".join(rows["executor"])
     assert rows["planner"] == ["NO", "-", "0", "RevisionFailed:", "no", "image"]
+    assert rows["DOMAINMAPPING"][:3] == ["batches.example.com", "NO", "DomainClaimNotOwned:"]
     assert rows["BROKER"][:3] == ["batch-gateway", "(MTChannelBasedBroker)", "yes"]
     assert {line.split()[1] for line in lines if line.startswith("TRIGGER")} >= {"executor"}
     assert lines[-1].startswith("the state is not known: http://127.0.0.1:9/metrics does not")
