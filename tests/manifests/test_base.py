@@ -161,7 +161,7 @@ def test_the_broker_answers_at_once_and_retries_with_patience():
     assert broker["metadata"]["annotations"]["messaging.knative.dev/async-handler"] == "true"
     for trigger in DEPLOYMENT.triggers:
         delivery = trigger.delivery
-        assert (delivery.retry, delivery.exponential, delivery.backoff_s) == (5, True, 2.0)
+        assert (delivery.retry, delivery.exponential, delivery.backoff_s) == (7, True, 0.5)
 
 
 def test_the_janitor_is_called_without_the_broker_before_anything_is_missed():

@@ -51,6 +51,7 @@ class Replica:
         self.service = service
         self.state = State.STARTING
         self.in_flight = 0
+        self.broke_request = False  # its connection was lost in the midst of a request
         self.port = free_port()
         self._idle: list[tuple[float, Upstream]] = []
         self._child: ChildProcess | None = None

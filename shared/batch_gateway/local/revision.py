@@ -7,7 +7,9 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
 - replicas are started as soon as there are more requests than the autoscaler's target allows for;
 - requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
   idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
-  Kubernetes may stop one.
+  Kubernetes may stop one;
+- the last replica that dies over a request is replaced at once, as a kubelet starts a container
+  again: the request will be repeated.
 """
 
 import asyncio
@@ -100,6 +102,7 @@ class Revision:
             self._idle(replica)
 
     def doubt(self, replica: Replica) -> None:
+        replica.broke_request = True
         if replica.state is State.READY and not self._closed:
             replica.state = State.DOUBTED
             self._tasks.create_task(self._prove(replica))
@@ -220,6 +223,9 @@ class Revision:
         if replica.state is not State.STOPPING:
             logger.warning("%s %s", self.service.name, child.how_it_ended())
             self._scale()
+            broke = replica.broke_request or replica.in_flight > 0
+            if broke and not self._serving() and not self._closed and not self._retired:
+                self._tasks.create_task(self._live(self._launch()))
 
     async def _prove(self, replica: Replica) -> None:
         if await replica.prove():

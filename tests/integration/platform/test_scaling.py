@@ -127,6 +127,18 @@ async def test_a_killed_process_is_replaced_on_demand(toys):
         assert answer.json()["pid"] != killed
 
 
+async def test_a_process_killed_over_a_request_is_replaced_before_that_comes_again(toys):
+    toys.service()
+    async with toys.up() as running:
+        request = asyncio.create_task(running.http.get("/sleep?s=20"))
+        await eventually(lambda: toys.slept("begin") == 1)
+
+        killed = running.platform.kill("toy")
+
+        assert (await request).status_code == 502
+        await eventually(lambda: set(running.platform.pids("toy")) - {killed})
+
+
 async def test_a_terminated_process_finishes_its_request(toys):
     toys.service()
     async with toys.up() as running:
