@@ -4,7 +4,9 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
 
 - a request takes a place in a replica, never more than ``containerConcurrency`` in one; who finds
   none waits in a queue of ten per place, and beyond that is refused;
-- replicas are started as soon as there are more requests than the autoscaler's target allows for;
+- the first replica is started by the first request, further ones when there have been more requests
+  than the autoscaler's target allows for ``_PATIENCE_S``: Knative's autoscaler looks every two
+  seconds, and what is over in a moment is not worth a process;
 - requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
   idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
   Kubernetes may stop one;
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _QUEUE_PER_PLACE = 10  # queue-proxy's
 _QUEUE_UNLIMITED = 10_000  # the activator's, where concurrency has no limit
+_PATIENCE_S = 0.25  # that requests wait for the replicas that are there before others are started
 _SERVING = (State.STARTING, State.READY, State.DOUBTED)
 
 
@@ -67,6 +70,7 @@ class Revision:
         self._new_replica = new_replica
         self._waiting: deque[asyncio.Future[ReplicaSlot]] = deque()
         self._idle_timers: dict[Replica, asyncio.TimerHandle] = {}
+        self._looks_at: asyncio.TimerHandle | None = None  # when it scales
         self._closed = False
         self._retired = False
         self.was_ready = False
@@ -78,13 +82,13 @@ class Revision:
             raise Refused(f"{self.service.name} is shutting down")
         if (replica := self._with_room()) is not None and not self._waiting:
             place = self._take(replica)
-            self._scale()
+            self._scale_soon()
             return place
         if len(self._waiting) >= self._queue_length():
             raise Refused("pending request queue full")
         waiting: asyncio.Future[ReplicaSlot] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
-        self._scale()
+        self._scale_soon()
         try:
             return await waiting
         except asyncio.CancelledError:
@@ -177,8 +181,19 @@ class Revision:
 
     # how many replicas there are
 
+    def _scale_soon(self) -> None:
+        """Start the replicas that requests call for; beside others only if they still do then."""
+        if not self._serving():
+            self._scale()
+        elif self._looks_at is None:
+            loop = asyncio.get_running_loop()
+            self._looks_at = loop.call_later(_PATIENCE_S, self._scale)
+
     def _scale(self) -> None:
         """Start the replicas that the requests of this moment call for."""
+        if self._looks_at is not None:
+            self._looks_at.cancel()
+            self._looks_at = None
         scaling = self.service.scaling
         wanted = len(self._waiting) + sum(replica.in_flight for replica in self.replicas)
         needed = max(self._min_scale, math.ceil(wanted / scaling.target))

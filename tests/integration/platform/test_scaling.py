@@ -6,6 +6,7 @@ import logging
 import pytest
 from fixtures.toys import eventually
 
+from batch_gateway.local import revision
 from batch_gateway.local.platform import PlatformError
 
 
@@ -73,6 +74,15 @@ async def test_more_requests_than_the_target_start_more_processes(toys):
 
         assert len({answer.text for answer in answers}) == 3
         await eventually(lambda: running.platform.pids("toy") == [])
+
+
+async def test_what_is_over_in_a_moment_starts_no_further_process(toys, monkeypatch):
+    monkeypatch.setattr(revision, "_PATIENCE_S", 20)
+    toys.service(concurrency=1, annotations={"max-scale": "3"})
+    async with toys.up() as running:
+        answers = await asyncio.gather(*(running.http.get("/sleep?s=0.1") for _ in range(3)))
+
+        assert len({answer.text for answer in answers}) == 1
 
 
 async def test_a_full_queue_is_answered_503(toys):
