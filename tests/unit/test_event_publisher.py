@@ -8,6 +8,7 @@ import pytest
 from batch_gateway.core.errors import Permanent, Unavailable
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import BatchId
+from batch_gateway.services import event_publisher
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
 
@@ -78,3 +79,33 @@ async def test_an_event_that_cannot_be_encoded_keeps_no_other_from_being_sent():
 
     assert sink.sent == ["a", "b"]
     assert outbox.forgotten == [events[0].id, events[2].id]
+
+
+async def test_events_are_forgotten_together_while_that_is_done_later(monkeypatch):
+    monkeypatch.setattr(event_publisher, "_FORGOTTEN_AFTER_S", 0.5)
+    forgotten = []
+
+    class Sink:
+        async def send(self, event):
+            """Takes everything."""
+
+    class Outbox:
+        async def sent(self, ids):
+            forgotten.append(list(ids))
+
+    publisher = EventPublisher(Outbox(), Sink())
+    events = [internal_event(EventType.BATCH_CREATED, BatchId(name)) for name in ("a", "b", "c")]
+    later = asyncio.create_task(publisher.forget_later())
+    await asyncio.sleep(0)
+
+    await publisher.publish(events[0])
+    await publisher.publish(events[1])
+    async with asyncio.timeout(10):
+        while not forgotten:
+            await asyncio.sleep(0.01)
+    assert forgotten == [[events[0].id, events[1].id]]
+
+    await publisher.publish(events[2])
+    later.cancel()
+    await asyncio.wait({later})
+    assert forgotten[1:] == [[events[2].id]]  # what is left when the process ends

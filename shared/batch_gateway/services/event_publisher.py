@@ -32,6 +32,9 @@ PENDING = timedelta(seconds=10)
 #: Further triggers of the janitor are suppressed for this long.
 _CALLED = timedelta(seconds=15)
 
+#: Events that are sent stay in the outbox for so long, to be deleted with others.
+_FORGOTTEN_AFTER_S = 0.1
+
 #: Events that another function must act upon.
 _OPEN = frozenset(
     {
@@ -84,11 +87,17 @@ class EventPublisher:
         self._sink = sink
         self._forgotten: list[str] = []  # ids of events that are sent and still in the outbox
         self._one_at_a_time = asyncio.Lock()
+        self._forgets_later = False
+        self._to_forget = asyncio.Event()
         self.published = asyncio.Event()
         """Set whenever an event was published that another function must act upon."""
 
     async def publish(self, *events: Event) -> None:
-        """Send each event and forget it in the outbox when the broker has it. Never raises."""
+        """Send each event and forget it in the outbox when the broker has it. Never raises.
+
+        While ``forget_later`` runs, an event may still be in the outbox on return: then it would be
+        sent once more if the process were killed now.
+        """
         if any(event.type in _OPEN for event in events):
             self.published.set()
         await self._send_all(events)
@@ -120,12 +129,35 @@ class EventPublisher:
     async def _forget(self, ids: Sequence[str]) -> None:
         """Delete events that are sent: what comes while a deletion runs goes together in the next.
 
-        Returns when ``ids`` are deleted, or when that has failed: then they are sent once more.
+        Returns when ``ids`` are deleted, unless that is done later, or when it has failed: then
+        they are sent once more.
         """
         self._forgotten += ids
+        if self._forgets_later:
+            self._to_forget.set()
+        else:
+            await self._forget_all()
+
+    async def forget_later(self) -> None:
+        """Delete events that are sent, those of some time together, until cancelled.
+
+        A request that publishes an event then does not wait for a transaction more.
+        """
+        self._forgets_later = True
+        try:
+            while True:
+                await self._to_forget.wait()
+                await asyncio.sleep(_FORGOTTEN_AFTER_S)
+                self._to_forget.clear()
+                await self._forget_all()
+        finally:
+            self._forgets_later = False
+            await self._forget_all()
+
+    async def _forget_all(self) -> None:
         async with self._one_at_a_time:
             together, self._forgotten = self._forgotten, []
-            if together:  # else an earlier one has taken ours
+            if together:  # else an earlier one has taken them
                 async with log_errors("Sent events may be sent again", "outbox"):
                     await self._outbox.sent(together)
 

@@ -68,6 +68,7 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
             stack.callback(group.create_task(heartbeat.run()).cancel)
             if sends_events(name):
                 stack.callback(group.create_task(runtime.outbox_relay.run()).cancel)
+                stack.callback(group.create_task(runtime.publisher.forget_later()).cancel)
             for store, folder in local_folders(settings).items():
                 metrics.measure_disk(store, folder)
             app = runtime.ready.gate(watch.counting(build(runtime, stack)))

@@ -4,8 +4,9 @@ SQLite lets a writer that finds the file locked sleep and try again, longer each
 The writer that retries at the right moment is next, so some wait for a second while others overtake
 them. Here writers wait for their turn before they begin: those of one process in a line, and its
 first for those of other processes by locks on two files beside the database, asked for every
-millisecond. The holder of the first lock is next and waits for the second; it releases the first
-when it has both. So a process with many writers lets others in between.
+millisecond, and less often the longer it takes. The holder of the first lock is next and waits for
+the second; it releases the first when it has both. So a process with many writers lets others in
+between.
 
 This only makes an order. That no two write at once is SQLite's own doing (BEGIN IMMEDIATE), also
 for programs that do not use these files.
@@ -19,6 +20,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 _ASKED_EVERY_S = 0.001
+_LATER = 0.125  # of the time that a writer has waited so far
+_AT_LEAST_EVERY_S = 0.005
 
 
 class WriteLock:
@@ -66,12 +69,15 @@ class _FileLock:
     async def held(self) -> AsyncIterator[None]:
         """Raises OSError when there can be no such file."""
         fd = self._opened()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                await asyncio.sleep(_ASKED_EVERY_S)
+                waited = _LATER * (clock() - began)
+                await asyncio.sleep(min(max(_ASKED_EVERY_S, waited), _AT_LEAST_EVERY_S))
         try:
             yield
         finally:
