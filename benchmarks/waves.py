@@ -26,7 +26,7 @@ import msgspec
 from batch_gateway.simulator.config import Config
 from batch_gateway.simulator.journal import Entry
 from batch_gateway.simulator.load import Measurement, TrafficPhase, drive, users
-from batch_gateway.simulator.server import Serving, serving
+from batch_gateway.simulator.server import RunningSimulator, serving
 from benchmarks.stage import CHAT
 from benchmarks.workshop import Workshop, workshop
 
@@ -104,7 +104,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 @dataclass
 class _Play:
     scene: Scene
-    here: Serving
+    here: RunningSimulator
     shop: Workshop | None
     samples: list[Sample] = field(default_factory=list)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batch_gateway.adapters.s3_files.pieces import LARGEST, SMALLEST, Span, pieces
+from batch_gateway.adapters.s3_files.pieces import LARGEST, SMALLEST, BlobRange, pieces
 from batch_gateway.core.errors import NotFound
 from batch_gateway.ports.files import FileStore
 
@@ -115,9 +115,11 @@ def test_the_pieces_of_any_blobs_are_what_s3_takes_and_cover_each_byte_once_in_o
 
         found = list(pieces(sizes))
 
-        spans = [span for piece in found for span in ([piece] if type(piece) is Span else piece)]
+        spans = [
+            span for piece in found for span in ([piece] if type(piece) is BlobRange else piece)
+        ]
         lengths = [
-            sum(span.end - span.start for span in ([piece] if type(piece) is Span else piece))
+            sum(span.end - span.start for span in ([piece] if type(piece) is BlobRange else piece))
             for piece in found
         ]
         assert all(length >= SMALLEST for length in lengths[:-1])
@@ -125,7 +127,7 @@ def test_the_pieces_of_any_blobs_are_what_s3_takes_and_cover_each_byte_once_in_o
         assert all(
             length <= SMALLEST
             for piece, length in zip(found, lengths, strict=True)
-            if type(piece) is not Span
+            if type(piece) is not BlobRange
         )
         place = [(span.blob, span.start) for span in spans]
         assert place == sorted(place)

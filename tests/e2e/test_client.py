@@ -18,7 +18,7 @@ from batch_gateway.client import (
     embedding,
 )
 from batch_gateway.client.requests import files_of
-from batch_gateway.client.steps import Terms
+from batch_gateway.client.steps import BatchTerms
 
 pytestmark = pytest.mark.e2e
 
@@ -62,7 +62,7 @@ def test_a_run_yields_results_in_order_and_goes_on_when_repeated(service, batche
 
 
 def test_many_requests_become_several_batches(service, batches, monkeypatch):
-    monkeypatch.setattr(Terms, "__init__", _smaller(Terms.__init__))
+    monkeypatch.setattr(BatchTerms, "__init__", _smaller(BatchTerms.__init__))
 
     found = list(batches.run(questions(25, salt="several")))
 

@@ -167,14 +167,14 @@ def event(data: bytes) -> None:
         _foreign(headers, data)
         try:
             internal_events.decode(headers, data)
-        except cloudevents.Undecodable as refusal:
+        except cloudevents.UndecodableEvent as refusal:
             _brief(refusal)
 
 
 def _foreign(headers: Mapping[str, str], data: bytes) -> None:
     try:
         events = cloudevents.decode(headers, data)
-    except cloudevents.Undecodable as refusal:
+    except cloudevents.UndecodableEvent as refusal:
         _brief(refusal)
         return
     for one in events:

@@ -6,7 +6,12 @@ from fixtures.json_values import anything
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.core.chaining import Unfillable, check_template, empty_line, request_line
+from batch_gateway.core.chaining import (
+    UnfillablePlaceholder,
+    check_template,
+    empty_line,
+    request_line,
+)
 from batch_gateway.core.errors import InvalidRequest
 
 
@@ -80,14 +85,14 @@ def test_the_text_is_found_in_every_kind_of_answer(answer):
     "placeholder", ["{{text}}", "{{/choices/0}}", "{{/data/x}}", "{{/data/9}}", "{{/data/-1}}"]
 )
 def test_what_an_answer_does_not_have_is_missing(placeholder):
-    with pytest.raises(Unfillable):
+    with pytest.raises(UnfillablePlaceholder):
         made({"x": placeholder}, {"data": [1]})
 
 
 def test_an_answer_that_cannot_be_read_is_missing():
     raw = output({}).replace(b"{}", b'{"x": NaN}')
 
-    with pytest.raises(Unfillable, match="cannot be read"):
+    with pytest.raises(UnfillablePlaceholder, match="cannot be read"):
         request_line(raw, CHAT, {"x": "{{/x}}"}, 1000)
     assert json.loads(empty_line(raw, CHAT))["body"] is None
 
@@ -124,7 +129,7 @@ def test_a_request_does_not_grow_beyond_what_a_line_may_have(place):
     raw = output(answer)
 
     assert request_line(raw, CHAT, {"x": [place] * 3}, 4000)
-    with pytest.raises(Unfillable, match="longer than 4000 bytes"):
+    with pytest.raises(UnfillablePlaceholder, match="longer than 4000 bytes"):
         request_line(raw, CHAT, {"x": [place] * 5}, 4000)
 
 
@@ -148,12 +153,12 @@ def test_an_answer_as_deep_as_can_be_read_never_crashes_a_request():
         raw = output({}).replace(b"{}", b'{"choices":' + b"[" * levels + b"]" * levels + b"}")
         try:
             request_line(raw, CHAT, nested(49) | {"y": "{{/choices}}"}, 100_000)
-        except Unfillable:
+        except UnfillablePlaceholder:
             continue
 
 
 def test_a_place_in_a_list_that_no_number_is_as_long_as_leads_nowhere():
-    with pytest.raises(Unfillable, match="nothing at"):
+    with pytest.raises(UnfillablePlaceholder, match="nothing at"):
         made({"x": "{{/choices/" + "9" * 5000 + "}}"})
 
 
@@ -176,6 +181,6 @@ def test_whatever_template_is_accepted_makes_requests_or_says_why_not(template, 
     for answer in (CHATTED, body):
         try:
             line = request_line(output(answer), CHAT, template, 10_000)
-        except Unfillable:
+        except UnfillablePlaceholder:
             continue
         assert json.loads(line)["custom_id"] == "one"

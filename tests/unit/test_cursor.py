@@ -48,7 +48,7 @@ def test_the_order_tells_which_lines_of_the_files_were_given():
     """Two shards; line 4 is blank in the input, and 2 and 6 failed."""
     first = completion_order.encode([(5, True), (1, True), (6, False)])
     second = completion_order.encode([(2, False), (3, True)])
-    given = completion_order.ReadLines({0: 2, 1: WHOLE})
+    given = completion_order.DeliveredLines({0: 2, 1: WHOLE})
 
     for n in range(0, len(first + second), 3):  # pieces that cut entries
         given.feed((first + second)[n : n + 3])
@@ -59,7 +59,7 @@ def test_the_order_tells_which_lines_of_the_files_were_given():
 
 def test_lines_far_apart_keep_their_places():
     order = completion_order.encode([(1_000_000, True), (7, True)])
-    given = completion_order.ReadLines({0: 1})
+    given = completion_order.DeliveredLines({0: 1})
 
     given.feed(order)
 

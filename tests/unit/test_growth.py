@@ -12,7 +12,7 @@ from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.json_splice import splice_members
 from batch_gateway.core.validation import LineValidator, deeper
 from batch_gateway.core.window import parse_window
-from batch_gateway.web.cloudevents import Undecodable, decode
+from batch_gateway.web.cloudevents import UndecodableEvent, decode
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.inline import take_requests
 from batch_gateway.web.openai import CreateBatch
@@ -131,7 +131,7 @@ def test_bodies(body):
 def test_events(body, kind):
     headers = {"content-type": f"application/{kind}+json"}
 
-    assert_linear(refused(lambda raw: decode(headers, raw), Undecodable), body)
+    assert_linear(refused(lambda raw: decode(headers, raw), UndecodableEvent), body)
 
 
 @pytest.mark.parametrize("body", [lambda n: b"[" * n, lambda n: b"9" * n, lambda n: b'["a",' * n])

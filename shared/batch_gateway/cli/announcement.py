@@ -9,7 +9,7 @@ import typer
 from batch_gateway.cli.output import print_json
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.probing import Probed
+    from batch_gateway.cli.probing import ProbeResult
     from batch_gateway.local.platform import Platform
 
 _PATIENCE_S = 3.0  # for the model endpoint
@@ -57,7 +57,7 @@ def _plain(platform: "Platform", *, temporary: bool) -> dict[str, Any]:
 
 
 def _fields(
-    platform: "Platform", found: "Probed | None", *, temporary: bool
+    platform: "Platform", found: "ProbeResult | None", *, temporary: bool
 ) -> Iterator[tuple[str, str]]:
     yield "API", platform.base_url
     yield "Docs", f"{platform.url}/docs"
@@ -77,14 +77,14 @@ def _fields(
         yield "Models", _trouble(found)
 
 
-def _named(found: "Probed") -> str:
+def _named(found: "ProbeResult") -> str:
     shown = ", ".join(found.models[:_MOST_MODELS]) or "none"
     more = len(found.models) - _MOST_MODELS
     rest = f" and {more} more" if more > 0 else ""
     return f"{shown}{rest} ({found.url.removesuffix('/v1/models')})"
 
 
-def _trouble(found: "Probed") -> str:
+def _trouble(found: "ProbeResult") -> str:
     where = found.url.removesuffix("/v1/models")
     if found.status is None:
         return (

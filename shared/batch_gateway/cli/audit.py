@@ -12,7 +12,7 @@ from batch_gateway.cli.tables import print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batch_gateway.core.audit import AuditEntry, Outcome
+    from batch_gateway.core.audit import AuditEntry, AuditOutcome
     from batch_gateway.ports.metadata import MetadataStore
 
 _PAGE = 1000
@@ -77,7 +77,7 @@ def _plain(entry: "AuditEntry") -> dict[str, Any]:
 async def recorded(
     metadata: "MetadataStore",
     action: str,
-    outcome: "Outcome",
+    outcome: "AuditOutcome",
     *,
     tenant: str | None = None,
     target: str | None = None,

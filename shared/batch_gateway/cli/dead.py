@@ -153,13 +153,13 @@ def drop(
 
     async def work(metadata: "MetadataStore") -> int:
         from batch_gateway.cli.audit import recorded
-        from batch_gateway.core.audit import Outcome
+        from batch_gateway.core.audit import AuditOutcome
 
         dropped = 0
         for each in await _chosen(metadata, letters, all_):
             if await metadata.dead_letters.drop(each.id):
                 dropped += 1
-                await recorded(metadata, "dead_letter.delete", Outcome.OK, target=each.id)
+                await recorded(metadata, "dead_letter.delete", AuditOutcome.OK, target=each.id)
         return dropped
 
     _print_count(on_store(store.data, work), "dropped", json=json)
@@ -187,7 +187,7 @@ async def _replayed(
 ) -> int:
     from batch_gateway.adapters.events_http import HttpSink
     from batch_gateway.cli.audit import recorded
-    from batch_gateway.core.audit import Outcome
+    from batch_gateway.core.audit import AuditOutcome
     from batch_gateway.services.dead_letters import replay
 
     sink = HttpSink(url, keys=(), timeout=_WAIT)
@@ -195,7 +195,7 @@ async def _replayed(
     try:
         for letter in reversed(chosen):  # the oldest first
             await replay(letter, metadata.dead_letters, sink)
-            await recorded(metadata, "dead_letter.replay", Outcome.OK, target=letter.id)
+            await recorded(metadata, "dead_letter.replay", AuditOutcome.OK, target=letter.id)
     finally:
         await sink.close()
     return len(chosen)

@@ -118,19 +118,19 @@ def revoke(
 
 async def _added(metadata: "MetadataStore", key: "ApiKey") -> None:
     from batch_gateway.cli.audit import recorded
-    from batch_gateway.core.audit import Outcome
+    from batch_gateway.core.audit import AuditOutcome
 
     await metadata.api_keys.add(key)
-    await recorded(metadata, "key.create", Outcome.OK, tenant=key.tenant, target=key.id)
+    await recorded(metadata, "key.create", AuditOutcome.OK, tenant=key.tenant, target=key.id)
 
 
 async def _revoked(metadata: "MetadataStore", name: str, now: datetime) -> "ApiKey | None":
     from batch_gateway.cli.audit import recorded
-    from batch_gateway.core.audit import Outcome
+    from batch_gateway.core.audit import AuditOutcome
 
     key = await metadata.api_keys.revoke(name, now=now)
     if key is not None:
-        await recorded(metadata, "key.revoke", Outcome.OK, tenant=key.tenant, target=key.id)
+        await recorded(metadata, "key.revoke", AuditOutcome.OK, tenant=key.tenant, target=key.id)
     return key
 
 

@@ -11,7 +11,7 @@ _TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class ProbeResult:
     """What ``GET /v1/models`` of an endpoint answered."""
 
     url: str
@@ -24,7 +24,7 @@ class Probed:
         return self.status == 200
 
 
-async def probed(inference: "Inference", *, timeout_s: float = _TIMEOUT_S) -> Probed:
+async def probed(inference: "Inference", *, timeout_s: float = _TIMEOUT_S) -> ProbeResult:
     """Ask the endpoint that ``inference.url`` names, with its key."""
     import httpx
 
@@ -35,8 +35,8 @@ async def probed(inference: "Inference", *, timeout_s: float = _TIMEOUT_S) -> Pr
         async with httpx.AsyncClient(timeout=timeout_s) as http:
             answer = await http.get(url, headers=headers)
     except httpx.HTTPError as error:
-        return Probed(url, None, reason=str(error) or type(error).__name__)
-    return Probed(url, answer.status_code, _ids(answer) if answer.status_code == 200 else ())
+        return ProbeResult(url, None, reason=str(error) or type(error).__name__)
+    return ProbeResult(url, answer.status_code, _ids(answer) if answer.status_code == 200 else ())
 
 
 def _ids(answer: "httpx.Response") -> list[str]:

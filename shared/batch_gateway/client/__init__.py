@@ -20,7 +20,7 @@ except ImportError as error:  # pragma: no cover - the tests have it
 from batch_gateway.client.asynchronous import AsyncBatchClient, AsyncResults
 from batch_gateway.client.errors import BatchFailed, ClientError, RequestFailed
 from batch_gateway.client.requests import Request, chat, embedding
-from batch_gateway.client.results import Result, ResultError, Standing
+from batch_gateway.client.results import RequestStatus, Result, ResultError
 from batch_gateway.client.synchronous import BatchClient, Results
 
 del _openai
@@ -33,10 +33,10 @@ __all__ = [
     "ClientError",
     "Request",
     "RequestFailed",
+    "RequestStatus",
     "Result",
     "ResultError",
     "Results",
-    "Standing",
     "chat",
     "embedding",
 ]

@@ -11,8 +11,8 @@ from openai.types import Batch
 from batch_gateway.client import steps
 from batch_gateway.client.base import retry_body, sdk_options, update_body
 from batch_gateway.client.requests import Request
-from batch_gateway.client.results import Result, Standing
-from batch_gateway.client.steps import Call, Found, Pause, Step, Terms
+from batch_gateway.client.results import RequestStatus, Result
+from batch_gateway.client.steps import BatchTerms, Call, FoundResult, Pause, Step
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class AsyncBatchClient:
         ``priority=0`` or ``deduplicate=True``. Requests are written to disk, and results read in
         pieces: memory does not grow with their number. Raises BatchFailed for a wrong request.
         """
-        terms = Terms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        terms = BatchTerms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
         return self._all(steps.run(requests, terms))
 
     async def submit(
@@ -73,7 +73,7 @@ class AsyncBatchClient:
         **fields: Any,
     ) -> list[Batch]:
         """The batches of the requests, as ``run`` makes them, without waiting."""
-        terms = Terms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        terms = BatchTerms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
         return await self._one(steps.submit(requests, terms))
 
     async def wait(self, batch: str) -> Batch:
@@ -85,10 +85,10 @@ class AsyncBatchClient:
     ) -> "AsyncResults":
         """The results that there are, in no particular order; ``follow``: and those to come, until
         the batch has ended. ``after``: the cursor of an earlier stream."""
-        place = steps.Place(after)
+        place = steps.StreamPosition(after)
         return AsyncResults(self._all(steps.results(batch, place, follow=follow)), place)
 
-    async def lookup(self, batch: str, custom_id: str) -> Standing:
+    async def lookup(self, batch: str, custom_id: str) -> RequestStatus:
         """What has become of one request."""
         return await self._one(steps.lookup(batch, custom_id))
 
@@ -143,7 +143,7 @@ class AsyncBatchClient:
                 except StopIteration:
                     return
                 answer, error = None, None
-                if isinstance(step, Found):
+                if isinstance(step, FoundResult):
                     yield step.result
                 else:
                     answer, error = await self._carried_out(step)
@@ -165,7 +165,7 @@ class AsyncBatchClient:
 class AsyncResults(AsyncIterator[Result]):
     """A stream of results."""
 
-    def __init__(self, found: AsyncGenerator[Result, None], place: steps.Place) -> None:
+    def __init__(self, found: AsyncGenerator[Result, None], place: steps.StreamPosition) -> None:
         self._found = found
         self._place = place
 

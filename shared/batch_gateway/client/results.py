@@ -61,7 +61,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RequestStatus:
     """What has become of one request so far."""
 
     custom_id: str

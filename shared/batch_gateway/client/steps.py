@@ -1,7 +1,7 @@
 """What the helpers do, as generators without I/O: one text serves both clients.
 
 A generator yields a ``Call``, whose answer it is sent (or whose error is thrown into it), a
-``Pause``, or a ``Found``, which is for the caller. The clients carry them out.
+``Pause``, or a ``FoundResult``, which is for the caller. The clients carry them out.
 """
 
 import time
@@ -18,7 +18,7 @@ from openai.types import Batch
 
 from batch_gateway.client.errors import BatchFailed
 from batch_gateway.client.requests import InputFile, Request, files_of
-from batch_gateway.client.results import Result, Standing, parsed
+from batch_gateway.client.results import RequestStatus, Result, parsed
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 #: The metadata by which ``run`` finds the batches of an earlier call.
@@ -43,15 +43,15 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundResult:
     result: Result
 
 
-Step = Call | Pause | Found
+Step = Call | Pause | FoundResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class BatchTerms:
     """How batches are made of requests."""
 
     window: str = "24h"
@@ -69,7 +69,7 @@ class Terms:
         }
 
 
-def run(requests: Iterable[Request], terms: Terms) -> Generator[Step, Any, None]:
+def run(requests: Iterable[Request], terms: BatchTerms) -> Generator[Step, Any, None]:
     """Batches of all requests, and then a result for each request in order."""
     begun: list[tuple[InputFile, Batch]] = []
     try:
@@ -86,7 +86,7 @@ def run(requests: Iterable[Request], terms: Terms) -> Generator[Step, Any, None]
             file.stream.close()
 
 
-def submit(requests: Iterable[Request], terms: Terms) -> Generator[Step, Any, list[Batch]]:
+def submit(requests: Iterable[Request], terms: BatchTerms) -> Generator[Step, Any, list[Batch]]:
     """The batches, without waiting for them."""
     begun = []
     limits = {"most_requests": terms.most_requests, "most_bytes": terms.most_bytes}
@@ -96,7 +96,7 @@ def submit(requests: Iterable[Request], terms: Terms) -> Generator[Step, Any, li
     return begun
 
 
-def _begin(file: InputFile, terms: Terms) -> Generator[Step, Any, Batch]:
+def _begin(file: InputFile, terms: BatchTerms) -> Generator[Step, Any, Batch]:
     """The batch of a file: one that an earlier call has made, or a new one."""
     note = file.digest(terms.plain())
     if terms.resume and (found := (yield from _earlier(note))) is not None:
@@ -168,7 +168,7 @@ def _in_order(file: InputFile, batch: Batch) -> Generator[Step, Any, None]:
             result = yield from source.head()
             if result is not None and result.custom_id == name:
                 source.take()
-                yield Found(result)
+                yield FoundResult(result)
                 break
 
 
@@ -211,20 +211,20 @@ class _Lines:
 
 
 @dataclass(slots=True)
-class Place:
+class StreamPosition:
     """Where a stream of results stands."""
 
     cursor: str | None = None
 
 
-def results(batch_id: str, place: Place, *, follow: bool) -> Generator[Step, Any, None]:
+def results(batch_id: str, place: StreamPosition, *, follow: bool) -> Generator[Step, Any, None]:
     """Results as they come, in no particular order; ``place`` moves after each page."""
     idle = 0
     while True:
         query = {"after": place.cursor} if place.cursor else {}
         page: httpx.Response = yield _get(f"/batches/{batch_id}/results", query)
         for raw in page.content.splitlines():
-            yield Found(parsed(raw))
+            yield FoundResult(parsed(raw))
         moved = place.cursor != page.headers["x-next-cursor"]
         place.cursor = page.headers["x-next-cursor"]
         if page.headers["x-has-more"] == "false":
@@ -243,11 +243,11 @@ class _Request(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def lookup(batch_id: str, custom_id: str) -> Generator[Step, Any, Standing]:
+def lookup(batch_id: str, custom_id: str) -> Generator[Step, Any, RequestStatus]:
     answer: httpx.Response = yield _get(f"/batches/{batch_id}/requests", {"custom_id": custom_id})
     found = msgspec.json.decode(answer.content, type=_Request)
     raw = bytes(found.result)
-    return Standing(custom_id, found.status, None if raw == b"null" else parsed(raw))
+    return RequestStatus(custom_id, found.status, None if raw == b"null" else parsed(raw))
 
 
 def change(batch_id: str, verb: str, body: Mapping[str, Any]) -> Generator[Step, Any, Batch]:

@@ -11,8 +11,8 @@ from openai.types import Batch
 from batch_gateway.client import steps
 from batch_gateway.client.base import retry_body, sdk_options, update_body
 from batch_gateway.client.requests import Request
-from batch_gateway.client.results import Result, Standing
-from batch_gateway.client.steps import Call, Found, Pause, Step, Terms
+from batch_gateway.client.results import RequestStatus, Result
+from batch_gateway.client.steps import BatchTerms, Call, FoundResult, Pause, Step
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class BatchClient:
         ``priority=0`` or ``deduplicate=True``. Requests are written to disk, and results read in
         pieces: memory does not grow with their number. Raises BatchFailed for a wrong request.
         """
-        terms = Terms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        terms = BatchTerms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
         return self._all(steps.run(requests, terms))
 
     def submit(
@@ -73,7 +73,7 @@ class BatchClient:
         **fields: Any,
     ) -> list[Batch]:
         """The batches of the requests, as ``run`` makes them, without waiting."""
-        terms = Terms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        terms = BatchTerms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
         return self._one(steps.submit(requests, terms))
 
     def wait(self, batch: str) -> Batch:
@@ -83,10 +83,10 @@ class BatchClient:
     def results(self, batch: str, *, follow: bool = False, after: str | None = None) -> "Results":
         """The results that there are, in no particular order; ``follow``: and those to come, until
         the batch has ended. ``after``: the cursor of an earlier stream."""
-        place = steps.Place(after)
+        place = steps.StreamPosition(after)
         return Results(self._all(steps.results(batch, place, follow=follow)), place)
 
-    def lookup(self, batch: str, custom_id: str) -> Standing:
+    def lookup(self, batch: str, custom_id: str) -> RequestStatus:
         """What has become of one request."""
         return self._one(steps.lookup(batch, custom_id))
 
@@ -141,7 +141,7 @@ class BatchClient:
                 except StopIteration:
                     return
                 answer, error = None, None
-                if isinstance(step, Found):
+                if isinstance(step, FoundResult):
                     yield step.result
                 else:
                     answer, error = self._carried_out(step)
@@ -163,7 +163,7 @@ class BatchClient:
 class Results(Iterator[Result]):
     """A stream of results."""
 
-    def __init__(self, found: Iterator[Result], place: steps.Place) -> None:
+    def __init__(self, found: Iterator[Result], place: steps.StreamPosition) -> None:
         self._found = found
         self._place = place
 

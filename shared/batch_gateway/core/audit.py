@@ -10,7 +10,7 @@ from enum import StrEnum
 from batch_gateway.core.ids import TenantId
 
 
-class Outcome(StrEnum):
+class AuditOutcome(StrEnum):
     OK = "ok"
     REFUSED = "refused"  # the request was wrong or not allowed (4xx)
     FAILED = "failed"  # the service could not do it (5xx)
@@ -21,7 +21,7 @@ class AuditEntry:
     id: str  # audit_...; ordered by time
     at: datetime
     action: str  # such as batch.create
-    outcome: Outcome
+    outcome: AuditOutcome
     tenant: TenantId | None = None  # None: done by an operator at the database, for no tenant
     api_key: str | None = None  # id of the key; None: not by an API key
     operator: bool = False  # done with the rights of an operator
@@ -36,7 +36,7 @@ def audit_id(at: datetime, random: bytes) -> str:
     return f"audit_{round(at.timestamp() * 1_000_000):020d}{random[:4].hex()}"
 
 
-def outcome_of(status: int) -> Outcome:
+def outcome_of(status: int) -> AuditOutcome:
     if status < 400:
-        return Outcome.OK
-    return Outcome.REFUSED if status < 500 else Outcome.FAILED
+        return AuditOutcome.OK
+    return AuditOutcome.REFUSED if status < 500 else AuditOutcome.FAILED

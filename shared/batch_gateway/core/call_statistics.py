@@ -32,7 +32,7 @@ Histogram = dict[int, int]
 """Bucket -> number of durations."""
 
 
-class Point(msgspec.Struct, array_like=True):
+class TimelineInterval(msgspec.Struct, array_like=True):
     """What was finished within one interval of the time line."""
 
     completed: int = 0
@@ -40,7 +40,7 @@ class Point(msgspec.Struct, array_like=True):
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def add(self, other: "Point") -> None:
+    def add(self, other: "TimelineInterval") -> None:
         self.completed += other.completed
         self.failed += other.failed
         self.input_tokens = total(self.input_tokens, other.input_tokens)
@@ -56,7 +56,9 @@ class CallStatistics(msgspec.Struct, omit_defaults=True):
     aborts: dict[str, int] = {}  # calls that the gateway ended, by reason
     errors: dict[str, ErrorClass] = {}  # of lines in the error file
     width: int = MINUTE  # seconds of an interval: a minute times a power of two
-    timeline: dict[int, Point] = {}  # start of the interval in Unix seconds -> what was finished
+    timeline: dict[
+        int, TimelineInterval
+    ] = {}  # start of the interval in Unix seconds -> what was finished
 
     def add(self, line: PartLine) -> None:
         """Count one result line; a note counts for nothing."""
@@ -71,7 +73,7 @@ class CallStatistics(msgspec.Struct, omit_defaults=True):
         start = call.ended_at - call.ended_at % self.width
         point = self.timeline.get(start)
         if point is None:
-            point = self.timeline[start] = Point()
+            point = self.timeline[start] = TimelineInterval()
         if line.ok:
             point.completed += 1
         else:
@@ -106,7 +108,7 @@ class CallStatistics(msgspec.Struct, omit_defaults=True):
         if other.width > self.width:
             self._coarsen(other.width)
         for start, point in other.timeline.items():
-            self.timeline.setdefault(start - start % self.width, Point()).add(point)
+            self.timeline.setdefault(start - start % self.width, TimelineInterval()).add(point)
         while len(self.timeline) > MOST_POINTS:
             self._coarsen(2 * self.width)
 
@@ -150,7 +152,7 @@ class CallStatistics(msgspec.Struct, omit_defaults=True):
     def _coarsen(self, width: int) -> None:
         points, self.timeline, self.width = self.timeline, {}, width
         for start, point in points.items():
-            self.timeline.setdefault(start - start % width, Point()).add(point)
+            self.timeline.setdefault(start - start % width, TimelineInterval()).add(point)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -41,7 +41,7 @@ class _Result(msgspec.Struct):
 _decode_result = tolerant(msgspec.json.Decoder(_Result).decode)
 
 
-class Unfillable(Exception):
+class UnfillablePlaceholder(Exception):
     """An answer has nothing where a placeholder points to, or too much."""
 
 
@@ -74,7 +74,7 @@ def check_template(template: Mapping[str, Any]) -> None:
 
 
 def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any], longest: int) -> bytes:
-    """The request that the template makes of one line of an output. Raises Unfillable.
+    """The request that the template makes of one line of an output. Raises UnfillablePlaceholder.
 
     No more than ``longest`` bytes are put in: a template of a few KiB may name a long text
     thousands of times.
@@ -83,7 +83,7 @@ def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any], longest
         result = _decode_result(raw)
         answer = msgspec.json.decode(result.response.body)
     except (msgspec.DecodeError, RecursionError):
-        raise Unfillable("the answer cannot be read as JSON") from None
+        raise UnfillablePlaceholder("the answer cannot be read as JSON") from None
     left = longest
 
     def value(name: str) -> Any:
@@ -91,13 +91,13 @@ def request_line(raw: bytes, endpoint: str, template: Mapping[str, Any], longest
         found = result.custom_id if name == "custom_id" else _value(answer, name)
         left -= len(_spelled(found))
         if left < 0:
-            raise Unfillable(f"the request would be longer than {longest} bytes")
+            raise UnfillablePlaceholder(f"the request would be longer than {longest} bytes")
         return found
 
     try:
         return _line(result.custom_id, endpoint, _filled(template, value))
     except RecursionError:
-        raise Unfillable("the answer is nested too deeply") from None
+        raise UnfillablePlaceholder("the answer is nested too deeply") from None
 
 
 def empty_line(raw: bytes, endpoint: str) -> bytes:
@@ -166,7 +166,7 @@ def _text(answer: Any) -> str:
             parts = [text for item in items for text in _said(item)]
             if parts:
                 return "".join(parts)
-    raise Unfillable("the answer has no text")
+    raise UnfillablePlaceholder("the answer has no text")
 
 
 def _said(item: Any) -> Iterator[str]:
@@ -188,7 +188,7 @@ def _pointed(answer: Any, pointer: str) -> Any:
         elif isinstance(found, list) and _is_index(key) and int(key) < len(found):
             found = found[int(key)]
         else:
-            raise Unfillable(f"the answer has nothing at {excerpt(pointer)}")
+            raise UnfillablePlaceholder(f"the answer has nothing at {excerpt(pointer)}")
     return found
 
 

@@ -23,7 +23,7 @@ def encode(lines: Iterable[tuple[int, bool]]) -> bytes:
     return _little(entries).tobytes()
 
 
-class ReadLines:
+class DeliveredLines:
     """Which lines of the two files a reader has had already, learnt by feeding the order."""
 
     def __init__(self, given: Mapping[int, int]) -> None:

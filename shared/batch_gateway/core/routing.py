@@ -105,7 +105,7 @@ class ModelRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedModels:
+class CalendarBlockedModels:
     """Names that no calendar allows a call for."""
 
     names: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ class RoutingTable:
         total = sum(replica.endpoint.ceiling(at, usual) for replica in found.replicas)
         return total if found.most is None else min(total, found.most)
 
-    def shut(self, at: datetime) -> "ClosedModels":
+    def shut(self, at: datetime) -> "CalendarBlockedModels":
         """Names that must wait at the instant ``at``."""
         names = [
             name
@@ -164,7 +164,7 @@ class RoutingTable:
             if all(replica.endpoint.bound(at) == 0 for replica in model.replicas)
         ]
         others = bool(self.default) and all(one.bound(at) == 0 for one in self.default)
-        return ClosedModels(
+        return CalendarBlockedModels(
             names=tuple(names),
             only=tuple(sorted(set(self.models) - set(names))) if others else None,
         )

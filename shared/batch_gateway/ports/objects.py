@@ -1,10 +1,10 @@
-"""Objects in external stores that become input files of batches."""
+"""ObjectReader in external stores that become input files of batches."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 
-class Objects(Protocol):
+class ObjectReader(Protocol):
     def read(self, uri: str) -> AsyncIterator[bytes]:
         """Yield the object in chunks of at most 1 MiB.
 

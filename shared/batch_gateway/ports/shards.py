@@ -38,7 +38,7 @@ class LeaseStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mended:
+class RepairedShards:
     """What ``mend`` has changed."""
 
     batch: Batch  # as it is now
@@ -166,7 +166,7 @@ class ShardRows(Protocol):
 
     async def mend(
         self, batch: BatchId, *, now: datetime, events: Sequence[Event]
-    ) -> Mended | None:
+    ) -> RepairedShards | None:
         """Close the shards of a batch whose rows cannot be decoded, and count the open ones anew.
 
         Such a row is replaced by one with what can be decoded of it, without parts, and with a

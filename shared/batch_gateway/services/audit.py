@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from batch_gateway import meters
-from batch_gateway.core.audit import AuditEntry, Outcome, audit_id
+from batch_gateway.core.audit import AuditEntry, AuditOutcome, audit_id
 from batch_gateway.core.errors import BatchGatewayError
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.audit import AuditRows
@@ -25,7 +25,7 @@ class AuditLog:
     async def record(
         self,
         action: str,
-        outcome: Outcome,
+        outcome: AuditOutcome,
         *,
         tenant: TenantId | None = None,
         api_key: str | None = None,

@@ -18,7 +18,7 @@ from batch_gateway.core.lifecycle import rejected_event
 from batch_gateway.core.model import Batch
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.objects import Objects
+from batch_gateway.ports.objects import ObjectReader
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.service import BatchService, NewBatch
 from batch_gateway.services.event_publisher import EventPublisher
@@ -43,7 +43,7 @@ class Intake:
         metadata: MetadataStore,
         batches: BatchService,
         files: FileService,
-        objects: Objects,
+        objects: ObjectReader,
         publisher: EventPublisher,
         clock: Clock,
     ) -> None:

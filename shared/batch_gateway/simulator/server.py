@@ -14,7 +14,7 @@ from batch_gateway.simulator.http import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
+class RunningSimulator:
     """A simulator that listens."""
 
     url: str  # without /v1
@@ -24,7 +24,7 @@ class Serving:
 @asynccontextmanager
 async def serving(
     config: Config, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[Serving]:
+) -> AsyncIterator[RunningSimulator]:
     """Listen while the context is open; port 0 is any free one. Open connections are cut at the
     end. Raises OSError when it cannot listen there."""
     loop = asyncio.get_running_loop()
@@ -36,7 +36,7 @@ async def serving(
     bound = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     try:
-        yield Serving(url=f"http://{shown}:{bound}", simulator=simulator)
+        yield RunningSimulator(url=f"http://{shown}:{bound}", simulator=simulator)
     finally:
         server.close()
         for connection in tuple(connections):

@@ -26,12 +26,12 @@ _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Undecodable(Permanent):
+class UndecodableEvent(Permanent):
     """The request is not a CloudEvent, or its type is unknown."""
 
 
 def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ExternalEvent]:
-    """The events of one request. Raises Undecodable."""
+    """The events of one request. Raises UndecodableEvent."""
     media_type = _media_type(headers.get("content-type", ""))
     try:
         if media_type == _BATCHED:
@@ -43,7 +43,7 @@ def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ExternalEvent]:
         ValueError,
         RecursionError,
     ) as error:  # msgspec's, base64's and Unicode's are ValueErrors
-        raise Undecodable(f"not a CloudEvent: {excerpt(error)}") from error
+        raise UndecodableEvent(f"not a CloudEvent: {excerpt(error)}") from error
 
 
 def _binary(headers: Mapping[str, str], body: bytes) -> ExternalEvent:
@@ -88,13 +88,13 @@ def _structured(raw: bytes) -> ExternalEvent:
 def _checked(found: dict[str, str], data: bytes) -> ExternalEvent:
     version = found.pop("specversion", None)
     if version != "1.0":
-        raise Undecodable(f"specversion is {excerpt(version)!r}, not 1.0")
+        raise UndecodableEvent(f"specversion is {excerpt(version)!r}, not 1.0")
     for name in _REQUIRED:
         if not found.get(name):
-            raise Undecodable(f"the attribute {name!r} is missing or empty")
+            raise UndecodableEvent(f"the attribute {name!r} is missing or empty")
     for name, value in found.items():
         if not _NAME.fullmatch(name) or len(value) > _LONGEST or "\x00" in value:
-            raise Undecodable(f"the attribute {name[:40]!r} is not valid")
+            raise UndecodableEvent(f"the attribute {name[:40]!r} is not valid")
     return ExternalEvent(attributes=found, data=data)
 
 
@@ -103,7 +103,7 @@ def _text(name: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int)):
         return str(value)
-    raise Undecodable(f"the attribute {name[:40]!r} is not text")
+    raise UndecodableEvent(f"the attribute {name[:40]!r} is not text")
 
 
 def _is_json(content_type: str | None) -> bool:

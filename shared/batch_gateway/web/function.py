@@ -29,7 +29,7 @@ from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.errors import Busy, Permanent, Temporary
 from batch_gateway.core.events import Event, EventType
 from batch_gateway.web import body, metrics
-from batch_gateway.web.cloudevents import Undecodable
+from batch_gateway.web.cloudevents import UndecodableEvent
 from batch_gateway.web.failure_reasons import answer, reason_of
 from batch_gateway.web.internal_events import ReceivedEvent, decode, verify
 from batch_gateway.web.probes import Ready, with_probes
@@ -56,7 +56,7 @@ class EventHandling:
     handle: Callable[[], Awaitable[None]]  # may be called many times
 
 
-#: Headers and body of a request -> its events. Raises Undecodable.
+#: Headers and body of a request -> its events. Raises UndecodableEvent.
 Decode = Callable[[Mapping[str, str], bytes], Sequence[EventHandling]]
 
 #: status -> (what it is called in metrics, how bad it is: the worst event of a batch decides).
@@ -139,7 +139,7 @@ async def _outcome_of(
         return 400, "the request was not sent to its end"  # the broker delivers again
     except body.TooSlow:
         return 408, "the request was sent too slowly"
-    except (Undecodable, body.TooLarge) as error:
+    except (UndecodableEvent, body.TooLarge) as error:
         metrics.EVENTS.labels(name, "unknown", "refused").inc()
         reason = str(error) or f"larger than {MAX_EVENT_BYTES} bytes"
         logger.warning("Refused a request: %s", reason, extra={"action": "refuse"})

@@ -13,16 +13,16 @@ from batch_gateway.core.errors import Permanent, Temporary
 from batch_gateway.core.events import SOURCE, Event, EventType, signed_by
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.web import cloudevents
-from batch_gateway.web.cloudevents import Undecodable
+from batch_gateway.web.cloudevents import UndecodableEvent
 
 _SIGNATURE = re.compile("[0-9a-f]{64}")
 
 
-class Forged(Permanent):
+class ForgedEvent(Permanent):
     """An event that is not signed, or that was sent long ago and is signed with an unknown key."""
 
 
-class UnknownKey(Temporary):
+class UnknownSigningKey(Temporary):
     """A recent event that is signed with a key that this process does not know (yet, or any more).
 
     While keys are rotated two processes may know different ones. The event is delivered again, to a
@@ -41,7 +41,7 @@ class ReceivedEvent:
 
 
 def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ReceivedEvent]:
-    """The events of one request. Raises Undecodable."""
+    """The events of one request. Raises UndecodableEvent."""
     return [_received(event, headers) for event in cloudevents.decode(headers, body)]
 
 
@@ -50,7 +50,7 @@ def _received(external: ExternalEvent, headers: Mapping[str, str]) -> ReceivedEv
     try:
         type_ = EventType(external.type)
     except ValueError:
-        raise Undecodable(f"unknown event type {excerpt(external.type)!r}") from None
+        raise UndecodableEvent(f"unknown event type {excerpt(external.type)!r}") from None
     # The event's own trace context is its cause's; the header only tells of the last hop.
     told = attributes if attributes.get("traceparent") else headers
     event = Event(
@@ -72,12 +72,12 @@ def _data(content: bytes) -> dict[str, Any]:
     try:
         data = json.loads(content or b"null")
     except (ValueError, RecursionError) as error:
-        raise Undecodable(f"event data is not JSON: {excerpt(error)}") from error
+        raise UndecodableEvent(f"event data is not JSON: {excerpt(error)}") from error
     if data is None:
         return {}
     if isinstance(data, dict):
         return data
-    raise Undecodable("event data is not a JSON object")
+    raise UndecodableEvent("event data is not a JSON object")
 
 
 def verify(
@@ -85,9 +85,9 @@ def verify(
 ) -> None:
     """Return if one of ``keys`` signed the event; without keys everything passes.
 
-    Raises UnknownKey for an unknown signature of an event that was sent within ``patience``, Forged
-    otherwise. A recent call for the janitor needs no known key. The platform's ticks cannot be
-    signed. All that both can do is ask for a sweep, which is harmless.
+    Raises UnknownSigningKey for an unknown signature of an event that was sent within ``patience``,
+    ForgedEvent otherwise. A recent call for the janitor needs no known key. The platform's ticks
+    cannot be signed. All that both can do is ask for a sweep, which is harmless.
     """
     event = received.event
     if not keys or event.type is EventType.PING:
@@ -102,23 +102,25 @@ def verify(
         now=now,
         patience=patience,
     )
-    if event.type is EventType.UPKEEP_DUE and isinstance(refusal, UnknownKey):
+    if event.type is EventType.UPKEEP_DUE and isinstance(refusal, UnknownSigningKey):
         return  # triggers a sweep, as a tick does; else a key rotation could block all triggers
     raise refusal
 
 
 def not_verified(
     event: str, *, signed: bool, sent_at: datetime | None, now: datetime, patience: timedelta
-) -> Forged | UnknownKey:
+) -> ForgedEvent | UnknownSigningKey:
     """What to raise for an ``event`` that no known key vouches for.
 
     ``signed``: whether it carries what could be made with a key that is being rotated.
     """
     if not signed:
-        return Forged(f"{event} is not signed")
+        return ForgedEvent(f"{event} is not signed")
     if sent_at is None or abs(now - sent_at) > patience:
-        return Forged(f"{event} is signed with an unknown key")
-    return UnknownKey(f"{event} is signed with a key that is unknown here; is it being rotated?")
+        return ForgedEvent(f"{event} is signed with an unknown key")
+    return UnknownSigningKey(
+        f"{event} is signed with a key that is unknown here; is it being rotated?"
+    )
 
 
 def is_signature(signed: str) -> bool:

@@ -11,7 +11,7 @@ _FORM = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteRange:
     """Bytes ``start`` to ``end`` (exclusive)."""
 
     start: int
@@ -19,13 +19,13 @@ class Span:
     whole: bool  # no range was asked for
 
 
-def requested(headers: Headers, *, size: int, etag: str) -> Span:
+def requested(headers: Headers, *, size: int, etag: str) -> ByteRange:
     """What of a blob of ``size`` bytes a request wants.
 
     What is no single range of bytes is ignored, as the RFC allows, and so is a range of another
     version (If-Range). Raises ApiError 416 for a range that lies beyond the end.
     """
-    everything = Span(0, size, whole=True)
+    everything = ByteRange(0, size, whole=True)
     match = _FORM.fullmatch(headers.get("range", ""))
     if match is None or headers.get("if-range", etag) != etag:
         return everything
@@ -44,4 +44,4 @@ def requested(headers: Headers, *, size: int, etag: str) -> Span:
             "The requested range lies beyond the end of the file.",
             headers={"Content-Range": f"bytes */{size}"},
         )
-    return Span(start, end, whole=False)
+    return ByteRange(start, end, whole=False)

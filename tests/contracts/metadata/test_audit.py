@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from fixtures.metadata import ALICE, BOB, SECOND, T0
 
-from batch_gateway.core.audit import AuditEntry, Outcome, audit_id
+from batch_gateway.core.audit import AuditEntry, AuditOutcome, audit_id
 from batch_gateway.ports.audit import AuditFilter
 
 
@@ -14,7 +14,7 @@ def an_entry(seconds: int = 0, **changes) -> AuditEntry:
         "id": audit_id(at, bytes([seconds % 256, 1, 2, 3])),
         "at": at,
         "action": "batch.create",
-        "outcome": Outcome.OK,
+        "outcome": AuditOutcome.OK,
         "tenant": ALICE,
     }
     return AuditEntry(**(fields | changes))
@@ -37,7 +37,7 @@ async def test_an_entry_comes_back_as_it_was_written(metadata):
         address="192.0.2.7",
         forwarded_for="ü, 2",
         target="batch_1",
-        outcome=Outcome.REFUSED,
+        outcome=AuditOutcome.REFUSED,
         status_code=409,
     )
     await added(metadata, full, bare := an_entry(1, tenant=None))

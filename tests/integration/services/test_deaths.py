@@ -11,15 +11,15 @@ from fixtures.victim import ALIVE, RULES, delivered
 from fixtures.world import chat_lines
 
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.services import deaths
-from batch_gateway.services.deaths import DEATHS
+from batch_gateway.services import process_deaths
+from batch_gateway.services.process_deaths import DEATHS
 
 pytestmark = pytest.mark.redis
 
 
 @pytest.fixture
 def world(make_world, monkeypatch):
-    monkeypatch.setattr(deaths, "_ALIVE", ALIVE)
+    monkeypatch.setattr(process_deaths, "_ALIVE", ALIVE)
     monkeypatch.setenv("PYTHONPATH", str(Path(victim.__file__).parent.parent))  # of the children
     return make_world(execution=RULES)
 

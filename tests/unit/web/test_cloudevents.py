@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from batch_gateway.web.cloudevents import Undecodable, decode
+from batch_gateway.web.cloudevents import UndecodableEvent, decode
 
 SENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
 
@@ -21,7 +21,7 @@ def test_characters_beyond_ascii_are_understood_however_they_are_sent(sent):
 
 
 def test_percent_encoding_of_what_is_no_text_is_refused():
-    with pytest.raises(Undecodable):
+    with pytest.raises(UndecodableEvent):
         decode(SENT | {"ce-subject": "%FF"}, b"{}")
 
 
@@ -29,5 +29,5 @@ def test_percent_encoding_of_what_is_no_text_is_refused():
 def test_data_that_is_no_base64_is_refused(data):
     event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data_base64": data}
 
-    with pytest.raises(Undecodable):
+    with pytest.raises(UndecodableEvent):
         decode({"content-type": "application/cloudevents+json"}, json.dumps(event).encode())

@@ -48,7 +48,7 @@ from batch_gateway.core.model import (
     Tally,
 )
 from batch_gateway.core.usage import BatchReport
-from batch_gateway.ports.shards import LeaseStatus, Mended
+from batch_gateway.ports.shards import LeaseStatus, RepairedShards
 
 CHUNK = 500  # shards per round trip of a walk over a batch
 
@@ -197,7 +197,7 @@ class RedisShards:
 
     async def mend(
         self, batch: BatchId, *, now: datetime, events: Sequence[Event]
-    ) -> Mended | None:
+    ) -> RepairedShards | None:
         found = await self._scripts.row(self._scripts.keys.batch(batch))
         if not found or (before := to_batch(found)).terminal:
             return None
@@ -226,7 +226,7 @@ class RedisShards:
         if outcome is None:
             return None
         last, after = outcome
-        return Mended(
+        return RepairedShards(
             batch=to_batch(row(after)), shards=[shard.id for shard in closed], last=last == "1"
         )
 

@@ -25,7 +25,7 @@ _PROBE = ".probe"  # no blob's key: their segments do not begin with a dot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class BlobVersion:
     """What identifies one version of a blob."""
 
     size: int  # bytes
@@ -60,10 +60,10 @@ class Bucket:
         """What the blob ``key`` is called in the bucket."""
         return self._prefix + key
 
-    def head(self, key: str) -> Head:
+    def head(self, key: str) -> BlobVersion:
         with translated(self._where, reading=key):
             found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
-            return Head(size=found["ContentLength"], etag=found["ETag"])
+            return BlobVersion(size=found["ContentLength"], etag=found["ETag"])
 
     def get(
         self, key: str, start: int, end: int | None, etag: str | None

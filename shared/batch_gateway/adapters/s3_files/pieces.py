@@ -13,7 +13,7 @@ LARGEST = 1024 * 1024 * 1024  # bytes that one request copies; S3's limit is 5 G
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class BlobRange:
     """Bytes ``start`` to ``end`` of the blob number ``blob``."""
 
     blob: int
@@ -21,25 +21,25 @@ class Span:
     end: int
 
 
-def pieces(sizes: Sequence[int]) -> Iterator[Span | list[Span]]:
+def pieces(sizes: Sequence[int]) -> Iterator[BlobRange | list[BlobRange]]:
     """The blobs of these ``sizes`` (bytes) as parts: a span to copy, or spans to send as one."""
-    gathered: list[Span] = []
+    gathered: list[BlobRange] = []
     missing = 0  # bytes until what is gathered is a part
     for blob, size in enumerate(sizes):
         start = 0
         if gathered:
             start = min(size, missing)
-            gathered.append(Span(blob, 0, start))
+            gathered.append(BlobRange(blob, 0, start))
             missing -= start
             if not missing:
                 yield gathered
                 gathered = []
         while size - start >= SMALLEST:
             end = min(size, start + LARGEST)
-            yield Span(blob, start, end)
+            yield BlobRange(blob, start, end)
             start = end
         if start < size:
-            gathered.append(Span(blob, start, size))
+            gathered.append(BlobRange(blob, start, size))
             missing = SMALLEST - (size - start)
     if gathered:
         yield gathered

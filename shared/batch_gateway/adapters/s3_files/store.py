@@ -29,8 +29,8 @@ from typing import IO, ParamSpec, TypeVar
 from batch_gateway.adapters.disk_errors import refused
 from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, Bucket
 from batch_gateway.adapters.s3_files.download import Download
-from batch_gateway.adapters.s3_files.pieces import Span, pieces
-from batch_gateway.adapters.s3_files.upload import PART, Sending, Upload
+from batch_gateway.adapters.s3_files.pieces import BlobRange, pieces
+from batch_gateway.adapters.s3_files.upload import PART, PartUpload, Upload
 from batch_gateway.adapters.streams import blocks, finish_even_if_cancelled
 from batch_gateway.core.errors import StorageFull, Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
@@ -74,9 +74,9 @@ class S3Files:
             return await self.put(key, b"")
         upload = self._bucket.upload(key)
 
-        async def sendings() -> AsyncIterator[Sending]:
+        async def sendings() -> AsyncIterator[PartUpload]:
             for piece in pieces(sizes):
-                if isinstance(piece, Span):
+                if isinstance(piece, BlobRange):
                     source = self._bucket.name(parts[piece.blob])
                     yield functools.partial(upload.copy, source, piece.start, piece.end)
                 else:
@@ -156,7 +156,7 @@ class S3Files:
         upload = self._bucket.upload(key)
         size = 0
 
-        async def sendings() -> AsyncIterator[Sending]:
+        async def sendings() -> AsyncIterator[PartUpload]:
             nonlocal size
             part: bytearray | None = first
             while part is not None:
@@ -168,7 +168,7 @@ class S3Files:
         return size
 
     async def _send(
-        self, upload: Upload, begin: Callable[[], None], sendings: AsyncIterator[Sending]
+        self, upload: Upload, begin: Callable[[], None], sendings: AsyncIterator[PartUpload]
     ) -> None:
         """Complete ``upload`` with ``sendings`` as its parts, or abort it."""
         running: deque[asyncio.Future[None]] = deque()
@@ -191,7 +191,7 @@ class S3Files:
             await finish_even_if_cancelled(self._give_up(upload, running))
             raise
 
-    async def _gather(self, spans: Sequence[Span], keys: Sequence[str]) -> bytearray:
+    async def _gather(self, spans: Sequence[BlobRange], keys: Sequence[str]) -> bytearray:
         content = bytearray()
         for span in spans:
             async for chunk in self.read(keys[span.blob], start=span.start, end=span.end):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PART = 6 * 1024 * 1024  # bytes; S3 takes 10,000 parts of at least 5 MiB: blobs of up to 58 GiB
 
 
-class Sending(Protocol):
+class PartUpload(Protocol):
     """Puts one part of an upload in its place."""
 
     def __call__(self, *, number: int) -> None: ...

@@ -22,7 +22,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from batch_gateway.adapters.sql.schema import Instant, Undecodable
+from batch_gateway.adapters.sql.schema import Instant, UndecodableValue
 from batch_gateway.adapters.sql.write_lock import WriteLock
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _from_json(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        return Undecodable()  # one row's affair: the others of the result are read
+        return UndecodableValue()  # one row's affair: the others of the result are read
 
 
 def _sqlite(url: str) -> AsyncEngine:

@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Undecodable:
+class UndecodableValue:
     """Stands for a stored value that is not of its column's type.
 
     Raising instead would end the whole result that the row is part of.
@@ -46,7 +46,7 @@ class Instant(TypeDecorator[datetime]):
         try:
             return _EPOCH + value * _MICROSECOND
         except (OverflowError, TypeError):
-            return Undecodable()  # type: ignore[return-value]  # for the row's decoder to refuse
+            return UndecodableValue()  # type: ignore[return-value]  # for the row's decoder to refuse
 
 
 def _column(name: str, type_: Any, **options: Any) -> sa.Column[Any]:

@@ -60,7 +60,7 @@ from batch_gateway.core.model import (
 )
 from batch_gateway.core.transitions import BatchChange, allows
 from batch_gateway.core.usage import BatchReport
-from batch_gateway.ports.shards import Mended
+from batch_gateway.ports.shards import RepairedShards
 
 _GRANT = (
     sa.update(shards)
@@ -201,7 +201,7 @@ class SqlShards(ShardQueries):
 
     async def mend(
         self, batch: BatchId, *, now: datetime, events: Sequence[Event]
-    ) -> Mended | None:
+    ) -> RepairedShards | None:
         async with self._database.writing() as connection:
             return await mend(connection, batch, now, events)
 

@@ -22,12 +22,12 @@ from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.model import TERMINAL, Shard, ShardState
-from batch_gateway.ports.shards import Mended
+from batch_gateway.ports.shards import RepairedShards
 
 
 async def mend(
     connection: AsyncConnection, batch: BatchId, now: datetime, events: Sequence[Event]
-) -> Mended | None:
+) -> RepairedShards | None:
     """See ``ports.shards``."""
     before = await lock(connection, batch, batches.c.status.not_in(TERMINAL))
     if before is None:
@@ -46,7 +46,7 @@ async def mend(
     last = before.open_shards > 0 and not left
     if last:
         await write_events(connection, events, now)
-    return Mended(batch=after, shards=[shard.id for shard in closed], last=last)
+    return RepairedShards(batch=after, shards=[shard.id for shard in closed], last=last)
 
 
 def _sorted_out(rows: Sequence[Row]) -> tuple[list[Shard], dict[int, Mapping[str, object]]]:

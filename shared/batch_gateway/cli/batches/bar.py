@@ -23,7 +23,7 @@ _SHORTEST_BAR = 10
 _REFRESH_HZ = 4
 
 
-class Bar:
+class BatchProgressBar:
     """The line. ``with bar:`` shows it, and leaves its last state on the screen."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Bar:
             console=self._console, get_renderable=self._line, refresh_per_second=_REFRESH_HZ
         )
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "BatchProgressBar":
         self._live.start()
         return self
 

@@ -110,9 +110,9 @@ def view_of(*, quiet: bool = False) -> "Iterator[View]":
     if not sys.stderr.isatty():
         yield LineView()
         return
-    from batch_gateway.cli.batches.bar import Bar
+    from batch_gateway.cli.batches.bar import BatchProgressBar
 
-    with Bar() as bar:
+    with BatchProgressBar() as bar:
         yield bar
 
 

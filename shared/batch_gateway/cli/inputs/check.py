@@ -89,7 +89,7 @@ def estimate(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surveyed:
+class InputCheck:
     """What the planner would find. ``errors`` are those with a line first, by line."""
 
     endpoint: str
@@ -135,7 +135,7 @@ def surveyed(
     deduplicate: bool = False,
     max_requests: int | None = None,
     limit: int = 10_000,
-) -> Surveyed:
+) -> InputCheck:
     """Judge the file at ``path`` as the planner does, with this environment's limits.
 
     Memory is bounded: lines are noted in a database on disk. Raises CommandError.
@@ -176,7 +176,7 @@ def surveyed(
         errors.append(too_many(most))
     if path.stat().st_size > rules.max_file_bytes:
         errors.append(too_large(rules.max_file_bytes))
-    return Surveyed(
+    return InputCheck(
         endpoint=endpoint,
         requests=found.total,
         shards=shards,
@@ -196,7 +196,7 @@ def _first_url(path: Path) -> str | None:
         return source.first_url()
 
 
-def _print(found: Surveyed, name: str) -> None:
+def _print(found: InputCheck, name: str) -> None:
     from batch_gateway.cli.batches.exit_codes import described
     from batch_gateway.cli.tables import print_table
 
@@ -215,11 +215,11 @@ def _print(found: Surveyed, name: str) -> None:
         print_table(("MODEL", "REQUESTS", "TOKENS", ""), rows)
 
 
-def _remark(model: str, found: Surveyed) -> str:
+def _remark(model: str, found: InputCheck) -> str:
     return "not served" if model in found.unknown else ""
 
 
-def _reasons(found: Surveyed) -> str:
+def _reasons(found: InputCheck) -> str:
     reasons = []
     if found.errors:
         more = " or more" if found.more_errors else ""

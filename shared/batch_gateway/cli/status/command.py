@@ -20,7 +20,7 @@ from batch_gateway.cli.output import AsJson, print_json
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
     from batch_gateway.cli.status.deployed import Table
-    from batch_gateway.cli.status.figures import Figures
+    from batch_gateway.cli.status.figures import StatusFigures
 
 PAUSE_S = 2.0
 _TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
@@ -64,7 +64,7 @@ class _Found:
     """What runs, and the state of the service."""
 
     tables: "Sequence[Table]" = ()
-    figures: "Figures | None" = None
+    figures: "StatusFigures | None" = None
     unknown: str = ""  # why ``figures`` is None
 
     def plain(self) -> dict[str, object]:

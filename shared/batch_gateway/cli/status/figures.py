@@ -16,7 +16,7 @@ _PREFIX = "batch_gateway_"
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class StatusFigures:
     by_name: Mapping[str, Values] = field(default_factory=dict)
 
     def of(self, name: str) -> Values:
@@ -33,7 +33,7 @@ class Figures:
         return self.of(name).get(labels)
 
 
-def parsed(text: str) -> Figures:
+def parsed(text: str) -> StatusFigures:
     from prometheus_client.parser import text_string_to_metric_families
 
     found: dict[str, dict[tuple[str, ...], float]] = {}
@@ -42,10 +42,10 @@ def parsed(text: str) -> Figures:
             if sample.name.startswith(_PREFIX):
                 labels = tuple(value for _, value in sorted(sample.labels.items()))
                 found.setdefault(sample.name.removeprefix(_PREFIX), {})[labels] = sample.value
-    return Figures(found)
+    return StatusFigures(found)
 
 
-def from_page(url: str, token: str | None) -> Figures:
+def from_page(url: str, token: str | None) -> StatusFigures:
     """What the API at ``url`` tells. Raises CommandError."""
     import httpx
 
@@ -61,7 +61,7 @@ def from_page(url: str, token: str | None) -> Figures:
     return parsed(answer.text)
 
 
-def from_stores() -> Figures:
+def from_stores() -> StatusFigures:
     """What the stores tell that the environment's settings name. Raises CommandError."""
     from batch_gateway.cli.metadata_settings import settings_of
 
@@ -85,7 +85,7 @@ async def _looked(settings: "Settings") -> str:
     return rendered(state, tenants=settings.metrics.tenants).decode()
 
 
-def described(figures: Figures) -> Iterator[str]:
+def described(figures: StatusFigures) -> Iterator[str]:
     """The state, for people."""
     from batch_gateway.cli.tables import columns
 
@@ -117,7 +117,7 @@ def described(figures: Figures) -> Iterator[str]:
 _POOL_TITLES = ("POOL", "LIMIT", "GRANTED", "IN USE", "WANTED", "EXECUTORS", "LAST BRAKE")
 
 
-def _pools(figures: Figures) -> Iterator[tuple[str, ...]]:
+def _pools(figures: StatusFigures) -> Iterator[tuple[str, ...]]:
     from datetime import UTC, datetime
 
     brakes = {

@@ -36,7 +36,7 @@ _MAX_ERROR_DATA = 1024  # bytes of base64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DeliveryOutcome:
     """How one try went."""
 
     delivered: bool
@@ -125,7 +125,7 @@ class Delivery:
             logger.warning("dropped the reply %s to %s: %s", reply, entry.event, error)
             await self._streams.settle(entry)
 
-    async def _give_up(self, event: StoredEvent, outcome: Outcome) -> None:
+    async def _give_up(self, event: StoredEvent, outcome: DeliveryOutcome) -> None:
         why = f"{self._trigger.name}: {outcome.why}"
         if self._trigger.dead_letter is None:
             logger.error("dropped %s, undeliverable to %s", event, why)
@@ -139,7 +139,7 @@ class Delivery:
         if not last.delivered:
             logger.error("dropped %s, undeliverable to %s and to its dead letter sink", event, why)
 
-    async def _tries(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> Outcome:
+    async def _tries(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> DeliveryOutcome:
         """The outcome of the first try that was final, else of the last one."""
         attempt = 0
         while True:
@@ -151,7 +151,7 @@ class Delivery:
             await asyncio.sleep(self._durations(retry.pause_s(attempt)))
             attempt += 1
 
-    async def _try(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> Outcome:
+    async def _try(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> DeliveryOutcome:
         headers, body = encode(event)
         headers |= {"Prefer": "reply", **to.headers}
         limit = aiohttp.ClientTimeout(total=retry.timeout_s)
@@ -167,17 +167,17 @@ class Delivery:
                 return _judge(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             said = f"dispatch error: {str(error) or type(error).__name__}"
-            return Outcome(delivered=False, again=True, body=said.encode())
+            return DeliveryOutcome(delivered=False, again=True, body=said.encode())
 
 
-def _judge(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+def _judge(status: int, headers: Mapping[str, str], body: bytes) -> DeliveryOutcome:
     if not 200 <= status < 300:
         again = status >= 500 or status in _RETRIED
-        return Outcome(delivered=False, again=again, status=status, body=body)
+        return DeliveryOutcome(delivered=False, again=again, status=status, body=body)
     if not body and "ce-specversion" not in headers:
-        return Outcome(delivered=True, status=status)
+        return DeliveryOutcome(delivered=True, status=status)
     try:
         (reply,) = decode(headers, body)
     except (Malformed, ValueError):
-        return Outcome(delivered=False, again=True, status=502)
-    return Outcome(delivered=True, status=status, reply=reply if status == 200 else None)
+        return DeliveryOutcome(delivered=False, again=True, status=502)
+    return DeliveryOutcome(delivered=True, status=status, reply=reply if status == 200 else None)

@@ -43,8 +43,8 @@ from batch_gateway.services.assemble.result_files import (
     with_saved_tokens,
 )
 from batch_gateway.services.batches.analytics import recorded_summary
-from batch_gateway.services.deaths import DEATHS, DiedTooOften, ProcessDeaths
 from batch_gateway.services.event_publisher import EventPublisher
+from batch_gateway.services.process_deaths import DEATHS, ProcessDeaths, TooManyProcessDeaths
 from batch_gateway.services.results.completion_order import CompletionOrderLog
 from batch_gateway.services.results.lost_objects import LostObjects
 from batch_gateway.services.task_group import task_group
@@ -183,7 +183,7 @@ class Assembler:
         try:
             async with self._deaths.counted(batch.id):
                 return await self._assemble(batch, holder)
-        except DiedTooOften as error:
+        except TooManyProcessDeaths as error:
             logger.error("%s", error, extra={"tenant_id": batch.tenant, **_log(batch.id)})
             return await self._fail(
                 batch,

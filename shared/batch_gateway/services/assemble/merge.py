@@ -52,7 +52,7 @@ class MergedFile:
         return chunk
 
 
-class Products:
+class OutputFiles:
     """Both files of a batch, to which its results are added in input order."""
 
     def __init__(self) -> None:
@@ -89,8 +89,8 @@ class Products:
         )
 
 
-class ResultMerge(Products):
-    """Add runs, then read ``chunks`` to the end; then what ``Products`` has holds."""
+class ResultMerge(OutputFiles):
+    """Add runs, then read ``chunks`` to the end; then what ``OutputFiles`` has holds."""
 
     def __init__(self, temp_dir: Path) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.services.assemble.merge import Products
+from batch_gateway.services.assemble.merge import OutputFiles
 from batch_gateway.services.assemble.result_files import (
     assembly_span,
     result_file,
@@ -54,7 +54,7 @@ class _Results:
     output: File | None  # None: no line succeeded
     error: File | None  # None: no line failed
     tally: Tally
-    products: Products
+    products: OutputFiles
 
     def summary(self, shard: Shard) -> BatchSummary:
         """What a batch has come to whose only shard is ``shard``."""
@@ -163,7 +163,7 @@ class SingleShardBatches:
     async def _store(
         self, batch: Batch, names: tuple[FileId, FileId], results: Sequence[bytes]
     ) -> _Results:
-        products, tally = Products(), Tally()
+        products, tally = OutputFiles(), Tally()
         for line in in_input_order(results):
             products.add(line)
             tally += line.tally

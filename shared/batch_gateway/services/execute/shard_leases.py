@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedShard:
     """A lease that the database granted, and its queue entry."""
 
     entry: QueueEntry
@@ -88,7 +88,9 @@ class ShardLeases:
         )
         self._single_shards = single_shards
 
-    async def acquire(self, propose: Callable[[], Awaitable[QueueEntry | None]]) -> Claimed | None:
+    async def acquire(
+        self, propose: Callable[[], Awaitable[QueueEntry | None]]
+    ) -> ClaimedShard | None:
         """Lease the next shard that ``propose`` proposes; None when there is none."""
         while (entry := await propose()) is not None:
             try:
@@ -120,7 +122,7 @@ class ShardLeases:
                 await self._queue.lease(entry, lease.ref, self._ttl)
             except Temporary as error:  # the renewer registers it
                 logger.info("A lease has no heartbeat yet: %s", error, extra={"action": "lease"})
-            return Claimed(entry, lease, at)
+            return ClaimedShard(entry, lease, at)
         return None
 
     async def _mend(self, shard: ShardId, error: CorruptRow) -> None:

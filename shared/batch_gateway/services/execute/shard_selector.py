@@ -19,7 +19,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import ShardQueue
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.pools import Pools
-from batch_gateway.services.execute.shard_leases import Claimed, ShardLeases
+from batch_gateway.services.execute.shard_leases import ClaimedShard, ShardLeases
 from batch_gateway.services.routing import Routes
 from batch_gateway.settings import Execution, Queue
 
@@ -49,7 +49,7 @@ class ShardSelector:
         self._most = rules.max_leases
         self._of_a_lane = max(1, int(rules.max_leases * queue_rules.urgent_share))
 
-    async def next(self, held: Sequence[LeasedShard]) -> Claimed | None:
+    async def next(self, held: Sequence[LeasedShard]) -> ClaimedShard | None:
         """Lease one more shard beside those ``held``; None: there is none, or no room for one."""
         if sum(map(_weight, held)) >= _ALTOGETHER * self._most:
             return None

@@ -13,7 +13,7 @@ from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.pools import Pools
-from batch_gateway.services.execute.shard_leases import Claimed, ShardLeases
+from batch_gateway.services.execute.shard_leases import ClaimedShard, ShardLeases
 from batch_gateway.services.execute.shard_opener import log
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
@@ -79,7 +79,7 @@ class ShardSupervisor:
     def held(self) -> Sequence[LeasedShard]:
         return tuple(self._shards)
 
-    def start(self, claimed: Claimed) -> LeasedShard:
+    def start(self, claimed: ClaimedShard) -> LeasedShard:
         """Work on a shard that was claimed; its lease is renewed from now on."""
         left = claimed.lease.time_left
         shard = LeasedShard(

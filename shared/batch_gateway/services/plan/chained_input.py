@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 
 from batch_gateway.core.chaining import (
-    Unfillable,
+    UnfillablePlaceholder,
     after_of,
     chained_file,
     empty_line,
@@ -128,7 +128,7 @@ class _Requests:
         self._lines += 1
         try:
             return request_line(answer, self._endpoint, self._template, self._longest)
-        except Unfillable as why:
+        except UnfillablePlaceholder as why:
             if not self._skip and len(self.errors) < _TOLD:
                 self.errors.append(_failed(f"{why}.", line=self._lines, param="after.template"))
             return empty_line(answer, self._endpoint)

@@ -1,7 +1,7 @@
 """Errors of a batch whose input cannot be planned, in OpenAI's words."""
 
 from batch_gateway.core.model import Batch, BatchError
-from batch_gateway.services.deaths import DEATHS
+from batch_gateway.services.process_deaths import DEATHS
 
 
 def too_many_requests(limit: int) -> BatchError:

@@ -48,7 +48,6 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import Locks, RateLimiter, ShardQueue
 from batch_gateway.ports.throughput import ThroughputStore
 from batch_gateway.services.batches.analytics import recorded_summary
-from batch_gateway.services.deaths import DiedTooOften, ProcessDeaths
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
 from batch_gateway.services.exclusive_lock import exclusive_lock
 from batch_gateway.services.plan.chained_input import ChainedInputs
@@ -70,6 +69,7 @@ from batch_gateway.services.plan.reused_results import (
 )
 from batch_gateway.services.plan.shard_builder import ShardBuilder, run_in
 from batch_gateway.services.plan.shard_writer import store_shards
+from batch_gateway.services.process_deaths import ProcessDeaths, TooManyProcessDeaths
 from batch_gateway.services.routing import Routes
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
 
@@ -147,7 +147,7 @@ class Planner:
         try:
             async with self._deaths.counted(batch.id):
                 await self._plan(batch)
-        except DiedTooOften as error:
+        except TooManyProcessDeaths as error:
             logger.error("%s", error, extra={"action": "plan", "batch_id": batch.id})
             await self._fail(batch, [planning_killed()])
         except Temporary:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from batch_gateway.core.completion_order import ReadLines, encode
+from batch_gateway.core.completion_order import DeliveredLines, encode
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.layout import order_key
 from batch_gateway.ports.files import FileStore
@@ -49,9 +49,11 @@ def order_of(results: ShardResults) -> bytes:
     return encode((line, line not in results.failed) for line in results.lines)
 
 
-async def read_lines_given(files: FileStore, beside: FileId, given: Mapping[int, int]) -> ReadLines:
+async def read_lines_given(
+    files: FileStore, beside: FileId, given: Mapping[int, int]
+) -> DeliveredLines:
     """Which lines of the files a reader has had when they were shards. Raises NotFound."""
-    found = ReadLines(given)
+    found = DeliveredLines(given)
     async for chunk in files.read(order_key(beside)):
         await asyncio.to_thread(found.feed, chunk)
     return found

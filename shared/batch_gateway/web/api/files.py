@@ -17,7 +17,7 @@ from batch_gateway.web.header_values import attachment
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.openai import FileDeleted, FileObject, ListObject
 from batch_gateway.web.parsing import choice, cursor, integer, plain_id
-from batch_gateway.web.ranges import Span, requested
+from batch_gateway.web.ranges import ByteRange, requested
 
 LONGEST_PAGE = 10_000
 
@@ -90,7 +90,7 @@ class FileRoutes:
             return Response(None, status, headers)
         return StreamingResponse(await self._opened(file, span), status, headers)
 
-    async def _opened(self, file: File, span: Span) -> AsyncIterator[bytes]:
+    async def _opened(self, file: File, span: ByteRange) -> AsyncIterator[bytes]:
         """The bytes of ``span``, the first of them read already.
 
         So a blob that is gone is a 404, not an answer that breaks off.
@@ -116,7 +116,7 @@ class FileRoutes:
         return file
 
 
-def _content_headers(file: File, span: Span) -> dict[str, str]:
+def _content_headers(file: File, span: ByteRange) -> dict[str, str]:
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Length": str(span.end - span.start),

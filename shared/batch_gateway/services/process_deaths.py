@@ -27,7 +27,7 @@ WITHIN = timedelta(days=1)
 _ALIVE = timedelta(seconds=15)  # how long a process that has died keeps others from a suspect
 
 
-class DiedTooOften(Permanent):
+class TooManyProcessDeaths(Permanent):
     """Each process that worked on it has died."""
 
 
@@ -43,8 +43,8 @@ class ProcessDeaths:
     async def counted(self, batch: str) -> AsyncIterator[None]:
         """One attempt at ``batch``; it counts as a death unless the context is left.
 
-        Raises DiedTooOften after ``DEATHS`` of them, and Busy while another process is at a batch
-        that is a suspect. While the scratch server is away nothing is counted.
+        Raises TooManyProcessDeaths after ``DEATHS`` of them, and Busy while another process works
+        on a batch that is a suspect. While the scratch server is unavailable nothing is counted.
         """
         name = f"{self._work}/{batch}"
         async with self._turns.shared():
@@ -59,7 +59,9 @@ class ProcessDeaths:
         async with exclusive_lock(self._locks, name, _ALIVE), self._turns.exclusive():
             passage = await self._begin(name)
             if passage is not None and not passage.passed:
-                raise DiedTooOften(f"{batch}: {DEATHS} processes died while they worked on it")
+                raise TooManyProcessDeaths(
+                    f"{batch}: {DEATHS} processes died while they worked on it"
+                )
             try:
                 yield
             finally:
