@@ -16,7 +16,7 @@ SEND_BUFFER = 1024 * 1024
 
 
 class ResponseReceiver(Protocol):
-    """Who waits for the answer on a connection."""
+    """Receives the response of a connection."""
 
     def informed(self, status: int, reason: bytes, headers: Headers) -> None: ...
     def answer_begins(self, status: int, reason: bytes, headers: Headers) -> None: ...

@@ -31,7 +31,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.queue_entries import queue_entry
-from batch_gateway.services.results.lost_objects import LostObjects
+from batch_gateway.services.results.lost_objects import LostObjectDetector
 from batch_gateway.services.results.parts import (
     ShardResults,
     earlier_parts,
@@ -62,7 +62,7 @@ class Termination:
         self._publisher = publisher
         self._clock = clock
         self._fence = fence
-        self._lost_objects = LostObjects(scratch)
+        self._lost_objects = LostObjectDetector(scratch)
         self._mender = UnreadableShardCloser(
             rows=metadata.shards, queue=scratch.queue, publisher=publisher, clock=clock
         )

@@ -198,7 +198,7 @@ def fields_of(batch: Batch) -> dict[str, Any]:
     }
 
 
-class Identified(Protocol):
+class HasId(Protocol):
     id: str
 
 
@@ -210,7 +210,7 @@ class ListObject(BaseModel):
     has_more: bool
 
     @classmethod
-    def of(cls, data: Sequence[Identified], *, more: bool) -> Self:
+    def of(cls, data: Sequence[HasId], *, more: bool) -> Self:
         return cls(
             data=data,
             first_id=data[0].id if data else None,

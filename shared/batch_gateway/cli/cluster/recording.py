@@ -14,7 +14,7 @@ import typer
 from batch_gateway.cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from batch_gateway.core.audit import Outcome
+    from batch_gateway.core.audit import AuditOutcome
     from batch_gateway.ports.metadata import MetadataStore
 
 Change = Literal["deployment.deploy", "deployment.rollback", "deployment.uninstall"]
@@ -32,18 +32,18 @@ def recorded_change(
 
     ``settings`` are the names of the variables that it changes; their values are not recorded.
     """
-    from batch_gateway.core.audit import Outcome
+    from batch_gateway.core.audit import AuditOutcome
 
     try:
         yield
     except BaseException:
-        record_change(action, namespace, Outcome.FAILED)
+        record_change(action, namespace, AuditOutcome.FAILED)
         raise
-    record_change(action, namespace, Outcome.OK, settings)
+    record_change(action, namespace, AuditOutcome.OK, settings)
 
 
 def record_change(
-    action: Change, namespace: str, outcome: "Outcome", settings: Collection[str] = ()
+    action: Change, namespace: str, outcome: "AuditOutcome", settings: Collection[str] = ()
 ) -> None:
     """Add the entries; raises nothing that a database causes."""
     if not os.environ.get(_URL):

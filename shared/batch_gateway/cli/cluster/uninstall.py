@@ -55,7 +55,7 @@ def uninstall(
     json: JsonLines = False,
 ) -> None:
     """Remove the service from a cluster; secrets, volumes and stores elsewhere are kept."""
-    from batch_gateway.core.audit import Outcome
+    from batch_gateway.core.audit import AuditOutcome
 
     cluster, steps = place.cluster(), Steps(json)
     namespace = cluster.namespace
@@ -65,7 +65,7 @@ def uninstall(
         raise CommandError(f"there is no Batch Gateway in the namespace {namespace}")
     if not yes and not typer.confirm(_question(namespace, len(found), purge=purge), err=True):
         raise CommandError("nothing was removed")
-    record_change("deployment.uninstall", namespace, Outcome.OK)  # the database may go with it
+    record_change("deployment.uninstall", namespace, AuditOutcome.OK)  # the database may go with it
     for obj in found:
         cluster.delete(obj)
         steps.object(obj, "deleted")

@@ -46,7 +46,7 @@ from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.process_deaths import DEATHS, ProcessDeaths, TooManyProcessDeaths
 from batch_gateway.services.results.completion_order import CompletionOrderLog
-from batch_gateway.services.results.lost_objects import LostObjects
+from batch_gateway.services.results.lost_objects import LostObjectDetector
 from batch_gateway.services.task_group import task_group
 from batch_gateway.services.unreadable_shards import UnreadableShardCloser
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
@@ -111,7 +111,7 @@ class Assembler:
         self._longest_line = longest_line
         self._run_bytes = run_bytes
         self._one_large = asyncio.Semaphore(1)  # of batches beyond SMALL, one at a time
-        self._lost_objects = LostObjects(scratch)
+        self._lost_objects = LostObjectDetector(scratch)
         self._deaths = ProcessDeaths("assembly", scratch.rate_limiter, scratch.locks)
         self._mender = UnreadableShardCloser(
             rows=metadata.shards, queue=scratch.queue, publisher=publisher, clock=clock

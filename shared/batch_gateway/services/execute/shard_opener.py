@@ -47,7 +47,7 @@ class ShardOpener:
         shard whose requests are lost, with the results that it has."""
         self._files = files
         self._header_passthrough = header_passthrough
-        self._lost_objects = lost_objects.LostObjects(scratch)
+        self._lost_objects = lost_objects.LostObjectDetector(scratch)
         self._close_unreadable = close_unreadable
 
     async def open(self, shard: LeasedShard) -> bool:

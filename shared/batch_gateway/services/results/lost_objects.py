@@ -21,7 +21,7 @@ RESULT_LOST = (
 )
 
 
-class LostObjects:
+class LostObjectDetector:
     """Counts failed attempts on the scratch server."""
 
     def __init__(self, scratch: ScratchStore) -> None:
