@@ -106,6 +106,15 @@ def test_it_runs_a_batch_in_an_empty_folder(clean, tmp_path):
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 60
 
 
+def test_the_client_without_the_sdk_says_what_to_install(clean, tmp_path):
+    failed = run(clean / "python", "-c", "import batch_gateway.client", cwd=tmp_path)
+
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1] == (
+        "ImportError: batch_gateway.client needs the OpenAI SDK: pip install openai"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "extra"),
     [

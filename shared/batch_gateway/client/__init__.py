@@ -14,7 +14,7 @@ batches are.
 
 try:
     import openai as _openai
-except ImportError as error:  # pragma: no cover - the tests have it
+except ImportError as error:
     raise ImportError("batch_gateway.client needs the OpenAI SDK: pip install openai") from error
 
 from batch_gateway.client.asynchronous import AsyncBatchClient, AsyncResults
