@@ -182,6 +182,7 @@ class ProxiedRequest:
         upstream, place = self._upstream, self._place
         if reusable and self._request_ended and upstream is not None and place is not None:
             self._upstream = None
+            upstream.resume()  # its end may have come while the client was full
             place.replica.give_back(upstream)
         self._answered()
 
