@@ -65,6 +65,8 @@ class Service:
         return [pid for pid in tree(self.pid) if _command(pid)[-2:] == _API]
 
 
+#: The hourly rate would refuse all but 2,000 creates; a tenant may have 10,000 open batches.
+_NO_RATES = {"BATCH_GATEWAY_QUOTA__BATCHES_PER_HOUR": "0"}
 _API = [b"batch_gateway.web.serve", b"api"]
 
 
@@ -81,7 +83,7 @@ async def service() -> AsyncIterator[Service]:
         async with model(slots=64) as behind:
             words = ["--port", "0", "--data", data, "--inference-url", behind.url]
             up = [sys.executable, "-m", "batch_gateway", "up", *words, "--speed-up", "10", "--json"]
-            async with process(up) as (child, line):
+            async with process(up, environment=_NO_RATES) as (child, line):
                 yield Service(json.loads(line)["url"], child.pid, behind)
 
 

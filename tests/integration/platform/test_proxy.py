@@ -285,27 +285,6 @@ async def test_a_client_that_reads_slowly_does_not_grow_the_platform(toys):
         assert peak_rss(pid) - before < 20 * MIB
 
 
-async def test_a_connection_whose_client_was_slow_serves_the_next_request(running):
-    """The end of an answer may come while the client takes no more: that must not stay so."""
-    clients = 20
-
-    async def slow(number: int) -> None:
-        client = await Raw.to(running.platform.url)
-        size = 3 * MIB + number * 64 * 1024
-        await client.say(b"GET /download?exact=1&size=%d HTTP/1.1\r\nHost: x\r\n\r\n" % size)
-        _, body = await client.answer()
-        assert len(body) == size
-        client.close()
-
-    await asyncio.gather(*(slow(number) for number in range(clients)))
-    async with asyncio.timeout(20):
-        answers = await asyncio.gather(
-            *(running.http.get("/download?exact=1&size=9") for _ in range(clients))
-        )
-
-    assert [len(answer.content) for answer in answers] == [9] * clients
-
-
 def peak_rss(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
