@@ -6,6 +6,7 @@ again until it holds or its time is over.
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ _FORESEEN = (
     "batch_gateway.core.errors.",
     "urllib3.exceptions.HeaderParsingError",  # its own warning of an answer cut in its headers
 )
+_LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} [A-Z]+ ")  # how a line of a function's log begins
 _CHAINED = (
     "The above exception was the direct cause of",
     "During handling of the above exception",
@@ -153,7 +155,11 @@ def crashes(world: World) -> list[str]:
         for piece in text.split("Traceback (most recent call last)")[1:]:
             if any(link in piece for link in _CHAINED):
                 continue  # another one was made of it
-            last = next((x for x in piece.splitlines()[1:] if x and not x.startswith(" ")), "?")
+            lines = piece.splitlines()[1:]
+            end = next((n for n, x in enumerate(lines) if x and not x.startswith(" ")), len(lines))
+            if any(_LOG_LINE.search(line) for line in lines[: end + 1]):
+                continue  # the disk was full: the rest of it could not be written
+            last = "?" if end == len(lines) else lines[end]
             if not any(name in last for name in _FORESEEN):
                 key = f"{log.stem}: {last[:200]}"
                 found[key] = found.get(key, 0) + 1
