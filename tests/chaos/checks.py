@@ -6,7 +6,6 @@ again until it holds or its time is over.
 
 import asyncio
 import os
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -28,15 +27,6 @@ from chaos.world import World
 Check = Callable[[], Awaitable[list[str]]]
 
 _WITHIN_S = 100.0  # the janitor comes by itself once in a while only
-_FORESEEN = (
-    "batch_gateway.core.errors.",
-    "urllib3.exceptions.HeaderParsingError",  # its own warning of an answer cut in its headers
-)
-_LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} [A-Z]+ ")  # how a line of a function's log begins
-_CHAINED = (
-    "The above exception was the direct cause of",
-    "During handling of the above exception",
-)
 
 
 async def leaks(world: World) -> list[str]:
@@ -145,25 +135,6 @@ async def _verified(metadata: MetadataStore, files: FileStore) -> list[str]:
         f"verify: {finding.problem.value} {finding.kind} {finding.key}: {finding.detail}"
         async for finding in Verifier(metadata, files).findings()
     ]
-
-
-def crashes(world: World) -> list[str]:
-    """Exceptions that the functions did not foresee, by their last line."""
-    found: dict[str, int] = {}
-    for log in sorted((world.data / "logs").glob("*.log")):
-        text = log.read_text(errors="replace").replace("\\n", "\n")  # a server's own, in one line
-        for piece in text.split("Traceback (most recent call last)")[1:]:
-            if any(link in piece for link in _CHAINED):
-                continue  # another one was made of it
-            lines = piece.splitlines()[1:]
-            end = next((n for n, x in enumerate(lines) if x and not x.startswith(" ")), len(lines))
-            if any(_LOG_LINE.search(line) for line in lines[: end + 1]):
-                continue  # the disk was full: the rest of it could not be written
-            last = "?" if end == len(lines) else lines[end]
-            if not any(name in last for name in _FORESEEN):
-                key = f"{log.stem}: {last[:200]}"
-                found[key] = found.get(key, 0) + 1
-    return [f"unforeseen, {count} times: {what}" for what, count in found.items()]
 
 
 def descendants() -> dict[int, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chaos import checks, workload
 from chaos.faults import FAULTS, Skipped
+from chaos.function_logs import crashes
 from chaos.schedule import Schedule, Strike
 from chaos.workload import Followed
 from chaos.world import World, world
@@ -57,7 +58,7 @@ async def _played(plan: Schedule, on: World, say: Say) -> list[str]:
             async with asyncio.timeout(60):
                 problems += await workload.audit(clients[one.planned.tenant], one)
     problems += await checks.leaks(on)
-    problems += checks.crashes(on)
+    problems += crashes(on.data)
     refusals = sum((one.refusals for one in followed), Counter[str]())
     told(f"clients were refused: {dict(refusals)}")
     return problems

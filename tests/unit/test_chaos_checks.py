@@ -1,10 +1,8 @@
 """What the chaos rounds read in the functions' logs."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from chaos.checks import crashes
+from chaos.function_logs import crashes
 
 TRACEBACK = """12:00:00.000 ERROR   janitor: A step of the sweep failed
 Traceback (most recent call last):
@@ -17,11 +15,10 @@ LATER = "12:00:01.000 INFO    janitor: Shutting down\n"
 def test_exceptions_that_were_not_foreseen_are_told_and_cut_ones_are_not(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     log = tmp_path / "logs" / "janitor.log"
-    world: Any = SimpleNamespace(data=tmp_path)
 
     def found(content: str) -> list[str]:
         log.write_text(content)
-        return crashes(world)
+        return crashes(tmp_path)
 
     assert found(f"{TRACEBACK}KeyError: 'x'\n{LATER}") == [
         "unforeseen, 1 times: janitor: KeyError: 'x'"
