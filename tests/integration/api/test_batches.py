@@ -81,6 +81,7 @@ async def test_a_new_batch_answers_the_whole_object(openai, input_file):
         "on_invalid_line": "fail",
         "dry_run": False,
         "estimated_tokens": None,
+        "estimated_cost": None,
         "max_errors": None,
         "max_error_rate": None,
         "max_total_tokens": None,
