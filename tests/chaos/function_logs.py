@@ -24,9 +24,9 @@ def crashes(data: Path) -> list[str]:
                 continue  # another one was made of it
             lines = piece.splitlines()[1:]
             end = next((n for n, x in enumerate(lines) if x and not x.startswith(" ")), len(lines))
-            if any(_LOG_LINE.search(line) for line in lines[: end + 1]):
+            if end == len(lines) or any(_LOG_LINE.search(line) for line in lines[: end + 1]):
                 continue  # the disk was full: the rest of it could not be written
-            last = "?" if end == len(lines) else lines[end]
+            last = lines[end]
             if not any(name in last for name in _FORESEEN):
                 key = f"{log.stem}: {last[:200]}"
                 found[key] = found.get(key, 0) + 1

@@ -26,3 +26,4 @@ def test_exceptions_that_were_not_foreseen_are_told_and_cut_ones_are_not(tmp_pat
     assert found(f"{TRACEBACK}batch_gateway.core.errors.Unavailable: down\n{LATER}") == []
     for written in (f"{TRACEBACK}    await st", f"{TRACEBACK}redis.Out", TRACEBACK):
         assert found(written + LATER) == []  # the disk was full
+        assert found(written + f"{TRACEBACK}KeyError\n") == found(f"{TRACEBACK}KeyError\n")

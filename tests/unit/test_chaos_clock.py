@@ -9,8 +9,8 @@ from chaos.clock import Clocks
 
 ASK = """
 import time
-real = time.monotonic() - {monotonic}
 from batch_gateway.wiring.runtime import SystemClock
+real = time.monotonic() - {monotonic}
 print(SystemClock().now().timestamp() - {now} - real, time.time() - {now} - real)
 """
 
