@@ -89,10 +89,10 @@ async def test_an_error_that_nobody_foresaw_keeps_no_other_batch(world, monkeypa
     expired = [await planned(world, window=timedelta(milliseconds=50)) for _ in range(3)]
     expire = Termination.expire
 
-    async def sometimes(termination, batch):
+    async def sometimes(termination, batch, **named):
         if batch == expired[0].id:
             raise OverflowError("Python int too large to convert to SQLite INTEGER")
-        return await expire(termination, batch)
+        return await expire(termination, batch, **named)
 
     monkeypatch.setattr(Termination, "expire", sometimes)
     await asyncio.sleep(0.1)
