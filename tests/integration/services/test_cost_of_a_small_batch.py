@@ -125,4 +125,4 @@ async def test_small_batches_are_leased_together(make_world, monkeypatch):
     await world.work()
 
     assert {(await world.reload(batch)).status for batch in batches} == {BatchStatus.COMPLETED}
-    assert costs["commits"] <= 45, costs  # 67 when each shard was leased after the last one
+    assert costs["commits"] <= 60, costs  # 28 to 47; 67 when leased one by one
