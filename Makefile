@@ -42,8 +42,10 @@ QUICK = tests/unit tests/contracts/scratch tests/contracts/test_file_store.py te
 check: lint ## The quick checks: lint and the fast tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not e2e and not chaos and not postgres and not s3" $(QUICK)
 
+# Most of the time of the long tests is waiting, so three workers keep two cores at work. In the order of the
+# folders the long ones come first, and the short ones fill up what is left at the end.
 test: lint ## Everything: lint and all tests, on real servers
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 test-node: $(VENV)/.test ## OpenAI's Node client against the running service; Node comes from a wheel
 	@$(BIN)/python tests/node/run.py $(VENV)/node
