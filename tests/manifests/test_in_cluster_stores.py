@@ -1,6 +1,7 @@
 """The stores of the trial, run with the very arguments of their manifests, by the same servers."""
 
 import asyncio
+import math
 import socket
 import subprocess
 import sys
@@ -49,6 +50,25 @@ def running(command: list[str], port: int) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_volume_is_given_to_its_store_once_and_not_file_by_file_at_each_start():
+    stores = [document for (kind, _), document in TRIAL.items() if kind == "StatefulSet"]
+    assert len(stores) == 3
+    for store in stores:
+        of_pods = store["spec"]["template"]["spec"]["securityContext"]
+        assert (of_pods["fsGroup"] > 0, of_pods["fsGroupChangePolicy"]) == (True, "OnRootMismatch")
+
+
+def test_the_page_tells_how_many_cpus_the_trial_asks_for():
+    pods = [
+        d["spec"]["template"]["spec"] for d in TRIAL.values() if "template" in d.get("spec", {})
+    ]
+    asked = [c["resources"]["requests"]["cpu"] for pod in pods for c in pod["containers"]]
+    assert all(cpu.endswith("m") for cpu in asked)
+    cores = math.ceil(sum(int(cpu.removesuffix("m")) for cpu in asked) / 1000)
+    page = " ".join((ROOT / "docs" / "cluster.md").read_text().split())
+    assert f"(the pods ask for {cores};" in page
 
 
 @pytest.mark.redis
