@@ -47,8 +47,9 @@ test("a token that the service no longer takes is renewed without a word", async
   const page = await opened(browser, { origin: OIDC });
   page.allowed.add(`http://127.0.0.1:${PROVIDER_PORT}`);
   await page.route("**/token", async (route) => {
-    await route.continue();
+    const response = await route.fetch();
     idp.state.lives = 300;
+    await route.fulfill({ response });
   });
   await page.to("files");
   await page.getByRole("button", { name: "Sign in" }).click();

@@ -39,7 +39,7 @@ async def assert_the_job_is_done(gateway):
     failed = await gateway.ended(batch)
     assert [error.code for error in failed.errors.data] == ["missing_required_parameter"]
 
-    await gateway.configure(ttft_ms=100)
+    await gateway.configure(ttft_ms=1000)
     batch = await gateway.halfway(await gateway.submit(chat_lines(300)), done=10)
     cancelled = await gateway.ended(await gateway.client.batches.cancel(batch.id))
     output, errors = await gateway.results(cancelled)
