@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _TAIL = 16 * 1024  # bytes of a log in which its last line is looked for
+STARTUP_FAILED = "Application startup failed. Exiting."
+"""What uvicorn writes after the error that kept a server from starting."""
+_TRACEBACK = "Traceback (most recent call last)"
 _RESTART_PAUSES_S = (0.1, 0.5, 1.0, 5.0)
 _STABLE_S = 30.0  # after so long a life the pauses start over
 
@@ -139,12 +142,20 @@ class ChildProcess:
         return f"ended with exit code {code}: {line}" if line else f"ended with exit code {code}"
 
     def last_line(self) -> str:
-        """The last line that this process wrote; empty if it wrote none."""
+        """The last line that this process wrote; empty if it wrote none.
+
+        Of a traceback the exception, which uvicorn's remark that the start has failed follows.
+        """
         with self.command.log.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, end - _TAIL))
             lines = log.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        said = [line.strip() for line in lines if line.strip()]
+        if len(said) > 1 and said[-1].endswith(STARTUP_FAILED):
+            said.pop()
+        if said and _TRACEBACK in said[-1]:  # in one line, as our own records have it
+            return said[-1].replace("\\n", "\n").strip().splitlines()[-1].strip()
+        return said[-1] if said else ""
 
 
 class SupervisedProcess:

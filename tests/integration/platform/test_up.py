@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Collection
 from contextlib import asynccontextmanager
@@ -204,6 +206,18 @@ async def test_with_an_authenticator_any_address_is_served(ready_toys):
     settings = {"auth": {"kind": "trusted-header", "secret": "s"}}
     async with ready_toys.up(host="0.0.0.0", settings=settings) as running:
         assert running.platform.url.startswith("http://0.0.0.0:")
+
+
+def test_a_function_that_cannot_start_is_named_with_its_error(tmp_path):
+    """By a function of ours, whose server writes another line after the error."""
+    command = [sys.executable, "-m", "batch_gateway", "up", "--port", "0", "--data", str(tmp_path)]
+    environment = {**os.environ, "BATCH_GATEWAY_SCRATCH__URL": "redis+sentinel://127.0.0.1:1"}
+
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    assert ended.returncode != 0
+    assert "ValueError: the URL of a Sentinel ends in the name of its service" in ended.stderr
+    assert "Application startup failed" not in ended.stderr
 
 
 async def test_a_function_that_crashes_is_named_with_its_last_line(toys):

@@ -3,13 +3,13 @@
 import json
 import re
 
+from batch_gateway.local.processes import STARTUP_FAILED
+
 _LONGEST = 300  # characters of what a process has said
 #: A line of a traceback that names a place in a file.
 _FRAME = re.compile(r'\s+File "[^"]+", line \d+')
 #: What follows a record's message.
 _REST = re.compile(r'", "(?:logger|service)": "')
-#: What uvicorn writes after the cause.
-_FOLLOWS = "Application startup failed. Exiting."
 
 
 def one_line(text: str) -> str:
@@ -19,7 +19,7 @@ def one_line(text: str) -> str:
     may be our own JSON records.
     """
     lines = [part for line in text.splitlines() for part in _said(line).splitlines()]
-    lines = [line for line in lines if line.strip() and not line.endswith(_FOLLOWS)]
+    lines = [line for line in lines if line.strip() and not line.endswith(STARTUP_FAILED)]
     text = " ".join(" ".join(_without_frames(lines)).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
