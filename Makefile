@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-node test-browser lint bench chaos load day soak image fuzz audit sbom constraints settings-docs docs pictures package clean
+.PHONY: help demo check test test-node test-browser lint bench scale compare chaos load day soak image fuzz audit sbom constraints settings-docs docs pictures package clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,8 +67,17 @@ day: $(VENV)/.bench ## A day with one batch in five minutes: what runs when, dra
 pictures: $(VENV)/.bench ## Draw the documentation's pictures anew, in ten minutes: docs/pictures
 	@$(BIN)/python -m benchmarks.pictures
 
-bench: $(VENV)/.test ## Measure figures: make bench F=F1, or F="F1 F2"; all without F
-	@$(BIN)/python -m benchmarks $(F)
+bench: $(VENV)/.bench ## Measure figures: make bench F=F1, or F="F1 F2", all without F; RUNS=3 for medians; benchmarks/results/table.md
+	@$(BIN)/python -m benchmarks $(if $(RUNS),--runs $(RUNS)) $(F)
+
+scale: $(VENV)/.bench ## Scale, in an hour: a million requests, 10,000 open batches, 100,000 finished ones, 1 to 8 executors
+	@$(BIN)/python -m benchmarks $(if $(RUNS),--runs $(RUNS)) F15 F18 F19 F20
+
+COMPARED = $(if $(RUNS),--runs $(RUNS)) $(if $(LINES),--lines $(LINES)) $(if $(LATENCY_MS),--latency-ms $(LATENCY_MS)) \
+	$(if $(BODY_BYTES),--body-bytes $(BODY_BYTES)) $(if $(CALLS),--calls $(CALLS)) $(if $(PORT),--port $(PORT))
+
+compare: $(VENV)/.test ## The same batch through a naive loop, this gateway and RIVALS="name=URL ...", see docs/compare.md
+	@$(BIN)/python -m benchmarks.compare --rivals '$(RIVALS)' --pids '$(PIDS)' $(COMPARED)
 
 image: ## Build the image by docker, podman or buildah: IMAGE=NAME:TAG, ENGINE=..., LOAD=kind or minikube, CLUSTER=its name
 	@$(PYTHON) functions/image.py $(if $(IMAGE),--image '$(IMAGE)') $(if $(ENGINE),--engine '$(ENGINE)') $(if $(LOAD),--load '$(LOAD)') $(if $(CLUSTER),--cluster '$(CLUSTER)')

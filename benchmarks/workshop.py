@@ -44,6 +44,8 @@ class Workshop:
     runtime: Runtime
     environment: dict[str, str]  # of the executor processes
     endpoint: str  # URL of the model
+    endpoint_pid: int
+    scratch_url: str
 
     async def submit(
         self, lines: Iterable[dict[str, Any]], *, tenant: str = "t", window: timedelta | None = None
@@ -119,7 +121,7 @@ async def workshop(latency_ms: float, settings: Groups) -> AsyncIterator[Worksho
         valkey = ValkeyServer("scratch", data / "valkey", data / "valkey.log", durable=False)
         await valkey.server.start()
         stack.push_async_callback(valkey.server.stop)
-        _, url = await stack.enter_async_context(
+        model, url = await stack.enter_async_context(
             process([sys.executable, "-m", "benchmarks.endpoint", str(latency_ms)])
         )
         url = url.strip()
@@ -133,4 +135,10 @@ async def workshop(latency_ms: float, settings: Groups) -> AsyncIterator[Worksho
         }
         os.environ.update(environment)  # where Settings reads
         runtime = await stack.enter_async_context(open_runtime(Settings()))
-        yield Workshop(runtime=runtime, environment=environment, endpoint=url)
+        yield Workshop(
+            runtime=runtime,
+            environment=environment,
+            endpoint=url,
+            endpoint_pid=model.pid,
+            scratch_url=valkey.url,
+        )

@@ -254,6 +254,7 @@ RUN_BY = {
     "docs/client.md": ["tests/e2e/test_documented_snippets.py"],
     "docs/cluster.md": ["tests/unit/test_cluster_page.py"],
     "docs/command-line.md": ["tests/unit/test_command_line.py"],
+    "docs/compare.md": ["tests/unit/test_bench_report.py"],
     "docs/console.md": "settings, which test_every_variable_in_a_code_block_is_a_setting knows",
     "docs/events.md": ["tests/e2e/test_documented_walk.py", "tests/e2e/test_events.py"],
     "docs/extensions.md": ["tests/e2e/test_documented_snippets.py"],
