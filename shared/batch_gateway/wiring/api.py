@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batch_gateway.services.models import ModelService
     from batch_gateway.services.results.stream import ResultService
     from batch_gateway.services.webhooks.endpoints import EndpointService
-    from batch_gateway.web.api.admin import AdminRoutes
+    from batch_gateway.web.api.routing import RouteGroup
     from batch_gateway.web.probes import Ready
 
 
@@ -89,38 +89,43 @@ def _admin(
     currency: str,
     idle_s: float,
     estimates: "CompletionEstimates | None",
-) -> "AdminRoutes":
+) -> "list[RouteGroup]":
     from batch_gateway.services.state_snapshot import StateReader
     from batch_gateway.settings.readers import READS
     from batch_gateway.web.api.admin import AdminRoutes
+    from batch_gateway.web.api.admin_keys import AdminKeyRoutes
     from batch_gateway.web.api.admin_work import AdminWorkRoutes
 
     settings = runtime.settings
     state = StateReader(runtime.metadata, runtime.scratch, runtime.clock)
     sink = BrokerSink(settings)
     stack.push_async_callback(sink.close)
-    return AdminRoutes(
+    admin = AdminRoutes(
         metadata=runtime.metadata,
         state=state,
-        work=AdminWorkRoutes(
-            batches=runtime.metadata.batches,
-            scratch=runtime.scratch,
-            state=state,
-            estimates=estimates or make_completion_estimates(runtime),
-            models=runtime.routes,
-            clock=runtime.clock,
-            functions=list(READS),
-            ceiling=settings.limits.ceiling,
-        ),
         sink=sink,
-        clock=runtime.clock,
         weights=settings.queue.tenant_weights,
         max_activations=settings.execution.max_activations,
         auth=settings.auth.kind,
         currency=currency,
+    )
+    work = AdminWorkRoutes(
+        batches=runtime.metadata.batches,
+        scratch=runtime.scratch,
+        state=state,
+        estimates=estimates or make_completion_estimates(runtime),
+        models=runtime.routes,
+        clock=runtime.clock,
+        functions=list(READS),
+        ceiling=settings.limits.ceiling,
+    )
+    keys = AdminKeyRoutes(
+        runtime.metadata.api_keys,
+        runtime.clock,
         max_bytes=settings.api.max_json_bytes,
         idle_s=idle_s,
     )
+    return [admin, work, keys]
 
 
 def _uploads(runtime: Runtime) -> "UploadService":

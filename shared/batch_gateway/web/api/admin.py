@@ -1,50 +1,34 @@
-"""``/v1/session``, and ``/v1/admin/...``: the service as a whole, for operators."""
+"""Operators' routes: the session, the queue, tenants, dead letters and the audit log."""
 
-import secrets
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any
 
 from starlette.responses import Response
 
-from batch_gateway.core.api_keys import (
-    SECRET_BYTES,
-    ApiKey,
-    api_key_id,
-    api_key_secret,
-    digest_of,
-)
 from batch_gateway.core.errors import InvalidRequest
-from batch_gateway.core.excerpts import excerpt
-from batch_gateway.core.ids import TenantId, tenant_id
-from batch_gateway.core.scopes import DEFAULT_SCOPES, Scope
+from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.audit import AuditFilter
-from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.event_sink import RawSink
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.dead_letters import replay
 from batch_gateway.services.state_snapshot import ServiceState, StateReader
-from batch_gateway.web import body
 from batch_gateway.web.admin_objects import (
     AdminActivations,
     AdminDeadLetter,
     AdminDeadLetterDetail,
-    AdminKey,
-    AdminKeyWithSecret,
     AdminQueue,
     AdminTenant,
     AuditEntryObject,
-    CreateKey,
     DeadLetterDeleted,
     DeadLetterReplayed,
     SessionObject,
 )
-from batch_gateway.web.api.admin_work import AdminWorkRoutes, asked_page
+from batch_gateway.web.api.admin_work import asked_page
+from batch_gateway.web.api.path_ids import not_found, path_id
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import instant
 from batch_gateway.web.openai import ListObject
-from batch_gateway.web.parsing import choice, parse, plain_id
+from batch_gateway.web.parsing import choice, plain_id
 
 
 class AdminRoutes:
@@ -53,35 +37,25 @@ class AdminRoutes:
         *,
         metadata: MetadataStore,
         state: StateReader,
-        work: AdminWorkRoutes,
         sink: RawSink,
-        clock: Clock,
         weights: Mapping[str, float],
         max_activations: int,
         auth: str,
         currency: str,
-        max_bytes: int,
-        idle_s: float,
     ) -> None:
-        """``weights``: of tenants in the queue, 1 for others; ``auth``: the authenticator's kind;
-        ``max_bytes``: the largest body."""
+        """``weights``: of tenants in the queue, 1 for others; ``auth``: the setting auth.kind."""
         self._metadata = metadata
         self._state = state
-        self._work = work
         self._sink = sink
-        self._clock = clock
         self._weights = weights
         self._max_activations = max_activations
         self._auth = auth
         self._currency = currency
-        self._max_bytes = max_bytes
-        self._idle_s = idle_s
 
     @property
     def routes(self) -> Routes:
         letter = "/v1/admin/dead_letters/{letter_id}"
         return {
-            **self._work.routes,
             "/v1/session": {"GET": self.session},
             "/v1/admin/queue": {"GET": self.queue},
             "/v1/admin/tenants": {"GET": self.tenants},
@@ -89,8 +63,6 @@ class AdminRoutes:
             "/v1/admin/dead_letters": {"GET": self.dead_letters},
             letter: {"GET": self.dead_letter, "DELETE": self.delete_dead_letter},
             f"{letter}/replay": {"POST": self.replay_dead_letter},
-            "/v1/admin/keys": {"GET": self.keys, "POST": self.create_key},
-            "/v1/admin/keys/{key_id}/revoke": {"POST": self.revoke_key},
             "/v1/admin/audit": {"GET": self.audit},
         }
 
@@ -141,64 +113,22 @@ class AdminRoutes:
         return answer(ListObject.of(shown, more=len(found) > limit))
 
     async def dead_letter(self, call: Call) -> Response:
-        letter = await self._metadata.dead_letters.get(_asked(call, "letter_id"))
+        letter = await self._metadata.dead_letters.get(path_id(call, "letter_id"))
         if letter is None:
-            raise _unknown(call, "letter_id", "dead letter")
+            raise not_found(call, "letter_id", "dead letter")
         return answer(AdminDeadLetterDetail.of(letter))
 
     async def delete_dead_letter(self, call: Call) -> Response:
-        if not await self._metadata.dead_letters.drop(_asked(call, "letter_id")):
-            raise _unknown(call, "letter_id", "dead letter")
-        return answer(DeadLetterDeleted(id=_asked(call, "letter_id")))
+        if not await self._metadata.dead_letters.drop(path_id(call, "letter_id")):
+            raise not_found(call, "letter_id", "dead letter")
+        return answer(DeadLetterDeleted(id=path_id(call, "letter_id")))
 
     async def replay_dead_letter(self, call: Call) -> Response:
-        letter = await self._metadata.dead_letters.get(_asked(call, "letter_id"))
+        letter = await self._metadata.dead_letters.get(path_id(call, "letter_id"))
         if letter is None:
-            raise _unknown(call, "letter_id", "dead letter")
+            raise not_found(call, "letter_id", "dead letter")
         await replay(letter, self._metadata.dead_letters, self._sink)
         return answer(DeadLetterReplayed(id=letter.id))
-
-    # -- keys -------------------------------------------------------------------------------------
-
-    async def keys(self, call: Call) -> Response:
-        """Oldest first; ``tenant`` limits them to one tenant."""
-        limit, after = asked_page(call)
-        tenant = call.request.query_params.get("tenant")
-        found = list(
-            await self._metadata.api_keys.list(None if tenant is None else TenantId(tenant))
-        )
-        names = [key.id for key in found]
-        behind = found[names.index(after) + 1 :] if after in names else found
-        shown = [AdminKey.of(key) for key in behind[:limit]]
-        return answer(ListObject.of(shown, more=len(behind) > limit))
-
-    async def create_key(self, call: Call) -> Response:
-        raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
-        asked = parse(CreateKey, raw)
-        owner = tenant_id(asked.tenant)
-        if owner is None or not asked.name.isprintable():
-            name = "tenant" if owner is None else "name"
-            raise InvalidRequest(f"Invalid '{name}'.", param=name, code="invalid_value")
-        now = self._clock.now()
-        secret = api_key_secret(secrets.token_bytes(SECRET_BYTES))
-        lifetime = asked.expires_in_s
-        key = ApiKey(
-            id=api_key_id(secrets.token_bytes(8)),
-            tenant=owner,
-            name=asked.name,
-            digest=digest_of(secret),
-            created_at=now,
-            expires_at=None if lifetime is None else now + timedelta(seconds=lifetime),
-            scopes=frozenset(map(Scope, asked.scopes)) if asked.scopes else DEFAULT_SCOPES,
-        )
-        await self._metadata.api_keys.add(key)
-        return answer(AdminKeyWithSecret.of(key, secret=secret))
-
-    async def revoke_key(self, call: Call) -> Response:
-        key = await self._metadata.api_keys.revoke(_asked(call, "key_id"), now=self._clock.now())
-        if key is None:
-            raise _unknown(call, "key_id", "API key")
-        return answer(AdminKey.of(key))
 
     # -- audit log --------------------------------------------------------------------------------
 
@@ -229,15 +159,3 @@ def _word(query: Mapping[str, str], name: str) -> str | None:
     if text is not None and not plain_id(text):
         raise InvalidRequest(f"Invalid '{name}'.", param=name, code="invalid_value")
     return text
-
-
-def _asked(call: Call, name: str) -> str:
-    """An id in the path. Raises ApiError with status 404 for what can be none."""
-    given: Any = call.request.path_params[name]
-    if not plain_id(given):
-        raise _unknown(call, name, "object")
-    return str(given)
-
-
-def _unknown(call: Call, name: str, kind: str) -> ApiError:
-    return ApiError(404, f"No {kind} found with id '{excerpt(call.request.path_params[name])}'.")

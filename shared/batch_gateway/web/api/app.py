@@ -24,7 +24,6 @@ from batch_gateway.services.usage import UsageService
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.settings import Api
 from batch_gateway.web import body
-from batch_gateway.web.api.admin import AdminRoutes
 from batch_gateway.web.api.analytics import AnalyticsRoutes
 from batch_gateway.web.api.auditing import RefusedOperations, audited
 from batch_gateway.web.api.batch_actions import BatchActionRoutes
@@ -37,7 +36,7 @@ from batch_gateway.web.api.rates import RateLimits
 from batch_gateway.web.api.request_scope import with_request_scope
 from batch_gateway.web.api.results import ResultRoutes
 from batch_gateway.web.api.retry import RetryRoutes
-from batch_gateway.web.api.routing import Handler, Resource, unknown_url
+from batch_gateway.web.api.routing import Handler, Resource, RouteGroup, unknown_url
 from batch_gateway.web.api.uploads import UploadRoutes
 from batch_gateway.web.api.webhooks import WebhookRoutes
 from batch_gateway.web.auth import Authenticator
@@ -76,7 +75,7 @@ def api_app(
     services: ApiServices,
     guards: ApiGuards,
     *,
-    admin: AdminRoutes,
+    admin: Sequence[RouteGroup],
     clock: Clock,
     settings: Api,
     ready: Ready,
@@ -84,15 +83,16 @@ def api_app(
     passed: Collection[str] = (),
     idle_s: float = body.IDLE_S,
 ) -> ASGIApp:
-    """All routes, with probes. ``pages``: resources beside the API's, such as the console's;
-    ``passed``: headers that a batch's calls carry on; ``idle_s``: how long a client may stop in the
-    midst of a body."""
+    """All routes, with probes. ``admin``: operators' routes; ``pages``: resources beside the API's,
+    such as the console's; ``passed``: headers that a batch's calls carry on; ``idle_s``: how long a
+    client may stop in the midst of a body."""
     strict = settings.mode == "strict"
     table = _openai_routes(services, settings, passed=passed, idle_s=idle_s)
     if not strict:
         extensions = _extension_routes(services, settings, clock, passed=passed, idle_s=idle_s)
-        for path, methods in {**extensions, **admin.routes}.items():
-            table[path] = {**table.get(path, {}), **methods}
+        for routes in (extensions, *(group.routes for group in admin)):
+            for path, methods in routes.items():
+                table[path] = {**table.get(path, {}), **methods}
     idempotent = Idempotency(
         guards.claims, guards.sealer, clock, max_bytes=settings.max_json_bytes, idle_s=idle_s
     )

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -46,6 +46,13 @@ Refused = Callable[[Call, str, int], Awaitable[None]]
 
 #: path -> method -> handler
 Routes = Mapping[str, Mapping[str, Handler]]
+
+
+class RouteGroup(Protocol):
+    """Routes of one subject; their handlers share what they need."""
+
+    @property
+    def routes(self) -> Routes: ...
 
 
 class Resource:

@@ -1,5 +1,6 @@
 """Parameters, bodies and responses of each route, for the OpenAPI document."""
 
+from batch_gateway.web.api.operations.admin import ADMIN
 from batch_gateway.web.api.operations.extensions import EXTENSIONS, CreateBatchOrInline
 from batch_gateway.web.api.operations.openai import STANDARD
 from batch_gateway.web.api.operations.operation import (
@@ -9,7 +10,6 @@ from batch_gateway.web.api.operations.operation import (
     Operation,
     Schema,
 )
-from batch_gateway.web.api.operations.operators import OPERATORS
 
 __all__ = [
     "EXTENDED",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 #: (method, path) -> what clients find there beyond OpenAI's API too.
-EXTENDED = {**EXTENSIONS, **OPERATORS}
+EXTENDED = {**EXTENSIONS, **ADMIN}
 
 #: The first word of a path -> the tag of its routes, and what the tag says.
 TAGS: dict[str, tuple[str, str]] = {

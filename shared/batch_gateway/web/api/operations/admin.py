@@ -1,4 +1,4 @@
-"""Routes of operators."""
+"""Operators' routes: ``/v1/session`` and ``/v1/admin/...``."""
 
 from batch_gateway.web.admin_objects import (
     AdminActivations,
@@ -41,7 +41,7 @@ _ADMIN_PAGE = {"after": AFTER, "limit": limit(1, 1000, 100)}
 _TENANT = said(STRING, "Only those of this tenant.", "acme")
 
 #: (method, path) -> what operators find there.
-OPERATORS: dict[tuple[str, str], Operation] = {
+ADMIN: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/session"): Operation(
         id="retrieveSession", summary="Tell who asks, and what they may do", answer=SessionObject
     ),
