@@ -120,6 +120,17 @@ def require_stores(settings: "Settings") -> None:
     _found(SCRATCH_STORES, settings.scratch.url.get_secret_value())
 
 
+def is_built_in(group: str, url: str) -> bool:
+    """Whether the gateway's own plug-in opens ``url``."""
+    return urlsplit(url).scheme.partition("+")[0] in BUILT_IN[group]
+
+
+def require_file_store(url: str, setting: str) -> None:
+    """Raise as ``metadata_plugin`` unless the plug-in of ``url`` is installed; ``setting`` has the
+    URL and is named in the message."""
+    _found(FILE_STORES, url, setting)
+
+
 def _load(group: str, url: str) -> Any:
     entry = _found(group, url)
     try:
@@ -133,26 +144,28 @@ def _load(group: str, url: str) -> Any:
     return plugin
 
 
-def _found(group: str, url: str) -> EntryPoint:
+def _found(group: str, url: str, setting: str | None = None) -> EntryPoint:
+    """``setting`` None: that of the group."""
+    setting = setting or _SETTING[group]
     scheme = urlsplit(url).scheme.partition("+")[0]  # of postgresql+asyncpg: without the driver
     if (value := BUILT_IN[group].get(scheme)) is None:
-        return _installed(group, scheme)
+        return _installed(group, scheme, setting)
     entry = EntryPoint(scheme, value, group)
     for extra in entry.extras:
-        require(extra, f"{_SETTING[group]} with {scheme}://")
+        require(extra, f"{setting} with {scheme}://")
     return entry
 
 
-def _installed(group: str, scheme: str) -> EntryPoint:
+def _installed(group: str, scheme: str, setting: str) -> EntryPoint:
     found = entry_points(group=group)
     matching = {entry.value: entry for entry in found if entry.name == scheme}
     if len(matching) == 1:
         return next(iter(matching.values()))
     if matching:
         several = " and ".join(sorted(matching))
-        raise UnknownStore(f"{_SETTING[group]}: several plug-ins for {scheme}://: {several}")
+        raise UnknownStore(f"{setting}: several plug-ins for {scheme}://: {several}")
     wanted = f"{scheme}://" if scheme else "a URL without a scheme"
     known = ", ".join(sorted({*BUILT_IN[group], *(entry.name for entry in found)}))
     raise UnknownStore(
-        f"{_SETTING[group]}: no plug-in for {wanted} is installed; there are those for {known}"
+        f"{setting}: no plug-in for {wanted} is installed; there are those for {known}"
     )

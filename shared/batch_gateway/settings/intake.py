@@ -1,5 +1,6 @@
 """Settings of event sources that may request batches, and of dead letters."""
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -8,9 +9,11 @@ from batch_gateway.core.ids import tenant_id
 from batch_gateway.settings.base import Group, Positive, Seconds
 from batch_gateway.settings.texts import MEMBERS
 
+_FOLDER = re.compile(r"(?!file://[^/])[a-z][a-z0-9+.-]*://.*/", re.DOTALL)
+
 
 def _folder(uri: str) -> str:
-    if not uri.startswith(("s3://", "file:///")) or not uri.endswith("/"):
+    if not _FOLDER.fullmatch(uri):
         raise ValueError("a folder is s3://BUCKET/ or s3://BUCKET/PREFIX/ (or file:///PATH/)")
     return uri
 

@@ -3,18 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
 from batch_gateway.core.errors import InvalidRequest
+from batch_gateway.core.excerpts import excerpt
 from batch_gateway.ports.files import FileStore
+from batch_gateway.settings import Intake as IntakeSettings
 from batch_gateway.settings import Settings
+from batch_gateway.store_plugins import require_file_store
 from batch_gateway.wiring.batches import make_batches, make_files
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.stores import open_files
 
 if TYPE_CHECKING:
     from batch_gateway.services.intake import Intake
@@ -54,43 +56,49 @@ def intake_function() -> Function:
 
 
 class StoredObjects:
-    """Objects in buckets, and in folders of this machine; a store is opened when it is needed."""
+    """Reads objects from the folders of event sources; opens a folder's store at the first use."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises UnknownStore and MissingExtra for a folder that no installed plug-in can open."""
         self._settings = settings
+        self._folders = sorted(_folders(settings.intake), key=len)  # the outer one of two first
+        for folder in self._folders:
+            require_file_store(folder, "intake.sources")
         self._opened: dict[str, FileStore] = {}
 
     async def read(self, uri: str) -> AsyncIterator[bytes]:
-        url = urlsplit(uri)
-        scheme, _, rest = uri.partition("://")
-        name, _, key = rest.partition("/")
-        root = f"s3://{name}" if scheme == "s3" else "file:///"
-        store = self._opened.get(root)
-        if store is None:
-            store = self._opened[root] = self._open(url.scheme, name)
+        folder = next((folder for folder in self._folders if uri.startswith(folder)), None)
+        if folder is None:
+            raise _no_object(uri)
+        if folder not in self._opened:
+            self._opened[folder] = self._open(folder)
         try:
-            async for chunk in store.read(key):
+            async for chunk in self._opened[folder].read(uri.removeprefix(folder)):
                 yield chunk
         except ValueError:  # not a key of the file store
-            raise InvalidRequest(f"Invalid 'object': {uri}.", param="object") from None
+            raise _no_object(uri) from None
 
     async def close(self) -> None:
         for store in self._opened.values():
             await store.close()
 
-    def _open(self, scheme: str, bucket: str) -> FileStore:
-        if scheme == "file":
-            from batch_gateway.adapters.local_files import LocalFiles
+    def _open(self, folder: str) -> FileStore:
+        """The store of ``folder``, as if ``files.url`` named it."""
+        changes = {"url": folder}
+        for field in ("s3_endpoint", "s3_region", "s3_access_key_id", "s3_secret_access_key"):
+            if (given := getattr(self._settings.intake, field)) is not None:
+                changes[field] = given
+        files = self._settings.files.model_copy(update=changes)
+        return open_files(self._settings.model_copy(update={"files": files}))
 
-            return LocalFiles(Path("/"))
-        from batch_gateway.adapters.s3_files import open_s3
 
-        intake, files = self._settings.intake, self._settings.files
-        secret = intake.s3_secret_access_key or files.s3_secret_access_key
-        return open_s3(
-            bucket,
-            endpoint=intake.s3_endpoint or files.s3_endpoint,
-            region=intake.s3_region or files.s3_region,
-            access_key_id=intake.s3_access_key_id or files.s3_access_key_id,
-            secret_access_key=None if secret is None else secret.get_secret_value(),
-        )
+def _folders(intake: IntakeSettings) -> set[str]:
+    return {
+        folder
+        for source in intake.sources.values()
+        for folder in (*source.folders, *(drop.folder for drop in source.drops))
+    }
+
+
+def _no_object(uri: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid 'object': {excerpt(uri)}.", param="object")

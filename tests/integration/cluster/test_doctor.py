@@ -165,6 +165,50 @@ async def test_a_database_of_another_release_wants_a_migration(tmp_path, valkey_
     assert any("the model endpoint does not answer" in f.what for f in found)
 
 
+SCRATCH_OF_OTHERS = """
+from batch_gateway.core.errors import Unavailable
+
+class Store:
+    def __init__(self, url):
+        self.url = url
+
+    async def check(self):
+        if "away" in self.url:
+            raise Unavailable("nothing listens at " + self.url)
+
+    async def close(self):
+        self.url = None
+
+def open_store(settings):
+    return Store(settings.scratch.url.get_secret_value())
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("toy://here", "OK: the scratch store (toy) answers"),
+        ("toy://away", "ERROR: scratch: nothing listens at toy://away"),
+        ("other://here", "ERROR: scratch: scratch.url: no plug-in for other:// is installed"),
+    ],
+)
+async def test_a_third_party_scratch_store_is_asked_whether_it_answers(
+    tmp_path, monkeypatch, url, said
+):
+    installed = tmp_path / "installed"
+    (folder := installed / "toy_scratch-1.0.dist-info").mkdir(parents=True)
+    (installed / "toy_scratch.py").write_text(SCRATCH_OF_OTHERS)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: toy_scratch\nVersion: 1.0\n")
+    entry = "[batch_gateway.scratch_stores]\ntoy = toy_scratch\n"
+    (folder / "entry_points.txt").write_text(entry)
+    monkeypatch.syspath_prepend(installed)
+    (tmp_path / "m.db").touch()
+
+    told = await told_of(stores_of(tmp_path, url, "http://127.0.0.1:9"))
+
+    assert sum(line.startswith(said) for line in told) == 1
+
+
 async def test_servers_that_are_away_are_each_told(tmp_path):
     told = await told_of(
         stores_of(

@@ -2,17 +2,21 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
 from cloudevents.conversion import to_binary, to_structured
-from fixtures.intake import KEY, PATIENCE, REQUESTED, TOKEN
+from fixtures.intake import KEY, PATIENCE, REQUESTED, TOKEN, Door
 from fixtures.world import CHAT, TENANT, chat_lines
 
 from batch_gateway.core.batch_request import ExternalEvent, signature
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.settings import Files, Settings
+from batch_gateway.store_plugins import UnknownStore
+from batch_gateway.wiring.stores import open_files
 
 LINES = b"".join(json.dumps(line).encode() + b"\n" for line in chat_lines(2))
 
@@ -316,6 +320,28 @@ async def test_a_batch_whose_making_was_not_confirmed_keeps_its_input(door, worl
 
 
 # Object stores --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("installed_plugin")
+async def test_objects_of_a_third_party_file_store_become_batches(world, tmp_path):
+    folder = f"folder://{tmp_path}/drops/"
+    await open_files(Settings(files=Files(url=folder))).put("in/a.jsonl", LINES)
+
+    async with AsyncExitStack() as stack:
+        door = Door(world, tmp_path, stack, store=folder)
+        await stack.enter_async_context(door.http)
+        wanted = {"object": f"{folder}in/a.jsonl", "endpoint": CHAT, "completion_window": "24h"}
+        assert await door.send(door.event(wanted)) == 202
+
+        [batch] = await door.batches()
+    ended = await world.run(batch)
+    assert (ended.status, ended.counts.completed) == (BatchStatus.COMPLETED, 2)
+
+
+async def test_a_folder_that_no_plug_in_opens_stops_intake(world, tmp_path):
+    async with AsyncExitStack() as stack:
+        with pytest.raises(UnknownStore, match=r"intake\.sources: no plug-in for gs://"):
+            Door(world, tmp_path, stack, store="gs://bucket/in/")
 
 
 class Objects:

@@ -75,7 +75,25 @@ async def metadata(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def scratch(settings: Settings) -> AsyncIterator[Finding]:
-    """Old enough, evicts nothing, and its clock agrees with ours."""
+    """The scratch store answers; Redis is also recent enough and keeps all keys."""
+    from batch_gateway.store_plugins import SCRATCH_STORES, is_built_in
+    from batch_gateway.wiring.stores import open_scratch_server
+
+    url = settings.scratch.url.get_secret_value()
+    if is_built_in(SCRATCH_STORES, url):
+        async for finding in redis_scratch(settings):
+            yield finding
+        return
+    store = open_scratch_server(settings)
+    try:
+        await store.check()
+    finally:
+        await store.close()
+    yield ok(f"the scratch store ({urlsplit(url).scheme}) answers")
+
+
+async def redis_scratch(settings: Settings) -> AsyncIterator[Finding]:
+    """The server is recent enough, evicts no keys, and its clock agrees with this host's."""
     from redis.exceptions import RedisError
 
     from batch_gateway.adapters.scratch.server import connect
