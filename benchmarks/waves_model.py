@@ -98,7 +98,7 @@ class Model:
         self._time = Timeline()
         config = Config(slots=SLOTS, ttft_ms=TTFT_MS, tpot_ms=TPOT_MS, prefill_us_per_token=0.0)
         self._engine = Engine(config, self._time)
-        self._limits, self._watching = Limits().rules, Watching().rules
+        self._limits, self._watching = Limits(), Watching()
         self._state = initial(self._limits)
         self._fit, self._usual, self._own = CapacityEstimate(), TtftBaseline(), OwnQueue()
         self._done = 0  # calls of the batch
@@ -234,7 +234,7 @@ class Model:
             pause = max(0.0, Watching().probe_interval_s - took)
             self._time.call_later(pause, self._probe)
 
-        patience = (usual or timedelta(seconds=60)) + self._watching.wait
+        patience = (usual or timedelta(seconds=60)) + self._watching.probe_wait
         self._time.call_later(patience.total_seconds() + 0.005, late)
         self._engine.submit(_generation(1, None, done))
 
@@ -242,13 +242,13 @@ class Model:
         usual, rules, calls = self._usual.ttft, self._watching, len(self._calls)
         signal = probe_signal(ttft=None, open_for=open_for, looks=looks, usual=usual, rules=rules)
         at = self._time.time()
-        self._say(self._own.late(signal, looks, at, calls, self._done, usual, rules.wait))
+        self._say(self._own.late(signal, looks, at, calls, self._done, usual, rules.probe_wait))
 
     def _say_answered(self, ttft: timedelta) -> None:
         usual, rules, at = self._usual.ttft, self._watching, self._time.time()
         self._usual.add(at, ttft)
         signal = probe_signal(ttft=ttft, open_for=None, usual=self._usual.ttft, rules=rules)
-        in_time = usual is None or ttft <= usual + rules.wait
+        in_time = usual is None or ttft <= usual + rules.probe_wait
         self._say(self._own.answered(signal, at, len(self._calls), self._done, in_time=in_time))
 
 

@@ -13,7 +13,6 @@ from fixtures.redis import valkey_server
 
 from batch_gateway.adapters.redis_metadata import open_redis_metadata
 from batch_gateway.adapters.scratch import open_scratch
-from batch_gateway.core.limits import LimitRules
 
 pytestmark = pytest.mark.redis
 
@@ -32,9 +31,7 @@ async def assert_always_cancellable(ask):
 
 
 async def test_of_the_scratch_server(valkey_url):
-    scratch = open_scratch(
-        valkey_url, prefix="t", rules=LimitRules(), interval=timedelta(seconds=1)
-    )
+    scratch = open_scratch(valkey_url, prefix="t")
 
     await assert_always_cancellable(lambda: scratch.once("anything", timedelta(seconds=5)))
 

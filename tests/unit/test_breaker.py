@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from batch_gateway.core.breaker import (
     CLOSED,
     Breaker,
-    BreakerRules,
     allows,
     failed,
     gave_up,
     started,
 )
+from batch_gateway.settings.endpoints import BreakerEntry
 
-RULES = BreakerRules(failures=3, first_s=1.0, longest_s=8.0)
+RULES = BreakerEntry(failures=3, pause_s=1.0, pause_max_s=8.0)
 
 
 def opened(at: float = 0.0) -> Breaker:
@@ -80,7 +80,7 @@ def test_a_trial_that_was_cut_says_nothing():
 def test_a_trial_whose_end_was_never_told_blocks_the_next_one_for_a_while_only():
     state = tried(opened(), 1.0)
 
-    assert allows(state, 1.0 + RULES.longest_s)
+    assert allows(state, 1.0 + RULES.pause_max_s)
 
 
 def test_failures_of_calls_that_ran_before_it_opened_change_nothing():
@@ -104,10 +104,12 @@ def test_the_last_failure_says_whether_the_endpoint_is_away_or_refuses_the_key()
     assert not failed(tried(state, 9.0), 9.1, RULES, trial=True).unauthorized
 
 
-@pytest.mark.parametrize("wrong", [{"failures": 0}, {"first_s": 0}, {"first_s": 9, "longest_s": 8}])
+@pytest.mark.parametrize(
+    "wrong", [{"failures": 0}, {"pause_s": 0}, {"pause_s": 9, "pause_max_s": 8}]
+)
 def test_rules_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match="a breaker"):
-        BreakerRules(**wrong)
+    with pytest.raises(ValueError, match="BreakerEntry"):
+        BreakerEntry(**wrong)
 
 
 class Calls:
@@ -157,7 +159,7 @@ def test_it_is_open_only_after_failures_and_never_for_ever(steps):
             calls.end(step)
         if not calls.state.closed:
             assert calls.broken >= RULES.failures
-            assert calls.state.retry_at <= calls.now + RULES.longest_s
-            assert allows(calls.state, calls.now + RULES.longest_s)
+            assert calls.state.retry_at <= calls.now + RULES.pause_max_s
+            assert allows(calls.state, calls.now + RULES.pause_max_s)
         else:
             assert allows(calls.state, calls.now)

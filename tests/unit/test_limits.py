@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from batch_gateway.core import limits
 from batch_gateway.core.limits import (
     Brake,
-    LimitRules,
     LimitState,
     Observation,
     Signal,
@@ -18,8 +17,9 @@ from batch_gateway.core.limits import (
     initial,
     slots,
 )
+from batch_gateway.settings import Limits
 
-RULES = LimitRules(floor=2, ceiling=200, start=8, cut=0.9, step=1.0)
+RULES = Limits(floor=2, ceiling=200, start=8, cut=0.9, step=1.0)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
@@ -30,9 +30,7 @@ def signal(room: int | None, brake: Brake = Brake.ENGINE) -> Signal:
     )
 
 
-def fold(
-    state: LimitState, seen: Observation, rules: LimitRules, now: datetime = NOW
-) -> LimitState:
+def fold(state: LimitState, seen: Observation, rules: Limits, now: datetime = NOW) -> LimitState:
     return limits.fold(state, seen, rules, now)
 
 
@@ -208,7 +206,7 @@ def test_trouble_that_lasts_leaves_the_floor():
 
 
 def test_from_the_floor_it_grows_again():
-    rules = LimitRules(floor=1, step=1.0)
+    rules = Limits(floor=1, step=1.0)
     state = LimitState(limit=1.0, slow_start=False)
 
     for _ in range(20):
@@ -228,7 +226,7 @@ def test_bounds_that_have_moved_hold_with_the_next_fold():
     ("start", "limit"), [(1, 2.0), (8, 8.0), (1000, 200.0)], ids=["below", "within", "above"]
 )
 def test_the_start_is_kept_within_the_bounds(start, limit):
-    assert initial(LimitRules(floor=2, ceiling=200, start=start)).limit == limit
+    assert initial(Limits(floor=2, ceiling=200, start=start)).limit == limit
 
 
 def test_observations_add_up():
@@ -251,7 +249,7 @@ def test_calls_beyond_the_limit_are_aborted_for_a_while_after_the_watch_has_brak
     after = fold(LimitState(limit=50.0), seen, RULES)
 
     assert after.aborts(NOW)
-    assert not after.aborts(NOW + RULES.abort_for)
+    assert not after.aborts(NOW + limits.ABORT_FOR)
 
 
 @given(state=states, seen=drops)
@@ -329,7 +327,7 @@ def test_until_the_watch_knows_how_much_fits_successes_decide():
 
 @given(drops=st.lists(st.integers(0, 9), min_size=1, max_size=60))
 def test_drops_leave_a_call_where_the_watch_cannot_say_how_much_fits(drops):
-    rules = LimitRules(floor=0)
+    rules = Limits(floor=0)
     state = initial(rules)
 
     for dropped in drops:
@@ -340,7 +338,7 @@ def test_drops_leave_a_call_where_the_watch_cannot_say_how_much_fits(drops):
 
 
 def test_a_pool_that_the_watch_has_emptied_gets_a_call_when_the_watch_knows_no_more():
-    rules = LimitRules(floor=0)
+    rules = Limits(floor=0)
     emptied = fold(LimitState(limit=3.0), Observation(signal=signal(-9), watched=True), rules)
 
     back = fold(emptied, Observation(signal=signal(None), watched=True), rules)
@@ -372,8 +370,8 @@ def test_an_idle_pool_goes_half_of_the_way_back_in_each_half_life():
     ids=str,
 )
 def test_senseless_rules_are_refused(wrong):
-    with pytest.raises(ValueError, match="must"):
-        LimitRules(**wrong)
+    with pytest.raises(ValueError, match="Limits"):
+        Limits(**wrong)
 
 
 def test_a_long_retry_after_keeps_the_limit_from_growing_for_a_minute_only():

@@ -9,11 +9,12 @@ from benchmarks import waves_model
 from benchmarks.stage import percentile
 from benchmarks.waves import Scene
 
-from batch_gateway.core.engine_signals import MonitorRules, probe_signal
+from batch_gateway.core.engine_signals import probe_signal
 from batch_gateway.core.own_queue import OwnQueue
+from batch_gateway.settings import Watching
 
 USUAL = timedelta(milliseconds=50)
-RULES = MonitorRules()
+RULES = Watching()
 
 
 @pytest.mark.parametrize("setting", ["plain", "router", "metrics"])
@@ -46,7 +47,7 @@ def late(own: OwnQueue, at: float, running: int, ended: int, *, looks: int = 1) 
         ttft=None, open_for=timedelta(seconds=1), looks=looks, usual=USUAL, rules=RULES
     )
     assert signal.users_wait
-    return own.late(signal, looks, at, running, ended, USUAL, RULES.wait)
+    return own.late(signal, looks, at, running, ended, USUAL, RULES.probe_wait)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from batch_gateway.core.calendar import Calendar, Window
 from batch_gateway.core.cron import parse_cron
 from batch_gateway.core.retry import judge
 from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Priority, Replica, RoutingTable
+from batch_gateway.settings.endpoints import BreakerEntry
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 26, 22, tzinfo=UTC)
@@ -20,6 +21,7 @@ def endpoint(name: str, *, most: int | None = None, by_day: int | None = None) -
         name=name,
         url=f"http://{name}",
         timeout=timedelta(seconds=10),
+        breaker=BreakerEntry(),
         most=most,
         calendar=None if by_day is None else Calendar(zone=ZoneInfo("UTC"), windows=windows),
     )

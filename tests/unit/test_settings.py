@@ -74,6 +74,13 @@ def test_a_wrong_setting_names_its_variable_and_the_form_and_not_its_value(
     assert "s3cret" not in str(wrong.value)
 
 
+def test_a_floor_above_the_ceiling_stops_the_start(monkeypatch):
+    monkeypatch.setenv("BATCH_GATEWAY_LIMITS__FLOOR", "300")
+
+    with pytest.raises(WrongSetting, match=r"limits\.floor must not be above limits.ceiling"):
+        read_settings()
+
+
 def test_a_wrong_group_names_its_variable(monkeypatch):
     monkeypatch.setenv("BATCH_GATEWAY_QUEUE", "nonsense")
 

@@ -8,7 +8,6 @@ from batch_gateway.core.throughput import (
     BUCKET,
     KEPT,
     Throughput,
-    UrgencyRules,
     bucket_of,
     speed,
     speed_at_work,
@@ -86,8 +85,10 @@ def test_models_are_worked_on_side_by_side():
 
 
 def test_a_batch_is_urgent_as_soon_as_its_time_may_not_suffice():
-    rules = UrgencyRules(margin=timedelta(minutes=1), safety=2)
     deadline = T0 + timedelta(hours=1)
 
-    assert urgent_after(deadline, timedelta(minutes=10), rules) == T0 + timedelta(minutes=39)
-    assert urgent_after(deadline, None, rules) == T0 + timedelta(minutes=59)
+    def urgent(needed: timedelta | None) -> datetime:
+        return urgent_after(deadline, needed, margin=timedelta(minutes=1), safety=2)
+
+    assert urgent(timedelta(minutes=10)) == T0 + timedelta(minutes=39)
+    assert urgent(None) == T0 + timedelta(minutes=59)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from batch_gateway.settings import Settings
+from batch_gateway.settings import Group, Settings
 
 #: What the last word of a number's name says about its unit.
 _UNITS = {"s": "seconds", "ms": "milliseconds", "bytes": "bytes", "tokens": "tokens"}
@@ -92,9 +92,13 @@ def _meanings(group: type[BaseModel]) -> dict[str, str]:
 
     Pydantic would read them too, but at each start of each function.
     """
+    inherited: dict[str, str] = {}
+    for base in group.__bases__:
+        if issubclass(base, Group) and base is not Group:
+            inherited |= _meanings(base)
     (tree,) = ast.parse(inspect.getsource(group)).body
     assert isinstance(tree, ast.ClassDef)
-    return {
+    return inherited | {
         field.target.id: inspect.cleandoc(text.value.value).replace("\n", " ")
         for field, text in pairwise(tree.body)
         if isinstance(field, ast.AnnAssign)

@@ -14,22 +14,22 @@ cancelled, so a trial that is lost delays the next one and blocks nothing.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerRules:
-    failures: int = 5  # in a row, that open it
-    first_s: float = 0.5  # how long it stays open for the first time
-    longest_s: float = 10.0
+class BreakerRules(Protocol):
+    """``breaker`` of an endpoint in the routing file, which documents each value."""
 
-    def __post_init__(self) -> None:
-        if self.failures < 1:
-            raise ValueError("a breaker needs at least one failure to open")
-        if not 0 < self.first_s <= self.longest_s:
-            raise ValueError("a breaker's first pause must be above 0 and not above its longest")
+    @property
+    def failures(self) -> int: ...
+    @property
+    def pause_s(self) -> float: ...
+    @property
+    def pause_max_s(self) -> float: ...
 
-    def pause_s(self, doublings: int) -> float:
-        return min(self.first_s * 2.0 ** min(doublings, 30), self.longest_s)
+
+def _pause_s(rules: BreakerRules, doublings: int) -> float:
+    return min(rules.pause_s * 2.0 ** min(doublings, 30), rules.pause_max_s)
 
 
 class BreakerState(StrEnum):
@@ -71,7 +71,7 @@ def started(state: Breaker, now: float, rules: BreakerRules) -> Breaker:
     """After a call was started that ``allows`` allowed."""
     if state.closed:
         return state
-    pause = rules.pause_s(state.trials)
+    pause = _pause_s(rules, state.trials)
     return replace(state, trials=state.trials + 1, retry_at=now + pause)
 
 
@@ -90,7 +90,7 @@ def failed(
     the least. Calls that were running when it opened fail later than that: they change nothing.
     Of several trials at once only the first failure counts.
     """
-    asked_s = min(asked_s, rules.longest_s)
+    asked_s = min(asked_s, rules.pause_max_s)
     if state.retry_at is None:
         failures = state.failures + 1
         if failures < rules.failures:
@@ -98,7 +98,7 @@ def failed(
         return Breaker(
             failures=failures,
             failed_rounds=1,
-            retry_at=now + max(rules.first_s, asked_s),
+            retry_at=now + max(rules.pause_s, asked_s),
             unauthorized=unauthorized,
         )
     if not trial or not state.trials:
@@ -107,7 +107,7 @@ def failed(
         state,
         failed_rounds=state.failed_rounds + 1,
         trials=0,
-        retry_at=now + max(rules.pause_s(state.failed_rounds), asked_s),
+        retry_at=now + max(_pause_s(rules, state.failed_rounds), asked_s),
         unauthorized=unauthorized,
     )
 

@@ -19,6 +19,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Protocol
 
 from batch_gateway.core.limits import Brake, Signal
 
@@ -29,16 +30,21 @@ _BELIEVED = timedelta(seconds=2)  # how long it must be so until that is what fi
 _FULL_CUT = 0.1  # of the running requests, when the cache is full
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MonitorRules:
-    """Settings say why each value is what it is."""
+class MonitorRules(Protocol):
+    """How metrics and probes are judged: the settings ``watching``, which document each value."""
 
-    keep_free: int = 1  # slots of the engine that are left for the next interactive request
-    stale: timedelta = timedelta(seconds=1)  # older metrics are no good news
-    full: float = 0.95  # share of the KV cache from which on it is full
-    wait: timedelta = timedelta(milliseconds=50)  # beyond the usual, that users would notice
-    cut: int = 3  # slots to give up at each look but the first that finds a probe waiting too long
-    step: int = 1  # slots to add at each probe that does not
+    @property
+    def keep_free(self) -> int: ...
+    @property
+    def stale(self) -> timedelta: ...
+    @property
+    def cache_full(self) -> float: ...
+    @property
+    def probe_wait(self) -> timedelta: ...
+    @property
+    def probe_cut(self) -> int: ...
+    @property
+    def probe_step(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +107,9 @@ class QueueDrain:
         return QueueDrain(per_s=kept * self.per_s + (1 - kept) * ended / passed.total_seconds())
 
     def brief(self, waiting: float, rules: MonitorRules) -> bool:
-        """Whether a request that arrives now would wait for less than ``rules.wait`` behind
+        """Whether a request that arrives now would wait for less than ``rules.probe_wait`` behind
         ``waiting``."""
-        return waiting <= self.per_s * rules.wait.total_seconds()
+        return waiting <= self.per_s * rules.probe_wait.total_seconds()
 
 
 def engine_signal(
@@ -138,7 +144,7 @@ def _engine_room(
     if reading.waiting > 0:
         room = -math.ceil(reading.waiting) - rules.keep_free
         return room, f"{reading.waiting:g} requests wait in the engine", True
-    if reading.cache is not None and reading.cache >= rules.full:
+    if reading.cache is not None and reading.cache >= rules.cache_full:
         cut = max(1, math.ceil(reading.running * _FULL_CUT))
         return -cut, f"{reading.cache:.0%} of the KV cache is in use", True
     if reading.saturation is not None and reading.saturation >= 1:
@@ -187,13 +193,13 @@ def probe_signal(
     Most queues are gone with the next call that ends: the first look gives up one slot. One that is
     still there at the next is longer than that.
     """
-    allowed = (usual or timedelta(0)) + rules.wait
+    allowed = (usual or timedelta(0)) + rules.probe_wait
     shown = None if ttft is None else ttft / timedelta(milliseconds=1)
     if open_for is not None:
         late = usual is not None and open_for > allowed
         return Signal(
             brake=Brake.PROBE,
-            room=-(1 if looks == 1 else rules.cut) if late else 0,
+            room=-(1 if looks == 1 else rules.probe_cut) if late else 0,
             users_wait=late,
             reason=f"a probe has waited for {open_for.total_seconds():.2f} s",
             ttft_ms=shown,
@@ -201,7 +207,7 @@ def probe_signal(
     assert ttft is not None
     return Signal(
         brake=Brake.PROBE,
-        room=0 if ttft > allowed else rules.step,
+        room=0 if ttft > allowed else rules.probe_step,
         reason=f"a probe was answered after {ttft.total_seconds():.2f} s",
         ttft_ms=shown,
     )

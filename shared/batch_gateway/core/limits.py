@@ -17,6 +17,7 @@ that of an unknown pool, by half of the distance in each half-life.
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from batch_gateway.core.latency_baseline import LatencyBaseline
 
@@ -26,6 +27,7 @@ _CALM_GROWTH = 3.0  # times as much
 _LONGEST_HOLD = timedelta(minutes=1)  # that a Retry-After may keep a limit from growing
 _SAME_TROUBLE = timedelta(seconds=30)  # drops so soon after others are of the same restart
 _ASLEEP = timedelta(minutes=1)  # without a fold: from then on a pool is idle
+ABORT_FOR = timedelta(seconds=1)  # calls beyond the limit, after interactive users waited
 
 
 class Brake(StrEnum):
@@ -80,28 +82,23 @@ class Observation:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitRules:
-    """Bounds and speeds of the controller; settings say why each value is what it is."""
+class LimitRules(Protocol):
+    """Bounds and speeds of the controller: the settings ``limits``, which document each value."""
 
-    floor: int = 0  # slots that are left while a watch can give more; otherwise it is 1 at least
-    ceiling: int = 256
-    start: int = 8
-    cut: float = 0.95  # factor per fold with drops
-    step: float = 0.5  # slots added per round trip once slow start is over
-    slower: float = 1.5  # times as long as usual: calls wait somewhere; only without a monitor
-    half_life: timedelta = timedelta(hours=1)  # of what was learned, while nothing happens
-    abort_for: timedelta = timedelta(seconds=1)  # after users were seen to wait
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.floor <= self.ceiling and self.ceiling >= 1):
-            raise ValueError("a pool's floor must not be negative or above its ceiling")
-        if not 0 < self.cut < 1:
-            raise ValueError("the cut must be a factor between 0 and 1")
-        if not self.step > 0:
-            raise ValueError("the step must be above 0")
-        if not self.slower > 1:
-            raise ValueError("slower than usual must be more than once as long")
+    @property
+    def floor(self) -> int: ...
+    @property
+    def ceiling(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def cut(self) -> float: ...
+    @property
+    def step(self) -> float: ...
+    @property
+    def slower(self) -> float: ...
+    @property
+    def half_life(self) -> timedelta: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +179,7 @@ def _given_up(
         last_brake=signal.brake,
         reason=signal.reason,
         braked_at=now,
-        abort_until=now + rules.abort_for if signal.users_wait else state.abort_until,
+        abort_until=now + ABORT_FOR if signal.users_wait else state.abort_until,
     )
 
 
@@ -239,7 +236,7 @@ def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
         last_brake=Brake.LATENCY,
         reason=f"calls take {state.slowness.slower:.1f} times as long as usual for what they do",
         braked_at=now,
-        abort_until=now + rules.abort_for,
+        abort_until=now + ABORT_FOR,
     )
 
 

@@ -13,9 +13,11 @@ What counts is bounded twice: for each line by a number of attempts, and for eac
 so that an endpoint that breaks every other answer does not double the work of a whole batch.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
+from typing import Protocol
 
 import msgspec
 
@@ -58,19 +60,25 @@ ANSWERED = RetryDecision(
 )  # 2xx
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryRules:
-    """How patient we are with lines whose request may be to blame."""
+class RetryRules(Protocol):
+    """Retries of one request line: the settings ``retry``, or ``retry`` of an endpoint."""
 
-    attempts: int = 5  # calls of one line
-    first: timedelta = timedelta(seconds=0.5)  # before the second attempt; doubles from there
-    longest: timedelta = timedelta(seconds=60)
-    again: frozenset[int] | None = None  # statuses worth another attempt; None: as ``judge`` says
-    budget: float = 1.0  # further attempts per line of a shard
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def backoff(self) -> timedelta: ...
+    @property
+    def backoff_max(self) -> timedelta: ...
+    @property
+    def statuses(self) -> Collection[int] | None:
+        """Statuses that are retried; None: as ``judge`` says."""
+        ...
 
-    def allowance(self, lines: int) -> float:
-        """Further attempts that the lines of one shard have together; a small one has a few."""
-        return max(self.budget * lines, float(self.attempts))
+
+def retry_allowance(lines: int, rules: RetryRules, *, budget: float) -> float:
+    """Maximum number of retries of all ``lines`` of a shard: ``budget`` for each line, and at least
+    the attempts of one line."""
+    return max(budget * lines, float(rules.attempts))
 
 
 #: What an HTTP status means. Others: 2xx ANSWERED, 4xx REFUSED, all the rest BROKEN.
@@ -93,7 +101,7 @@ _BY_STATUS = {
 }
 
 
-def judge(status: int, again: frozenset[int] | None = None) -> RetryDecision:
+def judge(status: int, again: Collection[int] | None = None) -> RetryDecision:
     """What an answer with this HTTP status means, where only those of ``again`` are tried again."""
     if 200 <= status < 300:
         return ANSWERED
@@ -115,7 +123,7 @@ def judge_response(
     status: int,
     body: ResponseBody | None,
     *,
-    again: frozenset[int] | None = None,
+    again: Collection[int] | None = None,
     leads_to: str | None = None,
     own_credentials: bool = False,
     others_admitted: bool = False,

@@ -51,6 +51,7 @@ class ModelEndpoint:
     name: str
     url: str  # without /v1 and without a trailing slash; a line's url is appended
     timeout: timedelta  # of one call
+    breaker: BreakerRules
     headers: Mapping[str, str] = field(default_factory=dict)  # of every call; no secrets
     key_file: Path | None = None  # the API key is this file's content
     key_variable: str | None = None  # or that of this environment variable
@@ -61,7 +62,6 @@ class ModelEndpoint:
     objective: str | None = None  # x-gateway-inference-objective
     priority: Priority | None = None  # None: the body's priority is left alone
     retry: RetryRules | None = None
-    breaker: BreakerRules = field(default_factory=BreakerRules)
 
     @property
     def metrics(self) -> str:

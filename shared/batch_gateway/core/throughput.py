@@ -127,14 +127,9 @@ def time_needed(left: Mapping[str, float], speeds: Mapping[str, float | None]) -
     return timedelta(seconds=longest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UrgencyRules:
-    """When a batch's deadline makes it urgent; settings say why each value is what it is."""
-
-    margin: timedelta = timedelta(minutes=1)  # before the deadline, whatever is estimated
-    safety: float = 2.0  # how often the time needed must fit before it
-
-
-def urgent_after(deadline: datetime, needed: timedelta | None, rules: UrgencyRules) -> datetime:
-    """From when on a batch goes before others: its slack is used up then."""
-    return deadline - rules.margin - rules.safety * (needed or timedelta(0))
+def urgent_after(
+    deadline: datetime, needed: timedelta | None, *, margin: timedelta, safety: float
+) -> datetime:
+    """The time from which a batch is urgent: ``margin`` before its deadline, and earlier by
+    ``safety`` times the estimated remaining time ``needed`` (None: unknown)."""
+    return deadline - margin - safety * (needed or timedelta(0))

@@ -9,6 +9,7 @@ import msgspec
 
 from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Replica, RoutingTable
 from batch_gateway.settings import Inference
+from batch_gateway.settings.endpoints import BreakerEntry
 
 OBJECTIVE = "x-gateway-inference-objective"
 """Name of the InferenceObjective by which routers of the Gateway API Inference Extension order
@@ -76,6 +77,7 @@ class OneEndpoint:
             name="default",
             url=inference.url.rstrip("/"),
             timeout=timedelta(seconds=inference.timeout_s),
+            breaker=BreakerEntry(),
             metrics_url=inference.metrics_url,
             objective=inference.objective,
         )

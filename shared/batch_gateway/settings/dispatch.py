@@ -6,11 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from batch_gateway.core.engine_signals import MonitorRules
-from batch_gateway.core.limits import LimitRules
-from batch_gateway.core.retry import RetryRules
 from batch_gateway.settings.base import Count, Group, Inconsistent, Positive, Seconds
-from batch_gateway.settings.endpoints import HEADER
+from batch_gateway.settings.endpoints import HEADER, LineRetries
 from batch_gateway.settings.texts import VALUES
 
 #: What every call says for itself.
@@ -44,16 +41,19 @@ class Limits(Group):
     change over time."""
 
     @property
-    def rules(self) -> LimitRules:
-        return LimitRules(
-            floor=self.floor,
-            ceiling=self.ceiling,
-            start=self.start,
-            cut=self.cut,
-            step=self.step,
-            slower=self.slower,
-            half_life=timedelta(seconds=self.half_life_s),
-        )
+    def interval(self) -> timedelta:
+        return timedelta(seconds=self.interval_s)
+
+    @property
+    def half_life(self) -> timedelta:
+        return timedelta(seconds=self.half_life_s)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Limits":
+        if self.floor > self.ceiling:
+            text = "limits.floor must not be above limits.ceiling"
+            raise Inconsistent(text, self, "floor", "ceiling")
+        return self
 
 
 class Watching(Group):
@@ -93,38 +93,23 @@ class Watching(Group):
     """Maximum number of times that one line is aborted."""
 
     @property
-    def rules(self) -> MonitorRules:
-        return MonitorRules(
-            keep_free=self.keep_free,
-            stale=timedelta(seconds=self.stale_s),
-            full=self.cache_full,
-            wait=timedelta(milliseconds=self.probe_wait_ms),
-            cut=self.probe_cut,
-            step=self.probe_step,
-        )
+    def stale(self) -> timedelta:
+        return timedelta(seconds=self.stale_s)
+
+    @property
+    def probe_wait(self) -> timedelta:
+        return timedelta(milliseconds=self.probe_wait_ms)
 
 
-class Retry(Group):
-    attempts: Positive = 5
-    """Maximum number of calls for one request line that fail for a reason that may be its own
-    (timeout, broken connection, invalid response). Overload and unreachable endpoints (429, 503,
-    connection refused) do not count: such calls are retried until the batch's deadline."""
-    backoff_s: Seconds = 0.5
-    """Pause before the second attempt; doubles from there, with jitter."""
-    backoff_max_s: Seconds = 60
-    """Longest pause; a longer Retry-After is honoured up to this."""
+class Retry(LineRetries):
     budget: Annotated[float, Field(ge=0)] = 1.0
     """Maximum number of retries of a batch, as a share of its lines, counted per shard. It bounds
     the cost of an endpoint that breaks every response. A few retries are always allowed."""
 
     @property
-    def rules(self) -> RetryRules:
-        return RetryRules(
-            attempts=self.attempts,
-            first=timedelta(seconds=self.backoff_s),
-            longest=timedelta(seconds=self.backoff_max_s),
-            budget=self.budget,
-        )
+    def statuses(self) -> None:
+        """None: the usual statuses are retried. An endpoint of the routing file may name others."""
+        return None
 
 
 class Inference(Group):

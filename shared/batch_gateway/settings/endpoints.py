@@ -10,10 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from batch_gateway.core.breaker import BreakerRules
 from batch_gateway.core.calendar import Calendar, Window
 from batch_gateway.core.cron import Cron, parse_cron
-from batch_gateway.core.retry import RetryRules
 from batch_gateway.core.routing import ModelEndpoint, Priority, Tls
 from batch_gateway.settings.base import Count, Group, Positive, Seconds
 
@@ -92,23 +90,28 @@ class CalendarEntry(Group):
         )
 
 
-class RetryEntry(Group):
+class LineRetries(Group):
     attempts: Positive = 5
-    """Most calls of one line that ended in a fault that may be the request's own."""
+    """Maximum number of calls for one request line that fail for a reason that may be its own
+    (timeout, broken connection, invalid response). Overload and unreachable endpoints (429, 503,
+    connection refused) do not count: such calls are retried until the batch's deadline."""
     backoff_s: Seconds = 0.5
     """Pause before the second attempt; doubles from there, with jitter."""
     backoff_max_s: Seconds = 60
     """Longest pause; a longer Retry-After is honoured up to this."""
+
+    @property
+    def backoff(self) -> timedelta:
+        return timedelta(seconds=self.backoff_s)
+
+    @property
+    def backoff_max(self) -> timedelta:
+        return timedelta(seconds=self.backoff_max_s)
+
+
+class RetryEntry(LineRetries):
     statuses: tuple[Annotated[int, Field(ge=400, le=599)], ...] | None = None
     """HTTP statuses that are worth another attempt; None: 408, 429 and all from 500."""
-
-    def rules(self) -> RetryRules:
-        return RetryRules(
-            attempts=self.attempts,
-            first=timedelta(seconds=self.backoff_s),
-            longest=timedelta(seconds=self.backoff_max_s),
-            again=None if self.statuses is None else frozenset(self.statuses),
-        )
 
 
 class BreakerEntry(Group):
@@ -197,12 +200,8 @@ class EndpointEntry(Group):
             priority=None
             if self.priority is None
             else Priority(sign=signs[self.priority], base=self.priority_base),
-            retry=None if self.retry is None else self.retry.rules(),
-            breaker=BreakerRules(
-                failures=self.breaker.failures,
-                first_s=self.breaker.pause_s,
-                longest_s=self.breaker.pause_max_s,
-            ),
+            retry=self.retry,
+            breaker=self.breaker,
         )
 
 

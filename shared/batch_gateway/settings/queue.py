@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from batch_gateway.core.throughput import UrgencyRules
 from batch_gateway.settings.base import Group
 from batch_gateway.settings.texts import MEMBERS
 
@@ -29,7 +28,5 @@ class Queue(Group):
     is idle otherwise."""
 
     @property
-    def urgency(self) -> UrgencyRules:
-        return UrgencyRules(
-            margin=timedelta(seconds=self.urgent_margin_s), safety=self.urgent_safety
-        )
+    def urgent_margin(self) -> timedelta:
+        return timedelta(seconds=self.urgent_margin_s)

@@ -12,7 +12,6 @@ from batch_gateway.adapters.scratch import RedisScratchStore, open_scratch, serv
 from batch_gateway.adapters.scratch.server import CONNECTIONS
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.limits import LimitRules
 
 pytestmark = pytest.mark.redis
 
@@ -186,7 +185,7 @@ async def test_all_keys_live_on_one_node_of_a_cluster(tmp_path: Path) -> None:
 
 def test_a_prefix_with_braces_is_refused() -> None:
     with pytest.raises(ValueError, match="braces"):
-        open_scratch("redis://127.0.0.1", prefix="a{b}", rules=LimitRules(), interval=MINUTE)
+        open_scratch("redis://127.0.0.1", prefix="a{b}")
 
 
 async def test_a_valkey_url_means_the_same(valkey_url: str) -> None:

@@ -10,12 +10,13 @@ from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
+from batch_gateway.core.limits import Brake, Observation, Signal
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
+from batch_gateway.settings import Limits
 
 pytestmark = pytest.mark.redis
 
-START = LimitRules().start
+START = Limits().start
 DROP = Observation(dropped=1)
 
 
@@ -388,7 +389,7 @@ async def test_calls_that_outlived_a_wipe_count_against_the_limit_afterwards(
 
 
 async def test_concurrent_folds_are_not_lost_but_never_applied_twice(redis_url: str) -> None:
-    scratch = open_own(redis_url, interval=NO_TIME, rules=LimitRules(start=200))
+    scratch = open_own(redis_url, interval=NO_TIME, rules=Limits(start=200))
     await settle(scratch)
     grown = Observation(successes=1)
 

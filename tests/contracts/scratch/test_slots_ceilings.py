@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import LimitRules, Observation
+from batch_gateway.core.limits import Observation
+from batch_gateway.settings import Limits
 
 pytestmark = pytest.mark.redis
 
-RULES = LimitRules(start=6, ceiling=12)
+RULES = Limits(start=6, ceiling=12)
 TOTAL = 13
 CEILINGS = {"a": 8, "b": 9}
 POOLS = {"a/one": "a", "a/two": "a", "b/one": "b"}

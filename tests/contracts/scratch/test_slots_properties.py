@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import LimitRules, Observation
+from batch_gateway.core.limits import Observation
+from batch_gateway.settings import Limits
 
 pytestmark = pytest.mark.redis
 
-RULES = LimitRules(start=10, ceiling=30)
+RULES = Limits(start=10, ceiling=30)
 NAMES = [f"h{n}" for n in range(6)]
 
 

@@ -15,7 +15,6 @@ from openai import AsyncOpenAI
 
 from batch_gateway.adapters.scratch import open_scratch
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.limits import LimitRules
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.settings import Api, Auth, Quota
 
@@ -102,11 +101,6 @@ async def metadata(server) -> AsyncIterator[MetadataStore]:
 @pytest.fixture
 async def scratch(server):
     """The server's scratch server, seen from outside of it."""
-    store = open_scratch(
-        server.scratch_url,
-        prefix="api-test",
-        rules=LimitRules(),
-        interval=timedelta(seconds=0.2),
-    )
+    store = open_scratch(server.scratch_url, prefix="api-test")
     yield store
     await store.close()

@@ -14,7 +14,6 @@ from batch_gateway.adapters.scratch import open_scratch
 from batch_gateway.core.errors import Busy, Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.limits import LimitRules
 from batch_gateway.core.lines import decode_shard_line
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.results.parts import read_blob
@@ -283,8 +282,6 @@ async def test_without_the_scratch_server_a_large_input_is_surveyed_all_the_same
     world.scratch = open_scratch(
         f"redis://127.0.0.1:{free_port()}/0",
         prefix="nobody",
-        rules=LimitRules(),
-        interval=timedelta(seconds=1),
     )
 
     with pytest.raises(Unavailable):  # it cannot fill the queue, so the event must come again

@@ -14,8 +14,9 @@ from starlette.responses import PlainTextResponse
 from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import dead_letter
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.limits import Brake, LimitRules, Observation, Signal
+from batch_gateway.core.limits import Brake, Observation, Signal
 from batch_gateway.services.state_snapshot import StateReader
+from batch_gateway.settings import Limits
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 from batch_gateway.wiring.function import metrics_page
 
@@ -80,7 +81,7 @@ async def test_what_lowered_a_limit_last_is_told_with_its_time(world):
     assert when == pytest.approx(world.clock.now().timestamp(), abs=60)
     assert state["engine_waiting", POOL] == 3
     assert ("probe_ttft_milliseconds", POOL) not in state
-    assert state["pool_limit", POOL] < LimitRules().start
+    assert state["pool_limit", POOL] < Limits().start
 
 
 async def test_many_tenants_are_one_sum_beyond_the_largest(world):

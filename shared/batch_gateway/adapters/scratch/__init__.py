@@ -6,10 +6,8 @@ or can be rebuilt from the database, so the server needs no persistence; it must
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from types import MappingProxyType
 
 from redis.asyncio import Redis
 
@@ -25,24 +23,15 @@ from batch_gateway.adapters.scratch.server import Scripts, connect, milliseconds
 from batch_gateway.adapters.scratch.slots import RedisSlots
 from batch_gateway.adapters.scratch.throughput import RedisThroughput
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.limits import LimitRules
+from batch_gateway.settings import Limits
 
-__all__ = ["RedisScratchStore", "SlotRules", "open_late", "open_scratch"]
-
-_NO_WEIGHTS: Mapping[TenantId, float] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotRules:
-    limits: LimitRules
-    interval: timedelta  # how often a pool's limit is reconsidered
-    total: int | None = None  # ceiling of all pools together; None: no such bound
+__all__ = ["RedisScratchStore", "open_scratch"]
 
 
 class RedisScratchStore:
     """All parts on one client; ``url`` again for the subscriptions' own connections.
 
-    ``slots`` and ``weights`` are asked when they are first needed: not every function has them.
+    ``limits`` and ``weights`` are called at the first use: not every function has these settings.
     """
 
     def __init__(
@@ -51,12 +40,12 @@ class RedisScratchStore:
         url: str,
         *,
         keys: Keys,
-        slots: Callable[[], SlotRules],
+        limits: Callable[[], Limits],
         weights: Callable[[], Mapping[TenantId, float]],
     ) -> None:
         self._scripts = scripts = Scripts(client)
         self._client = client
-        self._slot_rules = slots
+        self._limits = limits
         self._keys = keys
         self.prefix = keys.prefix
         self._generation = scripts.load("generation")
@@ -73,10 +62,7 @@ class RedisScratchStore:
 
     @cached_property
     def slots(self) -> RedisSlots:
-        rules = self._slot_rules()
-        return RedisSlots(
-            self._client, self._scripts, self._keys, rules.limits, rules.interval, rules.total
-        )
+        return RedisSlots(self._client, self._scripts, self._keys, self._limits())
 
     async def generation(self) -> tuple[str, timedelta] | None:
         found = await self._generation([self._keys.generation])
@@ -118,28 +104,13 @@ def open_scratch(
     url: str,
     *,
     prefix: str,
-    rules: LimitRules,
-    interval: timedelta,
-    total: int | None = None,
-    weights: Mapping[TenantId, float] = _NO_WEIGHTS,
+    limits: Callable[[], Limits] = Limits,
+    weights: Callable[[], Mapping[TenantId, float]] = dict,
 ) -> RedisScratchStore:
     """The scratch server at ``url`` (see redis_locator); connects on first use.
 
-    ``interval``: how often a pool's limit is reconsidered. ``total``: ceiling of all pools
-    together, None for no bound. ``weights``: shares of the fair lane
-    by tenant, 1 where nothing is said.
+    ``weights``: shares of tenants in the fair lane; 1 for a tenant without one. ``limits`` and
+    ``weights`` are called at the first use.
     """
-    rules_of_slots = SlotRules(limits=rules, interval=interval, total=total)
-    return open_late(url, prefix=prefix, slots=lambda: rules_of_slots, weights=lambda: weights)
-
-
-def open_late(
-    url: str,
-    *,
-    prefix: str,
-    slots: Callable[[], SlotRules],
-    weights: Callable[[], Mapping[TenantId, float]],
-) -> RedisScratchStore:
-    """As ``open_scratch``; the rules are asked for when slots or weights are first needed."""
     client = connect(url, tag=prefix)
-    return RedisScratchStore(client, url, keys=Keys(prefix), slots=slots, weights=weights)
+    return RedisScratchStore(client, url, keys=Keys(prefix), limits=limits, weights=weights)

@@ -19,7 +19,7 @@ has learned ages (``core.limits``); after ten half-lives it is forgotten.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,6 @@ from batch_gateway.adapters.scratch.server import Scripts, milliseconds, transla
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import (
-    LimitRules,
     LimitState,
     Observation,
     Signal,
@@ -41,6 +40,7 @@ from batch_gateway.core.limits import (
     slots,
 )
 from batch_gateway.ports.scratch import PoolState, SlotGrant, SlotReport
+from batch_gateway.settings import Limits
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
 _PAGE = 250  # pools per call: a script blocks the server while it runs
@@ -91,18 +91,13 @@ class RedisSlots:
         client: "Redis",
         scripts: Scripts,
         keys: Keys,
-        rules: LimitRules,
-        interval: timedelta,
-        total: int | None,
+        limits: Limits,
     ) -> None:
-        """``total``: the ceiling of all pools together; None: there is none."""
         self._client = client
         self._root = keys.slots
         self._generation = keys.generation
-        self._rules = rules
-        self._interval = interval
-        self._total = total
-        self._memory = milliseconds(_HALF_LIVES * rules.half_life)
+        self._limits = limits
+        self._memory = milliseconds(_HALF_LIVES * limits.half_life)
         self._sync = scripts.load("slots_sync")
         self._commit = scripts.load("slots_commit")
         self._pools = scripts.load("slots_pools")
@@ -115,10 +110,10 @@ class RedisSlots:
             [
                 holder,
                 milliseconds(ttl),
-                milliseconds(self._interval),
-                repr(initial(self._rules).limit),
+                milliseconds(self._limits.interval),
+                repr(initial(self._limits).limit),
                 self._memory,
-                self._total or 0,
+                self._limits.total or 0,
                 milliseconds(_WATCH),
                 *(word for pool, report in reports.items() for word in _spelled(pool, report)),
             ],
@@ -138,12 +133,12 @@ class RedisSlots:
 
     async def pools(self) -> Sequence[PoolState]:
         states: dict[str, PoolState] = {}  # one may move to the next page meanwhile
-        limit, first = repr(initial(self._rules).limit), 0
+        limit, first = repr(initial(self._limits).limit), 0
         while True:
             _now, found = await self._pools(
                 [self._root], [limit, milliseconds(_WATCH), first, _PAGE]
             )
-            states |= {one[0]: _pool_state(one, self._rules) for one in found}
+            states |= {one[0]: _pool_state(one, self._limits) for one in found}
             if len(found) < _PAGE:
                 return list(states.values())
             first += _PAGE
@@ -157,7 +152,7 @@ class RedisSlots:
         for pool, one in synced.items():
             if one.seen is None:
                 continue
-            rules = _bounded_rules(self._rules, reports[pool].ceiling)
+            rules = _bounded_rules(self._limits, reports[pool].ceiling)
             state = fold(aged(one.state, one.idle, rules), one.seen, rules, now)
             if state != one.state:
                 changed[pool] = state
@@ -176,10 +171,11 @@ class RedisSlots:
         return states
 
 
-def _bounded_rules(rules: LimitRules, ceiling: int | None) -> LimitRules:
-    if ceiling is None or ceiling >= rules.ceiling:
-        return rules
-    return replace(rules, ceiling=max(1, ceiling), floor=min(rules.floor, max(1, ceiling)))
+def _bounded_rules(limits: Limits, ceiling: int | None) -> Limits:
+    if ceiling is None or ceiling >= limits.ceiling:
+        return limits
+    ceiling = max(1, ceiling)
+    return limits.model_copy(update={"ceiling": ceiling, "floor": min(limits.floor, ceiling)})
 
 
 def _spelled(pool: str, report: SlotReport) -> Sequence[str | int]:
@@ -248,13 +244,13 @@ def _state(limit: str, learned: str) -> LimitState:
     return _decode_state(learned) if learned else LimitState(limit=float(limit))
 
 
-def _pool_state(found: Sequence[Any], rules: LimitRules) -> PoolState:
+def _pool_state(found: Sequence[Any], limits: Limits) -> PoolState:
     pool, endpoint, limit, learned, granted, in_use, wanted, holders = found[:8]
     aborted, idle_ms, signal, breaker = found[8:]
     return PoolState(
         pool=pool,
         endpoint=endpoint,
-        limit=aged(_state(limit, learned), timedelta(milliseconds=idle_ms or 0), rules),
+        limit=aged(_state(limit, learned), timedelta(milliseconds=idle_ms or 0), limits),
         granted=granted,
         in_use=in_use,
         wanted=wanted,

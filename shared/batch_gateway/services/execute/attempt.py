@@ -22,6 +22,7 @@ from batch_gateway.core.retry import (
     RetryRules,
     judge_response,
     pause,
+    retry_allowance,
 )
 from batch_gateway.ports.model_client import (
     CallFailed,
@@ -35,6 +36,7 @@ from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.shard_spans import describe
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
+from batch_gateway.settings import Retry
 
 SLO = "x-slo-ttft-ms"
 """How long the answer may take: routers that order by it see how near the deadline is."""
@@ -57,7 +59,7 @@ class AttemptResult(msgspec.Struct, frozen=True):
 class ModelCaller:
     """Makes attempts under a deployment's retry rules, or an endpoint's own."""
 
-    def __init__(self, client: ModelClient, retry: RetryRules, *, budget_s: float) -> None:
+    def __init__(self, client: ModelClient, retry: Retry, *, budget_s: float) -> None:
         """``budget_s`` is what an activation gives a call at most, in seconds. The time-outs of
         one line cost about as much together, and are at least one."""
         self._client = client
@@ -139,7 +141,7 @@ class ModelCaller:
         judged = judge_response(
             answer.status,
             body,
-            again=rules.again,
+            again=rules.statuses,
             leads_to=answer.leads_to,
             own_credentials=not work.shard.passed <= route.headers.keys(),
             others_admitted=others_admitted,
@@ -233,7 +235,9 @@ class ModelCaller:
         """Whether the line, or its shard, has had all the attempts that count."""
         if not verdict.counts:
             return False
-        allowance = self._retry.allowance(work.shard.lease.shard.lines)
+        allowance = retry_allowance(
+            work.shard.lease.shard.lines, self._retry, budget=self._retry.budget
+        )
         return work.attempts + weight >= rules.attempts or work.shard.further >= allowance
 
     def _again(
@@ -250,8 +254,8 @@ class ModelCaller:
         work.tries += 1
         waiting = pause(
             work.tries,
-            first=rules.first,
-            longest=rules.longest,
+            first=rules.backoff,
+            longest=rules.backoff_max,
             retry_after=retry_after,
             jitter=random.random(),
         )

@@ -18,7 +18,6 @@ import msgspec
 
 from batch_gateway.core.engine_signals import (
     CapacityEstimate,
-    MonitorRules,
     QueueDrain,
     TtftBaseline,
     engine_signal,
@@ -62,7 +61,6 @@ class EngineMonitor:
         self._headers = {n: value for n, value in route.headers.items() if n != OBJECTIVE}
         self._client = client
         self._metrics = metrics
-        self._rules: MonitorRules = settings.rules
         self._settings = settings
         self._urgent = urgent
         self._ended = ended
@@ -111,7 +109,7 @@ class EngineMonitor:
             reading = await self._metrics.read(
                 self._route.endpoint.metrics,
                 self._model,
-                self._rules.stale,
+                self._settings.stale,
                 self._route.endpoint.tls,
             )
         except Unavailable as error:
@@ -125,10 +123,10 @@ class EngineMonitor:
         self._failures = 0
         counted, self._counted = self._counted, self._ended()
         self._drain = self._drain.after(self._counted - counted, passed)
-        brief = self._drain.brief(reading.waiting, self._rules)
+        brief = self._drain.brief(reading.waiting, self._settings)
         self._fit = self._fit.after(reading, passed, brief=brief)
         age = timedelta(seconds=self._clock() - asked)
-        signal = engine_signal(reading, age, self._fit, self._rules, brief=brief)
+        signal = engine_signal(reading, age, self._fit, self._settings, brief=brief)
         if reading.running + reading.waiting <= self._running():
             signal = replace(signal, users_wait=False)  # all requests in the engine are ours
         self._say(signal)
@@ -140,7 +138,7 @@ class EngineMonitor:
         self._own.sent(self._running(), self._ended())
         async with task_group() as group:
             call = group.create_task(self._ask())
-            patience = (self._usual.ttft or _GIVE_UP) + self._rules.wait
+            patience = (self._usual.ttft or _GIVE_UP) + self._settings.probe_wait
             pause = patience.total_seconds() + _MARGIN_S
             looks = 0
             while not (await asyncio.wait([call], timeout=pause))[0]:
@@ -151,17 +149,17 @@ class EngineMonitor:
             self._say(self._answered(self._since(sent)))
 
     def _late(self, open_for: timedelta, looks: int) -> Signal:
-        usual, rules = self._usual.ttft, self._rules
+        usual, rules = self._usual.ttft, self._settings
         signal = probe_signal(ttft=None, open_for=open_for, looks=looks, usual=usual, rules=rules)
         return self._own.late(
-            signal, looks, self._clock(), self._running(), self._ended(), usual, rules.wait
+            signal, looks, self._clock(), self._running(), self._ended(), usual, rules.probe_wait
         )
 
     def _answered(self, ttft: timedelta) -> Signal:
-        usual, rules = self._usual.ttft, self._rules
+        usual, rules = self._usual.ttft, self._settings
         self._usual.add(self._clock(), ttft)
         signal = probe_signal(ttft=ttft, open_for=None, usual=self._usual.ttft, rules=rules)
-        in_time = usual is None or ttft <= usual + rules.wait
+        in_time = usual is None or ttft <= usual + rules.probe_wait
         return self._own.answered(
             signal, self._clock(), self._running(), self._ended(), in_time=in_time
         )

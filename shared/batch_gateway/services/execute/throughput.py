@@ -50,7 +50,7 @@ class ThroughputReporter:
         self._clock = clock
         self._blocked_reason_of = blocked_reason_of
         self._models_blocked = models_blocked
-        self._rules = rules.urgency
+        self._rules = rules
         self._every = timedelta(seconds=execution.heartbeat_s)
         self._ttl = timedelta(seconds=execution.lease_ttl_s)
         self._done = Counter[_Key]()  # cost finished and not reported yet
@@ -112,7 +112,12 @@ class ThroughputReporter:
         queued = {batch: ready.cost for batch, ready in waiting.items()}
         needed = await self._time_needed(deadlines, queued)
         at = {
-            batch: urgent_after(deadline, needed[batch], self._rules)
+            batch: urgent_after(
+                deadline,
+                needed[batch],
+                margin=self._rules.urgent_margin,
+                safety=self._rules.urgent_safety,
+            )
             for batch, deadline in deadlines.items()
         }
         moved = {}
