@@ -34,10 +34,16 @@ from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.model_client import CallFailed, CallRefused, ModelResponse
 from batch_gateway.ports.scratch import QueueDepth, SlotGrant
 from batch_gateway.ports.shards import LeaseStatus
-from batch_gateway.services.execute.activation import Activation, ProcessResources
+from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.execute.activation import Activation
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import Circuits
-from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
+from batch_gateway.services.execute.collaborators import (
+    Engines,
+    Policies,
+    ProcessResources,
+    StopRequests,
+)
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.progress_events import BatchObservers
 from batch_gateway.services.results.parts import read_recorded
@@ -355,12 +361,8 @@ class Stage:
             engines=Engines(
                 client=client, metrics=client, routes=self.routes, header_passthrough=None
             ),
-            events=Events(
-                publisher=silent,
-                activation_trigger=silent,
-                termination=silent,
-                webhook_outbox=silent,
-            ),
+            events=Events(publisher=silent, activation_trigger=silent, webhook_outbox=silent),
+            termination=silent,
             policies=Policies(
                 execution=RULES,
                 queue=Queue(),
@@ -371,13 +373,12 @@ class Stage:
                 output_expiry=None,
             ),
             shared=ProcessResources(
-                attempts=ModelCaller(client, retry.rules, budget_s=RULES.hard_budget_s),
+                attempts=ModelCaller(client, retry, budget_s=RULES.hard_budget_s),
                 circuits=self.circuits,
                 monitors=EngineMonitors(client, client, watching),
                 watches=BatchObservers([]),
             ),
-            stopping=stopping,
-            superseded=asyncio.Event(),
+            stop_requests=StopRequests(stopping=stopping, superseded=asyncio.Event()),
         )
 
     def happen(self, event: str, at: int, activation: Activation) -> None:
@@ -390,10 +391,10 @@ class Stage:
                 )
                 memory.ready.append(shard.index)
         elif event == "cancel":  # among others calls that have not taken their first step
-            for pool in activation._pools:
+            for pool in activation._components.pools:
                 pool.abort()
         elif event == "start and cancel":
-            for pool in activation._pools:
+            for pool in activation._components.pools:
                 pool.grant = pool.in_use + 2
                 pool.start()
                 pool.start()
@@ -421,10 +422,10 @@ class Stage:
 
     def assert_nothing_leaks(self, activation: Activation) -> None:
         assert self.engine.open == 0
-        assert activation._renewer.tracked == 0
-        assert list(activation._pools) == []
+        assert activation._components.renewer.tracked == 0
+        assert list(activation._components.pools) == []
         assert self.memory.holders == set()
-        assert len(activation._shards) == 0
+        assert len(activation._components.shards) == 0
         assert len(asyncio.all_tasks()) == 1
         for _, circuit in self.circuits._circuits.values():
             assert circuit.allows(asyncio.get_running_loop().time() + 60)

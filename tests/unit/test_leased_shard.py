@@ -116,7 +116,7 @@ class Play:
             self.now += 100.0
             while (work := self.held.take(self.now, POOLS[0], calm=True)) is not None:
                 finish(self.held, work)
-        return [decode_part_line(raw).line for raw in self.held.take_buffer()]
+        return [decode_part_line(raw).line for raw in self.held.results.take()]
 
 
 steps = st.lists(

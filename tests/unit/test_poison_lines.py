@@ -68,7 +68,7 @@ class Worker:
     def work(self) -> None:
         """Until all is stored. Raises Killed."""
         for _ in range(20_000):
-            if all(shard.finished and not shard.buffered for shard in self.held.values()):
+            if all(shard.finished and not shard.results for shard in self.held.values()):
                 return
             self.now += 0.1
             shard = self.random.choice(list(self.held.values()))
@@ -78,7 +78,7 @@ class Worker:
     def flush(self, shard: LeasedShard) -> None:
         """As ``ShardLeases.flush`` does."""
         to_note, to_clear = shard.to_note(), shard.to_clear()
-        lines = [*shard.take_buffer(), *shard.clearing(to_clear), *starting(to_note)]
+        lines = [*shard.results.take(), *shard.clearing(to_clear), *starting(to_note)]
         self.stored[shard.lease.shard.index].parts.append(b"".join(lines))
         shard.noted(to_note)
         if to_clear is not None:

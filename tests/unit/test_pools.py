@@ -14,9 +14,11 @@ from batch_gateway.ports.model_client import CallFailed, ModelResponse
 from batch_gateway.ports.scratch import SlotGrant
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import Circuits
+from batch_gateway.services.execute.collaborators import ProcessResources
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.execute.pools import Pools
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
+from batch_gateway.services.progress_events import BatchObservers
 from batch_gateway.services.routing import OneEndpoint
 from batch_gateway.settings import Execution, Inference, Queue, Retry, Watching
 
@@ -75,10 +77,13 @@ class Stage:
             ActivationId("me"),
             group,
             slots=self.slots,  # type: ignore[arg-type]
-            attempts=ModelCaller(engine, retry.rules, budget_s=600),
+            shared=ProcessResources(
+                attempts=ModelCaller(engine, retry, budget_s=600),
+                circuits=self.circuits,
+                monitors=EngineMonitors(engine, engine, Watching(metrics=False, probe=False)),
+                watches=BatchObservers([]),
+            ),
             routes=self.routes,
-            circuits=self.circuits,
-            monitors=EngineMonitors(engine, engine, Watching(metrics=False, probe=False)),
             activation_trigger=silent,
             clock=SimpleNamespace(now=lambda: datetime.now(UTC)),  # type: ignore[arg-type]
             rules=Execution(slot_sync_s=0.01),

@@ -19,7 +19,7 @@ def make_executor(
     """The executor; what it opens is closed with ``stack``."""
     from batch_gateway.adapters.engine_metrics import HttpEngineMetrics
     from batch_gateway.adapters.model_http import HttpModelClient
-    from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
+    from batch_gateway.services.execute.collaborators import Engines, Policies, StopRequests
     from batch_gateway.services.execute.executor import Executor
 
     client, metrics = HttpModelClient(), HttpEngineMetrics()
@@ -28,19 +28,15 @@ def make_executor(
     settings = runtime.settings
     expiry = settings.api.output_expiry_s
     return Executor(
-        stores=Stores(metadata=runtime.metadata, files=runtime.files, scratch=runtime.scratch),
+        stores=runtime.stores,
         engines=Engines(
             client=client,
             metrics=metrics,
             routes=runtime.routes,
             header_passthrough=runtime.header_passthrough,
         ),
-        events=Events(
-            publisher=runtime.publisher,
-            activation_trigger=runtime.activation_trigger,
-            termination=runtime.termination,
-            webhook_outbox=runtime.webhook_outbox,
-        ),
+        events=runtime.events,
+        termination=runtime.termination,
         policies=Policies(
             execution=settings.execution,
             queue=settings.queue,
@@ -51,8 +47,7 @@ def make_executor(
             spans=settings.tracing.requests_per_shard,
             output_expiry=timedelta(seconds=expiry) if expiry else None,
         ),
-        stopping=stopping,
-        superseded=runtime.superseded,
+        stop_requests=StopRequests(stopping=stopping, superseded=runtime.superseded),
     )
 
 

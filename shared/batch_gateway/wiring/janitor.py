@@ -22,12 +22,8 @@ def make_janitor(runtime: Runtime) -> "Janitor":
 
     settings = runtime.settings
     return Janitor(
-        metadata=runtime.metadata,
-        files=runtime.files,
-        scratch=runtime.scratch,
-        publisher=runtime.publisher,
-        webhook_outbox=runtime.webhook_outbox,
-        activation_trigger=runtime.activation_trigger,
+        stores=runtime.stores,
+        events=runtime.events,
         termination=runtime.termination,
         clock=runtime.clock,
         available_work=AvailableWork(runtime.scratch, runtime.routes, runtime.clock),

@@ -18,18 +18,11 @@ def make_planner(runtime: Runtime) -> "Planner":
 
     settings = runtime.settings
     return Planner(
-        metadata=runtime.metadata,
-        files=runtime.files,
+        stores=runtime.stores,
+        events=runtime.events,
         indexes=SqliteLineIndexes(settings.files.scratch_dir),
         small_indexes=MemoryLineIndexes(),
-        queue=runtime.scratch.queue,
-        locks=runtime.scratch.locks,
-        rates=runtime.scratch.rate_limiter,
-        throughput=runtime.scratch.throughput,
         prices=settings.prices.price_list,
-        publisher=runtime.publisher,
-        webhook_outbox=runtime.webhook_outbox,
-        activation_trigger=runtime.activation_trigger,
         clock=runtime.clock,
         rules=InputRules(
             planning=settings.planning,

@@ -13,6 +13,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.dependents import DependentBatches
+from batch_gateway.services.collaborators import Events, Stores
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
 from batch_gateway.services.full_stores import FullStoreReporter
 from batch_gateway.services.header_passthrough import HeaderPassthrough
@@ -83,6 +84,18 @@ class Runtime:
             publisher=self.publisher,
             clock=self.clock,
             fence=timedelta(seconds=self.settings.execution.fence_s),
+        )
+
+    @property
+    def stores(self) -> Stores:
+        return Stores(metadata=self.metadata, files=self.files, scratch=self.scratch)
+
+    @property
+    def events(self) -> Events:
+        return Events(
+            publisher=self.publisher,
+            activation_trigger=self.activation_trigger,
+            webhook_outbox=self.webhook_outbox,
         )
 
     @cached_property

@@ -11,14 +11,12 @@ large batch, it stores what it has collected, so that the next attempt after a c
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from batch_gateway.core import lifecycle
-from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.errors import (
     Busy,
     Corrupt,
@@ -27,20 +25,24 @@ from batch_gateway.core.errors import (
     Temporary,
     Unavailable,
 )
-from batch_gateway.core.ids import BatchId, FileId, file_id
-from batch_gateway.core.layout import blobs_of, file_key, work_prefix
-from batch_gateway.core.model import Batch, BatchError, BatchStatus, Counts, EndReason, File
+from batch_gateway.core.ids import BatchId, FileId
+from batch_gateway.core.layout import file_key
+from batch_gateway.core.model import Batch, BatchError, BatchStatus, Counts, EndReason
 from batch_gateway.core.usage import report_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.assemble.ended_batches import EndedBatches
 from batch_gateway.services.assemble.merge import ResultMerge
 from batch_gateway.services.assemble.result_collector import RequestsLost, ResultCollector
 from batch_gateway.services.assemble.result_files import (
+    ResultFiles,
     assembly_span,
-    result_file,
-    with_saved_tokens,
+    discard,
+    log_ended,
+    new_names,
+    result_files,
 )
 from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.event_publisher import EventPublisher
@@ -61,21 +63,6 @@ _ENDS = {
 _ATTEMPTS = 3  # a cancel in the middle makes one assembly in vain
 SMALL = 10_000  # lines of a batch that may be assembled beside any number of others
 _QUEUE = 4  # chunks of one file between the merging thread and the store
-
-
-@dataclass(frozen=True, slots=True)
-class AssembledFiles:
-    """Files that are stored but not yet the batch's."""
-
-    output: File | None  # None: no line succeeded
-    error: File | None  # None: no line failed
-    counts: Counts
-    merge: ResultMerge
-    summary: BatchSummary
-
-    @property
-    def files(self) -> list[File]:
-        return [file for file in (self.output, self.error) if file is not None]
 
 
 class Assembler:
@@ -102,8 +89,7 @@ class Assembler:
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
-        self._publisher = publisher
-        self._webhook_outbox = webhook_outbox
+        self._ended = EndedBatches(metadata, files, publisher, webhook_outbox)
         self._clock = clock
         self._temp_dir = temp_dir
         self._ttl = lease_ttl
@@ -129,7 +115,7 @@ class Assembler:
             if batch is None:
                 raise NotFound(f"no batch {batch_id}")
             if batch.terminal:
-                await self._announce(batch)
+                await self._ended.announce(batch)
                 await self._clear(batch)
                 return
             if not batch.assemblable:  # shards are open: closing the last one publishes again
@@ -138,7 +124,7 @@ class Assembler:
                 with assembly_span(leased):
                     ended = await self._attempt(leased, holder)
             if ended is not None:
-                await self._announce(ended)
+                await self._ended.announce(ended)
                 await self._clear(ended)
                 return
         raise Busy(f"{batch_id} changed under the assembler {_ATTEMPTS} times")
@@ -206,44 +192,26 @@ class Assembler:
                 "The results could not be merged because of an internal error:"
                 f" {type(error).__name__}.",
             )
-        to = _ENDS[batch.ending]
         now = self._clock.now()
-        output, errors = (
-            None if file is None else file.id for file in (assembled.output, assembled.error)
-        )
-        then = batch.evolve(
-            status=to,
-            output_file_id=output,
-            error_file_id=errors,
-            counts=assembled.counts,
-            usage=assembled.merge.usage,
-            **{f"{to}_at": now},
-        )
+        then = assembled.ended(batch, _ENDS[batch.ending], now)
         ended = await self._metadata.batches.finish(
             batch.id,
-            to,
+            then.status,
             holder=holder,
             files=assembled.files,
-            output=output,
-            error=errors,
-            counts=assembled.counts,
-            usage=assembled.merge.usage,
-            options=with_saved_tokens(batch, assembled.merge.saved),
+            output=then.output_file_id,
+            error=then.error_file_id,
+            counts=then.counts,
+            usage=then.usage,
+            options=assembled.options(batch),
             report=report_of(then, now, assembled.summary),
             now=now,
             events=[lifecycle.terminal_event(then)],
         )
         if ended is None:
-            await self._discard(file.id for file in assembled.files)
+            await discard(self._files, [file.id for file in assembled.files])
             return None
-        logger.info(
-            "%s: %d succeeded, %d failed of %d",
-            to.value,
-            assembled.counts.completed,
-            assembled.counts.failed,
-            assembled.counts.total,
-            extra={"action": to.value, "tenant_id": batch.tenant, **_log(batch.id)},
-        )
+        log_ended(ended)
         return ended
 
     async def _fail(self, batch: Batch, why: str) -> Batch | None:
@@ -261,7 +229,7 @@ class Assembler:
             report=report_of(failed, now, summary),
         )
 
-    async def _write(self, batch: Batch) -> AssembledFiles:
+    async def _write(self, batch: Batch) -> ResultFiles:
         """Both files from all results; from what is left once results count as lost.
 
         Raises Temporary when results are missing and may come back.
@@ -284,8 +252,8 @@ class Assembler:
             )
         return await self._merged(batch, surviving=True)
 
-    async def _merged(self, batch: Batch, *, surviving: bool = False) -> AssembledFiles:
-        names = (file_id(secrets.token_bytes(12)), file_id(secrets.token_bytes(12)))
+    async def _merged(self, batch: Batch, *, surviving: bool = False) -> ResultFiles:
+        names = new_names()
         merge, order = ResultMerge(self._temp_dir), CompletionOrderLog(self._temp_dir)
         try:
             gathering = ResultCollector(
@@ -308,14 +276,11 @@ class Assembler:
             if lines != gathering.lines:
                 raise Corrupt(f"{batch.id} has {lines} results for {gathering.lines} lines")
         except BaseException:  # also when the request is cancelled
-            await self._discard(names)
+            await discard(self._files, names)
             raise
         finally:
             await asyncio.to_thread(merge.close)
             await asyncio.to_thread(order.close)
-        now, expiry = self._clock.now(), self._default_expiry
-        output = result_file(batch, "output", names[0], merge.output, now, expiry)
-        error = result_file(batch, "error", names[1], merge.error, now, expiry)
         counts = Counts(
             total=batch.counts.total if batch.is_dry else gathering.lines,
             completed=merge.output.lines,
@@ -323,14 +288,15 @@ class Assembler:
         )
         summary = gathering.summary
         summary.calls = merge.statistics
-        return AssembledFiles(output, error, counts, merge, summary)
-
-    async def _discard(self, names: Iterable[FileId]) -> None:
-        """Remove blobs that will be nobody's; what fails here the janitor does."""
-        try:
-            await self._files.delete(*blobs_of(*names))
-        except Temporary as error:
-            logger.warning("Blobs are not deleted: %s", error, extra={"action": "orphan"})
+        return result_files(
+            batch,
+            merge,
+            names,
+            counts=counts,
+            summary=summary,
+            now=self._clock.now(),
+            default_expiry=self._default_expiry,
+        )
 
     async def _store(self, merge: ResultMerge, names: tuple[FileId, FileId]) -> None:
         """Stream both products to the store as they are merged; one without a line is left out."""
@@ -346,16 +312,11 @@ class Assembler:
             for stream in queues.values():
                 await stream.end()
 
-    async def _announce(self, batch: Batch) -> None:
-        await self._publisher.publish(lifecycle.terminal_event(batch))
-        await self._webhook_outbox.enqueue(batch)
-
     async def _clear(self, batch: Batch) -> None:
-        """Delete what only the work needed; what fails here the janitor does."""
+        """Delete what only the work needed; the janitor deletes what is left by an error."""
         try:
             await self._scratch.queue.withdraw(batch.id)
-            await self._files.delete_prefix(work_prefix(batch.id))
-            await self._metadata.batches.swept(batch.id)
+            await self._ended.clear(batch)
         except Temporary as error:
             logger.info("The janitor will retry it: %s", error, extra=_log(batch.id))
 

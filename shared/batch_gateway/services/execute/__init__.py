@@ -1,15 +1,18 @@
 """Executor: works on shards while one ``work.available`` request is open.
 
 executor          handles an event, unless the maximum of activations runs
-activation        leases shards, runs the loops, ends in time
+activation        registers, runs the loops, ends in time
+components        the objects of one activation
 collaborators     the dependencies of an executor, grouped
+lease_loop        leases one shard after the other
 shard_selector    selects the next shard to lease
 shard_leases      the steps of a lease: acquire, open, flush, checkpoint, finish, release
 lease_renewer     renews heartbeats
 lease_monitor     checks the leases in the database; reclaims leases of dead executors
 shard_supervisor  one task per leased shard, from claim to finish or release
 lease_state       the states of a leased shard, and their transitions
-leased_shard      one leased shard: its open and finished lines
+leased_shard      one leased shard: its state and its open lines
+result_buffer     the results of a leased shard, stored or waiting to be stored
 pools             all pools of an activation, and the loop that keeps their slots
 pool              calls in flight to one endpoint and model, under the slots granted to it
 slot_scheduler    selects the line that gets the next free slot of a pool

@@ -1,28 +1,20 @@
-"""The dependencies of an executor, grouped by kind."""
+"""Dependencies of an executor beyond stores and events, grouped by kind."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
 from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
-from batch_gateway.ports.files import FileStore
-from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.model_client import ModelClient
-from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
+from batch_gateway.services.execute.attempt import ModelCaller
+from batch_gateway.services.execute.circuit import Circuits
+from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.header_passthrough import HeaderPassthrough
+from batch_gateway.services.progress_events import BatchObserver
 from batch_gateway.services.routing import Routes
-from batch_gateway.services.termination import Termination
-from batch_gateway.services.webhooks.outbox import WebhookOutbox
 from batch_gateway.settings import Execution, Queue, Retry, Watching
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
-    metadata: MetadataStore
-    files: FileStore
-    scratch: ScratchStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +25,6 @@ class Engines:
     metrics: EngineMetrics
     routes: Routes
     header_passthrough: HeaderPassthrough | None  # None: no batch has sealed headers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
-    """What an executor tells other functions, and how it ends batches."""
-
-    publisher: EventPublisher
-    activation_trigger: ActivationTrigger
-    termination: Termination
-    webhook_outbox: WebhookOutbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +39,25 @@ class Policies:
     clock: Clock
     spans: int = 0  # calls of one shard that get a span at most
     output_expiry: timedelta | None  # of result files whose batch says nothing; None: they are kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessResources:
+    """What the activations of one process share."""
+
+    attempts: ModelCaller
+    circuits: Circuits
+    monitors: EngineMonitors
+    watches: BatchObserver  # look at a batch when results of it were stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequests:
+    """Reasons of a process to lease no more shards."""
+
+    stopping: asyncio.Event  # SIGTERM: calls get ``execution.term_grace_s``
+    superseded: asyncio.Event  # the configuration is old: calls in flight end as at the soft end
+
+    @property
+    def any(self) -> bool:
+        return self.stopping.is_set() or self.superseded.is_set()

@@ -1,19 +1,25 @@
 """Executor: one activation per ``work.available`` event, as long as there is room for one."""
 
-import asyncio
 import logging
 import secrets
 import socket
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.execute.activation import Activation, ProcessResources
+from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.execute.activation import Activation
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.budget import BudgetGuard
 from batch_gateway.services.execute.circuit import Circuits
-from batch_gateway.services.execute.collaborators import Engines, Events, Policies, Stores
+from batch_gateway.services.execute.collaborators import (
+    Engines,
+    Policies,
+    ProcessResources,
+    StopRequests,
+)
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.execute.takeover import REGISTERED, REMEMBERED, Takeover
 from batch_gateway.services.progress_events import BatchObservers, ProgressEvents
+from batch_gateway.services.termination import Termination
 
 logger = logging.getLogger(__name__)
 
@@ -25,30 +31,28 @@ class Executor:
         stores: Stores,
         engines: Engines,
         events: Events,
+        termination: Termination,
         policies: Policies,
-        stopping: asyncio.Event,
-        superseded: asyncio.Event,
+        stop_requests: StopRequests,
     ) -> None:
-        """``stopping`` is set when the process has been asked to end, ``superseded`` when its
-        configuration is old."""
         self._stores = stores
         self._engines = engines
         self._events = events
+        self._termination = termination
         self._policies = policies
-        self._stopping = stopping
-        self._superseded = superseded
-        self._takeover = Takeover(stores.metadata, stores.scratch, events.termination)
+        self._stop_requests = stop_requests
+        self._takeover = Takeover(stores.metadata, stores.scratch, termination)
         self._shared = ProcessResources(
             attempts=ModelCaller(
                 engines.client,
-                policies.retry.rules,
+                policies.retry,
                 budget_s=policies.execution.hard_budget_s,
             ),
             circuits=Circuits(),
             monitors=EngineMonitors(engines.client, engines.metrics, policies.watching),
             watches=BatchObservers(
                 [
-                    BudgetGuard(events.termination, stores.metadata.shards, policies.prices),
+                    BudgetGuard(termination, stores.metadata.shards, policies.prices),
                     ProgressEvents(stores.scratch, events.publisher, policies.clock),
                 ]
             ),
@@ -76,10 +80,10 @@ class Executor:
             stores=self._stores,
             engines=self._engines,
             events=self._events,
+            termination=self._termination,
             policies=self._policies,
             shared=self._shared,
-            stopping=self._stopping,
-            superseded=self._superseded,
+            stop_requests=self._stop_requests,
         )
         await activation.run()
         logger.info("Activation ends", extra=log)

@@ -7,16 +7,11 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from batch_gateway.core.lines import (
-    PartLine,
-    ShardLine,
-    copied,
-    encode_part_line,
-)
-from batch_gateway.core.model import Lease, Part, QueueEntry, Tally
-from batch_gateway.core.result_totals import ResultTotals
+from batch_gateway.core.lines import PartLine, ShardLine, copied
+from batch_gateway.core.model import Lease, QueueEntry
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
 from batch_gateway.services.execute.line_in_flight import LineInFlight, note
+from batch_gateway.services.execute.result_buffer import ResultBuffer
 from batch_gateway.services.execute.shard_spans import ShardSpans
 from batch_gateway.services.execute.suspect_isolation import (
     WRITTEN_OFF,
@@ -45,7 +40,7 @@ class LeasedShard:
 
     ``state`` changes by ``move`` only, along ``lease_state.TRANSITIONS``. ``settled`` is set when
     there is nothing to wait for any more: all lines have results, or the shard drains and no call
-    runs, or the lease is lost. Finished lines collect in a buffer until they are flushed as a part.
+    runs, or the lease is lost. Results collect in ``results`` until they are flushed as a part.
     Where several pools serve the model, a line that failed in one is kept for the others for some
     seconds.
 
@@ -76,11 +71,7 @@ class LeasedShard:
         self.settled = asyncio.Event()
         self.deadline: datetime = lease.deadline
         self.stop_at = stop_at
-        self.parts: list[Part] = list(lease.shard.parts)
-        self._totals = ResultTotals.of(lease.shard.tally)  # of all results, stored or not
-        self.stored_tally = lease.shard.tally  # of the results in ``parts``
-        self.recorded_tally = lease.shard.tally  # as the database has it
-        self.sequence = 0  # of the next part
+        self.results = ResultBuffer(lease.shard, most=most_buffered)
         self.spans = ShardSpans(lease, most_spans)
         self.headers = self._headers({})  # of its calls
         self.passed: Set[str] = frozenset()  # names of those that are the client's own
@@ -98,10 +89,7 @@ class LeasedShard:
         self._charged: LineInFlight | None = None  # accused, and the stored note would end it
         self._copies: dict[int, list[tuple[int, str]]] = {}
         self._running = 0
-        self._buffer: list[bytes] = []
-        self._most_buffered = most_buffered
         self._cost = lease.shard.cost / max(1, lease.shard.lines)  # of a line, on average
-        self._counted = self._totals.lines
 
     def load(
         self, lines: Iterable[ShardLine], done: "ShardResults", *, passed: Mapping[str, str]
@@ -128,10 +116,7 @@ class LeasedShard:
         self.headers = self._headers(passed)
         self.passed = passed.keys()
         self.further = sum(done.attempts.values())
-        self._totals = done.totals
-        self.stored_tally = done.tally
-        self._counted = self._totals.lines
-        self._buffer = []
+        self.results.load(done)
         self._unfinished = UnfinishedLines(works)
         self._suspects = {work.line.line for work in works if work.deaths}
         self._copies = {work.line.line: work.line.copies for work in works if work.line.copies}
@@ -178,7 +163,7 @@ class LeasedShard:
 
     def _changed(self) -> None:
         """Tell the loops that wait for it what has changed."""
-        if len(self._buffer) >= self._most_buffered // 4 or self.to_note() or self.to_clear():
+        if self.results.should_store or self.to_note() or self.to_clear():
             self._signals.flush.set()
         if not self.left or self.state is not LeaseState.RUNNING:
             self._signals.work.set()
@@ -220,13 +205,11 @@ class LeasedShard:
     @property
     def _not_recorded(self) -> int:
         """Lines that no recorded result is known of."""
-        return max(0, self.lease.shard.lines - self._totals.lines)
+        return max(0, self.lease.shard.lines - self.results.lines)
 
     def newly_done(self) -> float:
         """Estimated tokens of the lines finished since the last call."""
-        finished = self._totals.lines
-        new, self._counted = finished - self._counted, finished
-        return new * self._cost
+        return self.results.take_new() * self._cost
 
     @property
     def running(self) -> int:
@@ -236,10 +219,6 @@ class LeasedShard:
     def finished(self) -> bool:
         """All lines have results."""
         return not (self._unfinished or self._running)
-
-    @property
-    def buffered(self) -> int:
-        return len(self._buffer)
 
     @property
     def suspicious(self) -> bool:
@@ -266,7 +245,7 @@ class LeasedShard:
             return False
         if self._suspects and (self._running or not self._isolation.is_free()):
             return False
-        return self.runs and len(self._buffer) < self._most_buffered
+        return self.runs and not self.results.full
 
     def take(self, now: float, pool: str, *, calm: bool) -> LineInFlight | None:
         """The next line for ``pool`` at ``now`` (``loop.time()``)."""
@@ -362,41 +341,9 @@ class LeasedShard:
         if self._copies:
             copies = self._copies.get(result.line, ())
             results += [copied(batch, result, *copy) for copy in copies]
-        self._buffer += [encode_part_line(one) for one in results]
-        for one in results:
-            self._totals.add(one)
+        self.results.add(results)
 
-    @property
-    def tally(self) -> Tally:
-        """That of all results, stored or not, without statistics."""
-        return self._totals.tally
-
-    @property
-    def whole_tally(self) -> Tally:
-        """That of all results, stored or not, with the statistics of their calls."""
-        return self._totals.whole_tally
-
-    def closed_unreadable(self, tally: Tally) -> None:
-        """The shard was closed with ``tally`` because its lines cannot be read."""
-        self._totals = ResultTotals.of(tally)
-        self.stored_tally = tally
-
-    # -- results --------------------------------------------------------------------------------
-
-    def take_buffer(self) -> list[bytes]:
-        """Finished lines that are not in a part yet; they are the caller's now."""
-        lines, self._buffer = self._buffer, []
-        return lines
-
-    def put_back_buffer(self, lines: list[bytes]) -> None:
-        """Undo ``take_buffer`` after a failed write."""
-        self._buffer = lines + self._buffer
-
-    def stored(self, part: Part, tally: Tally) -> None:
-        """``part`` was written; ``tally`` is that of all results stored by then."""
-        self.sequence += 1
-        self.parts.append(part)
-        self.stored_tally = tally
+    # -- notes ----------------------------------------------------------------------------------
 
     def to_note(self) -> list[LineInFlight]:
         """Lines that a note must name before they may be started; none: there is time."""

@@ -19,9 +19,8 @@ from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import Slots
 from batch_gateway.services.event_publisher import ActivationTrigger
-from batch_gateway.services.execute.attempt import ModelCaller
-from batch_gateway.services.execute.circuit import Circuits
-from batch_gateway.services.execute.engine_monitor import EngineMonitor, EngineMonitors
+from batch_gateway.services.execute.collaborators import ProcessResources
+from batch_gateway.services.execute.engine_monitor import EngineMonitor
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.pool import Pool
@@ -46,10 +45,8 @@ class Pools:
         group: asyncio.TaskGroup,
         *,
         slots: Slots,
-        attempts: ModelCaller,
+        shared: ProcessResources,
         routes: Routes,
-        circuits: Circuits,
-        monitors: EngineMonitors,
         activation_trigger: ActivationTrigger,
         clock: Clock,
         rules: Execution,
@@ -62,12 +59,12 @@ class Pools:
         self._holder = holder
         self._group = group
         self._slots = slots
-        self._attempts = attempts
+        self._attempts = shared.attempts
         self._routes = routes
         self._version = routes.version
-        self._circuits = circuits
-        self._engine_monitors = monitors
-        self._preemption = Preemption(monitors.settings)
+        self._circuits = shared.circuits
+        self._engine_monitors = shared.monitors
+        self._preemption = Preemption(shared.monitors.settings)
         self._activation_trigger = activation_trigger
         self._clock = clock
         self._rules = rules

@@ -48,7 +48,7 @@ class ResultFlusher:
                     shard
                     for shard in self._shards
                     if shard.state in _WORKED_ON
-                    and (shard.buffered or shard.to_note() or shard.to_clear())
+                    and (shard.results or shard.to_note() or shard.to_clear())
                 ]
             )
             self._pools.fill()

@@ -140,10 +140,10 @@ class ShardLeases:
         tally = replace(done.tally, failed=done.tally.failed + missing)
         event = _executed(shard)
         closed = await self._rows.finish(
-            shard.lease.ref, shard.parts, tally, now=self._clock.now(), events=[event]
+            shard.lease.ref, shard.results.parts, tally, now=self._clock.now(), events=[event]
         )
         meters.SHARDS_UNREADABLE.inc()
-        shard.closed_unreadable(tally)
+        shard.results.closed_unreadable(tally)
         await self._closed(shard, closed, event)
 
     # -- results ----------------------------------------------------------------------------------
@@ -171,18 +171,18 @@ class ShardLeases:
 
     async def _write(self, shard: LeasedShard, notes: Sequence[bytes] = ()) -> None:
         """Store what is finished, and ``notes`` behind it; these only count if that succeeds."""
-        lines, tally = shard.take_buffer(), shard.whole_tally
+        lines, tally = shard.results.take(), shard.results.whole_tally
         if not lines and not notes:
             return
         try:
             with shard.spans.flush(len(lines)):
                 part = await write_part(
-                    self._files, shard.lease.shard, shard.sequence, [*lines, *notes]
+                    self._files, shard.lease.shard, shard.results.sequence, [*lines, *notes]
                 )
         except BaseException:
-            shard.put_back_buffer(lines)
+            shard.results.put_back(lines)
             raise
-        shard.stored(part, tally)
+        shard.results.stored(part, tally)
         meters.flushed(len(lines))
 
     async def checkpoint(self, shards: Iterable[LeasedShard]) -> None:
@@ -191,13 +191,13 @@ class ShardLeases:
         What is shown of a running batch is what is recorded, so it survives whatever becomes of
         the holder and of the scratch server. Raises Unavailable.
         """
-        changed = [s for s in shards if s.held and s.stored_tally != s.recorded_tally]
+        changed = [shard for shard in shards if shard.held and not shard.results.all_recorded]
         if not changed:
             return
-        tallies = {shard.lease.ref: shard.stored_tally for shard in changed}
+        tallies = {shard.lease.ref: shard.results.stored_tally for shard in changed}
         batches = {batch.id: batch for batch in await self._rows.checkpoint(tallies)}
         for shard in changed:
-            shard.recorded_tally = tallies[shard.lease.ref]
+            shard.results.recorded_tally = tallies[shard.lease.ref]
         leases = {shard.lease.shard.batch: shard.lease for shard in changed}
         for name, batch in batches.items():
             await self._watch.check(leases[name], batch)
@@ -210,35 +210,35 @@ class ShardLeases:
         async with shard.writing:
             if await self._complete(shard):
                 return
-            results = await read_recorded(self._files, shard.parts)
-            buffered = shard.take_buffer()
+            results = await read_recorded(self._files, shard.results.parts)
+            buffered = shard.results.take()
             try:
                 results.add(b"".join(buffered))
                 with shard.spans.flush(len(results.lines)):
                     part = await write_part(
-                        self._files, shard.lease.shard, shard.sequence, [results.content()]
+                        self._files, shard.lease.shard, shard.results.sequence, [results.content()]
                     )
                 closed = await self._rows.finish(
                     shard.lease.ref, [part], results.tally, now=self._clock.now(), events=[event]
                 )
             except BaseException:
-                shard.put_back_buffer(buffered)
-                shard.sequence += 1
+                shard.results.put_back(buffered)
+                shard.results.sequence += 1
                 raise
         await self._closed(shard, closed, event)
 
     async def _complete(self, shard: LeasedShard) -> bool:
         """Complete the batch if the shard is all of it and nothing of its results is stored."""
-        if self._single_shards is None or shard.parts or shard.sequence:
+        if self._single_shards is None or shard.results.parts or shard.results.sequence:
             return False
-        results = shard.take_buffer()
+        results = shard.results.take()
         batch = None
         try:
             if self._single_shards.can_complete(shard.lease, results):
                 batch = await self._single_shards.complete(shard.lease, shard.deadline, results)
         finally:
             if batch is None:
-                shard.put_back_buffer(results)
+                shard.results.put_back(results)
         if batch is None:
             return False
         meters.flushed(len(results))
@@ -253,15 +253,15 @@ class ShardLeases:
         async with shard.writing:
             await self._write(shard)
             notes = shard.notes()
-            recorded = list(shard.parts)
+            recorded = list(shard.results.parts)
             if notes:
                 recorded.append(
-                    await write_part(self._files, shard.lease.shard, shard.sequence, notes)
+                    await write_part(self._files, shard.lease.shard, shard.results.sequence, notes)
                 )
             released = await self._rows.release(
                 shard.lease.ref,
                 recorded,
-                shard.stored_tally,
+                shard.results.stored_tally,
                 now=self._clock.now(),
                 events=[event],
             )

@@ -121,8 +121,8 @@ class ShardOpener:
         if lost:
             meters.PARTS_LOST.inc(lost)
             kept = list(done.lines.values())
-            shard.parts = [await write_part(self._files, row, 0, kept)] if kept else []
-            shard.sequence += 1
+            shard.results.parts = [await write_part(self._files, row, 0, kept)] if kept else []
+            shard.results.sequence += 1
         try:
             lines = await self._lines(shard)
         except Temporary:

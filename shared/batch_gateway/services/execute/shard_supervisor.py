@@ -195,7 +195,7 @@ class ShardSupervisor:
         elif shard.held:
             shard.lose()
         self._throughput.count(shard)
-        tally = shard.tally
+        tally = shard.results.tally
         shard.spans.end(completed=tally.completed, failed=tally.failed, state=str(shard.state))
         if shard in self._shards:
             self._shards.remove(shard)

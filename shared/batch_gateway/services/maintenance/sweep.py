@@ -23,12 +23,9 @@ from batch_gateway.core.layout import blobs_of, upload_prefix, work_prefix
 from batch_gateway.core.model import Batch, File, LeaseRef
 from batch_gateway.core.uploads import Upload
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.files import FileStore
-from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.dependents import DependentBatches
-from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
+from batch_gateway.services.collaborators import Events, Stores
 from batch_gateway.services.maintenance.available_work import AvailableWork
 from batch_gateway.services.maintenance.item_runner import ItemRunner, StepFailed
 from batch_gateway.services.maintenance.open_batches import OpenBatchChecks
@@ -36,7 +33,6 @@ from batch_gateway.services.maintenance.orphans import delete_orphans
 from batch_gateway.services.maintenance.rebuild import ensure_generation, refill
 from batch_gateway.services.maintenance.retention import Retention
 from batch_gateway.services.termination import Termination
-from batch_gateway.services.webhooks.outbox import WebhookOutbox
 from batch_gateway.settings import Sweep
 
 logger = logging.getLogger(__name__)
@@ -72,12 +68,8 @@ class Janitor:
     def __init__(
         self,
         *,
-        metadata: MetadataStore,
-        files: FileStore,
-        scratch: ScratchStore,
-        publisher: EventPublisher,
-        webhook_outbox: WebhookOutbox,
-        activation_trigger: ActivationTrigger,
+        stores: Stores,
+        events: Events,
         termination: Termination,
         clock: Clock,
         available_work: AvailableWork,
@@ -87,12 +79,12 @@ class Janitor:
         kept: RecordRetention,
         rules: Sweep,
     ) -> None:
-        self._metadata = metadata
-        self._files = files
-        self._scratch = scratch
-        self._publisher = publisher
-        self._webhook_outbox = webhook_outbox
-        self._activation_trigger = activation_trigger
+        self._metadata = stores.metadata
+        self._files = stores.files
+        self._scratch = stores.scratch
+        self._publisher = events.publisher
+        self._webhook_outbox = events.webhook_outbox
+        self._activation_trigger = events.activation_trigger
         self._termination = termination
         self._clock = clock
         self._available_work = available_work
@@ -102,10 +94,10 @@ class Janitor:
         self._rules = rules
         self._items = ItemRunner(clock, _seconds(rules.step_budget_s))
         self._open_batch_checks = OpenBatchChecks(
-            metadata=metadata,
-            scratch=scratch,
-            publisher=publisher,
-            dependents=DependentBatches(metadata.batches, publisher, clock),
+            metadata=stores.metadata,
+            scratch=stores.scratch,
+            publisher=events.publisher,
+            dependents=DependentBatches(stores.metadata.batches, events.publisher, clock),
             estimates=estimates,
             clock=clock,
             items=self._items,

@@ -42,13 +42,9 @@ from batch_gateway.core.quotas import NO_QUOTAS
 from batch_gateway.core.usage import report_of
 from batch_gateway.core.validation import LineValidator
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.line_index import LineIndexes
-from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import Locks, RateLimiter, ShardQueue
-from batch_gateway.ports.throughput import ThroughputStore
 from batch_gateway.services.batches.analytics import recorded_summary
-from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
+from batch_gateway.services.collaborators import Events, Stores
 from batch_gateway.services.exclusive_lock import exclusive_lock
 from batch_gateway.services.plan.chained_input import ChainedInputs
 from batch_gateway.services.plan.input_scan import InputRules, InputScan, scan_lines
@@ -71,7 +67,6 @@ from batch_gateway.services.plan.shard_builder import ShardBuilder, run_in
 from batch_gateway.services.plan.shard_writer import store_shards
 from batch_gateway.services.process_deaths import ProcessDeaths, TooManyProcessDeaths
 from batch_gateway.services.routing import Routes
-from batch_gateway.services.webhooks.outbox import WebhookOutbox
 
 logger = logging.getLogger(__name__)
 
@@ -89,42 +84,42 @@ class Planner:
     def __init__(
         self,
         *,
-        metadata: MetadataStore,
-        files: FileStore,
+        stores: Stores,
+        events: Events,
         indexes: LineIndexes,
         small_indexes: LineIndexes,
-        queue: ShardQueue,
-        locks: Locks,
-        rates: RateLimiter,
-        throughput: ThroughputStore,
         prices: PriceList,
-        publisher: EventPublisher,
-        webhook_outbox: WebhookOutbox,
-        activation_trigger: ActivationTrigger,
         clock: Clock,
         rules: InputRules,
         routes: Routes,
         temp_dir: Path,
     ) -> None:
         """``small_indexes`` are for inputs of at most ``IN_MEMORY`` bytes."""
+        metadata, scratch = stores.metadata, stores.scratch
         self._metadata = metadata
-        self._files = files
+        self._files = stores.files
         self._indexes = indexes
         self._small_indexes = small_indexes
-        self._locks = locks
-        self._rates = rates
-        self._throughput = throughput
+        self._locks = scratch.locks
+        self._rates = scratch.rate_limiter
+        self._throughput = scratch.throughput
         self._prices = prices
-        self._publisher = publisher
-        self._webhook_outbox = webhook_outbox
-        self._events = PlanEvents(metadata, queue, publisher, webhook_outbox, activation_trigger)
+        self._publisher = events.publisher
+        self._webhook_outbox = events.webhook_outbox
+        self._events = PlanEvents(
+            metadata,
+            scratch.queue,
+            events.publisher,
+            events.webhook_outbox,
+            events.activation_trigger,
+        )
         self._clock = clock
         self._rules = rules
         self._routes = routes
         self._temp_dir = temp_dir
         self._one_large = asyncio.Semaphore(1)  # of inputs beyond SMALL, one at a time
-        self._deaths = ProcessDeaths("planning", rates, locks)
-        self._chained = ChainedInputs(metadata, files, clock, rules)
+        self._deaths = ProcessDeaths("planning", scratch.rate_limiter, scratch.locks)
+        self._chained = ChainedInputs(metadata, stores.files, clock, rules)
 
     async def plan(self, batch_id: BatchId) -> None:
         """Plan the batch, or announce again what an earlier call has already made true.

@@ -1,0 +1,102 @@
+"""The results of a leased shard: stored parts, and results that wait to be stored."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from batch_gateway.core.lines import PartLine, encode_part_line
+from batch_gateway.core.model import Part, Shard, Tally
+from batch_gateway.core.result_totals import ResultTotals
+
+if TYPE_CHECKING:
+    from batch_gateway.services.results.parts import ShardResults
+
+
+class ResultBuffer:
+    """Keeps results in memory until they are stored as a part, and counts all results.
+
+    ``parts`` are stored, ``sequence`` is the number of the next one. ``stored_tally`` counts the
+    results in ``parts``, ``recorded_tally`` is the tally that the database has.
+    """
+
+    def __init__(self, shard: Shard, *, most: int) -> None:
+        """With ``most`` results waiting the buffer is full."""
+        self.parts: list[Part] = list(shard.parts)
+        self.sequence = 0
+        self.stored_tally = shard.tally
+        self.recorded_tally = shard.tally
+        self._totals = ResultTotals.of(shard.tally)
+        self._waiting: list[bytes] = []
+        self._most = most
+        self._reported = self._totals.lines
+
+    def load(self, done: "ShardResults") -> None:
+        """Continue after the results of ``done``, which are stored."""
+        self._totals = done.totals
+        self.stored_tally = done.tally
+        self._waiting = []
+        self._reported = self._totals.lines
+
+    def __len__(self) -> int:
+        """Results that wait to be stored."""
+        return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """No line may be started until results have been stored."""
+        return len(self._waiting) >= self._most
+
+    @property
+    def should_store(self) -> bool:
+        """Enough results wait to store them before the interval is over."""
+        return len(self._waiting) >= self._most // 4
+
+    @property
+    def all_recorded(self) -> bool:
+        """The database has recorded all stored results."""
+        return self.stored_tally == self.recorded_tally
+
+    def add(self, results: Iterable[PartLine]) -> None:
+        results = list(results)
+        self._waiting += [encode_part_line(one) for one in results]  # may raise: count afterwards
+        for one in results:
+            self._totals.add(one)
+
+    def take(self) -> list[bytes]:
+        """The waiting results as encoded lines; the caller stores them or puts them back."""
+        lines, self._waiting = self._waiting, []
+        return lines
+
+    def put_back(self, lines: list[bytes]) -> None:
+        """Undo ``take`` after a failed write."""
+        self._waiting = lines + self._waiting
+
+    def stored(self, part: Part, tally: Tally) -> None:
+        """``part`` was written; ``tally`` counts all results that were stored by then."""
+        self.sequence += 1
+        self.parts.append(part)
+        self.stored_tally = tally
+
+    def closed_unreadable(self, tally: Tally) -> None:
+        """The shard was closed with ``tally`` because its lines cannot be read."""
+        self._totals = ResultTotals.of(tally)
+        self.stored_tally = tally
+
+    @property
+    def lines(self) -> int:
+        """Number of results, stored or not."""
+        return self._totals.lines
+
+    @property
+    def tally(self) -> Tally:
+        """Counts all results, stored or not; without statistics of their calls."""
+        return self._totals.tally
+
+    @property
+    def whole_tally(self) -> Tally:
+        """Counts all results, stored or not; with statistics of their calls."""
+        return self._totals.whole_tally
+
+    def take_new(self) -> int:
+        """Number of results added since the last call."""
+        new, self._reported = self.lines - self._reported, self.lines
+        return new
