@@ -130,13 +130,25 @@ export class User {
   }
 
   /** Write into the field with this label, in place of what it has. */
-  async write(label, text) {
-    const control = this.page.getByRole("textbox", { name: label, exact: true });
+  async write(label, text, role = "textbox") {
+    const control = this.page.getByRole(role, { name: label, exact: true });
     await control.waitFor();
     if (!this.keyboard) return control.fill(text);
     await this.reach(control);
     await this.page.keyboard.press("ControlOrMeta+a");
     return this.page.keyboard.type(text);
+  }
+
+  /** Give a file to the field with this label. */
+  async choose(label, file) {
+    const control = this.page.getByLabel(label);
+    await control.waitFor();
+    const chosen = this.page.waitForEvent("filechooser");
+    if (this.keyboard) {
+      await this.reach(control);
+      await this.page.keyboard.press("Enter");
+    } else await control.click();
+    return (await chosen).setFiles(file);
   }
 
   /** Change a box that can be ticked. */

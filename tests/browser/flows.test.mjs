@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, beforeEach, describe, test } from "node:test";
 import {
-  HANDS,
   OPEN,
   SECURED,
   User,
@@ -138,13 +137,19 @@ describe("from sign-in to a downloaded result", () => {
 
     test(`a saturated engine is explained at ${width} pixels`, async () => {
       await configured({ fault_rate: 1, fault_kinds: ["429"] });
-      const made = await open.submit(requests(40, { max_tokens: width }), { metadata: { name: "Stuck" } });
+      const made = await open.submit(requests(40, { max_tokens: width }), { metadata: { name: `Stuck ${width}` } });
       const page = await opened(browser, { width });
-      await page.to(`batches/${made.id}`);
-      await page.getByText("Engine is saturated").waitFor({ timeout: 60_000 });
-      await page.getByText("Nothing is lost; only the deadline counts.").waitFor();
-      await judged(page, "saturated");
-      await page.getByRole("link", { name: "Look at the models" }).click(); // without keys, all are operators
+      for (const hand of ["mouse", "keyboard"]) {
+        const user = new User(page, hand);
+        await page.to("batches");
+        await page.getByRole("row", { name: new RegExp(`Stuck ${width}`) }).getByText("In progress").waitFor({ timeout: 60_000 });
+        await user.press("link", `Stuck ${width}`);
+        await page.getByText("Engine is saturated").waitFor({ timeout: 60_000 });
+        await page.getByText("Nothing is lost; only the deadline counts.").waitFor();
+        await judged(page, "saturated", { axe: hand === "mouse" });
+        await user.press("link", "Look at the models"); // without keys, all are operators
+        await page.getByRole("heading", { name: "Models", exact: true }).waitFor();
+      }
       const pool = page.locator("section", { hasText: "engine/sim-large" });
       await pool
         .getByText(/^\d+ calls? (was|were) refused, timed out or broke\.$/)
@@ -152,8 +157,14 @@ describe("from sign-in to a downloaded result", () => {
       await pool.getByText("Endpoint engine").waitFor();
       await pool.getByText("at all hours").waitFor();
       await pool.getByText("calls pass").waitFor();
-      await pool.getByRole("img", { name: /^Since this page was opened/ }).waitFor();
+      const drawn = pool.getByRole("img", { name: /^In the last hour\. limit: now [\d.]+, at most [\d.]+; calls/ });
+      await drawn.waitFor();
       await judged(page, "models-saturated");
+      const [, before] = /at most ([\d.]+);/.exec(await drawn.getAttribute("aria-label"));
+      await page.reload(); // the service has kept what was before
+      await drawn.waitFor();
+      const [, after] = /at most ([\d.]+);/.exec(await drawn.getAttribute("aria-label"));
+      assert.ok(Number(after) >= Number(before), `${after} after a reload, ${before} before it`);
       await page.to("queue");
       const row = page.getByRole("row", { name: new RegExp(made.id) });
       await row.getByText("Engine is saturated").waitFor({ timeout: 60_000 });
@@ -177,13 +188,13 @@ describe("from sign-in to a downloaded result", () => {
 });
 
 describe("a file that failed", () => {
-  for (const [width, hand] of HANDS) {
+  for (const [width, hand] of WIDTHS.flatMap((width) => ["mouse", "keyboard"].map((hand) => [width, hand]))) {
     test(`a file with bad lines is understood and mended at ${width} pixels, by ${hand}`, async () => {
       const page = await opened(browser, { width });
       const user = new User(page, hand);
       const bad = `${written(requests(3))}{"custom_id": "broken", \n${JSON.stringify({ ...request("gone", "x"), url: "/v1/nothing" })}\n`;
       await page.to("new");
-      await page.getByLabel("JSONL file").setInputFiles(jsonl("bad.jsonl", bad));
+      await user.choose("JSONL file", jsonl("bad.jsonl", bad));
       await page.getByText("The file cannot be run as it is").waitFor();
       await judged(page, "new-bad");
       await user.press("link", "Correct the lines");

@@ -20,7 +20,7 @@ import {
 
 const ada = client(SECURED, keys.ada);
 const operator = client(SECURED, keys.operator);
-const PAGES = { queue: "Queue", functions: "Functions", keys: "API keys", "dead-letters": "Dead letters" };
+const PAGES = { "all-batches": "All batches", queue: "Queue", functions: "Functions", keys: "API keys", "dead-letters": "Dead letters" };
 let browser;
 
 before(async () => (browser = await launched()));
@@ -45,6 +45,77 @@ test("an open breaker and a tenant's batch are shown, with their reasons", async
   assert.match(await row.innerText(), /ada/);
   await ada.post(`batches/${made.id}/cancel`);
   await closed(page);
+});
+
+describe("batches of all tenants", () => {
+  for (const [width, hand] of HANDS) {
+    test(`they are found, opened and cancelled at ${width} pixels, by ${hand}`, async () => {
+      const zoe = client(SECURED, (await operator.post("admin/keys", { tenant: "zoe" })).secret);
+      const note = { metadata: { name: `secret of zoe ${width}` } };
+      const lines = [request("mine", "private words", { model: "locked" })];
+      const made = await Promise.all([zoe.submit(lines, note), zoe.submit(lines), ada.submit(lines)]);
+      const bad = await zoe.submit("not json\n");
+      await zoe.ended(bad.id);
+      const page = await signedIn(keys.operator, "all-batches", { width });
+      const user = new User(page, hand);
+      for (const { id } of made) await page.getByRole("link", { name: id }).waitFor();
+      await judged(page, "all-batches");
+      await user.write("Tenant or batch id", "zoe", "searchbox");
+      await user.press("button", "Search");
+      await page.getByRole("link", { name: made[2].id }).waitFor({ state: "detached" });
+      await page.getByRole("link", { name: made[0].id }).waitFor();
+      assert.ok(page.url().endsWith("#/all-batches?tenant=zoe"));
+
+      await user.press("link", made[0].id);
+      await page.getByRole("heading", { name: `secret of zoe ${width}` }).waitFor();
+      await page.getByText("tenant zoe", { exact: false }).first().waitFor();
+      await page.getByText("Endpoint refuses the key").waitFor({ timeout: 60_000 });
+      await judged(page, "any-batch");
+      assert.equal(await page.getByRole("link", { name: /^Results/ }).count(), 0);
+      assert.equal(await page.getByRole("button", { name: /Download|Retry|Delete|Pause/ }).count(), 0);
+      await user.press("button", "Cancel");
+      await user.press("button", "Cancel the batch", page.getByRole("dialog"));
+      await page.getByText("Cancelled", { exact: true }).first().waitFor({ timeout: 60_000 });
+      await user.press("link", "Events", page.getByRole("navigation", { name: "Parts of the batch" }));
+      await page.getByText("batch.cancel").first().waitFor();
+      await judged(page, "any-batch-events");
+      await page.to(`all-batches/${bad.id}/errors`);
+      await page.getByText("not parseable as valid JSON").waitFor();
+      await judged(page, "any-batch-errors");
+
+      await page.to("all-batches");
+      await user.tick(`Choose ${made[1].id}`);
+      await user.tick(`Choose ${made[2].id}`);
+      await user.press("button", "Cancel 2");
+      await user.press("button", "Cancel", page.getByRole("dialog"));
+      await page.getByText("2 batches cancelled").waitFor();
+      assert.equal((await ada.ended(made[2].id)).status, "cancelled");
+      await closed(page);
+    });
+  }
+
+  test("a key that may only operate comes to what it may see, in both themes", async () => {
+    const only = await operator.post("admin/keys", { tenant: "platform", name: "only", scopes: ["operate"] });
+    for (const scheme of ["light", "dark"]) {
+      const page = await opened(browser, { origin: SECURED, scheme });
+      await page.goto(page.root);
+      await page.getByLabel("API key").fill(only.secret);
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await page.getByRole("heading", { name: "All batches" }).waitFor();
+      const links = page.getByRole("navigation", { name: "Console" }).getByRole("link");
+      for (const text of (await links.allInnerTexts()).filter((name) => name !== "API reference")) {
+        await links.filter({ hasText: text }).click();
+        await page.getByRole("heading", { name: text, exact: true }).first().waitFor();
+        await page.getByLabel("Loading").waitFor({ state: "detached" });
+        await judged(page, `only-operate-${text.toLowerCase().replace(" ", "-")}`);
+        assert.equal(await page.getByText("Not allowed").count(), 0, text);
+      }
+      await page.goto(page.root); // the key is kept in the tab
+      await page.getByRole("heading", { name: "All batches" }).waitFor();
+      await closed(page);
+    }
+    await operator.post(`admin/keys/${only.id}/revoke`);
+  });
 });
 
 describe("keys", () => {

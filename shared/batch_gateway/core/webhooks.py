@@ -125,7 +125,7 @@ def deliveries_of(
     happened_at = batch.status_since
     return [
         WebhookDelivery(
-            id=DeliveryId(f"whd_{_digest(endpoint.id, batch.id, event_type)}"),
+            id=_delivery_id(endpoint.id, batch.id, event_type),
             tenant=batch.tenant,
             endpoint=endpoint.id,
             event_type=event_type,
@@ -137,6 +137,15 @@ def deliveries_of(
         for endpoint in endpoints
         if event_type in endpoint.event_types and endpoint.created_at <= happened_at
     ]
+
+
+def delivery_ids(endpoint: EndpointId, batch: BatchId) -> list[DeliveryId]:
+    """Of all deliveries that can tell ``endpoint`` of ``batch``."""
+    return [_delivery_id(endpoint, batch, event_type) for event_type in EVENT_TYPES]
+
+
+def _delivery_id(endpoint: EndpointId, batch: BatchId, event_type: str) -> DeliveryId:
+    return DeliveryId(f"whd_{_digest(endpoint, batch, event_type)}")
 
 
 def payload(id_: str, event_type: str, batch: BatchId, happened_at: datetime) -> bytes:

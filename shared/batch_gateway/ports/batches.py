@@ -95,6 +95,15 @@ class BatchRows(Protocol):
         """
         ...
 
+    async def list_all(
+        self, *, limit: int, after: BatchId | None = None, only: BatchFilter = ALL_BATCHES
+    ) -> Page[Batch] | None:
+        """Batches of all tenants, newest first (ties by id): for operators.
+
+        None when ``after`` names no batch; it need not be one that ``only`` admits.
+        """
+        ...
+
     async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         """Remove a batch that has ended, with its shard rows; return what it was.
 

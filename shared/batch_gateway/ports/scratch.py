@@ -15,6 +15,7 @@ from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId, TenantId
 from batch_gateway.core.limits import LimitState, Observation, Signal
 from batch_gateway.core.model import LeaseRef, QueueEntry
+from batch_gateway.core.pool_history import PoolSample
 from batch_gateway.ports.function_instances import FunctionInstances
 from batch_gateway.ports.throughput import ThroughputStore
 
@@ -199,6 +200,14 @@ class Slots(Protocol):
 
     async def pools(self) -> Sequence[PoolState]:
         """All pools that are not forgotten."""
+        ...
+
+    async def history(self, pools: Sequence[str]) -> Mapping[str, Sequence[PoolSample]]:
+        """Samples of these pools by time, ``SAMPLE_EVERY`` apart while executors sync.
+
+        At most 360 of each, the last ones, which are an hour's; all are forgotten an hour after
+        the last one.
+        """
         ...
 
 

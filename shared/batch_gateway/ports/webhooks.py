@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from batch_gateway.core.ids import TenantId
+from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.webhooks import DeliveryId, EndpointId, WebhookDelivery, WebhookEndpoint
 from batch_gateway.ports.pages import Page
 
@@ -89,6 +89,12 @@ class WebhookRows(Protocol):
         after: DeliveryId | None = None,
     ) -> Page[WebhookDelivery] | None:
         """The endpoint's deliveries, newest first. None when ``after`` names none of them."""
+        ...
+
+    async def deliveries_of_batch(
+        self, tenant: TenantId, endpoint: EndpointId, batch: BatchId
+    ) -> Sequence[WebhookDelivery]:
+        """What the endpoint is told of one batch, newest first; none of another tenant's."""
         ...
 
     async def forget(self, before: datetime, limit: int) -> int:

@@ -1,6 +1,6 @@
 """Shapes of the operators' API and of the session."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +10,7 @@ from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.audit import AuditEntry
 from batch_gateway.core.dead_letters import DeadLetter, readable
 from batch_gateway.core.ids import TenantId
+from batch_gateway.core.pool_history import PoolSample
 from batch_gateway.core.quotas import Account
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.core.scopes import ordered
@@ -58,6 +59,12 @@ class EngineSignal(BaseModel):
     cache: float | None
 
 
+class PoolSampleObject(BaseModel):
+    at: int
+    limit: float
+    in_use: int
+
+
 class AdminPool(BaseModel):
     id: str
     object: Literal["admin.pool"] = "admin.pool"
@@ -73,9 +80,17 @@ class AdminPool(BaseModel):
     breaker: Literal["closed", "open", "unauthorized"] | None
     ceiling: int | None
     ceiling_changes_at: int | None
+    history: list[PoolSampleObject] | None
 
     @classmethod
-    def of(cls, pool: PoolState, endpoint: ModelEndpoint | None, now: datetime, usual: int) -> Self:
+    def of(
+        cls,
+        pool: PoolState,
+        endpoint: ModelEndpoint | None,
+        now: datetime,
+        usual: int,
+        history: Sequence[PoolSample] | None = None,
+    ) -> Self:
         """``endpoint`` None: no route names it; ``usual``: the ceiling of other endpoints."""
         limit, signal = pool.limit, pool.signal
         return cls(
@@ -110,6 +125,12 @@ class AdminPool(BaseModel):
             ceiling_changes_at=None
             if endpoint is None
             else whole_seconds(endpoint.next_change(now, usual)),
+            history=None
+            if history is None
+            else [
+                PoolSampleObject(at=int(one.at.timestamp()), limit=one.limit, in_use=one.in_flight)
+                for one in history
+            ],
         )
 
 

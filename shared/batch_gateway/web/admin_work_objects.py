@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
 from batch_gateway.core.function_instances import FunctionInstance
 from batch_gateway.core.model import Batch
+from batch_gateway.web.extensions import ExtendedBatchObject
 from batch_gateway.web.openai import RequestCounts, whole_seconds
 
 
@@ -25,6 +26,7 @@ class AdminBatch(BaseModel):
     created_at: int
     expires_at: int
     estimated_completion_at: int | None
+    ended_at: int | None
 
     @classmethod
     def of(cls, batch: Batch, *, urgent: bool | None) -> Self:
@@ -46,7 +48,18 @@ class AdminBatch(BaseModel):
             created_at=int(batch.created_at.timestamp()),
             expires_at=int(batch.deadline.timestamp()),
             estimated_completion_at=whole_seconds(batch.estimated_completion_at),
+            ended_at=int(batch.status_since.timestamp()) if batch.terminal else None,
         )
+
+
+class AdminBatchDetail(ExtendedBatchObject):
+    tenant: str
+    urgent: bool | None
+
+    @classmethod
+    def fields_with(cls, batch: Batch, *, urgent: bool | None) -> dict[str, Any]:
+        """``urgent``: as in ``AdminBatch``."""
+        return {**cls.fields(batch), "tenant": batch.tenant, "urgent": urgent}
 
 
 class RunningInstance(BaseModel):

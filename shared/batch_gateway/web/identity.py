@@ -1,6 +1,6 @@
 """The identity of the caller of a request."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batch_gateway.core.ids import TenantId
@@ -18,23 +18,26 @@ class Identity:
     def operates(self) -> bool:
         return Scope.OPERATE in self.scopes
 
-    def demand(self, scope: Scope | None) -> None:
-        """Raises ApiError with status 403 without the scope; None: any will do."""
-        if scope is not None and scope not in self.scopes:
+    def demand(self, scopes: Sequence[Scope]) -> None:
+        """Raises ApiError with status 403 without one of the scopes; none given: any will do."""
+        if scopes and not self.scopes.intersection(scopes):
             raise ApiError(
                 403,
-                f"You have insufficient permissions for this operation. Missing scope: {scope}.",
+                "You have insufficient permissions for this operation. Missing scope: "
+                f"{' or '.join(scopes)}.",
                 code="insufficient_scope",
             )
 
 
-def scope_of(method: str, path: str) -> Scope | None:
-    """The scope that a request needs; None: any will do."""
+def scopes_of(method: str, path: str) -> Sequence[Scope]:
+    """The scopes one of which a request needs; none: any will do."""
     if path == "/v1/session":
-        return None
+        return ()
     if path.startswith("/v1/admin/"):
-        return Scope.OPERATE
-    return Scope.READ if method in ("GET", "HEAD") else Scope.SUBMIT
+        return (Scope.OPERATE,)
+    if path == "/v1/usage":  # a tenant's own, or that of all tenants
+        return (Scope.READ, Scope.OPERATE)
+    return (Scope.READ,) if method in ("GET", "HEAD") else (Scope.SUBMIT,)
 
 
 def everything(tenant: TenantId) -> Identity:

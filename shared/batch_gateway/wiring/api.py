@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batch_gateway.services.models import ModelService
     from batch_gateway.services.results.stream import ResultService
     from batch_gateway.services.webhooks.endpoints import EndpointService
+    from batch_gateway.web.api import ApiServices
     from batch_gateway.web.api.routing import RouteGroup
     from batch_gateway.web.probes import Ready
 
@@ -66,7 +67,14 @@ def make_api(
     return api_app(
         services,
         guards,
-        admin=_admin(runtime, stack, currency=prices.currency, idle_s=idle_s, estimates=estimates),
+        admin=_admin(
+            runtime,
+            stack,
+            services,
+            estimates or make_completion_estimates(runtime),
+            currency=prices.currency,
+            idle_s=idle_s,
+        ),
         clock=runtime.clock,
         settings=settings.api,
         ready=ready,
@@ -85,14 +93,16 @@ def api_function() -> Function:
 def _admin(
     runtime: Runtime,
     stack: AsyncExitStack,
+    services: "ApiServices",
+    estimates: "CompletionEstimates",
     *,
     currency: str,
     idle_s: float,
-    estimates: "CompletionEstimates | None",
 ) -> "list[RouteGroup]":
     from batch_gateway.services.state_snapshot import StateReader
     from batch_gateway.settings.readers import READS
     from batch_gateway.web.api.admin import AdminRoutes
+    from batch_gateway.web.api.admin_batches import AdminBatchRoutes
     from batch_gateway.web.api.admin_keys import AdminKeyRoutes
     from batch_gateway.web.api.admin_work import AdminWorkRoutes
 
@@ -109,11 +119,17 @@ def _admin(
         auth=settings.auth.kind,
         currency=currency,
     )
+    batches = AdminBatchRoutes(
+        rows=runtime.metadata.batches,
+        batches=services.batches,
+        analytics=services.analytics,
+        scratch=runtime.scratch,
+        estimates=estimates,
+        clock=runtime.clock,
+    )
     work = AdminWorkRoutes(
-        batches=runtime.metadata.batches,
         scratch=runtime.scratch,
         state=state,
-        estimates=estimates or make_completion_estimates(runtime),
         models=runtime.routes,
         clock=runtime.clock,
         functions=list(READS),
@@ -125,7 +141,7 @@ def _admin(
         max_bytes=settings.api.max_json_bytes,
         idle_s=idle_s,
     )
-    return [admin, work, keys]
+    return [admin, batches, work, keys]
 
 
 def _uploads(runtime: Runtime) -> "UploadService":

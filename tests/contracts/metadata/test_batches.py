@@ -20,7 +20,7 @@ from fixtures.metadata import (
 )
 
 from batch_gateway.core.errors import Conflict
-from batch_gateway.core.ids import BatchId
+from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.model import (
     Batch,
     BatchError,
@@ -33,6 +33,7 @@ from batch_gateway.core.model import (
 from batch_gateway.ports.batches import BatchFilter
 
 S = BatchStatus
+CAROL = TenantId("carol")
 LATER = T0 + 60 * SECOND
 
 
@@ -199,6 +200,53 @@ async def test_a_listing_passes_over_as_many_as_it_is_told(metadata):
     assert await listed(limit=1, offset=1, only=even) == ([2], True)
     assert await listed(limit=9, offset=2, only=even) == ([0], False)
     assert await listed(limit=2, offset=1, after=made[4].id) == ([2, 1], True)
+
+
+async def test_batches_of_all_tenants_are_listed_newest_first_and_ties_by_id(metadata):
+    made = [
+        a_batch(tenant=tenant, created_at=T0 + n // 2 * SECOND)
+        for n, tenant in enumerate([ALICE, BOB, BOB, ALICE, ALICE, BOB, CAROL])
+    ]
+    for batch in made:
+        await metadata.batches.create(batch, [])
+    wanted = sorted(made, key=lambda batch: (batch.created_at, batch.id), reverse=True)
+
+    whole = await metadata.batches.list_all(limit=10)
+    seen, after, more = [], None, True
+    while more:
+        page = await metadata.batches.list_all(limit=2, after=after)
+        seen += page.items
+        after, more = seen[-1].id, page.more
+        await metadata.batches.create(a_batch(created_at=T0 + 100 * SECOND), [])
+
+    assert (list(whole.items), whole.more) == (wanted, False)
+    assert seen == wanted
+    assert await metadata.batches.list_all(limit=1, after=BatchId("batch_unknown")) is None
+
+
+async def test_a_listing_of_all_tenants_has_only_what_its_filter_admits(metadata):
+    made = [
+        a_batch(
+            tenant=BOB if n % 3 else ALICE,
+            created_at=T0 + n * SECOND,
+            metadata={"odd": str(n % 2)},
+        )
+        for n in range(450)
+    ]
+    for batch in made:
+        await metadata.batches.create(batch, [])
+    odd = BatchFilter(metadata={"odd": "1"}, before=T0 + 440 * SECOND, since=T0 + 4 * SECOND)
+
+    first = await metadata.batches.list_all(limit=210, only=odd)
+    last = await metadata.batches.list_all(limit=210, only=odd, after=first.items[-1].id)
+    between = await metadata.batches.list_all(limit=1, only=odd, after=made[8].id)
+    none = await metadata.batches.list_all(limit=5, only=BatchFilter(status=S.EXPIRED))
+
+    wanted = [batch.id for batch in reversed(made[4:440]) if batch.metadata == {"odd": "1"}]
+    assert [batch.id for batch in [*first.items, *last.items]] == wanted
+    assert (first.more, last.more) == (True, False)
+    assert ([batch.id for batch in between.items], between.more) == ([made[7].id], True)
+    assert (list(none.items), none.more) == ([], False)
 
 
 async def test_paging_visits_each_batch_once_while_batches_are_added(metadata):

@@ -94,10 +94,12 @@ async def test_a_list_leaves_it_out_and_fills_its_page(metadata, damage):
     first = await metadata.batches.list(ALICE, limit=1)
     both = await metadata.batches.list(ALICE, limit=2)
     second = await metadata.batches.list(ALICE, limit=1, after=newest.id)
+    of_all = await metadata.batches.list_all(limit=2)
 
     assert ([batch.id for batch in first.items], first.more) == ([newest.id], True)
     assert ([batch.id for batch in both.items], both.more) == ([newest.id, oldest.id], False)
     assert ([batch.id for batch in second.items], second.more) == ([oldest.id], False)
+    assert ([batch.id for batch in of_all.items], of_all.more) == ([newest.id, oldest.id], False)
 
 
 async def test_reading_it_alone_names_it(metadata, damage):

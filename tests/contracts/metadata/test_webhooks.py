@@ -5,16 +5,18 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from fixtures.metadata import ALICE, BOB, SECOND, T0
+from fixtures.metadata import ALICE, BOB, SECOND, T0, a_batch
 
 from batch_gateway.core.errors import Conflict
 from batch_gateway.core.ids import BatchId
+from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.webhooks import (
     DeliveryId,
     DeliveryState,
     EndpointId,
     WebhookDelivery,
     WebhookEndpoint,
+    deliveries_of,
 )
 
 HOLD = 60 * SECOND
@@ -238,6 +240,22 @@ async def test_deliveries_go_with_their_endpoint(metadata):
     assert await metadata.webhooks.get(ALICE, endpoint.id) is None
     assert await taken(metadata) == [kept.id]
     assert (await metadata.webhooks.list(ALICE, limit=10)).items == [other]
+
+
+async def test_what_an_endpoint_is_told_of_one_batch_is_found_among_all(metadata):
+    endpoint, other = await added(metadata), await added(metadata)
+    ended = [a_batch(status=BatchStatus.COMPLETED, completed_at=T0 + n * SECOND) for n in range(2)]
+    for batch in ended:
+        await metadata.webhooks.enqueue(deliveries_of(batch, [endpoint, other], T0))
+    for _ in range(5):
+        await queued(metadata, endpoint, created_at=T0 + SECOND)
+
+    found = await metadata.webhooks.deliveries_of_batch(ALICE, endpoint.id, ended[0].id)
+
+    assert list(found) == deliveries_of(ended[0], [endpoint], T0)
+    assert await metadata.webhooks.deliveries_of_batch(BOB, endpoint.id, ended[0].id) == []
+    unknown = BatchId("batch_unknown")
+    assert await metadata.webhooks.deliveries_of_batch(ALICE, endpoint.id, unknown) == []
 
 
 async def test_the_log_is_paged_and_forgotten(metadata):

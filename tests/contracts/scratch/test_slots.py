@@ -118,6 +118,45 @@ async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratch
     assert state.limit.reason == "1 call was refused, timed out or broke"
 
 
+async def test_the_history_of_a_pool_has_a_sample_every_ten_seconds(
+    moving: RedisScratchStore,
+) -> None:
+    state = f"{moving._keys.slots}:limit:{POOL}"
+
+    async def ten_seconds_pass() -> None:
+        seen = int(await moving._client.hget(state, "sampled_at"))
+        await moving._client.hset(state, "sampled_at", seen - 10_000)
+
+    await sync(moving, "a", want=3, in_use=2)
+    await sync(moving, "b", want=2, in_use=2)
+    await ten_seconds_pass()
+    await sync(moving, "a", want=9, in_use=3, seen=Observation(dropped=1))
+    await sync(moving, "b", want=9, in_use=1)
+    await ten_seconds_pass()
+    await sync(moving, "b", want=9, in_use=1)
+
+    found = await moving.slots.history([POOL, "unknown"])
+
+    assert [(one.limit, one.in_flight) for one in found[POOL]] == [(8, 2), (8, 5), (7, 4)]
+    ages = [datetime.now(UTC) - one.at for one in found[POOL]]
+    assert all(timedelta(seconds=-1) < age < MINUTE for age in ages)
+    assert found["unknown"] == []
+
+
+async def test_the_history_of_a_pool_is_bounded_and_forgotten_after_an_hour(
+    moving: RedisScratchStore,
+) -> None:
+    history = f"{moving._keys.slots}:history:{POOL}"
+    await moving._client.rpush(history, *[f"{n}:1:0" for n in range(400)])
+
+    await sync(moving, "a", want=1)
+
+    found = (await moving.slots.history([POOL]))[POOL]
+    assert len(found) == 360
+    assert found[-1].limit == START
+    assert 3_590_000 < await moving._client.pttl(history) <= 3_600_000
+
+
 async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisScratchStore) -> None:
     assert await scratch.slots.pools() == []
 

@@ -14,9 +14,11 @@ from fixtures.keys import keys, new_key
 from batch_gateway.core.api_keys import ApiKey, api_key_id, api_key_secret, digest_of
 from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import dead_letter
-from batch_gateway.core.ids import BatchId, TenantId, shard_id
+from batch_gateway.core.ids import ActivationId, BatchId, TenantId, shard_id
+from batch_gateway.core.limits import Observation
 from batch_gateway.core.model import QueueEntry
 from batch_gateway.core.scopes import Scope
+from batch_gateway.ports.scratch import SlotReport
 from batch_gateway.settings import Auth
 from batch_gateway.web.api.auditing import RefusedOperations
 
@@ -105,8 +107,12 @@ async def test_operators_see_the_usage_of_all_tenants(guarded):
     _, operator = await with_scopes(guarded, "platform", *ALL)
     async with operator:
         answer = await operator.get("/usage", params={"start_time": 0, "group_by": "project_id"})
+    _, only = await with_scopes(guarded, "platform", "operate")
+    async with only:
+        same = await only.get("/usage", params={"start_time": 0, "group_by": "project_id"})
 
-    assert answer.status_code == 200
+    assert (answer.status_code, same.status_code) == (200, 200)
+    assert same.json() == answer.json()
 
 
 async def test_the_state_of_the_service_is_shown(guarded):
@@ -178,6 +184,140 @@ async def test_open_batches_of_all_tenants_are_listed_by_deadline_and_paged(guar
     lanes = [one["urgent"] for one in (*first["data"], *rest["data"])]
     assert lanes == [True, False, None]
     assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "after")
+
+
+async def created(guarded, tenant: str, **fields) -> str:
+    """The id of a new batch of ``tenant``."""
+    _, owner = await with_scopes(guarded, tenant)
+    async with owner:
+        asked = {
+            "input_file_id": (await upload(owner)).json()["id"],
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+        }
+        made = await owner.post("/batches", json=asked | fields)
+        return made.json()["id"]
+
+
+async def test_batches_of_all_tenants_are_filtered_and_paged_newest_first(guarded):
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    tenants = ("acme", "umbrella", "acme", "hooli")
+    made = [
+        await created(guarded, tenant, metadata={"n": str(n)}) for n, tenant in enumerate(tenants)
+    ]
+    async with operator:
+
+        async def listed(**query) -> list[str]:
+            answer = await operator.get("/admin/batches", params={"order": "created", **query})
+            return [one["id"] for one in answer.json()["data"]]
+
+        await operator.post(f"/admin/batches/{made[1]}/cancel")
+        first = (
+            await operator.get("/admin/batches", params={"order": "created", "limit": 3})
+        ).json()
+        rest = await listed(after=first["last_id"])
+        of_acme = await listed(tenant="acme")
+        none = await listed(tenant="nobody")
+        validating = await listed(status="validating", tenant="umbrella")
+        noted = await listed(**{"metadata[n]": "3"})
+        old = await listed(created_before=1)
+        refused = [
+            await operator.get("/admin/batches", params=query)
+            for query in (
+                {"tenant": "acme"},
+                {"metadata[n]": "3"},
+                {"order": "sideways"},
+                {"order": "created", "tenant": "\x00"},
+                {"order": "created", "status": "lost"},
+                {"order": "created", "after": "batch_none"},
+            )
+        ]
+
+    both = [*(one["id"] for one in first["data"]), *rest]
+    assert sorted(both) == sorted(made)
+    assert first["has_more"] is True
+    by_second = {one["id"]: one["created_at"] for one in first["data"]}
+    assert list(by_second.values()) == sorted(by_second.values(), reverse=True)
+    assert {one["tenant"] for one in first["data"]} <= set(tenants)
+    assert sorted(of_acme) == sorted([made[0], made[2]])
+    assert (none, validating, noted, old) == ([], [], [made[3]], [])
+    assert [answer.status_code for answer in refused] == [400] * 6
+    params = [answer.json()["error"]["param"] for answer in refused]
+    assert params == ["tenant", "metadata[n]", "order", "tenant", "status", "after"]
+
+
+async def test_an_operator_looks_at_a_batch_of_another_tenant_and_cancels_it(guarded):
+    name, operator = await with_scopes(guarded, "platform", "operate")
+    _, other = await with_scopes(guarded, "umbrella", "read", "submit")
+    batch = await created(guarded, "acme", metadata={"team": "blue"})
+    path = f"/admin/batches/{batch}"
+    async with operator, other:
+        shown = (await operator.get(path)).json()
+        analytics = await operator.get(f"{path}/analytics")
+        forbidden = [
+            await other.get(path),
+            await other.get(f"{path}/analytics"),
+            await other.post(f"{path}/cancel"),
+        ]
+        hidden = [
+            await operator.get(f"/batches/{batch}/results"),
+            await operator.get(f"/files/{shown['input_file_id']}/content"),
+        ]
+        cancelled = await operator.post(f"{path}/cancel")
+        unknown = [
+            await operator.get("/admin/batches/batch_none"),
+            await operator.get("/admin/batches/batch_none/analytics"),
+            await operator.post("/admin/batches/batch_none/cancel"),
+        ]
+        log = (await operator.get("/admin/audit", params={"target": batch})).json()["data"]
+    async with guarded.metadata() as store:
+        stored = await store.batches.load(BatchId(batch))
+
+    assert (shown["tenant"], shown["metadata"], shown["urgent"]) == ("acme", {"team": "blue"}, None)
+    assert shown["object"] == "batch"
+    assert analytics.json()["object"] == "batch.analytics"
+    assert [answer.status_code for answer in forbidden] == [403] * 3
+    assert [answer.status_code for answer in hidden] == [403] * 2
+    assert cancelled.json()["status"] == "cancelling"
+    assert stored.status == "cancelling"
+    assert [answer.status_code for answer in unknown] == [404] * 3
+    done = [
+        (entry["action"], entry["outcome"], entry["tenant"], entry["operator"]) for entry in log
+    ]
+    assert done[0] == ("batch.cancel", "ok", "platform", True)
+    assert log[0]["api_key_id"] == name
+    assert ("batch.cancel", "refused", "umbrella", False) in done
+
+
+async def test_a_batch_that_has_ended_is_not_cancelled_by_an_operator(guarded):
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    batch = await created(guarded, "acme")
+    async with guarded.metadata() as store:
+        await store.batches.fail(BatchId(batch), [], now=datetime.now(UTC), events=[])
+    async with operator:
+        refused = await operator.post(f"/admin/batches/{batch}/cancel")
+        params = {"order": "created", "status": "failed"}
+        (listed,) = (await operator.get("/admin/batches", params=params)).json()["data"]
+
+    assert (refused.status_code, refused.headers["x-should-retry"]) == (409, "false")
+    assert listed["ended_at"] >= listed["created_at"]
+
+
+async def test_the_last_hour_of_a_pool_is_told_to_who_asks(guarded, scratch):
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    report = SlotReport(endpoint="e", want=4, in_use=2, seen=Observation(dropped=1))
+    holder = ActivationId("me")
+    await scratch.slots.sync(holder, {"e/m": report}, ttl=timedelta(minutes=1))
+    await scratch.slots.leave(holder, ["e/m"])
+    async with operator:
+        (plain,) = (await operator.get("/admin/pools")).json()["data"]
+        (told,) = (await operator.get("/admin/pools", params={"history": "true"})).json()["data"]
+        refused = await operator.get("/admin/pools", params={"history": "1h"})
+
+    assert plain["history"] is None
+    assert [one["in_use"] for one in told["history"]] == [2, 0]
+    assert [one["limit"] for one in told["history"]] == [8.0, pytest.approx(told["limit"], abs=0.1)]
+    assert refused.status_code == 400
 
 
 async def test_functions_are_listed_with_their_instances_and_those_at_zero_too(guarded, scratch):

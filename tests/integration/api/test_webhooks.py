@@ -1,10 +1,16 @@
 """``/v1/webhook_endpoints`` through the official SDK."""
 
+from datetime import UTC, datetime
+
 import openai as sdk
 import pytest
 from fixtures.api import openai_client
+from fixtures.metadata import a_batch
 from fixtures.receivers import StartReceiver
 
+from batch_gateway.core.ids import TenantId
+from batch_gateway.core.model import BatchStatus
+from batch_gateway.core.webhooks import deliveries_of
 from batch_gateway.settings import Api
 
 ENDED = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
@@ -175,6 +181,29 @@ async def test_the_log_of_deliveries_can_be_read(http, openai):
     }
     missing = await http.get("/v1/webhook_endpoints/we_none/deliveries")
     assert missing.status_code == 404
+
+
+async def test_the_log_tells_of_one_batch(http, openai, server, tenant):
+    endpoint = await made(openai)
+    batches = [
+        a_batch(
+            tenant=TenantId(tenant), status=BatchStatus.COMPLETED, completed_at=datetime.now(UTC)
+        )
+        for _ in range(2)
+    ]
+    async with server.metadata() as store:
+        (row,) = (await store.webhooks.list(TenantId(tenant), limit=1)).items
+        for batch in batches:
+            await store.webhooks.enqueue(deliveries_of(batch, [row], datetime.now(UTC)))
+    path = f"/v1/webhook_endpoints/{endpoint.id}/deliveries"
+
+    told = (await http.get(path, params={"batch_id": batches[0].id})).json()
+    nothing = (await http.get(path, params={"batch_id": "batch_none"})).json()
+    refused = await http.get(path, params={"batch_id": "\x00"})
+
+    assert [one["batch_id"] for one in told["data"]] == [batches[0].id]
+    assert (nothing["data"], nothing["has_more"]) == ([], False)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "batch_id")
 
 
 async def test_the_log_is_no_route_of_the_strict_mode(serve_api, tenant):

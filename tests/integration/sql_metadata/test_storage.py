@@ -66,6 +66,8 @@ async def _questions(store):
     await store.files.list(ALICE, limit=5, after=file.id, purpose="batch", descending=False)
     await store.files.expired(T0, 5)
     await store.batches.list(ALICE, limit=5, after=batch.id)
+    await store.batches.list_all(limit=5)
+    await store.batches.list_all(limit=5, after=batch.id)
     open_ = [BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS]
     await store.batches.unfinished(open_, before=T0, limit=5)
     await store.batches.unfinished(open_, before=T0, limit=5, after=batch)

@@ -7,6 +7,7 @@ from typing import Any
 
 from batch_gateway.adapters.corrupt_rows import decodable, decodable_page
 from batch_gateway.adapters.redis_metadata.accounts import from_quotas
+from batch_gateway.adapters.redis_metadata.all_batches import SCAN, page_of_all
 from batch_gateway.adapters.redis_metadata.codec import (
     amounts,
     from_batch,
@@ -41,7 +42,6 @@ from batch_gateway.ports.batches import ALL_BATCHES, Backlog, BatchFilter
 from batch_gateway.ports.metadata import Page
 
 _COUNTED = 500  # batches that one script counts; it blocks the server while it runs
-_SCAN = 200  # rows that a filtered listing reads at a time
 
 
 class RedisBatches:
@@ -83,7 +83,7 @@ class RedisBatches:
     ) -> Page[Batch] | None:
         """The instants are a range of the index; the rest is judged here, some rows at a time."""
         found: list[Batch] = []
-        cursor, step = after, max(limit + 1, _SCAN if only != ALL_BATCHES else 0)
+        cursor, step = after, max(limit + 1, SCAN if only != ALL_BATCHES else 0)
         skip = offset
         while len(found) <= limit:
             rows = await self._scripts.run(
@@ -114,6 +114,11 @@ class RedisBatches:
                 break
             cursor = BatchId(last)
         return Page(items=found[:limit], more=len(found) > limit)
+
+    async def list_all(
+        self, *, limit: int, after: BatchId | None = None, only: BatchFilter = ALL_BATCHES
+    ) -> Page[Batch] | None:
+        return await page_of_all(self._scripts, limit=limit, after=after, only=only)
 
     async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         return await self._change("delete_batch", tenant=tenant, batch=batch)

@@ -75,7 +75,7 @@ from datetime import date
 
 from batch_gateway.core.ids import BatchId, FileId, TenantId, UploadId
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.core.webhooks import EndpointId
+from batch_gateway.core.webhooks import DeliveryId, EndpointId
 
 SCHEMA = "1"
 TAG = "metadata"
@@ -136,6 +136,9 @@ class Keys:
 
     def webhook_endpoint(self, endpoint: EndpointId) -> str:
         return f"{self.root}:webhook-endpoint:{endpoint}"
+
+    def webhook_delivery(self, delivery: DeliveryId) -> str:
+        return f"{self.root}:webhook-delivery:{delivery}"
 
     def dead_letter(self, letter: str) -> str:
         return f"{self.root}:dead-letter:{letter}"

@@ -18,13 +18,14 @@ from batch_gateway.adapters.redis_metadata.fields import (
 )
 from batch_gateway.adapters.redis_metadata.paging import listing
 from batch_gateway.adapters.redis_metadata.scripts import Scripts
-from batch_gateway.core.ids import TenantId
+from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.webhooks import (
     DeliveryId,
     DeliveryState,
     EndpointId,
     WebhookDelivery,
     WebhookEndpoint,
+    delivery_ids,
 )
 from batch_gateway.ports.pages import Page
 
@@ -159,6 +160,14 @@ class RedisWebhooks:
             after=after,
             limit=limit,
         )
+
+    async def deliveries_of_batch(
+        self, tenant: TenantId, endpoint: EndpointId, batch: BatchId
+    ) -> Sequence[WebhookDelivery]:
+        keys = [self._scripts.keys.webhook_delivery(id_) for id_ in delivery_ids(endpoint, batch)]
+        rows = [await self._scripts.row(key) for key in keys]
+        found = decodable([one for one in rows if one.get("tenant") == tenant], _to_delivery)
+        return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)
 
     async def forget(self, before: datetime, limit: int) -> int:
         return int(await self._scripts.run("forget_deliveries", before=before, limit=limit))

@@ -39,11 +39,13 @@ from batch_gateway.core.limits import (
     initial,
     slots,
 )
+from batch_gateway.core.pool_history import SAMPLE_EVERY, PoolSample
 from batch_gateway.ports.scratch import PoolState, SlotGrant, SlotReport
 from batch_gateway.settings import Limits
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
 _PAGE = 250  # pools per call: a script blocks the server while it runs
+_SAMPLES = timedelta(hours=1) // SAMPLE_EVERY  # of a pool that are kept
 _WATCH = timedelta(seconds=1)  # a monitor, or its signal, is valid for so long
 
 _encode = msgspec.json.Encoder().encode
@@ -115,6 +117,8 @@ class RedisSlots:
                 self._memory,
                 self._limits.total or 0,
                 milliseconds(_WATCH),
+                milliseconds(SAMPLE_EVERY),
+                _SAMPLES,
                 *(word for pool, report in reports.items() for word in _spelled(pool, report)),
             ],
         )
@@ -142,6 +146,16 @@ class RedisSlots:
             if len(found) < _PAGE:
                 return list(states.values())
             first += _PAGE
+
+    async def history(self, pools: Sequence[str]) -> Mapping[str, Sequence[PoolSample]]:
+        async with translated(), self._client.pipeline(transaction=False) as asking:
+            for pool in pools:
+                asking.lrange(f"{self._root}:history:{pool}", 0, -1)
+            found = await asking.execute()
+        return {
+            pool: [_sample(text) for text in samples]
+            for pool, samples in zip(pools, found, strict=True)
+        }
 
     async def _fold(
         self, synced: Mapping[str, _Synced], reports: Mapping[str, SlotReport], now: datetime
@@ -259,6 +273,11 @@ def _pool_state(found: Sequence[Any], limits: Limits) -> PoolState:
         signal=_decode_signal(signal) if signal else None,
         breaker=BreakerState(breaker) if breaker else None,
     )
+
+
+def _sample(text: str) -> PoolSample:
+    at, limit, in_flight = text.split(":")
+    return PoolSample(at=_instant(int(at)), limit=float(limit), in_flight=int(in_flight))
 
 
 def _instant(ms: int) -> datetime:

@@ -94,6 +94,19 @@ class SqlBatches(BatchSweeps):
             limit=limit,
         )
 
+    async def list_all(
+        self, *, limit: int, after: BatchId | None = None, only: BatchFilter = ALL_BATCHES
+    ) -> Page[Batch] | None:
+        return await listing(
+            self._database,
+            batches,
+            None,
+            to_batch,
+            *admitted(only, self._database.dialect),
+            after=after,
+            limit=limit,
+        )
+
     async def delete(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         async with self._database.writing() as connection:
             found = await lock(connection, batch, batches.c.tenant == tenant)

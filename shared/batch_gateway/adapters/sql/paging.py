@@ -1,4 +1,4 @@
-"""Pages of a tenant's rows by creation.
+"""Pages of rows by creation: a tenant's, or those of all tenants.
 
 A page begins behind the row that the cursor names, by its place in the order and not by counting,
 so rows that are added meanwhile neither shift nor repeat others.
@@ -22,7 +22,7 @@ T = TypeVar("T")
 async def listing(
     database: Database,
     table: sa.Table,
-    tenant: TenantId,
+    tenant: TenantId | None,
     decode: Callable[[Row], T],
     *conditions: sa.ColumnElement[bool],
     after: str | None,
@@ -30,7 +30,10 @@ async def listing(
     descending: bool = True,
     limit: int,
 ) -> Page[T] | None:
-    """A page of the tenant's rows as values; None when ``after`` names no row of the tenant."""
+    """A page of the tenant's rows as values; None when ``after`` names no row of the tenant.
+
+    ``tenant`` None: of all tenants.
+    """
     unknown = False
 
     async def fetch(rows: int) -> Sequence[Row]:
@@ -68,7 +71,7 @@ async def rows(
 async def _page(
     connection: AsyncConnection,
     table: sa.Table,
-    tenant: TenantId,
+    tenant: TenantId | None,
     *conditions: sa.ColumnElement[bool],
     after: str | None,
     offset: int,
@@ -76,10 +79,11 @@ async def _page(
     limit: int,
 ) -> Sequence[Row] | None:
     """Up to ``limit`` rows behind ``offset``; None when ``after`` names no row of the tenant."""
-    query = sa.select(table).where(table.c.tenant == tenant, *conditions)
+    owned = () if tenant is None else (table.c.tenant == tenant,)
+    query = sa.select(table).where(*owned, *conditions)
     place = sa.tuple_(table.c.created_at, table.c.id)
     if after is not None:
-        named = sa.select(table.c.created_at).where(table.c.id == after, table.c.tenant == tenant)
+        named = sa.select(table.c.created_at).where(table.c.id == after, *owned)
         created_at = await connection.scalar(named)
         if created_at is None:
             return None

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator
 from batch_gateway.core.usage import AMOUNTS
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0010"
+REVISION = "0011"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -181,6 +181,7 @@ batches = sa.Table(
     _optional("assembler_until", Instant),
     _column("unswept", sa.Boolean),  # ended, but its work objects are not deleted yet
     _index("batches_of_tenant", "tenant", "created_at", "id"),
+    _index("batches_by_creation", "created_at", "id"),
     _index("batches_by_status", "status", "status_since", "id"),
     _index("batches_by_deadline", "deadline", "id", where=DEADLINE_RUNS),
     _index("batches_by_fence", "fence_at", "id", where=WAITS_FOR_FENCE),

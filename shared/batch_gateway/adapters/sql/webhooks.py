@@ -17,8 +17,14 @@ from batch_gateway.adapters.sql.rows import Columns, Row, columns_of
 from batch_gateway.adapters.sql.schema import PENDING, Instant
 from batch_gateway.adapters.sql.schema import webhook_deliveries as deliveries
 from batch_gateway.adapters.sql.schema import webhook_endpoints as endpoints
-from batch_gateway.core.ids import TenantId
-from batch_gateway.core.webhooks import DeliveryId, EndpointId, WebhookDelivery, WebhookEndpoint
+from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.webhooks import (
+    DeliveryId,
+    EndpointId,
+    WebhookDelivery,
+    WebhookEndpoint,
+    delivery_ids,
+)
 from batch_gateway.ports.pages import Page
 
 
@@ -181,6 +187,19 @@ class SqlWebhooks:
             after=after,
             limit=limit,
         )
+
+    async def deliveries_of_batch(
+        self, tenant: TenantId, endpoint: EndpointId, batch: BatchId
+    ) -> Sequence[WebhookDelivery]:
+        query = (
+            sa.select(deliveries)
+            .where(
+                deliveries.c.id.in_(delivery_ids(endpoint, batch)), deliveries.c.tenant == tenant
+            )
+            .order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
+        )
+        async with self._database.reading() as connection:
+            return decodable(await connection.execute(query), _to_delivery)
 
     async def forget(self, before: datetime, limit: int) -> int:
         old = (

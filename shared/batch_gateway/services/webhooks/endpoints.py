@@ -167,6 +167,12 @@ class EndpointService:
         """Newest first. None when ``after`` names none of the endpoint's."""
         return await self._webhooks.deliveries(tenant, endpoint, limit=limit, after=after)
 
+    async def deliveries_of_batch(
+        self, tenant: TenantId, endpoint: EndpointId, batch: BatchId
+    ) -> Sequence[WebhookDelivery]:
+        """What the endpoint is told of one batch, newest first."""
+        return await self._webhooks.deliveries_of_batch(tenant, endpoint, batch)
+
     def _later(self, before: datetime) -> datetime:
         """Now, but never ``before``: the time of the last change tells changes apart."""
         return max(self._clock.now(), before + timedelta(microseconds=1))

@@ -1,27 +1,24 @@
-"""``/v1/admin/...``: what works and what is worked on, for operators."""
+"""``/v1/admin/functions`` and ``/v1/admin/pools``: what works, for operators."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from starlette.responses import Response
 
-from batch_gateway.core.errors import InvalidRequest, Unavailable
+from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.function_instances import counts_over_time
-from batch_gateway.core.ids import BatchId
-from batch_gateway.core.model import Batch
+from batch_gateway.core.pool_history import PoolSample, with_pauses
 from batch_gateway.core.routing import ModelEndpoint
-from batch_gateway.ports.batches import BatchRows
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.services.batches.completion_estimates import CompletionEstimates
+from batch_gateway.ports.scratch import PoolState, ScratchStore
 from batch_gateway.services.routing import Routes as ModelRoutes
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web.admin_objects import AdminPool
-from batch_gateway.web.admin_work_objects import AdminBatch, AdminFunction
+from batch_gateway.web.admin_work_objects import AdminFunction
 from batch_gateway.web.api.routing import Call, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai import ListObject
-from batch_gateway.web.parsing import integer, plain_id
+from batch_gateway.web.parsing import choice, integer, plain_id
 
 PAGE, LONGEST_PAGE = 100, 1000
 
@@ -32,10 +29,8 @@ class AdminWorkRoutes:
     def __init__(
         self,
         *,
-        batches: BatchRows,
         scratch: ScratchStore,
         state: StateReader,
-        estimates: CompletionEstimates,
         models: ModelRoutes,
         clock: Clock,
         functions: Sequence[str],
@@ -43,10 +38,8 @@ class AdminWorkRoutes:
     ) -> None:
         """``functions``: the names of all of them; ``ceiling``: calls at once that a pool may have
         where its endpoint and its calendar say nothing."""
-        self._batches = batches
         self._scratch = scratch
         self._state = state
-        self._estimates = estimates
         self._models = models
         self._clock = clock
         self._functions = functions
@@ -55,55 +48,46 @@ class AdminWorkRoutes:
     @property
     def routes(self) -> Routes:
         return {
-            "/v1/admin/batches": {"GET": self.batches},
             "/v1/admin/functions": {"GET": self.functions},
             "/v1/admin/pools": {"GET": self.pools},
         }
 
-    async def pools(self, _call: Call) -> Response:
+    async def pools(self, call: Call) -> Response:
+        query = call.request.query_params
+        with_history = choice(query, "history", ["true", "false"], default="false") == "true"
         shared = (await self._state.state()).shared
         if shared is None:
             raise ApiError(503, "The scratch server does not answer.", code="unavailable")
+        pools = sorted(shared.pools, key=lambda pool: pool.pool)
         endpoints, now = self._endpoints(), self._clock.now()
+        history = await self._history(pools, now) if with_history else {}
         found = [
-            AdminPool.of(pool, endpoints.get(pool.endpoint), now, self._ceiling)
-            for pool in sorted(shared.pools, key=lambda pool: pool.pool)
+            AdminPool.of(
+                pool, endpoints.get(pool.endpoint), now, self._ceiling, history.get(pool.pool)
+            )
+            for pool in pools
         ]
         return answer(ListObject.of(found, more=False))
+
+    async def _history(
+        self, pools: Sequence[PoolState], now: datetime
+    ) -> Mapping[str, Sequence[PoolSample]]:
+        """The last hour of each pool: its samples, and how it stands now."""
+        kept = await self._scratch.slots.history([pool.pool for pool in pools])
+        return {
+            pool.pool: with_pauses(
+                [
+                    *(one for one in kept[pool.pool] if now - _HISTORY <= one.at < now),
+                    PoolSample(at=now, limit=pool.limit.limit, in_flight=pool.in_use),
+                ]
+            )
+            for pool in pools
+        }
 
     def _endpoints(self) -> dict[str, ModelEndpoint]:
         table = self._models.table
         named = [one.endpoint for model in table.models.values() for one in model.replicas]
         return {endpoint.name: endpoint for endpoint in (*table.default, *named)}
-
-    async def batches(self, call: Call) -> Response:
-        """Batches of all tenants that have requests to run, the first deadline first."""
-        limit, after = asked_page(call)
-        before = None
-        if after is not None and (before := await self._batches.load(BatchId(after))) is None:
-            raise InvalidRequest("Invalid 'after'.", param="after", code="invalid_value")
-        found = await self._batches.running(limit=limit + 1, after=before)
-        shown = await self._estimates.add(found[:limit])
-        urgent = await self._urgent(shown)
-        return answer(
-            ListObject.of(
-                [AdminBatch.of(batch, urgent=urgent.get(batch.id)) for batch in shown],
-                more=len(found) > limit,
-            )
-        )
-
-    async def _urgent(self, batches: Sequence[Batch]) -> dict[BatchId, bool]:
-        """Whether ready shards are in the urgent lane; nothing for batches without ready shards,
-        and for all while the scratch server does not answer."""
-        now = self._clock.now()
-        try:
-            waiting = await self._scratch.queue.waiting(0, [batch.id for batch in batches])
-        except Unavailable:
-            return {}
-        return {
-            name: work.urgent_after is not None and work.urgent_after <= now
-            for name, work in waiting.items()
-        }
 
     async def functions(self, _call: Call) -> Response:
         """All functions in alphabetical order, those without an instance too."""

@@ -30,6 +30,7 @@ ACTIONS: Mapping[tuple[str, str], str] = {
     ("DELETE", "/v1/webhook_endpoints/{endpoint_id}"): "webhook_endpoint.delete",
     ("POST", "/v1/webhook_endpoints/{endpoint_id}/rotate_secret"): "webhook_endpoint.rotate_secret",
     ("POST", "/v1/webhook_endpoints/{endpoint_id}/test"): "webhook_endpoint.test",
+    ("POST", "/v1/admin/batches/{batch_id}/cancel"): "batch.cancel",
     ("POST", "/v1/admin/keys"): "key.create",
     ("POST", "/v1/admin/keys/{key_id}/revoke"): "key.revoke",
     ("POST", "/v1/admin/dead_letters/{letter_id}/replay"): "dead_letter.replay",

@@ -50,6 +50,7 @@ NAMES = {
     "FileObject": "File",
     "ModelObject": "Model",
     "PartObject": "UploadPart",
+    "PoolSampleObject": "PoolSample",
     "UploadObject": "Upload",
     "WebhookDeliveryObject": "WebhookDelivery",
     "WebhookEndpointObject": "WebhookEndpoint",

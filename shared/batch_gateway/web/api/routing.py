@@ -16,7 +16,7 @@ from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import TenantId
 from batch_gateway.web.auth import Authenticator
 from batch_gateway.web.envelope import ApiError
-from batch_gateway.web.identity import Identity, scope_of
+from batch_gateway.web.identity import Identity, scopes_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Resource:
         identity = await self._auth.identify(request.headers)
         call = Call(request=request, identity=identity, traceparent=scope["traceparent"])
         try:
-            identity.demand(scope_of(request.method, self.path))
+            identity.demand(scopes_of(request.method, self.path))
         except ApiError as error:
             if self._refused is not None:
                 await self._refused(call, self.path, error.status)

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.excerpts import excerpt
+from batch_gateway.core.ids import BatchId
 from batch_gateway.core.webhooks import EVENT_TYPES, DeliveryId, EndpointId
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.web import body
@@ -134,6 +135,11 @@ class WebhookRoutes:
         id_ = _asked_endpoint(call)
         if await self._endpoints.get(call.tenant, id_) is None:
             raise _no_such_endpoint(id_)
+        batch = _asked_batch(call)
+        if batch is not None:
+            told = await self._endpoints.deliveries_of_batch(call.tenant, id_, batch)
+            found = [WebhookDeliveryObject.of(delivery) for delivery in told]
+            return answer(ListObject.of(found, more=False))
         limit, after = _cursor(call)
         page = await self._endpoints.deliveries(
             call.tenant, id_, limit=limit, after=None if after is None else DeliveryId(after)
@@ -165,6 +171,14 @@ def _cursor(call: Call) -> tuple[int, str | None]:
     if after is not None and not plain_id(after):
         raise _unknown_cursor(after, "object")
     return limit, after
+
+
+def _asked_batch(call: Call) -> BatchId | None:
+    """The batch that a listing is limited to; None: to none. Raises InvalidRequest."""
+    given = call.request.query_params.get("batch_id")
+    if given is not None and not plain_id(given):
+        raise InvalidRequest("Invalid 'batch_id'.", param="batch_id", code="invalid_value")
+    return None if given is None else BatchId(given)
 
 
 def _no_such_endpoint(given: str) -> ApiError:

@@ -2,7 +2,8 @@
 -- KEYS  1 the slots' root, 2 the generation
 -- ARGV  1 holder, 2 lifetime of the grants in ms, 3 controller interval in ms, 4 limit of a new
 --       pool, 5 ms after which an idle pool is forgotten, 6 ceiling of all pools together or 0,
---       7 ms for which a watch is kept without a word; then for each pool:
+--       7 ms for which a watch is kept without a word, 8 ms between samples of a pool, 9 how many
+--       samples are kept; then for each pool:
 --       pool, endpoint, ceiling of the endpoint or 0, ceiling of the pool or 0, want, in use,
 --       aborted, successes, dropped, ignored, ms that the successes took, work that they did,
 --       Retry-After in ms, signal or '', breaker
@@ -18,14 +19,16 @@
 -- held          zset  pool by the instant in ms when the last grant of it runs out
 -- limit:POOL    hash  limit, learned (what else core.limits knows), version; endpoint and its
 --                     ceiling; breaker; folded_at; what was seen since; aborted; signal and signal_at;
---                     watcher and watch_until
+--                     watcher and watch_until; sampled_at
+-- history:POOL  list  "instant in ms:limit:calls in flight", the last one at the end
 -- holders:POOL  hash  holder -> "expiry:slots:want:in use", slots being the greater of granted
 --                     and in use
 local root, me = KEYS[1], ARGV[1]
 local ttl, interval, memory, watch_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[7])
+local sample_ms, samples = tonumber(ARGV[8]), tonumber(ARGV[9])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local FIELDS, FIRST = 15, 8
+local FIELDS, FIRST = 15, 10
 
 -- Max-min fair shares: no holder gets more than it wants; unused shares are divided among the others.
 -- An indivisible rest goes to the holders with the most slots, so that it stays in place.
@@ -47,11 +50,11 @@ end
 -- A pool with all live holders; `mine` is what I report now, nil for a pool of others.
 local function load(name, mine)
   local known = redis.call('HMGET', root .. ':limit:' .. name,
-    'limit', 'learned', 'version', 'folded_at', 'endpoint', 'endpoint_ceiling')
+    'limit', 'learned', 'version', 'folded_at', 'endpoint', 'endpoint_ceiling', 'sampled_at')
   local pool = {
     name = name, limit = known[1] or ARGV[4], learned = known[2] or '', version = known[3] or '0',
     folded_at = tonumber(known[4] or 0), endpoint = known[5] or '',
-    endpoint_ceiling = tonumber(known[6] or 0),
+    endpoint_ceiling = tonumber(known[6] or 0), sampled_at = tonumber(known[7] or 0),
     all = {}, others = 0, my_slots = 0, in_flight = 0, wanted = 0,
   }
   pool.whole = math.max(1, math.floor(tonumber(pool.limit))) -- as core.limits.slots
@@ -202,6 +205,14 @@ for _, pool in ipairs(mine) do
     redis.call('HDEL', state,
       'successes', 'dropped', 'ignored', 'busy_ms', 'work', 'retry_after', 'news')
     redis.call('HSET', state, 'folded_at', string.format('%.0f', now))
+  end
+  if now - pool.sampled_at >= sample_ms then
+    local history = root .. ':history:' .. pool.name
+    redis.call('RPUSH', history,
+      string.format('%.0f:%s:%.0f', now, pool.limit, pool.in_flight))
+    redis.call('LTRIM', history, -samples, -1)
+    redis.call('PEXPIRE', history, sample_ms * samples)
+    redis.call('HSET', state, 'sampled_at', string.format('%.0f', now))
   end
   redis.call('PEXPIRE', state, memory)
   redis.call('PEXPIRE', holders, memory)

@@ -15,6 +15,7 @@ from batch_gateway.web.api.descriptions.about import (
     moment,
     page,
 )
+from batch_gateway.web.api.descriptions.batches import EXTENDED_BATCH
 
 _POOL = "default/sim-large"
 _SCOPES = about(
@@ -22,6 +23,11 @@ _SCOPES = about(
     ["read", "submit"],
 )
 _TENANT = about("The tenant.", "acme")
+_URGENT = about(
+    "Whether its ready shards are in the queue's urgent lane; null: it has none, or the scratch "
+    "server does not answer.",
+    True,
+)
 _ENTRY = "audit_00001764500420000000a1b2c3d4"
 
 _LETTER: Fields = {
@@ -59,20 +65,16 @@ OBJECTS: Objects = {
         },
     ),
     "AdminBatch": Described(
-        "An open batch of any tenant: it is planned or run, and its deadline runs.",
+        "A batch of any tenant.",
         {
             "id": about("The id of the batch.", BATCH),
             "object": kind("admin.batch"),
             "tenant": _TENANT,
-            "status": about("`validating` or `in_progress`.", "in_progress"),
+            "status": about("The state of the batch.", "in_progress"),
             "model": about("The model; null: several, or not known yet.", "sim-large", None),
             "priority": about("Among the tenant's batches: 0 first, 9 last.", 5),
             "paused": about("Whether its owner has paused it.", False),
-            "urgent": about(
-                "Whether its ready shards are in the queue's urgent lane; null: it has none, or "
-                "the scratch server does not answer.",
-                True,
-            ),
+            "urgent": _URGENT,
             "blocked_reason": about(
                 "Why nothing of it is being worked on; null: it progresses.", "no_slots", None
             ),
@@ -82,9 +84,14 @@ OBJECTS: Objects = {
             "estimated_completion_at": moment(
                 "When it will be done, as far as it is known", ENDED_AT
             ),
+            "ended_at": moment("When it ended; null: it has not", ENDED_AT, None),
         },
     ),
-    "AdminBatchList": Described("A page of open batches.", page(BATCH)),
+    "AdminBatchDetail": Described(
+        "A batch of any tenant, with all that its tenant sees of it.",
+        {**EXTENDED_BATCH, "tenant": _TENANT, "urgent": _URGENT},
+    ),
+    "AdminBatchList": Described("A page of batches.", page(BATCH)),
     "AdminDeadLetter": Described("An event that no subscriber has taken.", _LETTER),
     "AdminDeadLetterDetail": Described(
         "An event that no subscriber has taken, with its content.",
@@ -137,6 +144,18 @@ OBJECTS: Objects = {
             "ceiling_changes_at": moment(
                 "When the calendar changes it; null: not within a year", DEADLINE, None
             ),
+            "history": about(
+                "Its last hour, the oldest first, every ten seconds while executors call it; null: "
+                "it was not asked for."
+            ),
+        },
+    ),
+    "PoolSampleObject": Described(
+        "A limit at one moment.",
+        {
+            "at": moment("When it was seen"),
+            "limit": about("How many calls might be in flight.", 24.5),
+            "in_use": about("Calls in flight.", 22),
         },
     ),
     "AdminQueue": Described(

@@ -129,7 +129,7 @@ _OPTIONS: Fields = {
     **_BUDGETS,
 }
 
-_EXTENDED_BATCH: Fields = {
+EXTENDED_BATCH: Fields = {
     **_BATCH,
     **_OPTIONS,
     "paused": about("Whether the batch starts no more requests.", False),
@@ -256,7 +256,7 @@ OBJECTS: Objects = {
     ),
     "ExtendedBatchList": Described("A page of batches.", page(BATCH)),
     "ExtendedBatchObject": Described(
-        "A batch: OpenAI's fields, and those of this service.", _EXTENDED_BATCH
+        "A batch: OpenAI's fields, and those of this service.", EXTENDED_BATCH
     ),
     "InputTokensDetails": Described(
         "What is known of input tokens.",

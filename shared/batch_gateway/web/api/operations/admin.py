@@ -15,10 +15,11 @@ from batch_gateway.web.admin_objects import (
     DeadLetterReplayed,
     SessionObject,
 )
-from batch_gateway.web.admin_work_objects import AdminBatch, AdminFunction
+from batch_gateway.web.admin_work_objects import AdminBatch, AdminBatchDetail, AdminFunction
 from batch_gateway.web.api.descriptions.about import (
     BATCH,
 )
+from batch_gateway.web.api.operations.filters import FILTERS
 from batch_gateway.web.api.operations.operation import (
     AFTER,
     STRING,
@@ -28,6 +29,7 @@ from batch_gateway.web.api.operations.operation import (
     list_of,
     said,
 )
+from batch_gateway.web.openai_usage import BatchAnalyticsObject
 
 PoolList = list_of(AdminPool, "PoolList")
 AdminBatchList = list_of(AdminBatch, "AdminBatchList")
@@ -46,16 +48,50 @@ ADMIN: dict[tuple[str, str], Operation] = {
         id="retrieveSession", summary="Tell who asks, and what they may do", answer=SessionObject
     ),
     ("GET", "/v1/admin/batches"): Operation(
-        id="listOpenBatches",
-        summary="List the open batches of all tenants, the first deadline first",
+        id="listBatchesOfAllTenants",
+        summary="List the batches of all tenants: open ones by deadline, or all, newest first",
         answer=AdminBatchList,
-        query=_ADMIN_PAGE,
+        query={
+            **_ADMIN_PAGE,
+            "order": said(
+                {"type": "string", "enum": ["deadline", "created"], "default": "deadline"},
+                "`deadline`: batches that have requests to run, the first deadline first. "
+                "`created`: all, the newest first; only this order has filters.",
+                "created",
+            ),
+            "tenant": _TENANT,
+            **FILTERS,
+        },
+    ),
+    ("GET", "/v1/admin/batches/{batch_id}"): Operation(
+        id="retrieveBatchOfAnyTenant",
+        summary="Show a batch of any tenant",
+        answer=AdminBatchDetail,
+    ),
+    ("GET", "/v1/admin/batches/{batch_id}/analytics"): Operation(
+        id="retrieveAnalyticsOfAnyTenant",
+        summary="Show how a batch of any tenant goes, or went",
+        answer=BatchAnalyticsObject,
+    ),
+    ("POST", "/v1/admin/batches/{batch_id}/cancel"): Operation(
+        id="cancelBatchOfAnyTenant",
+        summary="Cancel a batch of any tenant",
+        answer=AdminBatchDetail,
     ),
     ("GET", "/v1/admin/functions"): Operation(
         id="listFunctions", summary="List the functions with their instances", answer=FunctionList
     ),
     ("GET", "/v1/admin/pools"): Operation(
-        id="listPools", summary="List the limits of endpoints and models", answer=PoolList
+        id="listPools",
+        summary="List the limits of endpoints and models",
+        answer=PoolList,
+        query={
+            "history": said(
+                {"type": "string", "enum": ["true", "false"], "default": "false"},
+                "`true`: also how each limit went on in the last hour.",
+                "true",
+            )
+        },
     ),
     ("GET", "/v1/admin/queue"): Operation(
         id="retrieveQueue", summary="Show what waits", answer=AdminQueue

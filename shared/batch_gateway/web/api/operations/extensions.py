@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
-from batch_gateway.core.model import BatchStatus
+from batch_gateway.web.api.descriptions.about import BATCH
+from batch_gateway.web.api.operations.filters import FILTERS
 from batch_gateway.web.api.operations.openai import STANDARD, BatchList, WebhookEndpointList
 from batch_gateway.web.api.operations.operation import (
     ENDPOINT,
@@ -68,21 +69,6 @@ _FOLLOW: Schema = said(
 )
 
 
-_FILTERS: dict[str, Schema] = {
-    "status": said(
-        {"type": "string", "enum": [status.value for status in BatchStatus]},
-        "Only batches in this state.",
-        "completed",
-    ),
-    "model": said(STRING, "Only batches of this model.", "sim-large"),
-    "created_after": instant("Only batches that were created later"),
-    "created_before": instant("Only batches that were created earlier"),
-    "metadata": said(
-        {"type": "object", "additionalProperties": {"type": "string"}},
-        "Only batches with these metadata, as `metadata[key]=value`.",
-        {"team": "support"},
-    ),
-}
 #: Answer -> the same with extensions.
 _EXTENDED_ANSWERS: dict[Model | None, Model] = {
     BatchObject: ExtendedBatchObject,
@@ -102,13 +88,13 @@ EXTENSIONS: dict[tuple[str, str], Operation] = {
         id="listWebhookDeliveries",
         summary="List what a webhook endpoint has been told, newest first",
         answer=WebhookDeliveryList,
-        query=WEBHOOK_PAGE,
+        query={**WEBHOOK_PAGE, "batch_id": said(STRING, "Only what it was told of it.", BATCH)},
     ),
     ("GET", "/v1/batches"): Operation(
         id="listBatches",
         summary="List batches, newest first",
         answer=ExtendedBatchList,
-        query=PAGE | _FILTERS,
+        query=PAGE | FILTERS,
     ),
     ("POST", "/v1/batches"): Operation(
         id="createBatch",

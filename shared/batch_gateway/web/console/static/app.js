@@ -3,7 +3,7 @@
 import { get, link } from "./api.js";
 import { h, patch } from "./dom.js";
 import { arrive } from "./oidc.js";
-import { routed, sections } from "./routes.js";
+import { home, routed, sections } from "./routes.js";
 import { forget, needsToken, session, signedIn, start, strict } from "./session.js";
 import signIn from "./pages/signin.js";
 import { dialog } from "./ui.js";
@@ -73,6 +73,12 @@ export const app = {
     }
   },
 
+  /** Where a user who has signed in wants to go, or may go. */
+  arrived() {
+    const asked = unnamed() || location.hash === "#/batches" ? null : location.hash;
+    app.go(asked ?? `#/${home(app)}`);
+  },
+
   signOut() {
     forget();
     arriveAt();
@@ -130,7 +136,7 @@ function top() {
     ),
     h(
       "a",
-      { class: "brand", href: "#/batches" },
+      { class: "brand", href: `#/${home(app)}` },
       h("span", { class: "mark", "aria-hidden": "true" }),
       "Batch Gateway",
     ),
@@ -138,7 +144,7 @@ function top() {
 }
 
 function side() {
-  const here = location.hash.split(/[/?]/)[1] || "batches";
+  const here = location.hash.split(/[/?]/)[1] || home(app);
   return h(
     "nav",
     { id: "side", class: app.menu ? "side open" : "side", "aria-label": "Console" },
@@ -196,8 +202,12 @@ async function know() {
   const found = await get("session").catch(() => null);
   if (mine !== questions || !signedIn()) return;
   app.session = found;
+  if (unnamed() && home(app) !== "batches") arriveAt();
   app.refresh();
 }
+
+/** Whether the address names no page. */
+const unnamed = () => ["", "#", "#/"].includes(location.hash);
 
 /** Show the page that the address names. */
 function arriveAt() {

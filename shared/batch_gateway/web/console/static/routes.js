@@ -1,5 +1,6 @@
 // Which page an address names, and what the navigation offers.
 
+import allBatches from "./pages/all-batches.js";
 import batch from "./pages/batch.js";
 import batches from "./pages/batches.js";
 import deadLetters from "./pages/dead-letters.js";
@@ -11,7 +12,7 @@ import newBatch from "./pages/new.js";
 import queue from "./pages/queue.js";
 import usage from "./pages/usage.js";
 import webhooks from "./pages/webhooks.js";
-import { strict } from "./session.js";
+import { reads, strict } from "./session.js";
 import { empty } from "./ui.js";
 
 const PAGES = {
@@ -21,6 +22,7 @@ const PAGES = {
   models,
   usage,
   webhooks,
+  "all-batches": allBatches,
   queue,
   functions,
   keys,
@@ -36,16 +38,24 @@ const WORK = [
 ];
 const EXTENDED = [["usage", "Usage"]]; // not in OpenAI's API
 const OPERATE = [
+  ["all-batches", "All batches"],
   ["queue", "Queue"],
   ["functions", "Functions"],
   ["keys", "API keys"],
   ["dead-letters", "Dead letters"],
 ];
 
+const OPERATE_ONLY = [["models", "Models"], ...EXTENDED]; // of the others, what such a key opens
+
+/** The page of somebody who names none: the first that the key opens. */
+export const home = (app) => (app.session?.operator && !reads(app) ? "all-batches" : "batches");
+
 /** What the navigation offers: groups of [page, text]. */
 export function sections(app) {
   const own = { title: "", links: strict() ? WORK : [...WORK, ...EXTENDED] };
-  return app.session?.operator ? [own, { title: "Operate", links: OPERATE }] : [own];
+  if (!app.session?.operator) return [own];
+  if (!reads(app)) return [{ title: "Operate", links: [...OPERATE, ...OPERATE_ONLY] }];
+  return [own, { title: "Operate", links: OPERATE }];
 }
 
 /** The page at `path`; the one that is shown when it is at home there. */
@@ -53,7 +63,8 @@ export function routed(app, path, query) {
   const [name = "", ...rest] = path;
   if (app.page?.at?.(path, query)) return app.page;
   if (name === "batches" && rest[0]) return batch(app, rest, query);
-  const page = PAGES[name || "batches"];
+  if (name === "all-batches" && rest[0]) return batch(app, rest, query, { any: true });
+  const page = PAGES[name || home(app)];
   return page ? page(app, rest, query) : lost();
 }
 

@@ -26,6 +26,9 @@ export const needsToken = () => ["api-key", "oidc"].includes(session.config.auth
 export const signedIn = () => !needsToken() || session.token !== null;
 export const strict = () => session.config.mode === "strict";
 
+/** Whether the user may look at a tenant's batches; true until it is known. */
+export const reads = (app) => app.session?.scopes.includes("read") ?? true;
+
 export function keep(token, { refresh = null, inTab }) {
   session.token = token;
   session.refresh = refresh;

@@ -5,8 +5,11 @@ import { h } from "../dom.js";
 import { count, plural } from "../format.js";
 import { grouped, read } from "../results.js";
 import { strict } from "../session.js";
+import { scrolling, table } from "../tables.js";
 import { callout, empty, ended, loading, problem } from "../ui.js";
 import { Mending } from "./mending.js";
+
+const ANSWERS = "Their answers are in the tenant's error file, which operators do not see.";
 
 export class Errors {
   constructor(app, one, results) {
@@ -128,5 +131,39 @@ export class Errors {
     if (!made) return;
     this.app.toast(`A new batch runs these ${count(group.count)} requests`);
     this.app.go(`#/batches/${made.id}`);
+  }
+}
+
+/** What the batch itself says of its errors; the lines and the answers are its tenant's. */
+export class ErrorsTold {
+  view(batch) {
+    const told = batch.errors?.data ?? [];
+    const { failed } = batch.request_counts;
+    if (!told.length && !failed) return empty("No errors", "Nothing has failed.");
+    return [
+      failed ? callout("warn", `${plural(failed, "request")} failed`, h("p", null, ANSWERS)) : null,
+      told.length
+        ? h(
+            "section",
+            { class: "card" },
+            h("h2", null, batch.status === "failed" ? "Why the batch failed" : "Why the batch was stopped"),
+            scrolling(
+              "Errors",
+              table({
+                plain: true,
+                columns: [
+                  ["Line", "num"],
+                  ["Code", ""],
+                  ["Message", "break"],
+                ],
+                rows: told.map((error, at) => ({
+                  key: at,
+                  cells: [error.line ?? "–", h("code", null, error.code), error.message],
+                })),
+              }),
+            ),
+          )
+        : null,
+    ];
   }
 }

@@ -10,8 +10,8 @@ import { callout, ended, facts } from "../ui.js";
 import { latencies, speed } from "./batch-charts.js";
 
 export class Overview {
-  constructor(app, one, id) {
-    Object.assign(this, { app, one, id, analytics: null, error: null, polling: null });
+  constructor(app, one, id, place) {
+    Object.assign(this, { app, one, id, place, analytics: null, error: null, polling: null });
   }
 
   opened() {
@@ -34,7 +34,11 @@ export class Overview {
 
   async read(signal) {
     try {
-      this.analytics = await get(`batches/${encodeURIComponent(this.id)}/analytics`, {}, signal);
+      this.analytics = await get(
+        `${this.place.api}/${encodeURIComponent(this.id)}/analytics`,
+        {},
+        signal,
+      );
       this.error = null;
     } catch (error) {
       if (error.name !== "AbortError") this.error = error;
@@ -60,7 +64,7 @@ export class Overview {
       h(
         "div",
         { class: "stack" },
-        h("section", { class: "card" }, h("h2", null, "Details"), details(batch, known)),
+        h("section", { class: "card" }, h("h2", null, "Details"), details(batch, known, this.place)),
         known && known.models.length ? models(known) : null,
       ),
     );
@@ -152,12 +156,15 @@ function models({ models: found, cost }) {
   );
 }
 
-function details(batch, known) {
+function details(batch, known, { page }) {
+  const input = h("code", null, batch.input_file_id);
+  const other = (id) => id && h("a", { href: `#/${page}/${id}` }, h("code", null, id));
   const usage = batch.usage;
   const tokens = batch.estimated_tokens;
   const more = (n, text) => (n ? `, ${count(n)} of them ${text}` : "");
   return facts([
-    ["Input", h("a", { href: `#/files?id=${batch.input_file_id}` }, h("code", null, batch.input_file_id))],
+    ["Tenant", batch.tenant],
+    ["Input", batch.tenant ? input : h("a", { href: `#/files?id=${batch.input_file_id}` }, input)],
     ["Completion window", `${batch.completion_window}, until ${instant(batch.expires_at)}`],
     ["Priority", batch.priority === undefined ? null : `${batch.priority} of 0 (first) to 9 (last)`],
     [
@@ -182,12 +189,9 @@ function details(batch, known) {
     ["Bad lines", batch.on_invalid_line === "skip" ? "become errors; the rest runs" : null],
     ["Identical requests", batch.deduplicate ? shared(batch) : null],
     ["Budget", budget(batch)],
-    [
-      "Retry of",
-      batch.retry_of && h("a", { href: `#/batches/${batch.retry_of}` }, h("code", null, batch.retry_of)),
-    ],
+    ["Retry of", other(batch.retry_of)],
     ["Carried over", batch.carried_over == null ? null : `${count(batch.carried_over)} answers`],
-    ["After", batch.after && h("a", { href: `#/batches/${batch.after}` }, h("code", null, batch.after))],
+    ["After", other(batch.after)],
     ...Object.entries(batch.metadata ?? {}).map(([key, value]) => [`Note: ${key}`, value]),
   ]);
 }

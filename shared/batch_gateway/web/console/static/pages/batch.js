@@ -21,20 +21,26 @@ import {
   share,
 } from "../ui.js";
 import { Events } from "./batch-events.js";
-import { Errors } from "./batch-errors.js";
+import { Errors, ErrorsTold } from "./batch-errors.js";
 import { Overview } from "./batch-overview.js";
 import { ResultList } from "./batch-results.js";
 
-export default function batch(app, path, query) {
+/** Where a batch is: in the API, and in the console. */
+const OWN = { api: "batches", page: "batches", list: "Batches" };
+const ANY = { api: "admin/batches", page: "all-batches", list: "All batches" };
+
+/** A batch of the tenant, or one of any tenant (`any`) as operators see it: without requests and answers. */
+export default function batch(app, path, query, { any = false } = {}) {
   const [id] = path;
+  const place = any ? ANY : OWN;
   const page = { title: id, view, close, at };
-  const one = new Loaded(app, (signal) => get(`batches/${encodeURIComponent(id)}`, {}, signal));
-  const results = strict() ? null : new Results(app, id);
+  const one = new Loaded(app, (signal) => get(`${place.api}/${encodeURIComponent(id)}`, {}, signal));
+  const results = any || strict() ? null : new Results(app, id);
   const parts = {
-    overview: new Overview(app, one, id),
+    overview: new Overview(app, one, id, place),
     results: new ResultList(app, results),
-    errors: new Errors(app, one, results),
-    events: new Events(app, id),
+    errors: any ? new ErrorsTold() : new Errors(app, one, results),
+    events: new Events(app, id, { any }),
   };
   let part = "";
   let changing = null; // the open form for priority and window
@@ -59,7 +65,7 @@ export default function batch(app, path, query) {
   }
 
   function at(wanted, asked) {
-    if (wanted[0] !== "batches" || wanted[1] !== id) return false;
+    if (wanted[0] !== place.page || wanted[1] !== id) return false;
     open(wanted.slice(1), asked);
     return true;
   }
@@ -71,7 +77,7 @@ export default function batch(app, path, query) {
   }
 
   async function act(verb, body, said) {
-    const answer = await app.attempt(() => post(`batches/${id}/${verb}`, body), said);
+    const answer = await app.attempt(() => post(`${place.api}/${id}/${verb}`, body), said);
     if (answer?.id === id) one.value = { ...one.value, ...answer };
     polling.now();
     return answer;
@@ -125,7 +131,7 @@ export default function batch(app, path, query) {
   function head(found) {
     const name = named(found);
     return [
-      h("p", { class: "crumbs" }, h("a", { href: "#/batches" }, "Batches")),
+      h("p", { class: "crumbs" }, h("a", { href: `#/${place.page}` }, place.list)),
       h(
         "div",
         { class: "heading" },
@@ -143,6 +149,7 @@ export default function batch(app, path, query) {
             "p",
             { class: "sub" },
             copyable(app, found.id),
+            any ? ` · tenant ${found.tenant}` : "",
             found.dry_run ? " · dry run" : "",
             found.model ? ` · ${found.model}` : "",
             ` · ${found.endpoint} · created ${ago(found.created_at)}`,
@@ -161,6 +168,8 @@ export default function batch(app, path, query) {
 
   function actions(found) {
     const running = !ended(found) && found.status !== "cancelling";
+    const stop = running && h("button", { key: "Cancel", class: "danger", onclick: cancel }, "Cancel");
+    if (any) return [stop].filter(Boolean);
     return [
       found.output_file_id &&
         h(
@@ -194,7 +203,7 @@ export default function batch(app, path, query) {
           },
           "Change",
         ),
-      running && h("button", { class: "danger", onclick: cancel }, "Cancel"),
+      stop,
       !strict() &&
         ended(found) &&
         !found.dry_run &&
@@ -242,7 +251,15 @@ export default function batch(app, path, query) {
               errors[0].message,
               errors.length > 1 ? ` And ${plural(errors.length - 1, "more problem")}.` : "",
             ),
-            h("p", null, h("a", { href: `#/batches/${id}/errors` }, "Understand and fix")),
+            h(
+              "p",
+              null,
+              h(
+                "a",
+                { href: `#/${place.page}/${id}/errors` },
+                any ? "Look at the errors" : "Understand and fix",
+              ),
+            ),
           )
         : null,
     ];
@@ -252,7 +269,7 @@ export default function batch(app, path, query) {
     const { failed, completed } = found.request_counts;
     const names = [
       ["overview", "Overview"],
-      !strict() && ["results", `Results ${count(completed + failed)}`],
+      results && ["results", `Results ${count(completed + failed)}`],
       ["errors", `Errors ${count(failed + (found.errors?.data.length ?? 0))}`],
       ["events", "Events"],
     ];
@@ -264,7 +281,7 @@ export default function batch(app, path, query) {
           "a",
           {
             key: name,
-            href: `#/batches/${id}${name === "overview" ? "" : `/${name}`}`,
+            href: `#/${place.page}/${id}${name === "overview" ? "" : `/${name}`}`,
             "aria-current": part === name ? "page" : null,
           },
           text,

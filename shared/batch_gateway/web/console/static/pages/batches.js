@@ -9,7 +9,7 @@ import { Pages } from "../tables.js";
 import { badge, empty, ended, heading, loaded, named, outlook, progress, select } from "../ui.js";
 
 const PAGE = 50;
-const STATUSES = [
+export const STATUSES = [
   "validating",
   "in_progress",
   "finalizing",
@@ -19,7 +19,7 @@ const STATUSES = [
   "cancelling",
   "cancelled",
 ];
-const AGES = [
+export const AGES = [
   ["", "Any time"],
   ["3600", "Last hour"],
   ["86400", "Last day"],
@@ -75,13 +75,7 @@ export default function batches(app, _path, query) {
       danger: verb === "cancel",
     });
     if (!agreed) return;
-    const failed = [];
-    const rest = [...some];
-    const worker = async () => {
-      for (let one = rest.pop(); one; one = rest.pop())
-        await post(`batches/${one.id}/${verb}`).catch((error) => failed.push(`${one.id}: ${error.message}`));
-    };
-    await Promise.all([worker(), worker(), worker(), worker()]);
+    const failed = await each(some, (one) => post(`batches/${one.id}/${verb}`));
     chosen.clear();
     if (some.length > failed.length)
       app.toast(`${plural(some.length - failed.length, "batch", "batches")} ${said}`);
@@ -255,6 +249,18 @@ export default function batches(app, _path, query) {
   }
 
   return { title: "Batches", view, close: () => polling.stop() };
+}
+
+/** Do the same with several batches, four at once; what failed, in words. */
+export async function each(some, act) {
+  const failed = [];
+  const rest = [...some];
+  const worker = async () => {
+    for (let one = rest.pop(); one; one = rest.pop())
+      await act(one).catch((error) => failed.push(`${one.id}: ${error.message}`));
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+  return failed;
 }
 
 /** The filter as the API's query. A note is asked for as key=value; a bare word as the note `name`. */

@@ -5,10 +5,12 @@ import { chart } from "../chart.js";
 import { h } from "../dom.js";
 import { ago, count, instant, milliseconds, now, short, title } from "../format.js";
 import { Loaded, poll } from "../live.js";
+import { reads } from "../session.js";
 import { table } from "../tables.js";
 import { callout, copyable, empty, heading, loaded, tiles } from "../ui.js";
 
-const MOST = 600; // samples that are kept while the page is shown
+const HOUR_S = 3600;
+const SAMPLE_S = 10; // what is seen within one such time is one sample, the newest
 const RECENT_S = 60; // how long a brake is worth a warning
 
 const BRAKES = {
@@ -26,12 +28,12 @@ const BREAKERS = {
 };
 
 export default function models(app) {
-  const samples = new Map(); // pool -> [instant, limit, calls in flight] since the page was opened
+  const samples = new Map(); // pool -> [instant, limit, calls in flight] of the last hour
   const list = new Loaded(app, async (signal) => {
     const operator = app.session?.operator === true;
     const [found, pools] = await Promise.all([
-      get("models", {}, signal),
-      operator ? get("admin/pools", {}, signal) : null,
+      reads(app) ? get("models", {}, signal) : { data: null },
+      operator ? get("admin/pools", { history: samples.size ? null : "true" }, signal) : null,
     ]);
     for (const pool of pools?.data ?? []) seen(pool);
     return { models: found.data, pools: pools && pools.data };
@@ -43,22 +45,28 @@ export default function models(app) {
   );
 
   function seen(pool) {
-    const some = samples.get(pool.id) ?? [];
-    some.push([now(), pool.limit, pool.in_use]);
-    if (some.length > MOST) some.shift();
-    samples.set(pool.id, some);
+    const some =
+      pool.history?.map((one) => [one.at, one.limit, one.in_use]) ?? samples.get(pool.id) ?? [];
+    const at = now();
+    if (some.length > 1 && at - some.at(-2)[0] < SAMPLE_S) some.pop();
+    some.push([at, pool.limit, pool.in_use]);
+    samples.set(
+      pool.id,
+      some.filter(([when]) => at - when <= HOUR_S),
+    );
   }
 
   function content({ models: found, pools }) {
     return h(
       "div",
       { class: "stack" },
-      found.length
-        ? names(found)
-        : empty(
+      found && found.length ? names(found) : null,
+      found && !found.length
+        ? empty(
             "No models",
             "The endpoint names none now. It may be away, or an operator has to configure it.",
-          ),
+          )
+        : null,
       pools && pools.length ? h("div", { class: "columns even" }, pools.map(card)) : null,
       pools && !pools.length
         ? h("p", { class: "dim" }, "No calls have been made lately: there are no limits to show.")
@@ -124,7 +132,7 @@ export default function models(app) {
         { raised: false },
       ),
       chart({
-        label: "Since this page was opened",
+        label: "In the last hour",
         series: [line("limit", 1), line("calls in flight", 2)],
         format: short,
       }),

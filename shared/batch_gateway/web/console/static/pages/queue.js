@@ -110,7 +110,8 @@ export default function queue(app) {
             "p",
             { class: "dim after" },
             `${plural(urgent, "batch", "batches")} in the urgent lane.`,
-            page.has_more ? ` More than ${MOST} batches are open.` : "",
+            page.has_more ? ` More than ${MOST} batches are open. ` : " ",
+            h("a", { href: "#/all-batches" }, "All batches"),
           )
         : null,
     );
@@ -121,7 +122,7 @@ export default function queue(app) {
     return {
       key: one.id,
       cells: [
-        twoLines(h("code", null, one.id), one.model),
+        twoLines(h("a", { href: `#/all-batches/${one.id}` }, h("code", null, one.id)), one.model),
         one.tenant,
         [
           badge(one.paused && one.status === "in_progress" ? "paused" : one.status),
