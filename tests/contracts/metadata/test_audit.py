@@ -1,5 +1,6 @@
 """AuditRows: entries are added, listed newest first, and forgotten after their time."""
 
+import asyncio
 from datetime import timedelta
 
 from fixtures.metadata import ALICE, BOB, SECOND, T0
@@ -43,6 +44,14 @@ async def test_an_entry_comes_back_as_it_was_written(metadata):
     await added(metadata, full, bare := an_entry(1, tenant=None))
 
     assert await listed(metadata) == [bare, full]
+
+
+async def test_entries_that_come_at_once_are_all_there(metadata):
+    entries = [an_entry(n) for n in range(30)]
+
+    await asyncio.gather(*map(metadata.audit.add, entries))
+
+    assert await listed(metadata) == entries[::-1]
 
 
 async def test_entries_come_page_by_page_the_newest_first(metadata):

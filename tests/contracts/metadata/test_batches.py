@@ -1,5 +1,6 @@
 """BatchRows: rows, listings, planning and pause."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from fixtures.metadata import (
     unsent_ids,
 )
 
+from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.errors import Conflict
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.model import (
@@ -86,6 +88,31 @@ async def test_creating_a_taken_id_is_a_conflict_and_writes_nothing(metadata):
 
     assert await metadata.batches.load(batch.id) == batch
     assert await unsent_ids(metadata) == []
+
+
+async def test_batches_that_are_created_at_once_succeed_or_fail_each_by_itself(metadata):
+    cause = SourceEvent(source="/a", id="1")
+    taken = a_batch()
+    await metadata.batches.create(taken, [], cause=cause)
+    new = [a_batch(tenant=tenant) for tenant in (ALICE, BOB) * 10]
+    again = [replace(taken, tenant=BOB), new[0]]
+
+    def create(batch, **options):
+        return metadata.batches.create(batch, [an_event(batch)], **options)
+
+    results = await asyncio.gather(
+        *map(create, new),
+        *map(create, again),
+        create(a_batch(), cause=cause),
+        return_exceptions=True,
+    )
+
+    assert results[: len(new)] == [None] * len(new)
+    assert [type(result) for result in results[len(new) :]] == [Conflict] * 3
+    assert [await metadata.batches.load(batch.id) for batch in new] == new
+    assert sorted(await unsent_ids(metadata)) == sorted(an_event(batch).id for batch in new)
+    assert (await metadata.accounts.get(ALICE)).open_batches == 11
+    assert (await metadata.accounts.get(BOB)).open_batches == 10
 
 
 async def test_another_tenants_batch_is_not_there(metadata):

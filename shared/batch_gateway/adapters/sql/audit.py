@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
 from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import audit
 from batch_gateway.core.audit import AuditEntry
@@ -20,10 +21,17 @@ _ADD = sa.insert(audit)
 class SqlAudit:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._adding = GatheredWrites(self._add)
 
     async def add(self, entry: AuditEntry) -> None:
+        await self._adding.add(entry)
+
+    async def _add(self, entries: Sequence[AuditEntry]) -> None:
         async with self._database.writing() as connection:
-            await connection.execute(_ADD, asdict(entry))
+            await connection.execute(_ADD, [asdict(entry) for entry in entries])
+
+    async def close(self) -> None:
+        await self._adding.close()
 
     async def list(
         self, *, limit: int, after: str | None = None, only: AuditFilter = ALL_ENTRIES

@@ -1,6 +1,8 @@
 """Batch rows: create, change and end. Queries of sweeps are in ``sweeps``."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,12 +12,19 @@ from batch_gateway.adapters.sql.accounts import book, of_ended
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
+from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
 from batch_gateway.adapters.sql.paging import listing
 from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
 from batch_gateway.adapters.sql.schema import batch_summaries, batches, causes
 from batch_gateway.adapters.sql.schema import files as file_table
 from batch_gateway.adapters.sql.schema import shards as shard_table
-from batch_gateway.adapters.sql.steps import close_shards, lock, save, write_events
+from batch_gateway.adapters.sql.steps import (
+    close_shards,
+    lock,
+    save,
+    write_dated_events,
+    write_events,
+)
 from batch_gateway.adapters.sql.sweeps import BatchSweeps
 from batch_gateway.adapters.sql.transitions import counted, moved, shards_closed
 from batch_gateway.adapters.sql.usage import add_report
@@ -41,13 +50,31 @@ from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.batches import ALL_BATCHES, BatchFilter
 from batch_gateway.ports.metadata import Page
 
+_ADD = sa.insert(batches)
+_ADD_CAUSE = sa.insert(causes)
 _BY_ID = sa.select(batches).where(batches.c.id == sa.bindparam("batch"))
+
+
+@dataclass(frozen=True, slots=True)
+class _NewBatch:
+    batch: Batch
+    events: Sequence[Event]
+    cause: SourceEvent | None
+    quotas: Quotas
+
+    @property
+    def cause_columns(self) -> Mapping[str, Any]:
+        """The row that keeps another batch from being made for the same cause."""
+        assert self.cause is not None
+        created_at = self.batch.created_at
+        return {"id": self.cause.key, "batch": self.batch.id, "created_at": created_at}
 
 
 class SqlBatches(BatchSweeps):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._database = database
+        self._creating = GatheredWrites(self._create)
 
     async def create(
         self,
@@ -57,13 +84,23 @@ class SqlBatches(BatchSweeps):
         cause: SourceEvent | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> None:
+        await self._creating.add(_NewBatch(batch, events, cause, quotas))
+
+    async def _create(self, new: Sequence[_NewBatch]) -> None:
         async with self._database.writing() as connection:
-            await connection.execute(sa.insert(batches), batch_columns(batch))
-            if cause is not None:
-                row = {"id": cause.key, "batch": batch.id, "created_at": batch.created_at}
-                await connection.execute(sa.insert(causes), row)
-            await write_events(connection, events, batch.created_at)
-            await book(connection, batch.tenant, Account(open_batches=1), quotas)
+            await connection.execute(_ADD, [batch_columns(one.batch) for one in new])
+            if caused := [one.cause_columns for one in new if one.cause is not None]:
+                await connection.execute(_ADD_CAUSE, caused)
+            await write_dated_events(
+                connection, [(event, one.batch.created_at) for one in new for event in one.events]
+            )
+            opened = Counter((one.batch.tenant, one.quotas) for one in new)
+            for (tenant, quotas), count in sorted(opened.items(), key=lambda of: of[0][0]):
+                await book(connection, tenant, Account(open_batches=count), quotas)
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await self._creating.close()
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         found = await self.load(batch)

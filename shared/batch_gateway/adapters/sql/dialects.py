@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: How long a SQLite writer waits for the others, unless the URL says otherwise (``?timeout=``).
 SQLITE_TIMEOUT_S = 20.0
 
+#: Each is a thread, and opening one takes longer than many look-ups.
+_SQLITE_CONNECTIONS = 4
+
 #: A server that has not answered after this is taken for gone. The longest statement, writing the
 #: shards of a plan, takes a few seconds.
 POSTGRES_CONNECT_TIMEOUT_S = 10.0
@@ -116,6 +119,9 @@ def _sqlite(url: str) -> AsyncEngine:
 
     engine = create_async_engine(
         url,
+        pool_size=_SQLITE_CONNECTIONS,
+        max_overflow=0,  # one that the pool does not keep would be opened again and again
+        pool_use_lifo=True,
         connect_args={**waits, "async_creator_fn": connect, "factory": _Connection},
         json_deserializer=_from_json,
     )

@@ -104,6 +104,13 @@ def naming(lease: LeaseRef) -> Mapping[str, Any]:
 
 
 async def write_events(connection: AsyncConnection, events: Sequence[Event], now: datetime) -> None:
+    await write_dated_events(connection, [(event, now) for event in events])
+
+
+async def write_dated_events(
+    connection: AsyncConnection, events: Sequence[tuple[Event, datetime]]
+) -> None:
+    """Write events, each with the instant at which it came about."""
     if events:
-        rows = [{**event_columns(event), "created_at": now} for event in events]
+        rows = [{**event_columns(event), "created_at": at} for event, at in events]
         await connection.execute(insert_new(connection.dialect.name, outbox), rows)

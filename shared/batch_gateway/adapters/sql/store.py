@@ -43,6 +43,8 @@ class SqlMetadata:
         await self._database.check()
 
     async def close(self) -> None:
+        await self.batches.close()
+        await self.audit.close()
         await self._database.close()
 
 
