@@ -5,11 +5,14 @@ Brokers copy the body of a failing answer into the dead letter (extension ``knat
 event.
 """
 
+import logging
 import re
 
 from starlette.responses import Response
 
 from batch_gateway.core.errors import BatchGatewayError
+
+logger = logging.getLogger(__name__)
 
 #: Longest reason, in bytes of UTF-8; below the 768 that brokers keep.
 MAX_BYTES = 500
@@ -32,6 +35,15 @@ def one_line(text: str) -> str:
     plain = _CREDENTIALS.sub("***@", " ".join(text.split()))
     plain = "".join(character for character in plain if character.isprintable())
     return plain.encode()[:MAX_BYTES].decode(errors="ignore")
+
+
+def not_ready(name: str, error: BatchGatewayError) -> Response:
+    """The answer of the function ``name`` to an event that comes before its stores have answered.
+
+    Brokers deliver it again.
+    """
+    logger.warning("Not ready for an event: %s", error, extra={"action": "unavailable"})
+    return answer(503, f"{name}: {reason_of(error)}")
 
 
 def answer(status: int, reason: str) -> Response:

@@ -14,14 +14,17 @@ import logging
 import time
 from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway.core.errors import BatchGatewayError, Unavailable
 from batch_gateway.settings.probes import Probes
-from batch_gateway.web.envelope import as_api_error
 from batch_gateway.web.probes import Ready, is_probe
 
 logger = logging.getLogger(__name__)
+
+#: The answer to a request that comes before a function is ready.
+Refusal = Callable[[BatchGatewayError], Response]
 
 _FRESH_S = 1.0  # how long a good answer holds: probes must not become a load of their own
 _RETRY_S = 0.1  # and a bad one, while a request waits for the start
@@ -53,15 +56,18 @@ class Readiness:
         if self._failure is not None and not self._is_tolerable():
             raise self._failure
 
-    def gate(self, app: ASGIApp) -> ASGIApp:
-        """``app``, which gets no request but probes before all was well once."""
+    def gate(self, app: ASGIApp, refusal: Refusal) -> ASGIApp:
+        """``app``, which gets no request but probes before all was well once.
+
+        ``refusal`` answers the others until then.
+        """
 
         async def gated(scope: Scope, receive: Receive, send: Send) -> None:
             if not self._passed and scope["type"] == "http" and not is_probe(scope):
                 try:
                     await self()
                 except BatchGatewayError as error:
-                    await as_api_error(error).response()(scope, receive, send)
+                    await refusal(error)(scope, receive, send)
                     return
             await app(scope, receive, send)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from batch_gateway.web.body import IDLE_S
+from batch_gateway.web.envelope import as_api_error
 from batch_gateway.wiring.batches import make_batches, make_completion_estimates, make_files
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import Runtime
@@ -86,7 +87,9 @@ def make_api(
 
 def api_function() -> Function:
     return hosted_function(
-        "api", lambda runtime, stack: make_api(runtime, stack, ready=runtime.ready)
+        "api",
+        lambda runtime, stack: make_api(runtime, stack, ready=runtime.ready),
+        refusal=lambda error: as_api_error(error).response(),
     )
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -16,9 +17,11 @@ from batch_gateway.services.instance_heartbeat import InstanceHeartbeat
 from batch_gateway.services.task_group import task_group
 from batch_gateway.settings import Settings, read_settings, sends_events
 from batch_gateway.web import metrics
+from batch_gateway.web.failure_reasons import not_ready
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.listening import listening_on
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
+from batch_gateway.web.readiness import Refusal
 from batch_gateway.wiring.configuration_watch import ConfigurationWatch, configuration
 from batch_gateway.wiring.runtime import Runtime, open_runtime
 from batch_gateway.wiring.stores import local_folders, signing_keys
@@ -41,8 +44,16 @@ def refuse_strangers(settings: Settings, host: str) -> None:
         raise ValueError(f"events.signing_keys is empty: not while listening on {host}")
 
 
-def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIApp]) -> Function:
-    """A function whose application ``build`` makes; what it opens further goes on the stack."""
+def hosted_function(
+    name: str,
+    build: Callable[[Runtime, AsyncExitStack], ASGIApp],
+    *,
+    refusal: Refusal | None = None,
+) -> Function:
+    """A function whose application ``build`` makes; what it opens further goes on the stack.
+
+    ``refusal`` answers requests before the function is ready; None: as events are answered.
+    """
 
     @asynccontextmanager
     async def hosted() -> AsyncIterator[ASGIApp]:
@@ -71,7 +82,8 @@ def hosted_function(name: str, build: Callable[[Runtime, AsyncExitStack], ASGIAp
                 stack.callback(group.create_task(runtime.publisher.forget_later()).cancel)
             for store, folder in local_folders(settings).items():
                 metrics.measure_disk(store, folder)
-            app = runtime.ready.gate(watch.counting(build(runtime, stack)))
+            app = watch.counting(build(runtime, stack))
+            app = runtime.ready.gate(app, refusal or partial(not_ready, name))
             yield with_metrics(app, metrics_page(name, runtime))
 
     return http_function(name, hosted)

@@ -38,7 +38,12 @@ INSTALLED = {
     "minimal-rabbitmq": ["--overlay", "minimal", "--broker", "rabbitmq"],
     "production": ["--overlay", "production"],
     "production-kafka": ["--overlay", "production-kafka"],
+    "production-mt": ["--overlay", "production-mt"],
 }
+
+
+#: Overlays that are applied as they stand, one of each class of Broker among production's.
+WHOLE = ["trial", "minimal", "production", "production-kafka", "production-mt"]
 
 
 @pytest.fixture
@@ -160,7 +165,7 @@ def test_without_waiting_a_sink_binding_tells_the_functions(kube, command):
     assert kube.names("SinkBinding", group="sources.knative.dev") == ["batch-gateway"]
 
 
-@pytest.mark.parametrize("overlay", ["trial", "minimal", "production", "production-kafka"])
+@pytest.mark.parametrize("overlay", WHOLE)
 def test_kubectl_alone_converges(kube, command, overlay):
     applied(kube, overlay)
 
@@ -231,8 +236,9 @@ def test_a_field_taken_since_the_judging_is_judged_anew(kube, command):
     assert [verdict.force for verdict in verdicts] == [False, False]
 
 
-@pytest.mark.parametrize("overlay", ["trial", "minimal"])
+@pytest.mark.parametrize("overlay", WHOLE)
 def test_kubectl_and_deploy_take_turns(kube, command, overlay):
+    prepare(kube)
     objects = build(ROOT / "knative" / "overlays" / overlay)
     command("deploy", "--overlay", overlay)
 
@@ -744,7 +750,8 @@ def test_the_first_deployment_asks_a_person_for_the_overlay(kube, command):
     os.close(theirs)
 
     assert done.returncode == 0, done.stderr
-    assert "Which overlay (laptop, minimal, production, production-kafka, trial; " in done.stderr
+    overlays = "laptop, minimal, production, production-kafka, production-mt, trial"
+    assert f"Which overlay ({overlays}; " in done.stderr
     assert "Service.serving.knative.dev api created" in done.stdout
     assert "which overlay?" in command("deploy", "-n", "another", code=2).stderr
 

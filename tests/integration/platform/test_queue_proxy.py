@@ -14,6 +14,7 @@ from fixtures.functions import environment, running_function
 from fixtures.metadata import a_batch
 
 from batch_gateway.adapters.sql import open_sql
+from batch_gateway.web.failure_reasons import MAX_BYTES
 
 pytestmark = pytest.mark.redis
 
@@ -102,6 +103,14 @@ UNDERSTOOD = {
     "an event that is cut off": (request(POST, JSON_EVENT, STRUCTURED[:-3]), 400),
     "another version": (request(POST, BINARY.replace("1.0", "9000.1")), 400),
     "a visitor": (request("GET / HTTP/1.1"), 405),
+    "a header that cannot be read": (b"POST / HTTP/1.1\r\nhost janitor\r\n\r\n", 400),
+    "a length that is none": (b"POST / HTTP/1.1\r\ncontent-length: many\r\n\r\n", 400),
+    "an unknown method": (request("FOO / HTTP/1.1"), 400),
+    "a way that does not exist": (request("DELETE /no/such/way HTTP/1.1"), 405),
+    "a talk by WebSocket": (
+        request("GET / HTTP/1.1", "connection: upgrade\r\nupgrade: websocket\r\n"),
+        405,
+    ),
     "HTTP/2 without asking": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
 }
 
@@ -144,6 +153,9 @@ async def test_whatever_the_data_plane_sends_is_understood_or_refused_for_good(j
         if status == 202:
             assert body == b"", name  # anything else would be taken for a reply event
             assert b"transfer-encoding" not in head, name
+        if status >= 400:
+            assert body.decode().isprintable(), name
+            assert 0 < len(body) <= MAX_BYTES, name  # brokers keep it with the dead letter
     assert (await janitor.http.get("/healthz")).status_code == 200
 
 

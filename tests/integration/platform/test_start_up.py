@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import pytest
-from fixtures.functions import PATIENCE_S, environment, running_function
+from fixtures.functions import PATIENCE_S, environment, is_reason, running_function
 from fixtures.gateway import CHAT, chat_lines, encoded
 from fixtures.redis import valkey_server
 
 from batch_gateway.cli.cluster.container_log import one_line
 from batch_gateway.local.manifests import deployment_root
+from batch_gateway.web.function import MAX_EVENT_BYTES
 
 pytestmark = pytest.mark.redis
 
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.redis
 WRONG = {
     "executor": {"BATCH_GATEWAY_EXECUTION__SOFT_BUDGET_S": "-1"},
     "planner": {"BATCH_GATEWAY_PLANNING__SHARD_LINES": "0"},
+}
+#: What no answer may show.
+SECRETS = {
+    "BATCH_GATEWAY_EVENTS__SIGNING_KEYS": "a-key-that-signs",
+    "BATCH_GATEWAY_INFERENCE__API_KEY": "a-key-of-the-engine",
+    "BATCH_GATEWAY_WEBHOOKS__ENCRYPTION_KEYS": "a-key-that-seals",
 }
 TICK = "dev.knative.sources.ping"
 FUNCTIONS = sorted(path.parent.name for path in deployment_root().glob("functions/*/main.py"))
@@ -95,13 +102,53 @@ async def created_batch(api):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 async def test_every_function_is_ready_before_the_broker_has_an_address(name, tmp_path, valkey_url):
-    """A function also starts with wrong settings that it does not read."""
-    env = without_broker(environment(tmp_path, valkey_url))
-    await migrate(env)
+    """A function also starts with wrong settings that it does not read.
+
+    Functions that take events say in one line why they refuse one, from their start on.
+    """
+    env = without_broker(environment(tmp_path, valkey_url)) | SECRETS
     others = "planner" if name == "executor" else "executor"
 
     async with running_function(name, env | WRONG[others]) as function:
+        await function.until("/readyz", 503)
+        unready = await function.post(TICK)
+        await migrate(env)
         await function.until("/readyz", 200)
+        answers = [] if name == "api" else [unready, *[await a for a in requests(function.http)]]
+
+    assert unready.status_code == 503
+    for answer in answers:
+        told = answer.text
+        assert not any(secret in told for secret in SECRETS.values()), told
+        if answer.status_code == 202:
+            assert told == ""
+        else:
+            assert is_reason(answer), (answer.request, answer.status_code, told)
+    if name != "api":
+        assert "run `batch-gateway migrate`" in unready.text
+        assert {400, 405} <= {answer.status_code for answer in answers}
+
+
+def requests(http):
+    """What an event function refuses, and what it takes: deadletter takes events of any type."""
+    event = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "of.no.kind"}
+    created = event | {"ce-type": "dev.batchgateway.batch.created.v1", "ce-gwsignature": "ab"}
+    structured = {"content-type": "application/cloudevents+json"}
+    for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        yield http.request(method, "/")
+        yield http.request(method, "/of/no/such/path", headers=event, content=b"{}")
+    for headers, content in (
+        ({}, b""),
+        (event, b"{}"),
+        (created, b'{"batch_id": "batch_1"}'),
+        (event | {"ce-id": "%ff"}, b"{}"),
+        (event | {"content-encoding": "gzip", "content-type": "text/plain"}, b"\x1f\x8b"),
+        (structured, b'{"specversion": "1.0"'),
+        (structured, b"x" * (MAX_EVENT_BYTES + 1)),
+        (structured | {"content-type": "application/cloudevents-batch+json"}, b'[{"id": 1}]'),
+    ):
+        yield http.post("/", headers=headers, content=content)
+        yield http.post("/of/no/such/path?a=b", headers=headers, content=content)
 
 
 @pytest.mark.parametrize("name", WRONG)

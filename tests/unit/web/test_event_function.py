@@ -5,13 +5,14 @@ import httpx
 import pytest
 from cloudevents.conversion import to_binary, to_structured
 from cloudevents.http import CloudEvent
+from fixtures.functions import is_reason
 from prometheus_client import generate_latest
 
 from batch_gateway.core import events
 from batch_gateway.core.errors import Busy, NotFound, Permanent, Temporary, Unavailable
 from batch_gateway.core.events import EventType, internal_event, signature, upkeep_due
 from batch_gateway.core.ids import BatchId
-from batch_gateway.web.failure_reasons import MAX_BYTES, reason_of
+from batch_gateway.web.failure_reasons import MAX_BYTES, not_ready, reason_of
 from batch_gateway.web.function import MAX_EVENT_BYTES, event_app
 
 PATIENCE = timedelta(minutes=10)
@@ -61,12 +62,6 @@ def cloud_event(event=CREATED, *, source=events.SOURCE, **extensions):
 
 def ago(**duration):
     return (datetime.now(UTC) - timedelta(**duration)).isoformat()
-
-
-def is_reason(answer):
-    """Whether the answer's body is one line of plain text."""
-    plain = answer.headers["content-type"].startswith("text/plain")
-    return plain and 0 < len(answer.content) <= MAX_BYTES and answer.text.isprintable()
 
 
 async def post(http, event, mode=to_binary):
@@ -176,6 +171,13 @@ def test_a_reason_is_one_short_line_without_secrets(error, reason):
     assert reason_of(error) == reason
 
 
+def test_an_event_that_comes_too_early_is_told_why_without_secrets():
+    answer = not_ready("planner", Unavailable("postgresql://app:hunter2@db/x: refused"))
+
+    told = b"planner: postgresql://***@db/x: refused"
+    assert (answer.status_code, answer.body) == (503, told)
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -209,6 +211,7 @@ async def test_only_post_is_allowed(handler, method):
         answer = await http.request(method, "/")
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert method == "HEAD" or is_reason(answer)
 
 
 @pytest.mark.parametrize("key", [KEY, OLD_KEY])

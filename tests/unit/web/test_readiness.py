@@ -1,11 +1,13 @@
 """Readiness: no work before all was well once, and no flapping afterwards."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.settings import Probes
+from batch_gateway.web.failure_reasons import not_ready
 from batch_gateway.web.readiness import Readiness
 
 
@@ -111,7 +113,7 @@ async def app(scope, receive, send):
 
 
 async def test_there_is_no_work_before_all_was_well_once(store, ready):
-    gated = ready.gate(app)
+    gated = ready.gate(app, partial(not_ready, "planner"))
     store.away = True
 
     assert await answer(gated, "/") == 503
@@ -122,7 +124,7 @@ async def test_there_is_no_work_before_all_was_well_once(store, ready):
 
 
 async def test_work_goes_on_in_an_outage(store, ready):
-    gated = ready.gate(app)
+    gated = ready.gate(app, partial(not_ready, "planner"))
     await answer(gated, "/")
     store.away, store.now = True, 60.0
 

@@ -105,9 +105,15 @@ def _refuse_second_class(folder: Path, overlay: str, broker: str) -> None:
         if obj["kind"] == "Broker" and chosen is not None:
             raise CommandError(
                 f"the overlay {overlay} has a broker already ({chosen}): leave out --broker"
-                f" {broker}, or use the overlay minimal",
+                f" {broker}, or use the overlay {_with_class(overlay, broker)}",
                 2,
             )
+
+
+def _with_class(overlay: str, broker: str) -> str:
+    """An overlay of ours that has that broker, or may be given it."""
+    close = f"{overlay.partition('-')[0]}-{broker}"
+    return close if close in overlays() else "minimal"
 
 
 def _own_image(root: Path) -> str:
