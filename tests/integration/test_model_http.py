@@ -7,6 +7,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from time import process_time
 
 import pytest
 from fixtures.simulator import until
@@ -323,6 +324,21 @@ async def test_a_compressed_answer_is_unpacked_and_bounded_unpacked(client, list
     await small.close()
 
 
+async def test_many_compressed_parts_take_time_in_proportion(client, listen):
+    """Each is small, and what follows it is long."""
+    packed = gzip.compress(b"x", mtime=0) * 4000 + gzip.compress(bytes(30_000_000), 0, mtime=0)
+
+    async def serve(reader, writer):
+        await read_request(reader)
+        writer.write(answer(packed, b"content-encoding: gzip\r\n"))
+
+    began = process_time()
+    found = await client.call(await listen(serve), BODY, {}, LONG)
+
+    assert len(found.body) == 30_004_000
+    assert process_time() - began < 10  # copying the rest for each part takes many times that
+
+
 async def test_a_redirect_is_an_answer_and_is_not_followed(client, listen):
     async def serve(reader, writer):
         await read_request(reader)
@@ -446,8 +462,9 @@ async def test_an_answer_that_breaks_is_a_failed_call_and_not_made_again(client,
         (b"", b"HTTP/1.1 100 Wait\r\n\r\n" * 100),
         (CHUNKED + b"2\r\n{}\r\n0\r\n", b"x-more: 1\r\n" * 100),
         (CHUNKED + b"2;", b"x" * 1000),
+        (CHUNKED, b"1;%b\r\n \r\n" % (b"x" * 400)),
     ],
-    ids=["headers", "a header", "interim", "trailer", "chunk extension"],
+    ids=["headers", "a header", "interim", "trailer", "chunk extension", "extensions"],
 )
 async def test_an_answer_without_end_fails_before_it_fills_the_memory(listen, head, endless):
     sent = 0

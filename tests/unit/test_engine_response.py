@@ -166,6 +166,8 @@ def test_whatever_an_answer_says_its_counts_are_counts(usage, error, kind):
         ({"object": "error", "message": "m", "code": 40303}, None),
         ({"error": "boom"}, None),
         ({"error": {"code": True}}, None),
+        ({"error": {"code": 400}, "choices": None, "object": "chat.completion"}, 400),
+        ({"error": {"code": 400}, "choices": [], "output": None}, 400),
     ],
 )
 def test_an_error_and_nothing_else_is_an_error(body, status):
@@ -181,6 +183,7 @@ def test_an_error_and_nothing_else_is_an_error(body, status):
         {"error": None, "object": "response", "output": []},
         {"error": {"code": "server_error"}, "object": "response", "status": "failed", "output": []},
         {"choices": []},
+        {"error": {"code": 400}, "choices": [{"text": "half"}]},
         {},
     ],
 )

@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from batch_gateway.adapters.tls import TlsContexts
+from batch_gateway.core.engine_response import tolerant
 from batch_gateway.core.engine_values import SHOWN, count, header
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import ModelEndpoint
@@ -17,18 +19,23 @@ from batch_gateway.services.routing import Routes
 logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 8 * 1024 * 1024
+_MOST_MODELS = 10_000
 TIMEOUT = timedelta(seconds=2)
 """A client waits meanwhile, and has little use for the answer of a slow engine."""
 
 
 class _Listed(msgspec.Struct):
-    id: str
-    created: int | float | None = 0
-    owned_by: str = "engine"
+    id: Any = None
+    created: Any = 0
+    owned_by: Any = None
 
 
 class _List(msgspec.Struct):
-    data: list[_Listed]
+    data: list[msgspec.Raw]
+
+
+_decode_list = tolerant(msgspec.json.Decoder(_List).decode)
+_decode_listed = tolerant(msgspec.json.Decoder(_Listed).decode)
 
 
 class HttpEngine:
@@ -59,14 +66,11 @@ class HttpEngine:
         try:
             async with asyncio.timeout(self._timeout_s):
                 content = await self._content(endpoint, url)
-            listed = msgspec.json.decode(content, type=_List).data
+            listed = _decode_list(content).data
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             reason = header(str(error), SHOWN) or type(error).__name__
             raise Unavailable(f"engine {url}: {reason}") from error
-        return [
-            ServedModel(id=each.id, created=count(each.created), owned_by=each.owned_by)
-            for each in listed
-        ]
+        return [model for each in listed[:_MOST_MODELS] if (model := _model(each)) is not None]
 
     async def _content(self, endpoint: ModelEndpoint, url: str) -> bytes:
         import aiohttp
@@ -88,3 +92,19 @@ class HttpEngine:
 
     async def close(self) -> None:
         """Nothing is kept open: the list is asked for every few seconds at most."""
+
+
+def _model(raw: msgspec.Raw) -> ServedModel | None:
+    """An entry of a list; None: it names no model that a request could name."""
+    try:
+        listed = _decode_listed(raw)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    name, owner = listed.id, listed.owned_by
+    if not isinstance(name, str) or not name or not name.isprintable():
+        return None
+    return ServedModel(
+        id=name,
+        created=count(listed.created),
+        owned_by=(header(owner) if isinstance(owner, str) else None) or "engine",
+    )

@@ -104,7 +104,7 @@ class HttpEngineMetrics:
             content = await response.content.read(_MOST_BYTES)
             while not response.content.at_eof() and len(content) < _MOST_BYTES:
                 content += await response.content.read(_MOST_BYTES - len(content))
-            return content.decode(errors="replace")
+            return content.decode(errors="replace").removeprefix("\ufeff")  # a byte order mark
 
 
 def parse(text: str, model: str) -> EngineReading | None:

@@ -14,12 +14,18 @@ from typing import cast
 import httptools
 
 from batch_gateway.core import engine_values
+from batch_gateway.core.engine_response import excerpt
 from batch_gateway.ports.model_client import CallFailed, CallTimeout, CallTooLong
 
 MOST_HEAD_BYTES = 64 * 1024
 """Of an answer, its status line and headers together."""
 
-_MOST_FRAMING = 8  # times the body's bytes; in chunks of one byte it is six times
+_MOST_FRAMING = 1024 * 1024
+"""Bytes around a body, beside as many as the body has: chunks of one byte have five times as many,
+and each costs as much time as a large one."""
+_SHOWN = 60  # characters of what is not HTTP
+_SLICE = 16 * 1024  # bytes of a compressed body that are unpacked in one step
+_MOST_MEMBERS = 4096  # of a gzip body; a usual compressor makes one for at least 16 KiB
 
 _KEPT = frozenset(
     {
@@ -126,10 +132,16 @@ class HttpConnection(asyncio.Protocol):
         self._received += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade:
             self._keep_alive = False
-            self._fail(CallFailed(f"the call broke: {_reason(error)}"))
-        most = MOST_HEAD_BYTES + (_MOST_FRAMING * self._most_bytes if self._in_body else 0)
+            self._fail(CallFailed("the call broke: the answer switches to another protocol"))
+        except httptools.HttpParserError as error:
+            self._keep_alive = False
+            began = "" if self._status else f"; the answer begins with {excerpt(data, _SHOWN)!r}"
+            self._fail(CallFailed(f"the call broke: {_reason(error)}{began}"))
+        most = MOST_HEAD_BYTES
+        if self._in_body:
+            most += _MOST_FRAMING + 2 * len(self._body)
         if self._received > most:
             self._fail(CallFailed("the answer has more bytes around its body than it may have"))
 
@@ -247,16 +259,31 @@ def _unpacked(body: bytes, coding: str, most: int) -> bytes:
         window = zlib.MAX_WBITS if body[0] & 0x0F == 8 else -zlib.MAX_WBITS
     else:
         raise CallFailed(f"the call broke: its content coding {_reason(ValueError(coding))}")
-    whole = bytearray()
     try:
-        while body:  # a gzip file may have several members
-            packed = zlib.decompressobj(window)
-            whole += packed.decompress(body, most - len(whole) + 1)
-            if len(whole) > most:
-                raise _too_long(most)
-            if not packed.eof:
-                raise CallFailed("the call broke: its compressed body was cut off")
-            body = packed.unused_data
+        return _decompressed(body, window, most)
     except zlib.error as error:
         raise CallFailed(f"the call broke: {_reason(error)}") from error
+
+
+def _decompressed(body: bytes, window: int, most: int) -> bytes:
+    """The members of a compressed body, one after the other. Raises what ``_unpacked`` does, or
+    zlib.error.
+
+    It is read in slices: what follows a member is copied, which must not be all the rest for each.
+    """
+    whole = bytearray()
+    at = members = 0
+    while at < len(body):
+        members += 1
+        if members > _MOST_MEMBERS:
+            raise CallFailed(f"the call broke: its body has over {_MOST_MEMBERS} compressed parts")
+        packed = zlib.decompressobj(window)
+        while not packed.eof:
+            piece = body[at : at + _SLICE]
+            if not piece:
+                raise CallFailed("the call broke: its compressed body was cut off")
+            whole += packed.decompress(piece, most - len(whole) + 1)
+            if len(whole) > most:
+                raise _too_long(most)
+            at += len(piece) - len(packed.unused_data)
     return bytes(whole)

@@ -260,9 +260,10 @@ def _error(text: bytes, error: bytes, kind: bytes) -> ResponseError | None:
         described = _members(text)
     else:
         described = _members(error) or {"message": error.decode()}
-    names = _decode_members(text)
-    if not all(name in _BESIDE_ERRORS or name.endswith("_id") for name in names):
-        return None
+    for name, value in _decode_members(text).items():
+        beside = name in _BESIDE_ERRORS or name.endswith("_id") or bytes(value) == b"null"
+        if not beside and not (name == "choices" and bytes(value) == b"[]"):
+            return None
     return _described(described)
 
 

@@ -7,6 +7,8 @@ import httpx
 import openai as sdk
 import pytest
 from fixtures.api import Server, headers_of, http_client, openai_client, running
+from fixtures.raw_engine import engine as raw_engine
+from fixtures.raw_engine import http as raw_answer
 from fixtures.redis import free_port
 
 from batch_gateway.settings import Api, Auth
@@ -122,6 +124,28 @@ async def test_an_engine_that_talks_nonsense_has_no_models(serve_models, start_s
             listed = await http.get("/v1/models")
 
     assert (listed.status_code, listed.json()["data"]) == (200, [])
+
+
+ODD_ENTRIES = (
+    *(b'{"id":5}', b"null", b'"x"', b"{}", b'{"id":""}', rb'{"id":"a\u0000b\u001b[31m"}'),
+    *(b'{"id":"odd owner","owned_by":{"a":1},"created":"2024"}',),
+    *(b'{"id":"odd date","owned_by":null,"created":1e300}', b'{"id":"early","created":-1}'),
+)
+
+
+async def test_entries_that_name_no_model_hide_no_others(serve_models, tenant):
+    listed = b'{"data":[%b,{"id":"good","created":7,"owned_by":"me"}]}' % b",".join(ODD_ENTRIES)
+    async with raw_engine(lambda *_: raw_answer(listed)) as url:
+        with serve_models(engine_url=url) as server:
+            async with http_client(server, tenant) as http:
+                shown = (await http.get("/v1/models")).json()["data"]
+
+    assert [(one["id"], one["created"], one["owned_by"]) for one in shown] == [
+        ("odd owner", 0, "engine"),
+        ("odd date", 0, "engine"),
+        ("early", 0, "engine"),
+        ("good", 7, "me"),
+    ]
 
 
 async def test_models_are_shown_to_tenants_only(server):

@@ -1,7 +1,9 @@
 """Engines that answer oddly, over real TCP: each line ends by itself, and says what came."""
 
 import asyncio
+import gzip
 import json
+import zlib
 
 import pytest
 from fixtures.raw_engine import GOOD, engine, http
@@ -71,6 +73,130 @@ async def test_each_odd_answer_ends_its_own_line_and_is_shown(make_world):
     }.items():
         assert words in shown[name]
     assert "secret" not in shown["redirect"]
+
+
+def chunked(*pieces):
+    sent = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + sent
+
+
+def unframed(body, version=b"1.1"):
+    return b"HTTP/%b 200 OK\r\nconnection: close\r\n\r\n%b" % (version, body)
+
+
+#: Answers that are results, and what stands in the output file: None is GOOD.
+RESULTS = {
+    "cookies": (http(GOOD, head=b"set-cookie: a=\xff\x80\r\nSet-Cookie: b=\x00c\r\n"), None),
+    "a thousand cookies": (http(GOOD, head=b"set-cookie: a=b\r\n" * 1000), None),
+    "no reason": (http(GOOD, b"200"), None),
+    "folded header": (http(GOOD, head=b"x-a: b\r\n c\r\n"), None),
+    "upgrade offered": (http(GOOD, head=b"upgrade: h2c\r\nconnection: upgrade\r\n"), None),
+    "interim": (b"HTTP/1.1 103 Hints\r\nlink: <x>\r\n\r\n" * 3 + http(GOOD), None),
+    "chunks": (chunked(GOOD[:9], GOOD[9:], b""), None),
+    "trailer": (chunked(GOOD) + b"0\r\nx-t: \xff\r\n\r\n", None),
+    "until closed": (unframed(GOOD), None),
+    "HTTP/1.0": (unframed(GOOD, b"1.0"), None),
+    "gzip": (http(gzip.compress(GOOD), head=b"content-encoding: gzip\r\n"), None),
+    "deflate": (http(zlib.compress(GOOD), head=b"content-encoding: deflate\r\n"), None),
+    "garbage behind": (http(GOOD) + b"\x00garbage", None),
+    "a second answer": (http(GOOD) + http(b'{"of": "no request"}'), None),
+    "keys twice": (http(b'{"a":1,"usage":{},"a":2}'), b'{"a":1,"usage":{},"a":2}'),
+    "no choices": (http(b"{}"), b"{}"),
+    "deep": (http(b'{"a":' * 500 + b"1" + b"}" * 500), b'{"a":' * 500 + b"1" + b"}" * 500),
+    "a NUL": (http(rb'{"a":"\u0000"}'), rb'{"a":"\u0000"}'),
+    "long number": (http(b'{"a":%b}' % (b"9" * 4000)), b'{"a":%b}' % (b"9" * 4000)),
+    **{
+        f"usage {usage.decode()}": (http(body), body)
+        for usage in (
+            *(b'"7"', b"7", b"true", b"null", b"[7]", b"1e400"),
+            *(b'{"prompt_tokens":"7"}', b'{"prompt_tokens":true}', b'{"prompt_tokens":0.5}'),
+            *(b'{"prompt_tokens":{"prompt_tokens":7}}', b'{"prompt_tokens":1e999}'),
+        )
+        for body in [b'{"usage":%b}' % usage]
+    },
+}
+
+#: Answers that are none, and what the error line says of them.
+SHOWN = {
+    "UTF-16": (http('{"a":1}'.encode("utf-16")), "answered 200 without JSON"),
+    "events": (http(b'data: {"id":"x"}\n\ndata: [DONE]\n\n'), 'data: {"id":"x"}'),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", "answered 204 without JSON: the answer is empty"),
+    "empty": (http(b""), "the answer is empty"),
+    "array": (http(b"[1, 2]"), "[1, 2]"),
+    "too deep": (http(b'{"a":' * 5000), '{"a":{"a":'),
+    "too long a number": (http(b'{"a":%b}' % (b"9" * 5000)), '{"a":9999'),
+    "error beside nothing": (
+        http(b'{"error":{"message":"boom","code":400},"choices":null,"object":"chat.completion"}'),
+        "boom",
+    ),
+    "redirect with JSON": (
+        http(b'{"moved":true}', b"308 Moved", b"location: https://elsewhere/v2\r\n"),
+        "it redirects to https://elsewhere/v2",
+    ),
+    "redirect without": (http(b"", b"302 Found"), "without saying where"),
+    "304": (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 90\r\n\r\n", "304"),
+    "another protocol": (
+        b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+        "switches to another protocol",
+    ),
+    "no status": (http(GOOD, b"20 OK"), "begins with 'HTTP/1.1 20 OK"),
+    "SSH": (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", "begins with 'SSH-2.0-OpenSSH_9.9"),
+    "HTTP/0.9": (b"<html>old</html>\r\n\r\n", "begins with '<html>old"),
+    "cut off": (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\nconnection: close\r\n\r\n{",
+        "cut off",
+    ),
+    "cut chunks": (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\n{}\r\n",
+        "cut off",
+    ),
+    "a length below zero": (
+        b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n{}",
+        "Content-Length",
+    ),
+    "two lengths": (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        "Content-Length",
+    ),
+    "no chunk": (chunked() + b"zz\r\n{}\r\n", "chunk size"),
+    "no gzip": (http(GOOD, head=b"content-encoding: gzip\r\n"), "decompressing"),
+    "half a gzip": (
+        http(gzip.compress(GOOD)[:-9], head=b"content-encoding: gzip\r\n"),
+        "compressed body was cut off",
+    ),
+    "a gzip of nothings": (
+        http(gzip.compress(b"") * 20_000, head=b"content-encoding: gzip\r\n"),
+        "4096 compressed parts",
+    ),
+    "brotli": (http(GOOD, head=b"content-encoding: br\r\n"), "content coding br"),
+    "a long head": (http(GOOD, head=b"x: %b\r\n" % (b"y" * 600_000)), "around its body"),
+    "tiny chunks": (chunked(*[b" "] * 400_000), "around its body"),
+    "599": (http(b"odd", b"599 Odd"), "answered 599: odd"),
+    "retry-after": (http(b"no", b"418 Odd", b"retry-after: Wed, 99 Xyz 9 9:9\r\n"), "418"),
+}
+
+
+async def test_answers_are_results_or_say_what_is_wrong_with_them(make_world):
+    wires = {name: wire for name, (wire, _) in (RESULTS | SHOWN).items()}
+    async with engine(lambda text, _: wires[text]) as url:
+        world = make_world(
+            inference_url=url,
+            retry=Retry(attempts=2, backoff_s=0.01),
+            watching=Watching(metrics=False, probe=False),
+        )
+
+        batch = await world.run(await world.submit(lines(wires)))
+
+        output, errors = await world.results(batch)
+        raw = b"".join([piece async for piece in world.files.read(f"files/{batch.output_file_id}")])
+    assert batch.status is BatchStatus.COMPLETED
+    assert [line["custom_id"] for line in output] == list(RESULTS)
+    for line, (_, kept) in zip(raw.splitlines(), RESULTS.values(), strict=True):
+        assert (kept or GOOD) in line
+    shown = {line["custom_id"]: json.dumps(line, ensure_ascii=False) for line in errors}
+    told = {name: words in shown[name].replace('\\"', '"') for name, (_, words) in SHOWN.items()}
+    assert [(name, shown[name]) for name in told if not told[name]] == []
+    assert shown.keys() == SHOWN.keys()
 
 
 async def blocked_reason(world, batch):

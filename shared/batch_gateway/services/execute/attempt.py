@@ -156,7 +156,7 @@ class ModelCaller:
             )
             return msgspec.structs.replace(ended, status=judged.status)
         lease = work.shard.lease
-        if body is None:
+        if body is None or 300 <= answer.status < 400:  # where that leads is in no body
             said = excerpt(answer.body)
             message = f"The endpoint {judged.problem or f'answered {judged.status}'}"
             if 200 <= answer.status < 300:
