@@ -463,6 +463,32 @@ async def test_what_is_changed_is_in_the_audit_log_with_who_and_where(guarded):
     assert made["secret"] not in raw
 
 
+async def test_a_client_that_leaves_in_the_midst_of_its_upload_is_no_fault(guarded, caplog):
+    """Neither of the service, which logs no crash, nor of anything that was made."""
+    _, acme = await with_scopes(guarded, "acme")
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: {acme.headers['authorization']}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9999\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nba'
+    )
+    async with acme, operator:
+        host, port = guarded.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head.encode())
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(30):
+            while (
+                'method="POST",route="/v1/files",status="499"'
+                not in (await operator.get(f"{guarded.url}/metrics")).text
+            ):
+                await asyncio.sleep(0.05)
+
+        assert await entries(operator) == []
+    assert "unexpected error" not in caplog.text
+
+
 async def test_refused_requests_of_operators_routes_are_recorded_once_a_minute(guarded):
     name, acme = await with_scopes(guarded, "acme")
     _, operator = await with_scopes(guarded, "platform", "operate")

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from batch_gateway.core.audit import outcome_of
 from batch_gateway.services.audit import AuditLog
 from batch_gateway.web.api.routing import Call, Handler
+from batch_gateway.web.body import ClientGone
 from batch_gateway.web.envelope import as_api_error
 
 #: (method, path) -> the action in the log. Other requests change nothing that is recorded.
@@ -52,6 +53,8 @@ def audited(method: str, path: str, handler: Handler, log: AuditLog) -> Handler:
     async def recorded(call: Call) -> Response:
         try:
             response = await handler(call)
+        except ClientGone:  # before its request was complete: nothing was asked for
+            raise
         except Exception as error:
             await _record(log, action, call, as_api_error(error).status, None)
             raise
