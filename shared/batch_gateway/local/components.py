@@ -27,7 +27,8 @@ from batch_gateway.local.forked import ForkServer
 from batch_gateway.local.installation import Installation
 from batch_gateway.local.options import Options
 from batch_gateway.local.ping_source import PingTimer
-from batch_gateway.local.processes import Command, SupervisedProcess, free_port, listening
+from batch_gateway.local.ports import ReservedPort
+from batch_gateway.local.processes import Command, SupervisedProcess, listening
 from batch_gateway.local.replica import Replica, StartFailed
 from batch_gateway.local.resources import Service
 from batch_gateway.local.revision import Revision
@@ -53,7 +54,7 @@ class PlatformComponents:
         self._events = ValkeyServer(
             "broker-valkey", data / "broker", self._log("broker-valkey"), durable=True
         )
-        self._simulator_port = free_port() if options.simulator else None
+        self._simulator_port = ReservedPort() if options.simulator else None
         self.effective: Settings  # what the functions read when they start
         self._settings = self._resolved_settings()
         self._supervised: list[SupervisedProcess] = []
@@ -61,7 +62,7 @@ class PlatformComponents:
         self._background: list[asyncio.Task[None]] = []
         self._addresses: Addresses
         self.broker: SupervisedProcess | None = None  # None: the manifests have no Broker
-        self.broker_port = options.broker_port or free_port()
+        self._broker_port = None if options.broker_port else ReservedPort()
         self._generations: dict[str, int] = {}
         self.revisions = {
             service.name: self._new_revision(service, bound=not options.first_install)
@@ -75,6 +76,12 @@ class PlatformComponents:
     @property
     def scratch_url(self) -> str:
         return self._scratch.url
+
+    @property
+    def broker_port(self) -> int:
+        """Where the broker listens, and takes in the events of all Brokers."""
+        chosen = self._broker_port
+        return self._options.broker_port if chosen is None else chosen.number
 
     @property
     def console_url(self) -> str | None:
@@ -140,7 +147,8 @@ class PlatformComponents:
         )
 
     async def _start_simulator(self) -> None:
-        if (port := self._simulator_port) is not None:
+        if self._simulator_port is not None:
+            port = self._simulator_port.number
             words = ("--port", str(port), *self._options.simulator_args)
             await self._supervise(
                 self._module("simulator", port, "batch_gateway.simulator", *words)
@@ -270,7 +278,7 @@ class PlatformComponents:
         flags = dict(options.settings)
         inference_url = options.inference_url
         if self._simulator_port is not None:
-            inference_url = f"http://127.0.0.1:{self._simulator_port}"
+            inference_url = f"http://127.0.0.1:{self._simulator_port.number}"
         filed = configuration.from_file(options.config) if options.config else {}
         stronger = {
             **configuration.from_environment(),

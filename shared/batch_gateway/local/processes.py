@@ -10,7 +10,6 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -18,23 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from batch_gateway.local.process_output import error_line
+
 logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_TAIL = 16 * 1024  # bytes of a log in which its last line is looked for
-STARTUP_FAILED = "Application startup failed. Exiting."
-"""What uvicorn writes after the error that kept a server from starting."""
-_TRACEBACK = "Traceback (most recent call last)"
+_TAIL = 16 * 1024  # bytes of a log in which the cause of its end is looked for
 _RESTART_PAUSES_S = (0.1, 0.5, 1.0, 5.0)
 _STABLE_S = 30.0  # after so long a life the pauses start over
-
-
-def free_port() -> int:
-    """A free port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _tied_to_parent() -> Callable[[], None] | None:
@@ -138,24 +129,15 @@ class ChildProcess:
         code = self._process.returncode
         if code is not None and code < 0:
             return f"ended by {signal.Signals(-code).name}"
-        line = self.last_line()
+        line = self.error_line()
         return f"ended with exit code {code}: {line}" if line else f"ended with exit code {code}"
 
-    def last_line(self) -> str:
-        """The last line that this process wrote; empty if it wrote none.
-
-        Of a traceback the exception, which uvicorn's remark that the start has failed follows.
-        """
+    def error_line(self) -> str:
+        """The line of this process's output that says why it ended; empty if it wrote none."""
         with self.command.log.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, end - _TAIL))
-            lines = log.read().decode(errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        if len(said) > 1 and said[-1].endswith(STARTUP_FAILED):
-            said.pop()
-        if said and _TRACEBACK in said[-1]:  # in one line, as our own records have it
-            return said[-1].replace("\\n", "\n").strip().splitlines()[-1].strip()
-        return said[-1] if said else ""
+            return error_line(log.read().decode(errors="replace"))
 
 
 class SupervisedProcess:

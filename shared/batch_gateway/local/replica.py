@@ -14,7 +14,8 @@ from enum import Enum
 from pathlib import Path
 
 from batch_gateway.local.forked import ForkServer
-from batch_gateway.local.processes import ChildProcess, Command, free_port
+from batch_gateway.local.ports import ReservedPort
+from batch_gateway.local.processes import ChildProcess, Command
 from batch_gateway.local.resources import Service
 from batch_gateway.local.upstream import Upstream
 
@@ -52,7 +53,7 @@ class Replica:
         self.state = State.STARTING
         self.in_flight = 0
         self.broke_request = False  # its connection was lost in the midst of a request
-        self.port = free_port()
+        self._port = ReservedPort()
         self._idle: list[tuple[float, Upstream]] = []
         self._child: ChildProcess | None = None
         self._fork_server = fork_server
@@ -60,9 +61,14 @@ class Replica:
             name=service.name,
             argv=_argv(service.command),
             log=log,
-            env={**env, "PORT": str(self.port)},
+            env={**env, "PORT": str(self._port.number)},
             cwd=cwd,
         )
+
+    @property
+    def port(self) -> int:
+        """Where its process listens on the loopback interface."""
+        return self._port.number
 
     @property
     def child(self) -> ChildProcess | None:
@@ -80,7 +86,7 @@ class Replica:
         if not child.running:
             raise StartFailed(child.how_it_ended())
         await child.stop(0)
-        raise StartFailed(f"not ready after {_START_LIMIT_S:.0f} s: {child.last_line()}")
+        raise StartFailed(f"not ready after {_START_LIMIT_S:.0f} s: {child.error_line()}")
 
     async def _process(self) -> ChildProcess:
         if ForkServer.can_run(self._command):
@@ -130,7 +136,7 @@ class Replica:
             if connection.open and loop.time() - since < _REUSE_WITHIN_S:
                 return connection
             connection.close()
-        _, connection = await loop.create_connection(Upstream, "127.0.0.1", self.port)
+        _, connection = await loop.create_connection(Upstream, "127.0.0.1", self._port.number)
         return connection
 
     def give_back(self, connection: Upstream) -> None:
@@ -155,7 +161,7 @@ class Replica:
         path = self.service.ready_path
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port.number)
                 try:
                     if path is None:
                         return True

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.local.processes import Command, SupervisedProcess, free_port
+from batch_gateway.local.ports import ReservedPort
+from batch_gateway.local.processes import Command, SupervisedProcess
 
 _PING_TIMEOUT_S = 1.0
 
@@ -18,11 +19,11 @@ class ValkeyServer:
     """A supervised Valkey on a loopback port that it keeps for the platform's life."""
 
     def __init__(self, name: str, folder: Path, log: Path, *, durable: bool) -> None:
-        self.port = free_port()
+        self._port = ReservedPort()
         folder.mkdir(parents=True, exist_ok=True)
         options = {
             "bind": "127.0.0.1",
-            "port": str(self.port),
+            "port": str(self._port.number),
             "dir": str(folder),
             "save": "",
             "appendonly": "yes" if durable else "no",
@@ -35,13 +36,13 @@ class ValkeyServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://127.0.0.1:{self._port.number}/0"
 
     async def _answers(self) -> bool:
         """Whether it has read its append-only file and serves."""
         try:
             async with asyncio.timeout(_PING_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port.number)
                 writer.write(b"PING\r\n")
                 answer = await reader.readline()
         except (OSError, TimeoutError):

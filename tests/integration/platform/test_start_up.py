@@ -14,8 +14,8 @@ from fixtures.functions import PATIENCE_S, environment, is_reason, running_funct
 from fixtures.gateway import CHAT, chat_lines, encoded
 from fixtures.redis import valkey_server
 
-from batch_gateway.cli.cluster.container_log import one_line
 from batch_gateway.local.manifests import deployment_root
+from batch_gateway.local.process_output import error_line
 from batch_gateway.web.function import MAX_EVENT_BYTES
 
 pytestmark = pytest.mark.redis
@@ -165,9 +165,9 @@ async def test_a_wrong_setting_that_a_function_reads_ends_it(name, tmp_path, val
     (variable,) = WRONG[name]
     written = log.read_text()
     assert code != 0
-    assert one_line(written) == one_line(written[-500:])
+    assert error_line(written) == error_line(written[-500:])
     told = r"[\w.]+\.WrongSetting: setting [a-z_.]+: Input should be greater than 0; it is '-?\d' "
-    assert re.fullmatch(told + re.escape(f"({variable})"), one_line(written))
+    assert re.fullmatch(told + re.escape(f"({variable})"), error_line(written))
 
 
 async def test_the_cause_of_a_failed_start_is_found_in_a_log_of_json_too(tmp_path, valkey_url):
@@ -181,7 +181,9 @@ async def test_the_cause_of_a_failed_start_is_found_in_a_log_of_json_too(tmp_pat
                 assert await function.process.wait() != 0
 
     told = "auth.kind is none: not while listening on 0.0.0.0, name an authenticator"
-    assert one_line(log.read_text()) == one_line(log.read_text()[-900:]) == f"ValueError: {told}"
+    assert (
+        error_line(log.read_text()) == error_line(log.read_text()[-900:]) == f"ValueError: {told}"
+    )
 
 
 async def test_what_cannot_be_sent_without_a_broker_is_sent_once_there_is_one(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from batch_gateway.cli.cluster.container_log import one_line
+from batch_gateway.local.process_output import error_line, one_line
 
 Object = Mapping[str, Any]
 
@@ -99,7 +99,7 @@ def _replicas(obj: Object, status: Object) -> ObjectStatus:
 def _said(condition: Object) -> str:
     reason, message = condition.get("reason", ""), condition.get("message", "")
     if wrapped := _WRAPPED.match(message):
-        message = wrapped[1]
+        message = error_line(wrapped[1])
     parts = (one_line(part) for part in (reason, message) if part)
     return ": ".join(parts) or "no reason"
 
@@ -127,7 +127,7 @@ def _troubles(pods: list[Any]) -> Iterator[tuple[str, str]]:
             waiting = state.get("waiting") or {}
             ended = state.get("terminated") or last or {}
             crashed = f"ended with exit code {ended.get('exitCode')}"
-            if said := one_line(ended.get("message") or ""):
+            if said := error_line(ended.get("message") or ""):
                 crashed += f": {said}"
             if waiting.get("reason") == "CrashLoopBackOff" and ended.get("exitCode"):
                 yield where, f"CrashLoopBackOff: {crashed}"
