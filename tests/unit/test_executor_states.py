@@ -174,6 +174,7 @@ class Memory:
             LeaseStatus(
                 lease=ref,
                 held=self.held(ref) is not None,
+                ready=self.shards[int(ref.shard.rsplit(".", 1)[1])].state is ShardState.READY,
                 paused=False,
                 ending=False,
                 deadline=DEADLINE,

@@ -86,9 +86,14 @@ class ShardQueue(Protocol):
         """Heartbeat. A lease unknown here (a wipe) is registered; a higher epoch wins."""
         ...
 
-    async def release(self, entry: QueueEntry, *, refund: float = 0.0) -> None:
+    async def release(
+        self, entry: QueueEntry, *, refund: float = 0.0, lease: LeaseRef | None = None
+    ) -> None:
         """Make a reserved or leased shard ready again; a ``refund`` (0..1) of its cost is given
-        back to the tenant's virtual time."""
+        back to the tenant's virtual time.
+
+        ``lease`` is the one that has ended: nothing happens when a newer one is recorded here.
+        """
         ...
 
     async def complete(self, shards: Sequence[ShardId]) -> None:
@@ -101,6 +106,15 @@ class ShardQueue(Protocol):
 
     async def expired(self, limit: int) -> Sequence[LeaseRef]:
         """Leases whose heartbeat ran out, longest first; they stay until reclaimed or renewed."""
+        ...
+
+    async def leases(self, limit: int) -> Sequence[LeaseRef]:
+        """Leases that are recorded here, those that run out first at the front."""
+        ...
+
+    async def reopen(self, leases: Sequence[LeaseRef]) -> None:
+        """Make the shards of these very leases (as recorded here) ready again: the database says
+        that the leases are over and the shards are ready."""
         ...
 
     async def discard(self, leases: Sequence[LeaseRef]) -> None:

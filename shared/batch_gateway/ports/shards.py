@@ -27,10 +27,11 @@ from batch_gateway.core.usage import BatchReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseStatus:
-    """What a lease's heartbeat learns from the database."""
+    """What the database says of a lease."""
 
     lease: LeaseRef
     held: bool  # epoch and token are still the shard's
+    ready: bool  # no lease of the shard is held, and it may be leased
     paused: bool
     ending: bool  # the batch has an ending or is terminal: stop calls, hand back
     deadline: datetime
@@ -138,7 +139,7 @@ class ShardRows(Protocol):
     async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
         """What became of each lease and its batch, in one query; same order as asked.
 
-        Of an unknown batch: not held, and ending.
+        Of an unknown batch: neither held nor ready, and ending.
         """
         ...
 

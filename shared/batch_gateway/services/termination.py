@@ -29,6 +29,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.ended_leases import settle_ended_leases
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.queue_entries import queue_entry
 from batch_gateway.services.results.lost_objects import LostObjectDetector
@@ -181,8 +182,8 @@ class Termination:
             batch, _ = split_shard_id(observed.shard)
             await self._mender.mend_for(error, batch)
             return True
-        if lease is None:  # renewed, finished or reclaimed by another: forget what was observed
-            await self._scratch.queue.discard([observed])
+        if lease is None:  # finished, handed back or reclaimed by another
+            await settle_ended_leases(self._metadata.shards, self._scratch.queue, [observed])
             return False
         shard = lease.shard
         known = {part.key for part in shard.parts}
@@ -213,7 +214,7 @@ class Termination:
             extra={"action": "reclaimed", "batch_id": shard.batch, "shard_id": shard.id},
         )
         if released is True:
-            await self._scratch.queue.release(queue_entry(lease, shard))
+            await self._scratch.queue.release(queue_entry(lease, shard), lease=lease.ref)
         elif isinstance(released, ClosedShard):
             await self._scratch.queue.complete([shard.id])
             if released.last:

@@ -470,6 +470,7 @@ async def test_standings_come_in_the_order_asked_and_say_what_became_of_leases(m
     standings = await metadata.shards.standings(asked)
 
     assert [standing.lease for standing in standings] == asked
+    assert [it.ready for it in standings] == [False] * 6
     assert [(it.held, it.paused, it.ending) for it in standings] == [
         (False, False, True),
         (False, False, False),
@@ -481,3 +482,14 @@ async def test_standings_come_in_the_order_asked_and_say_what_became_of_leases(m
     assert standings[3].deadline == FAR_AHEAD
     assert standings[4].deadline == LONG_AGO
     assert await metadata.shards.standings([]) == []
+
+
+async def test_a_shard_whose_lease_has_ended_is_ready_or_closed(metadata):
+    batch = await planned(metadata, shards=2)
+    handed_back, finished = [await claimed(metadata, batch, index) for index in range(2)]
+    await metadata.shards.release(handed_back.ref, [], a_tally(), now=LATER, events=[])
+    await metadata.shards.finish(finished.ref, [a_part()], a_tally(), now=LATER, events=[])
+
+    standings = await metadata.shards.standings([handed_back.ref, finished.ref])
+
+    assert [(it.held, it.ready) for it in standings] == [(False, True), (False, False)]

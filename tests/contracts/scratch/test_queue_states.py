@@ -203,6 +203,47 @@ async def test_only_the_very_lease_is_discarded(scratch: RedisScratchStore) -> N
     assert await scratch.queue.push(entries) == 1
 
 
+async def test_leases_are_listed_whether_they_have_run_out_or_not(
+    scratch: RedisScratchStore,
+) -> None:
+    entries = [a_ticket(index=index) for index in range(3)]
+    leases = [a_lease(entry) for entry in entries]
+    for entry, lease, ttl in zip(entries, leases, (5, -1, 3), strict=True):
+        await scratch.queue.lease(entry, lease, ttl * MINUTE)
+
+    assert await scratch.queue.leases(10) == [leases[1], leases[2], leases[0]]
+    assert await scratch.queue.leases(1) == [leases[1]]
+
+
+async def test_only_the_very_lease_is_reopened(scratch: RedisScratchStore) -> None:
+    entry = a_ticket()
+    lease = a_lease(entry, epoch=2)
+    await scratch.queue.lease(entry, lease, HOUR)
+
+    await scratch.queue.reopen([a_lease(entry, epoch=1), a_lease(entry, epoch=2, token="other")])
+    assert await scratch.queue.alive([lease]) == [True]
+
+    await scratch.queue.reopen([lease])
+    assert await scratch.queue.depth() == QueueDepth(ready=1, leased=0, reserved=0)
+    await scratch.queue.renew([lease], HOUR)  # a late heartbeat of its dead holder
+    await scratch.queue.reopen([lease])
+    assert await scratch.queue.depth() == QueueDepth(ready=1, leased=0, reserved=0)
+    assert await scratch.queue.propose() == entry
+
+
+async def test_what_ends_a_lease_leaves_a_newer_one_alone(scratch: RedisScratchStore) -> None:
+    entry = a_ticket()
+    newer = a_lease(entry, epoch=2, token="other")
+    await scratch.queue.lease(entry, newer, HOUR)
+
+    await scratch.queue.release(entry, lease=a_lease(entry, epoch=1))
+
+    assert await scratch.queue.alive([newer]) == [True]
+    assert await scratch.queue.depth() == QueueDepth(ready=0, leased=1, reserved=0)
+    await scratch.queue.release(entry, lease=newer)
+    assert await scratch.queue.depth() == QueueDepth(ready=1, leased=0, reserved=0)
+
+
 async def test_a_queue_that_has_run_empty_keeps_no_shards_keys(scratch: RedisScratchStore) -> None:
     entries = [
         a_ticket(f"batch_{n}", 0, model=f"m{n % 4}", tenant=TenantId(f"t{n % 3}"))

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections import Counter
+from datetime import timedelta
 
 from fixtures.worker import spawn_worker
 from fixtures.world import chat_lines
@@ -13,6 +14,7 @@ from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
 from batch_gateway.services.execute.shard_leases import ShardLeases
@@ -138,6 +140,7 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
         rows=world.metadata.shards,
         files=files,
         scratch=world.scratch,
+        renewer=LeaseRenewer(world.scratch.queue, ttl=timedelta(seconds=9), every_s=3),
         publisher=world.publisher,
         header_passthrough=None,
         watch=BatchObservers([]),

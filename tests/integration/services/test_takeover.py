@@ -8,16 +8,21 @@ import itertools
 import signal
 from collections import Counter
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from fixtures.gateway import chat_lines
 from fixtures.worker import spawn_worker
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.model import BatchStatus
+from batch_gateway.core.model import BatchStatus, Tally
+from batch_gateway.ports.scratch import QueueDepth
+from batch_gateway.services.execute.lease_renewer import LeaseRenewer
+from batch_gateway.services.execute.takeover import Takeover
 from batch_gateway.settings import Execution, Planning, Watching
 
 LINES = 60
+DEAD = ActivationId("dead")
 PATIENCE_S = 240  # well below what leases and grants last for
 LONG = Execution(
     lease_ttl_s=600, slot_ttl_s=600, heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5
@@ -84,19 +89,6 @@ async def killed_midway(world, sink, request):
     return len(world.endpoint.arrivals)
 
 
-async def finished(world, batch, process):
-    """Whether the batch has no open shard any more; False when ``process`` ends before.
-
-    A process may stay longer: as long as the queue holds a lease of the dead one, ten minutes here.
-    """
-    while (await world.reload(batch)).open_shards:
-        if process.returncode is not None:
-            assert process.returncode == 0
-            return not (await world.reload(batch)).open_shards
-        await asyncio.sleep(0.05)
-    return True
-
-
 async def whole(world, batch):
     """Every line has one result, and few were sent twice."""
     done = await world.reload(batch)
@@ -120,7 +112,7 @@ async def test_an_event_that_is_delivered_again_continues_at_once_what_was_kille
     begun_before = await killed_midway(world, sink, "event")
 
     async with worker(world, sink, "event") as successor, asyncio.timeout(PATIENCE_S):
-        assert await finished(world, batch, successor)
+        assert await successor.wait() == 0
 
     assert await whole(world, batch) <= begun_before
 
@@ -135,10 +127,88 @@ async def test_what_was_killed_is_taken_over_by_another_activation_too(world, st
     async with asyncio.timeout(PATIENCE_S):
         for event in itertools.count():  # one may end before it is sure that the other is dead
             async with worker(world, sink, f"another event {event}") as other:
-                if await finished(world, batch, other):
-                    break
+                assert await other.wait() == 0
+            if not (await world.reload(batch)).open_shards:
+                break
 
     await whole(world, batch)
+
+
+async def leased_by_a_dead_one(world, shards):
+    """So many leases in the database and the queue, as their holder had them."""
+    await world.janitor.sweep()  # plants the generation
+    leases = []
+    for _ in range(shards):
+        entry = await world.scratch.queue.propose()
+        lease = await world.metadata.shards.claim(
+            entry.shard, holder=DEAD, token="dead", now=world.clock.now()
+        )
+        await world.scratch.queue.lease(entry, lease.ref, timedelta(hours=1))
+        leases.append(lease)
+    return leases
+
+
+async def taken_over(world):
+    takeover = Takeover(world.metadata, world.scratch, world.termination)
+    await takeover.of_dead([DEAD])
+    return await world.scratch.queue.depth()
+
+
+async def test_a_shard_that_the_dead_one_closed_keeps_no_lease_in_the_queue(world):
+    """It died after it had closed the shard in the database, before it told the queue."""
+    await begun(world)
+    (closed,) = await leased_by_a_dead_one(world, 1)
+    await world.metadata.shards.finish(
+        closed.ref, [], Tally(failed=20), now=world.clock.now(), events=[]
+    )
+
+    assert await taken_over(world) == QueueDepth(ready=2, leased=0, reserved=0)
+
+
+async def test_a_shard_that_the_dead_one_handed_back_is_proposed_at_once(world):
+    batch = await begun(world)
+    handed_back, held, others = await leased_by_a_dead_one(world, 3)
+    rows = world.metadata.shards
+    await rows.release(handed_back.ref, [], Tally(), now=world.clock.now(), events=[])
+    await rows.release(others.ref, [], Tally(), now=world.clock.now(), events=[])
+    alive = await rows.claim(
+        others.ref.shard, holder=ActivationId("alive"), token="t", now=world.clock.now()
+    )
+
+    assert await taken_over(world) == QueueDepth(ready=2, leased=0, reserved=0)
+
+    assert await rows.held_by(ActivationId("alive"), limit=9) == [alive.ref]
+    assert set(await leases(world)) == {alive.ref}
+    assert held.ref.shard in {entry.shard for entry in await rows.ready(after=None, limit=9)}
+    assert (await world.reload(batch)).open_shards == 3
+
+
+async def test_a_renewal_that_comes_behind_the_end_of_its_lease_brings_nothing_back(
+    world, monkeypatch
+):
+    await begun(world)
+    queue = world.scratch.queue
+    (lease,) = await leased_by_a_dead_one(world, 1)
+    under_way, goes_on, renew = asyncio.Event(), asyncio.Event(), queue.renew
+
+    async def slow(renewed, ttl):
+        under_way.set()
+        await goes_on.wait()
+        await renew(renewed, ttl)
+
+    monkeypatch.setattr(queue, "renew", slow)
+    renewer = LeaseRenewer(queue, ttl=timedelta(hours=1), every_s=60)
+    renewer.track(lease.ref)
+    keeping = asyncio.create_task(renewer.keep())
+    await under_way.wait()
+
+    renewer.end(lease.ref)
+    await queue.complete([lease.ref.shard])
+    goes_on.set()
+    await renewer.settled()
+    keeping.cancel()
+
+    assert (await queue.depth()).leased == 0
 
 
 async def test_an_event_that_is_delivered_twice_takes_nothing_from_a_living_activation(world):

@@ -243,6 +243,7 @@ class RedisShards:
 def _standing(
     lease: LeaseRef,
     held: str,
+    ready: str,
     paused: str | None,
     ending: str | None,
     status: str | None,
@@ -254,6 +255,7 @@ def _standing(
     return LeaseStatus(
         lease=lease,
         held=held == "1",
+        ready=ready == "1",
         paused=paused == "1",
         ending=status is None or ending is not None or status in TERMINAL,
         deadline=due,

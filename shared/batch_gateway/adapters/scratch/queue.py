@@ -66,6 +66,8 @@ class RedisQueue:
         self._complete = scripts.load("queue_index", "queue_complete")
         self._withdraw = scripts.load("queue_index", "queue_withdraw")
         self._expired = scripts.load("queue_index", "queue_expired")
+        self._leases = scripts.load("queue_index", "queue_leases")
+        self._reopen = scripts.load("queue_index", "queue_reopen")
         self._discard = scripts.load("queue_index", "queue_discard")
         self._alive = scripts.load("queue_index", "queue_alive")
         self._waiting = scripts.load("queue_index", "queue_waiting")
@@ -111,8 +113,13 @@ class RedisQueue:
             args = chain.from_iterable((*_fields(lease), "") for lease in some)
             await self._hold(self._keys, [milliseconds(ttl), *args])
 
-    async def release(self, entry: QueueEntry, *, refund: float = 0.0) -> None:
-        await self._release(self._keys, [entry.shard, _encode(entry), refund, self._weight(entry)])
+    async def release(
+        self, entry: QueueEntry, *, refund: float = 0.0, lease: LeaseRef | None = None
+    ) -> None:
+        over = "" if lease is None else lease.epoch
+        await self._release(
+            self._keys, [entry.shard, _encode(entry), refund, self._weight(entry), over]
+        )
 
     async def complete(self, shards: Sequence[ShardId]) -> None:
         for some in _slices(shards):
@@ -129,6 +136,15 @@ class RedisQueue:
         return [
             _lease(shard, recorded) for shard, recorded in await self._expired(self._keys, [limit])
         ]
+
+    async def leases(self, limit: int) -> Sequence[LeaseRef]:
+        return [
+            _lease(shard, recorded) for shard, recorded in await self._leases(self._keys, [limit])
+        ]
+
+    async def reopen(self, leases: Sequence[LeaseRef]) -> None:
+        for some in _slices(leases):
+            await self._reopen(self._keys, list(chain.from_iterable(map(_recorded, some))))
 
     async def discard(self, leases: Sequence[LeaseRef]) -> None:
         for some in _slices(leases):

@@ -138,6 +138,7 @@ def _standing(
         return LeaseStatus(
             lease=lease,
             held=False,
+            ready=False,
             paused=False,
             ending=True,
             deadline=_NEVER,
@@ -151,6 +152,7 @@ def _standing(
     return LeaseStatus(
         lease=lease,
         held=held,
+        ready=shard is not None and shard.state == ShardState.READY,
         paused=batch.paused,
         ending=batch.ending is not None or batch.status in TERMINAL,
         deadline=batch.deadline,

@@ -190,6 +190,7 @@ class Activation:
             await signal_or(self._signals.work, _LOOK_S)
         self._components.shards.abandon()
         await self._components.ended_batches.drain()
+        await self._components.renewer.settled()
 
     async def _wake_for_backlog(self) -> None:
         """Open another activation for work that is queued while this one takes no more.

@@ -59,10 +59,10 @@ class Components:
             EndedBatches(stores.metadata, stores.files, events.publisher, events.webhook_outbox),
             stores.scratch.queue,
         )
-        self.leases = self._make_leases()
         self.renewer = LeaseRenewer(
             stores.scratch.queue, ttl=self._ttl, every_s=self._rules.heartbeat_s
         )
+        self.leases = self._make_leases()
         self.reclaimer = self._make_reclaimer()
         self.pools = self._make_pools()
         self.throughput = self._make_throughput()
@@ -94,6 +94,7 @@ class Components:
             rows=stores.metadata.shards,
             files=stores.files,
             scratch=stores.scratch,
+            renewer=self.renewer,
             publisher=self._events.publisher,
             header_passthrough=self._engines.header_passthrough,
             watch=self._shared.watches,

@@ -2,6 +2,10 @@
 
 The loop waits for the scratch server and for nothing else: no file store, no database, no reclaim.
 A slow store or an unavailable database therefore never costs a living executor its leases.
+
+The queue registers a lease anew that it does not know, because it may have lost its memory. So a
+renewal that is under way while its lease ends may come behind the end, and bring the lease back.
+Once it is over, the renewer takes such a lease out again.
 """
 
 import asyncio
@@ -19,7 +23,7 @@ _RETRY_S = 0.5  # after the scratch server did not answer
 
 
 class LeaseRenewer:
-    """The leases that are renewed. ``track`` and ``drop`` are the only ways in and out."""
+    """The leases that are renewed. ``track`` is the only way in, ``drop`` and ``end`` lead out."""
 
     def __init__(self, queue: ShardQueue, *, ttl: timedelta, every_s: float) -> None:
         """``ttl``: how long a heartbeat holds. Renewed every ``every_s``, and at least three times
@@ -28,6 +32,8 @@ class LeaseRenewer:
         self._ttl = ttl
         self._every_s = min(every_s, ttl.total_seconds() / 3)
         self._leases: dict[ShardId, LeaseRef] = {}
+        self._ended: list[LeaseRef] = []  # while a renewal is under way
+        self._renewing = asyncio.Lock()
 
     @property
     def tracked(self) -> int:
@@ -41,14 +47,37 @@ class LeaseRenewer:
         if self._leases.get(lease.shard) == lease:
             del self._leases[lease.shard]
 
+    def end(self, lease: LeaseRef) -> None:
+        """Renew ``lease`` no more: it has ended in the database. To be called before the queue is
+        told so."""
+        self.drop(lease)
+        if self._renewing.locked():
+            self._ended.append(lease)
+
     async def keep(self) -> None:
         """Renew until cancelled."""
         while True:
             pause = self._every_s
             try:
-                if self._leases:
-                    await self._queue.renew(list(self._leases.values()), self._ttl)
+                await self._renew()
             except Temporary as error:
                 pause = min(pause, _RETRY_S)
                 logger.warning("Leases are not renewed: %s", error, extra={"action": "renew"})
             await asyncio.sleep(pause)
+
+    async def settled(self) -> None:
+        """Wait for the renewal that is under way, if there is one."""
+        async with self._renewing:
+            pass
+
+    async def _renew(self) -> None:
+        async with self._renewing:
+            renewed = list(self._leases.values())
+            if not renewed:
+                return
+            try:
+                await self._queue.renew(renewed, self._ttl)
+            finally:  # one that has failed may have come through
+                ended, self._ended = self._ended, []
+                if ended:
+                    await self._queue.discard(ended)

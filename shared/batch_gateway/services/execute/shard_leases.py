@@ -16,13 +16,14 @@ from batch_gateway import meters
 from batch_gateway.core.errors import CorruptRow, Temporary
 from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.ids import ActivationId, ShardId, split_shard_id
-from batch_gateway.core.model import ClosedShard, Lease, QueueEntry
+from batch_gateway.core.model import ClosedShard, Lease, LeaseRef, QueueEntry
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.services.assemble.single_shard import SingleShardBatches
 from batch_gateway.services.event_publisher import EventPublisher
+from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.line_in_flight import starting
 from batch_gateway.services.execute.shard_opener import ShardOpener, log
@@ -58,6 +59,7 @@ class ShardLeases:
         rows: ShardRows,
         files: FileStore,
         scratch: ScratchStore,
+        renewer: LeaseRenewer,
         publisher: EventPublisher,
         header_passthrough: HeaderPassthrough | None,
         watch: BatchObserver,
@@ -72,6 +74,7 @@ class ShardLeases:
         self._rows = rows
         self._files = files
         self._queue = scratch.queue
+        self._renewer = renewer
         self._publisher = publisher
         self._watch = watch
         self._clock = clock
@@ -241,6 +244,7 @@ class ShardLeases:
                 shard.results.put_back(results)
         if batch is None:
             return False
+        self._renewer.end(shard.lease.ref)
         meters.flushed(len(results))
         return True
 
@@ -266,16 +270,19 @@ class ShardLeases:
                 events=[event],
             )
         if released is True:
+            self._renewer.end(shard.lease.ref)
             share = shard.left / shard.lease.shard.lines if refund else 0.0
-            await self._make_ready(shard.entry, refund=share)
+            await self._make_ready(shard.entry, refund=share, lease=shard.lease.ref)
             logger.info("Shard released", extra={"action": "handed_back", **log(shard)})
         else:
             await self._closed(shard, released or None, event)
 
-    async def _make_ready(self, entry: QueueEntry, *, refund: float) -> None:
+    async def _make_ready(
+        self, entry: QueueEntry, *, refund: float, lease: LeaseRef | None = None
+    ) -> None:
         """Put a shard into the queue again; a scratch server that is away gets it by a sweep."""
         try:
-            await self._queue.release(entry, refund=refund)
+            await self._queue.release(entry, refund=refund, lease=lease)
         except Temporary as error:
             logger.warning("A shard is not queued yet: %s", error, extra={"action": "release"})
 
@@ -286,6 +293,7 @@ class ShardLeases:
             meters.LEASES_LOST.inc()
             shard.lose()
             return
+        self._renewer.end(shard.lease.ref)
         if closed.last:
             await self._publisher.publish(event)
         await self._forget([shard.lease.shard.id])

@@ -22,6 +22,7 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.services.ended_leases import settle_ended_leases
 from batch_gateway.services.termination import Termination
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ REMEMBERED = timedelta(minutes=15)  # that an activation has served an event
 _ASKED_EVERY_S = 0.05
 _LEASES = 1000  # of one activation, at most
 _AT_ONCE = 4  # leases that are taken over side by side
+_RECORDED = 5000  # leases of all activations that are looked at in the queue, at most
 
 
 class Takeover:
@@ -83,6 +85,9 @@ class Takeover:
         for start in range(0, len(leases), _AT_ONCE):
             some = leases[start : start + _AT_ONCE]
             await asyncio.gather(*(self._termination.reclaim([lease]) for lease in some))
+        # What it has ended in the database without telling the queue is no lease of it any more.
+        queue = self._scratch.queue
+        await settle_ended_leases(self._metadata.shards, queue, await queue.leases(_RECORDED))
         await self._scratch.activations.forget(dead)
         if leases:
             logger.warning(
