@@ -21,6 +21,7 @@ from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.maintenance.orphans import delete_orphans
 from batch_gateway.services.verify.verifier import Verifier
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
+from chaos.patience import Patience
 from chaos.schedule import TENANTS
 from chaos.world import World
 
@@ -53,13 +54,13 @@ async def leaks(world: World) -> list[str]:
 
 async def _eventually(check: Check) -> list[str]:
     """The problems that are still there when the time is over."""
-    deadline = asyncio.get_running_loop().time() + _WITHIN_S
+    patience = Patience(_WITHIN_S)
     while True:
         try:
             found = await check()
         except Temporary as error:
             found = [f"cannot look: {error}"]
-        if not found or asyncio.get_running_loop().time() > deadline:
+        if not found or patience.over:
             return found
         await asyncio.sleep(0.5)
 

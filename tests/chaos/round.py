@@ -10,6 +10,7 @@ from pathlib import Path
 from chaos import checks, workload
 from chaos.faults import FAULTS, Skipped
 from chaos.function_logs import crashes
+from chaos.patience import crowding, ended
 from chaos.schedule import Schedule, Strike
 from chaos.workload import Followed
 from chaos.world import World, world
@@ -46,7 +47,7 @@ async def _played(plan: Schedule, on: World, say: Say) -> list[str]:
         try:
             await asyncio.gather(*(_strike(on, strike, told) for strike in plan.strikes))
             told("all faults are over")
-            await asyncio.wait(runs, timeout=_ENDED_WITHIN_S)
+            await ended(runs, _ENDED_WITHIN_S)
             told("; ".join(map(str, followed)))
         finally:
             for run in runs:
@@ -55,7 +56,7 @@ async def _played(plan: Schedule, on: World, say: Say) -> list[str]:
         problems = [problem for one in followed for problem in one.problems]
         problems += [repr(result) for result in results if isinstance(result, Exception)]
         for one in followed:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(60 * crowding()):
                 problems += await workload.audit(clients[one.planned.tenant], one)
     problems += await checks.leaks(on)
     problems += crashes(on.data)
