@@ -161,6 +161,11 @@ class ShardRows(Protocol):
         """Some of the leases of ``holder``, longest held first; all when there are not more."""
         ...
 
+    async def in_unknown_state(self, *, limit: int) -> Sequence[BatchId]:
+        """Some of the batches that have not ended and have open shards that are neither ready nor
+        leased, so that no executor ever finds them; ``mend`` closes them."""
+        ...
+
     def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         """All shards of a batch by index. Raises CorruptRow at one that cannot be decoded."""
         ...

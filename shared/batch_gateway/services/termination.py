@@ -130,6 +130,10 @@ class Termination:
             await self._mender.mend(batch)
         return leases
 
+    async def close_unreadable(self, batch: BatchId) -> None:
+        """Close the shards of a batch whose rows cannot be decoded, whatever their state."""
+        await self._mender.mend(batch)
+
     async def _leases(self, batch: BatchId) -> Sequence[LeaseRef]:
         return [
             lease_ref(shard)

@@ -1,8 +1,9 @@
 """Closes shards whose database rows cannot be decoded, so that their batches end.
 
 Each component that reads such a row closes it: an executor that leases the shard, the sweep that
-takes it from a dead executor or finds its batch beyond the fence, the assembler. Assembly looks for
-results of the shard in the file store and makes error lines ``result_lost`` of the rest.
+takes it from a dead executor or finds its batch beyond the fence, the assembler. A shard in a state
+that no release writes is read by none of them, so the sweep looks for such shards. Assembly looks
+for results of the shard in the file store and makes error lines ``result_lost`` of the rest.
 """
 
 import logging
@@ -18,6 +19,8 @@ from batch_gateway.ports.shards import ShardRows
 from batch_gateway.services.event_publisher import EventPublisher
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 20  # shards in a line of the log
 
 
 class UnreadableShardCloser:
@@ -39,8 +42,9 @@ class UnreadableShardCloser:
         if mended is None:
             return False
         logger.error(
-            "%d shards cannot be read from the database and are closed",
+            "%d shards cannot be read from the database and are closed: %s",
             len(mended.shards),
+            ", ".join(mended.shards[:_NAMED]),
             extra={"action": "mended", "batch_id": batch, "tenant_id": mended.batch.tenant},
         )
         meters.SHARDS_UNREADABLE.inc(len(mended.shards))

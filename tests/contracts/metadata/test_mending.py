@@ -92,6 +92,40 @@ async def test_a_ready_shard_is_closed_and_its_siblings_go_on(metadata, damage):
     assert await unsent_ids(metadata) == []
 
 
+async def lose_state(store: Any, shard: str) -> None:
+    """Let a shard be in no state that a release of this software knows."""
+    batch, _, index = shard.rpartition(".")
+    if isinstance(store, RedisMetadata):
+        await store._redis.zrem(f"{store._keys.root}:ready:{batch}", index)
+        await store._redis.srem(f"{store._keys.root}:leased:{batch}", index)
+        return
+    async with store._database.writing() as connection:
+        change = "UPDATE shards SET state = 'parked' WHERE batch_id = :batch AND position = :at"
+        await connection.execute(sa.text(change), {"batch": batch, "at": int(index)})
+
+
+async def test_batches_with_a_shard_in_no_known_state_are_found_until_it_is_closed(metadata):
+    running, cancelling, ended, _whole = [await planned(metadata, shards=2) for _ in range(4)]
+    lease = await claimed(metadata, cancelling, 1)
+    for batch in (running, cancelling, ended):
+        await lose_state(metadata, shard_id(batch.id, 0))
+    await metadata.batches.cancel(
+        cancelling.tenant, cancelling.id, now=NOW, fence_at=NOW, events=[]
+    )
+    await metadata.batches.fail(ended.id, [], now=NOW, events=[])
+
+    found = await metadata.shards.in_unknown_state(limit=9)
+    assert sorted(found) == sorted([running.id, cancelling.id])
+    assert len(await metadata.shards.in_unknown_state(limit=1)) == 1
+    for batch in (running, cancelling):
+        await mended(metadata, batch)
+
+    assert await metadata.shards.in_unknown_state(limit=9) == []
+    assert (await metadata.batches.load(running.id)).open_shards == 1
+    assert (await metadata.batches.load(cancelling.id)).open_shards == 1
+    assert [ref for ref, _ in await metadata.shards.leased(limit=9)] == [lease.ref]
+
+
 async def test_the_last_open_one_moves_the_batch_on(metadata, damage):
     batch = await planned(metadata, shards=2)
     lease = await claimed(metadata, batch, 0)

@@ -150,6 +150,24 @@ async def test_a_shard_in_no_known_state_ends_with_its_batch_beyond_the_fence(wo
         assert len(errors) == 30
 
 
+async def test_a_shard_in_no_known_state_is_closed_and_named_by_the_next_sweep(world, caplog):
+    """Long before its batch's deadline; the batch beside it goes on."""
+    broken, whole = await planned(world), await planned(world)
+    names = await names_in(world, (await shards_of(world, broken))[1])
+    await damage(world, broken, 1, "state", "parked")
+
+    assert await swept(world)
+
+    assert f"closed: {broken.id}.1" in caplog.text
+    await world.work()
+    whole, output, errors = await assembled(world, whole)
+    assert (whole.status, len(output), len(errors)) == (BatchStatus.COMPLETED, 30, 0)
+    broken, output, errors = await assembled(world, broken)
+    assert (broken.status, len(output)) == (BatchStatus.COMPLETED, 20)
+    assert sorted(line["custom_id"] for line in errors) == names
+    assert {line["error"]["code"] for line in errors} == {"result_lost"}
+
+
 async def test_the_ready_shards_before_it_are_queued_at_once(world):
     broken = await planned(world)
     await world.wipe()

@@ -81,6 +81,7 @@ async def _questions(store):
     await store.shards.standings([lease.ref])
     await store.shards.ready(after=shard_id(batch.id, 0), limit=5)
     await store.shards.leased(limit=5)
+    await store.shards.in_unknown_state(limit=5)
     await store.outbox.unsent(before=T0, limit=5)
     async for _ in store.shards.of_batch(batch.id):
         pass

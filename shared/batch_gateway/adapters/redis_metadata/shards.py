@@ -37,6 +37,7 @@ from batch_gateway.core.ids import (
 from batch_gateway.core.model import (
     TERMINAL,
     Batch,
+    BatchStatus,
     ClosedShard,
     Counts,
     File,
@@ -190,6 +191,19 @@ class RedisShards:
             return found
 
         return [lease for lease, _ in await decodable_page(fetch, _leased, limit)]
+
+    async def in_unknown_state(self, *, limit: int) -> Sequence[BatchId]:
+        """A shard's state is its place in one of two sets: one in neither counts as open only."""
+        found: list[BatchId] = []
+        for status in (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING):
+            first, looked_at = 0, CHUNK
+            while looked_at == CHUNK and len(found) < limit:
+                looked_at, ids = await self._scripts.run(
+                    "in_unknown_state", status=status, first=first, last=first + CHUNK - 1
+                )
+                found += map(BatchId, ids)
+                first += CHUNK
+        return found[:limit]
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         async for fields in self._rows(batch):

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator
 from batch_gateway.core.usage import AMOUNTS
 
 #: The newest migration: what ``check`` expects to find.
-REVISION = "0011"
+REVISION = "0012"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -79,6 +79,7 @@ OUTLIVED = sa.text("status IN ('completed', 'failed', 'expired', 'cancelled') AN
 EXPIRES = sa.text("expires_at IS NOT NULL")
 READY = sa.text("state = 'ready'")
 LEASED = sa.text("state = 'leased'")
+UNKNOWN_STATE = sa.text("state NOT IN ('ready', 'leased', 'closed')")
 PENDING = sa.text("state = 'pending'")
 
 metadata = sa.MetaData()
@@ -211,6 +212,7 @@ shards = sa.Table(
     sa.Column("statistics", sa.Text, nullable=False, server_default=""),
     _index("shards_ready", "batch_id", "position", where=READY),
     _index("shards_leased", "leased_at", "batch_id", "position", where=LEASED),
+    _index("shards_in_unknown_state", "batch_id", where=UNKNOWN_STATE),
 )
 
 batch_summaries = sa.Table(

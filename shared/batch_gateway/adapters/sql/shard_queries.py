@@ -18,6 +18,7 @@ from batch_gateway.adapters.sql.rows import (
 from batch_gateway.adapters.sql.schema import (
     LEASED,
     READY,
+    UNKNOWN_STATE,
     batches,
     shards,
 )
@@ -100,6 +101,18 @@ class ShardQueries:
             .order_by(shards.c.leased_at, shards.c.batch_id, shards.c.position)
         )
         return [lease for lease, _ in await rows(self._database, query, _leased, limit)]
+
+    async def in_unknown_state(self, *, limit: int) -> Sequence[BatchId]:
+        query = (
+            sa.select(shards.c.batch_id)
+            .distinct()
+            .join_from(shards, batches)
+            .where(UNKNOWN_STATE, Unindexed(batches.c.status).not_in(TERMINAL))
+            .order_by(shards.c.batch_id)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [BatchId(row.batch_id) for row in (await connection.execute(query)).all()]
 
     async def of_batch(self, batch: BatchId) -> AsyncIterator[Shard]:
         query = sa.select(shards).where(shards.c.batch_id == batch).order_by(shards.c.position)

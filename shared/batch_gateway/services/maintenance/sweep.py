@@ -129,6 +129,7 @@ class Janitor:
             self._expire_batches,
             self._rebuild_queue,
             self._reclaim_leases,
+            self._close_unreadable_shards,
             self._break_fences,
             self._finalize_stranded,
             self._open_batch_checks.announce_stuck,
@@ -243,6 +244,16 @@ class Janitor:
             fetch,
             reclaim,
             name=lambda ref: ref.shard,
+            page=LIMIT,
+        )
+
+    async def _close_unreadable_shards(self) -> None:
+        """Those in a state that no release writes, which no executor finds."""
+        await self._items.drain(
+            "close_unreadable_shards",
+            lambda limit: self._metadata.shards.in_unknown_state(limit=limit),
+            self._termination.close_unreadable,
+            name=str,
             page=LIMIT,
         )
 
