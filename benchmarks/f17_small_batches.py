@@ -7,25 +7,17 @@ database is SQLite, or the one that ``METADATA_URL`` names (its server is then n
 """
 
 import asyncio
-import os
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-
-import httpx
 
 from benchmarks.figure import Figure
 from benchmarks.processes import cpu_of_tree_s, memory_of_tree_mib
-from benchmarks.stage import CHAT, TERMINAL, chat_lines, encoded, percentile, process
+from benchmarks.stage import chat_lines, encoded, percentile
+from benchmarks.whole_system import System, system
 
 LATENCY_MS = 50
 FROM_ZERO = 3
-POLL_S = 0.02
 MEMORY_S = 0.1
 
 
@@ -58,56 +50,15 @@ class Round:
     peak_mib: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class System:
-    """A running system and a client of its API."""
-
-    http: httpx.AsyncClient
-    pid: int  # of ``up``
-
-    async def upload(self, content: bytes) -> str:
-        answer = await self.http.post(
-            "/files", data={"purpose": "batch"}, files={"file": ("burst.jsonl", content)}
-        )
-        answer.raise_for_status()
-        return str(answer.json()["id"])
-
-    async def create(self, file: str) -> tuple[str, float]:
-        """The id of a new batch, and how long the answer took in ms."""
-        began = time.perf_counter()
-        answer = await self.http.post(
-            "/batches",
-            json={"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"},
-        )
-        answer.raise_for_status()
-        return str(answer.json()["id"]), (time.perf_counter() - began) * 1000
-
-    async def ended(self, batches: set[str]) -> None:
-        """Wait until all batches are completed, asked for by lists of a hundred."""
-        while batches:
-            await asyncio.sleep(POLL_S)
-            after = None
-            while True:
-                query = {"limit": 100, **({"after": after} if after else {})}
-                page = (await self.http.get("/batches", params=query)).raise_for_status().json()
-                for batch in page["data"]:
-                    if batch["id"] in batches and batch["status"] in TERMINAL:
-                        assert batch["status"] == "completed", batch
-                        batches.discard(batch["id"])
-                after = page.get("last_id")
-                if not page["has_more"] or not batches:
-                    break
-
-
 async def measure() -> Figure:
-    async with system() as on:
+    async with system(LATENCY_MS) as on:
         warm = {}
         for burst in BURSTS:
             await run(on, burst)
             warm[burst] = [await run(on, burst) for _ in range(burst.rounds)]
     from_zero = []
     for _ in range(FROM_ZERO):
-        async with system() as on:
+        async with system(LATENCY_MS) as on:
             from_zero.append(await run(on, BURSTS[0]))
     values: dict[str, float] = {}
     for burst, rounds in warm.items():
@@ -157,33 +108,3 @@ async def _watch_memory(on: System, found: list[float]) -> None:
     while True:
         found.append(memory_of_tree_mib(on.pid))
         await asyncio.sleep(MEMORY_S)
-
-
-@asynccontextmanager
-async def system() -> AsyncIterator[System]:
-    async with AsyncExitStack() as stack:
-        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-f17-"))
-        _, url = await stack.enter_async_context(
-            process([sys.executable, "-m", "benchmarks.endpoint", str(LATENCY_MS)])
-        )
-        environment = {
-            "BATCH_GATEWAY_QUOTA__BATCHES_PER_HOUR": "0",
-            "BATCH_GATEWAY_QUOTA__UPLOADS_PER_MINUTE": "0",
-        }
-        if metadata := os.environ.get("METADATA_URL"):
-            environment["BATCH_GATEWAY_METADATA__URL"] = metadata
-        child, line = await stack.enter_async_context(
-            process(
-                [
-                    *(sys.executable, "-m", "batch_gateway", "up", "--port", "0"),
-                    *("--data", str(Path(data) / "up"), "--inference-url", url.strip()),
-                ],
-                environment=environment,
-            )
-        )
-        base = line.rsplit(" ", 1)[1].strip()
-        limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-        http = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=base, limits=limits, timeout=120)
-        )
-        yield System(http=http, pid=child.pid)

@@ -28,12 +28,20 @@ from batch_gateway.local.installation import Installation
 from batch_gateway.local.options import Options
 from batch_gateway.local.ping_source import PingTimer
 from batch_gateway.local.ports import ReservedPort
-from batch_gateway.local.processes import Command, SupervisedProcess, listening
+from batch_gateway.local.processes import (
+    ChildProcess,
+    Command,
+    SupervisedProcess,
+    listening,
+    processor_cores,
+)
 from batch_gateway.local.replica import Replica, StartFailed
 from batch_gateway.local.resources import Service
 from batch_gateway.local.revision import Revision
 from batch_gateway.local.servers import ValkeyServer
 from batch_gateway.settings import Settings, reads_variable
+
+_FUNCTIONS = "batch_gateway.web.serve"  # the module that serves each of them
 
 
 class PlatformComponents:
@@ -49,6 +57,10 @@ class PlatformComponents:
         self._durations = TimeScale(speed_up=options.speed_up)
         self._root = options.root or manifests.deployment_root()
         self._deployment = manifests.load(self._root, options.triggers)
+        #: Whether functions of this package run, for which the fork server imports what they need.
+        self._runs_functions = any(
+            _FUNCTIONS in service.command for service in self._deployment.services
+        )
         self._had_run = any((data / "broker").iterdir())
         self._scratch = ValkeyServer("valkey", data / "run", self._log("valkey"), durable=False)
         self._events = ValkeyServer(
@@ -156,6 +168,7 @@ class PlatformComponents:
 
     async def _warm(self) -> None:
         """Start the public Service once, as Knative does: what is wrong shows now, not later."""
+        await self._make_tables()
         for revision in self.revisions.values():
             if revision.service.public:
                 try:
@@ -164,6 +177,21 @@ class PlatformComponents:
                     name = revision.service.name
                     where = self._log(name)
                     raise PlatformError(f"{name} does not start: {failure} ({where})") from failure
+
+    async def _make_tables(self) -> None:
+        """Make the tables of a new folder in a process that ends, so that what this takes stays in
+        no function's memory. If it fails, the API tries again, and says why it cannot."""
+        if self._had_run or not (self._runs_functions and self.effective.metadata.migrate):
+            return
+        argv = [sys.executable, "-m", "batch_gateway.wiring.make_tables"]
+        environment = {**os.environ, **self._settings}
+        command = Command(
+            name="make-tables", argv=argv, log=self._log("make-tables"), env=environment
+        )
+        try:
+            await (await self._fork_server.run(command)).wait()
+        except OSError as error:
+            raise PlatformError(f"cannot start {error}") from error
 
     def _start_pings(self) -> None:
         """The timers; on a folder with a past they tick at once, to take up what was left."""
@@ -192,7 +220,8 @@ class PlatformComponents:
         async def ready() -> bool:
             return await listening(port)
 
-        return SupervisedProcess(command, ready)
+        run = self._fork_server.run if self._runs_functions else ChildProcess.start
+        return SupervisedProcess(command, ready, run=run)
 
     # -- functions ----------------------------------------------------------------------------
 
@@ -228,8 +257,18 @@ class PlatformComponents:
         generation = self._generations[service.name] = self._generations.get(service.name, 0) + 1
         name = service.revision(generation)
         return Revision(
-            service, self._durations, self._tasks, self._replicas_of(service, name, bound=bound)
+            service,
+            self._durations,
+            self._tasks,
+            self._replicas_of(service, name, bound=bound),
+            most=self._options.most_replicas or processor_cores(),
+            start_first=self._start_first,
         )
+
+    def _start_first(self, name: str) -> None:
+        """Start the first replica of a Service; a name that no manifest has is nothing."""
+        if (revision := self.revisions.get(name)) is not None:
+            revision.start_first()
 
     async def _start_revision(self, service: Service, bound: bool) -> None:
         """Start a revision, and lead the requests to it once it is ready. Raises StartFailed.
@@ -314,9 +353,9 @@ class PlatformComponents:
             for revision in (*self.revisions.values(), *self._retired):
                 stopping.create_task(revision.stop(self._options.stop_grace_s))
         self._activator.abort()
-        await self._fork_server.stop()
         for server in reversed(self._supervised):
             await server.stop()
+        await self._fork_server.stop()
 
 
 async def _together(*parts: Coroutine[Any, Any, None]) -> None:

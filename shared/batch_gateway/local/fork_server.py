@@ -1,7 +1,8 @@
 """Starts Python programs by fork, so that common imports happen once.
 
-``python -m batch_gateway.local.fork_server FD MODULE...`` imports the modules and then serves the
-socket ``FD`` (SOCK_SEQPACKET). A request is a JSON object with ``argv`` (as after ``python``),
+``python -m batch_gateway.local.fork_server FD MODULE... [-- MODULE...]`` imports the modules and
+then serves the socket ``FD`` (SOCK_SEQPACKET); the modules behind ``--`` it imports one by one
+while nothing is asked for. A request is a JSON object with ``argv`` (as after ``python``),
 ``env`` and ``cwd``, and carries the file descriptor that the program writes to. The first answer to
 a request is ``{"pid": N}``; when a program has ended, ``{"pid": N, "code": CODE}`` follows, with a
 negative code for a signal. At the end of the socket the server ends, and the kernel kills what it
@@ -20,11 +21,13 @@ import select
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 1024 * 1024  # of one request
+LATER = "--"  # in front of the modules that are imported while nothing is asked for
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Program = Callable[[], None]
@@ -33,8 +36,9 @@ Program = Callable[[], None]
 def main(words: Sequence[str]) -> Program | None:
     """Serve until the socket ends: None. In a program's process: what is to be run there."""
     descriptor, *modules = words
+    first, later = _divided(modules)
     gc.disable()  # what is imported stays for ever
-    for module in modules:
+    for module in first:
         importlib.import_module(module)
     gc.freeze()
     ended, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -42,7 +46,11 @@ def main(words: Sequence[str]) -> Program | None:
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     with socket.socket(fileno=int(descriptor)) as platform:
         while True:
-            readable, _, _ = select.select([platform.fileno(), ended], [], [])
+            at_once = 0 if later else None
+            readable, _, _ = select.select([platform.fileno(), ended], [], [], at_once)
+            if not readable:
+                importlib.import_module(later.popleft())
+                gc.freeze()
             if ended in readable:
                 os.read(ended, 4096)
                 _report_ends(platform)
@@ -55,6 +63,14 @@ def main(words: Sequence[str]) -> Program | None:
                     os.close(ended)
                     os.close(wakes)
                     return program
+
+
+def _divided(modules: Sequence[str]) -> tuple[Sequence[str], deque[str]]:
+    """The modules in front of ``--``, and those behind it."""
+    if LATER not in modules:
+        return modules, deque()
+    border = modules.index(LATER)
+    return modules[:border], deque(modules[border + 1 :])
 
 
 def _fork(platform: socket.socket, request: Mapping[str, Any], output: int) -> Program | None:

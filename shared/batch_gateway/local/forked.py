@@ -1,4 +1,4 @@
-"""Function processes started by a fork server instead of a new interpreter.
+"""Python processes of the platform, started by a fork server instead of a new interpreter.
 
 A function's start is to two thirds imports, and most of its memory is what it has imported. A
 process that is forked from one that has imported everything starts within a tenth of the time, and
@@ -8,36 +8,18 @@ only how processes come into being here: what they run is the same.
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch_gateway.local.fork_server import MOST_BYTES
+from batch_gateway.local import preloaded
+from batch_gateway.local.fork_server import LATER, MOST_BYTES
 from batch_gateway.local.processes import ChildProcess, Command
 
-#: What nearly every function imports. Modules of other stores are imported when they are used.
-_PRELOADED = (
-    "batch_gateway.web.server",
-    "batch_gateway.adapters.local_files",
-    "batch_gateway.adapters.scratch",
-    "batch_gateway.adapters.sql",
-    "batch_gateway.adapters.sqlite_line_index",
-    "batch_gateway.services.plan.planner",
-    "batch_gateway.services.assemble.assembler",
-    "batch_gateway.wiring.api",
-    "batch_gateway.wiring.assembler",
-    "batch_gateway.wiring.executor",
-    "batch_gateway.wiring.janitor",
-    "batch_gateway.wiring.planner",
-    "functions_framework.aio",
-    "aiosqlite",
-    "sqlalchemy.dialects.sqlite.aiosqlite",
-    "uvicorn.lifespan.on",
-    "uvicorn.protocols.http.httptools_impl",
-    "uvloop",
-)
+logger = logging.getLogger(__name__)
 
 
 class ForkedProcess:
@@ -64,10 +46,16 @@ class ForkServer:
     When the server ends, so do its processes, and the next start begins another one.
     """
 
-    def __init__(self, log: Path, preloaded: Sequence[str] = _PRELOADED) -> None:
-        """``log`` collects what the server itself writes; ``preloaded`` are modules."""
+    def __init__(
+        self,
+        log: Path,
+        first: Sequence[str] = preloaded.FIRST,
+        later: Sequence[str] = preloaded.LATER,
+    ) -> None:
+        """``log`` collects what the server itself writes. Modules: ``first`` are imported before
+        the first process starts, ``later`` when none is asked for."""
         self._log = log
-        self._preloaded = preloaded
+        self._modules = [*first, LATER, *later]
         self._socket: socket.socket | None = None
         self._server: ChildProcess | None = None
         self._processes: dict[int, ForkedProcess] = {}
@@ -85,8 +73,20 @@ class ForkServer:
             and words[1].startswith("batch_gateway.")
         )
 
+    async def run(self, command: Command) -> ChildProcess:
+        """Start one process: by fork where that can be done, else as a new interpreter.
+
+        Raises OSError.
+        """
+        if self.can_run(command):
+            try:
+                return await self.start(command)
+            except OSError as error:
+                logger.warning("%s is started without fork: %s", command.name, error)
+        return await ChildProcess.start(command)
+
     async def start(self, command: Command) -> ChildProcess:
-        """Start one process. Raises OSError when that cannot be done."""
+        """Start one process by fork. Raises OSError when that cannot be done."""
         with command.log.open("ab") as log:
             async with self._one_at_a_time:
                 process = await self._fork(command, log.fileno())
@@ -124,7 +124,7 @@ class ForkServer:
                 self._server = await ChildProcess.start(
                     Command(
                         name="fork-server",
-                        argv=[sys.executable, *words, *self._preloaded],
+                        argv=[sys.executable, *words, *self._modules],
                         log=self._log,
                         env={**os.environ, "PYTHONUNBUFFERED": "1"},
                     ),

@@ -28,4 +28,5 @@ class Options:
     install_s: float = 120.0  # how long a first installation may take
     speed_up: float = 1.0
     faults: bool = False  # whether ``Platform.set_faults`` may be used
+    most_replicas: int | None = None  # of one Service; None: as many as there are processor cores
     stop_grace_s: float = 10.0  # how long functions may take to stop

@@ -9,7 +9,6 @@ import signal
 from pathlib import Path
 from types import TracebackType
 
-import httpx
 import msgspec
 
 from batch_gateway.local.broker.faults import Faults
@@ -216,6 +215,8 @@ class Platform:
 
     async def set_faults(self, faults: Faults) -> None:
         """Have the broker trouble the events that it accepts from now on."""
+        import httpx  # for tests only
+
         origin = httpx.URL(self.broker_url).copy_with(path="/faults")
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.put(origin, content=msgspec.json.encode(faults))

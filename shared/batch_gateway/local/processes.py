@@ -28,6 +28,13 @@ _RESTART_PAUSES_S = (0.1, 0.5, 1.0, 5.0)
 _STABLE_S = 30.0  # after so long a life the pauses start over
 
 
+def processor_cores() -> int:
+    """Processor cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _tied_to_parent() -> Callable[[], None] | None:
     """What a child does between fork and exec to die with this process."""
     if _LIBC is None:
@@ -144,8 +151,15 @@ class SupervisedProcess:
     """A server that is started again whenever it ends; its address stays the same."""
 
     def __init__(
-        self, command: Command, ready: Callable[[], Awaitable[bool]], *, grace_s: float = 5.0
+        self,
+        command: Command,
+        ready: Callable[[], Awaitable[bool]],
+        *,
+        grace_s: float = 5.0,
+        run: Callable[[Command], Awaitable[ChildProcess]] = ChildProcess.start,
     ) -> None:
+        """``run`` starts the process. Raises OSError."""
+        self._run = run
         self._command = command
         self._ready = ready
         self._grace_s = grace_s
@@ -154,7 +168,7 @@ class SupervisedProcess:
 
     async def start(self) -> None:
         """Start it and wait until it answers. Raises ChildProcessError if it ends instead."""
-        self.child = await ChildProcess.start(self._command)
+        self.child = await self._run(self._command)
         while not await self._ready():
             if not self.child.running:
                 raise ChildProcessError(f"{self._command.name} {self.child.how_it_ended()}")
@@ -174,7 +188,7 @@ class SupervisedProcess:
             failures += 1
             if self._stopping:
                 return
-            self.child = child = await ChildProcess.start(self._command)
+            self.child = child = await self._run(self._command)
             if self._stopping:  # stop() came while it was starting and has seen the old one only
                 await child.stop(self._grace_s)
                 return

@@ -5,7 +5,6 @@ as Knative's queue-proxy does: a cold start is somebody's waiting time.
 """
 
 import asyncio
-import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,6 @@ from batch_gateway.local.ports import ReservedPort
 from batch_gateway.local.processes import ChildProcess, Command
 from batch_gateway.local.resources import Service
 from batch_gateway.local.upstream import Upstream
-
-logger = logging.getLogger(__name__)
 
 _PROBE_EVERY_S = 0.02
 _PROBE_TIMEOUT_S = 5.0
@@ -78,7 +75,7 @@ class Replica:
     async def start(self) -> None:
         """Start the process and wait until it is ready. Raises StartFailed."""
         try:
-            self._child = child = await self._process()
+            self._child = child = await self._fork_server.run(self._command)
         except OSError as error:
             raise StartFailed(f"cannot run {self._command.argv[0]}: {error.strerror}") from error
         if await self._becomes_ready(child):
@@ -87,14 +84,6 @@ class Replica:
             raise StartFailed(child.how_it_ended())
         await child.stop(0)
         raise StartFailed(f"not ready after {_START_LIMIT_S:.0f} s: {child.error_line()}")
-
-    async def _process(self) -> ChildProcess:
-        if ForkServer.can_run(self._command):
-            try:
-                return await self._fork_server.start(self._command)
-            except OSError as error:
-                logger.warning("%s is started without fork: %s", self.service.name, error)
-        return await ChildProcess.start(self._command)
 
     async def prove(self) -> bool:
         """Find out whether a process that has broken a connection still lives; False: it is gone.

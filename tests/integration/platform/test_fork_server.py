@@ -1,8 +1,10 @@
 """Processes started by fork behave as those of a new interpreter do."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +24,7 @@ print(json.dumps({
     "session": os.getsid(0) == os.getpid(),
     "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
     "preloaded": "colorsys" in sys.modules,
+    "later": "chunk" in sys.modules,
 }))
 print("a word of error", file=sys.stderr)
 if "stay" in sys.argv:
@@ -37,7 +40,7 @@ sys.exit(int(sys.argv[-1]) if sys.argv[-1].isdigit() else 0)
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("INHERITED", "of the platform")
     (tmp_path / "program.py").write_text(PROGRAM)
-    forks = ForkServer(tmp_path / "server.log", ["colorsys"])
+    forks = ForkServer(tmp_path / "server.log", ["colorsys"], ["chunk"])
     yield forks
     await forks.stop()
 
@@ -70,7 +73,8 @@ async def test_a_forked_program_finds_what_a_new_interpreter_would_have(server, 
     assert await executed.wait() == 0
     by_exec = (tmp_path / "program.log").read_text()
 
-    assert by_fork == by_exec.replace('"preloaded": false', '"preloaded": true')
+    by_exec = by_exec.replace('"preloaded": false', '"preloaded": true')
+    assert by_fork.replace('"later": true', '"later": false') == by_exec
     assert '"inherited": null' in by_fork
     assert '"session": true' in by_fork
 
@@ -119,3 +123,34 @@ async def test_many_starts_at_once_each_get_their_own_process(server, tmp_path):
 
     assert [await child.wait() for child in children] == list(range(20))
     assert len({child.pid for child in children}) == 20
+
+
+async def test_the_server_imports_further_modules_while_nothing_is_asked_for(server, tmp_path):
+    log = tmp_path / "program.log"
+    async with asyncio.timeout(30):
+        while True:
+            assert await (await server.start(command(tmp_path))).wait() == 0
+            if '"later": true' in log.read_text():
+                break
+            await asyncio.sleep(0.01)
+
+
+def test_a_forked_function_has_nothing_left_to_import(tmp_path, valkey_url):
+    """Each import after the fork would cost its time and its memory in every process again."""
+    script = Path(__file__).with_name("imports_of_functions.py")
+    environment = {
+        **os.environ,
+        "BATCH_GATEWAY_METADATA__URL": f"sqlite+aiosqlite:///{tmp_path}/metadata.db",
+        "BATCH_GATEWAY_FILES__URL": f"file://{tmp_path}/files",
+        "BATCH_GATEWAY_FILES__SCRATCH_DIR": str(tmp_path / "scratch"),
+        "BATCH_GATEWAY_SCRATCH__URL": valkey_url,
+        "BATCH_GATEWAY_AUTH__KIND": "none",
+        "HOST": "127.0.0.1",
+    }
+    said = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, check=True, text=True
+    )
+
+    functions = ("api", "assembler", "executor", "janitor", "notifier", "planner")
+    found = json.loads(said.stdout)
+    assert found == {name: ["main"] for name in functions}, "local/preloaded.py lacks some"

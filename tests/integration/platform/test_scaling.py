@@ -7,7 +7,7 @@ import pytest
 from fixtures.toys import eventually
 
 from batch_gateway.local import revision
-from batch_gateway.local.platform import PlatformError
+from batch_gateway.local.platform import PlatformError, State
 
 
 async def test_a_service_starts_for_its_first_request_and_ends_when_idle(toys):
@@ -69,7 +69,7 @@ async def test_container_concurrency_is_never_exceeded(toys):
 
 async def test_more_requests_than_the_target_start_more_processes(toys):
     toys.service(concurrency=1, annotations={"max-scale": "3"})
-    async with toys.up() as running:
+    async with toys.up(most_replicas=3) as running:
         asked = [asyncio.create_task(running.http.get("/sleep?s=60")) for _ in range(3)]
 
         await eventually(
@@ -78,6 +78,33 @@ async def test_more_requests_than_the_target_start_more_processes(toys):
         for request in asked:
             request.cancel()
         await eventually(lambda: running.platform.pids("toy") == [])
+
+
+async def test_there_are_never_more_processes_than_the_cores_can_use(toys):
+    toys.service(concurrency=1, annotations={"max-scale": "3"})
+    async with toys.up(most_replicas=2) as running:
+        answers = await asyncio.gather(*(running.http.get("/sleep?s=1.5") for _ in range(3)))
+
+        assert [answer.status_code for answer in answers] == [200] * 3
+        assert len({answer.text for answer in answers}) <= 2
+
+
+async def test_a_request_starts_what_it_will_lead_to(toys):
+    toys.service(start_next="POST /work: back, nothing")
+    toys.service("back", public=False, annotations={"window": "600s"})
+    async with toys.up() as running:
+        platform = running.platform
+        assert (await running.http.get("/work")).status_code == 200
+        assert platform.pids("back") == []
+
+        await running.http.post("/work?now=1")
+
+        await eventually(lambda: State.READY in {s for s, _ in platform.states("back").values()})
+        (pid,) = platform.pids("back")
+        asked = await running.http.get(
+            platform.internal_url, headers={"Host": platform.host("back")}
+        )
+        assert asked.json()["pid"] == pid
 
 
 async def test_what_is_over_in_a_moment_starts_no_further_process(toys, monkeypatch):
