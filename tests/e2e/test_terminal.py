@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.e2e
 @dataclass(frozen=True)
 class Running:
     url: str
+    data: Path
+    file: str  # of the batch's requests
     batch: str  # one that has ended, of whose six requests two have failed
     simulator: str
 
@@ -34,7 +37,13 @@ def running(tmp_path_factory) -> Iterator[Running]:
         lines[n]["body"]["model"] = "absent"
     with (
         simulator_process(slots=4) as simulator,
-        up(tmp_path_factory.mktemp("data"), "--inference-url", simulator) as (_, url),
+        up(
+            data := tmp_path_factory.mktemp("data"),
+            "--inference-url",
+            simulator,
+            WEBHOOKS__ALLOW_PRIVATE="true",
+            WEBHOOKS__ALLOW_HTTP="true",
+        ) as (_, url),
     ):
         client = OpenAI(base_url=url, api_key="x")
         file = client.files.create(file=("in.jsonl", encoded(lines)), purpose="batch")
@@ -42,7 +51,7 @@ def running(tmp_path_factory) -> Iterator[Running]:
             input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
         )
         list(client.get(f"/batches/{batch.id}/results?follow=true", cast_to=httpx.Response).text)
-        yield Running(url, batch.id, simulator)
+        yield Running(url, data, file.id, batch.id, simulator)
 
 
 async def test_screens_fit_80_columns(running):
@@ -71,11 +80,73 @@ async def test_the_page_of_each_new_batch_is_told(running, tmp_path):
     file = tmp_path / "in.jsonl"
     file.write_bytes(encoded(chat_lines(2)))
 
-    screen = await shown("run", str(file), "-o", str(tmp_path / "out"), **running.environment)
+    words = ("run", str(file), "-o", str(tmp_path / "out"))
+    screen = await shown(*words, columns=300, **running.environment)
 
     at = next(n for n, line in enumerate(screen.lines) if line.endswith(f" of {file}"))
     batch = screen.lines[at].split()[0]
     assert screen.lines[at + 1].endswith(f"/console/#/batches/{batch}")
+
+
+async def test_every_command_fits_80_columns(running, tmp_path):
+    """All that print something else than requests, results and names of files."""
+    requests, broken = tmp_path / "requests.jsonl", tmp_path / "broken.jsonl"
+    requests.write_bytes(encoded(chat_lines(4)))
+    broken.write_bytes(b"not json\n" + encoded(chat_lines(2)) + encoded(chat_lines(1)))
+    (running.data / "files/files/file-that-no-row-names").write_text("x" * 40)
+    data = ("--data", str(running.data))
+    hook = (
+        "webhooks",
+        "create",
+        "https://127.0.0.1:9/a/rather/long/path/to/a/hook",
+        "--name",
+        "ours",
+    )
+    there = await asyncio.gather(
+        shown(*hook, **running.environment),
+        *(
+            shown("keys", "create", "a-tenant-with-a-long-name", "--name", "of a laptop", *data)
+            for _ in range(2)
+        ),
+    )
+    commands = [
+        ["usage"],
+        ["models"],
+        ["files", "list"],
+        ["files", "get", running.file],
+        ["report", running.batch],
+        ["estimate", str(requests)],
+        ["check", str(requests)],
+        ["check", str(broken)],
+        ["webhooks", "list"],
+        ["webhooks", "event-types"],
+        ["config", "list"],
+        ["get", "batch_that_is_not_there_and_has_a_rather_long_name_so_that_the_line_is_long"],
+        ["pause", running.batch],
+        ["retry", running.batch, "--error", "500"],
+        ["logs", *data],
+        ["verify", *data],
+        ["doctor", "-v", *data],
+        ["status", *data],
+        ["dead", "list", *data],
+        ["keys", "list", *data],
+        ["audit", *data],
+        ["settings"],
+        ["settings", "--effective"],
+    ]
+
+    screens = [await shown(*words, **running.environment) for words in commands]
+
+    assert [screen.code for screen in there] == [0] * 3
+    wide = [
+        f"{words[0]}: {line}"
+        for words, screen in zip(commands, screens, strict=True)
+        for line in screen.lines
+        if len(line) > 80
+    ]
+    silent = [words for words, screen in zip(commands, screens, strict=True) if not screen.lines]
+    assert wide == []
+    assert silent == []
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from fixtures.collector import collecting
@@ -71,6 +72,56 @@ async def test_a_batch_is_one_trace_and_a_collector_that_hangs_stops_no_work(
             while collector.requests == asked:
                 await asyncio.sleep(0.02)
         collector.gate.set()
+
+
+EXPIRED_TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+async def test_a_batch_that_expires_is_one_trace_to_its_end(start_gateway, receiver, monkeypatch):
+    """Its call that never ends is in it, as one that failed."""
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        gateway = await start_gateway(
+            settings={"tracing": {"enabled": True, "requests_per_shard": 6}}
+        )
+        await gateway.configure(fault_rate=1.0, fault_kinds=["timeout"], fault_match="Question 3?")
+        await gateway.client.webhooks.create(
+            name="mine", url=receiver.url, event_types=["batch.expired"]
+        )
+        file = await gateway.client.files.create(
+            file=("input.jsonl", encoded(chat_lines(6))), purpose="batch"
+        )
+        batch = await gateway.client.batches.create(
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            extra_headers={"traceparent": f"00-{EXPIRED_TRACE}-{PARENT}-01"},
+        )
+        await gateway.halfway(batch, done=5)
+
+        await gateway.bring_forward(batch, deadline=datetime.now(UTC))
+        batch = await gateway.ended(batch)
+        async with asyncio.timeout(90):
+            while not {"assemble batch", "deliver webhook", "execute shard"} <= {
+                span.name for span in collector.of(EXPIRED_TRACE)
+            }:
+                await asyncio.sleep(0.05)
+
+        spans = collector.of(EXPIRED_TRACE)
+        by_id = {span.span_id: span for span in spans}
+        (made,) = [span for span in spans if span.name == "create batch"]
+        parents = {
+            span.name: by_id[span.parent_id].name for span in spans if span.parent_id != PARENT
+        }
+        assert batch.status == "expired"
+        assert collector.wrong == []
+        assert parents["plan batch"] == parents["execute shard"] == "create batch"
+        assert parents["assemble batch"] == parents["deliver webhook"] == "create batch"
+        assert made.attributes["batch_gateway.batch.id"] == batch.id
+        calls = [span for span in spans if span.kind == "client" and span.name == "chat sim-large"]
+        assert len([span for span in calls if not span.failed]) == 5
+        assert [span.failed for span in calls].count(True) >= 1
 
 
 def assert_family(spans, batch):

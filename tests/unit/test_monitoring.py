@@ -183,6 +183,20 @@ def test_a_runbook_names_metrics_and_brakes_that_exist(known):
     assert {f"`{brake}`" for brake in Brake} <= set(re.findall(r"`\w+`", text))
 
 
+def test_the_pods_tell_nothing_of_the_state_which_the_api_tells_once():
+    """Panels would draw each of these metrics twice."""
+    monitor = yaml.safe_load((COMPONENT / "pod-monitor.yaml").read_text())
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (drop,) = endpoint["metricRelabelings"]
+    state = {family.name for family in families(full_state(), tenants=1)}
+
+    assert (drop["sourceLabels"], drop["action"]) == (["__name__"], "drop")
+    kept = {name for name in state if not re.fullmatch(drop["regex"], name)}
+    lost = {name for name in exported() - state if re.fullmatch(drop["regex"], name)}
+    assert kept == set()
+    assert lost == set()
+
+
 def test_a_plain_prometheus_scrapes_and_alerts_as_the_operator_s_does():
     """The rules are the operator's, taken out by the documented command."""
     config = yaml.safe_load((ROOT / "examples" / "prometheus.yml").read_text())

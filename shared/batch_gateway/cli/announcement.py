@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from batch_gateway.cli.output import print_json
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.cli.probing import ProbeResult
@@ -30,7 +31,7 @@ async def announce(platform: "Platform", *, temporary: bool, json: bool) -> None
         typer.echo(f"Batch Gateway is ready: {platform.base_url}")
     if not terminal and not json:
         for url in platform.broker_urls:
-            typer.echo(f"batch-gateway: events are taken at {url}", err=True)
+            print_text(f"batch-gateway: events are taken at {url}", err=True)
     sys.stdout.flush()
     inference = platform.settings.inference
     found = None
@@ -41,7 +42,7 @@ async def announce(platform: "Platform", *, temporary: bool, json: bool) -> None
             typer.echo(f"  {name:<9}{value}")
         typer.echo("Ctrl-C ends it.")
     elif found is not None and not found.good:
-        typer.echo(f"batch-gateway: {_trouble(found)}", err=True)
+        print_text(f"batch-gateway: {_trouble(found)}", err=True)
 
 
 def _plain(platform: "Platform", *, temporary: bool) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from batch_gateway.cli.cluster.options import Inside, Place
 from batch_gateway.cli.errors import report_errors
 from batch_gateway.cli.metadata_settings import Stored, on_store, settings_of
 from batch_gateway.cli.output import AsJson, print_json
-from batch_gateway.cli.tables import print_table
+from batch_gateway.cli.tables import print_table, print_text
 
 if TYPE_CHECKING:
     from batch_gateway.core.dead_letters import DeadLetter
@@ -88,9 +88,9 @@ def show(
         print_json(_plain(found) | {"data": _data(found)})
         return
     for name, value in sorted(found.attributes.items()):
-        typer.echo(f"{name}: {value}")
-    typer.echo(f"died: {_died(found)}")
-    typer.echo(f"target: {found.target}\ncode: {found.code}\nreason: {_reason(found)}\n")
+        print_text(f"{name}: {value}")
+    print_text(f"died: {_died(found)}")
+    print_text(f"target: {found.target}\ncode: {found.code}\nreason: {_reason(found)}\n")
     typer.echo(found.data.decode(errors="replace"))
 
 

@@ -36,6 +36,7 @@ def report_errors(command: Callable[..., T]) -> Callable[..., T]:
     So does standard output that cannot be written. Groups of options are unfolded.
     """
     from batch_gateway.cli.output import written
+    from batch_gateway.cli.tables import print_text
 
     called = unfolded(command)
 
@@ -45,7 +46,7 @@ def report_errors(command: Callable[..., T]) -> Callable[..., T]:
             with written():
                 return called(**given)
         except CommandError as error:
-            typer.echo(f"batch-gateway: {error}", err=True)
+            print_text(f"batch-gateway: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("batch-gateway: interrupted", err=True)

@@ -14,6 +14,7 @@ from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.metadata_settings import Machine
 from batch_gateway.cli.output import JsonLines, print_json
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster, Object
@@ -54,7 +55,7 @@ def logs(
                 if json:
                     print_json({"function": function, "record": text.rstrip("\n")}, indent=None)
                 else:
-                    typer.echo(text, nl=False)
+                    print_text(text.rstrip("\n"))
         first = False
         if not follow:
             return

@@ -10,6 +10,7 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.output import AsJson, print_json
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.settings import Settings
@@ -32,7 +33,7 @@ def migrate(
     try:
         told = asyncio.run(_patiently(read_settings(), wait))
     except (BatchGatewayError, WrongSetting) as error:
-        typer.echo(f"batch-gateway: {error}", err=True)
+        print_text(f"batch-gateway: {error}", err=True)
         raise typer.Exit(1) from error
     if json:
         print_json({"result": told})
@@ -54,5 +55,5 @@ async def _patiently(settings: "Settings", wait_s: float) -> str:
         except Unavailable as error:
             if asyncio.get_running_loop().time() >= give_up:
                 raise
-            typer.echo(f"batch-gateway: waiting, {error}", err=True)
+            print_text(f"batch-gateway: waiting, {error}", err=True)
         await asyncio.sleep(_PAUSE_S)

@@ -1,6 +1,7 @@
 """``batch-gateway settings``: what there is, an example file, and what holds here."""
 
 import os
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -32,7 +33,7 @@ def settings(
     json: AsJson = False,
 ) -> None:
     """Print every setting with its default, its unit and its meaning."""
-    from batch_gateway.cli.settings import rows, table
+    from batch_gateway.cli.settings import rows
 
     if example and effective:
         raise typer.BadParameter("--example and --effective exclude each other")
@@ -45,7 +46,21 @@ def settings(
         for row in rows():
             print_json(row._asdict(), indent=None)
     else:
+        _print_all()
+
+
+def _print_all() -> None:
+    """Markdown in a pipe; on a terminal, which is too narrow for that, a paragraph for each."""
+    from batch_gateway.cli.settings import rows, table
+    from batch_gateway.cli.tables import print_text
+
+    if not sys.stdout.isatty():
         typer.echo(table())
+        return
+    for row in rows():
+        print_text(f"{row.variable} = {row.default.strip('`')}")
+        unit = f" ({row.unit})" if row.unit else ""
+        print_text(f"    {row.meaning}{unit}".replace("`", ""))
 
 
 def _example() -> Iterator[str]:
@@ -79,11 +94,11 @@ def _yaml(default: str) -> str:
 
 def _print_effective(config: Path | None, *, json: bool) -> None:
     """Raises CommandError for values that no service would start with."""
-    from batch_gateway.cli.tables import print_table
+    from batch_gateway.cli.tables import print_table, print_text
     from batch_gateway.settings.spelling import unknown_variables
 
     for line in unknown_variables():
-        typer.echo(f"batch-gateway: {line}", err=True)
+        print_text(f"batch-gateway: {line}", err=True)
     found = list(_effective(config))
     if json:
         for name, value, origin in found:

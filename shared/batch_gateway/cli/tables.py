@@ -1,4 +1,4 @@
-"""Tables on standard output: for people as wide as their terminal, for pipes as wide as needed."""
+"""Tables and texts: for people as wide as their terminal, for pipes as wide as needed."""
 
 import shutil
 import sys
@@ -41,9 +41,29 @@ def print_row(cells: Row) -> None:
     """A line; on a terminal that is too narrow the last cells stand below it."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     shown = _that_fit([cells], width)
-    typer.echo((" " * _GAP).join(cells[:shown]))
+    print_text((" " * _GAP).join(cells[:shown]))
     for below in _below([""] * (len(cells) - shown), cells[shown:], width):
-        typer.echo(below)
+        print_text(below)
+
+
+def print_text(text: str, *, err: bool = False) -> None:
+    """Lines of words. On a terminal a line that is too long goes on below, indented; in a pipe it
+    stays one line."""
+    if (sys.stderr if err else sys.stdout).isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(folded for line in text.split("\n") for folded in _folded(line, width))
+    typer.echo(text, err=err)
+
+
+def _folded(line: str, width: int) -> Sequence[str]:
+    line = line.expandtabs()
+    if len(line) <= width:
+        return [line]
+    import textwrap
+
+    return textwrap.wrap(
+        line, max(width, 20), subsequent_indent=_INDENT * 2, break_on_hyphens=False
+    )
 
 
 def _that_fit(rows: Sequence[Row], width: int) -> int:

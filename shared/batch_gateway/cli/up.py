@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from batch_gateway.cli.tables import print_text
+
 if TYPE_CHECKING:
     from batch_gateway.local.platform import Options
 
@@ -75,7 +77,7 @@ def up(
         uvloop.run(_serve(options, json=json))
     except PlatformError as error:
         for line in str(error).splitlines():
-            typer.echo(f"batch-gateway: {line}", err=True)
+            print_text(f"batch-gateway: {line}", err=True)
         raise typer.Exit(1) from error
 
 
@@ -89,7 +91,7 @@ async def _serve(options: "Options", *, json: bool) -> None:
     from batch_gateway.settings.spelling import unknown_variables
 
     for line in unknown_variables():
-        typer.echo(f"batch-gateway: {line}", err=True)
+        print_text(f"batch-gateway: {line}", err=True)
     logging.basicConfig(level=logging.WARNING, format="batch-gateway: %(message)s")
     platform = Platform(options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

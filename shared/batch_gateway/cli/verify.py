@@ -9,6 +9,7 @@ from typer import Option
 from batch_gateway.cli.cluster.options import Inside, Place
 from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError, report_errors
 from batch_gateway.cli.metadata_settings import Stored, settings_of
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,9 +81,9 @@ def _text(said: "Finding | Summary") -> None:
         owner = f" of {said.owner} ({said.tenant})" if said.owner else ""
         when = f", written {said.modified_at:%Y-%m-%dT%H:%M:%SZ}" if said.modified_at else ""
         detail = f": {said.detail}{when}" if said.detail else ""
-        typer.echo(f"{said.problem}\t{said.kind}{owner}\t{said.key}{detail}")
+        print_text(f"{said.problem}\t{said.kind}{owner}\t{said.key}{detail}")
         return
-    typer.echo(
+    print_text(
         f"{said.files} files, {said.upload_parts} parts of uploads, {said.shards} shards and "
         f"{said.parts} parts of results read, {said.bytes} bytes: {said.damaged} damaged; "
         f"{said.orphans} objects that no row names",

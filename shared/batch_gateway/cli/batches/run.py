@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import typer
 from typer import Argument, Option
 
 from batch_gateway.cli.batches.exit_codes import TERMINAL, judge, rate
@@ -22,6 +21,7 @@ from batch_gateway.cli.batches.options import (
     Quiet,
 )
 from batch_gateway.cli.errors import INTERRUPTED, REFUSED, CommandError, report_errors
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -104,7 +104,7 @@ class _Job:
         from batch_gateway.cli.batches.console_page import tell_page
 
         if not self.quiet:
-            typer.echo(text, err=True)
+            print_text(text, err=True)
             tell_page(service, batch)
 
 

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
 from batch_gateway.cli.batches.exit_codes import TERMINAL
 from batch_gateway.cli.errors import CommandError
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import Json, Service
@@ -26,7 +25,7 @@ def print_summary(service: "Service", batch: "Json", *, hint: bool = False) -> N
     )
     if hint and batch["error_file_id"] is not None:
         said += "; --errors prints those without an answer"
-    typer.echo(said, err=True)
+    print_text(said, err=True)
     print_classes(service, batch)
 
 
@@ -38,15 +37,15 @@ def print_classes(service: "Service", batch: "Json") -> None:
     for count, line in enumerate(_error_lines(service, batch), 1):
         found[class_of(line)] += 1
         if count == _MOST_LINES:
-            typer.echo(f"  of the first {count} failed requests:", err=True)
+            print_text(f"  of the first {count} failed requests:", err=True)
             break
     shown = found.most_common(_MOST_CLASSES)
     width = max((len(str(count)) for _, count in shown), default=0)
     for name, count in shown:
-        typer.echo(f"  {count:{width}}  {name}", err=True)
+        print_text(f"  {count:{width}}  {name}", err=True)
     if len(found) > len(shown):
         rest = found.total() - sum(count for _, count in shown)
-        typer.echo(f"  {rest:{width}}  other errors ({len(found) - len(shown)} classes)", err=True)
+        print_text(f"  {rest:{width}}  other errors ({len(found) - len(shown)} classes)", err=True)
 
 
 def check_selection(service: "Service", batch: "Json", errors: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typer import Option
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 from batch_gateway.cli.metadata_settings import Machine
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,9 +50,9 @@ def doctor(
         if json:
             typer.echo(spelled(finding))
         elif finding.severity is not Severity.OK or verbose:
-            typer.echo(f"{finding.severity.name.lower():8} {finding.what}")
+            print_text(f"{finding.severity.name.lower():8} {finding.what}")
             if finding.fix:
-                typer.echo(f"{'':8} -> {finding.fix}")
+                print_text(f"{'':8} -> {finding.fix}")
     if not json:
         counts = {s: sum(f.severity is s for f in found) for s in reversed(Severity)}
         typer.echo(", ".join(f"{n} {s.name.lower()}" for s, n in counts.items()))

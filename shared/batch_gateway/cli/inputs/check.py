@@ -198,15 +198,15 @@ def _first_url(path: Path) -> str | None:
 
 def _print(found: InputCheck, name: str) -> None:
     from batch_gateway.cli.batches.exit_codes import described
-    from batch_gateway.cli.tables import print_table
+    from batch_gateway.cli.tables import print_table, print_text
 
     for error in found.errors:
-        typer.echo(described({"line": error.line, "message": error.message, "code": error.code}))
+        print_text(described({"line": error.line, "message": error.message, "code": error.code}))
     if found.errors:
         typer.echo("")
-    typer.echo(f"{name}: {found.requests} requests to {found.endpoint}, {found.shards} shards")
+    print_text(f"{name}: {found.requests} requests to {found.endpoint}, {found.shards} shards")
     if found.identical:
-        typer.echo(f"{found.identical} requests are the same as another one, and would not run")
+        print_text(f"{found.identical} requests are the same as another one, and would not run")
     rows = [
         (model, str(count), f"about {found.tokens[model]}", _remark(model, found))
         for model, count in sorted(found.by_model.items())

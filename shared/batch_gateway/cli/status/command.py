@@ -16,6 +16,7 @@ from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.metadata_settings import Machine
 from batch_gateway.cli.output import AsJson, print_json
+from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
@@ -112,10 +113,10 @@ def _print(found: _Found, *, clear: bool) -> None:
         typer.echo("\x1b[H\x1b[2J", nl=False)
     for table in found.tables:
         for line in table.lines():
-            typer.echo(line)
+            print_text(line)
         typer.echo("")
     if found.figures is None:
-        typer.echo(f"the state is not known: {found.unknown}")
+        print_text(f"the state is not known: {found.unknown}")
         return
     for line in described(found.figures):
-        typer.echo(line)
+        print_text(line)
