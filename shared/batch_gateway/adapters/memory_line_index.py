@@ -1,4 +1,4 @@
-"""LineIndex in memory, for inputs of which all references fit there easily.
+"""LineIndex in memory, for inputs of so few lines that all references fit there easily.
 
 A scratch database costs a small input more than the rest of planning it. What ``SqliteLineIndex``
 says in SQL is said here in Python; one contract suite holds both.

@@ -24,7 +24,7 @@ class LineRef(NamedTuple):
     offset: int  # bytes from the start of the file
     length: int  # bytes, without the line end; 0: longer than a line may be
     model: str  # or INVALID
-    prefix: bytes  # sort key: chained block hashes of the rendered prompt prefix
+    prefix: bytes  # sort key: block hashes of the rendered prompt prefix
     cost: int  # estimated tokens
     custom_id_hash: bytes  # 16 bytes
     twin: bytes = b""  # 16 bytes, the same for requests that are the same; empty: like no other

@@ -1,7 +1,7 @@
 """Prefix order: a sort key that puts requests with a common prompt prefix side by side.
 
-Engines keep the KV cache in blocks, each known by a hash chained over all blocks before it. The
-key of a request is that same sequence of chained hashes, taken over its rendered prompt
+Engines keep the KV cache in blocks, each of use only together with all blocks before it. The key of
+a request is the sequence of its blocks' hashes, taken over its rendered prompt
 (``core.prompt_rendering``). Lexicographic order of such keys is the depth-first order of the prefix
 tree, so shared prefixes of every depth become neighbours, and a cache of any size sees each branch
 once.
@@ -14,10 +14,10 @@ too.
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate, pairwise, repeat
+from itertools import accumulate, islice, repeat
 from struct import Struct
 
-import xxhash
+from xxhash import xxh32_intdigest
 
 from batch_gateway.core.prompt_rendering import Prompt, render_prompt
 
@@ -28,40 +28,38 @@ HASH_WIDTH = 4  # bytes of each hash that are kept: collisions only matter among
 LONGEST_KEY = (RUN * SIZES + 1) * HASH_WIDTH  # bytes
 
 
-def _bounds() -> Iterator[int]:
-    """Where blocks begin and end, in bytes from the start of the prompt."""
-    sizes = (FIRST_BLOCK << n for n in range(SIZES) for _ in repeat(None, RUN))
-    return accumulate(sizes, initial=0)
+def _sizes() -> Iterator[int]:
+    return (FIRST_BLOCK << n for n in range(SIZES) for _ in repeat(None, RUN))
 
 
-_BLOCKS = tuple(pairwise(_bounds()))
-_ENDS = [end for _, end in _BLOCKS]
+_ENDS = [*accumulate(_sizes())]  # of blocks, in bytes from the start of the prompt
+#: Takes the blocks out of a prompt that has so many whole ones.
+_BLOCKS = [
+    Struct("".join(f"{size}s" for size in islice(_sizes(), n))).unpack_from
+    for n in range(RUN * SIZES + 1)
+]
 _PACKED = [Struct(f">{n}I").pack for n in range(RUN * SIZES + 2)]  # of HASH_WIDTH bytes each
-DEPTH = _BLOCKS[-1][1]  # bytes of a prompt that are told apart block by block
+DEPTH = _ENDS[-1]  # bytes of a prompt that are told apart block by block
 
 #: Endpoints whose requests generate nothing and fill no KV cache worth keeping: input order stays.
 UNORDERED = frozenset({"/v1/embeddings", "/v1/moderations", "/v1/score", "/v1/rerank"})
 
 
 def sort_key(url: str, prompt: Prompt) -> bytes:
-    """Chained hashes of the prompt's blocks, at most ``LONGEST_KEY`` bytes; empty without order."""
+    """Hashes of the prompt's blocks, at most ``LONGEST_KEY`` bytes; empty without order."""
     if url in UNORDERED:
         return b""
     return block_hashes(render_prompt(prompt))
 
 
 def block_hashes(prompt: bytes) -> bytes:
-    """One hash per whole block, each over its block and all before it, and one for the rest."""
-    digest = xxhash.xxh3_64_intdigest
+    """One hash per whole block, and one for the rest."""
     whole = bisect_right(_ENDS, len(prompt))
-    chain: list[int] = []
-    above = end = 0
-    for start, end in _BLOCKS[:whole]:
-        above = digest(prompt[start:end], above)
-        chain.append(above & 0xFFFF_FFFF)
+    hashes = [*map(xxh32_intdigest, _BLOCKS[whole](prompt))]
+    end = _ENDS[whole - 1] if whole else 0
     if end < len(prompt):
-        chain.append(digest(prompt[end:], above) & 0xFFFF_FFFF)
-    return _PACKED[len(chain)](*chain)
+        hashes.append(xxh32_intdigest(prompt[end:]))
+    return _PACKED[len(hashes)](*hashes)
 
 
 def shared(one: bytes, other: bytes) -> int:

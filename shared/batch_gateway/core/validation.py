@@ -7,7 +7,7 @@ only what routing depends on is checked.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import xxhash
@@ -79,8 +79,7 @@ _decode_decimal = msgspec.json.Decoder(float).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class ValidLine:
+class ValidLine(NamedTuple):
     """What planning needs of a valid line."""
 
     custom_id: str

@@ -71,7 +71,7 @@ from batch_gateway.services.routing import Routes
 logger = logging.getLogger(__name__)
 
 SMALL = 4 * 1024 * 1024  # bytes of an input that may be planned beside any number of others
-IN_MEMORY = 1024 * 1024  # bytes of an input whose line index is held in memory
+IN_MEMORY = 50_000  # lines of an input whose line index is held in memory: 30 MiB at most
 AT_ONCE = 64 * 1024  # bytes of an input that is scanned in a millisecond or two
 LARGE = 32 * 1024 * 1024  # bytes of an input that is not worth planning twice at once
 ALONE = timedelta(seconds=15)  # how long a planner that has died keeps others from a large one
@@ -94,7 +94,7 @@ class Planner:
         routes: Routes,
         temp_dir: Path,
     ) -> None:
-        """``small_indexes`` are for inputs of at most ``IN_MEMORY`` bytes."""
+        """``small_indexes`` are for inputs of at most ``IN_MEMORY`` lines."""
         metadata, scratch = stores.metadata, stores.scratch
         self._metadata = metadata
         self._files = stores.files
@@ -276,7 +276,7 @@ class Planner:
             self._files.local_copy(file.key, self._temp_dir) as path,
             self._reused(batch) as reused,
         ):
-            small = reused is None and file.size <= IN_MEMORY
+            small = reused is None and file.lines is not None and file.lines <= IN_MEMORY
             indexes = self._small_indexes if small else self._indexes
             with _thread_for(file) as thread, indexes.open() as index:
                 with _given_up_on_error() as given_up:
