@@ -1,7 +1,7 @@
 """Fuzz each target for some minutes: ``python -m fuzz [--minutes 10] [--seed 1] [TARGET ...]``.
 
-Ends with 1 at the first finding, after writing the input to build/fuzz/TARGET-NUMBER; the same
-seed finds it again.
+Ends with 1 at the first finding, after writing the input (some targets take several at a time) to
+build/fuzz/TARGET-NUMBER; the same seed finds it again.
 """
 
 import argparse
@@ -33,16 +33,17 @@ def fuzz(name: str, seconds: float, seed: int) -> int:
     target, made = TARGETS[name], Mutations(TARGETS[name].seeds, seed)
     tried, until = 0, time.monotonic() + seconds
     while time.monotonic() < until:
-        data = made.next()
-        tried += 1
+        inputs = [made.next() for _ in range(target.together)]
+        tried += len(inputs)
         try:
-            target.run(data)
+            target.run(*inputs)
         except Exception:  # noqa: BLE001 - whatever it is, it is a finding
             traceback.print_exc()
-            path = Path("build/fuzz") / f"{name}-{tried}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            print(f"{name}: a finding after {tried} inputs (seed {seed}): {path}")
+            folder = Path("build/fuzz")
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, data in enumerate(inputs):
+                (folder / f"{name}-{tried - len(inputs) + number + 1}").write_bytes(data)
+            print(f"{name}: a finding after {tried} inputs (seed {seed}): {folder}/{name}-*")
             return 1
     print(f"{name}: {tried} inputs in {seconds:.0f} s without a finding (seed {seed})", flush=True)
     return 0

@@ -35,15 +35,17 @@ from batch_gateway.web.header_values import attachment
 from batch_gateway.web.inline import take_requests
 from batch_gateway.web.multipart import Form
 from batch_gateway.web.parsing import cursor, integer
+from fuzz.responses import ResponseReader
 
 CHAT = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    run: Callable[[bytes], None]
+    run: Callable[..., None]  # takes ``together`` inputs
     seeds: Sequence[bytes]
     cost: int = 1  # of one run, in those of the quick targets
+    together: int = 1
 
 
 def _brief(refusal: Exception) -> None:
@@ -230,12 +232,26 @@ ANSWERS = (
 _served = ServedWorlds()
 
 
-def answer(data: bytes) -> None:
+_FATES = (ConnectionFate.KEEP, ConnectionFate.CLOSE, ConnectionFate.HOLD, ConnectionFate.DRIP)
+_OFTEN = (6, 6, 1, 1)  # one that is held costs a time-out
+
+
+def answer(*inputs: bytes) -> None:
     """An engine that says this to some lines, at /metrics too, harms none of the other lines."""
-    wires = [data, data[: len(data) // 2], data[len(data) // 2 :]]
-    ends = Random(data).sample(list(ConnectionFate), 3)
-    lines = [[HostileAnswer(*each, b"\0")] for each in zip(wires, ends, strict=True)]
-    _served.run(lambda make: play(make, lines, wires))
+    lines = []
+    for data in inputs:
+        wires = [data, data[: len(data) // 2], data[len(data) // 2 :]]
+        ends = Random(data).choices(_FATES, _OFTEN, k=3)
+        lines.append([HostileAnswer(*each, b"\0") for each in zip(wires, ends, strict=True)])
+    _served.run(lambda make: play(make, lines, inputs))
+
+
+_client = ResponseReader()
+
+
+def response(data: bytes) -> None:
+    """What a client reads of an answer is bounded, and no part of the next call's answer."""
+    _client.run(data)
 
 
 TARGETS = {
@@ -244,5 +260,6 @@ TARGETS = {
     "events": Target(event, EVENTS),
     "filters": Target(query, FILTERS),
     "requests": Target(requests, [*EVENTS, b'{"requests":[{"a":1},{"b":\n2}],"endpoint":"x"}']),
-    "answers": Target(answer, ANSWERS, cost=500),
+    "responses": Target(response, ANSWERS, cost=5),
+    "answers": Target(answer, ANSWERS, cost=500, together=4),
 }

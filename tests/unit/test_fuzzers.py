@@ -9,11 +9,13 @@ INPUTS = 1500
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_breaks_what_reads_it(name):
-    made = Mutations(TARGETS[name].seeds, number=1)
+    target = TARGETS[name]
+    made = Mutations(target.seeds, number=1)
 
-    seeds = list(TARGETS[name].seeds)[: INPUTS // TARGETS[name].cost]
-    for data in [*seeds, *(made.next() for _ in range(INPUTS // TARGETS[name].cost))]:
-        TARGETS[name].run(data)
+    runs = INPUTS // target.cost
+    inputs = [*target.seeds[: runs * target.together], *(made.next() for _ in range(runs))]
+    for start in range(0, len(inputs), target.together):
+        target.run(*inputs[start : start + target.together])
 
 
 def test_the_same_seed_makes_the_same_inputs():
