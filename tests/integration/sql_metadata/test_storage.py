@@ -9,8 +9,9 @@ from fixtures.metadata import ALICE, T0, a_file, claimed, planned
 
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.adapters.sql.dialects import DatabaseNow, create_engine
-from batch_gateway.core.ids import shard_id
+from batch_gateway.core.ids import ActivationId, shard_id
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.core.webhooks import EndpointId
 
 
 @pytest.fixture
@@ -65,6 +66,10 @@ async def _questions(store):
     await store.files.list(ALICE, limit=5)
     await store.files.list(ALICE, limit=5, after=file.id, purpose="batch", descending=False)
     await store.files.expired(T0, 5)
+    await store.files.existing([file.id])
+    await store.uploads.expired(T0, 5)
+    await store.batches.get(ALICE, batch.id)
+    await store.batches.list(ALICE, limit=5)
     await store.batches.list(ALICE, limit=5, after=batch.id)
     await store.batches.list_all(limit=5)
     await store.batches.list_all(limit=5, after=batch.id)
@@ -81,6 +86,16 @@ async def _questions(store):
     await store.shards.standings([lease.ref])
     await store.shards.ready(after=shard_id(batch.id, 0), limit=5)
     await store.shards.leased(limit=5)
+    await store.shards.held_by(ActivationId("gone"), limit=5)
+    await store.webhooks.list(ALICE, limit=5)
+    await store.webhooks.subscribed(ALICE, "batch.completed")
+    await store.webhooks.due(T0)
+    await store.webhooks.pending()
+    await store.webhooks.deliveries(ALICE, EndpointId("none"), limit=5)
+    await store.usage.between(T0.date(), T0.date(), tenant=ALICE)
+    await store.api_keys.find("digest")
+    await store.audit.list(limit=5)
+    await store.dead_letters.list(limit=5)
     await store.shards.in_unknown_state(limit=5)
     await store.outbox.unsent(before=T0, limit=5)
     async for _ in store.shards.of_batch(batch.id):
@@ -110,7 +125,7 @@ async def test_no_question_reads_a_whole_table(empty_url, engine):
             if " FROM pg_catalog" not in statement and "FOR UPDATE" not in statement
         }
 
-    assert len(plans) >= 17
+    assert len(plans) >= 33
     whole = {
         statement: steps
         for statement, steps in plans.items()
