@@ -13,10 +13,15 @@ import httpx
 import pytest
 from fixtures.gateway import chat_lines
 
+from batch_gateway.core.layout import work_prefix
+
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 LINES, SAME = 120, 10
+PLANNED = 400  # so many shards that writing them takes a moment
 SLOW = {"ttft_ms": 40, "slots": 16}
+FEW, SLOW_CALL_MS = 8, 4000
+BUCKET = 2 ** (1 / 8)  # from a bucket's lower to its upper bound
 
 
 def same_requests():
@@ -49,10 +54,20 @@ def tokens(answers):
     }
 
 
-async def process_of(gateway, service):
-    async with asyncio.timeout(60):
-        while not gateway.platform.pids(service):
-            await asyncio.sleep(0.005)
+async def killed_while_planned(gateway):
+    """Batches whose planner was killed: the last one after it had written some of the shards and
+    before it had committed them, those before it too late for that."""
+    batches = []
+    while True:
+        batches.append(await gateway.submit(chat_lines(PLANNED)))
+        work = gateway.data / "files" / work_prefix(batches[-1].id)
+        async with asyncio.timeout(60):
+            while not any(work.glob("*/*/lines-*")):
+                await asyncio.sleep(0.001)
+        gateway.platform.kill("planner")
+        if (await gateway.client.batches.retrieve(batches[-1].id)).status == "validating":
+            return batches
+        assert len(batches) < 5, "the planner is killed too late each time"
 
 
 def percentile(values, share):
@@ -69,10 +84,9 @@ async def test_usage_is_that_of_the_answers_that_were_kept(start_gateway):
     gateway.platform.kill("executor")
     killed = await gateway.ended(batch)
 
-    planned = await gateway.submit(chat_lines(LINES // 4))
-    await process_of(gateway, "planner")
-    gateway.platform.kill("planner")
-    planned = await gateway.ended(planned)
+    planned = [
+        await gateway.ended(each, seconds=240) for each in await killed_while_planned(gateway)
+    ]
 
     async with httpx.AsyncClient(base_url=f"{gateway.platform.base_url}/", timeout=60) as http:
         asked = {
@@ -83,23 +97,29 @@ async def test_usage_is_that_of_the_answers_that_were_kept(start_gateway):
         }
         made = (await http.post("batches", json=asked)).json()
         deduplicated = await gateway.ended(await gateway.client.batches.retrieve(made["id"]))
-        batches = [killed, planned, deduplicated]
+        await gateway.configure(fault_rate=0, ttft_ms=SLOW_CALL_MS)
+        slow = await gateway.ended(await gateway.submit(chat_lines(FEW)))
+        batches = [killed, *planned, slow, deduplicated]
         outputs = [(await gateway.results(each))[0] for each in batches]
         arrivals = await gateway.arrivals()
         answers = [kept(output, arrivals) for output in outputs]
         analytics = (await http.get(f"batches/{killed.id}/analytics")).json()
+        of_slow = (await http.get(f"batches/{slow.id}/analytics")).json()
         for each in batches:
             (await http.delete(f"batches/{each.id}")).raise_for_status()
         usage = (await http.get("usage", params={"start_time": killed.created_at - 86400})).json()
 
-    assert [len(output) for output in outputs] == [LINES, LINES // 4, SAME]
-    assert [len(some) for some in answers] == [LINES, LINES // 4, 1]
+    sizes = [LINES, *(PLANNED for _ in planned), FEW]
+    assert [len(output) for output in outputs] == [*sizes, SAME]
+    assert [len(some) for some in answers] == [*sizes, 1]
     results = [result for day in usage["data"] for result in day["results"]]
-    assert sum(result["completed_requests"] for result in results) == LINES + LINES // 4 + SAME
+    assert sum(result["completed_requests"] for result in results) == sum(sizes) + SAME
     assert sum(result["failed_requests"] for result in results) == 0
     for name, expected in tokens([one for some in answers for one in some]).items():
         assert sum(result[name] for result in results) == expected, name
     assert_percentiles(analytics["latency"], answers[0])
+    assert_percentiles(of_slow["latency"], answers[-2])
+    assert_calls_within_a_bucket(of_slow["latency"], answers[-2])
     refused = [one for one in arrivals if one["status"] == 429]
     assert refused
     assert sum(retry["count"] for retry in analytics["retries"]) <= len(refused)
@@ -115,3 +135,13 @@ def assert_percentiles(latency, answers):
         told, own = latency["first_token"][f"p{share}_ms"], percentile(firsts, share)
         assert own <= told <= own * 1.09 + 1, share
         assert latency["call"][f"p{share}_ms"] >= percentile(calls, share) / 1.01, share
+
+
+def assert_calls_within_a_bucket(latency, answers):
+    """Of whole calls, from both sides: of calls so long that the way there and back is less than
+    another bucket, on a busy machine too."""
+    calls = [1000 * (one["ended_at"] - one["arrived_at"]) for one in answers]
+    assert min(calls) >= SLOW_CALL_MS
+    for share in (50, 95, 99):
+        told, own = latency["call"][f"p{share}_ms"], percentile(calls, share)
+        assert own / 1.01 <= told <= own * BUCKET**2, share
