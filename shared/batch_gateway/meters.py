@@ -1,7 +1,6 @@
-"""Counters of what the use cases do in this process, for Prometheus.
+"""Prometheus counters of the use cases in this process.
 
-Those of HTTP are ``web.metrics``; what the whole service is like at a moment is told by
-``services.state_snapshot``.
+``web.metrics`` has those of HTTP, ``services.state_snapshot`` the state of the whole service.
 """
 
 from prometheus_client import Counter, Histogram
@@ -11,84 +10,84 @@ from batch_gateway.core.retry import Outcome
 
 CALLS = Counter(
     "batch_gateway_model_calls_total",
-    "Calls of a model that ended: success, ignored (the request's fault) or dropped (overload).",
+    "Ended model calls, by outcome: success, ignored (error of the request) or dropped (overload).",
     ["outcome"],
 )
 CALL_SECONDS = Histogram(
     "batch_gateway_model_call_seconds",
-    "Duration of calls of a model that succeeded.",
+    "Duration of successful model calls, in seconds.",
     ["model"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300, 600),
 )
 FIRST_TOKEN_SECONDS = Histogram(
     "batch_gateway_model_first_token_seconds",
-    "Time to the first token of calls that succeeded, where the engine reports it.",
+    "Time to first token of successful model calls, in seconds, if the engine reports it.",
     ["model"],
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 WEBHOOK_ATTEMPTS = Counter(
     "batch_gateway_webhook_attempts_total",
-    "Attempts to deliver a webhook: delivered, to be retried, or given up.",
+    "Webhook delivery attempts, by outcome: delivered, to be retried, or given up.",
     ["outcome"],
 )
 TOKENS = Counter(
     "batch_gateway_tokens_total",
-    "Tokens of answered requests, as the engines report them; cached ones are part of input.",
+    "Tokens of successful requests, as reported by engines, by kind; input includes cached.",
     ["kind"],
 )
-FLUSHES = Counter("batch_gateway_flushes_total", "Parts with results that were stored.")
-FLUSHED_LINES = Counter("batch_gateway_flushed_lines_total", "Result lines in those parts.")
+FLUSHES = Counter("batch_gateway_flushes_total", "Stored parts with results.")
+FLUSHED_LINES = Counter("batch_gateway_flushed_lines_total", "Result lines in stored parts.")
 LEASES_LOST = Counter(
     "batch_gateway_leases_lost_total",
-    "Shards that another executor had, or that were closed, before their holder gave them up.",
+    "Leases that ended before their executor released them: reclaimed, or the shard was closed.",
 )
 SHARDS_UNREADABLE = Counter(
     "batch_gateway_shards_unreadable_total",
-    "Shards that were closed with error lines because their requests or rows could not be read.",
+    "Shards closed with error lines because their requests or rows could not be read.",
 )
 UNFORESEEN_ERRORS = Counter(
     "batch_gateway_executor_errors_total",
-    "Exceptions inside an executor that were not foreseen, by what they belonged to.",
+    "Unexpected exceptions in executors, by component.",
     ["where"],
 )
 CORRUPT_ROWS = Counter(
     "batch_gateway_corrupt_rows_total",
-    "Reads of rows of the database that could not be decoded and were skipped, by kind.",
+    "Database rows that were skipped because they could not be decoded, by kind.",
     ["kind"],
 )
-SWEEPS = Counter("batch_gateway_sweeps_total", "Sweeps of the janitor, by how they went.", ["how"])
+SWEEPS = Counter("batch_gateway_sweeps_total", "Sweeps of the janitor: done or failed.", ["how"])
 SWEEP_STEPS_FAILED = Counter(
-    "batch_gateway_sweep_steps_failed_total", "Steps of sweeps that could not be done.", ["step"]
+    "batch_gateway_sweep_steps_failed_total", "Failed steps of sweeps.", ["step"]
 )
 SWEEP_ITEMS_FAILED = Counter(
     "batch_gateway_sweep_items_failed_total",
-    "Batches, shards, files and other items that a step of a sweep could not handle.",
+    "Items (batches, shards, files and others) for which a step of a sweep failed.",
     ["step"],
 )
 PARTS_LOST = Counter(
     "batch_gateway_parts_lost_total",
-    "Stored parts of results that are missing or damaged for good.",
+    "Stored parts of results that are permanently missing or damaged.",
 )
 AUDIT_ENTRIES_LOST = Counter(
     "batch_gateway_audit_entries_lost_total",
-    "Entries of the audit log that could not be stored; the process's log has them.",
+    "Audit log entries that could not be stored; the log of the process contains them.",
 )
 ENDPOINT_UNAUTHORIZED = Counter(
     "batch_gateway_endpoint_unauthorized_total",
-    "Times that an endpoint's calls were paused because it refuses the configured credentials.",
+    "Pauses of an endpoint's calls because it refused the configured credentials.",
     ["endpoint"],
 )
 
 STORAGE_FULL = Counter(
     "batch_gateway_storage_full_total",
-    "Writes that a store refused because its disk, memory or quota is full.",
+    "Writes refused because the disk, memory or quota of a store is full.",
     ["store"],
 )
 
-SPANS_SENT = Counter("batch_gateway_spans_sent_total", "Spans that the collector has taken.")
+SPANS_SENT = Counter("batch_gateway_spans_sent_total", "Spans accepted by the collector.")
 SPANS_DROPPED = Counter(
     "batch_gateway_spans_dropped_total",
-    "Spans that were dropped: queue_full, or not_sent when the collector did not take them.",
+    "Dropped spans, by reason: queue_full, or not_sent if the collector did not accept them.",
     ["reason"],
 )
 

@@ -1,7 +1,7 @@
-"""Counters of this process, for Prometheus.
+"""Prometheus metrics of HTTP and of events in this process.
 
-The state of the whole service (queue, limits, batches) is told by ``state_metrics``: a process
-that is at zero cannot be scraped.
+``state_metrics`` has the state of the whole service (queue, limits, batches), because a function
+that is scaled to zero cannot be scraped.
 """
 
 import shutil
@@ -21,38 +21,40 @@ from batch_gateway import traces
 
 REQUESTS = Counter(
     "batch_gateway_http_requests_total",
-    "Requests to the API that were answered.",
+    "API requests that got a response.",
     ["method", "route", "status"],
 )
 REQUEST_SECONDS = Histogram(
     "batch_gateway_http_request_seconds",
-    "Time from a request to the API to the end of its answer.",
+    "Time from an API request to the end of its response, in seconds.",
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
-REQUESTS_OPEN = Gauge("batch_gateway_http_requests_open", "Requests to the API now being served.")
-UPLOADED_BYTES = Counter("batch_gateway_uploaded_bytes_total", "Bytes of files that were kept.")
+REQUESTS_OPEN = Gauge("batch_gateway_http_requests_open", "API requests in progress.")
+UPLOADED_BYTES = Counter("batch_gateway_uploaded_bytes_total", "Bytes of uploaded files.")
 EVENTS = Counter(
     "batch_gateway_events_total",
-    "CloudEvents handled, by type and outcome.",
+    "Handled CloudEvents, by function, type and outcome.",
     ["function", "type", "outcome"],
 )
 EVENT_SECONDS = Histogram(
     "batch_gateway_event_seconds",
-    "Time that handling a CloudEvent took.",
+    "Duration of handling a CloudEvent, in seconds.",
     ["function", "type"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600),
 )
 DISK_FREE = Gauge(
     "batch_gateway_disk_free_bytes",
-    "Space that is free on the disk of a store's folder.",
+    "Free space on the disk of a store's folder, in bytes.",
     ["store"],
 )
-DISK_SIZE = Gauge("batch_gateway_disk_bytes", "Size of the disk of a store's folder.", ["store"])
+DISK_SIZE = Gauge(
+    "batch_gateway_disk_bytes", "Size of the disk of a store's folder, in bytes.", ["store"]
+)
 
 
 def measure_disk(store: str, folder: Path) -> None:
-    """Tell of the disk of ``folder``, where ``store`` keeps its data, whenever metrics are read."""
+    """Report the disk of ``folder``, which has the data of ``store``, whenever metrics are read."""
     DISK_FREE.labels(store).set_function(_unless_gone(lambda: shutil.disk_usage(folder).free))
     DISK_SIZE.labels(store).set_function(_unless_gone(lambda: shutil.disk_usage(folder).total))
 

@@ -43,7 +43,7 @@ class _StateCollector(Collector):
 def families(state: ServiceState, *, tenants: int) -> Iterator[GaugeMetricFamily]:
     yield _gauge(
         "state_known",
-        "1 when the store has told its part of the state, 0 when it does not answer.",
+        "1: the store responded and its metrics are present; 0: the store is unavailable.",
         "store",
         {"metadata": state.stored is not None, "scratch": state.shared is not None},
     )
@@ -53,19 +53,19 @@ def families(state: ServiceState, *, tenants: int) -> Iterator[GaugeMetricFamily
         yield from _backlog(state.stored.backlog, tenants)
         yield GaugeMetricFamily(
             "batch_gateway_pending_webhooks",
-            "Webhook deliveries that are to be attempted, perhaps again.",
+            "Pending webhook deliveries, retries included.",
             state.stored.pending_webhooks,
         )
         if state.stored.last_dead is not None:
             yield GaugeMetricFamily(
                 "batch_gateway_last_dead_event_timestamp_seconds",
-                "When an event was given up last, of those that are kept.",
+                "Time of the last stored dead letter.",
                 state.stored.last_dead.timestamp(),
             )
     if state.slack is not None:
         yield GaugeMetricFamily(
             "batch_gateway_first_deadline_seconds",
-            "Time until the first deadline of a batch that is not done; negative: it has passed.",
+            "Time until the first deadline of an open batch, in seconds; negative: it has passed.",
             state.slack.total_seconds(),
         )
     if state.shared is not None:
@@ -75,7 +75,7 @@ def families(state: ServiceState, *, tenants: int) -> Iterator[GaugeMetricFamily
 def _backlog(backlog: Backlog, tenants: int) -> Iterator[GaugeMetricFamily]:
     yield _gauge(
         "backlog_requests",
-        "Requests of running batches that are not answered in a closed shard, by model.",
+        "Requests of running batches in shards that are not closed, by model.",
         "model",
         _bounded(backlog.requests, _NAMED),
     )
@@ -91,34 +91,40 @@ def _shared(shared: SharedState) -> Iterator[GaugeMetricFamily]:
     depth = shared.depth
     yield _gauge(
         "storage_full",
-        "1 when a store has refused a write within ten seconds because it is full, else 0.",
+        "1: a store has refused a write as full within the last ten seconds; 0: it has not.",
         "store",
         {store: store in shared.full for store in ("metadata", "files", "scratch")},
     )
     yield _gauge(
         "queue_shards",
-        "Shards in the queue: ready, proposed to an executor, or leased by one.",
+        "Shards in the queue, by state: ready, reserved (proposed to an executor) or leased.",
         "state",
         {"ready": depth.ready, "reserved": depth.reserved, "leased": depth.leased},
     )
     yield _gauge(
         "activations",
-        "Activations that are open, and wake-ups on their way.",
+        "Running activations, and pending wake-ups.",
         "state",
         {"running": shared.running, "pending": shared.pending},
     )
     yield from _pools(sorted(shared.pools, key=_size, reverse=True)[:_NAMED])
 
 
-#: metric -> (what it says, what it is of a pool)
+#: metric -> (help, its value of a pool)
 _OF_POOLS: Mapping[str, tuple[str, Callable[[PoolState], float]]] = {
-    "pool_limit": ("Slots of a pool (endpoint and model).", lambda pool: slots(pool.limit)),
-    "pool_granted": ("Slots of a pool that are lent to executors.", lambda pool: pool.granted),
-    "pool_in_use": ("Calls of a pool in flight.", lambda pool: pool.in_use),
-    "pool_wanted": ("Calls of a pool in flight or ready to start.", lambda pool: pool.wanted),
-    "pool_holders": ("Executors that hold slots of a pool.", lambda pool: pool.holders),
+    "pool_limit": (
+        "Limit of a pool (endpoint and model), in slots.",
+        lambda pool: slots(pool.limit),
+    ),
+    "pool_granted": ("Slots of a pool that are granted to executors.", lambda pool: pool.granted),
+    "pool_in_use": ("Running calls of a pool.", lambda pool: pool.in_use),
+    "pool_wanted": (
+        "Running calls of a pool, and calls that are ready to start.",
+        lambda pool: pool.wanted,
+    ),
+    "pool_holders": ("Executors with slots of a pool.", lambda pool: pool.holders),
     "pool_aborted": (
-        "Calls of a pool aborted in favour of others, since the pool is known.",
+        "Aborted calls of a pool since it was created.",
         lambda pool: pool.aborted,
     ),
 }
@@ -130,7 +136,7 @@ def _pools(pools: Sequence[PoolState]) -> Iterator[GaugeMetricFamily]:
     yield from _watched(pools)
     brake = GaugeMetricFamily(
         "batch_gateway_pool_last_brake_timestamp_seconds",
-        "When a pool's limit was lowered last; the label says by what.",
+        "Time at which a pool's limit was last lowered, by brake.",
         labels=["pool", "brake"],
     )
     for pool in pools:
@@ -140,23 +146,29 @@ def _pools(pools: Sequence[PoolState]) -> Iterator[GaugeMetricFamily]:
     yield brake
 
 
-#: metric -> (what it says, what it is of a watch's signal); None: that watch does not know it.
+#: metric -> (help, its value of an engine monitor's signal); None: the signal has none.
 _OF_SIGNALS: Mapping[str, tuple[str, Callable[[Signal], float | None]]] = {
     "engine_running": (
-        "Requests in a pool's engine, of all clients.",
+        "Running requests in a pool's engine, of all clients.",
         lambda signal: signal.running,
     ),
-    "engine_waiting": ("Requests in the queue of a pool's engine.", lambda signal: signal.waiting),
-    "engine_cache_used": ("Share of the engine's KV cache in use.", lambda signal: signal.cache),
+    "engine_waiting": (
+        "Waiting requests in a pool's engine, of all clients.",
+        lambda signal: signal.waiting,
+    ),
+    "engine_cache_used": (
+        "Used share of the engine's KV cache, 0 to 1.",
+        lambda signal: signal.cache,
+    ),
     "probe_ttft_milliseconds": (
-        "Time to first token of a pool's last probe.",
+        "Time to first token of a pool's last probe, in milliseconds.",
         lambda signal: signal.ttft_ms,
     ),
 }
 
 
 def _watched(pools: Sequence[PoolState]) -> Iterator[GaugeMetricFamily]:
-    """What the watches over the engines have seen last, as far as they know."""
+    """The last values that engine monitors have reported."""
     for name, (about, value) in _OF_SIGNALS.items():
         known = {pool.pool: value(pool.signal) for pool in pools if pool.signal is not None}
         told = {pool: seen for pool, seen in known.items() if seen is not None}
