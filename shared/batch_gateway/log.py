@@ -56,7 +56,7 @@ def configure(settings: Log, *, service: str) -> None:
     access.handlers.clear()
     access.propagate = False
     logging.getLogger("uvicorn").setLevel(max(logging.getLevelName(level), logging.INFO))
-    # It reports each malformed form; the client is told in the answer, and may try very often.
+    # It reports each malformed form; the response says so too, and a client may retry often.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 

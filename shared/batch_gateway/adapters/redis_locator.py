@@ -50,7 +50,7 @@ class _Url:
 
 
 def driver_url(url: str) -> str:
-    """``url`` with the scheme that the driver knows."""
+    """``url`` with the scheme that the driver supports."""
     return url.replace("valkey", "redis", 1) if url.startswith("valkey") else url
 
 
@@ -79,7 +79,7 @@ class Locator:
         self._searching = asyncio.Lock()
 
     async def address(self) -> Address:
-        """Raises ConnectionError when no server tells it."""
+        """Raises ConnectionError when no server returns it."""
         async with self._searching:
             if self._known is None:
                 try:

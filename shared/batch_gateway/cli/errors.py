@@ -1,4 +1,4 @@
-"""How a command fails: one line on standard error, and an exit code that scripts can tell apart."""
+"""How a command fails: one line on standard error, and an exit code for scripts."""
 
 import functools
 from collections.abc import Callable

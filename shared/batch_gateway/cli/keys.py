@@ -155,7 +155,7 @@ def _last_use(key: "ApiKey") -> str:
 
 
 def _expiry(now: datetime, window: str | None) -> datetime | None:
-    """When a key expires that lives for ``window``. Raises BadParameter."""
+    """When a key expires that is valid for ``window``. Raises BadParameter."""
     import re
     from datetime import timedelta
 

@@ -14,7 +14,7 @@ config = typer.Typer(
     name="config", help="Profiles: services by name, with their keys.", no_args_is_help=True
 )
 
-#: The variable by which a shell asks for completions.
+#: The variable by which a shell requests completions.
 COMPLETION = "_BATCH_GATEWAY_COMPLETE"
 
 Name = Annotated[str, Argument(metavar="NAME", help="As `config list` prints it.")]

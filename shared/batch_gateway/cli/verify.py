@@ -30,7 +30,7 @@ def verify(
         bool, Option("--json", help="Print each finding, and the summary, as a line of JSON.")
     ] = False,
 ) -> None:
-    """Read every object that the database names, and say what is missing, damaged or nobody's."""
+    """Read every object that the database names, and report missing, damaged and orphaned ones."""
     if where.inside:
         from batch_gateway.cli.cluster.pod_jobs import print_inside
 

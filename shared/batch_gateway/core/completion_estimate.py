@@ -21,7 +21,7 @@ class PoolUsage:
     """What counts of a pool of slots."""
 
     model: str
-    full: bool  # all its slots are in use or lent
+    full: bool  # all its slots are in use or granted
     braked_at: datetime | None  # None: nothing ever lowered its limit
 
 
@@ -37,7 +37,7 @@ def blocked_reason(
 ) -> BatchBlockedReason | None:
     """None: the batch is not running, is being worked on, or it is not known what it waits for.
 
-    ``left`` is the cost of all its open work by model; ``shut`` tells whether a calendar allows no
+    ``left`` is the cost of all its open work by model; ``shut``: whether a calendar allows no
     call of a model. ``models_blocked`` names models that no executor can call, including executors
     that hold none of this batch's shards. The entry stays until a call is answered, so the reason
     stays as long as the cause does.

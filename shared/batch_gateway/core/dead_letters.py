@@ -20,7 +20,7 @@ _ADDED = frozenset(
         "knativearrivaltime",
     }
 )
-_SHOWN = 1000  # characters of what brokers tell of an error
+_SHOWN = 1000  # characters of a broker's error text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class DeadLetter:
 
 
 def dead_letter(event: ExternalEvent, now: datetime) -> DeadLetter:
-    """The same for the same event and subscriber, however often it dies."""
+    """The same for the same event and subscriber, however often delivery fails."""
     told = event.attributes
     target = told.get("knativeerrordest", "")
     name = json.dumps([event.source, event.id, event.type, target]).encode()

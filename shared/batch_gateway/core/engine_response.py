@@ -66,7 +66,7 @@ class ResponseError:
     """An error object in OpenAI's form, or a form near to it; None: the answer does not say."""
 
     status: int | None  # 400 to 599
-    about_model: bool  # it names a model, or speaks of one
+    about_model: bool  # it is about a model
 
 
 class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,7 +273,7 @@ def _described(error: Mapping[str, Any]) -> ResponseError:
 
 
 def _status_of(error: Mapping[str, Any]) -> int | None:
-    """The HTTP status that an error object speaks of."""
+    """The HTTP status in an error object."""
     for name in ("code", "status", "status_code"):
         value = error.get(name)
         if isinstance(value, str):

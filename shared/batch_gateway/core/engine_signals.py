@@ -73,7 +73,7 @@ class CapacityEstimate:
 
         An engine that runs nothing although requests wait is stalled: that says nothing. One that
         runs less than half of what fitted may be stalled in part (a long prompt, a pause of the
-        scheduler): it must go on for a while before it is believed.
+        scheduler): it counts only after it has lasted for a while.
         """
         if reading.waiting > 0 and not brief:
             if not reading.running:

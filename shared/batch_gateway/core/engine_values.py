@@ -72,7 +72,7 @@ def location(value: str | None) -> str | None:
 
 
 def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """The pause that a Retry-After asks for, from 0 to a day; None when absent or unreadable.
+    """The pause of a Retry-After, from 0 to a day; None when absent or unreadable.
 
     Seconds or an HTTP date (RFC 9110, section 10.2.3); fractions of seconds are read too.
     """
@@ -89,7 +89,7 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
 
 
 def first_token_ms(server_timing: str | None) -> int | None:
-    """The time to the first token that a Server-Timing header tells: ``ttft;dur=123.4``.
+    """The time to first token in a Server-Timing header: ``ttft;dur=123.4``.
 
     None when absent or unreadable (W3C Server Timing, section 4).
     """

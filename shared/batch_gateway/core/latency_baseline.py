@@ -12,7 +12,7 @@ was cut several times, the work or the engine has changed, and what is measured 
 from dataclasses import dataclass, replace
 
 _CALL, _PER_PROMPT_TOKEN = 10.0, 0.02
-_MOST_TOKENS = 100_000_000  # of a call that are believed
+_MOST_TOKENS = 100_000_000  # of a call; more are ignored
 _DRIFT = 1.01  # of what is usual, per round trip
 _VAIN = 6  # cuts without effect: about half of the limit
 _EFFECT = 0.9  # quicker than that share of before is one

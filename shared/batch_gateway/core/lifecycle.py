@@ -15,10 +15,10 @@ from batch_gateway.core.events import Event, EventType, internal_event_id
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, Counts
 
-#: Steps in which progress is told, in percent.
+#: Steps in which progress is reported, in percent.
 STEP = 10
 
-#: The fact -> the status that it speaks of.
+#: Event type -> the status that it reports.
 _STATUS = {
     EventType.BATCH_CREATED: BatchStatus.VALIDATING,
     EventType.BATCH_IN_PROGRESS: BatchStatus.IN_PROGRESS,

@@ -186,7 +186,7 @@ def _given_up(
 def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> LimitState:
     """Calls were dropped: at least as many were too many, unless that is what still runs.
 
-    A watch would tell if that were too many too; without one the limit goes a little lower.
+    A monitor would detect if that were too many too; without one the limit goes a little lower.
     """
     told = seen.watched and not state.unsure
     fit = max(state.limit - seen.dropped, float(seen.in_flight), state.limit * _MOST_CUT)
@@ -269,6 +269,6 @@ def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: dateti
 
 
 def _bounded(limit: float, rules: LimitRules, *, told: bool) -> float:
-    """Unless a watch tells how much fits, only a call in flight shows that things are better."""
+    """Without a monitor's signal only a call in flight can show that there is room again."""
     floor = rules.floor if told else max(1, rules.floor)
     return min(max(float(limit), float(floor)), float(rules.ceiling))

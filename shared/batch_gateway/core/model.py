@@ -277,7 +277,7 @@ class ShardState(StrEnum):
 class Shard:
     """A contiguous range of a batch's plan: the unit of work, lease and redelivery.
 
-    ``epoch`` counts the claims; with ``token`` it tells a holder from all earlier ones. ``parts``
+    ``epoch`` counts the claims; with ``token`` it identifies a holder among all. ``parts``
     is the accepted list: what is not in it is never read.
     """
 
@@ -333,7 +333,7 @@ class LeaseRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueEntry:
-    """What the queue knows of a shard that is ready."""
+    """The data of a ready shard in the queue."""
 
     shard: ShardId
     tenant: TenantId

@@ -26,7 +26,7 @@ DeliveryId = NewType("DeliveryId", str)  # whd_...
 #: What an endpoint can subscribe to: the ends of batches, spelled as on OpenAI's wire.
 EVENT_TYPES = tuple(f"batch.{status}" for status in sorted(ENDED))
 
-#: How long the secret before a rotation stays good if its owner asks for it.
+#: How long the secret before a rotation stays valid if the request says so.
 OVERLAP = timedelta(hours=24)
 
 SECRET_BYTES = 32
@@ -54,12 +54,12 @@ class WebhookEndpoint:
     old_secret: str | None = None  # sealed; None: there is none that still signs
     old_secret_until: datetime | None = None
     failing_since: datetime | None = None  # None: the last attempt succeeded
-    disabled_at: datetime | None = None  # None: it hears
+    disabled_at: datetime | None = None  # None: it is enabled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDelivery:
-    """That one endpoint is to hear of one event, and how it went so far."""
+    """The delivery of one event to one endpoint, and its attempts so far."""
 
     id: DeliveryId
     tenant: TenantId
@@ -117,7 +117,7 @@ def event_id(batch: BatchId, event_type: str) -> str:
 def deliveries_of(
     batch: Batch, endpoints: Sequence[WebhookEndpoint], now: datetime
 ) -> list[WebhookDelivery]:
-    """One delivery for each of ``endpoints`` that is to hear of the end of ``batch``.
+    """One delivery for each of ``endpoints`` that subscribes to the end of ``batch``.
 
     Endpoints that were created after the end get none.
     """
@@ -163,7 +163,7 @@ def payload(id_: str, event_type: str, batch: BatchId, happened_at: datetime) ->
 def signed_headers(
     id_: str, body: bytes, signing_secrets: Sequence[str], now: datetime
 ) -> dict[str, str]:
-    """The headers by which a receiver knows the payload, signed with each of the secrets."""
+    """The headers that identify the payload, with a signature for each secret."""
     timestamp = int(now.timestamp())
     signatures = [_signature(secret, id_, timestamp, body) for secret in signing_secrets]
     return {

@@ -1,4 +1,4 @@
-"""Completion windows: the duration a client asks for, such as ``24h``."""
+"""Completion windows: the requested duration of a batch, such as ``24h``."""
 
 import re
 from datetime import timedelta

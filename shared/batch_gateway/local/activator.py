@@ -1,7 +1,7 @@
 """Activator: two ports in front of the functions; a request starts the function that it is for.
 
 The public port leads to the one public Service. The internal port is for the broker and the timer;
-there the ``Host`` header tells the Service by its cluster-local name, as it does on a cluster.
+there the ``Host`` header names the Service by its cluster-local name, as it does on a cluster.
 """
 
 import asyncio

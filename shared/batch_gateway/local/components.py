@@ -5,7 +5,7 @@
     timer -> activator -> janitor
 
 Starting goes from the servers outward. At the end functions are stopped first, while broker and
-stores still hear their last word.
+stores still run when they exit.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """PingSource as a timer: posts a CloudEvent on a cron schedule.
 
 A tick that fails or is missed is gone, as on a cluster; the next one comes soon. Under a speed-up
-the schedule's steps shrink, the time that a tick tells stays the real one.
+the schedule's steps shrink, the time in a tick's data is still the real one.
 """
 
 import asyncio

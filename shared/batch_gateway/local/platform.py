@@ -1,6 +1,6 @@
 """The embedded platform as one object: start, inspect, inject faults, stop.
 
-All of it lives and dies with one process. It runs in a task of its own, so entering and leaving
+All of it runs in one process and ends with it, in a task of its own, so entering and leaving
 may be done by different tasks, as test fixtures do.
 """
 

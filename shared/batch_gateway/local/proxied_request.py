@@ -125,7 +125,7 @@ class ProxiedRequest:
             self._end()
 
     def client_lost(self) -> None:
-        """The client has gone: break off, so that the replica hears of it."""
+        """The client has gone: close the connection to the replica."""
         self._let_go()
         self._stop_timers()
 

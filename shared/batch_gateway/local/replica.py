@@ -86,9 +86,9 @@ class Replica:
         raise StartFailed(f"not ready after {_START_LIMIT_S:.0f} s: {child.error_line()}")
 
     async def prove(self) -> bool:
-        """Find out whether a process that has broken a connection still lives; False: it is gone.
+        """Whether a process that has broken a connection still runs; False: it has exited.
 
-        While a process dies its port may still accept connections, and lose them.
+        While a process exits its port may still accept connections, and lose them.
         """
         assert self._child is not None
         if await self._becomes_ready(self._child):

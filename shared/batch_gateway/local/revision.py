@@ -14,8 +14,8 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
 - requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
   idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
   Kubernetes may stop one;
-- the last replica that dies over a request is replaced at once, as a kubelet starts a container
-  again: the request will be repeated.
+- if the last replica crashes during a request, it is replaced at once, as a kubelet restarts a
+  container: the request will be repeated.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class ReplicaSlot:
             revision.left(self.replica)
 
     def doubt(self) -> None:
-        """Give the replica no more requests until it has proved that it lives."""
+        """Send the replica no more requests until its process has been checked."""
         if self._revision is not None:
             self._revision.doubt(self.replica)
 

@@ -19,7 +19,7 @@ class LineIndex(Protocol):
         ...
 
     def invalidate_duplicates(self) -> None:
-        """Make the lines that ``duplicates`` would tell, all of them, invalid ones."""
+        """Mark all lines that ``duplicates`` returns as invalid."""
         ...
 
     def answer(self, answers: Iterable[ReusedAnswer]) -> None:

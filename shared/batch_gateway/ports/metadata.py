@@ -59,7 +59,7 @@ class FileRows(Protocol):
         ...
 
     async def delete(self, tenant: TenantId, file: FileId) -> File | None:
-        """Remove the row and return what it was; the blob is the caller's affair."""
+        """Remove the row and return what it was; the caller deletes the blob."""
         ...
 
     async def expired(self, now: datetime, limit: int) -> Sequence[File]:

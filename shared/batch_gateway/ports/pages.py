@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """One page of a listing; ``more`` tells whether another follows."""
+    """One page of a listing; ``more``: whether another page follows."""
 
     items: Sequence[T]
     more: bool

@@ -144,7 +144,7 @@ class ShardQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotReport:
-    """What one holder tells about one pool."""
+    """A holder's report about one pool."""
 
     endpoint: str  # whose ceiling the pool shares with others
     want: int  # in-flight calls plus those ready to start
@@ -158,7 +158,7 @@ class SlotReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotGrant:
-    """Slots lent to one holder until the next sync, at most for the ``ttl`` it asked with."""
+    """Slots granted to one holder until the next sync, at most for its ``ttl``."""
 
     slots: int  # may be below what is in use: start nothing until it is not
     limit: int  # of the pool, for all holders together, within all ceilings
@@ -177,7 +177,7 @@ class PoolState:
     pool: str
     endpoint: str
     limit: LimitState  # with the last brake, its reason and its time
-    granted: int  # slots lent or in use
+    granted: int  # slots granted or in use
     in_use: int  # calls in flight
     wanted: int  # calls in flight and calls that could start
     holders: int
@@ -266,7 +266,7 @@ class Activations(Protocol):
     async def challenged(
         self, activations: Sequence[ActivationId], ttl: timedelta
     ) -> Sequence[bool | None]:
-        """Whether each lives, after a challenge with ``ttl``; None: it is not known yet."""
+        """Whether each runs, after a challenge with ``ttl``; None: it is not known yet."""
         ...
 
     async def forget(self, activation: ActivationId) -> None:
@@ -349,7 +349,7 @@ class FullStoreFlags(Protocol):
         ...
 
     async def stores(self) -> Sequence[str]:
-        """The stores that are full. ``scratch`` is this server itself, which knows by itself."""
+        """The stores that are full. ``scratch`` is this server itself."""
         ...
 
 

@@ -38,7 +38,7 @@ class WebhookRows(Protocol):
         ...
 
     async def subscribed(self, tenant: TenantId, event_type: str) -> Sequence[WebhookEndpoint]:
-        """The tenant's endpoints that are to hear of ``event_type`` and are not disabled."""
+        """The tenant's endpoints that subscribe to ``event_type`` and are not disabled."""
         ...
 
     async def enqueue(self, deliveries: Sequence[WebhookDelivery]) -> int:

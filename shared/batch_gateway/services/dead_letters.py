@@ -39,7 +39,7 @@ class DeadLetters:
 async def replay(letter: DeadLetter, rows: DeadLetterRows, sink: RawSink) -> None:
     """Send the event to the broker again; its letter goes when the broker has it.
 
-    All subscribers hear it again, which they bear. Raises Temporary, Permanent.
+    All subscribers get it again; they are idempotent. Raises Temporary, Permanent.
     """
     await sink.send_raw(letter.event)
     await rows.drop(letter.id)

@@ -1,9 +1,8 @@
 """Shares between processes which stores are full.
 
-The adapters tell when a store has taken no more. That is counted, logged, and kept in the scratch
-memory for a moment, so that uploads are refused before their bytes are sent and users see what
-their batches wait for. A store that is still full is found full again by the work that goes on, so
-nothing has to be told when there is room.
+The adapters report a write that a full store has refused. The report is counted, logged and kept in
+the scratch store for ten seconds, so that uploads are refused before their bytes are sent and users
+see why their batches wait. The next refused write repeats the report, so the end needs none.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 The event's source and id are stored in the transaction that creates the batch, and the batch's id
 derives from them, so an event that comes again makes nothing new. A request that is refused is
-handled too: an event that names the refused one tells its sender.
+handled too: the sender gets an event that names the refused one.
 """
 
 import logging

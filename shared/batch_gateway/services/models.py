@@ -23,7 +23,7 @@ OWNER = "batch-gateway"
 
 class ModelService:
     def __init__(self, *, routes: Routes, engine: Engine, clock: Clock) -> None:
-        """``engine`` speaks for the endpoints that ``routes`` sends any other name to."""
+        """``engine`` queries the default endpoints, which ``routes`` uses for any other name."""
         self._routes = routes
         self._engine = engine
         self._clock = clock

@@ -1,6 +1,6 @@
 """Attempts whose process died: killed for lack of memory, or crashed in native code.
 
-No exception tells of them, and the event is delivered again, so a batch that kills whatever
+No exception shows them, and the event is delivered again, so a batch that kills whatever
 process works on it would do so until its deadline. An attempt is counted when it begins and
 forgotten when it ends in any way but the death of its process.
 
@@ -88,7 +88,7 @@ class ProcessDeaths:
 
 
 class _Turns:
-    """Any number share the process, or one has it for itself; who wants that comes next."""
+    """Many share the process, or one has it alone; a task that waits to be alone is next."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()

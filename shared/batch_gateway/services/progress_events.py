@@ -1,6 +1,6 @@
 """Publishes progress events, in steps of 10 %, where results are stored.
 
-Looked for where results are stored, every two seconds at most for each batch. No row remembers what
+Looked for where results are stored, every two seconds at most for each batch. No row records what
 was told: a step's event has an id of its own, and a key in the scratch memory keeps others from
 telling it too. A batch that is faster than that skips steps.
 """

@@ -14,7 +14,7 @@ _PUSHED = 500  # to the queue at a time
 
 
 def queue_entry(owner: Batch | Lease, shard: Shard) -> QueueEntry:
-    """``owner``: the shard's batch, or a lease, which knows as much of it."""
+    """``owner``: the shard's batch, or a lease, which has the same fields."""
     return QueueEntry(
         shard=shard.id,
         tenant=owner.tenant,

@@ -1,7 +1,7 @@
 """Collects the state of the whole service from its stores.
 
-Any process can tell it, however many others are at zero. Database and scratch server are asked
-independently: while one is away, the other's part is still told. What was seen is told again for
+Any process can read it, even if all others are at zero. Database and scratch server are read
+independently: while one is unavailable, the state has the other's part. It is reused for
 a moment, so however many ask, the servers are asked once.
 """
 
@@ -67,7 +67,7 @@ class StateReader:
         *,
         kept: timedelta = timedelta(seconds=1),
     ) -> None:
-        """``kept`` is how old the state that is told may be."""
+        """``kept``: maximum age of a state that is reused."""
         self._metadata = metadata
         self._scratch = scratch
         self._clock = clock

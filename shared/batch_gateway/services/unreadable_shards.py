@@ -61,6 +61,6 @@ class UnreadableShardCloser:
         return True
 
     async def mend_for(self, error: CorruptRow, batch: BatchId) -> None:
-        """Mend the row of a shard that ``error`` speaks of. Raises it again if that cannot be."""
+        """Repair the shard row that ``error`` names. Raises it again if that is impossible."""
         if error.kind != "shard" or not await self.mend(batch):
             raise error

@@ -74,13 +74,13 @@ class Auth(Group):
 
     oidc_client_id: str | None = None
     """The console's client id at the identity provider: a public client, which signs in by the code
-    flow with PKCE and is sent back to /console/. Without it the console asks for a token."""
+    flow with PKCE and is sent back to /console/. Without it the user enters a token."""
     oidc_authorization_url: str | None = None
     """The provider's authorization endpoint. Required with oidc_client_id, as is the next one."""
     oidc_token_url: str | None = None
     """The provider's token endpoint, which browsers call (CORS)."""
     oidc_scope: str = "openid"
-    """The scopes that the console asks for."""
+    """The scopes that the console requests."""
     oidc_console_token: Literal["access_token", "id_token"] = "access_token"
     """The token of the sign-in that the console sends to the API."""
 

@@ -18,7 +18,7 @@ class Inconsistent(ValueError):
     """Settings of a group that are right one by one, and not together."""
 
     def __init__(self, text: str, group: Group, *fields: str) -> None:
-        """``fields`` of ``group``: a function that does not read all of them does not mind."""
+        """``fields`` of ``group``: a function that does not read all of them ignores the error."""
         super().__init__(text)
         self.group = group
         self.fields = fields

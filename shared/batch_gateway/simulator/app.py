@@ -28,7 +28,7 @@ from batch_gateway.simulator.journal import Journal
 from batch_gateway.simulator.request import Request
 
 OBJECTIVE = "x-gateway-inference-objective"
-"""The header by which routers of the Gateway API Inference Extension tell batch work."""
+"""The header by which routers of the Gateway API Inference Extension mark batch work."""
 
 
 class Simulator:
@@ -177,7 +177,7 @@ class Simulator:
         return Refused(503, "The engine is overloaded.", code="service_unavailable")
 
     def _retry_after(self, status: int) -> int | None:
-        """Whole seconds, as HTTP wants them."""
+        """Whole seconds, as HTTP requires."""
         pause = self.config.retry_after_s
         return math.ceil(pause) if pause is not None and status in {429, 503} else None
 

@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 class Call(NamedTuple):
-    """What one request asks of an engine."""
+    """The work of one request for an engine."""
 
     model: str
     prompts: Sequence[bytes]  # rendered; of one request they run as one
@@ -77,7 +77,7 @@ class _Chat(_Body, kw_only=True):
 
 
 class _Completion(_Body, kw_only=True):
-    prompt: Any = None  # see _texts: msgspec does not tell arrays of different items apart
+    prompt: Any = None  # see _texts: msgspec cannot distinguish arrays of different items
     prompt_embeds: str | list[str] | None = None  # vLLM's: tensors in base64 instead of a prompt
     max_tokens: AtLeastOne | None = 16
     n: Choices | None = 1

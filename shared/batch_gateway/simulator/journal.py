@@ -24,7 +24,7 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     ended_at: float | None = None  # None: still open
     status: int | None = None  # None: no complete answer was sent
     fault: str | None = None  # None: none was injected
-    usage: dict[str, Any] | None = None  # as the answer tells it; None: it had none
+    usage: dict[str, Any] | None = None  # as the response has it; None: it had none
     first_token_ms: float | None = None  # from arrival in the engine; None: not generated
     aborted: bool = False  # the client hung up before the answer was complete
 

@@ -119,7 +119,7 @@ class Oidc:
         except jwt.ExpiredSignatureError as error:
             raise unauthenticated("The token has expired.", code="invalid_api_key") from error
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
-            # Everything else that can be wrong with a token; which of it is nobody's business.
+            # All other faults of a token; the response does not name them.
             raise incorrect(token) from error
         name = claims.get(self._tenant_claim)
         tenant = tenant_id(name) if isinstance(name, str) else None
@@ -128,7 +128,7 @@ class Oidc:
         return user_of(tenant, self._operators)
 
     async def _claims(self, token: str) -> dict[str, Any]:
-        """What a believed token says. Raises jwt.PyJWTError, ValueError, Unavailable."""
+        """The claims of a verified token. Raises jwt.PyJWTError, ValueError, Unavailable."""
         header = jwt.get_unverified_header(token)
         algorithm = header.get("alg")
         if algorithm not in self._algorithms:

@@ -13,7 +13,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def asked(data: bytes) -> IntakeRequest:
-    """``data`` as what it asks for. Raises InvalidRequest."""
+    """The request that ``data`` contains. Raises InvalidRequest."""
     rest, uri = _take_object(data)
     rest, requests = take_requests(rest)
     new = parse(CreateExtendedBatch, rest).new_batch()

@@ -1,6 +1,6 @@
 """The error format of the API: OpenAI's ``{"error": {...}}``.
 
-Here stands which error gives which status; an unforeseen one is logged and tells the client
+This module maps errors to statuses; an unexpected error is logged and tells the client
 nothing.
 """
 
@@ -68,7 +68,7 @@ class ApiError(Exception):
 def over_quota(error: OverQuota) -> ApiError:
     """Files have to be deleted first, so it is a 400; a batch ends by itself, so it is a 429.
 
-    But not so soon that a client should sleep for it: only the user knows how long to wait.
+    But not so soon that a client should sleep for it: only the user can decide how long to wait.
     """
     if error.name == "open_batches":
         return ApiError(
@@ -100,7 +100,7 @@ def storage_full() -> ApiError:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """The answer that ``error`` stands for; logs what is not the client's affair."""
+    """The response for ``error``; logs errors that are not the client's."""
     match error:
         case ApiError():
             return error

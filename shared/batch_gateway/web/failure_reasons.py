@@ -23,7 +23,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@")
 def reason_of(error: BaseException) -> str:
     """``error`` in one line, without the credentials of URLs.
 
-    Of an exception that is none of ours only the type is told: its message may hold anything.
+    Of a foreign exception only the type is shown: its message may contain secrets.
     """
     if not isinstance(error, BatchGatewayError):
         return f"crashed: {type(error).__name__}"
@@ -47,7 +47,7 @@ def not_ready(name: str, error: BatchGatewayError) -> Response:
 
 
 def answer(status: int, reason: str) -> Response:
-    """The answer to an event; a reason is told with any status but 2xx."""
+    """The response to an event; every status except 2xx has a reason."""
     if 200 <= status < 300:
         return Response(status_code=status)
     return Response(one_line(reason), status_code=status, media_type="text/plain")

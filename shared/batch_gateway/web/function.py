@@ -99,7 +99,7 @@ def event_app(
 
 
 def event_handling_app(name: str, hear: Decode, *, ready: Ready) -> ASGIApp:
-    """An application that does about each request what ``hear`` says, with its probes."""
+    """An application that handles each request as ``hear`` decodes it, with probes."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":

@@ -131,7 +131,7 @@ class _IntakeHandler:
             raise _refused("time", "the event is from the future")
 
     def _wanted(self, source: Source, event: ExternalEvent) -> list[IntakeRequest]:
-        """The batches that an event asks for. Raises InvalidRequest."""
+        """The batches that an event requests. Raises InvalidRequest."""
         if event.type == EventType.BATCH_REQUESTED:
             wanted = asked(event.data)
             if wanted.object is not None and not _inside(wanted.object, source.folders):
@@ -151,7 +151,7 @@ class _IntakeHandler:
         ]
 
     def _notice(self, headers: Mapping[str, str], content: bytes) -> ExternalEvent | None:
-        """A store's own notification as an event; None when it is none, or nobody's."""
+        """An object store's notification as an event; None: it is none, or has no known token."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if "ce-id" in headers or scheme.lower() != "bearer":
             return None

@@ -51,7 +51,7 @@ def _received(external: ExternalEvent, headers: Mapping[str, str]) -> ReceivedEv
         type_ = EventType(external.type)
     except ValueError:
         raise UndecodableEvent(f"unknown event type {excerpt(external.type)!r}") from None
-    # The event's own trace context is its cause's; the header only tells of the last hop.
+    # The event's own trace context is its cause's; the header has only the last hop.
     told = attributes if attributes.get("traceparent") else headers
     event = Event(
         id=external.id,

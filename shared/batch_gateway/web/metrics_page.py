@@ -1,6 +1,6 @@
 """``/metrics``: counters of this process, and on the API the state of the whole service.
 
-It names tenants and models, and the API is reached from outside. So it wants a token of its own;
+It names tenants and models, and the API is reached from outside. So it requires a separate token;
 without one it is open only where nothing is public: to functions that only the cluster reaches, and
 without an authenticator, which is allowed on the loopback interface only. There web pages may not
 read it, as they may not use the API.

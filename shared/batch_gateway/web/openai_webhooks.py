@@ -79,7 +79,7 @@ class WebhookEndpointWithSecret(WebhookEndpointObject):
 
 
 class ExtendedWebhookEndpointObject(WebhookEndpointObject):
-    disabled_at: int | None  # since when it hears no more; an update ends that
+    disabled_at: int | None  # since when it gets no events; an update enables it
 
 
 class ExtendedWebhookEndpointWithSecret(WebhookEndpointWithSecret):

@@ -20,7 +20,7 @@ class ByteRange:
 
 
 def requested(headers: Headers, *, size: int, etag: str) -> ByteRange:
-    """What of a blob of ``size`` bytes a request wants.
+    """What of a blob of ``size`` bytes a request names.
 
     What is no single range of bytes is ignored, as the RFC allows, and so is a range of another
     version (If-Range). Raises ApiError 416 for a range that lies beyond the end.

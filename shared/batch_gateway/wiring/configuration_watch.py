@@ -6,7 +6,7 @@ A process that reads another one gives way within a minute, also when it is busy
 
 - The function has a newer revision: requests go there. This process ends its work and calls for a
   successor (``superseded``), as the janitor does between two sweeps.
-- The revision is the same, so its ConfigMap or Secret has changed: the process asks itself to stop,
+- The revision is the same, so its ConfigMap or Secret has changed: the process stops,
   as SIGTERM does, and Kubernetes starts the container again, which then reads the new values. An
   executor stops when no activation is running, since calls that it cut would be made twice. A
   process of the API stops when no request is open, and one process at a time.

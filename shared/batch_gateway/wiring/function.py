@@ -90,7 +90,7 @@ def hosted_function(
 
 
 def metrics_page(name: str, runtime: Runtime) -> MetricsPage:
-    """The function's own counters; the API, which is always reached, tells the whole state."""
+    """The function's own counters; the API's page also has the state of the whole service."""
     rules = runtime.settings.metrics
     token = None if rules.token is None else rules.token.get_secret_value()
     if name != "api":
@@ -122,7 +122,7 @@ def event_function(name: str, use_case: Callable[[Runtime, AsyncExitStack], Hand
 
 
 def batch_of(event: Event) -> BatchId:
-    """The batch that an event speaks of. Raises NotFound when it names none."""
+    """The batch of an event. Raises NotFound when the event names none."""
     if not isinstance(batch := event.data.get("batch_id"), str):
         raise NotFound(f"{event.id} names no batch")
     return BatchId(batch)

@@ -26,9 +26,9 @@ Rows (hashes of simple fields; a missing field is None), and the plan's order:
     dead-letter:<id>                  one event that no subscriber has taken
     dead-letters                      zset of ids by the time they died
     webhook-endpoint:<id>             one webhook endpoint
-    webhook-delivery:<id>             that one endpoint is to hear of one event
+    webhook-delivery:<id>             the delivery of one event to one endpoint
 
-Where a shard stands is said by membership alone, so closing twenty thousand of them is one step:
+The state of a shard is its membership alone, so closing twenty thousand of them is one step:
 a shard that is in neither is closed.
 
     ready:<batch>                     zset of indexes
@@ -47,7 +47,7 @@ of the tenant's name):
     usage:<n>:<tenant>:<day>          not a listing but a hash: amounts of the batches that ended on
                                       that day, in fields such as ``completed:["key","model"]``
 
-Indexes of the sweeps (zsets of ids; the score is the instant that the name speaks of):
+Indexes of the sweeps (zsets of ids; the score is the instant in the name):
 
     files-by-expiry
     uploads-by-expiry

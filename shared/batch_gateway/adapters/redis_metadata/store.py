@@ -80,7 +80,7 @@ class RedisMetadata:
     async def _configuration(self) -> Mapping[str, str]:
         """The settings that decide whether data can get lost.
 
-        Managed services forbid CONFIG; INFO then tells all but how often the log reaches the disk.
+        Managed services forbid CONFIG; INFO then has all values but the sync interval of the log.
         """
         with suppress(ResponseError):
             found: dict[Any, Any] = await self._redis.config_get("append*")

@@ -39,7 +39,7 @@ def open_s3(
         retries={"mode": "standard", "total_max_attempts": 4},
         max_pool_connections=THREADS,
         s3={"addressing_style": "path"} if endpoint else None,
-        # We send checksums of our own; not every store knows the ones that boto3 would add.
+        # We send checksums of our own; not every store supports the ones that boto3 would add.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

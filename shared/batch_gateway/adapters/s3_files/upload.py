@@ -128,10 +128,10 @@ class Upload:
 
 
 def md5(content: bytes | bytearray) -> str:
-    """As S3 wants it: base64. Guards against broken lines, not against malice."""
+    """As S3 requires: base64. Guards against broken lines, not against malice."""
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
 def sha256(content: bytes | bytearray) -> str:
-    """As S3 wants it: base64."""
+    """As S3 requires: base64."""
     return base64.b64encode(hashlib.sha256(content).digest()).decode()

@@ -1,7 +1,7 @@
 """Notifications of batch changes on Redis: publish and subscribe.
 
 A subscription has a connection of its own that never reconnects by itself: what was published
-meanwhile would be lost without a word. The listener is told instead (Unavailable), looks at the
+meanwhile would be lost silently. The listener gets Unavailable instead, looks at the
 database and listens again. A silent connection is probed, so a dead one is noticed too.
 """
 

@@ -1,10 +1,10 @@
-"""Slots on Redis: one limit per pool, lent to holders in short-lived grants.
+"""Slots on Redis: one limit per pool, divided into short-lived grants of holders.
 
 A sync is one script for all pools of a holder: it drops holders that have gone silent, divides the
-limits fairly by what each holder wants, and never lends more than the limit minus what all others
-hold on record. On record is the greater of granted and in use, so a lowered limit is reached by
-grants that only fall, and a rise never overtakes calls that still run. Ceilings of an endpoint and
-of all endpoints are kept the same way: they are shared fairly among their pools, and no grant
+limits fairly by what each holder can use, and never grants more than the limit minus what all
+others hold on record. On record is the greater of granted and in use, so a lowered limit is reached
+by grants that only fall, and a rise never overtakes calls that still run. Ceilings of an endpoint
+and of all endpoints are kept the same way: they are shared fairly among their pools, and no grant
 exceeds what the records of all others leave.
 
 What holders see is added up on the server. Once per controller interval one caller takes the sum

@@ -72,7 +72,7 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 class Unindexed(FunctionElement[Any]):
     """A column, told to SQLite in a way that keeps it from choosing that column's indexes.
 
-    SQLite's planner guesses without statistics. PostgreSQL's knows better.
+    SQLite's planner guesses without statistics; PostgreSQL's has them.
     """
 
     inherit_cache = True

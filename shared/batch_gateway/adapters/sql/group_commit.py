@@ -114,7 +114,7 @@ class GroupCommit:
         return self._group
 
     async def _commit(self, group: _Group) -> None:
-        """Commit the group and tell its members how it went."""
+        """Commit the group and give its members the outcome."""
         self._group = None
         try:
             async with group.resources:

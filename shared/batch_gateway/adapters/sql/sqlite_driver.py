@@ -4,7 +4,7 @@ aiosqlite runs each call of a connection in the connection's thread, and SQLAlch
 for a statement with rows: open a cursor, execute, fetch, close. Each call costs two thread
 switches, which is more than SQLite itself needs for a look-up by key. Here opening and closing are
 no calls, and the rows of a statement are fetched in the call that executes it. SQLAlchemy keeps all
-rows of a statement in memory anyway, unless it is told to stream them.
+rows of a statement in memory anyway, unless it streams them.
 
 A rollback without a transaction, with which SQLAlchemy returns each connection to its pool, is no
 call either.

@@ -55,7 +55,7 @@ async def lock(
 async def save(
     connection: AsyncConnection, before: Batch, after: Batch, extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Write what differs, and the columns that only the database knows (``extra``)."""
+    """Write what differs, and the columns that only the database has (``extra``)."""
     values = {**changed(batch_columns(before), batch_columns(after)), **(extra or {})}
     if values:
         await connection.execute(_SAVED, {"batch": before.id, **values})

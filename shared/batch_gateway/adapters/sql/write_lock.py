@@ -59,7 +59,7 @@ class WriteLock:
 
 
 class _FileLock:
-    """A lock on a file, for several processes. One at a time asks for it here."""
+    """A lock on a file, for several processes. Tasks of this process request it one at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,6 +1,6 @@
 """``events``: what has happened to batches, and what happens, from the batches' own instants.
 
-It asks the HTTP API, so it works wherever the other commands do. The CloudEvents of the broker,
+It uses the HTTP API, so it works wherever the other commands do. The CloudEvents of the broker,
 which programs subscribe to, are on the page docs/events.md.
 """
 

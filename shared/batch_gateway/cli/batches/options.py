@@ -33,7 +33,7 @@ FailOnErrors = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """Where the service is, and who asks."""
+    """The service's address and the credentials."""
 
     url: Annotated[
         str | None,

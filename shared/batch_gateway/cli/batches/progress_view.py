@@ -72,7 +72,7 @@ def line(batch: "Json") -> str:
 
 
 def _remarks(batch: "Json") -> "Iterator[str]":
-    """What the service tells beyond OpenAI's fields, if it does."""
+    """Fields beyond OpenAI's, if the service has them."""
     if batch.get("paused"):
         yield "paused"
     if batch["status"] in TERMINAL:

@@ -305,7 +305,7 @@ class _Run:
         watch.until(lambda: address(self._cluster, broker) is not None, patience_s)
         url = address(self._cluster, broker)
         if url is None:
-            steps.note("the Broker has no address yet: a SinkBinding will tell the functions")
+            steps.note("the Broker has no address yet: a SinkBinding will give it to the functions")
             return [*(self._judge.judge(binding) for binding in self._sink.bindings), *later]
         for result in first:
             if is_settings(result.obj):

@@ -1,6 +1,6 @@
 """Applies every object of a deployment as a server-side dry run, before the first real apply.
 
-A server-side dry run goes through admission and tells conflicts. What it cannot do: judge objects
+A server-side dry run goes through admission and detects conflicts. What it cannot do: judge objects
 of a namespace that is not there, and Services whose service account is not there (Knative's webhook
 dry-runs a Pod); the latter are judged with the namespace's default account.
 """

@@ -178,7 +178,7 @@ class Cluster:
         return str(answer.data if isinstance(answer.data, str) else answer.data.decode())
 
     def clock(self) -> float | None:
-        """The server's clock in unix seconds; None: it does not tell."""
+        """The server's clock in unix seconds; None: unknown."""
         with _translated():
             answer = self._client.request("get", "/version", serialize=False)
         told = answer.headers.get("date")

@@ -34,7 +34,7 @@ _WRAPPED = re.compile(r'Revision "[^"]*" failed with message: (.*?)\.?$', re.DOT
 
 
 def object_status(obj: Object) -> ObjectStatus:
-    """Whether what ``obj`` asks for is there; objects without a controller always are."""
+    """Whether ``obj`` has reached its desired state; one without a controller always has."""
     group = obj["apiVersion"].partition("/")[0]
     kind = obj["kind"]
     status: Object = obj.get("status") or {}
@@ -64,7 +64,7 @@ def _by_ready(obj: Object, status: Object) -> ObjectStatus:
 
 
 def _deepest(ready: Object, conditions: Mapping[str, Object]) -> Object:
-    """The condition that tells the cause: one that is as bad, and says something itself."""
+    """The condition with the cause: one with the same status and a message of its own."""
     for kind, condition in conditions.items():
         if (
             kind not in _TELLS_NO_CAUSE

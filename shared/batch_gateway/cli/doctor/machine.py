@@ -64,7 +64,7 @@ async def _platform(data: Path) -> AsyncIterator[Finding]:
         yield error(f"the API at {url} does not answer: {wrong}", f"look into {data / 'logs'}")
         return
     if answer.status_code == 401:
-        yield ok(f"the API at {url} answers, and asks for a key")
+        yield ok(f"the API at {url} answers, and requires a key")
     elif answer.status_code != 200:
         yield error(
             f"the API at {url} answers {answer.status_code}",

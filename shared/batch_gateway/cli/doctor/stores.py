@@ -159,12 +159,14 @@ async def files(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def endpoint(settings: Settings) -> AsyncIterator[Finding]:
-    """The model endpoint answers; that models are there is its own affair."""
+    """The model endpoint answers; its models are not checked."""
     from batch_gateway.cli.probing import probed
 
     inference = settings.inference
     if inference.routes is not None:
-        yield note(f"where requests go is said by {inference.routes}, which is not looked at here")
+        yield note(
+            f"the routing file {inference.routes} selects the endpoints; they are not checked here"
+        )
         return
     found = await probed(inference)
     if found.status is None:

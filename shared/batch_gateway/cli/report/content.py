@@ -1,4 +1,4 @@
-"""What a report tells, gathered from the API: the batch and its analytics."""
+"""The content of a report, from the API: the batch and its analytics."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""``webhooks``: who is told by an HTTP request that a batch has ended."""
+"""``webhooks``: the endpoints that get a request when a batch has ended."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -1,4 +1,4 @@
-"""The state of the service as its metrics page tells it, and where that page comes from."""
+"""The state of the service, read from its metrics page."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def parsed(text: str) -> StatusFigures:
 
 
 def from_page(url: str, token: str | None) -> StatusFigures:
-    """What the API at ``url`` tells. Raises CommandError."""
+    """The state from the API at ``url``. Raises CommandError."""
     import httpx
 
     headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -62,7 +62,7 @@ def from_page(url: str, token: str | None) -> StatusFigures:
 
 
 def from_stores() -> StatusFigures:
-    """What the stores tell that the environment's settings name. Raises CommandError."""
+    """The state from the stores that the settings name. Raises CommandError."""
     from batch_gateway.cli.metadata_settings import settings_of
 
     return parsed(asyncio.run(_looked(settings_of(None))))

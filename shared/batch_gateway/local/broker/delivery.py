@@ -31,7 +31,7 @@ _IN_FLIGHT = 16  # requests to one subscriber at once
 _OUTSTANDING = 512  # events read and not settled, those that wait for their next try included
 _REDIS_PAUSE_S = 0.5
 _RETRIED = {404, 408, 409, 429}
-_NO_ANSWER = 500  # what dead letters tell of it
+_NO_ANSWER = 500  # status in dead letters
 _MAX_ERROR_DATA = 1024  # bytes of base64
 
 
@@ -101,7 +101,7 @@ class Delivery:
                 try:
                     await self._deliver(entry)
                     return
-                except RedisError as error:  # then the subscriber hears the event once more
+                except RedisError as error:  # then the event is delivered once more
                     logger.warning("cannot settle %s: %s", entry.event, error)
                     await asyncio.sleep(_REDIS_PAUSE_S)
         finally:

@@ -25,7 +25,7 @@ _FIELD = b"event"
 _PREFIX = "events:"
 _BLOCK_MS = 1000
 _SOCKET_TIMEOUT_S = 10.0
-#: The server is started again when it dies; a connection outlives that.
+#: The server is restarted when it crashes; a connection survives that.
 _RETRIES = Retry(ExponentialBackoff(cap=0.5, base=0.05), 10)
 
 _encode = msgspec.msgpack.Encoder().encode

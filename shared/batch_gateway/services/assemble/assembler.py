@@ -159,7 +159,7 @@ class Assembler:
                 await self._metadata.batches.claim_assembly(
                     batch_id, holder, now=self._clock.now(), ttl=self._ttl
                 )
-            except Temporary as error:  # the last transaction tells whether it is still ours
+            except Temporary as error:  # the last transaction checks the lease
                 logger.warning(
                     "The lease of an assembly is not renewed: %s", error, extra=_log(batch_id)
                 )

@@ -149,7 +149,7 @@ class ResultCollector:
     async def add_unknown(self, temp_dir: Path, longest_line: int) -> None:
         """Add error lines for lines whose shard was lost with its results.
 
-        The input file tells their numbers and names; where it is gone too, they have no name.
+        The input file has their numbers and names; if it is lost too, they have no name.
         """
         names: dict[int, str | None] = {}
 

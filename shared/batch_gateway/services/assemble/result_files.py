@@ -49,7 +49,7 @@ class ResultFiles:
         )
 
     def options(self, batch: Batch) -> Mapping[str, Any] | None:
-        """The batch's options with what only its results tell; None when they stay as they are."""
+        """The batch's options with fields computed from its results; None: unchanged."""
         return {**batch.options, "saved_tokens": self.saved} if batch.runs_once else None
 
 

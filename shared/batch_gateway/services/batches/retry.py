@@ -18,7 +18,7 @@ from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.batches.service import BatchService, NewBatch
 from batch_gateway.services.plan.reused_results import RetryOrigin
 
-#: Options that tell what became of a batch, or where it came from: nothing for its retry.
+#: Options with results of a batch or with its origin; a retry does not copy them.
 _FINDINGS = (
     "cause",
     "estimated_tokens",
@@ -40,7 +40,7 @@ class RetryRequest:
     metadata: Mapping[str, str] | None = None
     same_metadata: bool = True  # ``metadata`` does not count then
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
-    api_key: str | None = None  # id of the API key that asks; None: by other means
+    api_key: str | None = None  # id of the request's API key; None: another kind of authentication
 
 
 class BatchRetries:

@@ -40,7 +40,7 @@ _GOING_ON = frozenset({BatchStatus.CANCELLING, BatchStatus.CANCELLED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBatch:
-    """What a client asks for; lengths and types are checked already."""
+    """A client's request for a batch; lengths and types have been checked."""
 
     input_file_id: FileId
     endpoint: str
@@ -50,8 +50,8 @@ class NewBatch:
     priority: int = 5  # 0 (first) to 9 (last)
     options: Mapping[str, Any] = field(default_factory=dict)  # extensions, by name
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its calls
-    cause: SourceEvent | None = None  # None: a user asks, not an event
-    api_key: str | None = None  # id of the API key that asks; None: by other means
+    cause: SourceEvent | None = None  # None: the request of a user, not an event
+    api_key: str | None = None  # id of the request's API key; None: another kind of authentication
 
 
 class BatchService:
@@ -173,7 +173,7 @@ class BatchService:
     ) -> Page[Batch] | None:
         """Newest first. None when ``after`` names no batch of the tenant.
 
-        A page of none still tells whether there is something to list.
+        A page without items still shows whether there is something to list.
         """
         page = await self._metadata.batches.list(
             tenant, limit=max(limit, 1), after=after, offset=offset, only=only

@@ -133,7 +133,7 @@ class EngineMonitor:
         return True
 
     async def _probe(self) -> None:
-        """Send one probe and tell, while it is unanswered and when it is answered, how long."""
+        """Send one probe, and report its duration while it is open and when it is answered."""
         sent = self._clock()
         self._own.sent(self._running(), self._ended())
         async with task_group() as group:
@@ -165,7 +165,7 @@ class EngineMonitor:
         )
 
     async def _ask(self) -> bool:
-        """Whether the probe was answered; the calls of the pool tell of everything else."""
+        """Whether the probe was answered; the pool's calls detect all other faults."""
         body = {
             "model": self._model,
             "messages": [{"role": "user", "content": "."}],

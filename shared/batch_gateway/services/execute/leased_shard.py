@@ -29,7 +29,7 @@ _AHEAD = 64  # lines that are noted before they are started: so many are suspect
 
 @dataclass(slots=True)
 class Signals:
-    """What leased shards tell their activation; set by shards, cleared by the loops that wait."""
+    """Events from leased shards to their activation; the loops that wait clear them."""
 
     work: asyncio.Event = field(default_factory=asyncio.Event)  # lease more, or look at the end
     flush: asyncio.Event = field(default_factory=asyncio.Event)  # a shard has much to store

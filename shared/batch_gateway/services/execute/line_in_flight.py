@@ -64,7 +64,7 @@ def note(work: LineInFlight) -> bytes:
 
 
 def starting(works: Iterable[LineInFlight]) -> list[bytes]:
-    """Notes that stand if the worker dies before anything follows them."""
+    """Notes that are valid if the process dies before anything follows them."""
     return [
         encode_part_line(
             attempted(work.line.line, work.attempts, work.deaths + 1, work.aborts, call=work.call)

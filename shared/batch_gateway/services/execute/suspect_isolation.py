@@ -22,8 +22,8 @@ _LAPSE_S = 10.0  # an accused line that cannot start for so long keeps the other
 class SuspectIsolation:
     """Of one activation.
 
-    An accused line *asks* to be alone: from then on no other line starts, until it has had its call
-    and what came of it is stored. It asks again no sooner than after as long a time as that took,
+    An accused line *requests* isolation: from then on no other line starts until its call has ended
+    and the outcome is stored. It requests it again after at least as long a time as that took,
     so at least half of the time is the others'.
     """
 

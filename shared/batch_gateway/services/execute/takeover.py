@@ -8,7 +8,7 @@ activation is known to be dead earlier:
   activation is challenged: it must renew its entry in the register within a second.
 - Its entry in the register has run out, and it has not come back.
 
-Taking over is safe even if the activation lives after all: it has lost its leases then, as its
+Taking over is safe even if the activation still runs: it has lost its leases then, as its
 epochs are no longer the shards', and what it stores under them is never read. It only costs the
 calls that are made twice.
 """
@@ -31,7 +31,9 @@ REGISTERED = timedelta(seconds=5)  # how long a dead activation stays in the reg
 RENEW = timedelta(seconds=2)  # how often a living activation renews its entry there
 #: Life that is left of an entry that was not renewed in time.
 MISSED = REGISTERED - RENEW - timedelta(seconds=0.5)
-CHALLENGE = timedelta(seconds=1)  # time to renew: a living activation is told and does it at once
+CHALLENGE = timedelta(
+    seconds=1
+)  # time to renew: a running activation is notified and renews at once
 SILENCE = timedelta(seconds=2.5)  # beyond an entry's end, in which a living activation renews it
 REMEMBERED = timedelta(minutes=15)  # that an activation has served an event
 _ASKED_EVERY_S = 0.05

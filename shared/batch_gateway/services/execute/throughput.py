@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _EVERY_S = 1.0
 _LOOKED_AT = 500  # batches in the queue that are judged at a time
 _BLOCKED = timedelta(minutes=2)  # holds while executors come and go
-_MOVED = timedelta(seconds=1)  # the queue is told of changes greater than this
+_MOVED = timedelta(seconds=1)  # smaller changes are not written to the queue
 
 _Key = tuple[BatchId, str]  # batch and model
 

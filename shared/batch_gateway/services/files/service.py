@@ -118,7 +118,7 @@ class IncomingFile:
             await self._rows.delete(self._tenant, self._id)
             await self._files.delete(self._key)
         except BatchGatewayError as error:
-            # With the row's fate unknown the blob must stay; sweeps remove it when it is nobody's.
+            # It is unknown whether the row exists, so the blob stays; sweeps remove orphans.
             logger.warning("A blob is not deleted: %s", error, extra={"action": "orphan"})
 
 
@@ -135,7 +135,7 @@ class FileService:
         quotas: Quotas = NO_QUOTAS,
         scratch: ScratchStore | None = None,
     ) -> None:
-        """``scratch`` tells which stores are full, None: only the stores themselves do."""
+        """``scratch`` has the names of full stores; None: only the stores themselves are asked."""
         self._scratch = scratch
         self._metadata = metadata
         self._quotas = quotas

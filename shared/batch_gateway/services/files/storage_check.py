@@ -1,6 +1,6 @@
 """Checks the storage quota of a tenant before an upload sends its bytes.
 
-The transaction that makes the file asks again, and decides.
+The transaction that creates the file repeats the check, and decides.
 """
 
 from batch_gateway.core.errors import OverQuota

@@ -142,7 +142,7 @@ class UploadService:
         quotas: Quotas = NO_QUOTAS,
         scratch: ScratchStore | None = None,
     ) -> None:
-        """``scratch`` tells which stores are full, None: only the stores themselves do."""
+        """``scratch`` has the names of full stores; None: only the stores themselves are asked."""
         self._scratch = scratch
         self._metadata = metadata
         self._quotas = quotas

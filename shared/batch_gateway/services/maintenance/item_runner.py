@@ -31,7 +31,7 @@ class StepFailed(Temporary):
 
 
 class ItemRunner:
-    """Handles the items of all steps of one janitor; remembers those that fail."""
+    """Handles the items of all steps of one janitor; keeps a list of those that fail."""
 
     def __init__(self, clock: Clock, budget: timedelta) -> None:
         """``budget``: how long one step may go on before it leaves the rest to the next sweep."""

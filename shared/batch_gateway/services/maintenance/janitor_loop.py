@@ -6,7 +6,7 @@ the janitor (``services.event_publisher``). The loop ends before the platform's 
 then triggers a new request that continues.
 
 While the loop runs, further requests to the same process return at once. Other processes do not
-know that it runs: when the process dies, its unanswered request is delivered again, and the new
+know that it runs: when the process crashes, its unanswered request is delivered again, and the new
 process must do the work. Two loops at the same time, as during a rollout, do no harm.
 """
 

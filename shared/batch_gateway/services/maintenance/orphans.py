@@ -1,7 +1,7 @@
 """Deletes blobs that no row names: left by writers that were killed before they stored the row.
 
 Rows are written last, so a blob may be there without its row for as long as a writer takes. What is
-older than any of them and still has none is nobody's. Every blob is listed for this, so it is done
+older than any of them and still has none is an orphan. Every blob is listed for this, so it is done
 seldom.
 """
 
@@ -30,7 +30,7 @@ async def delete_orphans(metadata: MetadataStore, files: FileStore, before: date
         async for some in grouped(orphans.old(prefix), _AT_ONCE):
             deleted += await orphans.delete_files(prefix, some)
     async for some in grouped(orphans.old(UPLOADS), _AT_ONCE):
-        deleted += await orphans.delete(some)  # no upload lives so long
+        deleted += await orphans.delete(some)  # no upload lasts so long
     async for some in grouped(orphans.old(WORK), _AT_ONCE):
         deleted += await orphans.delete_work(some)
     return deleted

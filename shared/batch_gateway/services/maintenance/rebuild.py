@@ -1,7 +1,7 @@
 """Fills the queue again from the database after the scratch store lost its data.
 
 Each process that finds the sentinel missing tries; one at a time does it, under a lock that it
-renews as long as it goes on. When it dies or loses the lock, another one begins again; what is
+renews as long as it goes on. When it crashes or loses the lock, another one starts again; what is
 queued already costs it little. Leases are not rebuilt: their holders register them again with their
 next heartbeat. For one lease time no holder's silence counts against it, and no slot is granted
 beyond what is running - unless the database shows no lease.
@@ -26,7 +26,7 @@ LOCK = timedelta(seconds=30)  # how long a rebuild outlives its process
 
 
 async def refill(metadata: MetadataStore, scratch: ScratchStore) -> int:
-    """Push every ready shard that the database knows; those that are queued stay as they are.
+    """Push every ready shard of the database; those that are queued stay as they are.
 
     Returns how many were missing. Pages through the whole backlog.
     """

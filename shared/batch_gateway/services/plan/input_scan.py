@@ -141,7 +141,7 @@ def _valid(number: int, offset: int, length: int, line: ValidLine) -> LineRef:
 
 
 def _invalid(number: int, offset: int, length: int) -> LineRef:
-    """A line that is nobody's duplicate: its custom_id, if it has one, does not count."""
+    """A line that counts as no duplicate: its custom_id, if it has one, is ignored."""
     return LineRef(
         line=number,
         offset=offset,

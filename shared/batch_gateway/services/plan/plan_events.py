@@ -28,7 +28,7 @@ class PlanEvents:
         self._activation_trigger = activation_trigger
 
     async def announce(self, batch: Batch, shards: Sequence[Shard]) -> None:
-        """Queue the shards of a batch that was planned here, and tell what has become of it."""
+        """Queue the shards of a batch that was planned here, and publish the result."""
         if batch.status is BatchStatus.IN_PROGRESS:
             await push(batch, shards, self._queue)
             await self._activation_trigger.wake(first=True, traceparent=batch.traceparent)

@@ -20,7 +20,7 @@ from batch_gateway.services.plan.reused_results import ReusedResults
 
 logger = logging.getLogger(__name__)
 
-ESTIMATES = 100  # models whose tokens a dry run tells at most
+ESTIMATES = 100  # maximum number of models in the estimate of a dry run
 
 
 async def with_plan_summary(

@@ -342,7 +342,7 @@ def _thread_for(file: File) -> AbstractContextManager[ThreadPoolExecutor | None]
 
 @contextmanager
 def _given_up_on_error() -> Iterator[threading.Event]:
-    """An event that tells a thread that its result is no longer needed."""
+    """An event that is set when the result of a thread is no longer needed."""
     given_up = threading.Event()
     try:
         yield given_up

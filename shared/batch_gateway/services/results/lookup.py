@@ -1,7 +1,7 @@
 """Finds the state and the result of one request by its ``custom_id``.
 
 There is no index: the batch is looked through, in bounded memory, until the request is found. That
-is for a person or program that asks about a few; who wants all of them reads the results.
+is for lookups of a few requests; to get all of them, read the results.
 """
 
 import asyncio

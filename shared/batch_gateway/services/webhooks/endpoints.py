@@ -99,7 +99,7 @@ class EndpointService:
     async def update(
         self, tenant: TenantId, endpoint: EndpointId, changes: EndpointUpdate
     ) -> WebhookEndpoint | None:
-        """Change what is given, and let a disabled endpoint hear again. Raises InvalidRequest."""
+        """Change the given fields, and enable a disabled endpoint. Raises InvalidRequest."""
         if changes.url is not None:
             await self._client.check(changes.url)
         for _ in range(_ROUNDS):
@@ -174,7 +174,7 @@ class EndpointService:
         return await self._webhooks.deliveries_of_batch(tenant, endpoint, batch)
 
     def _later(self, before: datetime) -> datetime:
-        """Now, but never ``before``: the time of the last change tells changes apart."""
+        """Now, but never ``before``: the time of the last change identifies it."""
         return max(self._clock.now(), before + timedelta(microseconds=1))
 
 

@@ -35,7 +35,7 @@ from batch_gateway.services.webhooks.endpoints import signing_secrets
 logger = logging.getLogger(__name__)
 
 _TAKEN = 32  # deliveries at once
-_GONE = 410  # the receiver wants no more
+_GONE = 410  # the receiver is permanently gone
 
 
 class Notifier:

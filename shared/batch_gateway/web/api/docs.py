@@ -1,6 +1,6 @@
 """``/openapi.json``, and the reference page ``/docs``.
 
-``/docs`` is Swagger UI from its wheel: the browser asks nothing of any other host, and the page's
+``/docs`` is Swagger UI from its wheel: the browser sends requests to no other host, and the page's
 policy would not let it. ``/docs/plain`` says the same in tables, without scripts. All of it is made
 when it is first asked for: a start of the api reads no schema. None of it says anything about
 anybody's data, so it asks for no key.
@@ -121,7 +121,7 @@ class Page:
             "Content-Security-Policy": policy,
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-cache",  # asks each time whether it is still the same
+            "Cache-Control": "no-cache",  # revalidates each time
             "Vary": "Accept-Encoding",
         }
         self._made: tuple[bytes, bytes, str] | None = None

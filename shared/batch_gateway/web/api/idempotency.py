@@ -1,7 +1,7 @@
 """``Idempotency-Key``: a repeated POST returns the stored response.
 
 A request with a key first claims it in the metadata store, then is done, then its answer is
-recorded; the same request gets that answer from then on. One that comes meanwhile is told to come
+recorded; the same request gets that answer from then on. Until then it is refused and may come
 again. After a crash in between the claim runs out, and the next one does it anew, with the same
 seed: a batch takes its id from that, so one that was made already is found and not made twice.
 
@@ -35,7 +35,7 @@ from batch_gateway.web.header_values import parse_header
 
 logger = logging.getLogger(__name__)
 
-#: How long a claim is believed to be worked on. A larger upload that takes longer is still kept
+#: How long a claim counts as being processed. A larger upload that takes longer is still kept
 #: only once per request; its key is just free for another attempt earlier.
 HELD = timedelta(seconds=60)
 
@@ -136,7 +136,7 @@ class Idempotency:
         return response
 
     async def _record(self, claim: IdempotencyClaim, sent: "_Sent", response: Response) -> None:
-        """Remember the answer. Without the store it is done all the same, so the client is told."""
+        """Store the response. If the store is unavailable the client still gets it."""
         if isinstance(response, StreamingResponse):
             raise TypeError("a streamed answer cannot be repeated")
         answer = StoredResponse(

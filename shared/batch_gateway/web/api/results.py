@@ -1,7 +1,7 @@
 """``/v1/batches/{id}/results`` and ``/requests``: results before a batch has ended.
 
 Not in OpenAI's API. The lines are those of the output and error file, byte for byte. A page tells
-by headers where to go on; who follows a batch is told so between the lines, because headers come
+by headers where to continue; with ``follow`` cursor lines do it, because headers come
 before them.
 """
 

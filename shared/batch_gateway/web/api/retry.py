@@ -29,7 +29,7 @@ class RetryRoutes:
         return {"/v1/batches/{batch_id}/retry": {"POST": self.retry}}
 
     async def retry(self, call: Call) -> Response:
-        """An empty body asks for what an empty object does."""
+        """An empty body means an empty object."""
         batch_id = asked_batch(call)
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
         asked = replace(

@@ -41,7 +41,7 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[Response]]
 
-#: What hears of requests that lack a scope: the call, the path's template, the method's status.
+#: Called for requests that lack a scope: the call, the path's template, the method's status.
 Refused = Callable[[Call, str, int], Awaitable[None]]
 
 #: path -> method -> handler
@@ -65,7 +65,7 @@ class Resource:
         auth: Authenticator,
         refused: Refused | None = None,
     ) -> None:
-        """``refused`` hears of each request that lacks a scope; None: nothing does."""
+        """``refused`` is called for each request that lacks a scope."""
         self.path = path
         self._methods = dict(methods)
         if "GET" in methods:

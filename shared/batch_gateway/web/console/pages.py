@@ -1,7 +1,7 @@
 """The resources under ``/console``. Files are read when they are asked for, never at the start.
 
-The page runs no script but its own files and asks no other origin, save the token endpoint of a
-configured identity provider: the Content-Security-Policy says so to the browser.
+The Content-Security-Policy allows the page only its own scripts, and requests only to its origin
+and to the token endpoint of a configured identity provider.
 """
 
 import json

@@ -124,7 +124,7 @@ OBJECTS: Objects = {
             "object": kind("admin.pool"),
             "endpoint": about("The endpoint, as the routing names it.", "default"),
             "limit": about("How many calls may be in flight now.", 24.5),
-            "granted": about("How many of them are lent to executors.", 24),
+            "granted": about("How many of them are granted to executors.", 24),
             "in_use": about("Calls in flight.", 22),
             "wanted": about("Calls in flight, and calls that could start.", 60),
             "executors": about("How many executors share the limit.", 2),
@@ -280,7 +280,7 @@ OBJECTS: Objects = {
         },
     ),
     "SessionObject": Described(
-        "Who asks.",
+        "The identity of the request.",
         {
             "object": kind("session"),
             "tenant": _TENANT,

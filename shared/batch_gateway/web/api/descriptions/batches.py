@@ -267,7 +267,7 @@ OBJECTS: Objects = {
         {"reasoning_tokens": about("Output tokens that were spent on reasoning.", 0)},
     ),
     "RequestedBatch": Described(
-        "A batch that an event asks for.",
+        "A batch that an event requests.",
         {
             **_INLINE,
             "object": about(

@@ -85,8 +85,8 @@ OBJECTS: Objects = {
         {
             "id": about("The name of the model, as requests give it.", "sim-large"),
             "object": kind("model"),
-            "created": moment("When the model was made, as far as the engine tells"),
-            "owned_by": about("The owner of the model, as far as the engine tells.", "vllm"),
+            "created": moment("When the model was created, if the engine reports it"),
+            "owned_by": about("The owner of the model, if the engine reports it.", "vllm"),
             "shutdown_date": about("Always null.", None),
         },
     ),

@@ -45,7 +45,9 @@ _TENANT = said(STRING, "Only those of this tenant.", "acme")
 #: (method, path) -> what operators find there.
 ADMIN: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/session"): Operation(
-        id="retrieveSession", summary="Tell who asks, and what they may do", answer=SessionObject
+        id="retrieveSession",
+        summary="Show the identity of the request and its permissions",
+        answer=SessionObject,
     ),
     ("GET", "/v1/admin/batches"): Operation(
         id="listBatchesOfAllTenants",

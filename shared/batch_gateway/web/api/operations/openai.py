@@ -143,7 +143,7 @@ STANDARD: dict[tuple[str, str], Operation] = {
     ),
     ("POST", ENDPOINT): Operation(
         id="updateWebhookEndpoint",
-        summary="Change a webhook endpoint; one that was disabled hears again",
+        summary="Change a webhook endpoint; a disabled one is enabled again",
         answer=WebhookEndpointObject,
         body=UpdateWebhookEndpoint,
     ),
@@ -166,7 +166,7 @@ STANDARD: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/v1/webhook_event_types"): Operation(
         id="listWebhookEventTypes",
-        summary="List what webhook endpoints can hear of",
+        summary="List the event types of webhook endpoints",
         answer=WebhookEventTypeList,
     ),
     ("GET", "/v1/models"): Operation(id="listModels", summary="List models", answer=ModelList),
