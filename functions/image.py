@@ -69,7 +69,7 @@ def answers() -> bool:
 
 
 def build_command(engine: str, image: str) -> list[str]:
-    """docker finds the list of what it leaves out by its name, the others are told."""
+    """docker finds the list of what it leaves out by its name, other builders get an option."""
     ignored = [] if engine == "docker" else ["--ignorefile", IGNORED]
     epoch = ["--build-arg", f"SOURCE_DATE_EPOCH={source_date()}"]
     return [engine, "build", "-f", DOCKERFILE, *ignored, *epoch, "-t", image, "."]

@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 RULES: dict[str, re.Pattern[str]] = {
     "a person: say what the software does, or 'you'": re.compile(
         r"\b(?:he|she|him|his|hers|her|himself|herself|whoever|whomever"
-        r"|nobody|somebody|everybody|anybody)\b(?!')",
+        r"|nobody|somebody|everybody|anybody)\b",
+        re.IGNORECASE,
+    ),
+    "a verb of persons: say what the software does": re.compile(
+        r"\b(?:speaks? (?:of|for)|is said by|(?:is|are) believed"
+        r"|(?:own|caller's|client's) affair)\b",
         re.IGNORECASE,
     ),
     "an inverted sentence: subject first": re.compile(

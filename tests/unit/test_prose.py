@@ -17,10 +17,14 @@ def found(path: str, text: str) -> list[str]:
         ("Everybody may use it.", "Everybody"),
         ("Anybody could sign.", "Anybody"),
         ("An executor renews its leases until she ends.", "she"),
-        ("Who may ask is said by the settings.", "Who may ask is said by the settings."),
+        ("Who may ask is set by the settings.", "Who may ask is set by the settings."),
         ("Whose turn it is decides the lock.", "Whose turn it is decides the lock."),
         ("It waits. Only then is the entry settled.", ". Only then is"),
         ("Never does it raise.", "Never does"),
+        ("The blob is nobody's.", "nobody"),
+        ("The order is said by the settings.", "is said by"),
+        ("It returns the batch that the event speaks of.", "speaks of"),
+        ("To delete the blob is the caller's affair.", "caller's affair"),
     ],
 )
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_addresses_of_the_internet_are_public(address):
         "::ffff:127.0.0.1",
         "64:ff9b::10.0.0.1",  # NAT64
         "2002:7f00:1::",  # 6to4 of 127.0.0.1
-        "2002:808:808::",  # 6to4 of a public address: its relay is anybody's
+        "2002:808:808::",  # 6to4 of a public address: its relay may be any host
         "2001:0:a00:1::1",  # Teredo
         "2001::f5ff:fffe",  # Teredo of 10.0.0.1
         "64:ff9b::169.254.169.254",

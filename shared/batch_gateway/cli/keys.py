@@ -182,7 +182,7 @@ def _state(key: "ApiKey") -> str:
 
 
 def _plain(key: "ApiKey") -> dict[str, Any]:
-    """The key without what its secret could be told from."""
+    """The key without data from which its secret could be derived."""
     return {
         "id": key.id,
         "tenant": key.tenant,

@@ -1,7 +1,7 @@
 """Typed ids and their formats.
 
 Prefixes are those that OpenAI's clients expect. A shard's id is its batch's id and its index, so
-it can be told apart without a look-up. Ids of facts derive from their cause (``core.events``).
+its kind is known without a look-up. Ids of facts derive from their cause (``core.events``).
 """
 
 import hashlib

@@ -50,7 +50,7 @@ _ORIGINS = (
 
 
 def lifecycle_event(type_: EventType, batch: Batch) -> Event:
-    """That ``batch`` was created, is in progress or has ended, whenever it is told."""
+    """The event that ``batch`` was created, is in progress or has ended."""
     then = _as_it_was(batch, _STATUS[type_])
     return _event(type_, then, internal_event_id(type_, batch.id), at=then.status_since)
 

@@ -39,7 +39,7 @@ _BLOCKS = [
     for n in range(RUN * SIZES + 1)
 ]
 _PACKED = [Struct(f">{n}I").pack for n in range(RUN * SIZES + 2)]  # of HASH_WIDTH bytes each
-DEPTH = _ENDS[-1]  # bytes of a prompt that are told apart block by block
+DEPTH = _ENDS[-1]  # bytes of a prompt that are compared block by block
 
 #: Endpoints whose requests generate nothing and fill no KV cache worth keeping: input order stays.
 UNORDERED = frozenset({"/v1/embeddings", "/v1/moderations", "/v1/score", "/v1/rerank"})

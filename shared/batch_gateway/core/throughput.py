@@ -58,7 +58,7 @@ class Throughput:
     held: tuple[HeldWork, ...] = ()
 
     def known_until(self, now: datetime) -> datetime:
-        """The instant that the reports speak of: the last one's, unless they have ceased."""
+        """The instant of the last report; later if reports have ceased."""
         return self.at if now - self.at < _FRESH else now
 
     def cost_held(self) -> Counter[str]:

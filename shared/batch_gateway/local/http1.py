@@ -1,6 +1,6 @@
 """Parses and writes heads of HTTP/1.1 messages, for the activator's proxy.
 
-Headers pass as they came, in order and with their spelling, save those that speak of one
+Headers pass as they came, in order and with their spelling, save those about one
 connection only (RFC 9110, 7.6.1). A body keeps its length or its chunks' coding; the coding itself
 is undone and done again, so that neither side is ever shown where a message ends by the other.
 """

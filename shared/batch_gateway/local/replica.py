@@ -1,7 +1,7 @@
 """One process of a Service, from its start to its end.
 
 It is ready once its readiness path answers, which is asked every few milliseconds while it starts,
-as Knative's queue-proxy does: a cold start is somebody's waiting time.
+as Knative's queue-proxy does: a request waits for each cold start.
 """
 
 import asyncio

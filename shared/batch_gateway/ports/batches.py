@@ -108,7 +108,7 @@ class BatchRows(Protocol):
         """Remove a batch that has ended, with its shard rows; return what it was.
 
         None when it has not ended, or is not the tenant's. Its files and work objects are the
-        caller's affair. This is the only way in which a batch's row goes, so what has to outlive a
+        caller's task. This is the only way in which a batch's row goes, so what has to outlive a
         batch (a sum over batches) is kept in this transaction, or in the one that ended the batch.
         Outbox rows, deliveries of webhooks, causes and claims have lifetimes of their own and stay.
         """

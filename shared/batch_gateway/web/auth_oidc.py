@@ -2,7 +2,7 @@
 
 Its public keys come from its JWKS document. They are fetched when first needed, again after a
 while (a key that the provider has withdrawn must not stay good), and when a token names a key that
-is not among them: providers rotate keys without notice. Tokens are anybody's to make up, so neither
+is not among them: providers rotate keys without notice. Any client can invent tokens, so neither
 of them makes us ask the provider more often than once in some seconds. A provider that is away is
 no reason to refuse tokens whose key we know.
 

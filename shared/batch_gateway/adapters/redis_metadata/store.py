@@ -60,7 +60,7 @@ class RedisMetadata:
         self.audit = RedisAudit(scripts)
 
     async def check(self) -> None:
-        """Raise Unavailable unless the server answers, keeps what it was told, and has our layout.
+        """Raise Unavailable unless the server answers, keeps all data, and has our layout.
 
         Writing the layout's version where there is none also shows that writing is possible.
         """

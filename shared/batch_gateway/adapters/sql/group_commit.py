@@ -9,7 +9,7 @@ none of its transactions returns before that.
 A transaction that fails by itself (a conflict, an error of the caller) is rolled back to its
 savepoint, and the others stay. One that fails by the database (disk full, locked), or that is
 cancelled in the midst of a statement, may have lost the whole group: all of it is rolled back, and
-the others are told that the database is unavailable. A transaction that is cancelled while the
+the others get Unavailable. A transaction that is cancelled while the
 group is being committed may be committed all the same, as with any commit.
 """
 
@@ -134,7 +134,7 @@ class GroupCommit:
             group.done.set_result(None)
 
     async def _roll_back(self, group: _Group, error: BaseException) -> None:
-        """Give up the group; its members before the one that failed are told so."""
+        """Give up the group; its members before the one that failed get the error."""
         self._group = None
         group.done.set_exception(_lost(f"another transaction failed: {error!r}"))
         async with group.resources:

@@ -78,7 +78,7 @@ def events(
 
 
 def _all(service: "Service", batch: str | None, limit: int, *, follow: bool) -> Iterator[_Event]:
-    """Each event once, in order as far as it is known when it is told."""
+    """Each event once, in the order known at the time of printing."""
     told: dict[str, frozenset[_Event]] = {}  # of batches that have not ended, or were just seen
     answered = time.monotonic()
     since: int | None = None

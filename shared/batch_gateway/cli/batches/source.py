@@ -17,7 +17,7 @@ _HEAD_BYTES = 1024 * 1024
 class Source(io.RawIOBase):
     """Bytes that are read once, or again from the start when it is a regular file.
 
-    ``seen`` is told how many bytes have been read so far.
+    ``seen`` is called with the number of bytes read so far.
     """
 
     def __init__(self, name: str, stream: BinaryIO, size: int | None) -> None:

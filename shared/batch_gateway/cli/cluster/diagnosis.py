@@ -27,7 +27,7 @@ _MANY = 4
 @dataclass(frozen=True, slots=True)
 class Cause:
     text: str
-    objects: tuple[str, ...]  # of which it is told, as ``kind name``
+    objects: tuple[str, ...]  # that have it, as ``kind name``
     hopeless: bool  # it does not pass by itself
 
     def __str__(self) -> str:

@@ -91,7 +91,7 @@ class RolloutWait:
         return diagnose(self.unready, statuses, lambda obj: [p for p in pods if _of(p, obj)])
 
     def _lasting(self, found: Diagnosis, statuses: dict[str, ObjectStatus], now: float) -> bool:
-        """A container that does not start is told in changing words, and runs for some seconds."""
+        """The message for a container that does not start varies, and it runs for some seconds."""
         hopeless = {name for cause in found.causes if cause.hopeless for name in cause.objects}
         for name in hopeless:
             self._hopeless[name] = self._hopeless.get(name, (now, now))[0], now

@@ -44,7 +44,7 @@ _REACH = "is it running, is the URL right, and do NetworkPolicies let us through
 
 
 async def metadata(settings: Settings) -> AsyncIterator[Finding]:
-    """The database answers, has this release's schema, and (Redis) keeps what it was told."""
+    """The database answers, has this release's schema, and (Redis) keeps all data."""
     from batch_gateway.cli.metadata_settings import missing_database
     from batch_gateway.wiring.stores import open_metadata
 

@@ -134,7 +134,7 @@ class ThroughputReporter:
     async def _time_needed(
         self, batches: Iterable[BatchId], queued: Mapping[BatchId, Mapping[str, float]]
     ) -> dict[BatchId, timedelta | None]:
-        """For what is queued and what is in anybody's hands."""
+        """For queued and for leased shards."""
         paces = await self._scratch.throughput.of_batches(list(batches))
         left: dict[BatchId, Counter[str]] = {}
         for batch in batches:

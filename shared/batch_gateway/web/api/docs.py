@@ -3,7 +3,7 @@
 ``/docs`` is Swagger UI from its wheel: the browser sends requests to no other host, and the page's
 policy would not let it. ``/docs/plain`` says the same in tables, without scripts. All of it is made
 when it is first asked for: a start of the api reads no schema. None of it says anything about
-anybody's data, so it asks for no key.
+users' data, so it requires no key.
 """
 
 import asyncio

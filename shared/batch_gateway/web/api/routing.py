@@ -77,7 +77,7 @@ class Resource:
         if scope["path"].endswith("\n"):  # the router's patterns end with $, which lets it pass
             await unknown_url(scope, receive, send)
         request = Request(scope, receive, send)
-        if request.method == "OPTIONS":  # asks what there is, and nothing of anybody's
+        if request.method == "OPTIONS":  # lists the methods; shows no user's data
             await Response(None, 204, {"Allow": self._allowed})(scope, receive, send)
             return
         handler = self._methods.get(request.method)
