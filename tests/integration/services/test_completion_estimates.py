@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from itertools import groupby
 
 import pytest
 from fixtures.world import TENANT, chat_lines
@@ -45,13 +46,18 @@ async def test_at_a_steady_speed_the_end_is_foreseen(make_world):
     world = make_world(execution=BRISK, planning=Planning(shard_lines=40))
     await world.configure(ttft_ms=200, slots=8)
     batch, working = await begun(world, chat_lines(240))
-    halfway = await seen(
-        world, batch, lambda b: b.counts.completed >= 120 and b.estimated_completion_at
-    )
-    asked_at = world.clock.now()
-
+    batches, told, asked_at = service(world), [], None
+    while not working.done():
+        found = await batches.get(TENANT, batch.id)
+        told.append((found.blocked_reason, found.estimated_completion_at is not None))
+        if asked_at is None and found.counts.completed >= 120 and found.estimated_completion_at:
+            halfway, asked_at = found, world.clock.now()
+        await asyncio.sleep(0.05)
     await working
 
+    # Unknown at first and when nothing is left, and known all the time in between.
+    assert [known for (_, known), _ in groupby(told)] in ([False, True], [False, True, False])
+    assert {reason for reason, _ in told} == {None}
     left = (world.clock.now() - asked_at).total_seconds()
     foreseen = (halfway.estimated_completion_at - asked_at).total_seconds()
     assert halfway.blocked_reason is None
