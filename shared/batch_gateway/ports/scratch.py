@@ -167,7 +167,6 @@ class SlotGrant:
     excess: int = 0  # calls to abort at once, the youngest first: others need their slots
     users_wait: bool = False  # interactive users do, or did a moment ago
     watch: bool = False  # this holder is the one to watch the engine until the next sync
-    in_flight: int = 0  # calls of all holders together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,6 @@ class _Synced:
     share: int  # the holder's, if no call were running
     state: LimitState
     wanted: int  # by all holders together
-    in_flight: int  # of all holders together
     version: str
     watch: bool
     bound: int | None  # what ceilings leave of the limit; None: all of it
@@ -83,7 +82,6 @@ class _Synced:
             excess=max(0, in_use - share) if state.aborts(now) else 0,
             users_wait=state.aborts(now),
             watch=self.watch,
-            in_flight=self.in_flight,
         )
 
 
@@ -220,7 +218,6 @@ def _synced(answer: Sequence[Any]) -> _Synced:
         share=share,
         state=_state(limit, learned),
         wanted=wanted,
-        in_flight=in_flight,
         version=version,
         watch=bool(watch),
         bound=None if bound < 0 else bound,

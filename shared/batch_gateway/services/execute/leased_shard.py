@@ -41,8 +41,6 @@ class LeasedShard:
     ``state`` changes by ``move`` only, along ``lease_state.TRANSITIONS``. ``settled`` is set when
     there is nothing to wait for any more: all lines have results, or the shard drains and no call
     runs, or the lease is lost. Results collect in ``results`` until they are flushed as a part.
-    Where several pools serve the model, a line that failed in one is kept for the others for some
-    seconds.
 
     A *poison* line crashes its worker. To find it, a shard that was leased before is worked on
     warily: some lines at a time are noted in a part before they may be started. A note that neither

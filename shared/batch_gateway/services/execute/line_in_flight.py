@@ -1,5 +1,6 @@
 """A request line on its way through an executor, and the notes that outlive the executor."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -44,6 +45,16 @@ class LineInFlight:
         if not self.retries and not self.ended_calls:
             return None
         return CallRecord(0, retries=self.retries, aborts=self.ended_calls)
+
+    def call_record(self, first_token_ms: int, now: float) -> CallRecord:
+        """The record of the call that has ended ``now`` with the line's result."""
+        return CallRecord(
+            int(time.time()),
+            round(1000 * (now - self.started_at)),
+            first_token_ms,
+            self.retries,
+            self.ended_calls,
+        )
 
     @property
     def accused(self) -> bool:

@@ -15,13 +15,12 @@ slots.
 """
 
 import asyncio
-import time
 from datetime import timedelta
 from operator import itemgetter
 
 from batch_gateway import meters
 from batch_gateway.core.limits import Signal
-from batch_gateway.core.lines import CallRecord, PartLine, not_answered
+from batch_gateway.core.lines import not_answered
 from batch_gateway.core.retry import Outcome
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
@@ -355,7 +354,8 @@ class Pool:
         now = self._now()
         self._judge_endpoint(work, ended, now)
         if ended.result is not None:
-            work.shard.record(_with_call(ended.result, work, ended, now))
+            ended.result.call = work.call_record(ended.first_token_ms, now)
+            work.shard.record(ended.result)
         else:
             work.retried(ended.cause)
             work.shard.wait(work, self.route.pool, now, ended.pause.total_seconds())
@@ -398,15 +398,3 @@ class Pool:
         allowed = self.route.endpoint.timeout.total_seconds()
         seconds = max(0.0, min(self._stop_calls_at - now, shard.stop_at - now, allowed))
         return timedelta(seconds=seconds), seconds < allowed
-
-
-def _with_call(result: PartLine, work: LineInFlight, ended: AttemptResult, now: float) -> PartLine:
-    """``result`` with what statistics need of its call."""
-    result.call = CallRecord(
-        int(time.time()),
-        round(1000 * (now - work.started_at)),
-        ended.first_token_ms,
-        work.retries,
-        work.ended_calls,
-    )
-    return result

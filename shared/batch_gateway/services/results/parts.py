@@ -77,10 +77,6 @@ class ShardResults:
         """All results in the order in which they came about, as the content of one part."""
         return b"".join(self.lines.values())
 
-    def sorted(self) -> bytes:
-        """All results by line number."""
-        return b"".join(raw for _, raw in sorted(self.lines.items()))
-
 
 async def write_part(files: FileStore, shard: Shard, sequence: int, lines: Iterable[bytes]) -> Part:
     """Store encoded part lines as one part of the lease that ``shard`` is held under."""
