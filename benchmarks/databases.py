@@ -4,10 +4,11 @@ SQLite is a file; PostgreSQL is the tests' own server from a wheel, without fsyn
 time is a real server's, its waiting for the disk is not.
 """
 
+import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,17 +32,20 @@ class Database:
         return 0.0 if self.server is None else cpu_of_tree_s(self.server)
 
 
-@contextmanager
-def database(kind: str) -> Iterator[Database]:
+@asynccontextmanager
+async def database(kind: str) -> AsyncIterator[Database]:
     """An empty database, there as long as the context is."""
     with ExitStack() as stack:
         if kind == "sqlite":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-db-")))
             yield Database(url=f"sqlite+aiosqlite:///{folder}/metadata.db", folder=folder)
             return
-        server = stack.enter_context(running_postgres())
-        name = stack.enter_context(server.database())
-        yield Database(url=server.url(name), server=_child_named("postgres"))
+        try:  # the server's own helpers run event loops: not in this thread
+            server = await asyncio.to_thread(stack.enter_context, running_postgres())
+            name = await asyncio.to_thread(stack.enter_context, server.database())
+            yield Database(url=server.url(name), server=_child_named("postgres"))
+        finally:
+            await asyncio.to_thread(stack.close)
 
 
 def _child_named(name: str) -> int:

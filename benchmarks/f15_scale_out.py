@@ -97,7 +97,7 @@ async def measure() -> Figure:
     mark: dict[str, str] = {}
     met = True
     for executors in EXECUTORS:
-        with database("sqlite") as on:
+        async with database("sqlite") as on:
             done = await run(executors, REQUESTS, on)
         found = done.per_1000()
         values |= {f"efficiency_{executors}": done.efficiency, f"cpu_share_{executors}": done.busy}
@@ -109,7 +109,7 @@ async def measure() -> Figure:
         }
         met = met and (done.efficiency >= 0.9 or done.busy > BUSY)
         met = met and found["redis"] <= 50 and found["writes"] <= 5
-    with database("postgres") as on:
+    async with database("postgres") as on:
         found = (await run(ON_POSTGRES, REQUESTS, on)).per_1000()
     values |= {f"postgres_{name}_per_1000": value for name, value in found.items()}
     values["load"] = os.getloadavg()[0]

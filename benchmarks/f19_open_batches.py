@@ -10,10 +10,11 @@ import secrets
 from datetime import timedelta
 
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.local.configuration import Groups
 from batch_gateway.services.maintenance.rebuild import ensure_generation
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.wiring.janitor import make_janitor
-from benchmarks.databases import KINDS, database, redis_cost
+from benchmarks.databases import KINDS, Database, database, redis_cost
 from benchmarks.figure import Figure, Value
 from benchmarks.steps import Steps
 from benchmarks.stored_batches import open_batches, store_open
@@ -24,7 +25,6 @@ TENANTS = 200
 SHARDS = 5
 CLAIMS = 200  # of a round
 ROUNDS = 3
-SETTINGS = {"sweep": {"interval_s": 0.001}}
 GROWTH = 1.5  # of a claim, where there are ten times as many batches
 
 
@@ -60,25 +60,28 @@ def _growth(values: dict[str, Value], kind: str, step: str) -> float:
     return large / small
 
 
+def _settings(on: Database) -> Groups:
+    return {"sweep": {"interval_s": 0.001}, "metadata": {"url": on.url}}
+
+
 async def beside(kind: str, count: int) -> dict[str, Value]:
     prefix = f"{kind}_{count}_"
-    with database(kind) as on:
-        async with workshop(0, {**SETTINGS, "metadata": {"url": on.url}}) as shop:
-            made = list(open_batches(count, tenants=TENANTS, shards_each=SHARDS))
-            await store_open(on.url, made)
-            empty = (await redis_cost(shop.scratch_url)).memory_mib
-            steps = Steps(shop, on)
-            async with steps.step("rebuild"):
-                await ensure_generation(shop.runtime.metadata, shop.runtime.scratch)
-            full = (await redis_cost(shop.scratch_url)).memory_mib
-            await _sweeps(shop, steps)
-            values = steps.values(prefix)
-            claims = Steps(shop, on)
-            for _ in range(ROUNDS):
-                async with claims.step("claim"):
-                    for _ in range(CLAIMS):
-                        await claim(shop)
-            values |= claims.values(prefix, each=CLAIMS)
+    async with database(kind) as on, workshop(0, _settings(on)) as shop:
+        made = list(open_batches(count, tenants=TENANTS, shards_each=SHARDS))
+        await store_open(on.url, made)
+        empty = (await redis_cost(shop.scratch_url)).memory_mib
+        steps = Steps(shop, on)
+        async with steps.step("rebuild"):
+            await ensure_generation(shop.runtime.metadata, shop.runtime.scratch)
+        full = (await redis_cost(shop.scratch_url)).memory_mib
+        await _sweeps(shop, steps)
+        values = steps.values(prefix)
+        claims, each = Steps(shop, on), min(CLAIMS, count * SHARDS // ROUNDS)
+        for _ in range(ROUNDS):
+            async with claims.step("claim"):
+                for _ in range(each):
+                    await claim(shop)
+        values |= claims.values(prefix, each=each)
     return {**values, f"{prefix}redis_mib": full - empty}
 
 

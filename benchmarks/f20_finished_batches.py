@@ -9,11 +9,12 @@ import os
 
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.local.configuration import Groups
 from batch_gateway.ports.batches import ALL_BATCHES, BatchFilter
 from batch_gateway.services.maintenance.rebuild import ensure_generation
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.wiring.janitor import make_janitor
-from benchmarks.databases import KINDS, database
+from benchmarks.databases import KINDS, Database, database
 from benchmarks.figure import Figure, Value
 from benchmarks.steps import Steps
 from benchmarks.stored_batches import finished_batches, store_finished
@@ -26,7 +27,6 @@ ROUNDS = 5
 LISTS = 20  # of a round
 MARKED = ("list", "list_deep")
 MOST_MS = 30.0
-SETTINGS = {"sweep": {"interval_s": 0.001}}
 FILTERS = {
     "list": ALL_BATCHES,
     "list_model": BatchFilter(model="m"),
@@ -50,33 +50,34 @@ async def measure() -> Figure:
     )
 
 
+def _settings(on: Database) -> Groups:
+    return {"sweep": {"interval_s": 0.001}, "metadata": {"url": on.url}}
+
+
 async def beside(kind: str, count: int) -> dict[str, Value]:
     prefix = f"{kind}_{count}_"
-    with database(kind) as on:
-        async with workshop(0, {**SETTINGS, "metadata": {"url": on.url}}) as shop:
-            await store_finished(on.url, made := list(finished_batches(count, tenants=TENANTS)))
-            own = [batch.id for batch, _ in made if batch.tenant == OWNER]
-            lists = Steps(shop, on)
-            for _ in range(ROUNDS):
-                for name, only in FILTERS.items():
-                    async with lists.step(name):
-                        await _list(shop, only, None)
-                async with lists.step("list_deep"):
-                    await _list(shop, ALL_BATCHES, own[len(own) // 2])
-            values = lists.values(prefix, each=LISTS)
-            steps = Steps(shop, on)
-            await ensure_generation(shop.runtime.metadata, shop.runtime.scratch)
-            janitor = make_janitor(shop.runtime)
-            async with steps.step("first_sweep"):  # does what is done once a day too
+    async with database(kind) as on, workshop(0, _settings(on)) as shop:
+        await store_finished(on.url, made := list(finished_batches(count, tenants=TENANTS)))
+        own = [batch.id for batch, _ in made if batch.tenant == OWNER]
+        lists = Steps(shop, on)
+        for _ in range(ROUNDS):
+            for name, only in FILTERS.items():
+                async with lists.step(name):
+                    await _list(shop, only, None)
+            async with lists.step("list_deep"):
+                await _list(shop, ALL_BATCHES, own[len(own) // 2])
+        values = lists.values(prefix, each=LISTS)
+        steps = Steps(shop, on)
+        await ensure_generation(shop.runtime.metadata, shop.runtime.scratch)
+        janitor = make_janitor(shop.runtime)
+        async with steps.step("first_sweep"):  # does what is done once a day too
+            await janitor.sweep()
+        for _ in range(ROUNDS):
+            async with steps.step("sweep"):
                 await janitor.sweep()
-            for _ in range(ROUNDS):
-                async with steps.step("sweep"):
-                    await janitor.sweep()
-                reader = StateReader(
-                    shop.runtime.metadata, shop.runtime.scratch, shop.runtime.clock
-                )
-                async with steps.step("state"):
-                    assert (await reader.state()).stored is not None
+            reader = StateReader(shop.runtime.metadata, shop.runtime.scratch, shop.runtime.clock)
+            async with steps.step("state"):
+                assert (await reader.state()).stored is not None
     return {**values, **steps.values(prefix)}
 
 

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from batch_gateway.adapters.sql.schema import accounts, batches, files, shards
 from batch_gateway.core.ids import FileId, TenantId, batch_id, file_id
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import Batch, BatchStatus, Counts, File, Shard
+from batch_gateway.core.quotas import Account
 from benchmarks.stage import CHAT
 
 LINES = 500  # of a shard
@@ -96,16 +98,28 @@ def finished_batches(count: int, *, tenants: int) -> Iterator[tuple[Batch, File]
 
 
 async def store_open(url: str, made: list[tuple[Batch, list[Shard]]]) -> None:
+    of_tenants: dict[str, Account] = {}
+    for batch, _ in made:
+        _add(of_tenants, batch, Account(open_batches=1, queued_requests=batch.counts.total))
     await _insert(url, batches, [batch_columns(batch) for batch, _ in made])
     await _insert(url, shards, [shard_columns(shard) for _, of in made for shard in of])
-    await _finish(url, [batch for batch, _ in made])
+    await _finish(url, of_tenants)
 
 
 async def store_finished(url: str, made: list[tuple[Batch, File]]) -> None:
+    of_tenants: dict[str, Account] = {}
+    for batch, file in made:
+        _add(of_tenants, batch, Account(files=1, stored_bytes=file.size))
     rows = [{**batch_columns(batch), "unswept": False} for batch, _ in made]
     await _insert(url, batches, rows)
     await _insert(url, files, [file_columns(file) for _, file in made])
-    await _finish(url, [batch for batch, _ in made])
+    await _finish(url, of_tenants)
+
+
+def _add(of_tenants: dict[str, Account], batch: Batch, more: Account) -> None:
+    had = asdict(of_tenants.get(batch.tenant, Account()))
+    total = {name: had[name] + count for name, count in asdict(more).items()}
+    of_tenants[batch.tenant] = Account(**total)
 
 
 async def _insert(url: str, table: sa.Table, rows: list[dict[str, object]]) -> None:
@@ -116,17 +130,13 @@ async def _insert(url: str, table: sa.Table, rows: list[dict[str, object]]) -> N
     await engine.dispose()
 
 
-async def _finish(url: str, made: list[Batch]) -> None:
-    """Open an account for each tenant, and let the database know what it has."""
-    nothing = {"files": 0, "stored_bytes": 0, "open_batches": 0, "queued_requests": 0}
-    tenants = sorted({batch.tenant for batch in made})
+async def _finish(url: str, of_tenants: dict[str, Account]) -> None:
+    """Store what each tenant has, and let the database count its rows."""
+    rows: list[dict[str, object]] = [
+        {"tenant": tenant, **asdict(account)} for tenant, account in of_tenants.items()
+    ]
+    await _insert(url, accounts, rows)
     engine = create_async_engine(url)
-    async with engine.connect() as connection:
-        known = set(await connection.scalars(sa.select(accounts.c.tenant)))
-        new = [{"tenant": tenant, **nothing} for tenant in tenants if tenant not in known]
-        if new:
-            await connection.execute(sa.insert(accounts), new)
-        await connection.commit()
+    async with engine.begin() as connection:
         await connection.execute(sa.text("ANALYZE"))
-        await connection.commit()
     await engine.dispose()

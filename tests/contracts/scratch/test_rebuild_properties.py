@@ -13,7 +13,7 @@ from batch_gateway.adapters.sql import open_sql
 from batch_gateway.core.ids import ActivationId, ShardId
 from batch_gateway.core.model import Batch, LeaseRef, QueueEntry, ShardState
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.maintenance.rebuild import ensure_generation, refill
+from batch_gateway.services.maintenance.rebuild import MissingShards, ensure_generation
 
 HOLDER = ActivationId("holder")
 VERBS = ["plan", "plan, and die", "claim", "claim", "finish", "release", "wipe", "rebuild"]
@@ -67,7 +67,7 @@ class Play:
     async def rebuild(self) -> None:
         """As each sweep does."""
         assert await ensure_generation(self.metadata, self.scratch) is not None
-        await refill(self.metadata, self.scratch)
+        await MissingShards(self.metadata, self.scratch).push()
 
     async def ready(self) -> list[ShardId]:
         return sorted(

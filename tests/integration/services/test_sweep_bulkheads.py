@@ -226,6 +226,30 @@ async def _after_a_while(world):
     return await ensure_generation(world.metadata, world.scratch)
 
 
+async def test_a_long_backlog_is_compared_with_the_queue_in_turn(world, monkeypatch):
+    """However long it is, a sweep looks at as much of it."""
+    monkeypatch.setattr(rebuild, "AT_MOST", 2)
+    batches = [await planned(world) for _ in range(5)]
+    for batch in batches:
+        await world.scratch.queue.withdraw(batch.id)
+    missing = rebuild.MissingShards(world.metadata, world.scratch)
+
+    pushed = [await missing.push() for _ in range(3)]
+
+    assert max(pushed) <= 2
+    assert sum(pushed) == (await world.scratch.queue.depth()).ready == 5
+    assert await missing.push() == 0
+
+
+async def test_a_short_backlog_is_compared_whole_wherever_the_walk_begins(world):
+    for _ in range(4):
+        batch = await planned(world)
+        await world.scratch.queue.withdraw(batch.id)
+        missing = rebuild.MissingShards(world.metadata, world.scratch)
+        assert await missing.push() == 1
+    assert (await world.scratch.queue.depth()).ready == 4
+
+
 async def test_all_deadlines_are_judged_in_turn(world, monkeypatch):
     monkeypatch.setattr(open_batches, "PAGE", 2)
     monkeypatch.setattr(open_batches, "NEAREST", 2)

@@ -1,4 +1,5 @@
-"""Fills the queue again from the database after the scratch store lost its data.
+"""Fills the queue again from the database: all of it after the scratch store lost its data, and in
+each sweep what single processes have left out.
 
 Each process that finds the sentinel missing tries; one at a time does it, under a lock that it
 renews as long as it goes on. When it crashes or loses the lock, another one starts again; what is
@@ -15,13 +16,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
-from batch_gateway.core.ids import ShardId
+from batch_gateway.core.ids import BatchId, ShardId, batch_id, shard_id, split_shard_id
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 
 logger = logging.getLogger(__name__)
 
 _PAGE = 1000
+#: Ready shards that one sweep compares with the queue.
+AT_MOST = 20_000
 LOCK = timedelta(seconds=30)  # how long a rebuild outlives its process
 
 
@@ -36,6 +39,44 @@ async def refill(metadata: MetadataStore, scratch: ScratchStore) -> int:
         pushed += await scratch.queue.push(entries)
         after = entries[-1].shard
     return pushed
+
+
+class MissingShards:
+    """Queues ready shards again that the queue lacks: a planner died before it pushed them.
+
+    One look takes ``AT_MOST`` shards, so it costs the same however long the backlog is. The next
+    one continues behind them, and after the last shard from the first on. A process begins
+    anywhere, so many short-lived ones see the whole backlog too.
+    """
+
+    def __init__(self, metadata: MetadataStore, scratch: ScratchStore) -> None:
+        self._metadata = metadata
+        self._scratch = scratch
+        self._after = shard_id(batch_id(secrets.token_bytes(16)), 0)
+
+    async def push(self) -> int:
+        """Look at the next shards; how many of them were missing."""
+        start, left = _place(self._after), AT_MOST
+        after: ShardId | None = self._after
+        pushed, around = 0, False
+        while left > 0:
+            entries = await self._metadata.shards.ready(after=after, limit=min(_PAGE, left))
+            pushed += await self._scratch.queue.push(entries)
+            left -= len(entries)
+            if entries:
+                after = self._after = entries[-1].shard
+                if around and _place(after) >= start:
+                    break
+            elif around:
+                break
+            else:
+                after, around = None, True
+        return pushed
+
+
+def _place(shard: ShardId) -> tuple[BatchId, int]:
+    """What the metadata store sorts ready shards by."""
+    return split_shard_id(shard)
 
 
 async def ensure_generation(metadata: MetadataStore, scratch: ScratchStore) -> timedelta | None:

@@ -30,7 +30,7 @@ from batch_gateway.services.maintenance.available_work import AvailableWork
 from batch_gateway.services.maintenance.item_runner import ItemRunner, StepFailed
 from batch_gateway.services.maintenance.open_batches import OpenBatchChecks
 from batch_gateway.services.maintenance.orphans import delete_orphans
-from batch_gateway.services.maintenance.rebuild import ensure_generation, refill
+from batch_gateway.services.maintenance.rebuild import MissingShards, ensure_generation
 from batch_gateway.services.maintenance.retention import Retention
 from batch_gateway.services.termination import Termination
 from batch_gateway.settings import Sweep
@@ -93,6 +93,7 @@ class Janitor:
         self._kept = kept
         self._rules = rules
         self._items = ItemRunner(clock, _seconds(rules.step_budget_s))
+        self._missing_shards = MissingShards(stores.metadata, stores.scratch)
         self._open_batch_checks = OpenBatchChecks(
             metadata=stores.metadata,
             scratch=stores.scratch,
@@ -219,9 +220,9 @@ class Janitor:
         )
 
     async def _rebuild_queue(self) -> None:
-        """Every ready shard is queued: a planner may have died between commit and push."""
+        """What is ready is queued: a planner may have died between commit and push."""
         if await ensure_generation(self._metadata, self._scratch) is not None:
-            await refill(self._metadata, self._scratch)
+            await self._missing_shards.push()
 
     async def _reclaim_leases(self) -> None:
         """Leases in the database that have no heartbeat, unless memory was lost just now."""
