@@ -386,8 +386,9 @@ async def test_a_misspelt_parameter_is_named_rather_than_the_missing_one(http):
         b'{"metadata":{"a":"\\u0000"},"input_file_id":"f","endpoint":"/v1/embeddings",'
         b'"completion_window":"24h"}',
         b'{"input_file_id":"\\u0000","endpoint":"/v1/embeddings","completion_window":"24h"}',
+        b'{"input_file_id":"","endpoint":"/v1/embeddings","completion_window":"24h"}',
     ],
-    ids=range(11),
+    ids=range(12),
 )
 async def test_a_body_that_cannot_be_used_is_refused(http, raw):
     answer = await http.post("/v1/batches", content=raw)
