@@ -14,6 +14,12 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.settings import Execution
 
 
+@pytest.fixture
+def world(make_world):
+    """No part is stored before the last line has its result, however slow the machine is."""
+    return make_world(execution=Execution(flush_interval_s=60))
+
+
 async def planned(world, content, **options):
     batch = await world.submit(content, **options)
     await world.planner.plan(batch.id)
