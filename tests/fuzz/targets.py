@@ -27,7 +27,7 @@ from batch_gateway.core.lines import (
 )
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.validation import REFUSALS, LineValidator
-from batch_gateway.simulator.hostile import ConnectionFate, HostileAnswer, draw_hostile
+from batch_gateway.simulator.hostile import ConnectionEnding, HostileAnswer, draw_hostile
 from batch_gateway.web import cloudevents, internal_events
 from batch_gateway.web.batch_request import asked
 from batch_gateway.web.extensions import asked_filter
@@ -232,7 +232,12 @@ ANSWERS = (
 _served = ServedWorlds()
 
 
-_FATES = (ConnectionFate.KEEP, ConnectionFate.CLOSE, ConnectionFate.HOLD, ConnectionFate.DRIP)
+_FATES = (
+    ConnectionEnding.KEEP,
+    ConnectionEnding.CLOSE,
+    ConnectionEnding.HOLD,
+    ConnectionEnding.DRIP,
+)
 _OFTEN = (6, 6, 1, 1)  # one that is held costs a time-out
 
 

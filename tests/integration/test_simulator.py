@@ -16,7 +16,7 @@ from openai import APIConnectionError, AsyncOpenAI, InternalServerError, NotFoun
 from prometheus_client.parser import text_string_to_metric_families
 
 from batch_gateway.simulator.config import Config
-from batch_gateway.simulator.hostile import ConnectionFate, HostileAnswer, draw_hostile
+from batch_gateway.simulator.hostile import ConnectionEnding, HostileAnswer, draw_hostile
 from batch_gateway.simulator.server import serving
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -357,7 +357,7 @@ async def exchanged(url: str, answer: HostileAnswer) -> bytes:
     try:
         async with asyncio.timeout(10):
             found = await reader.readexactly(len(answer.wire) + 2 * len(answer.drop))
-            if answer.then is ConnectionFate.CLOSE:
+            if answer.then is ConnectionEnding.CLOSE:
                 assert await reader.read() == b""
             return found
     finally:
@@ -376,7 +376,7 @@ async def test_hostile_answers_are_bytes_drawn_from_the_seed(start_simulator):
         await until(lambda here=here: here.simulator.stats()["in_flight"] == 0)
         assert here.simulator.stats()["faults"] == {"hostile": 30}
 
-    assert ends == set(ConnectionFate)
+    assert ends == set(ConnectionEnding)
 
 
 async def test_faults_can_be_bound_to_first_attempts_and_to_some_bodies(start_simulator):

@@ -18,7 +18,7 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.local.options import Options
 from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.scratch import PoolState, QueueDepth
-from batch_gateway.services.state_snapshot import ServiceState, SharedState, StoredState
+from batch_gateway.services.state_snapshot import ScratchState, ServiceState, StoredState
 from batch_gateway.web import metrics
 from batch_gateway.web.state_metrics import families
 
@@ -55,7 +55,7 @@ def full_state() -> ServiceState:
             last_dead=NOW,
             pending_webhooks=0,
         ),
-        shared=SharedState(
+        shared=ScratchState(
             depth=QueueDepth(ready=1, leased=1, reserved=1),
             pools=[pool],
             running=1,

@@ -35,7 +35,7 @@ class StoredState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedState:
+class ScratchState:
     """What the scratch server says."""
 
     depth: QueueDepth
@@ -49,7 +49,7 @@ class SharedState:
 class ServiceState:
     at: datetime
     stored: StoredState | None  # None: the database does not answer
-    shared: SharedState | None  # None: the scratch server does not answer
+    shared: ScratchState | None  # None: the scratch server does not answer
 
     @property
     def slack(self) -> timedelta | None:
@@ -98,9 +98,9 @@ class StateReader:
             pending_webhooks=await self._metadata.webhooks.pending(),
         )
 
-    async def _shared(self) -> SharedState:
+    async def _shared(self) -> ScratchState:
         running, pending = await self._scratch.activations.count()
-        return SharedState(
+        return ScratchState(
             depth=await self._scratch.queue.depth(),
             pools=await self._scratch.slots.pools(),
             running=running,

@@ -15,7 +15,7 @@ DRIP_S = 0.05
 """Pause between two pieces of an answer that never ends."""
 
 
-class ConnectionFate(Enum):
+class ConnectionEnding(Enum):
     """What becomes of the connection once the bytes are out."""
 
     KEEP = "keep"  # it takes the next request
@@ -27,7 +27,7 @@ class ConnectionFate(Enum):
 @dataclass(frozen=True, slots=True)
 class HostileAnswer:
     wire: bytes
-    then: ConnectionFate
+    then: ConnectionEnding
     drop: bytes = b""  # sent every DRIP_S while dripping
 
 
@@ -92,12 +92,12 @@ _BODIES = (
     b"data: {}\n\ndata: [DONE]\n\n",
 )
 _ENDS = (
-    ConnectionFate.KEEP,
-    ConnectionFate.KEEP,
-    ConnectionFate.KEEP,
-    ConnectionFate.CLOSE,
-    ConnectionFate.CLOSE,
-    ConnectionFate.HOLD,
+    ConnectionEnding.KEEP,
+    ConnectionEnding.KEEP,
+    ConnectionEnding.KEEP,
+    ConnectionEnding.CLOSE,
+    ConnectionEnding.CLOSE,
+    ConnectionEnding.HOLD,
 )
 
 
@@ -110,12 +110,12 @@ def draw_hostile(random: Random) -> HostileAnswer:
     head += framing
     wire = b"\r\n".join((*head, b"", sent))
     if random.random() < 0.1:  # cut anywhere
-        return HostileAnswer(wire[: random.randint(0, len(wire))], ConnectionFate.CLOSE)
+        return HostileAnswer(wire[: random.randint(0, len(wire))], ConnectionEnding.CLOSE)
     if random.random() < 0.05:
         endless = random.choice(
             (b"x-more: 1\r\n", b" ", b"1\r\n \r\n", b"HTTP/1.1 100 Wait\r\n\r\n")
         )
-        return HostileAnswer(wire[: random.randint(0, len(wire))], ConnectionFate.DRIP, endless)
+        return HostileAnswer(wire[: random.randint(0, len(wire))], ConnectionEnding.DRIP, endless)
     return HostileAnswer(wire, then)
 
 
@@ -139,58 +139,58 @@ def _body(random: Random) -> bytes:
             return b'{"object":"chat.completion","choices":[],"usage":%b}' % usage
 
 
-def _framed(random: Random, body: bytes) -> tuple[list[bytes], bytes, ConnectionFate]:
+def _framed(random: Random, body: bytes) -> tuple[list[bytes], bytes, ConnectionEnding]:
     """Headers that say how long the body is, what is sent, and what follows."""
     length = b"content-length: %d"
     chunked = b"transfer-encoding: chunked"
     chunk = b"%x\r\n%b\r\n" % (len(body), body)
     match random.randrange(12):
         case 0:
-            return [], body, ConnectionFate.CLOSE  # as long as the connection lasts
+            return [], body, ConnectionEnding.CLOSE  # as long as the connection lasts
         case 1:
             return (
                 [length % (len(body) + random.choice((1, 1000, 2**40)))],
                 body,
-                ConnectionFate.CLOSE,
+                ConnectionEnding.CLOSE,
             )
         case 2:
             return (
                 [length % (len(body) // 2)],
                 body,
-                ConnectionFate.KEEP,
+                ConnectionEnding.KEEP,
             )  # more follows than was said
         case 3:
-            return [length % len(body), length % (len(body) + 7)], body, ConnectionFate.CLOSE
+            return [length % len(body), length % (len(body) + 7)], body, ConnectionEnding.CLOSE
         case 4:
             size = random.choice((b"-1", b"zz", b"", b"f" * 40, b"7fffffffffffffff", b"0x1"))
-            return [chunked], b"%b\r\n%b\r\n0\r\n\r\n" % (size, body), ConnectionFate.CLOSE
+            return [chunked], b"%b\r\n%b\r\n0\r\n\r\n" % (size, body), ConnectionEnding.CLOSE
         case 5:
             return (
                 [chunked],
                 chunk + b"0\r\nx-trailer: \xff\r\nno colon\r\n\r\n",
-                ConnectionFate.KEEP,
+                ConnectionEnding.KEEP,
             )
         case 6:
             return (
                 [chunked],
                 chunk,
-                random.choice((ConnectionFate.CLOSE, ConnectionFate.HOLD)),
+                random.choice((ConnectionEnding.CLOSE, ConnectionEnding.HOLD)),
             )  # the end is missing
         case 7:
             return (
                 [chunked, length % 3],
                 chunk + b"0\r\n\r\n",
-                ConnectionFate.CLOSE,
+                ConnectionEnding.CLOSE,
             )  # both, one lies
         case 8:
             sent = gzip.compress(body, mtime=0)
             sent = random.choice((sent, sent[: len(sent) // 2], body, sent + b"more"))
-            return [b"content-encoding: gzip", length % len(sent)], sent, ConnectionFate.KEEP
+            return [b"content-encoding: gzip", length % len(sent)], sent, ConnectionEnding.KEEP
         case 9:
             return (
                 [length % len(body)],
                 body + b"HTTP/1.1 200 OK\r\n\r\n{}",
-                ConnectionFate.KEEP,
+                ConnectionEnding.KEEP,
             )  # a second answer
         case _:
             return [length % len(body)], body, random.choice(_ENDS)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 import httptools
 
-from batch_gateway.simulator.hostile import DRIP_S, ConnectionFate, HostileAnswer
+from batch_gateway.simulator.hostile import DRIP_S, ConnectionEnding, HostileAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +85,15 @@ class HttpRequest:
         leaves before."""
         self._connection.write(answer.wire)
         match answer.then:
-            case ConnectionFate.KEEP:
+            case ConnectionEnding.KEEP:
                 ended()
                 self._end()
-            case ConnectionFate.CLOSE:
+            case ConnectionEnding.CLOSE:
                 ended()
                 self.drop()
-            case ConnectionFate.HOLD:
+            case ConnectionEnding.HOLD:
                 pass
-            case ConnectionFate.DRIP:
+            case ConnectionEnding.DRIP:
                 self._drip(answer.drop)
 
     def _drip(self, drop: bytes) -> None:

@@ -37,7 +37,7 @@ Priority = Annotated[int, Field(ge=0, le=9)]
 OnInvalidLine = Literal["fail", "skip"]
 
 
-class After(RequestModel):
+class ChainedInput(RequestModel):
     """The batch whose output this one is made of, and the template of the bodies."""
 
     batch_id: Annotated[Text, Field(min_length=1, max_length=256)]
@@ -53,7 +53,7 @@ class CreateExtendedBatch(CreateBatch):
     max_total_tokens: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     max_cost: Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)] | None = None
     deduplicate: bool = False
-    after: After | None = None
+    after: ChainedInput | None = None
 
     @model_validator(mode="before")
     @classmethod

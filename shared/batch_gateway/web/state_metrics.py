@@ -16,7 +16,7 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.meters import OTHERS
 from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.scratch import PoolState
-from batch_gateway.services.state_snapshot import ServiceState, SharedState
+from batch_gateway.services.state_snapshot import ScratchState, ServiceState
 
 Name = TypeVar("Name", bound=str)
 
@@ -87,7 +87,7 @@ def _backlog(backlog: Backlog, tenants: int) -> Iterator[GaugeMetricFamily]:
     )
 
 
-def _shared(shared: SharedState) -> Iterator[GaugeMetricFamily]:
+def _shared(shared: ScratchState) -> Iterator[GaugeMetricFamily]:
     depth = shared.depth
     yield _gauge(
         "storage_full",

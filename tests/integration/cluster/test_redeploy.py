@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.cluster.dry_run import DryRun
-from batch_gateway.cli.cluster.kube import Refusal
+from batch_gateway.cli.cluster.kube import ClusterRefusal
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.main import app
 
@@ -230,7 +230,7 @@ def test_a_field_taken_since_the_judging_is_judged_anew(kube, command):
     kn_service_update(kube, "executor", annotations={MAX_SCALE: "16"})
 
     judge.apply(verdicts[0])
-    with pytest.raises(Refusal, match="kn has set"):
+    with pytest.raises(ClusterRefusal, match="kn has set"):
         judge.apply(verdicts[1])
 
     assert [verdict.force for verdict in verdicts] == [False, False]

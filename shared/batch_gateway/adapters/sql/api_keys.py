@@ -10,7 +10,7 @@ from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.rows import Row, columns_of
-from batch_gateway.adapters.sql.schema import Instant, api_keys
+from batch_gateway.adapters.sql.schema import UtcTimestamp, api_keys
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.scopes import ordered
@@ -42,7 +42,9 @@ class SqlApiKeys:
         change = (
             sa.update(api_keys)
             .where(api_keys.c.id == key)
-            .values(revoked_at=sa.func.coalesce(api_keys.c.revoked_at, sa.literal(now, Instant)))
+            .values(
+                revoked_at=sa.func.coalesce(api_keys.c.revoked_at, sa.literal(now, UtcTimestamp))
+            )
             .returning(api_keys)
         )
         async with self._database.writing() as connection:

@@ -22,7 +22,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from batch_gateway.adapters.sql.schema import Instant, UndecodableValue
+from batch_gateway.adapters.sql.schema import UndecodableValue, UtcTimestamp
 from batch_gateway.adapters.sql.write_lock import WriteLock
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ _SQLITE_READING = "sqlite_reading"
 
 
 class DatabaseNow(FunctionElement[datetime]):
-    """The database's own clock, in the representation of ``Instant``."""
+    """The database's own clock, in the representation of ``UtcTimestamp``."""
 
     name = "database_now"
-    type = Instant()
+    type = UtcTimestamp()
     inherit_cache = True
 
 

@@ -31,7 +31,7 @@ class UndecodableValue:
     """
 
 
-class Instant(TypeDecorator[datetime]):
+class UtcTimestamp(TypeDecorator[datetime]):
     """An aware datetime as whole microseconds since 1970."""
 
     impl = sa.BigInteger
@@ -105,8 +105,8 @@ files = sa.Table(
     _optional("lines", sa.BigInteger),
     _column("sha256", sa.Text),
     _column("key", sa.Text),
-    _column("created_at", Instant),
-    _optional("expires_at", Instant),
+    _column("created_at", UtcTimestamp),
+    _optional("expires_at", UtcTimestamp),
     _index("files_of_tenant", "tenant", "created_at", "id"),
     _index("files_of_purpose", "tenant", "purpose", "created_at", "id"),
     _index("files_by_expiry", "expires_at", "id", where=EXPIRES),
@@ -121,8 +121,8 @@ uploads = sa.Table(
     _column("purpose", sa.Text),
     _column("filename", sa.Text),
     _column("size", sa.BigInteger),
-    _column("created_at", Instant),
-    _column("expires_at", Instant),
+    _column("created_at", UtcTimestamp),
+    _column("expires_at", UtcTimestamp),
     _optional("file_lifetime_s", sa.BigInteger),
     _optional("file_id", sa.Text),
     _optional("receipt", sa.Text),
@@ -137,7 +137,7 @@ upload_parts = sa.Table(
     sa.Column("upload_id", sa.Text, sa.ForeignKey("uploads.id"), primary_key=True),
     sa.Column("id", sa.Text, primary_key=True),
     _column("size", sa.BigInteger),
-    _column("created_at", Instant),
+    _column("created_at", UtcTimestamp),
 )
 
 batches = sa.Table(
@@ -146,19 +146,19 @@ batches = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     _column("tenant", sa.Text),
     _column("status", sa.Text),
-    _column("status_since", Instant),
+    _column("status_since", UtcTimestamp),
     _column("endpoint", sa.Text),
     _column("input_file_id", sa.Text),
     _column("completion_window", sa.Text),
-    _column("deadline", Instant),
-    _column("created_at", Instant),
+    _column("deadline", UtcTimestamp),
+    _column("created_at", UtcTimestamp),
     _optional("metadata", sa.JSON(none_as_null=True)),
     _optional("output_expires_after_s", sa.BigInteger),
     _column("priority", sa.Integer),
     _column("paused", sa.Boolean),
     _optional("model", sa.Text),
     _optional("ending", sa.Text),
-    _optional("fence_at", Instant),
+    _optional("fence_at", UtcTimestamp),
     _column("open_shards", sa.Integer),
     _column("total", sa.BigInteger),
     _column("completed", sa.BigInteger),
@@ -171,15 +171,15 @@ batches = sa.Table(
     _optional("api_key", sa.Text),
     _optional("sealed", sa.Text),
     _column("options", sa.JSON),
-    _optional("in_progress_at", Instant),
-    _optional("finalizing_at", Instant),
-    _optional("completed_at", Instant),
-    _optional("failed_at", Instant),
-    _optional("expired_at", Instant),
-    _optional("cancelling_at", Instant),
-    _optional("cancelled_at", Instant),
+    _optional("in_progress_at", UtcTimestamp),
+    _optional("finalizing_at", UtcTimestamp),
+    _optional("completed_at", UtcTimestamp),
+    _optional("failed_at", UtcTimestamp),
+    _optional("expired_at", UtcTimestamp),
+    _optional("cancelling_at", UtcTimestamp),
+    _optional("cancelled_at", UtcTimestamp),
     _optional("assembler", sa.Text),  # the holder of the assembly lease, and its expiry
-    _optional("assembler_until", Instant),
+    _optional("assembler_until", UtcTimestamp),
     _column("unswept", sa.Boolean),  # ended, but its work objects are not deleted yet
     _index("batches_of_tenant", "tenant", "created_at", "id"),
     _index("batches_by_creation", "created_at", "id"),
@@ -204,7 +204,7 @@ shards = sa.Table(
     _column("epoch", sa.Integer),
     _column("token", sa.Text),
     _optional("holder", sa.Text),
-    _optional("leased_at", Instant),
+    _optional("leased_at", UtcTimestamp),
     _column("parts", sa.JSON),
     _column("completed", sa.BigInteger),
     _column("failed", sa.BigInteger),
@@ -240,9 +240,9 @@ outbox = sa.Table(
     _column("type", sa.Text),
     _column("subject", sa.Text),
     _column("data", sa.JSON),
-    _optional("time", Instant),
+    _optional("time", UtcTimestamp),
     _optional("traceparent", sa.Text),
-    _column("created_at", Instant),
+    _column("created_at", UtcTimestamp),
     _index("outbox_by_age", "created_at", "id"),
 )
 
@@ -251,7 +251,7 @@ causes = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),  # made of an event's source and id
     _column("batch", sa.Text),
-    _column("created_at", Instant),
+    _column("created_at", UtcTimestamp),
     _index("causes_by_age", "created_at", "id"),
 )
 
@@ -264,7 +264,7 @@ dead_letters = sa.Table(
     _column("target", sa.Text),
     _column("code", sa.Text),
     _column("reason", sa.Text),
-    _column("died_at", Instant),
+    _column("died_at", UtcTimestamp),
     _index("dead_letters_by_age", "died_at", "id"),
 )
 
@@ -278,12 +278,12 @@ webhook_endpoints = sa.Table(
     _column("event_types", sa.JSON),
     _column("secret", sa.Text),
     _column("hint", sa.Text),
-    _column("created_at", Instant),
-    _column("updated_at", Instant),
+    _column("created_at", UtcTimestamp),
+    _column("updated_at", UtcTimestamp),
     _optional("old_secret", sa.Text),
-    _optional("old_secret_until", Instant),
-    _optional("failing_since", Instant),
-    _optional("disabled_at", Instant),
+    _optional("old_secret_until", UtcTimestamp),
+    _optional("failing_since", UtcTimestamp),
+    _optional("disabled_at", UtcTimestamp),
     _index("webhook_endpoints_of_tenant", "tenant", "created_at", "id"),
 )
 
@@ -295,12 +295,12 @@ webhook_deliveries = sa.Table(
     sa.Column("endpoint", sa.Text, sa.ForeignKey("webhook_endpoints.id"), nullable=False),
     _column("event_type", sa.Text),
     _column("batch", sa.Text),
-    _column("happened_at", Instant),
-    _column("created_at", Instant),
+    _column("happened_at", UtcTimestamp),
+    _column("created_at", UtcTimestamp),
     _column("state", sa.Text),
-    _optional("due_at", Instant),
+    _optional("due_at", UtcTimestamp),
     _column("attempts", sa.Integer),
-    _optional("attempted_at", Instant),
+    _optional("attempted_at", UtcTimestamp),
     _optional("status_code", sa.Integer),
     _optional("error", sa.Text),
     _index("webhook_deliveries_due", "due_at", "id", where=PENDING),
@@ -315,11 +315,11 @@ api_keys = sa.Table(
     _column("tenant", sa.Text),
     _column("name", sa.Text),
     _column("digest", sa.Text),
-    _column("created_at", Instant),
-    _optional("expires_at", Instant),
-    _optional("revoked_at", Instant),
+    _column("created_at", UtcTimestamp),
+    _optional("expires_at", UtcTimestamp),
+    _optional("revoked_at", UtcTimestamp),
     _optional("scopes", sa.JSON(none_as_null=True)),  # null: made before keys had scopes
-    _optional("last_used_at", Instant),
+    _optional("last_used_at", UtcTimestamp),
     sa.Index("api_keys_by_digest", "digest", unique=True),
 )
 
@@ -327,7 +327,7 @@ audit = sa.Table(
     "audit",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),  # ordered by time
-    _column("at", Instant),
+    _column("at", UtcTimestamp),
     _column("action", sa.Text),
     _column("outcome", sa.Text),
     _optional("tenant", sa.Text),
@@ -345,8 +345,8 @@ claims = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     _column("seed", sa.Text),
     _column("holder", sa.Text),
-    _column("held_until", Instant),
-    _column("created_at", Instant),
+    _column("held_until", UtcTimestamp),
+    _column("created_at", UtcTimestamp),
     _optional("fingerprint", sa.Text),
     _optional("status", sa.Integer),  # this and the rest: the answer
     _optional("content_type", sa.Text),

@@ -15,7 +15,7 @@ from batch_gateway.adapters.sql.schema import (
     STRANDED,
     UNSWEPT,
     WAITS_FOR_FENCE,
-    Instant,
+    UtcTimestamp,
     batches,
 )
 from batch_gateway.core.ids import TenantId
@@ -48,7 +48,7 @@ class BatchSweeps:
         deadline = batches.c.deadline
         behind: list[sa.ColumnElement[bool]] = []
         if after is not None:
-            last = sa.tuple_(sa.literal(after.deadline, Instant), sa.literal(after.id))
+            last = sa.tuple_(sa.literal(after.deadline, UtcTimestamp), sa.literal(after.id))
             behind.append(sa.tuple_(deadline, batches.c.id) > last)
         return await self._oldest(deadline, DEADLINE_RUNS, *behind, limit=limit)
 
@@ -109,7 +109,7 @@ class BatchSweeps:
         since = batches.c.status_since
         behind: list[sa.ColumnElement[bool]] = []
         if after is not None:
-            last = sa.tuple_(sa.literal(after.status_since, Instant), sa.literal(after.id))
+            last = sa.tuple_(sa.literal(after.status_since, UtcTimestamp), sa.literal(after.id))
             behind.append(sa.tuple_(since, batches.c.id) > last)
         return await self._oldest(since, which, since < before, *behind, limit=limit)
 

@@ -16,7 +16,7 @@ from batch_gateway.adapters.sql.accounts import book
 from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import Row, columns_of, file_columns
-from batch_gateway.adapters.sql.schema import Instant, files, upload_parts, uploads
+from batch_gateway.adapters.sql.schema import UtcTimestamp, files, upload_parts, uploads
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
@@ -128,7 +128,7 @@ class SqlUploads:
     ) -> Sequence[Upload]:
         behind: list[sa.ColumnElement[bool]] = []
         if after is not None:
-            last = sa.tuple_(sa.literal(after.expires_at, Instant), sa.literal(after.id))
+            last = sa.tuple_(sa.literal(after.expires_at, UtcTimestamp), sa.literal(after.id))
             behind.append(sa.tuple_(uploads.c.expires_at, uploads.c.id) > last)
         query = (
             sa.select(uploads)

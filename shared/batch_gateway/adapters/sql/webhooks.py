@@ -14,7 +14,7 @@ from batch_gateway.adapters.sql.database import Database
 from batch_gateway.adapters.sql.dialects import insert_new
 from batch_gateway.adapters.sql.paging import listing
 from batch_gateway.adapters.sql.rows import Columns, Row, columns_of
-from batch_gateway.adapters.sql.schema import PENDING, Instant
+from batch_gateway.adapters.sql.schema import PENDING, UtcTimestamp
 from batch_gateway.adapters.sql.schema import webhook_deliveries as deliveries
 from batch_gateway.adapters.sql.schema import webhook_endpoints as endpoints
 from batch_gateway.core.ids import BatchId, TenantId
@@ -159,7 +159,7 @@ class SqlWebhooks:
         if healthy:
             health = {"failing_since": None}
         elif healthy is not None:
-            since = sa.func.coalesce(endpoints.c.failing_since, sa.literal(now, Instant))
+            since = sa.func.coalesce(endpoints.c.failing_since, sa.literal(now, UtcTimestamp))
             health = {"failing_since": since}
         if disable:
             health["disabled_at"] = now

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.batches.options import AsJson, BatchArgument, Connection, plain_id
+from batch_gateway.cli.batches.options import AsJson, BatchArgument, ConnectionOptions, plain_id
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, Yes
 
@@ -13,7 +13,7 @@ from batch_gateway.cli.output import JsonLines, Yes
 @report_errors
 def update(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     priority: Annotated[
         int | None, Option(min=0, max=9, help="0: first, 9: last among the tenant's batches.")
     ] = None,
@@ -41,7 +41,7 @@ def update(
 @report_errors
 def delete(
     batches: Annotated[list[str], Argument(metavar="BATCH", help="The batch's id: batch_...")],
-    to: Connection,
+    to: ConnectionOptions,
     files: Annotated[
         bool, Option("--files", help="Also its input, output and error file.")
     ] = False,

@@ -9,7 +9,7 @@ from batch_gateway.cli.batches.exit_codes import judge, rate
 from batch_gateway.cli.batches.options import (
     AsJson,
     BatchArgument,
-    Connection,
+    ConnectionOptions,
     FailOnErrors,
     NewBatch,
     Quiet,
@@ -29,7 +29,7 @@ _PAGE = 100
 def submit(
     file: Annotated[str, Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")],
     asked: NewBatch,
-    to: Connection,
+    to: ConnectionOptions,
     wait: Annotated[bool, Option("--wait", help="Stay until the batch has ended.")] = False,
     fail_on_errors: FailOnErrors = None,
     quiet: Quiet = False,
@@ -64,7 +64,7 @@ def submit(
 
 @report_errors
 def list_(
-    to: Connection,
+    to: ConnectionOptions,
     limit: Annotated[int, Option(min=1, help="Most batches to print, the newest first.")] = 20,
     status: Annotated[str | None, Option(help="Only those with this status.")] = None,
     model: Annotated[str | None, Option(help="Only those of this model.")] = None,
@@ -102,7 +102,7 @@ def list_(
 @report_errors
 def get(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
     """Print everything about a batch."""
@@ -122,7 +122,7 @@ def get(
 @report_errors
 def progress(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     follow: Annotated[
         bool, Option("--follow", "-f", help="Stay until the batch has ended.")
     ] = False,
@@ -149,7 +149,7 @@ def progress(
 @report_errors
 def cancel(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
     """End a batch; what is finished is kept."""
@@ -159,7 +159,7 @@ def cancel(
 @report_errors
 def pause(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
     """Start no more requests of a batch; its deadline stays."""
@@ -169,7 +169,7 @@ def pause(
 @report_errors
 def resume(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
     """Go on with a paused batch."""
@@ -179,7 +179,7 @@ def resume(
 @report_errors
 def retry(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     errors: Annotated[
         list[str] | None,
         Option(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from batch_gateway.cli.batches.exit_codes import TERMINAL
-from batch_gateway.cli.batches.options import Connection, plain_id
+from batch_gateway.cli.batches.options import ConnectionOptions, plain_id
 from batch_gateway.cli.errors import UNREACHABLE, CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, print_json
 
@@ -55,7 +55,7 @@ class _Event:
 
 @report_errors
 def events(
-    to: Connection,
+    to: ConnectionOptions,
     batch: Annotated[
         str | None, Argument(metavar="BATCH", help="Only of this batch; default: of all.")
     ] = None,
@@ -135,11 +135,11 @@ def _batches(
 
 def _one(service: "Service", batch: str) -> "Json | None":
     """None: it was deleted."""
-    from batch_gateway.cli.batches.service import Refusal
+    from batch_gateway.cli.batches.service import ErrorResponse
 
     try:
         return service.get(f"/batches/{batch}")
-    except Refusal as refusal:
+    except ErrorResponse as refusal:
         if refusal.status != 404:
             raise
         return None

@@ -32,7 +32,7 @@ FailOnErrors = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class ConnectionOptions:
     """The service's address and the credentials."""
 
     url: Annotated[

@@ -17,7 +17,7 @@ from typer import Option
 from batch_gateway.cli.batches.exit_codes import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
     BatchArgument,
-    Connection,
+    ConnectionOptions,
     FailOnErrors,
     Quiet,
     plain_id,
@@ -36,7 +36,7 @@ _MOST_BREAKS = 10  # in a row
 @report_errors
 def results(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     output: Output = None,
     errors: Annotated[
         bool, Option("--errors", help="The requests that failed instead of those that succeeded.")
@@ -94,7 +94,7 @@ def follow_results(service: "Service", path: str, target: BinaryIO) -> None:
     The service says between the lines where to go on. Lines wait for that word, so that none is
     written twice when the connection breaks off before it.
     """
-    from batch_gateway.cli.batches.service import Interrupted
+    from batch_gateway.cli.batches.service import ConnectionLost
 
     cursor, status, breaks = None, "", 0
     while status not in TERMINAL:
@@ -110,7 +110,7 @@ def follow_results(service: "Service", path: str, target: BinaryIO) -> None:
                     target.writelines(held)
                     target.flush()
                     held, breaks = [], 0
-        except Interrupted:
+        except ConnectionLost:
             breaks += 1
             if breaks > _MOST_BREAKS:
                 raise

@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 from batch_gateway.cli.batches.exit_codes import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
-    Connection,
+    ConnectionOptions,
     FailOnErrors,
     NewBatch,
     Quiet,
@@ -39,7 +39,7 @@ def run(
         list[str], Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")
     ],
     asked: NewBatch,
-    to: Connection,
+    to: ConnectionOptions,
     output: Annotated[
         Path | None,
         Option(

@@ -82,7 +82,7 @@ class Service:
         """False: there is no such thing."""
         try:
             self.delete(path)
-        except Refusal as refusal:
+        except ErrorResponse as refusal:
             if refusal.status != 404:
                 raise
             return False
@@ -121,7 +121,7 @@ class Service:
             try:
                 with self._translated():
                     answer = self._http.request(method, path, **given)
-            except Interrupted:
+            except ConnectionLost:
                 if attempt == attempts:
                     raise
             else:
@@ -146,7 +146,7 @@ class Service:
             raise CommandError(told, UNREACHABLE) from error
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
-            raise Interrupted(f"no answer from {self.url}: {reason}", UNREACHABLE) from error
+            raise ConnectionLost(f"no answer from {self.url}: {reason}", UNREACHABLE) from error
 
     def _object(self, answer: httpx.Response) -> Json:
         if not answer.is_success:
@@ -160,7 +160,7 @@ class Service:
         return found
 
 
-class Refusal(CommandError):
+class ErrorResponse(CommandError):
     """An answer that is an error."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -168,7 +168,7 @@ class Refusal(CommandError):
         self.status = status
 
 
-class Interrupted(CommandError):
+class ConnectionLost(CommandError):
     """The connection was there, and broke off or fell silent."""
 
 
@@ -183,7 +183,7 @@ def base_url(url: str) -> str:
     return str(parsed.copy_with(path=parsed.path.rstrip("/") or "/v1", query=None))
 
 
-def refusal(answer: httpx.Response) -> Refusal:
+def refusal(answer: httpx.Response) -> ErrorResponse:
     """What an answer that is an error says, in one line."""
     try:
         message = str(answer.json()["error"]["message"])
@@ -199,7 +199,7 @@ def refusal(answer: httpx.Response) -> Refusal:
     ):
         hint = f"; is there a batch service at {answer.url}?"
     told = f"{' '.join(message.split())} ({answer.status_code}){hint}"
-    return Refusal(told, answer.status_code)
+    return ErrorResponse(told, answer.status_code)
 
 
 def _may_pass(answer: httpx.Response) -> bool:

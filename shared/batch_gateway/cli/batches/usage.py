@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from batch_gateway.cli.batches.options import AsJson, Connection
+from batch_gateway.cli.batches.options import AsJson, ConnectionOptions
 from batch_gateway.cli.errors import report_errors
 
 _DAY = 86_400
@@ -15,7 +15,7 @@ _GROUPS = {"tenant": "project_id", "key": "api_key_id", "model": "model"}
 
 @report_errors
 def usage(
-    to: Connection,
+    to: ConnectionOptions,
     days: Annotated[int, Option(min=1, max=180, help="How many days, today included (UTC).")] = 30,
     by: Annotated[
         str, Option(metavar="WORDS", help="Groups: any of model, key and tenant, with commas.")

@@ -13,7 +13,7 @@ from typing import Any
 from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.digests import mark_settings, sources
 from batch_gateway.cli.cluster.dry_run import DryRun, DryRunResult
-from batch_gateway.cli.cluster.kube import Cluster, Refusal
+from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
 from batch_gateway.cli.cluster.ownership import with_injected
 from batch_gateway.cli.cluster.preconditions import require
 from batch_gateway.cli.cluster.releases import Releases
@@ -27,7 +27,7 @@ from batch_gateway.cli.cluster.sinks import (
     put_sink,
     without_sink,
 )
-from batch_gateway.cli.cluster.steps import Steps
+from batch_gateway.cli.cluster.steps import StepReporter
 from batch_gateway.cli.errors import CommandError
 
 Object = dict[str, Any]
@@ -70,7 +70,7 @@ class Deployment:
     timeout_s: float = 600  # most to wait for the broker's address, and for all of it afterwards
 
 
-def apply_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> list[Object]:
+def apply_objects(cluster: Cluster, wanted: Deployment, steps: StepReporter) -> list[Object]:
     """Judge, apply and record; returns what was applied. Raises CommandError."""
     _await_end(cluster, wanted.objects, steps)
     require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
@@ -85,7 +85,7 @@ def apply_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> list[Ob
     return run.apply(steps, made)
 
 
-def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> tuple[int, str]:
+def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: StepReporter) -> tuple[int, str]:
     """Judge, and say what would be done; returns how many objects cannot be judged yet, and why.
 
     Raises CommandError.
@@ -104,7 +104,9 @@ def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: Steps) -> tuple
     return 0, ""
 
 
-def _rehearse_in_nothing(cluster: Cluster, wanted: Deployment, steps: Steps) -> tuple[int, str]:
+def _rehearse_in_nothing(
+    cluster: Cluster, wanted: Deployment, steps: StepReporter
+) -> tuple[int, str]:
     """A server judges no object of a namespace that is not there, or on its way out."""
     require_settings(wanted.objects, _own_contents(wanted))
     judge, unjudged = DryRun(cluster, force=wanted.force), len(wanted.secrets)
@@ -143,7 +145,7 @@ def _is_leaving(home: Object | None, *, gone: bool) -> bool:
     return gone if home is None else "deletionTimestamp" in home["metadata"]
 
 
-def _await_end(cluster: Cluster, objects: Sequence[Object], steps: Steps) -> None:
+def _await_end(cluster: Cluster, objects: Sequence[Object], steps: StepReporter) -> None:
     """Nothing can be created in a namespace that is being deleted. Raises CommandError."""
     for home in objects:
         if home["kind"] != "Namespace" or not _is_leaving(cluster.same(home), gone=False):
@@ -222,7 +224,7 @@ class _Run:
             for kind, name in sources(obj) - self._contents.keys():
                 try:
                     found = self._cluster.get("v1", kind, name)
-                except Refusal:
+                except ClusterRefusal:
                     found = None  # this user may not look: its changes make no new revision
                 if found is not None:
                     self._contents[kind, name] = found.get("data") or {}
@@ -243,7 +245,7 @@ class _Run:
 
     # -- applying -----------------------------------------------------------------------------
 
-    def apply(self, steps: Steps, made: Sequence[Object]) -> list[Object]:
+    def apply(self, steps: StepReporter, made: Sequence[Object]) -> list[Object]:
         created, secrets = {_name(obj) for obj in made}, list(self._wanted.secrets)
         broker = self._sink.broker
         later = [] if broker is None else [v for v in self.results if _sends(v.obj, broker)]
@@ -259,7 +261,7 @@ class _Run:
         self._record()
         return [result.obj for result in (*first, *later)]
 
-    def _make_secrets(self, secrets: list[SecretChange], steps: Steps) -> None:
+    def _make_secrets(self, secrets: list[SecretChange], steps: StepReporter) -> None:
         while secrets:
             change = secrets.pop(0)
             change.make(self._cluster)
@@ -278,7 +280,7 @@ class _Run:
             {name: keys for name, keys in replaced.items() if keys},
         )
 
-    def _apply(self, result: DryRunResult, steps: Steps, created: Collection[str]) -> None:
+    def _apply(self, result: DryRunResult, steps: StepReporter, created: Collection[str]) -> None:
         obj, name = result.obj, _name(result.obj)
         try:
             if result.done == "replaced":
@@ -286,7 +288,7 @@ class _Run:
                 self._cluster.apply(obj)
             elif result.done != "kept":
                 self._judge.apply(result)
-        except Refusal as refusal:
+        except ClusterRefusal as refusal:
             raise CommandError(f"{name}: {refusal}", refusal.exit_code) from refusal
         _tell(steps, obj, "created" if name in created else result.done)
 
@@ -295,7 +297,7 @@ class _Run:
         broker: Object,
         first: Sequence[DryRunResult],
         later: Sequence[DryRunResult],
-        steps: Steps,
+        steps: StepReporter,
     ) -> list[DryRunResult]:
         """The functions with the broker's address among their settings, or with a SinkBinding."""
         needed = [v.obj for v in first if v.obj["kind"] in ("StatefulSet", "Job", "Broker")]
@@ -346,7 +348,7 @@ def _remove_job(cluster: Cluster, job: Object) -> None:
         time.sleep(PAUSE_S)
 
 
-def _tell(steps: Steps, obj: Object, result: str) -> None:
+def _tell(steps: StepReporter, obj: Object, result: str) -> None:
     steps.object(obj, result, called=_name(obj))
 
 

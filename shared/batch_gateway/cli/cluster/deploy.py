@@ -8,7 +8,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.options import Place, RollOut, chosen_settings
 from batch_gateway.cli.cluster.recording import recorded_change
-from batch_gateway.cli.cluster.steps import Steps
+from batch_gateway.cli.cluster.steps import StepReporter
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, print_json
 
@@ -57,7 +57,7 @@ def deploy(
     from batch_gateway.cli.cluster.build import build, component_there
     from batch_gateway.cli.cluster.secrets import secret_changes
 
-    cluster, steps = None if print_ else place.cluster(), Steps(json)
+    cluster, steps = None if print_ else place.cluster(), StepReporter(json)
     options: dict[str, Any] = {"broker": broker, "image": image, "settings": plain}
     if overlay is None:
         overlay, options = _as_the_last_time(cluster, options)
@@ -87,7 +87,7 @@ def deploy(
         finish(cluster, wanted, steps)
 
 
-def finish(cluster: "Cluster", wanted: "Deployment", steps: Steps) -> None:
+def finish(cluster: "Cluster", wanted: "Deployment", steps: StepReporter) -> None:
     """Carry a deployment out, wait for it, and say where the service is. Raises CommandError."""
     from batch_gateway.cli.cluster.apply import apply_objects
     from batch_gateway.cli.cluster.rollout import wait_for

@@ -54,7 +54,7 @@ class NoCluster(CommandError):
     """No kubeconfig names a cluster, and we run in none."""
 
 
-class Refusal(CommandError):
+class ClusterRefusal(CommandError):
     """The cluster has said no, with an HTTP status; of an apply, also whose fields it is about."""
 
     def __init__(self, message: str, status: int, conflicts: tuple[Conflict, ...] = ()) -> None:
@@ -227,7 +227,7 @@ class Cluster:
     def _maybe(self, method: str, path: str, **given: Any) -> Object | None:
         try:
             return self._request(method, path, **given)
-        except Refusal as refusal:
+        except ClusterRefusal as refusal:
             if refusal.status == 404:
                 return None
             raise
@@ -262,7 +262,7 @@ def _translated() -> Iterator[None]:
         yield
     except DynamicApiError as error:
         status = _status(error)
-        raise Refusal(_message(error, status), error.status, _conflicts(status)) from error
+        raise ClusterRefusal(_message(error, status), error.status, _conflicts(status)) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise CommandError(f"the cluster does not answer: {error}", UNREACHABLE) from error
 

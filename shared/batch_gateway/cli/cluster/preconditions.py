@@ -5,7 +5,7 @@ from typing import Any
 
 from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.build import CLASS
-from batch_gateway.cli.cluster.kube import Cluster, Refusal
+from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
 from batch_gateway.cli.cluster.secrets import SecretChange
 from batch_gateway.cli.errors import CommandError
 
@@ -92,7 +92,7 @@ def _claims_of_others(cluster: Cluster, objects: Sequence[Object]) -> Iterator[s
             continue
         try:
             live = cluster.same(obj)
-        except Refusal:
+        except ClusterRefusal:
             continue  # only cluster administrators may look; the server still has its say
         owner = ((live or {}).get("spec") or {}).get("namespace")
         if owner not in (None, obj["spec"]["namespace"]):

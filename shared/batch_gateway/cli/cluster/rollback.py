@@ -8,7 +8,7 @@ from typer import Option
 from batch_gateway.cli.cluster.deploy import finish
 from batch_gateway.cli.cluster.options import Place, RollOut
 from batch_gateway.cli.cluster.recording import recorded_change
-from batch_gateway.cli.cluster.steps import Steps
+from batch_gateway.cli.cluster.steps import StepReporter
 from batch_gateway.cli.errors import report_errors
 from batch_gateway.cli.output import JsonLines
 
@@ -35,7 +35,7 @@ def rollback(
     from batch_gateway.cli.cluster.releases import Releases
     from batch_gateway.cli.cluster.secrets import changes_back
 
-    cluster, steps = place.cluster(), Steps(json)
+    cluster, steps = place.cluster(), StepReporter(json)
     release, later = Releases(cluster).to_go_back_to(to)
     steps.note(f"back to release {release.number} of {release.at} ({release.what})")
     wanted = Deployment(

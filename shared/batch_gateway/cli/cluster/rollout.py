@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import typer
 
 from batch_gateway.cli.cluster.diagnosis import Diagnosis, diagnose
-from batch_gateway.cli.cluster.kube import Cluster, Refusal
+from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
 from batch_gateway.cli.cluster.object_status import READY, ObjectStatus, Readiness, object_status
 from batch_gateway.cli.errors import BAD_END, CommandError
 
@@ -113,7 +113,7 @@ def _pods(cluster: Cluster) -> list[Object]:
     """None where this user may not look: the conditions then have to do."""
     try:
         return cluster.list("v1", "Pod")
-    except Refusal:
+    except ClusterRefusal:
         return []
 
 

@@ -10,7 +10,7 @@ from batch_gateway.cli.output import print_json
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class StepReporter:
     """Where a command says what it has done with each object."""
 
     json: bool = False

@@ -7,7 +7,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.options import Place
 from batch_gateway.cli.cluster.recording import record_change
-from batch_gateway.cli.cluster.steps import Steps
+from batch_gateway.cli.cluster.steps import StepReporter
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, Yes
 
@@ -57,7 +57,7 @@ def uninstall(
     """Remove the service from a cluster; secrets, volumes and stores elsewhere are kept."""
     from batch_gateway.core.audit import AuditOutcome
 
-    cluster, steps = place.cluster(), Steps(json)
+    cluster, steps = place.cluster(), StepReporter(json)
     namespace = cluster.namespace
     home = cluster.get("v1", "Namespace", namespace)
     found = [] if home is None else _ours(cluster)
@@ -87,11 +87,11 @@ def _ours(cluster: "Cluster") -> list[Object]:
 
 def _claims(cluster: "Cluster", label: str) -> list[Object]:
     """Claims of domains for this namespace; they are in none, and may be of others."""
-    from batch_gateway.cli.cluster.kube import Refusal
+    from batch_gateway.cli.cluster.kube import ClusterRefusal
 
     try:
         claims = cluster.list(*_CLAIM, labels=label)
-    except Refusal:
+    except ClusterRefusal:
         return []  # only cluster administrators may look, and could have made one
     return [claim for claim in claims if claim["spec"]["namespace"] == cluster.namespace]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batch_gateway.cli.cluster import fixes
-from batch_gateway.cli.cluster.kube import Cluster, Refusal
+from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
 from batch_gateway.cli.cluster.object_status import Readiness, object_status
 from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
 
@@ -72,7 +72,7 @@ def check_knative(cluster: Cluster) -> Iterator[Finding]:
     for namespace, parts in _PARTS.items():
         try:
             yield from _installation(cluster, namespace, parts)
-        except Refusal as refusal:
+        except ClusterRefusal as refusal:
             yield note(
                 f"{namespace} cannot be looked at: {refusal}", "ask an administrator of the cluster"
             )
@@ -113,7 +113,7 @@ def check_features(cluster: Cluster, services: Sequence[Object]) -> Iterator[Fin
         return
     try:
         config = cluster.get("v1", "ConfigMap", "config-features", namespace="knative-serving")
-    except Refusal as refusal:
+    except ClusterRefusal as refusal:
         yield note(f"Knative's features cannot be looked at: {refusal}")
         return
     data = (config or {}).get("data") or {}
@@ -147,7 +147,7 @@ def _used(service: Object) -> Iterator[str]:
 def check_scale_to_zero(cluster: Cluster) -> Iterator[Finding]:
     try:
         config = cluster.get("v1", "ConfigMap", "config-autoscaler", namespace="knative-serving")
-    except Refusal as refusal:
+    except ClusterRefusal as refusal:
         yield note(f"the autoscaler's configuration cannot be looked at: {refusal}")
         return
     if ((config or {}).get("data") or {}).get("enable-scale-to-zero", "true") == "false":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from batch_gateway.cli.batches.options import DEFAULT_ENDPOINT, Connection, NewBatch
+from batch_gateway.cli.batches.options import DEFAULT_ENDPOINT, ConnectionOptions, NewBatch
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 from batch_gateway.cli.inputs.files import FileArgument, local
 from batch_gateway.cli.output import AsJson, print_json
@@ -66,7 +66,7 @@ def check(
 def estimate(
     file: FileArgument,
     asked: NewBatch,
-    to: Connection,
+    to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
     """Ask the service what a file would take: requests, tokens of each model, time. Nothing runs.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Option
 
-from batch_gateway.cli.batches.options import BatchArgument, Connection, plain_id
+from batch_gateway.cli.batches.options import BatchArgument, ConnectionOptions, plain_id
 from batch_gateway.cli.errors import report_errors
 from batch_gateway.cli.output import Output
 
@@ -14,7 +14,7 @@ from batch_gateway.cli.output import Output
 @report_errors
 def report(
     batch: BatchArgument,
-    to: Connection,
+    to: ConnectionOptions,
     form: Annotated[
         Literal["text", "json", "html"] | None,
         Option("--format", help="Default: by the name of OUT, or text."),

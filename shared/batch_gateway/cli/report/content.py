@@ -78,12 +78,12 @@ class Report:
 
 def gathered(service: "Service", batch: str) -> Report:
     """Raises CommandError."""
-    from batch_gateway.cli.batches.service import Refusal
+    from batch_gateway.cli.batches.service import ErrorResponse
 
     found = service.get(f"/batches/{batch}")
     try:
         return Report(found, service.get(f"/batches/{batch}/analytics"))
-    except Refusal as refusal:
+    except ErrorResponse as refusal:
         if refusal.status != 404:
             raise
         return Report(found, None)

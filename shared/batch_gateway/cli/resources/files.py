@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.batches.options import AsJson, Connection, plain_id
+from batch_gateway.cli.batches.options import AsJson, ConnectionOptions, plain_id
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, Output, Yes
 
@@ -19,7 +19,7 @@ FileId = Annotated[str, Argument(metavar="FILE_ID", help="The file's id: file-..
 @files.command("list")
 @report_errors
 def list_(
-    to: Connection,
+    to: ConnectionOptions,
     limit: Annotated[int, Option(min=1, help="Most files to print, the newest first.")] = 20,
     purpose: Annotated[str | None, Option(help="Only those: batch, batch_output, ...")] = None,
     json: JsonLines = False,
@@ -54,7 +54,7 @@ def list_(
 @report_errors
 def upload(
     file: Annotated[str, Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")],
-    to: Connection,
+    to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
     """Upload a file of requests and print its id; `submit` does this by itself."""
@@ -69,7 +69,7 @@ def upload(
 
 @files.command()
 @report_errors
-def get(file: FileId, to: Connection, json: AsJson = False) -> None:
+def get(file: FileId, to: ConnectionOptions, json: AsJson = False) -> None:
     """Print everything about a file but its content."""
     from batch_gateway.cli.batches.printing import as_json, described
     from batch_gateway.cli.tables import print_fields
@@ -86,7 +86,7 @@ def get(file: FileId, to: Connection, json: AsJson = False) -> None:
 @report_errors
 def content(
     file: FileId,
-    to: Connection,
+    to: ConnectionOptions,
     output: Output = None,
 ) -> None:
     """Print the content of a file."""
@@ -100,7 +100,7 @@ def content(
 @report_errors
 def delete(
     names: Annotated[list[str], Argument(metavar="FILE_ID", help="The file's id: file-...")],
-    to: Connection,
+    to: ConnectionOptions,
     yes: Yes = False,
     json: JsonLines = False,
 ) -> None:

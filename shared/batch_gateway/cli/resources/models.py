@@ -2,12 +2,12 @@
 
 import typer
 
-from batch_gateway.cli.batches.options import AsJson, Connection
+from batch_gateway.cli.batches.options import AsJson, ConnectionOptions
 from batch_gateway.cli.errors import report_errors
 
 
 @report_errors
-def models(to: Connection, json: AsJson = False) -> None:
+def models(to: ConnectionOptions, json: AsJson = False) -> None:
     """Print the models that are served, a name on each line."""
     from batch_gateway.cli.batches.printing import as_json
 

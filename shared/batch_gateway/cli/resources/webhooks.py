@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.batches.options import AsJson, Connection, plain_id
+from batch_gateway.cli.batches.options import AsJson, ConnectionOptions, plain_id
 from batch_gateway.cli.errors import report_errors
 from batch_gateway.cli.output import JsonLines
 
@@ -34,7 +34,7 @@ Events = Annotated[
 @webhooks.command("list")
 @report_errors
 def list_(
-    to: Connection,
+    to: ConnectionOptions,
     limit: Annotated[int, Option(min=1, help="Most endpoints to print.")] = 20,
     json: JsonLines = False,
 ) -> None:
@@ -66,7 +66,7 @@ def list_(
 @report_errors
 def create(
     receiver: Annotated[str, Argument(metavar="WEBHOOK_URL", help="Where the requests go.")],
-    to: Connection,
+    to: ConnectionOptions,
     name: Annotated[str, Option(help="What it is for.")] = "batch-gateway",
     events: Events = None,
     json: AsJson = False,
@@ -80,7 +80,7 @@ def create(
 
 @webhooks.command()
 @report_errors
-def get(endpoint: Endpoint, to: Connection, json: AsJson = False) -> None:
+def get(endpoint: Endpoint, to: ConnectionOptions, json: AsJson = False) -> None:
     """Print everything about an endpoint but its secret."""
     with to.service() as service:
         found = service.get(f"{_PATH}/{plain_id(endpoint)}")
@@ -91,7 +91,7 @@ def get(endpoint: Endpoint, to: Connection, json: AsJson = False) -> None:
 @report_errors
 def update(
     endpoint: Endpoint,
-    to: Connection,
+    to: ConnectionOptions,
     target: Annotated[
         str | None, Option("--to", metavar="WEBHOOK_URL", help="Where the requests go.")
     ] = None,
@@ -111,7 +111,7 @@ def update(
 @report_errors
 def rotate(
     endpoint: Endpoint,
-    to: Connection,
+    to: ConnectionOptions,
     keep: Annotated[
         bool, Option("--keep", help="Sign with the old secret too, for 24 hours.")
     ] = False,
@@ -128,7 +128,7 @@ def rotate(
 @report_errors
 def send_test(
     endpoint: Endpoint,
-    to: Connection,
+    to: ConnectionOptions,
     event: Annotated[str, Option(help="The type of the example.")] = "batch.completed",
     json: AsJson = False,
 ) -> None:
@@ -147,7 +147,7 @@ def send_test(
 @report_errors
 def deliveries(
     endpoint: Endpoint,
-    to: Connection,
+    to: ConnectionOptions,
     limit: Annotated[int, Option(min=1, help="Most to print, the newest first.")] = 20,
     json: JsonLines = False,
 ) -> None:
@@ -178,7 +178,7 @@ def deliveries(
 
 @webhooks.command("event-types")
 @report_errors
-def event_types(to: Connection, json: AsJson = False) -> None:
+def event_types(to: ConnectionOptions, json: AsJson = False) -> None:
     """Print what endpoints can be told of."""
     from batch_gateway.cli.batches.printing import as_json
 
@@ -193,7 +193,7 @@ def event_types(to: Connection, json: AsJson = False) -> None:
 
 @webhooks.command()
 @report_errors
-def delete(endpoint: Endpoint, to: Connection, json: JsonLines = False) -> None:
+def delete(endpoint: Endpoint, to: ConnectionOptions, json: JsonLines = False) -> None:
     """Delete an endpoint: nothing is sent to it any more."""
     from batch_gateway.cli.batches.printing import print_deleted
 

@@ -20,7 +20,7 @@ from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import Cluster
-    from batch_gateway.cli.status.deployed import Table
+    from batch_gateway.cli.status.deployed import StatusTable
     from batch_gateway.cli.status.figures import StatusFigures
 
 PAUSE_S = 2.0
@@ -64,7 +64,7 @@ def status(
 class _Found:
     """What runs, and the state of the service."""
 
-    tables: "Sequence[Table]" = ()
+    tables: "Sequence[StatusTable]" = ()
     figures: "StatusFigures | None" = None
     unknown: str = ""  # why ``figures`` is None
 

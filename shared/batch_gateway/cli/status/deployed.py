@@ -21,7 +21,7 @@ _CLASS = "eventing.knative.dev/broker.class"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class StatusTable:
     name: str
     titles: Row
     rows: Sequence[Row]
@@ -35,7 +35,7 @@ class Table:
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
-def on_cluster(cluster: "Cluster") -> Iterator[Table]:
+def on_cluster(cluster: "Cluster") -> Iterator[StatusTable]:
     """Services with revision and pods, then everything else that has a status.
 
     Raises CommandError.
@@ -45,14 +45,14 @@ def on_cluster(cluster: "Cluster") -> Iterator[Table]:
         raise CommandError(f"there is no Batch Gateway in the namespace {cluster.namespace}")
     pods = _by_service(cluster.list("v1", "Pod"))
     titles = ("SERVICE", "READY", "REVISION", "PODS", "SAYS")
-    yield Table("services", titles, [_service(service, pods) for service in services])
+    yield StatusTable("services", titles, [_service(service, pods) for service in services])
     rows = [
         (kind.upper(), _name(obj), *_stand(obj))
         for version, kind, _ in WITH_STATUS
         if (version, kind) != (SERVING, "Service")
         for obj in cluster.list(version, kind)
     ]
-    yield Table("objects", ("KIND", "NAME", "READY", "SAYS"), rows)
+    yield StatusTable("objects", ("KIND", "NAME", "READY", "SAYS"), rows)
 
 
 def _service(service: Object, pods: dict[str, list[Object]]) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def _by_service(pods: list[Object]) -> dict[str, list[Object]]:
     return found
 
 
-def on_machine(data: Path) -> Iterator[Table]:
+def on_machine(data: Path) -> Iterator[StatusTable]:
     """The functions of the platform that runs on the folder ``data``, with their processes."""
     from batch_gateway.local import manifests
 
@@ -97,7 +97,7 @@ def on_machine(data: Path) -> Iterator[Table]:
         (service.name, " ".join(map(str, pids.get(service.name, []))) or "at zero")
         for service in manifests.load(manifests.deployment_root()).services
     ]
-    yield Table("services", ("SERVICE", "PROCESSES"), rows)
+    yield StatusTable("services", ("SERVICE", "PROCESSES"), rows)
 
 
 def url_of(data: Path) -> str:

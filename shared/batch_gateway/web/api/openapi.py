@@ -31,7 +31,7 @@ VERSION = "3.1.0"
 NAMES = {
     "AdminDeadLetterDetail": "DeadLetterDetail",
     "AdminDeadLetter": "DeadLetter",
-    "After": "BatchAfter",
+    "ChainedInput": "BatchAfter",
     "AuditEntryObject": "AuditEntry",
     "SessionObject": "Session",
     "BatchAnalyticsObject": "BatchAnalytics",

@@ -205,7 +205,7 @@ _INLINE: Fields = {
 }
 
 OBJECTS: Objects = {
-    "After": Described(
+    "ChainedInput": Described(
         "The batch that a new one follows, and the template of the new one's requests.",
         {
             "batch_id": about("The batch whose answers the requests are made of.", BEFORE),
