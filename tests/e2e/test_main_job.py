@@ -24,10 +24,11 @@ async def test_2000_requests_come_back_each_once_in_input_order(start_gateway):
 
 
 async def test_counts_grow_while_the_batch_runs(start_gateway):
-    gateway = await start_gateway(simulator={"ttft_ms": 20, "slots": 8})
+    gateway = await start_gateway(simulator={"ttft_ms": 400, "slots": 8})
     batch = await gateway.submit(chat_lines(300))
 
-    running = await gateway.halfway(batch, done=20)
+    running = await gateway.halfway(batch, done=20)  # the rest takes many seconds more
+    await gateway.configure(ttft_ms=0, slots=64)
 
     assert running.status == "in_progress"
     assert 20 <= running.request_counts.completed < 300

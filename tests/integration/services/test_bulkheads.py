@@ -144,9 +144,9 @@ async def test_a_lost_part_costs_its_lines_another_call_and_nothing_else(make_wo
 async def test_shards_that_wait_for_missing_objects_keep_no_other_batch_waiting(make_world):
     """More of them than leases: until they count as lost, nothing else may stand still."""
     world = make_world(
-        planning=Planning(shard_lines=1), execution=Execution(max_leases=4, flush_interval_s=0.1)
+        planning=Planning(shard_lines=64), execution=Execution(max_leases=4, flush_interval_s=0.1)
     )
-    broken = await planned(world, chat_lines(12))
+    broken = await planned(world, chat_lines(12 * 64))
     for shard in await shards_of(world, broken):
         await world.files.delete(shard.key)
     async with working(world):
