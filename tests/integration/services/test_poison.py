@@ -25,7 +25,7 @@ from batch_gateway.settings import Execution, Planning, Watching
 RULES = Execution(
     lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, flush_interval_s=0.1, slot_ttl_s=1
 )
-UNWATCHED = Watching(probe=False)
+UNWATCHED = Watching(probe=False, abort=False)
 
 
 class Killer:

@@ -36,11 +36,11 @@ pytestmark = pytest.mark.redis
 
 #: Groups that services get as a whole, and read when there is work.
 HANDED_ON = {
-    "api": {"api", "auth", "webhooks"},
+    "api": {"api", "auth", "limits", "retry", "webhooks"},
     "deadletter": {"dead_letters"},
-    "executor": {"execution", "queue", "watching"},
+    "executor": {"execution", "limits", "queue", "retry", "watching"},
     "intake": {"api", "intake"},
-    "janitor": {"sweep"},
+    "janitor": {"limits", "retry", "sweep"},
     "notifier": {"webhooks"},
     "planner": {"planning"},
 }

@@ -118,7 +118,7 @@ async def test_a_crash_after_the_end_does_not_forget_the_notice(world, office, r
     async def dies(_batch):
         raise RuntimeError("killed")
 
-    assembler._announce = dies
+    assembler._ended.announce = dies
     with pytest.raises(RuntimeError):
         await assembler.assemble(batch.id)
     world.sink.take()
