@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures.kube import Kube
+from fixtures.kube import WAITING, Kube
 from fixtures.kube.knative import BINDER, inject
 from fixtures.kube.people import kn_service_update, kubectl_apply, kubectl_edit
 from manifests.kustomize import ROOT, build
@@ -188,6 +188,18 @@ def test_deploying_after_kubectl_takes_no_field_from_the_binding(kube, command):
     assert "Service.serving.knative.dev executor unchanged" in told
     assert started(kube) == before
     assert unready(kube) == []
+
+
+def test_a_binding_without_an_address_keeps_what_it_has_injected(kube, command):
+    """Its Broker is away for a moment: then the webhook injects nothing into what is applied."""
+    applied(kube, "minimal")
+    kube.play("SinkBinding", "batch-gateway", {"conditions": WAITING})
+
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2", "--no-wait")
+
+    (container,) = service(kube, "planner")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry/gateway:2"
+    assert [e["name"] for e in container["env"]] == ["K_SINK", "K_CE_OVERRIDES"]
 
 
 def test_deploying_while_the_binding_is_at_work_loses_no_race(kube, command):
