@@ -1,5 +1,7 @@
 """Commands that open a metadata store: they never make one, and speak JSON."""
 
+import asyncio
+import base64
 import json
 from pathlib import Path
 
@@ -9,6 +11,9 @@ from typer.testing import CliRunner
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.adapters.sql.schema import REVISION
 from batch_gateway.cli.main import app
+from batch_gateway.core.batch_request import ExternalEvent
+from batch_gateway.services.dead_letters import DeadLetters
+from batch_gateway.wiring.runtime import SystemClock
 
 COMMANDS = (
     ["keys", "create", "alice"],
@@ -99,6 +104,29 @@ def test_keys_are_json_for_programs(data):
     assert (revoked["state"], revoked["id"]) == ("revoked", made["id"])
     assert shown[0].split() == ["ID", "TENANT", "STATE", "SCOPES", "LAST", "USED", "NAME"]
     assert shown[1].split()[:3] == [made["id"], "alice", "revoked"]
+
+
+async def test_the_reason_of_a_dead_event_is_listed_as_text(data):
+    """Knative's brokers tell it in base64."""
+    told = "planner: no batch batch_1"
+    attributes = {
+        "id": "1",
+        "source": "/s",
+        "type": "of.a.test",
+        "knativeerrorcode": "400",
+        "knativeerrordata": base64.b64encode(told.encode()).decode(),
+    }
+    event = ExternalEvent(attributes=attributes, data=b"")
+    store = await open_sql(f"sqlite+aiosqlite:///{data}/metadata.db", pool_size=1, migrate=False)
+    letters = store.dead_letters
+    await DeadLetters(letters, SystemClock(), most=9).bury(event)
+    await store.close()
+
+    listed = await asyncio.to_thread(run, "dead", "list", "--data", str(data))
+    shown = await asyncio.to_thread(run, "dead", "list", "--json", "--data", str(data))
+
+    assert told in " ".join(listed.stdout.split())
+    assert json.loads(shown.stdout)["reason"] == told
 
 
 def test_dead_events_are_json_for_programs(data):
