@@ -117,7 +117,7 @@ docs: $(VENV)/.docs ## Build the documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 	@echo "build/site/index.html"
 
-package: $(VENV)/.test ## Build wheel and source distribution in dist/, check them, and run the wheel in a clean environment
+package: $(VENV)/.test ## Build wheel and source distribution in dist/, check them, and run both in clean environments
 	@rm -rf dist && $(BIN)/uv build -q --out-dir dist
 	@$(BIN)/uv tool run -q --from 'twine>=6,<8' twine check --strict dist/*
 	$(BIN)/python -m pytest -q tests/image/test_package.py

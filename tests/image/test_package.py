@@ -1,6 +1,7 @@
 """The wheel in a clean environment: small, whole, and clear about what is not there."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,7 +40,7 @@ def clean(built, tmp_path_factory):
     return folder / "bin"
 
 
-def run(program, *words, cwd, **environment):
+def run(program, *words, cwd, timeout_s=120, **environment):
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
         [program, *words],
@@ -47,7 +48,7 @@ def run(program, *words, cwd, **environment):
         env={**plain, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout_s,
         check=False,
     )
 
@@ -104,6 +105,25 @@ def test_it_runs_a_batch_in_an_empty_folder(clean, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 60
+
+
+@pytest.mark.timeout(600)
+def test_the_source_is_installed_and_runs_the_demo(built, tmp_path):
+    """As ``make demo`` does it in a clone, of what the source distribution alone holds."""
+    environment = tmp_path / "environment"
+    subprocess.run([*UV, "venv", "-q", environment], check=True)
+    python = environment / "bin" / "python"
+    command = [*UV, "pip", "install", "-q", "--python", python, "-c", ROOT / "constraints.txt"]
+    subprocess.run([*command, f"batch-gateway[local] @ {built[1].as_uri()}"], check=True)
+    with tarfile.open(built[1]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.glob("batch_gateway-*")
+    shutil.rmtree(folder / "shared")  # what runs is what was installed
+
+    done = run(python, folder / "examples" / "demo.py", cwd=tmp_path, timeout_s=400)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1200" in done.stdout.replace(",", "")
 
 
 def test_the_client_without_the_sdk_says_what_to_install(clean, tmp_path):
