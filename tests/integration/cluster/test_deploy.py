@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.cli.cluster import apply, rollout
+from batch_gateway.cli.cluster import kube as kube_client
 from batch_gateway.cli.main import app
 from batch_gateway.local.manifests import deployment_root
 
@@ -39,6 +40,25 @@ def command(kube, monkeypatch):
 def secret(kube: Kube, name: str = "batch-gateway-secrets") -> dict[str, str]:
     data = kube.find("Secret", name)["data"]
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def test_a_webhook_that_does_not_answer_for_a_moment_is_waited_for(kube, command, monkeypatch):
+    monkeypatch.setattr(kube_client, "ATTEMPTS_S", (0.01, 0.01, 0.01))
+    kube.unjudged["Service"] = 2
+
+    command("deploy")
+
+    assert kube.unjudged["Service"] == 0
+    assert set(FUNCTIONS) <= set(kube.names("Service", group=SERVING))
+
+
+def test_a_webhook_that_stays_away_is_named(kube, command, monkeypatch):
+    monkeypatch.setattr(kube_client, "ATTEMPTS_S", (0.01, 0.01))
+    kube.unjudged["Service"] = 1000
+
+    told = command("deploy", code=3)
+
+    assert 'failed calling webhook "webhook.serving.knative.dev"' in told.stderr
 
 
 def test_everything_is_applied_and_waited_for(kube, command):

@@ -7,6 +7,7 @@ changed since. The driver's errors become CommandErrors of one line: nowhere els
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ MANAGER = "batch-gateway"
 _TIMEOUT_S = 30.0
 #: How the server refuses an object with a field that its kind does not have: with status 500.
 _UNFIT = "failed to create typed patch object"
+#: A webhook that is restarted does not answer for a moment: status 500, and nothing is stored.
+_NO_WEBHOOK = "failed calling webhook"
+#: Seconds between attempts of a request that the server could not judge.
+ATTEMPTS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: ``conflict with "kn" using serving.knative.dev/v1``
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
@@ -62,6 +67,7 @@ class ClusterRefusal(CommandError):
         super().__init__(message, REFUSED if judged else UNREACHABLE)
         self.status = status
         self.conflicts = conflicts
+        self.passes = status in (429, 503) or (status == 500 and _NO_WEBHOOK in message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +239,17 @@ class Cluster:
             raise
 
     def _request(self, method: str, path: str, **given: Any) -> Object:
+        """Sent again for as long as the server asks for it or misses a webhook, up to 15 s."""
+        for pause_s in ATTEMPTS_S:
+            try:
+                return self._requested(method, path, **given)
+            except ClusterRefusal as refusal:
+                if not refusal.passes:
+                    raise
+            time.sleep(pause_s)
+        return self._requested(method, path, **given)
+
+    def _requested(self, method: str, path: str, **given: Any) -> Object:
         with _translated():
             answer = self._client.request(
                 method, path, serialize=False, _request_timeout=_TIMEOUT_S, **given
