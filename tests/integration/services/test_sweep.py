@@ -14,8 +14,9 @@ from batch_gateway.core.errors import Temporary, Unavailable
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.idempotency import KEPT, IdempotencyClaim
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.model import BatchStatus, ShardState
+from batch_gateway.core.model import BatchStatus, ShardState, Tally
 from batch_gateway.core.quotas import Account
+from batch_gateway.ports.scratch import QueueDepth
 from batch_gateway.services.maintenance import sweep
 from batch_gateway.settings import Execution, Planning
 
@@ -106,6 +107,27 @@ async def test_a_lease_without_heartbeat_is_taken_from_its_holder(make_world):
     assert (shard.state, shard.epoch) == (ShardState.READY, 2)
     await world.work()
     assert (await world.reload(batch)).counts.completed == 3
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "handed back"])
+async def test_a_lease_that_ended_only_in_the_database_leaves_the_queue(world, closed):
+    """Its holder died before it told the queue; no executor is needed to find that out."""
+    await planned(world)
+    await world.janitor.sweep()  # plants the generation
+    queue, rows, now = world.scratch.queue, world.metadata.shards, world.clock.now()
+    entry = await queue.propose()
+    lease = await rows.claim(entry.shard, holder=ActivationId("dead"), token="t", now=now)
+    await queue.lease(entry, lease.ref, timedelta(milliseconds=1))
+    if closed:
+        await rows.finish(lease.ref, [], Tally(failed=3), now=now, events=[])
+    else:
+        await rows.release(lease.ref, [], Tally(), now=now, events=[])
+    while not await queue.expired(1):
+        await asyncio.sleep(0.01)
+
+    await world.janitor.sweep()
+
+    assert await queue.depth() == QueueDepth(ready=0 if closed else 1, leased=0, reserved=0)
 
 
 async def test_a_fence_closes_what_a_dead_executor_holds(world):

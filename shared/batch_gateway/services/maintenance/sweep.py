@@ -26,6 +26,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.dependents import DependentBatches
 from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.ended_leases import settle_ended_leases
 from batch_gateway.services.maintenance.available_work import AvailableWork
 from batch_gateway.services.maintenance.item_runner import ItemRunner, StepFailed
 from batch_gateway.services.maintenance.open_batches import OpenBatchChecks
@@ -38,6 +39,7 @@ from batch_gateway.settings import Sweep
 logger = logging.getLogger(__name__)
 
 LIMIT = 200  # things of a kind that are looked at together
+_EXPIRED = 5000  # leases of the queue that one sweep looks at
 #: How long an upload that was completed in the last moment may take to become a file.
 _COMPLETING = timedelta(hours=1)
 _RIGHT = timedelta(seconds=30)  # how long the right to sweep outlives a janitor that has died
@@ -130,6 +132,7 @@ class Janitor:
             self._expire_batches,
             self._rebuild_queue,
             self._reclaim_leases,
+            self._forget_ended_leases,
             self._close_unreadable_shards,
             self._break_fences,
             self._finalize_stranded,
@@ -247,6 +250,14 @@ class Janitor:
             name=lambda ref: ref.shard,
             page=LIMIT,
         )
+
+    async def _forget_ended_leases(self) -> None:
+        """Leases in the queue that ran out and are over in the database.
+
+        Their holder died after it had ended them there, before the queue knew.
+        """
+        queue = self._scratch.queue
+        await settle_ended_leases(self._metadata.shards, queue, await queue.expired(_EXPIRED))
 
     async def _close_unreadable_shards(self) -> None:
         """Those in a state that no release writes, which no executor finds."""
