@@ -40,10 +40,10 @@ def seen(running: float, waiting: float = 0, fit: CapacityEstimate | None = None
     return engine_signal(reading, AT_ONCE, fit or CapacityEstimate(most=32), RULES)
 
 
-def test_as_many_slots_are_given_up_as_requests_wait_and_one_more():
+def test_as_many_slots_are_given_up_as_requests_wait():
     signal = seen(32, 3)
 
-    assert (signal.brake, signal.room, signal.users_wait) == (Brake.ENGINE, -4, True)
+    assert (signal.brake, signal.room, signal.users_wait) == (Brake.ENGINE, -3, True)
     assert signal.reason == "3 requests wait in the engine"
 
 
@@ -217,7 +217,7 @@ def probe(*, ttft=None, open_for=None, looks=1, usual=40 * MS):
         ({"ttft": 91 * MS}, 0, False),
         ({"open_for": 89 * MS}, 0, False),
         ({"open_for": 91 * MS}, -1, True),
-        ({"open_for": 291 * MS, "looks": 2}, -3, True),
+        ({"open_for": 291 * MS, "looks": 2}, -4, True),
         ({"open_for": 9 * timedelta(seconds=1), "usual": None}, 0, False),
     ],
     ids=[

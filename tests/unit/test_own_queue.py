@@ -42,6 +42,20 @@ def test_when_users_come_calls_are_aborted_for_them(setting):
     assert percentile(played.ttft_s, 0.99) < 2
 
 
+@pytest.mark.parametrize(
+    ("setting", "seed", "most"),
+    [("metrics", 3, 1.10), ("router", 4, 1.15), ("plain", 4, 1.25), ("plain", 3, 1.25)],
+)
+def test_users_wait_hardly_longer_beside_a_batch(setting, seed, most):
+    """The seeds of F13's model that come nearest to its marks."""
+    alone = percentile(waves_model.Model(Scene(seed=seed), "alone").play().ttft_s, 0.99)
+
+    played = waves_model.Model(Scene(seed=seed), setting).play()
+
+    assert percentile(played.ttft_s, 0.99) / alone <= most
+    assert played.progress > 0.75
+
+
 def late(own: OwnQueue, at: float, running: int, ended: int, *, looks: int = 1) -> Any:
     signal = probe_signal(
         ttft=None, open_for=timedelta(seconds=1), looks=looks, usual=USUAL, rules=RULES

@@ -142,7 +142,7 @@ def _engine_room(
 ) -> tuple[int | None, str, bool]:
     """Room, the reason, and whether users wait."""
     if reading.waiting > 0:
-        room = -math.ceil(reading.waiting) - rules.keep_free
+        room = -math.ceil(reading.waiting)  # a slot that stays free is no reason to abort a call
         return room, f"{reading.waiting:g} requests wait in the engine", True
     if reading.cache is not None and reading.cache >= rules.cache_full:
         cut = max(1, math.ceil(reading.running * _FULL_CUT))

@@ -23,7 +23,7 @@ from batch_gateway.core.latency_baseline import LatencyBaseline
 
 _MOST_CUT = 0.5  # of a limit that a single fold may take away because of drops or slowness
 _CALM = timedelta(seconds=2)  # after a brake; from then on probes that are answered say more
-_CALM_GROWTH = 3.0  # times as much
+_CALM_GROWTH = 2.0  # times as much
 _LONGEST_HOLD = timedelta(minutes=1)  # that a Retry-After may keep a limit from growing
 _SAME_TROUBLE = timedelta(seconds=30)  # drops so soon after others are of the same restart
 _ASLEEP = timedelta(minutes=1)  # without a fold: from then on a pool is idle

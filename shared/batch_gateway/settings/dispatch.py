@@ -70,17 +70,16 @@ class Watching(Group):
     probe: bool = True
     """Whether to probe engines without metrics with one-token requests, one at a time. Only while
     batch work runs there."""
-    probe_interval_s: Seconds = 0.25
+    probe_interval_s: Seconds = 0.12
     """How often."""
     probe_wait_ms: Annotated[float, Field(gt=0)] = 50
     """How much slower than usual a probe may be, and how long an engine's queue may last, before
     the limit is lowered."""
-    probe_cut: Positive = 3
+    probe_cut: Positive = 4
     """Slots that a pool gives up at each check that finds a probe unanswered. At the first check it
     is one slot: most queues end with the next call."""
     probe_step: Positive = 1
-    """Slots that each probe in time adds; three times as many after two seconds without a late
-    one."""
+    """Slots that each probe in time adds; twice as many after two seconds without a late one."""
     abort: bool = True
     """Whether the youngest calls are aborted when a pool must give up slots for interactive users;
     their lines are sent again later."""
