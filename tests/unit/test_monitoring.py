@@ -9,12 +9,14 @@ from pathlib import Path
 import promql_parser
 import pytest
 import yaml
+from fixtures.scrapes import appearing_later
 from prometheus_client import REGISTRY
 
 from batch_gateway import meters
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.limits import Brake, LimitState, Signal
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.local.metrics_targets import FILE
 from batch_gateway.local.options import Options
 from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.scratch import PoolState, QueueDepth
@@ -183,39 +185,61 @@ def test_a_runbook_names_metrics_and_brakes_that_exist(known):
     assert {f"`{brake}`" for brake in Brake} <= set(re.findall(r"`\w+`", text))
 
 
-def test_the_pods_tell_nothing_of_the_state_which_the_api_tells_once():
-    """Panels would draw each of these metrics twice."""
+def test_each_metric_is_scraped_once_from_the_service_or_from_the_pods():
+    """Panels would draw, and sums count, each of them twice."""
     monitor = yaml.safe_load((COMPONENT / "pod-monitor.yaml").read_text())
+    service = yaml.safe_load((COMPONENT / "scrape-config.yaml").read_text())
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     (drop,) = endpoint["metricRelabelings"]
+    (keep,) = service["spec"]["metricRelabelings"]
     state = {family.name for family in families(full_state(), tenants=1)}
 
     assert (drop["sourceLabels"], drop["action"]) == (["__name__"], "drop")
+    assert keep == drop | {"action": "keep"}
     kept = {name for name in state if not re.fullmatch(drop["regex"], name)}
     lost = {name for name in exported() - state if re.fullmatch(drop["regex"], name)}
     assert kept == set()
     assert lost == set()
 
 
+def plain_jobs() -> dict[str, dict]:
+    config = yaml.safe_load((ROOT / "examples" / "prometheus.yml").read_text())
+    return {job["job_name"]: job for job in config["scrape_configs"]}
+
+
 def test_a_plain_prometheus_scrapes_and_alerts_as_the_operator_s_does():
     """The rules are the operator's, taken out by the documented command."""
     config = yaml.safe_load((ROOT / "examples" / "prometheus.yml").read_text())
-    (job,) = config["scrape_configs"]
+    monitor = yaml.safe_load((COMPONENT / "pod-monitor.yaml").read_text())
+    (relabeling,) = monitor["spec"]["podMetricsEndpoints"][0]["metricRelabelings"]
+    plain_relabeling = {"source_labels": ["__name__"], "regex": relabeling["regex"]}
+    state, functions = plain_jobs().values()
     (command,) = re.findall(r"^sed .*$", DOCUMENT.read_text(), re.M)
     script = command.partition(" > ")[0]
     plain = yaml.safe_load(subprocess.check_output(script, shell=True, cwd=ROOT))
 
     assert plain == yaml.safe_load((COMPONENT / "prometheus-rule.yaml").read_text())["spec"]
     assert config["rule_files"] == [command.partition(" > ")[2]]
-    assert set(job) == {"job_name", "scrape_timeout", "authorization", "static_configs"}
-    assert promql_parser.parse_duration(job["scrape_timeout"]) <= promql_parser.parse_duration(
-        config["global"]["scrape_interval"]
+    assert state["metric_relabel_configs"] == [plain_relabeling | {"action": "keep"}]
+    assert functions["metric_relabel_configs"] == [plain_relabeling | {"action": "drop"}]
+    assert promql_parser.parse_duration(state["scrape_timeout"]) <= promql_parser.parse_duration(
+        state["scrape_interval"]
     )
 
 
-def test_the_plain_scrape_names_the_port_of_up():
-    config = yaml.safe_load((ROOT / "examples" / "prometheus.yml").read_text())
-    (job,) = config["scrape_configs"]
-    (target,) = job["static_configs"][0]["targets"]
+def test_the_plain_scrapes_name_the_port_of_up_and_the_file_of_its_processes():
+    state, functions = plain_jobs().values()
 
-    assert target == f"127.0.0.1:{Options().port}"
+    assert state["static_configs"] == [{"targets": [f"127.0.0.1:{Options().port}"]}]
+    assert functions["file_sd_configs"] == [{"files": [f"data/run/{FILE}"]}]
+    assert "batch-gateway up --data data\n" in DOCUMENT.read_text()
+
+
+def test_panels_without_data_are_panels_of_the_dashboard():
+    """What the page says of a panel names one of its metrics."""
+    titles = {panel["title"]: str(panel["targets"]) for panel in panels()}
+    rows = re.findall(r"^\| (.+) \| `(batch_gateway_\w+)` \| .+ \|$", DOCUMENT.read_text(), re.M)
+
+    assert {metric for _, metric in rows} == appearing_later()
+    for title, metric in rows:
+        assert metric in next(text for name, text in titles.items() if name.startswith(title))

@@ -25,6 +25,7 @@ from batch_gateway.local.durations import TimeScale
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.forked import ForkServer
 from batch_gateway.local.installation import Installation
+from batch_gateway.local.metrics_targets import MetricsTargets
 from batch_gateway.local.options import Options
 from batch_gateway.local.ping_source import PingTimer
 from batch_gateway.local.ports import ReservedPort
@@ -35,7 +36,7 @@ from batch_gateway.local.processes import (
     listening,
     processor_cores,
 )
-from batch_gateway.local.replica import Replica, StartFailed
+from batch_gateway.local.replica import Replica, StartFailed, State
 from batch_gateway.local.resources import Service
 from batch_gateway.local.revision import Revision
 from batch_gateway.local.servers import ValkeyServer
@@ -81,6 +82,7 @@ class PlatformComponents:
             for service in self._deployment.services
         }
         self._retired: list[Revision] = []
+        self._metrics_targets = MetricsTargets(data / "run")
         self._activator = Activator(self.revisions, tasks)
         self.url = ""
         self.internal_url = ""
@@ -263,12 +265,22 @@ class PlatformComponents:
             self._replicas_of(service, name, bound=bound),
             most=self._options.most_replicas or processor_cores(),
             start_first=self._start_first,
+            on_change=self._write_metrics_targets,
         )
 
     def _start_first(self, name: str) -> None:
         """Start the first replica of a Service; a name that no manifest has is nothing."""
         if (revision := self.revisions.get(name)) is not None:
             revision.start_first()
+
+    def _write_metrics_targets(self) -> None:
+        """Name all processes that have been ready and have not ended, those that stop included."""
+        self._metrics_targets.write(
+            (service, replica.port)
+            for service in self.revisions
+            for replica in self.replicas(service)
+            if replica.state is not State.STARTING
+        )
 
     async def _start_revision(self, service: Service, bound: bool) -> None:
         """Start a revision, and lead the requests to it once it is ready. Raises StartFailed.

@@ -69,11 +69,13 @@ class Revision:
         *,
         most: int,
         start_first: Callable[[str], None],
+        on_change: Callable[[], None],
     ) -> None:
         """``most``: replicas that it ever starts; ``start_first`` starts the first replica of the
-        Service with that name."""
+        Service with that name; ``on_change`` is called when a replica is ready, or is gone."""
         self._most = most
         self._start_first = start_first
+        self._on_change = on_change
         self.service = service
         self.replicas: list[Replica] = []
         self._durations = durations
@@ -268,12 +270,14 @@ class Revision:
             self._became_ready(replica)
 
     def _became_ready(self, replica: Replica) -> None:
+        self._on_change()
         self._grant()
         if replica.in_flight == 0:
             self._idle(replica)
 
     def _forget(self, replica: Replica) -> None:
         self.replicas.remove(replica)
+        self._on_change()
         if timer := self._idle_timers.pop(replica, None):
             timer.cancel()
 

@@ -1,6 +1,7 @@
 """How many processes a Service has, and what happens to requests that find none."""
 
 import asyncio
+import json
 import logging
 
 import pytest
@@ -27,7 +28,7 @@ async def test_a_service_starts_for_its_first_request_and_ends_when_idle(toys):
 
 
 async def test_the_public_service_is_started_once_at_the_beginning(toys):
-    toys.service()
+    toys.service(annotations={"window": "600s"})
     async with toys.up() as running:
         (pid,) = running.platform.pids("toy")
 
@@ -47,6 +48,30 @@ async def test_min_scale_keeps_processes_that_nobody_asks(toys):
         await eventually(lambda: running.platform.pids("idle") == [])
 
         assert running.platform.pids("toy") == [pid]
+
+
+async def test_a_file_names_the_processes_that_there_are_to_prometheus(toys):
+    toys.service(annotations={"window": "600s"})
+    toys.service("back", public=False, annotations={"window": "40s"})
+    async with toys.up() as running:
+        platform = running.platform
+        file = platform.data / "run" / "metrics-targets.json"
+
+        def named() -> dict[str, list[str]]:
+            groups = json.loads(file.read_text())
+            return {group["labels"]["service"]: group["targets"] for group in groups}
+
+        front = [f"127.0.0.1:{port}" for port in platform.ports("toy")]
+        assert named() == {"toy": front}
+        address = platform.internal_url
+        await running.http.get(address, headers={"Host": platform.host("back")})
+        assert set(named()) == {"toy", "back"}
+        (back,) = named()["back"]
+        assert (await running.http.get(f"http://{back}/")).json()["env"]["K_SERVICE"] == "back"
+
+        await eventually(lambda: named() == {"toy": front})
+
+        assert platform.pids("back") == []
 
 
 async def test_a_request_in_flight_keeps_its_process(toys):
