@@ -90,14 +90,18 @@ class Played:
         return self.useful_s / (self.capacity_s - self.users_s)
 
 
+def config(tpot_ms: float = TPOT_MS) -> Config:
+    """How the engine behaves."""
+    return Config(slots=SLOTS, ttft_ms=TTFT_MS, tpot_ms=tpot_ms, prefill_us_per_token=0.0)
+
+
 class Model:
     def __init__(self, scene: Scene, setting: Setting) -> None:
         self.played = Played(capacity_s=SLOTS * (scene.end_s - scene.warm_s))
         self._scene = scene
         self._setting = setting
         self._time = Timeline()
-        config = Config(slots=SLOTS, ttft_ms=TTFT_MS, tpot_ms=TPOT_MS, prefill_us_per_token=0.0)
-        self._engine = Engine(config, self._time)
+        self._engine = Engine(config(), self._time)
         self._limits, self._watching = Limits(), Watching()
         self._state = initial(self._limits)
         self._fit, self._usual, self._own = CapacityEstimate(), TtftBaseline(), OwnQueue()

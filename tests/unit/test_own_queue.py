@@ -1,15 +1,18 @@
-"""A batch alone beside an engine: no call is aborted for a queue that its own calls make."""
+"""A batch alone beside an engine: no call is aborted for a queue that its own calls make, nor
+because the engine has become slower."""
 
 from datetime import timedelta
+from functools import partial
 from itertools import cycle
 from typing import Any
 
 import pytest
 from benchmarks import waves_model
 from benchmarks.stage import percentile
-from benchmarks.waves import Scene
+from benchmarks.waves import TPOT_MS, Scene
 
 from batch_gateway.core.engine_signals import probe_signal
+from batch_gateway.core.limits import Brake
 from batch_gateway.core.own_queue import OwnQueue
 from batch_gateway.settings import Watching
 
@@ -17,7 +20,7 @@ USUAL = timedelta(milliseconds=50)
 RULES = Watching()
 
 
-@pytest.mark.parametrize("setting", ["plain", "router", "metrics"])
+@pytest.mark.parametrize("setting", ["plain", "router", "metrics", "latency"])
 @pytest.mark.parametrize("seconds", [0.06, 1.0, 10.0])
 @pytest.mark.parametrize("equal", [False, True], ids=["drawn lengths", "equal lengths"])
 def test_without_other_traffic_no_line_is_sent_twice(monkeypatch, setting, seconds, equal):
@@ -32,6 +35,20 @@ def test_without_other_traffic_no_line_is_sent_twice(monkeypatch, setting, secon
 
     assert played.aborted == 0
     assert played.progress > 0.9
+
+
+def test_without_metrics_and_probes_an_engine_that_gets_slower_aborts_no_call(monkeypatch):
+    """As a machine does that is busy with something else for a while."""
+    monkeypatch.setattr(waves_model, "users", lambda *_, **__: [])
+    model = waves_model.Model(Scene(waves=2, wave_s=30), "latency")
+    for at_s, times in ((40.0, 4), (70.0, 1), (100.0, 3)):
+        slower = waves_model.config(tpot_ms=times * TPOT_MS)
+        model._time.call_later(at_s, partial(model._engine.configure, slower))
+
+    played = model.play()
+
+    assert model._state.last_brake is Brake.LATENCY
+    assert played.aborted == 0
 
 
 @pytest.mark.parametrize("setting", ["plain", "router", "metrics"])

@@ -225,7 +225,9 @@ def _to_recover(state: LimitState, seen: Observation, rules: LimitRules, now: da
 def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
     """Cut the limit: calls take too long for their work, and there is no monitor.
 
-    What slow start has overshot by is what they take too long by: the rest of them only wait.
+    What slow start has overshot by is what they take too long by: the rest of them only wait. No
+    call is aborted: slow calls do not show whether interactive users wait. The engine, or the whole
+    machine, may just be slow, and an aborted call is made again from its start.
     """
     cut = max(_MOST_CUT, 1 / state.slowness.slower) if state.slow_start else rules.cut
     limit = min(state.limit * cut, state.limit - 1.0)
@@ -236,7 +238,6 @@ def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
         last_brake=Brake.LATENCY,
         reason=f"calls take {state.slowness.slower:.1f} times as long as usual for what they do",
         braked_at=now,
-        abort_until=now + ABORT_FOR,
     )
 
 
