@@ -9,7 +9,9 @@ pytestmark = pytest.mark.e2e
 
 
 async def test_2000_requests_come_back_each_once_in_input_order(start_gateway):
-    gateway = await start_gateway()
+    """With leases and grants of the usual lengths: on a machine that stands still for some seconds,
+    an executor with short ones gives up the calls in flight, and they are made again."""
+    gateway = await start_gateway(settings={"execution": {}})
 
     batch = await gateway.ended(await gateway.submit(chat_lines(2000)))
 

@@ -166,3 +166,27 @@ async def test_plain_http_must_be_allowed(open_client, receiver):
 
     with pytest.raises(InvalidRequest, match="https"):
         await client.check(receiver.url)
+    answer = await client.post(receiver.url, HEADERS, BODY)  # of before that was so
+    assert answer.status is None
+    assert "https" in answer.error
+    assert receiver.heard == []
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("", {}),
+        ("http://[", {}),
+        ("http://a..b/", {}),
+        ("http://hook.example:99999/", {}),
+        ("http://hook.example/", {"x": "a\r\nb"}),
+        ("http://hook.example/", {"x": None}),
+    ],
+    ids=["empty", "no URL", "empty label", "no port", "line end", "no text"],
+)
+async def test_what_cannot_be_sent_is_a_failed_attempt(open_client, url, headers):
+    """Not an exception: that would end the deliveries of all tenants in the same run."""
+    answer = await open_client(private=True).post(url, headers, BODY)
+
+    assert answer.status is None
+    assert answer.error

@@ -1,16 +1,23 @@
 """What is documented as never raising does not raise, whatever the broker or the stores do."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
+from fixtures.metadata import a_batch
 
 from batch_gateway.core.errors import Permanent, Unavailable
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import BatchId
+from batch_gateway.core.model import BatchStatus, Counts
 from batch_gateway.services import event_publisher
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
+from batch_gateway.services.instance_heartbeat import InstanceHeartbeat
+from batch_gateway.services.maintenance.outbox_relay import OutboxRelay
+from batch_gateway.services.progress_events import ProgressEvents
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
+from batch_gateway.wiring.configuration_watch import Configuration, ConfigurationWatch
 
 FAULTS = [
     Unavailable("away"),
@@ -27,9 +34,11 @@ class Faulty:
 
     def __init__(self, fault: Exception) -> None:
         self.fault = fault
+        self.asked = 0
 
     def __getattr__(self, _name: str):
         async def method(*_args, **_options):
+            self.asked += 1
             raise self.fault
 
         return method
@@ -45,6 +54,54 @@ async def test_announcing_calling_and_waking_never_raise(fault):
     await EventPublisher(faulty, faulty).publish(EVENT, EVENT)
     assert not await ActivationTrigger(faulty, faulty, 3).wake()
     await WebhookOutbox(faulty, faulty, Clock(), faulty).wake()
+
+
+def loops(store):
+    """What each function runs beside its work, as its name and coroutine."""
+    scratch = SimpleNamespace(announced=store.a, announce=store.b, function_instances=store)
+    own = Configuration(function="api", generation=1, settings="s", signing_keys="k")
+    metadata = SimpleNamespace(outbox=store, batches=store)
+    publisher = EventPublisher(store, store)
+    relay = OutboxRelay(
+        metadata, publisher, JanitorTrigger(store, store), Clock(), patience=timedelta(0)
+    )
+    publisher.published.set()
+    watch = ConfigurationWatch(
+        scratch, own, superseded=asyncio.Event(), ready=store.ready, look_s=0.001
+    )
+    yield InstanceHeartbeat(store, "api", every=timedelta(milliseconds=1)).run()
+    yield watch.run()
+    yield relay.run()
+
+
+@pytest.mark.parametrize("number", range(3), ids=["heartbeat", "configuration", "outbox"])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+async def test_loops_that_never_raise_go_on(fault, number):
+    faulty = Faulty(fault)
+    made = list(loops(faulty))
+    running = asyncio.create_task(made.pop(number))
+    for other in made:
+        other.close()
+
+    async with asyncio.timeout(20):
+        while faulty.asked < 3 and not running.done():
+            await asyncio.sleep(0.001)
+
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+
+
+async def test_a_step_of_progress_that_cannot_be_told_raises_nothing():
+    batch = a_batch(status=BatchStatus.IN_PROGRESS, counts=Counts(total=10, completed=5))
+    for fault in FAULTS:
+        faulty = Faulty(fault)
+        observer = ProgressEvents(faulty, faulty, Clock())
+
+        await observer.check(None, batch)
+
+        assert faulty.asked
 
 
 class Clock:

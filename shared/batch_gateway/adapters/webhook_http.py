@@ -9,6 +9,7 @@ unpacked.
 import asyncio
 import errno
 import ipaddress
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
@@ -16,12 +17,17 @@ from datetime import timedelta
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.targets import checked_url, not_public, public
 from batch_gateway.ports.webhooks import WebhookResponse
 
 #: Gives a host's addresses. Raises OSError when it has none.
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
+logger = logging.getLogger(__name__)
+
+#: Why a request gets no answer; InvalidRequest: a URL that was allowed once and is no more.
+_FORESEEN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, InvalidRequest)
 _READ = 64 * 1024  # bytes of an answer; what it says is of no interest
 _SHOWN = 200
 
@@ -71,7 +77,9 @@ class HttpWebhooks:
                 allow_redirects=False,
             ) as answer:
                 said = await answer.content.read(_READ)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except Exception as error:
+            if not isinstance(error, _FORESEEN):
+                logger.exception("A webhook could not be sent", extra={"action": "webhook"})
             reason = str(error) or type(error).__name__
             return WebhookResponse(status=None, error=reason[:_SHOWN])
         if 200 <= answer.status < 300:

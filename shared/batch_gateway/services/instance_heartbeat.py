@@ -37,8 +37,10 @@ class InstanceHeartbeat:
                     )
                 except BatchGatewayError as error:
                     logger.info("Instance not reported: %s", error, extra={"action": "report"})
+                except Exception:  # it would end the function
+                    logger.exception("Instance not reported", extra={"action": "report"})
                 await asyncio.sleep(self._every.total_seconds())
         finally:
             if started_at is not None:
-                with suppress(BatchGatewayError):
+                with suppress(Exception):
                     await self._instances.leave(self._function, self._id, started_at=started_at)

@@ -71,7 +71,7 @@ def configuration(function: str, settings: Settings, revision: str) -> Configura
     values = _revealed(settings).encode()
     return Configuration(
         function=function,
-        generation=int(number) if number.isdigit() else 0,
+        generation=int(number) if number.isdecimal() else 0,
         settings=_digest(keys, values),
         signing_keys=_digest(keys, b"signing keys"),
     )
@@ -151,6 +151,8 @@ class ConfigurationWatch:
                     await self._give_way()
             except BatchGatewayError as error:
                 logger.info("Configurations not compared: %s", error, extra={"action": "watch"})
+            except Exception:  # it would end the function
+                logger.exception("Configurations not compared", extra={"action": "watch"})
             await asyncio.sleep(self._look_s)
 
     async def _announce(self) -> None:
@@ -208,4 +210,4 @@ class ConfigurationWatch:
 def _generation(announced: str) -> int:
     """The number of the revision; 0 for what is shared."""
     number, colon, _ = announced.partition(":")
-    return int(number) if colon and number.isdigit() else 0
+    return int(number) if colon and number.isdecimal() else 0

@@ -3,6 +3,7 @@
 import pytest
 from fixtures.world import chat_lines
 
+from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.settings import Execution, Planning, Retry, Watching
 
@@ -42,25 +43,30 @@ async def test_a_call_that_its_activation_had_no_time_for_costs_no_attempt_and_g
     assert (await world.reload(batch)).counts.completed == 6
 
 
-async def test_a_call_that_outlasts_a_whole_activation_is_a_time_out_in_the_end(make_world):
+async def test_a_call_that_cannot_fit_fails_once_after_one_full_budget_naming_the_setting(
+    make_world,
+):
+    """However many attempts a line has: the next activation would give it no more time."""
     world = make_world(
         watching=UNWATCHED,
-        retry=Retry(attempts=2, backoff_s=0.01),
-        execution=Execution(soft_budget_s=0.5, hard_budget_s=1, **BRIEF),
+        retry=Retry(attempts=5, backoff_s=0.01),
+        execution=Execution(soft_budget_s=1, hard_budget_s=2, **BRIEF),
         planning=Planning(shard_lines=1),
     )
     await world.configure(fault_rate=1, fault_kinds=["timeout"], fault_match="Question 1?")
     batch = await planned(world, chat_lines(2))
 
-    for _ in range(8):
-        if (await world.reload(batch)).status is BatchStatus.IN_PROGRESS:
-            await world.work()
+    while (await world.reload(batch)).status is BatchStatus.IN_PROGRESS:
+        await world.work()
 
     batch = await world.reload(batch)
     assert (batch.counts.completed, batch.counts.failed) == (1, 1)
     await world.assembler.assemble(batch.id)
-    _, errors = await world.results(await world.reload(batch))
-    assert [line["error"]["code"] for line in errors] == ["request_timeout"]
+    _, [error] = await world.results(await world.reload(batch))
+    assert error["error"]["code"] == "request_timeout"
+    assert "(execution.hard_budget_s)" in error["error"]["message"]
+    calls = BatchSummary.decoded(await world.metadata.batches.summary(batch.id)).calls
+    assert calls.retries == {}  # calls that began too late for a full budget are no attempts
 
 
 async def test_a_call_that_takes_its_whole_long_time_out_is_made_twice_and_names_the_setting(
