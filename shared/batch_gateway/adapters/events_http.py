@@ -1,8 +1,9 @@
 """EventSink over HTTP: each event is one POST to the broker, in CloudEvents' binary mode.
 
-The status is the broker's verdict. What brokers themselves send again (404, 408, 409, 429 and all
-5xx) is Temporary here too, and so is a redirect, which a sink must not answer; any other 4xx
-refuses the event for ever.
+400, 413, 415 and 422 are Permanent: the broker can never accept this event. Every other status
+that is not 2xx is Temporary, as its cause is not the event: the broker is unavailable (5xx, 408,
+409, 429), is not there or is another server (404, 405, 410, redirects), or does not accept the
+sender's token, which may have expired or may not be known yet (401, 403).
 
 A connection is used again while events follow each other closely: no broker closes one so early.
 If it breaks before there is an answer, the event is sent once more on a new connection.
@@ -26,7 +27,7 @@ from batch_gateway.core.events import SOURCE, Event, signature
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-_RETRIED = frozenset({404, 408, 409, 429})  # 4xx that may be different next time
+_UNACCEPTABLE = frozenset({400, 413, 415, 422})  # an event's own fault
 #: Printable ASCII except space, quote and percent may stand as it is in a header.
 _PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 _REUSED_S = 2.0  # idle time after which a connection is not used any more
@@ -82,7 +83,7 @@ class HttpSink:
         if 200 <= status < 300:
             return
         said = f"event sink {self._url} answers {status}: {refusal.decode(errors='replace')}"
-        if 400 <= status < 500 and status not in _RETRIED:
+        if status in _UNACCEPTABLE:
             raise Permanent(said)
         raise Temporary(said)
 
