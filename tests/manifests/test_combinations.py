@@ -15,6 +15,7 @@ from manifests.admission import is_knative, names, refusals
 from manifests.kustomize import ROOT, build, combine
 
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
+from batch_gateway.cli.cluster.uninstall import REMOVED
 from batch_gateway.core.events import EventType
 from batch_gateway.local.manifests import deployment, load
 from batch_gateway.settings import Settings
@@ -109,20 +110,33 @@ WITHOUT_STATUS = {
 }
 
 
-def test_status_and_doctor_know_every_kind_that_has_a_status():
-    known = {(version, kind) for version, kind, _ in WITH_STATUS}
-
-    deployed = {
+@functools.cache
+def deployed_kinds() -> frozenset[tuple[str, str]]:
+    """(apiVersion, kind) of all that an overlay or a component brings."""
+    return frozenset(
         (document["apiVersion"], document["kind"])
         for resources, components in combinations()
         if len(components) < 2
         for document in combine(resources, components)
-    }
+    )
+
+
+def test_status_and_doctor_know_every_kind_that_has_a_status():
+    known = {(version, kind) for version, kind, _ in WITH_STATUS}
+
+    deployed = deployed_kinds()
 
     unknown = deployed - known
     assert {kind for _, kind in unknown} <= WITHOUT_STATUS
     assert ("serving.knative.dev/v1", "Service") in known
     assert known - deployed == set()
+
+
+def test_uninstalling_removes_every_kind_but_those_that_hold_data():
+    """A claim of a domain is in no namespace: it is found by the one that it names."""
+    kept = {kind for _, kind in deployed_kinds() - set(REMOVED)}
+
+    assert kept == {"Namespace", "Secret", "PersistentVolumeClaim", "ClusterDomainClaim"}
 
 
 # -- admission --------------------------------------------------------------------------------

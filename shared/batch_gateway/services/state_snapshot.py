@@ -32,6 +32,7 @@ class StoredState:
     backlog: Backlog
     last_dead: datetime | None  # when an event was given up last; None: none is kept
     pending_webhooks: int
+    unsent_since: datetime | None  # of the oldest event in the outbox; None: the outbox is empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,12 @@ class ServiceState:
         """Time until the first deadline, negative when it has passed; None: there is none."""
         first = None if self.stored is None else self.stored.backlog.first_deadline
         return None if first is None else first - self.at
+
+    @property
+    def unsent_for(self) -> timedelta | None:
+        """Age of the oldest event that the broker has not accepted; None: there is none."""
+        since = None if self.stored is None else self.stored.unsent_since
+        return None if since is None else max(self.at - since, timedelta(0))
 
 
 class StateReader:
@@ -91,11 +98,13 @@ class StateReader:
     async def _stored(self) -> StoredState:
         batches = self._metadata.batches
         dead = await self._metadata.dead_letters.list(limit=1)
+        unsent = await self._metadata.outbox.unsent(before=self._clock.now(), limit=1)
         return StoredState(
             batches=await batches.count_by_status(),
             backlog=await batches.backlog(),
             last_dead=dead[0].died_at if dead else None,
             pending_webhooks=await self._metadata.webhooks.pending(),
+            unsent_since=unsent[0].created_at if unsent else None,
         )
 
     async def _shared(self) -> ScratchState:

@@ -62,6 +62,12 @@ def families(state: ServiceState, *, tenants: int) -> Iterator[GaugeMetricFamily
                 "Time of the last stored dead letter.",
                 state.stored.last_dead.timestamp(),
             )
+    if state.unsent_for is not None:
+        yield GaugeMetricFamily(
+            "batch_gateway_oldest_unsent_event_seconds",
+            "Age of the oldest event that the broker has not accepted, in seconds.",
+            state.unsent_for.total_seconds(),
+        )
     if state.slack is not None:
         yield GaugeMetricFamily(
             "batch_gateway_first_deadline_seconds",

@@ -293,9 +293,11 @@ def test_a_cluster_without_knative_is_told_what_to_install(kube, command):
     del kube.kinds["sources.knative.dev/v1"]
 
     told = command("deploy", code=1).stderr
+    rehearsed = command("deploy", "--dry-run", code=1).stderr
 
     assert "Service of serving.knative.dev/v1 (install Knative Serving)" in told
     assert "PingSource of sources.knative.dev/v1 (install Knative Eventing)" in told
+    assert rehearsed == told
     assert kube.left() == {}
 
 

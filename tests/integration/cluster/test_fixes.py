@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 from batch_gateway.cli.cluster import apply, fixes, pod_jobs
 from batch_gateway.cli.doctor import inside
 from batch_gateway.cli.main import app
+from batch_gateway.settings import sends_events
 
 BUILDERS = {
     name: builder
@@ -273,7 +274,10 @@ def test_a_fix_is_for_the_cluster_that_was_asked_for(
 
 @runs("delete_broker")
 def test_a_broker_of_another_class_is_deleted_and_made_anew(healthy, printed):
-    words = ("deploy", "--overlay", "minimal", "--broker", "mt")
+    """Each function that sends events starts anew with the new address, the others do not."""
+    words = ("deploy", "--overlay", "minimal", "--set", "auth.kind=api-key", "--broker", "mt")
+    names = healthy.names("Service", group=troubles.SERVING)
+    before = {name: healthy.revisions_of(name) for name in names}
 
     told = command(*words, code=1).stderr
     printed.run(printed.fix(told))
@@ -281,6 +285,11 @@ def test_a_broker_of_another_class_is_deleted_and_made_anew(healthy, printed):
 
     broker = healthy.find("Broker", HOME, group=troubles.EVENTING)
     assert broker["metadata"]["annotations"][troubles.CLASS] == "MTChannelBasedBroker"
+    settings = healthy.find("ConfigMap", "batch-gateway-settings")["data"]
+    assert settings["BATCH_GATEWAY_EVENTS__SINK"] == broker["status"]["address"]["url"]
+    assert {name for name in names if healthy.revisions_of(name) > before[name]} == {
+        name for name in names if sends_events(name)
+    }
 
 
 @runs("release_domain")

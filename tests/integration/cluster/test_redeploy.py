@@ -14,6 +14,7 @@ import pytest
 from fixtures.kube import WAITING, Kube
 from fixtures.kube.knative import BINDER, inject
 from fixtures.kube.people import kn_service_update, kubectl_apply, kubectl_edit
+from fixtures.kube.refusals import Refused
 from manifests.kustomize import ROOT, build
 from typer.testing import CliRunner
 
@@ -668,10 +669,12 @@ def test_digests_of_two_clusters_with_the_same_settings_differ(kube, command):
 
 
 def test_going_back_restores_image_settings_secrets_and_objects(kube, command):
+    """After a deployment that does not become ready."""
     command("deploy", "--overlay", "minimal", "--image", "registry/gateway:1")
     before = secret(kube)
+    kube.absent_images.add("registry/gateway:2")
     words = ("--set", "limits.ceiling=9", "--set", "inference.api_key=k3y")
-    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2", *words)
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2", *words, code=4)
 
     told = command("rollback").stdout.splitlines()
 
@@ -682,6 +685,39 @@ def test_going_back_restores_image_settings_secrets_and_objects(kube, command):
     assert "BATCH_GATEWAY_LIMITS__CEILING" not in settings(kube)
     assert secret(kube) == before
     assert unready(kube) == []
+
+
+def test_a_deployment_that_was_interrupted_is_repeated_and_rolled_back(kube, command, monkeypatch):
+    """What it replaced in Secrets is known, and it is no release to go back to."""
+    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:1")
+    before = secret(kube)
+    original = kube.apply
+
+    def apply_until_the_planner(group, key, body, manager, *, force, dry):
+        if key[2] == "planner" and key[0] == "Service" and not dry:
+            raise Refused(403, "Forbidden", "the credentials have expired")
+        return original(group, key, body, manager, force=force, dry=dry)
+
+    def interrupted(*words: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(kube, "apply", apply_until_the_planner)
+            assert "the credentials have expired" in command(*words, code=1).stderr
+
+    interrupted("deploy", "--image", "registry/gateway:2", "--set", "inference.api_key=k3y")
+    assert secret(kube) != before
+    command("deploy")
+    assert images(kube) == {"registry/gateway:2"}
+    interrupted("rollback")
+    told = command("rollback").stdout.splitlines()
+
+    assert told[0].startswith("back to release 1 of ")
+    assert secret(kube) == before
+    assert images(kube) == {"registry/gateway:1"}
+
+
+def images(kube: Kube) -> set[str]:
+    pods = (service(kube, name)["spec"]["template"]["spec"] for name in FUNCTIONS)
+    return {container["image"] for pod in pods for container in pod["containers"]}
 
 
 def test_going_forth_again_is_a_rollback_too(kube, command):

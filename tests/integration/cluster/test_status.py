@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from batch_gateway.cli.status import command as status_command
 from batch_gateway.core.limits import Observation
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web.state_metrics import rendered
+from batch_gateway.wiring.runtime import SystemClock
 
 TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
 
@@ -132,6 +134,7 @@ def bytes_of(value: str) -> str:
 
 @pytest.mark.redis
 async def test_stores_alone_tell_the_state(world, tmp_path, monkeypatch):
+    world.sink.away = True
     await world.submit(chat_lines(4))
     database = f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}"
     monkeypatch.setenv("BATCH_GATEWAY_METADATA__URL", database)
@@ -139,10 +142,14 @@ async def test_stores_alone_tell_the_state(world, tmp_path, monkeypatch):
 
     import asyncio
 
-    told = (await asyncio.to_thread(run, "--stores")).stdout.splitlines()
+    at_once = (await asyncio.to_thread(run, "--stores")).stdout.splitlines()
+    monkeypatch.setattr(SystemClock, "now", lambda _: datetime.now(UTC) + timedelta(minutes=10))
+    later = (await asyncio.to_thread(run, "--stores")).stdout.splitlines()
 
-    assert told[0] == "the scratch store does not answer"
-    assert told[1] == "batches       1 validating"
+    assert at_once[:2] == ["the scratch store does not answer", "batches       1 validating"]
+    unsent = "events        the broker has not accepted the oldest one for 10 m"
+    assert unsent not in at_once
+    assert unsent in later
 
 
 def test_watching_shows_it_again_and_again(deployed, monkeypatch):

@@ -18,6 +18,7 @@ from batch_gateway.core.model import BatchStatus, ShardState, Tally
 from batch_gateway.core.quotas import Account
 from batch_gateway.ports.scratch import QueueDepth
 from batch_gateway.services.maintenance import sweep
+from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.settings import Execution, Planning
 
 pytestmark = pytest.mark.redis
@@ -47,17 +48,27 @@ async def test_an_event_that_was_never_sent_is_sent(world):
     ]
 
 
-async def test_an_event_stays_in_the_outbox_while_the_broker_is_away(world):
-    await world.submit(chat_lines(1))
-    world.clock.ahead = LATER
+async def test_events_stay_in_the_outbox_while_the_broker_is_away(world, monkeypatch):
+    """More of them than a page: once it is back one sweep sends each once."""
+    monkeypatch.setattr(sweep, "LIMIT", 5)
+    reader = StateReader(world.metadata, world.scratch, world.clock, kept=timedelta(0))
     world.sink.away = True
+    batches = [await world.submit(chat_lines(1)) for _ in range(12)]
+    world.clock.ahead = LATER
     await world.janitor.sweep()
+    waiting = await reader.state()
+    assert timedelta(minutes=2) <= waiting.unsent_for < timedelta(minutes=3)
+    assert len(await world.metadata.outbox.unsent(before=world.clock.now(), limit=100)) == 12
 
     world.sink.away = False
     await asyncio.sleep(0.01)
     await world.janitor.sweep()
 
-    assert EventType.BATCH_CREATED in world.sink.types()
+    sent = [event.id for event in world.sink.events if event.type is EventType.BATCH_CREATED]
+    assert sorted(sent) == sorted(
+        internal_event(EventType.BATCH_CREATED, batch.id).id for batch in batches
+    )
+    assert (await reader.state()).unsent_for is None
 
 
 async def test_a_batch_past_its_deadline_expires(world):

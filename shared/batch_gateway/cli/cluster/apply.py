@@ -16,7 +16,7 @@ from batch_gateway.cli.cluster.dry_run import DryRun, DryRunResult
 from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
 from batch_gateway.cli.cluster.ownership import with_injected
 from batch_gateway.cli.cluster.preconditions import require
-from batch_gateway.cli.cluster.releases import Releases
+from batch_gateway.cli.cluster.releases import Release, Releases
 from batch_gateway.cli.cluster.rollout import RolloutWait
 from batch_gateway.cli.cluster.secrets import SecretChange
 from batch_gateway.cli.cluster.settings_check import require_settings
@@ -64,8 +64,8 @@ class Deployment:
     options: Mapping[str, Any]  # and what the command line has said beside it
     said: Collection[str] = ()  # variables of the ConfigMap that the command line names
     force: bool = False
-    #: Whether settings are judged by this release, before anything is applied.
-    check_settings: bool = True
+    #: Whether it was applied before, by another release perhaps: its settings are not judged then.
+    is_rollback: bool = False
     wait: bool = True
     timeout_s: float = 600  # most to wait for the broker's address, and for all of it afterwards
 
@@ -180,7 +180,7 @@ class _Run:
         self._cluster = cluster
         self._wanted = wanted
         self._releases = Releases(cluster)
-        last = self._releases.last()
+        last = self._releases.last_applied()
         fields = {f".data.{name}" for name in wanted.said}
         self._judge = DryRun(
             cluster, force=wanted.force, last=last.objects if last else (), said=fields
@@ -202,7 +202,7 @@ class _Run:
         for change in self._wanted.secrets:
             self._contents["Secret", change.wanted["metadata"]["name"]] = change.contents
         self._read_the_rest(objects)
-        if self._wanted.check_settings:
+        if not self._wanted.is_rollback:
             require_settings(objects, self._contents)
         mark_settings(objects, self._contents, self._releases.salt)
         for obj in objects:
@@ -250,6 +250,8 @@ class _Run:
         broker = self._sink.broker
         later = [] if broker is None else [v for v in self.results if _sends(v.obj, broker)]
         first = [v for v in self.results if all(v is not other for other in later)]
+        # A rollback that is interrupted is begun again: it is no release to go back from.
+        release = None if self._wanted.is_rollback else self._record(applied=False)
         for result in first:
             if _rank(result.obj) > _HOME and secrets:
                 self._make_secrets(secrets, steps)
@@ -258,7 +260,10 @@ class _Run:
             later = self._with_address(broker, first, later, steps)
         for result in later:
             self._apply(result, steps, created)
-        self._record()
+        if release is None:
+            self._record(applied=True)
+        else:
+            self._releases.complete(release)
         return [result.obj for result in (*first, *later)]
 
     def _make_secrets(self, secrets: list[SecretChange], steps: StepReporter) -> None:
@@ -267,17 +272,18 @@ class _Run:
             change.make(self._cluster)
             _tell(steps, change.wanted, change.done)
 
-    def _record(self) -> None:
+    def _record(self, *, applied: bool) -> Release:
         """As the overlay has it: an address that was found is found anew when it comes back."""
         objects = [*self._sink.objects, *self._sink.bindings]
         if self._sink.found:
             objects = without_sink(objects)
         replaced = {c.wanted["metadata"]["name"]: c.replaced for c in self._wanted.secrets}
-        self._releases.add(
+        return self._releases.add(
             self._wanted.what,
             objects,
             self._wanted.options,
             {name: keys for name, keys in replaced.items() if keys},
+            applied=applied,
         )
 
     def _apply(self, result: DryRunResult, steps: StepReporter, created: Collection[str]) -> None:

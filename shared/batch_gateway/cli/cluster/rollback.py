@@ -44,7 +44,7 @@ def rollback(
         what=release.what,
         options=release.options,
         force=how.force,
-        check_settings=False,  # the image of then has started with them
+        is_rollback=True,
         wait=how.wait,
         timeout_s=how.timeout,
     )

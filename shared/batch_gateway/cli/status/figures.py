@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: name without prefix -> the values of its labels, in the order of their names -> value
 Values = Mapping[tuple[str, ...], float]
 _PREFIX = "batch_gateway_"
+_UNSENT_S = 10.0  # a younger event may just be on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def described(figures: StatusFigures) -> Iterator[str]:
         yield "deadline      " + (
             f"first in {_span(slack)}" if slack >= 0 else f"the first is {_span(-slack)} overdue"
         )
+    if (age := figures.one("oldest_unsent_event_seconds")) is not None and age >= _UNSENT_S:
+        yield f"events        the broker has not accepted the oldest one for {_span(age)}"
     if figures.of("queue_shards"):
         yield "queue         " + _counts(_plain(figures.of("queue_shards"))) + " shards"
         yield "activations   " + _counts(_plain(figures.of("activations")))
