@@ -16,7 +16,7 @@ from batch_gateway.cli.cluster.dry_run import DryRun, DryRunResult
 from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
 from batch_gateway.cli.cluster.ownership import with_injected
 from batch_gateway.cli.cluster.preconditions import require
-from batch_gateway.cli.cluster.releases import Release, Releases
+from batch_gateway.cli.cluster.releases import Releases
 from batch_gateway.cli.cluster.rollout import RolloutWait
 from batch_gateway.cli.cluster.secrets import SecretChange
 from batch_gateway.cli.cluster.settings_check import require_settings
@@ -251,7 +251,7 @@ class _Run:
         later = [] if broker is None else [v for v in self.results if _sends(v.obj, broker)]
         first = [v for v in self.results if all(v is not other for other in later)]
         # A rollback that is interrupted is begun again: it is no release to go back from.
-        release = None if self._wanted.is_rollback else self._record(applied=False)
+        number = None if self._wanted.is_rollback else self._record(applied=False)
         for result in first:
             if _rank(result.obj) > _HOME and secrets:
                 self._make_secrets(secrets, steps)
@@ -260,10 +260,10 @@ class _Run:
             later = self._with_address(broker, first, later, steps)
         for result in later:
             self._apply(result, steps, created)
-        if release is None:
+        if number is None:
             self._record(applied=True)
         else:
-            self._releases.complete(release)
+            self._releases.complete(number)
         return [result.obj for result in (*first, *later)]
 
     def _make_secrets(self, secrets: list[SecretChange], steps: StepReporter) -> None:
@@ -272,7 +272,7 @@ class _Run:
             change.make(self._cluster)
             _tell(steps, change.wanted, change.done)
 
-    def _record(self, *, applied: bool) -> Release:
+    def _record(self, *, applied: bool) -> int:
         """As the overlay has it: an address that was found is found anew when it comes back."""
         objects = [*self._sink.objects, *self._sink.bindings]
         if self._sink.found:

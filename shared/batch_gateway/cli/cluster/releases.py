@@ -83,8 +83,8 @@ class Releases:
         replaced: Mapping[str, Mapping[str, str | None]],
         *,
         applied: bool,
-    ) -> Release:
-        """Record a deployment."""
+    ) -> int:
+        """Record a deployment; returns its number."""
         release = Release(
             number=self._numbers[-1] + 1 if self._numbers else 1,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -97,11 +97,11 @@ class Releases:
         gone = self._numbers[: 1 - _KEPT]
         self._write(release, dict.fromkeys(map(str, gone), None))
         self._numbers = [n for n in self._numbers if n not in gone] + [release.number]
-        return release
+        return release.number
 
-    def complete(self, release: Release) -> None:
+    def complete(self, number: int) -> None:
         """Record that all of a deployment was applied."""
-        self._write(replace(release, applied=True), {})
+        self._write(replace(self._read(number), applied=True), {})
 
     def _write(self, release: Release, changes: Mapping[str, None]) -> None:
         packed = gzip.compress(json.dumps(asdict(release)).encode(), mtime=0)
