@@ -119,7 +119,7 @@ async def test_cancelling_a_call_closes_its_connection(client):
         )
         await came.wait()
         calling.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(45):
             await closed.wait()
 
 

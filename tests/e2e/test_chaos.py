@@ -25,7 +25,7 @@ async def assert_complete(gateway, batch, count=COUNT):
 
 async def process_of(gateway, service):
     """Wait until a process of the service runs."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not gateway.platform.pids(service):
             await asyncio.sleep(0.005)
 
@@ -135,7 +135,7 @@ async def test_a_model_that_is_away_costs_time_and_no_line(start_gateway, spawn_
     gateway = await start_gateway(simulator=SLOW)
     await gateway.configure(fault_rate=1.0, fault_kinds=["503", "disconnect"])
     batch = await gateway.submit(chat_lines(30))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while len(await gateway.arrivals()) < 10:
             await asyncio.sleep(0.05)
 

@@ -204,7 +204,7 @@ async def test_a_key_that_is_replaced_in_one_step_delays_events_and_loses_none(s
     )
     batch = await gateway.submit(chat_lines(LINES))
     await gateway.halfway(batch, done=20)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not gateway.platform.pids("janitor"):
             await asyncio.sleep(0.05)
     busy = {name: gateway.platform.pids(name) for name in ("janitor", "executor")}

@@ -64,7 +64,7 @@ def record(recorder, count, parent=PARENT):
 
 
 async def until(condition):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not condition():
             await asyncio.sleep(0.01)
 

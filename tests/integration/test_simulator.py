@@ -355,7 +355,7 @@ async def exchanged(url: str, answer: HostileAnswer) -> bytes:
     head = f"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             found = await reader.readexactly(len(answer.wire) + 2 * len(answer.drop))
             if answer.then is ConnectionEnding.CLOSE:
                 assert await reader.read() == b""

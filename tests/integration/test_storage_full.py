@@ -241,7 +241,7 @@ async def test_what_one_process_finds_full_all_know_for_a_moment(redis_url):
     full = FullStoreReporter()
     await refuse_if_full(other)
 
-    async with full.published(one), asyncio.timeout(10):
+    async with full.published(one), asyncio.timeout(45):
         full.reporter("files")()
         while not await other.full_stores.stores():
             await asyncio.sleep(0.01)

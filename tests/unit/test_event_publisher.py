@@ -83,7 +83,7 @@ async def test_loops_that_never_raise_go_on(fault, number):
     for other in made:
         other.close()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         while faulty.asked < 3 and not running.done():
             await asyncio.sleep(0.001)
 
@@ -157,7 +157,7 @@ async def test_events_are_forgotten_together_while_that_is_done_later(monkeypatc
 
     await publisher.publish(events[0])
     await publisher.publish(events[1])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(45):
         while not forgotten:
             await asyncio.sleep(0.01)
     assert forgotten == [[events[0].id, events[1].id]]

@@ -417,7 +417,7 @@ class Stage:
                 break
             self.happen(event, at, activation)
         self.memory.down, self.memory.slots = 0, 3
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(45):
             await running
         self.assert_nothing_leaks(activation)
 
@@ -434,7 +434,7 @@ class Stage:
     async def to_the_end(self) -> None:
         """Without any more trouble the work ends."""
         self.engine.script.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(45):
             while any(one.state is not ShardState.CLOSED for one in self.memory.shards.values()):
                 for shard in self.memory.shards.values():  # a sweep finds what is in no queue
                     if shard.state is ShardState.READY and shard.index not in self.memory.ready:

@@ -94,7 +94,7 @@ class Stage:
         self.keeping = group.create_task(self.pools.keep())
 
     async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(45):
             while not condition():
                 await asyncio.sleep(0.005)
 

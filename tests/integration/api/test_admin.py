@@ -478,7 +478,7 @@ async def test_a_client_that_leaves_in_the_midst_of_its_upload_is_no_fault(guard
         writer.write(head.encode())
         await writer.drain()
         writer.close()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (
                 'method="POST",route="/v1/files",status="499"'
                 not in (await operator.get(f"{guarded.url}/metrics")).text

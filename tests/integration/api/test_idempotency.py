@@ -125,7 +125,7 @@ async def test_while_a_request_is_worked_on_its_duplicate_is_told_to_come_again(
 
     form = {"content-type": "multipart/form-data; boundary=b"}
     slow = asyncio.create_task(http.post("/v1/files", content=slowly(), headers=KEY | form))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         while await _claimed(server, claim_id(tenant, "/v1/files?", "order-7")) is None:
             await asyncio.sleep(0.01)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.slow
 
 #: How long the server may think about bytes that are complete, or that the client has ended.
-PATIENCE_S = 10.0
+PATIENCE_S = 45.0
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 CREATE = {"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"}

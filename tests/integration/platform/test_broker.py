@@ -379,7 +379,7 @@ async def test_a_killed_replica_gets_its_event_again(toys):
 async def settled(running) -> None:
     """Wait until the broker has nothing left to do."""
     config = json.loads((running.platform.data / "run" / "broker.json").read_text())
-    async with Redis.from_url(config["redis_url"]) as redis, asyncio.timeout(30):
+    async with Redis.from_url(config["redis_url"]) as redis, asyncio.timeout(90):
         streams = [key async for key in redis.scan_iter(match="events:*")]
         assert streams
         while sum([await redis.xlen(stream) for stream in streams]):

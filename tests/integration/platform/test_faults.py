@@ -109,7 +109,7 @@ async def test_a_timer_ticks_at_once_on_a_folder_with_a_past(toys):
 
 async def answering(running) -> None:
     """Wait until the broker is back."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             try:
                 await running.http.options(running.platform.broker_url)

@@ -57,7 +57,7 @@ def command(folder: Path, *words: str) -> Command:
 
 async def told(child: ChildProcess) -> str:
     """What the program wrote first, once it has written it."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while "word of error" not in (text := child.command.log.read_text()):
             await asyncio.sleep(0.01)
     return text.splitlines()[0]
@@ -127,7 +127,7 @@ async def test_many_starts_at_once_each_get_their_own_process(server, tmp_path):
 
 async def test_the_server_imports_further_modules_while_nothing_is_asked_for(server, tmp_path):
     log = tmp_path / "program.log"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             assert await (await server.start(command(tmp_path))).wait() == 0
             if '"later": true' in log.read_text():

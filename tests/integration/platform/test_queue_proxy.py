@@ -146,7 +146,7 @@ def port_of(running) -> int:
 
 async def test_whatever_the_data_plane_sends_is_understood_or_refused_for_good(janitor):
     for name, (sent, status) in UNDERSTOOD.items():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             found, head, body = await answer(port_of(janitor), sent)
 
         assert found == status, name
@@ -164,7 +164,7 @@ async def test_who_asks_before_sending_a_body_is_told_to_go_on(janitor):
     writer.write(
         request(POST, f"{JSON_EVENT}expect: 100-continue\r\ncontent-length: {len(STRUCTURED)}\r\n")
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(45):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
         writer.write(STRUCTURED)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
@@ -173,7 +173,7 @@ async def test_who_asks_before_sending_a_body_is_told_to_go_on(janitor):
 
 async def test_one_connection_serves_one_event_after_the_other(janitor):
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(janitor))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(45):
         for _ in range(3):
             writer.write(request(POST, BINARY))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
@@ -196,7 +196,7 @@ async def test_a_request_that_is_open_is_answered_when_the_pod_must_go(
 
     janitor.process.send_signal(signal.SIGTERM)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         status, _, body = await tick
         assert (status, body) == (202, b"")
         assert await janitor.process.wait() == 0
@@ -207,7 +207,7 @@ async def test_until_it_listens_connections_are_refused_and_none_is_left_hanging
 ):
     env = environment(tmp_path, valkey_url) | {"BATCH_GATEWAY_METADATA__MIGRATE": "true"}
     seen = set()
-    async with running_function("janitor", env) as running, asyncio.timeout(30):
+    async with running_function("janitor", env) as running, asyncio.timeout(90):
         while 200 not in seen:
             try:
                 status, _, _ = await answer(port_of(running), request("GET /readyz HTTP/1.1"))
@@ -229,7 +229,7 @@ async def test_a_port_that_is_not_ours_ends_the_start(tmp_path, valkey_url):
         stderr=asyncio.subprocess.PIPE,
     )
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         _, said = await process.communicate()
     server.close()
     assert process.returncode != 0

@@ -118,7 +118,7 @@ async def test_a_lease_of_a_dead_executor_is_closed_and_the_others_are_reclaimed
         )
         assert batch.id
     await damage(world, broken, 0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         while (await shards_of(world, whole))[0].state is ShardState.LEASED:
             await asyncio.sleep(0.1)
             world.clock.ahead += timedelta(seconds=1)

@@ -31,7 +31,7 @@ async def begun(world, lines, **options):
 async def seen(world, batch, condition):
     """The batch as its owner sees it, as soon as ``condition`` holds."""
     batches = service(world)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not condition(found := await batches.get(TENANT, batch.id)):
             await asyncio.sleep(0.05)
     return found
@@ -110,7 +110,7 @@ async def test_a_batch_says_that_others_have_all_the_slots(make_world):
     world = make_world(execution=BRISK, watching=Watching(metrics=False, probe=False))
     await world.configure(ttft_ms=60_000)
     _, working = await begun(world, chat_lines(50))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while len(await world.arrivals()) < 8:
             await asyncio.sleep(0.05)
     batch = await world.submit(chat_lines(5))

@@ -60,11 +60,11 @@ class Process:
             raise Unavailable("metadata: password authentication failed")
 
     async def ends(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             await self.stopped.wait()
 
     async def gives_way(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             await self.superseded.wait()
 
 
@@ -74,7 +74,7 @@ async def started(world, function, settings, revision="janitor-00001"):
     process = Process(world, function, settings, revision)
     task = asyncio.create_task(process.watch.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             if settings is not LATE:
                 await process.scratch.done.wait()
         yield process
@@ -128,7 +128,7 @@ async def test_processes_of_the_api_stop_one_after_the_other(world):
     ):
         await one.gives_way()
         await other.gives_way()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while not (one.stopped.is_set() or other.stopped.is_set()):
                 await asyncio.sleep(0.001)
         assert not (one.stopped.is_set() and other.stopped.is_set())

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from fixtures.simulator import until
+from fixtures.simulator import is_probe, until
 from fixtures.world import chat_lines
 
 from batch_gateway.core.limits import Brake
@@ -43,7 +43,7 @@ async def worked(world, batch):
 
 
 async def probes_of(world):
-    return [call for call in await world.arrivals() if call["request_id"].startswith("probe")]
+    return [call for call in await world.arrivals(probes=True) if is_probe(call)]
 
 
 async def calls_of_batch(world):

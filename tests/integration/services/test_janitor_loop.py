@@ -44,7 +44,7 @@ async def pause(world, batch):
 
 
 async def test_without_work_one_sweep_is_all(world):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         await world.janitor_loop(every_s=60).run()
 
     assert world.sink.types() == []
@@ -58,7 +58,7 @@ async def test_on_an_old_configuration_it_leaves_the_rest_to_a_successor_once(wo
     await asyncio.sleep(0.1)
 
     world.superseded.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         await first
     assert world.sink.calls == called + 1
 
@@ -67,7 +67,7 @@ async def test_on_an_old_configuration_it_leaves_the_rest_to_a_successor_once(wo
     await world.assembler.assemble(batch.id)
     assert not second.done()  # it waits for its next round
     world.stopping.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         await second
 
 
@@ -79,7 +79,7 @@ async def test_it_goes_round_until_the_batch_has_ended(world):
     await world.work()
     await world.assembler.assemble(batch.id)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         await janitor_loop
     assert (await world.reload(batch)).status is BatchStatus.COMPLETED
 
@@ -90,7 +90,7 @@ async def test_a_second_call_is_answered_at_once(world):
     first = asyncio.create_task(janitor_loop.run())
     await asyncio.sleep(0.1)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         await janitor_loop.run()
 
     assert not first.done()
@@ -107,7 +107,7 @@ async def test_who_must_stop_calls_a_successor(world, why):
     if why == "signal":
         world.stopping.set()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         await janitor_loop
     assert world.sink.calls == before + 1
 
@@ -125,7 +125,7 @@ async def test_a_batch_that_is_paused_does_not_keep_it(world):
     batch = await planned(world)
     await pause(world, batch)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         await world.janitor_loop(every_s=60).run()
 
 
@@ -147,7 +147,7 @@ async def test_a_batch_that_waits_for_another_does_not_keep_it(world):
     follower = await world.submit(b"", after=after)
     await world.metadata.outbox.sent([_created(follower).id])
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         await world.janitor_loop(every_s=60).run()
 
 
@@ -184,7 +184,7 @@ async def test_the_janitor_is_called_for_a_batch_that_does_not_go_on(world):
         await publisher.publish(_created(batch))
 
         assert world.sink.calls == 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while not world.sink.calls:
                 await asyncio.sleep(0.01)
 
@@ -199,7 +199,7 @@ async def test_the_janitor_is_called_for_a_batch_that_was_not_cleared_up(world, 
     async with relaying(world) as publisher:
         await publisher.publish(_created(batch))
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while not world.sink.calls:
                 await asyncio.sleep(0.01)
 
@@ -217,7 +217,7 @@ async def test_the_janitor_is_not_called_for_a_batch_that_is_done(world, monkeyp
     async with relaying(world) as publisher:
         await publisher.publish(_created(batch))
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while len(looks) < 3:
                 await asyncio.sleep(0.01)
     assert world.sink.calls == 0
@@ -234,7 +234,7 @@ async def test_what_the_broker_did_not_take_is_sent_again_by_who_announced_it(wo
 
     world.sink.away = False
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(45):
         while await world.metadata.outbox.unsent(before=world.clock.now(), limit=1):
             await asyncio.sleep(0.01)
     running.cancel()

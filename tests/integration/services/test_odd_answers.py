@@ -226,7 +226,7 @@ async def test_a_rotated_key_pauses_the_endpoint_and_fails_no_line(make_world):
         batch = await world.submit(lines([str(n) for n in range(500)]))
         running = asyncio.create_task(world.run(batch))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(45):
                 while (
                     await blocked_reason(world, batch)
                     is not BatchBlockedReason.ENDPOINT_UNAUTHORIZED

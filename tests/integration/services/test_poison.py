@@ -43,7 +43,7 @@ class Killer:
 
 async def reclaimed(world):
     """Wait until what a dead worker held is ready again."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         while (await world.scratch.queue.depth()).leased:
             await asyncio.sleep(0.1)
             await world.janitor.sweep()

@@ -189,7 +189,7 @@ async def test_an_executor_that_dies_beside_the_transaction_leaves_a_batch_that_
         await world.work()
     monkeypatch.setattr(world.metadata, "shards", real)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not (found := await world.reload(batch)).terminal:
             await (world.assembler.assemble(batch.id) if found.assemblable else world.work())
     world.clock.ahead = timedelta(minutes=1)

@@ -70,7 +70,7 @@ async def test_an_activation_that_takes_no_more_work_wakes_another_for_it(make_w
     wake_ups(world)
     await planned(world)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not wake_ups(world):
             assert not working.done()
             await asyncio.sleep(0.01)

@@ -105,6 +105,6 @@ async def test_a_connection_lost_in_mid_transaction_is_unavailable(postgres_serv
 
 async def _await_lock_waiter(connection) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(45):
         while not (await connection.exec_driver_sql(waiting)).scalar():
             await connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")

@@ -25,7 +25,7 @@ class Writing:
             await self.go.acquire()
 
     async def until(self, *order: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while self.order != [*order]:
                 await asyncio.sleep(0.001)
 

@@ -58,7 +58,7 @@ async def test_a_connection_whose_answer_ended_while_the_client_was_full_serves_
     revision: Any = SimpleNamespace(
         service=SimpleNamespace(timeout_s=60, response_start_timeout_s=60), enter=enter
     )
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(45), asyncio.TaskGroup() as tasks:
         for takes in (20, 1000):
             client = Client(takes)
             client.request = ProxiedRequest(

@@ -44,14 +44,14 @@ async def serving(*command):
             if process.returncode is None:
                 process.terminate()
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(45):
                     await process.communicate()
             except TimeoutError:  # a test left a request open
                 process.kill()
 
 
 async def answering(http):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             try:
                 assert (await http.get("/healthz")).status_code == 200
@@ -96,7 +96,7 @@ class Work:
         self._release.touch()
 
     async def reached(self, stage: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             # Written by another process, so there is no event to wait for.
             while not (self.stages.exists() and self.stages.read_text() == stage):
                 await asyncio.sleep(0.01)
@@ -154,7 +154,7 @@ async def test_no_new_connection_is_taken_once_stopping(work):
         process.send_signal(signal.SIGTERM)
         await work.reached("stopping")
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(45):
             while await connects(http.base_url):
                 await asyncio.sleep(0.01)
         work.release()
