@@ -23,7 +23,7 @@ from time import perf_counter
 import uvloop
 from openai import AsyncOpenAI
 
-from batch_gateway.local.platform import Platform, State
+from batch_gateway.local.platform import LocalPlatform, ReplicaState
 from benchmarks.figure import RESULTS
 from benchmarks.stage import Stage, chat_lines, stage
 
@@ -46,7 +46,7 @@ SETTINGS = {
     }
 }
 
-Seen = Mapping[str, Mapping[int, tuple[State, int]]]
+Seen = Mapping[str, Mapping[int, tuple[ReplicaState, int]]]
 """Function -> its processes, what they are at, and their requests in flight."""
 
 
@@ -70,7 +70,7 @@ class Watched:
         total = 0.0
         for start, stop, seen in self.spans():
             if seen:
-                idle = any((State.READY, 0) in of.values() for of in seen.values())
+                idle = any((ReplicaState.READY, 0) in of.values() for of in seen.values())
                 length = max(0.0, min(stop, end) - max(start, begin))
                 total += length * (SPEED_UP if idle else 1)
         return total
@@ -85,7 +85,7 @@ class Diary:
     first_answer_s: float  # of the request in the afternoon, when nothing ran
 
 
-async def watch(platform: Platform, midnight: float, watched: Watched) -> None:
+async def watch(platform: LocalPlatform, midnight: float, watched: Watched) -> None:
     """Until cancelled."""
     while True:
         seen = {name: of for name in platform.services if (of := platform.states(name))}
@@ -163,7 +163,7 @@ def draw(watched: Watched, path: Path) -> Path:
                 if processes := len(seen.get(name, ())):
                     shown = 0.25 * min(processes, 3)
                     length = stop - start
-                    if name == TIMED and (State.READY, 0) not in seen[name].values():
+                    if name == TIMED and (ReplicaState.READY, 0) not in seen[name].values():
                         length /= SPEED_UP  # a start is not hurried: as long as in a real day
                     axes.barh(
                         row,

@@ -16,7 +16,7 @@ from itertools import pairwise
 from openai.types import Batch
 from redis.asyncio import Redis
 
-from batch_gateway.local.platform import Faults
+from batch_gateway.local.platform import BrokerFaults
 from benchmarks.figure import Figure
 from benchmarks.stage import Stage, chat_lines, stage
 
@@ -120,4 +120,4 @@ async def _wipe(on: Stage) -> None:
 
 
 async def _lose_events(on: Stage) -> None:
-    await on.platform.set_faults(Faults(drop=0.3))
+    await on.platform.set_faults(BrokerFaults(drop=0.3))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.config import SimulatorConfig
 from batch_gateway.simulator.server import serving
 from benchmarks.figure import Figure
 from benchmarks.stage import chat_lines
@@ -33,7 +33,7 @@ class Run:
 
 
 async def run(limits: dict[str, Any]) -> Run:
-    config = Config.checked(
+    config = SimulatorConfig.checked(
         slots=SLOTS, queue=0, ttft_ms=1000 * LATENCY_S, tpot_ms=0, prefill_us_per_token=0
     )
     async with serving(config) as here:

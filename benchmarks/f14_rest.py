@@ -10,7 +10,7 @@ import asyncio
 from statistics import median
 from time import perf_counter
 
-from batch_gateway.local.platform import Platform
+from batch_gateway.local.platform import LocalPlatform
 from benchmarks.figure import Figure, Value
 from benchmarks.processes import memory_mib, proportional_mib
 from benchmarks.stage import chat_lines, stage
@@ -59,7 +59,7 @@ async def measure() -> Figure:
     )
 
 
-async def start(platform: Platform, name: str) -> tuple[float, float, float]:
+async def start(platform: LocalPlatform, name: str) -> tuple[float, float, float]:
     """Milliseconds from spawning to ready, resident MiB, and proportional ones."""
     await leave(platform, name)
     began = perf_counter()
@@ -71,7 +71,7 @@ async def start(platform: Platform, name: str) -> tuple[float, float, float]:
     return found
 
 
-async def leave(platform: Platform, name: str) -> None:
+async def leave(platform: LocalPlatform, name: str) -> None:
     """Wait until a Service has no process, having asked those that it has to end."""
     asked: set[int] = set()
     while pids := platform.pids(name):
@@ -81,7 +81,7 @@ async def leave(platform: Platform, name: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def watch(platform: Platform) -> tuple[float, int, float]:
+async def watch(platform: LocalPlatform) -> tuple[float, int, float]:
     """(seconds to zero, most functions at once afterwards, share of time with the janitor).
 
     Prints who is there whenever that changes.

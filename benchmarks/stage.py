@@ -21,7 +21,7 @@ import httpx
 from openai import AsyncOpenAI
 from openai.types import Batch
 
-from batch_gateway.local.platform import Options, Platform
+from batch_gateway.local.platform import LocalPlatform, PlatformOptions
 
 CHAT = "/v1/chat/completions"
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -71,7 +71,7 @@ class Model:
 class Stage:
     """A running platform, what it sends its requests to, and a client of its API."""
 
-    platform: Platform
+    platform: LocalPlatform
     model: Model
     client: AsyncOpenAI
 
@@ -150,8 +150,8 @@ async def stage(
     with TemporaryDirectory(prefix="batch-gateway-stage-") as temporary:
         async with (
             model(**(simulator or {})) as behind,
-            Platform(
-                Options(
+            LocalPlatform(
+                PlatformOptions(
                     port=0,
                     data=data or Path(temporary),
                     inference_url=behind.url,

@@ -12,8 +12,8 @@ from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_c
 from batch_gateway.adapters.sql.schema import accounts, batches, files, shards
 from batch_gateway.core.ids import FileId, TenantId, batch_id, file_id
 from batch_gateway.core.layout import file_key
-from batch_gateway.core.model import Batch, BatchStatus, Counts, File, Shard
-from batch_gateway.core.quotas import Account
+from batch_gateway.core.model import Batch, BatchStatus, File, LineCounts, Shard
+from batch_gateway.core.quotas import QuotaUsage
 from benchmarks.stage import CHAT
 
 LINES = 500  # of a shard
@@ -38,7 +38,7 @@ def open_batches(
             in_progress_at=now,
             model="m",
             open_shards=shards_each,
-            counts=Counts(total=LINES * shards_each),
+            counts=LineCounts(total=LINES * shards_each),
         )
         yield (
             batch,
@@ -76,7 +76,7 @@ def finished_batches(count: int, *, tenants: int) -> Iterator[tuple[Batch, File]
             finalizing_at=at,
             completed_at=at,
             model="m",
-            counts=Counts(total=LINES, completed=LINES),
+            counts=LineCounts(total=LINES, completed=LINES),
             output_file_id=output,
             metadata={"number": str(number % 100)},
         )
@@ -98,28 +98,28 @@ def finished_batches(count: int, *, tenants: int) -> Iterator[tuple[Batch, File]
 
 
 async def store_open(url: str, made: list[tuple[Batch, list[Shard]]]) -> None:
-    of_tenants: dict[str, Account] = {}
+    of_tenants: dict[str, QuotaUsage] = {}
     for batch, _ in made:
-        _add(of_tenants, batch, Account(open_batches=1, queued_requests=batch.counts.total))
+        _add(of_tenants, batch, QuotaUsage(open_batches=1, queued_requests=batch.counts.total))
     await _insert(url, batches, [batch_columns(batch) for batch, _ in made])
     await _insert(url, shards, [shard_columns(shard) for _, of in made for shard in of])
     await _finish(url, of_tenants)
 
 
 async def store_finished(url: str, made: list[tuple[Batch, File]]) -> None:
-    of_tenants: dict[str, Account] = {}
+    of_tenants: dict[str, QuotaUsage] = {}
     for batch, file in made:
-        _add(of_tenants, batch, Account(files=1, stored_bytes=file.size))
+        _add(of_tenants, batch, QuotaUsage(files=1, stored_bytes=file.size))
     rows = [{**batch_columns(batch), "unswept": False} for batch, _ in made]
     await _insert(url, batches, rows)
     await _insert(url, files, [file_columns(file) for _, file in made])
     await _finish(url, of_tenants)
 
 
-def _add(of_tenants: dict[str, Account], batch: Batch, more: Account) -> None:
-    had = asdict(of_tenants.get(batch.tenant, Account()))
+def _add(of_tenants: dict[str, QuotaUsage], batch: Batch, more: QuotaUsage) -> None:
+    had = asdict(of_tenants.get(batch.tenant, QuotaUsage()))
     total = {name: had[name] + count for name, count in asdict(more).items()}
-    of_tenants[batch.tenant] = Account(**total)
+    of_tenants[batch.tenant] = QuotaUsage(**total)
 
 
 async def _insert(url: str, table: sa.Table, rows: list[dict[str, object]]) -> None:
@@ -130,7 +130,7 @@ async def _insert(url: str, table: sa.Table, rows: list[dict[str, object]]) -> N
     await engine.dispose()
 
 
-async def _finish(url: str, of_tenants: dict[str, Account]) -> None:
+async def _finish(url: str, of_tenants: dict[str, QuotaUsage]) -> None:
     """Store what each tenant has, and let the database count its rows."""
     rows: list[dict[str, object]] = [
         {"tenant": tenant, **asdict(account)} for tenant, account in of_tenants.items()

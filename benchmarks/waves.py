@@ -23,9 +23,9 @@ from typing import Any
 
 import msgspec
 
-from batch_gateway.simulator.config import Config
-from batch_gateway.simulator.journal import Entry
-from batch_gateway.simulator.load import Measurement, TrafficPhase, drive, users
+from batch_gateway.simulator.config import SimulatorConfig
+from batch_gateway.simulator.journal import JournalEntry
+from batch_gateway.simulator.load import RequestMeasurement, TrafficPhase, drive, users
 from batch_gateway.simulator.server import RunningSimulator, serving
 from benchmarks.stage import CHAT
 from benchmarks.workshop import Workshop, workshop
@@ -129,7 +129,7 @@ class _Play:
 
 
 async def play(scene: Scene) -> Outcome:
-    config = Config.checked(
+    config = SimulatorConfig.checked(
         **{
             "models": (MODEL,),
             "slots": SLOTS,
@@ -199,8 +199,8 @@ def _settings(scene: Scene, url: str) -> Groups:
 
 def _outcome(
     scene: Scene,
-    felt: Sequence[Measurement],
-    entries: Sequence[Entry],
+    felt: Sequence[RequestMeasurement],
+    entries: Sequence[JournalEntry],
     start: float,
     samples: list[Sample],
 ) -> Outcome:

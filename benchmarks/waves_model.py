@@ -22,12 +22,12 @@ from batch_gateway.core.engine_signals import (
     probe_signal,
 )
 from batch_gateway.core.latency_baseline import work_units
-from batch_gateway.core.limits import Observation, Signal, fold, initial, slots
+from batch_gateway.core.limits import MonitorSignal, PoolObservation, fold, initial, slots
 from batch_gateway.core.own_queue import OwnQueue
 from batch_gateway.core.preemption_budget import PreemptionBudget
-from batch_gateway.settings import Limits, Watching
-from batch_gateway.simulator.config import Config
-from batch_gateway.simulator.engine import Engine, Generation
+from batch_gateway.settings import EngineMonitorSettings, LimitSettings
+from batch_gateway.simulator.config import SimulatorConfig
+from batch_gateway.simulator.engine import SimulatedEngine, SimulatedGeneration
 from batch_gateway.simulator.load import users
 from benchmarks.stage import percentile
 from benchmarks.waves import SLOTS, TPOT_MS, TTFT_MS, Scene, lines, tokens
@@ -90,9 +90,9 @@ class Played:
         return self.useful_s / (self.capacity_s - self.users_s)
 
 
-def config(tpot_ms: float = TPOT_MS) -> Config:
+def config(tpot_ms: float = TPOT_MS) -> SimulatorConfig:
     """How the engine behaves."""
-    return Config(slots=SLOTS, ttft_ms=TTFT_MS, tpot_ms=tpot_ms, prefill_us_per_token=0.0)
+    return SimulatorConfig(slots=SLOTS, ttft_ms=TTFT_MS, tpot_ms=tpot_ms, prefill_us_per_token=0.0)
 
 
 class Model:
@@ -101,15 +101,17 @@ class Model:
         self._scene = scene
         self._setting = setting
         self._time = Timeline()
-        self._engine = Engine(config(), self._time)
-        self._limits, self._watching = Limits(), Watching()
+        self._engine = SimulatedEngine(config(), self._time)
+        self._limits, self._watching = LimitSettings(), EngineMonitorSettings()
         self._state = initial(self._limits)
         self._fit, self._usual, self._own = CapacityEstimate(), TtftBaseline(), OwnQueue()
         self._done = 0  # calls of the batch
-        self._news: Signal | None = None
-        self._seen = Observation(watched=setting != "latency")
+        self._news: MonitorSignal | None = None
+        self._seen = PoolObservation(watched=setting != "latency")
         self._slot_time = PreemptionBudget()
-        self._calls: dict[int, tuple[float, Generation]] = {}  # with the time that each was sent
+        self._calls: dict[
+            int, tuple[float, SimulatedGeneration]
+        ] = {}  # with the time that each was sent
         self._lines: Iterator[dict[str, Any]] = cycle(lines(scene))  # aborted ones come again
         self._number = count()
         self._lent = 0  # a rise of the limit is lent with the sync after it
@@ -158,7 +160,7 @@ class Model:
             took = self._time.time() - sent
             self.played.useful_s += self._counted(begun[0])
             self._slot_time = self._slot_time.used(took)
-            self._seen += Observation(
+            self._seen += PoolObservation(
                 successes=1, busy_ms=round(1000 * took), work=round(work_units(PROMPT_TOKENS, made))
             )
             self._fill()
@@ -172,7 +174,7 @@ class Model:
             full = self._engine.running + self._engine.waiting >= SLOTS
             if self._setting == "router" and full:
                 self.played.refused += 1
-                self._seen += Observation(dropped=1)
+                self._seen += PoolObservation(dropped=1)
                 self._lent -= 1
             else:
                 self._call(next(self._lines)["body"]["max_tokens"])
@@ -184,9 +186,9 @@ class Model:
     def _look(self) -> None:
         before = slots(self._state)
         now = START + timedelta(seconds=self._time.time())
-        seen = self._seen + Observation(signal=self._news, in_flight=len(self._calls))
+        seen = self._seen + PoolObservation(signal=self._news, in_flight=len(self._calls))
         self._state = fold(self._state, seen, self._limits, now)
-        self._news, self._seen = None, Observation(watched=self._setting != "latency")
+        self._news, self._seen = None, PoolObservation(watched=self._setting != "latency")
         self._lent = min(before, slots(self._state))
         if self._state.aborts(now):
             self._abort(len(self._calls) - slots(self._state))
@@ -196,7 +198,7 @@ class Model:
         youngest = sorted(self._calls.items(), key=lambda item: -item[1][0])
         for number, (sent, generation) in youngest[: max(0, excess)]:
             age = self._time.time() - sent
-            if not self._slot_time.affords(age, Watching().abort_share):
+            if not self._slot_time.affords(age, EngineMonitorSettings().abort_share):
                 return
             self._slot_time = self._slot_time.wasted(age)
             self.played.aborted += 1
@@ -205,7 +207,7 @@ class Model:
             del self._calls[number]
             self._engine.abort(generation)
 
-    def _say(self, signal: Signal) -> None:
+    def _say(self, signal: MonitorSignal) -> None:
         self._news = signal
         if signal.room is not None and signal.room < 0:
             self._look()
@@ -235,7 +237,7 @@ class Model:
             answered.append(True)
             took = self._time.time() - sent
             self._say_answered(timedelta(seconds=took))
-            pause = max(0.0, Watching().probe_interval_s - took)
+            pause = max(0.0, EngineMonitorSettings().probe_interval_s - took)
             self._time.call_later(pause, self._probe)
 
         patience = (usual or timedelta(seconds=60)) + self._watching.probe_wait
@@ -258,13 +260,13 @@ class Model:
 
 def _generation(
     made: int, started: Callable[[], None] | None, done: Callable[[], None]
-) -> Generation:
-    return Generation(
+) -> SimulatedGeneration:
+    return SimulatedGeneration(
         prompt_tokens=PROMPT_TOKENS, blocks=(), output_tokens=made, started=started, done=done
     )
 
 
-def _begun(generation: Generation) -> float:
+def _begun(generation: SimulatedGeneration) -> float:
     """When it got its slot."""
     return generation.first_token_at - TTFT_MS / 1000
 

@@ -25,7 +25,7 @@ from batch_gateway.local.configuration import Groups, local_defaults, variables
 from batch_gateway.local.servers import ValkeyServer
 from batch_gateway.settings import Settings
 from batch_gateway.wiring.planner import make_planner
-from batch_gateway.wiring.runtime import Runtime, open_runtime
+from batch_gateway.wiring.runtime import FunctionRuntime, open_runtime
 from benchmarks.stage import CHAT, encoded, process
 
 
@@ -41,7 +41,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    runtime: Runtime
+    runtime: FunctionRuntime
     environment: dict[str, str]  # of the executor processes
     endpoint: str  # URL of the model
     endpoint_pid: int

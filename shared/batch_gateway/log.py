@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from batch_gateway.settings import Log
+from batch_gateway.settings import LogSettings
 
 _bound: ContextVar[Mapping[str, object]] = ContextVar("batch_gateway_log", default={})  # noqa: B039 - never mutated
 
@@ -38,7 +38,7 @@ def bound(**fields: object) -> Iterator[None]:
         _bound.reset(token)
 
 
-def configure(settings: Log, *, service: str) -> None:
+def configure(settings: LogSettings, *, service: str) -> None:
     """Send all records to stderr in the configured form; may be called again."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(service) if settings.format == "json" else _Text(service))

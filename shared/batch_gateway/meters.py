@@ -6,7 +6,7 @@
 from prometheus_client import Counter, Histogram
 
 from batch_gateway.core.lines import PartLine
-from batch_gateway.core.retry import Outcome
+from batch_gateway.core.retry import CallOutcome
 
 CALLS = Counter(
     "batch_gateway_model_calls_total",
@@ -91,7 +91,7 @@ SPANS_DROPPED = Counter(
     ["reason"],
 )
 
-_OUTCOMES = {outcome: CALLS.labels(outcome.value) for outcome in Outcome}
+_OUTCOMES = {outcome: CALLS.labels(outcome.value) for outcome in CallOutcome}
 _TOKENS = [TOKENS.labels(kind) for kind in ("input", "cached", "output", "reasoning")]
 SWEEPS_DONE, SWEEPS_FAILED = SWEEPS.labels("done"), SWEEPS.labels("failed")
 
@@ -103,7 +103,7 @@ _by_model: dict[str, tuple[Histogram, Histogram]] = {}  # duration, first token
 
 
 def call_ended(
-    outcome: Outcome,
+    outcome: CallOutcome,
     result: PartLine | None,
     *,
     model: str,

@@ -42,7 +42,7 @@ class Span(Protocol):
         ...
 
 
-class Recorder(Protocol):
+class SpanRecorder(Protocol):
     def start(
         self, name: str, parent: str | None, *, kind: Kind, attributes: Attributes
     ) -> Span: ...
@@ -65,10 +65,10 @@ class UnrecordedSpan:
         pass
 
 
-_recorder: Recorder | None = None
+_recorder: SpanRecorder | None = None
 
 
-def record_with(recorder: Recorder | None) -> None:
+def record_with(recorder: SpanRecorder | None) -> None:
     """Record the spans of this process with ``recorder``; None: record none."""
     global _recorder
     _recorder = recorder

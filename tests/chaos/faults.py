@@ -18,7 +18,7 @@ import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from batch_gateway.local.platform import Faults
+from batch_gateway.local.platform import BrokerFaults
 from chaos.s3_proxy import Trouble
 from chaos.schedule import SERVICES
 from chaos.world import World, follow
@@ -115,12 +115,12 @@ def _child(word: str) -> int:
 
 
 async def events(world: World, drop: float, duplicate: float, delay: float, for_s: float) -> None:
-    faults = Faults(drop=drop, duplicate=duplicate, delay=delay, reorder=0.2, delay_s=1.0)
+    faults = BrokerFaults(drop=drop, duplicate=duplicate, delay=delay, reorder=0.2, delay_s=1.0)
     try:
         await _insist(lambda: world.platform.set_faults(faults))
         await asyncio.sleep(for_s)
     finally:
-        await _insist(lambda: world.platform.set_faults(Faults()))
+        await _insist(lambda: world.platform.set_faults(BrokerFaults()))
 
 
 async def endpoint(world: World, kinds: list[str], rate: float, for_s: float) -> None:

@@ -14,7 +14,7 @@ from fixtures.s3 import S3Server, seaweedfs
 from openai import AsyncOpenAI
 
 from batch_gateway.local.configuration import checked, local_defaults, variables
-from batch_gateway.local.platform import Options, Platform
+from batch_gateway.local.platform import LocalPlatform, PlatformOptions
 from batch_gateway.settings import Settings
 from chaos import schedule
 from chaos.addresses import Address, address
@@ -52,7 +52,7 @@ class Stores:
 
 @dataclass
 class World:
-    platform: Platform
+    platform: LocalPlatform
     model: Model
     stores: Stores
     settings: Settings
@@ -95,8 +95,8 @@ async def world(plan: schedule.Schedule, folder: Path, *, own_disk: bool) -> Asy
         }
         behind = await stack.enter_async_context(model(ttft_ms=30, slots=16))
         platform = await stack.enter_async_context(
-            Platform(
-                Options(
+            LocalPlatform(
+                PlatformOptions(
                     port=0,
                     data=data,
                     inference_url=behind.url,

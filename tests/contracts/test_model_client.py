@@ -13,7 +13,7 @@ from fixtures.redis import free_port
 
 from batch_gateway.adapters import tls as tls_module
 from batch_gateway.adapters.model_http import HttpModelClient
-from batch_gateway.core.routing import Tls
+from batch_gateway.core.routing import TlsOptions
 from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelClient
 
 LONG = timedelta(seconds=20)
@@ -143,25 +143,27 @@ async def test_an_authority_of_ones_own_is_trusted_where_it_is_named(
 ):
     endpoint = await start_endpoint(tls=authority.server())
 
-    answered = await client.call(endpoint.url + PATH, b"{}", {}, LONG, Tls(ca=authority.ca))
+    answered = await client.call(endpoint.url + PATH, b"{}", {}, LONG, TlsOptions(ca=authority.ca))
 
     assert answered.status == 200
     with pytest.raises(CallRefused):
         await client.call(endpoint.url + PATH, b"{}", {}, LONG)
-    unchecked = await client.call(endpoint.url + PATH, b"{}", {}, LONG, Tls(verify=False))
+    unchecked = await client.call(endpoint.url + PATH, b"{}", {}, LONG, TlsOptions(verify=False))
     assert unchecked.status == 200
 
 
 async def test_each_endpoint_is_shown_its_own_certificate(client, start_endpoint, authority):
     endpoint = await start_endpoint(tls=authority.server(clients=True))
-    one, other = (Tls(ca=authority.ca, certificate=c, key=k) for c, k in map(authority.issue, "ab"))
+    one, other = (
+        TlsOptions(ca=authority.ca, certificate=c, key=k) for c, k in map(authority.issue, "ab")
+    )
 
     for tls in (one, other, one):
         assert (await client.call(endpoint.url + PATH, b"{}", {}, LONG, tls)).status == 200
 
     assert [arrival.peer for arrival in endpoint.arrivals] == ["a", "b", "a"]
     with pytest.raises(CallFailed):  # without one
-        await client.call(endpoint.url + PATH, b"{}", {}, LONG, Tls(ca=authority.ca))
+        await client.call(endpoint.url + PATH, b"{}", {}, LONG, TlsOptions(ca=authority.ca))
 
 
 async def test_renewed_certificates_are_taken_up(
@@ -170,7 +172,7 @@ async def test_renewed_certificates_are_taken_up(
     monkeypatch.setattr(tls_module, "LOOK_S", 0.0)
     endpoint = await start_endpoint(tls=authority.server(clients=True))
     paths = tmp_path / "tls.crt", tmp_path / "tls.key"
-    tls = Tls(ca=authority.ca, certificate=paths[0], key=paths[1])
+    tls = TlsOptions(ca=authority.ca, certificate=paths[0], key=paths[1])
 
     for name in ("old", "new"):
         for path, issued in zip(paths, authority.issue(name), strict=True):
@@ -183,7 +185,7 @@ async def test_renewed_certificates_are_taken_up(
 async def test_a_certificate_that_cannot_be_read_refuses_the_call(client, start_endpoint, tmp_path):
     with pytest.raises(CallRefused, match="TLS"):
         await client.call(
-            "https://127.0.0.1:1" + PATH, b"{}", {}, LONG, Tls(ca=tmp_path / "nothing.pem")
+            "https://127.0.0.1:1" + PATH, b"{}", {}, LONG, TlsOptions(ca=tmp_path / "nothing.pem")
         )
 
 

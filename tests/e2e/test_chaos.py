@@ -7,7 +7,7 @@ import pytest
 from fixtures.gateway import BRISK, chat_lines, custom_ids
 
 from batch_gateway.core.layout import runs_prefix, work_prefix
-from batch_gateway.local.platform import Faults
+from batch_gateway.local.platform import BrokerFaults
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
@@ -122,7 +122,7 @@ async def test_redis_is_wiped_in_mid_batch(start_gateway):
 async def test_events_are_lost_doubled_delayed_and_disordered(start_gateway):
     gateway = await start_gateway(faults=True, speed_up=30)
     await gateway.platform.set_faults(
-        Faults(drop=0.3, duplicate=0.2, delay=0.1, reorder=0.2, delay_s=0.5)
+        BrokerFaults(drop=0.3, duplicate=0.2, delay=0.1, reorder=0.2, delay_s=0.5)
     )
 
     batches = [await gateway.submit(chat_lines(100)) for _ in range(6)]

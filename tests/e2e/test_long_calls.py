@@ -6,12 +6,14 @@ import pytest
 from fixtures.gateway import BRISK, chat_lines
 
 from batch_gateway.local import manifests
-from batch_gateway.settings import Execution
+from batch_gateway.settings import ExecutionSettings
 
 pytestmark = pytest.mark.e2e
 
 CALL_S = 7.0  # beyond the soft budget, several lives of a lease and the idle exit
-LONGEST_S = Execution().hard_budget_s + 360  # refused at start, unless the budget follows from it
+LONGEST_S = (
+    ExecutionSettings().hard_budget_s + 360
+)  # refused at start, unless the budget follows from it
 
 
 async def test_a_long_call_is_made_once_and_answered(start_gateway):

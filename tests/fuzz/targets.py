@@ -33,7 +33,7 @@ from batch_gateway.web.batch_request import asked
 from batch_gateway.web.extensions import asked_filter
 from batch_gateway.web.header_values import attachment
 from batch_gateway.web.inline import take_requests
-from batch_gateway.web.multipart import Form
+from batch_gateway.web.multipart import MultipartForm
 from batch_gateway.web.parsing import cursor, integer
 from fuzz.responses import ResponseReader
 
@@ -116,7 +116,7 @@ async def _read(data: bytes) -> None:
             yield data[start : start + step]
 
     try:
-        async for part in Form("multipart/form-data; boundary=frontier", chunks()).parts():
+        async for part in MultipartForm("multipart/form-data; boundary=frontier", chunks()).parts():
             if part.filename is None:
                 await part.text()
             else:

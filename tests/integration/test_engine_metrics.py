@@ -11,7 +11,7 @@ from fixtures.raw_engine import engine, http
 from batch_gateway.adapters.engine_metrics import HttpEngineMetrics
 from batch_gateway.core.engine_signals import EngineReading
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.routing import Tls
+from batch_gateway.core.routing import TlsOptions
 
 SOON = timedelta(seconds=10)
 SHOWN = "vllm:num_requests_running 3\nvllm:num_requests_waiting 1\n"
@@ -29,7 +29,7 @@ async def test_metrics_are_read_over_the_tls_of_the_endpoint(metrics, start_endp
     certificate, key = authority.issue("gateway")
     endpoint = await start_endpoint(tls=authority.server(clients=True))
     endpoint.metrics = SHOWN
-    tls = Tls(ca=authority.ca, certificate=certificate, key=key)
+    tls = TlsOptions(ca=authority.ca, certificate=certificate, key=key)
 
     reading = await metrics.read(f"{endpoint.url}/metrics", "m", SOON, tls)
 
@@ -41,7 +41,7 @@ async def test_metrics_are_read_over_the_tls_of_the_endpoint(metrics, start_endp
 async def test_certificates_that_cannot_be_read_make_metrics_unavailable(metrics, tmp_path):
     with pytest.raises(Unavailable, match="TLS"):
         await metrics.read(
-            "https://127.0.0.1:1/metrics", "m", SOON, Tls(ca=tmp_path / "nothing.pem")
+            "https://127.0.0.1:1/metrics", "m", SOON, TlsOptions(ca=tmp_path / "nothing.pem")
         )
 
 

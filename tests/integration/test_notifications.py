@@ -22,7 +22,7 @@ from batch_gateway.adapters.events_http import HttpSink
 from batch_gateway.core.errors import Permanent, Temporary
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.lifecycle import lifecycle_event, terminal_event
-from batch_gateway.core.model import BatchError, BatchStatus, Counts
+from batch_gateway.core.model import BatchError, BatchStatus, LineCounts
 from batch_gateway.local.broker.filters import compiled
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ MANIFESTS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", P
 FAILED = a_batch(
     status=BatchStatus.FAILED,
     failed_at=datetime.now(UTC),
-    counts=Counts(total=3, completed=1, failed=1),
+    counts=LineCounts(total=3, completed=1, failed=1),
     errors=(BatchError(code="x", message="a < b & c"),),
 )
 TEXT = f"Batch {FAILED.id} failed: 1 of 3 requests succeeded, 1 failed (a < b & c)"
@@ -184,7 +184,7 @@ async def test_a_batch_that_completed_is_told_without_a_reason(start_receiver):
     done = a_batch(
         status=BatchStatus.COMPLETED,
         completed_at=datetime.now(UTC),
-        counts=Counts(total=2, completed=2),
+        counts=LineCounts(total=2, completed=2),
     )
     async with notifying(SLACK_URL=slack.url) as url:
         await sent(url, lifecycle_event(EventType.BATCH_COMPLETED, done))

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from starlette.datastructures import Headers
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.web.auth_oidc import Oidc, ProviderKeys
+from batch_gateway.web.auth_oidc import OidcAuthenticator, ProviderKeys
 from batch_gateway.web.envelope import ApiError
 
 ISSUER, AUDIENCE = "https://idp.example", "batches"
@@ -70,7 +70,7 @@ async def provider():
         yield provider
 
 
-def oidc(provider, *, fresh_s: float = 600, apart_s: float = 0, **changes) -> Oidc:
+def oidc(provider, *, fresh_s: float = 600, apart_s: float = 0, **changes) -> OidcAuthenticator:
     fields = {
         "issuer": ISSUER,
         "audience": AUDIENCE,
@@ -79,7 +79,7 @@ def oidc(provider, *, fresh_s: float = 600, apart_s: float = 0, **changes) -> Oi
         "leeway_s": 0,
     }
     keys = ProviderKeys(provider.url, fresh_s=fresh_s, apart_s=apart_s)
-    return Oidc(keys, **(fields | changes))
+    return OidcAuthenticator(keys, **(fields | changes))
 
 
 def token(key=EC_KEY, kid: str | None = "ec", algorithm: str | None = None, **changes) -> str:
@@ -96,12 +96,12 @@ def unsafe(header: dict, claims: bytes, sign) -> str:
     return (signed + b"." + encode(sign(signed))).decode()
 
 
-async def tenant_of(authenticator: Oidc, given: str) -> str:
+async def tenant_of(authenticator: OidcAuthenticator, given: str) -> str:
     identity = await authenticator.identify(Headers({"authorization": f"Bearer {given}"}))
     return identity.tenant
 
 
-async def refused(authenticator: Oidc, given: str) -> ApiError:
+async def refused(authenticator: OidcAuthenticator, given: str) -> ApiError:
     with pytest.raises(ApiError) as refusal:
         await tenant_of(authenticator, given)
     assert (refusal.value.status, refusal.value.code) == (401, "invalid_api_key")

@@ -17,7 +17,16 @@ from batch_gateway.adapters.redis_metadata import RedisMetadata, open_redis_meta
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import ActivationId, BatchId, FileId, TenantId
-from batch_gateway.core.model import Batch, BatchStatus, File, Part, Shard, ShardState, Tally, Usage
+from batch_gateway.core.model import (
+    Batch,
+    BatchStatus,
+    File,
+    ResultPart,
+    ResultTally,
+    Shard,
+    ShardState,
+    TokenUsage,
+)
 
 pytestmark = pytest.mark.redis
 
@@ -117,8 +126,8 @@ async def planned(store: RedisMetadata, batch: Batch, count: int) -> list[Shard]
 async def run_to_its_end(store: RedisMetadata, batch: Batch) -> None:
     """Everything that a batch of two shards goes through until its work objects are deleted."""
     events = [internal_event(EventType.BATCH_EXECUTED, batch.id)]
-    tally = Tally(completed=2, usage=Usage(input_tokens=1))
-    part = Part(key="p", lines=2)
+    tally = ResultTally(completed=2, usage=TokenUsage(input_tokens=1))
+    part = ResultPart(key="p", lines=2)
     for shard in await planned(store, batch, 2):
         first = await store.shards.claim(shard.id, holder=HOLDER, token="one", now=NOW)
         assert first
@@ -317,7 +326,7 @@ async def test_an_adopted_plan_never_expires(store: RedisMetadata, client: Redis
 
 async def test_a_plan_of_many_pieces_comes_back_shard_by_shard(store: RedisMetadata) -> None:
     shards = shards_of(a_batch(), 1203)
-    done = Tally(failed=2)
+    done = ResultTally(failed=2)
     shards[5] = Shard(
         batch=a_batch().id,
         index=5,
@@ -326,7 +335,7 @@ async def test_a_plan_of_many_pieces_comes_back_shard_by_shard(store: RedisMetad
         lines=2,
         cost=10,
         state=ShardState.CLOSED,
-        parts=(Part(key="p", lines=2),),
+        parts=(ResultPart(key="p", lines=2),),
         tally=done,
     )
     await store.batches.create(a_batch(), [])
@@ -337,7 +346,7 @@ async def test_a_plan_of_many_pieces_comes_back_shard_by_shard(store: RedisMetad
 
     assert batch is not None
     assert batch.open_shards == 1202
-    assert (batch.counts.failed, batch.usage) == (2, Usage())
+    assert (batch.counts.failed, batch.usage) == (2, TokenUsage())
     assert [shard async for shard in store.shards.of_batch(a_batch().id)] == shards
 
 
@@ -379,7 +388,7 @@ async def test_instants_are_exact_to_the_microsecond_for_centuries(store: RedisM
 
 
 async def test_tallies_add_up_beyond_the_exactness_of_doubles(store: RedisMetadata) -> None:
-    huge = Tally(completed=1, usage=Usage(input_tokens=2**60 + 1))
+    huge = ResultTally(completed=1, usage=TokenUsage(input_tokens=2**60 + 1))
     for shard in await planned(store, a_batch(), 2):
         lease = await store.shards.claim(shard.id, holder=HOLDER, token="t", now=NOW)
         assert lease
@@ -388,7 +397,7 @@ async def test_tallies_add_up_beyond_the_exactness_of_doubles(store: RedisMetada
     batch = await store.batches.load(a_batch().id)
 
     assert batch is not None
-    assert batch.usage == Usage(input_tokens=2**61 + 2)
+    assert batch.usage == TokenUsage(input_tokens=2**61 + 2)
 
 
 async def test_names_of_tenants_and_purposes_cannot_reach_into_each_other(

@@ -15,7 +15,7 @@ from fixtures.simulator import until
 from openai import APIConnectionError, AsyncOpenAI, InternalServerError, NotFoundError, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
-from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.config import SimulatorConfig
 from batch_gateway.simulator.hostile import ConnectionEnding, HostileAnswer, draw_hostile
 from batch_gateway.simulator.server import serving
 
@@ -513,7 +513,7 @@ async def test_the_sdk_sees_a_fault_as_its_own_error(start_simulator):
 
 async def test_stopping_the_server_cuts_open_requests_off():
     async with httpx.AsyncClient(timeout=30) as client:
-        async with serving(Config.checked(ttft_ms=60_000)) as here:
+        async with serving(SimulatorConfig.checked(ttft_ms=60_000)) as here:
             call = asyncio.create_task(client.post(f"{here.url}/v1/chat/completions", json=chat()))
             await until(lambda: here.simulator.stats()["running"] == 1)
 

@@ -12,7 +12,7 @@ from batch_gateway.adapters.sql import open_sql
 from batch_gateway.adapters.sql.schema import REVISION
 from batch_gateway.cli.main import app
 from batch_gateway.core.batch_request import ExternalEvent
-from batch_gateway.services.dead_letters import DeadLetters
+from batch_gateway.services.dead_letters import DeadLetterService
 from batch_gateway.wiring.runtime import SystemClock
 
 COMMANDS = (
@@ -119,7 +119,7 @@ async def test_the_reason_of_a_dead_event_is_listed_as_text(data):
     event = ExternalEvent(attributes=attributes, data=b"")
     store = await open_sql(f"sqlite+aiosqlite:///{data}/metadata.db", pool_size=1, migrate=False)
     letters = store.dead_letters
-    await DeadLetters(letters, SystemClock(), most=9).bury(event)
+    await DeadLetterService(letters, SystemClock(), most=9).bury(event)
     await store.close()
 
     listed = await asyncio.to_thread(run, "dead", "list", "--data", str(data))

@@ -22,8 +22,8 @@ from batch_gateway.adapters.sql.schema import REVISION
 from batch_gateway.core.events import EventType, signed_by
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.services.verify.verifier import Verifier
-from batch_gateway.settings import Execution
+from batch_gateway.services.verify.verifier import StorageVerifier
+from batch_gateway.settings import ExecutionSettings
 from batch_gateway.web.internal_events import decode
 
 RELEASES = Path(__file__).parents[1] / "fixtures" / "releases"
@@ -109,7 +109,7 @@ async def make_successor(make_world, tmp_path, url):
         metadata = await open_sql(url, pool_size=5, migrate=False)
         stores.append(metadata)
         await metadata.check()
-        world: World = make_world(execution=Execution(lease_ttl_s=0.2))
+        world: World = make_world(execution=ExecutionSettings(lease_ttl_s=0.2))
         world.metadata, world.files = metadata, LocalFiles(tmp_path / "old-files")
         return world
 
@@ -140,7 +140,7 @@ async def finish(world: World, *names: str) -> None:
 
 
 async def damage(world: World) -> list[str]:
-    verifier = Verifier(world.metadata, world.files)
+    verifier = StorageVerifier(world.metadata, world.files)
     return [f"{f.problem} {f.key}" async for f in verifier.findings() if f.problem.is_damage]
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from batch_gateway.cli.main import app
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.layout import file_key
-from batch_gateway.settings import Files, Metadata, Settings
+from batch_gateway.settings import FileSettings, MetadataSettings, Settings
 from batch_gateway.wiring.stores import open_files, open_metadata
 
 NAME = FileId("file-0123456789")
@@ -36,7 +36,9 @@ async def store_file(settings: Settings, content: bytes = CONTENT) -> None:
 
 
 def stores(url: str, files: str, **more: str) -> Settings:
-    return Settings(metadata=Metadata(url=url, migrate=True), files=Files(url=files, **more))
+    return Settings(
+        metadata=MetadataSettings(url=url, migrate=True), files=FileSettings(url=files, **more)
+    )
 
 
 @pytest.fixture

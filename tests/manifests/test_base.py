@@ -12,7 +12,7 @@ import yaml
 from batch_gateway.core.cron import parse_cron
 from batch_gateway.core.events import EventType
 from batch_gateway.local.manifests import deployment_root, load
-from batch_gateway.settings import Settings, Sweep
+from batch_gateway.settings import Settings, SweepSettings
 
 ROOT = deployment_root()
 DEPLOYMENT = load(ROOT)
@@ -174,8 +174,8 @@ def test_the_janitor_is_called_without_the_broker_before_anything_is_missed():
     longest_s = max((after - before).total_seconds() for before, after in pairwise(ticks))
 
     assert (ping.sink.kind, ping.sink.name) == ("Service", "janitor")
-    assert longest_s < Sweep().absence_s
-    assert Sweep().budget_s + Sweep().every_s <= longest_s <= janitor.timeout_s
+    assert longest_s < SweepSettings().absence_s
+    assert SweepSettings().budget_s + SweepSettings().every_s <= longest_s <= janitor.timeout_s
 
 
 def test_who_calls_a_janitor_that_goes_round_does_not_wait_for_him():

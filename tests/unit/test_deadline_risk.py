@@ -4,7 +4,7 @@ import pytest
 from fixtures.metadata import T0, a_batch
 
 from batch_gateway.core.deadline_risk import is_at_risk
-from batch_gateway.core.model import Counts
+from batch_gateway.core.model import LineCounts
 
 HOUR = timedelta(hours=1)
 
@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 def test_without_an_estimate_a_batch_is_late_if_less_of_it_is_done_than_of_its_time_is_gone(
     hours, done, expected
 ):
-    batch = a_batch(deadline=T0 + 10 * HOUR, counts=Counts(total=100, completed=done))
+    batch = a_batch(deadline=T0 + 10 * HOUR, counts=LineCounts(total=100, completed=done))
 
     assert is_at_risk(batch, T0 + hours * HOUR) is expected
 
@@ -40,7 +40,7 @@ def test_without_an_estimate_a_batch_is_late_if_less_of_it_is_done_than_of_its_t
     ],
 )
 def test_where_its_end_is_foreseen_only_that_counts(hours, end, expected):
-    counts = Counts(total=100, completed=10)
+    counts = LineCounts(total=100, completed=10)
     batch = a_batch(deadline=T0 + 10 * HOUR, counts=counts)
 
     foreseen = batch.evolve(estimated_completion_at=T0 + end * HOUR)

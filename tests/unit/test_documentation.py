@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from batch_gateway.cli import settings as settings_list
 from batch_gateway.cli.main import app
-from batch_gateway.settings import Execution, Metadata
+from batch_gateway.settings import ExecutionSettings, MetadataSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -180,7 +180,7 @@ def test_the_connections_of_the_sizing_page_are_those_of_the_manifests():
         for path in (ROOT / "knative/base").glob("*.yaml")
         for scale in re.findall(r"max-scale: \"(\d+)\"", path.read_text())
     ]
-    pool = Metadata.model_fields["pool_size"].default
+    pool = MetadataSettings.model_fields["pool_size"].default
     page = " ".join((ROOT / "docs/sizing.md").read_text().split())
 
     assert len(scales) == 8
@@ -197,7 +197,7 @@ def test_the_rows_of_the_sizing_page_follow_from_its_formulas():
     assert "7,313 requests per CPU second (F1" in page
     for gpus, *told in rows:
         rate = int(gpus) * 64 / 4
-        executors = -(-int(gpus) * 64 // Execution.model_fields["max_calls"].default)
+        executors = -(-int(gpus) * 64 // ExecutionSettings.model_fields["max_calls"].default)
         exact = [rate, executors, rate / 7313, rate * 0.055, rate * 0.0041]
         assert [float(each) for each in told] == pytest.approx(exact, rel=0.2)
 

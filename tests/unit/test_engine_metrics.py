@@ -12,7 +12,7 @@ from batch_gateway.core.engine_signals import (
     EngineReading,
     engine_signal,
 )
-from batch_gateway.settings import Watching
+from batch_gateway.settings import EngineMonitorSettings
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -113,7 +113,9 @@ def test_whatever_metrics_say_what_comes_of_them_can_be_calculated_with(text):
 
     if reading is not None:
         assert 0 <= reading.waiting < float("inf")
-        signal = engine_signal(reading, timedelta(0), CapacityEstimate(most=8), Watching())
+        signal = engine_signal(
+            reading, timedelta(0), CapacityEstimate(most=8), EngineMonitorSettings()
+        )
         assert signal.room is None or isinstance(signal.room, int)
 
 
@@ -122,9 +124,14 @@ def test_one_full_rank_of_several_does_not_brake_and_all_of_them_do():
     every = one.replace("0.1", "0.96")
 
     assert (
-        engine_signal(parse(one, "m"), timedelta(0), CapacityEstimate(most=9), Watching()).room == 1
+        engine_signal(
+            parse(one, "m"), timedelta(0), CapacityEstimate(most=9), EngineMonitorSettings()
+        ).room
+        == 1
     )
     assert (
-        engine_signal(parse(every, "m"), timedelta(0), CapacityEstimate(most=9), Watching()).room
+        engine_signal(
+            parse(every, "m"), timedelta(0), CapacityEstimate(most=9), EngineMonitorSettings()
+        ).room
         < 0
     )

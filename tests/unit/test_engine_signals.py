@@ -16,11 +16,11 @@ from batch_gateway.core.engine_signals import (
     probe_signal,
 )
 from batch_gateway.core.latency_baseline import LatencyBaseline, work_units
-from batch_gateway.core.limits import Brake, LimitState, Observation, fold
+from batch_gateway.core.limits import Brake, LimitState, PoolObservation, fold
 from batch_gateway.core.preemption_budget import PreemptionBudget
-from batch_gateway.settings import Limits, Watching
+from batch_gateway.settings import EngineMonitorSettings, LimitSettings
 
-RULES = Watching()
+RULES = EngineMonitorSettings()
 AT_ONCE = timedelta(0)
 LOOK = timedelta(seconds=0.2)
 MS = timedelta(milliseconds=1)
@@ -247,16 +247,16 @@ def test_usual_is_the_least_within_the_window(ttfts):
         assert usual.ttft == min(ttft for when, ttft in kept if when >= at - 100)
 
 
-def calls(per_unit_ms: float, limit: float) -> Observation:
+def calls(per_unit_ms: float, limit: float) -> PoolObservation:
     """One round trip of calls that each do 100 units."""
     count = int(limit)
-    return Observation(
+    return PoolObservation(
         successes=count, work=100 * count, busy_ms=int(100 * count * per_unit_ms), in_flight=count
     )
 
 
 def test_calls_that_take_longer_for_what_they_do_cut_the_limit_at_last():
-    rules = Limits(start=40)
+    rules = LimitSettings(start=40)
     state = LimitState(limit=40.0, slow_start=False)
     state = fold(state, calls(10, 40), rules, NOW)
 
@@ -269,7 +269,7 @@ def test_calls_that_take_longer_for_what_they_do_cut_the_limit_at_last():
 
 @pytest.mark.parametrize(("ms_per_unit", "left"), [(20, 0.5), (16, 0.625), (90, 0.5)])
 def test_slow_start_takes_back_what_it_has_overshot_by_and_half_at_most(ms_per_unit, left):
-    rules = Limits(start=40)
+    rules = LimitSettings(start=40)
     state = fold(LimitState(limit=40.0, slow_start=False), calls(10, 40), rules, NOW)
     state = replace(state, slow_start=True)
 
@@ -280,7 +280,7 @@ def test_slow_start_takes_back_what_it_has_overshot_by_and_half_at_most(ms_per_u
 
 
 def test_a_limit_does_not_grow_while_calls_are_slow_but_no_round_trip_is_over():
-    rules = Limits(start=40)
+    rules = LimitSettings(start=40)
     state = fold(LimitState(limit=40.0), calls(10, 40), rules, NOW)
 
     waiting = fold(state, calls(200, state.limit / 4), rules, NOW)
@@ -289,15 +289,15 @@ def test_a_limit_does_not_grow_while_calls_are_slow_but_no_round_trip_is_over():
 
 
 def test_longer_answers_are_not_slower():
-    rules = Limits(start=40)
+    rules = LimitSettings(start=40)
     state = fold(LimitState(limit=40.0), calls(10, 40), rules, NOW)
-    longer = Observation(successes=40, work=40 * 900, busy_ms=40 * 9000, in_flight=40)
+    longer = PoolObservation(successes=40, work=40 * 900, busy_ms=40 * 9000, in_flight=40)
 
     assert fold(state, longer, rules, NOW).last_brake is None
 
 
 def test_slow_calls_say_nothing_where_an_engine_is_watched():
-    rules = Limits(start=40)
+    rules = LimitSettings(start=40)
     state = fold(LimitState(limit=40.0), calls(10, 40), rules, NOW)
 
     watched = replace(calls(99, 40), watched=True)
@@ -306,7 +306,7 @@ def test_slow_calls_say_nothing_where_an_engine_is_watched():
 
 
 def test_slowness_that_cuts_do_not_cure_becomes_usual():
-    rules = Limits(start=64)
+    rules = LimitSettings(start=64)
     state = fold(LimitState(limit=64.0), calls(10, 64), rules, NOW)
 
     limits = []

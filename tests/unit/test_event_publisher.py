@@ -10,14 +10,14 @@ from fixtures.metadata import a_batch
 from batch_gateway.core.errors import Permanent, Unavailable
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import BatchId
-from batch_gateway.core.model import BatchStatus, Counts
+from batch_gateway.core.model import BatchStatus, LineCounts
 from batch_gateway.services import event_publisher
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
 from batch_gateway.services.instance_heartbeat import InstanceHeartbeat
 from batch_gateway.services.maintenance.outbox_relay import OutboxRelay
 from batch_gateway.services.progress_events import ProgressEvents
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
-from batch_gateway.wiring.configuration_watch import Configuration, ConfigurationWatch
+from batch_gateway.wiring.configuration_watch import ConfigurationWatch, RunningConfiguration
 
 FAULTS = [
     Unavailable("away"),
@@ -59,7 +59,7 @@ async def test_announcing_calling_and_waking_never_raise(fault):
 def loops(store):
     """What each function runs beside its work, as its name and coroutine."""
     scratch = SimpleNamespace(announced=store.a, announce=store.b, function_instances=store)
-    own = Configuration(function="api", generation=1, settings="s", signing_keys="k")
+    own = RunningConfiguration(function="api", generation=1, settings="s", signing_keys="k")
     metadata = SimpleNamespace(outbox=store, batches=store)
     publisher = EventPublisher(store, store)
     relay = OutboxRelay(
@@ -94,7 +94,7 @@ async def test_loops_that_never_raise_go_on(fault, number):
 
 
 async def test_a_step_of_progress_that_cannot_be_told_raises_nothing():
-    batch = a_batch(status=BatchStatus.IN_PROGRESS, counts=Counts(total=10, completed=5))
+    batch = a_batch(status=BatchStatus.IN_PROGRESS, counts=LineCounts(total=10, completed=5))
     for fault in FAULTS:
         faulty = Faulty(fault)
         observer = ProgressEvents(faulty, faulty, Clock())

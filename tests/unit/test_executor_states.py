@@ -26,21 +26,21 @@ from batch_gateway.core.model import (
     ClosedShard,
     Lease,
     QueueEntry,
+    ResultTally,
     Shard,
     ShardState,
-    Tally,
 )
 from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.model_client import CallFailed, CallRefused, ModelResponse
 from batch_gateway.ports.scratch import QueueDepth, SlotGrant
 from batch_gateway.ports.shards import LeaseStatus
-from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.execute.activation import Activation
 from batch_gateway.services.execute.attempt import ModelCaller
-from batch_gateway.services.execute.circuit import Circuits
+from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.collaborators import (
-    Engines,
-    Policies,
+    EngineClients,
+    ExecutorPolicies,
     ProcessResources,
     StopRequests,
 )
@@ -48,12 +48,18 @@ from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.progress_events import BatchObservers
 from batch_gateway.services.results.parts import read_recorded
 from batch_gateway.services.routing import OneEndpoint
-from batch_gateway.settings import Execution, Inference, Queue, Retry, Watching
+from batch_gateway.settings import (
+    EngineMonitorSettings,
+    ExecutionSettings,
+    InferenceSettings,
+    QueueSettings,
+    RetrySettings,
+)
 
 BATCH = BatchId("batch_1")
 DEADLINE = datetime(2040, 1, 1, tzinfo=UTC)
 SHARDS, LINES = 4, 6
-RULES = Execution(
+RULES = ExecutionSettings(
     complete_bytes=0,
     heartbeat_s=0.02,
     flush_interval_s=0.01,
@@ -138,7 +144,7 @@ class Memory:
             time_left=timedelta(hours=1),
         )
 
-    def _store(self, ref: Any, state: ShardState, parts: Any, tally: Tally) -> bool:
+    def _store(self, ref: Any, state: ShardState, parts: Any, tally: ResultTally) -> bool:
         shard = self.held(ref)
         if shard is None:
             return False
@@ -147,7 +153,9 @@ class Memory:
         self.shown.append(sum(one.tally.completed for one in self.shards.values()))
         return True
 
-    async def finish(self, ref: Any, parts: Any, tally: Tally, **_: Any) -> ClosedShard | None:
+    async def finish(
+        self, ref: Any, parts: Any, tally: ResultTally, **_: Any
+    ) -> ClosedShard | None:
         await asyncio.sleep(0)
         self.touch()
         if not self._store(ref, ShardState.CLOSED, parts, tally):
@@ -314,8 +322,8 @@ class Stage:
 
     def __init__(self, script: list[str]) -> None:
         self.memory, self.engine, self.clock = new_memory(), Engine(script), Clock()
-        self.circuits = Circuits()
-        self.routes = OneEndpoint(Inference(url="http://engine"))
+        self.circuits = EndpointCircuits()
+        self.routes = OneEndpoint(InferenceSettings(url="http://engine"))
         memory: Any = self.memory
         nothing = memory.nothing
         self.scratch: Any = SimpleNamespace(
@@ -343,8 +351,8 @@ class Stage:
         )
 
     def activation(self, stopping: asyncio.Event) -> Activation:
-        watching = Watching(metrics=False, probe=False)
-        retry = Retry(attempts=3, backoff_s=0.001, backoff_max_s=0.002)
+        watching = EngineMonitorSettings(metrics=False, probe=False)
+        retry = RetrySettings(attempts=3, backoff_s=0.001, backoff_max_s=0.002)
         client: Any = self.engine
         silent: Any = SimpleNamespace(
             publish=self.memory.nothing,
@@ -359,14 +367,14 @@ class Stage:
                 files=self.memory,  # type: ignore[arg-type]
                 scratch=self.scratch,
             ),
-            engines=Engines(
+            engines=EngineClients(
                 client=client, metrics=client, routes=self.routes, header_passthrough=None
             ),
-            events=Events(publisher=silent, activation_trigger=silent, webhook_outbox=silent),
+            events=EventSenders(publisher=silent, activation_trigger=silent, webhook_outbox=silent),
             termination=silent,
-            policies=Policies(
+            policies=ExecutorPolicies(
                 execution=RULES,
-                queue=Queue(),
+                queue=QueueSettings(),
                 retry=retry,
                 watching=watching,
                 prices=PriceList(),

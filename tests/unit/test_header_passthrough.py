@@ -9,7 +9,7 @@ from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.model import Lease, Shard
 from batch_gateway.services.header_passthrough import HeaderPassthrough
-from batch_gateway.settings import Inference
+from batch_gateway.settings import InferenceSettings
 
 ONE, OTHER = BatchId("batch_1"), BatchId("batch_2")
 HEADERS = {"authorization": "Bearer secret", "x-team": "\u00fc"}
@@ -68,10 +68,10 @@ def test_another_batch_cannot_borrow_them():
 
 def test_headers_are_not_passed_without_a_key_to_seal_them():
     with pytest.raises(ValueError, match=r"needs inference\.header_keys"):
-        Inference(pass_headers=("authorization",))
+        InferenceSettings(pass_headers=("authorization",))
 
 
 @pytest.mark.parametrize("name", ["content-length", "Host", "x y", ""])
 def test_some_headers_are_never_passed(name):
     with pytest.raises(ValueError, match="cannot be passed on"):
-        Inference(pass_headers=(name,), header_keys="x")
+        InferenceSettings(pass_headers=(name,), header_keys="x")

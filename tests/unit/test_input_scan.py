@@ -9,9 +9,11 @@ from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
 from batch_gateway.core.lines import custom_id_hash
 from batch_gateway.core.validation import LineValidator
 from batch_gateway.services.plan.input_scan import InputRules, scan_lines
-from batch_gateway.settings import Planning
+from batch_gateway.settings import PlanningSettings
 
-RULES = InputRules(planning=Planning(), max_lines=100, max_file_bytes=1_000_000, strict=False)
+RULES = InputRules(
+    planning=PlanningSettings(), max_lines=100, max_file_bytes=1_000_000, strict=False
+)
 BODY = {"model": "m", "input": "x"}
 
 
@@ -48,7 +50,7 @@ def test_a_batch_may_not_name_any_number_of_models(tmp_path):
     validator = LineValidator("/v1/embeddings", models=frozenset(), strict=False)
 
     def errors(most):
-        rules = replace(RULES, planning=Planning(max_models=most))
+        rules = replace(RULES, planning=PlanningSettings(max_models=most))
         with SqliteLineIndexes(tmp_path).open() as index:
             return scan_lines(path, index, validator, rules).errors
 

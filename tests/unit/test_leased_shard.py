@@ -10,7 +10,7 @@ from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.lines import ShardLine, decode_part_line, not_answered
 from batch_gateway.core.model import Lease, QueueEntry, Shard
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
+from batch_gateway.services.execute.leased_shard import ActivationSignals, LeasedShard
 from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.results.parts import ShardResults
@@ -45,7 +45,7 @@ def leased(
         QueueEntry(
             shard=shard.id, tenant=TenantId("t"), model="m", cost=1, priority=5, deadline=deadline
         ),
-        signals=Signals(),
+        signals=ActivationSignals(),
         isolation=isolation or SuspectIsolation(),
         stop_at=1e9,
         most_buffered=10_000,

@@ -11,7 +11,7 @@ from batch_gateway.core.lifecycle import (
     step_reached,
     terminal_event,
 )
-from batch_gateway.core.model import BatchError, BatchStatus, Counts
+from batch_gateway.core.model import BatchError, BatchStatus, LineCounts
 
 MINUTE = timedelta(minutes=1)
 
@@ -21,7 +21,7 @@ def test_a_fact_says_the_same_however_late_it_is_told():
     done = new.evolve(
         status=BatchStatus.COMPLETED,
         model="m",
-        counts=Counts(total=3, completed=2, failed=1),
+        counts=LineCounts(total=3, completed=2, failed=1),
         in_progress_at=T0 + MINUTE,
         finalizing_at=T0 + 2 * MINUTE,
         completed_at=T0 + 3 * MINUTE,
@@ -29,7 +29,7 @@ def test_a_fact_says_the_same_however_late_it_is_told():
     running = new.evolve(
         status=BatchStatus.IN_PROGRESS,
         model="m",
-        counts=Counts(total=3),
+        counts=LineCounts(total=3),
         in_progress_at=T0 + MINUTE,
     )
 
@@ -68,12 +68,12 @@ def test_steps_of_progress_and_risk_have_ids_of_their_own():
 @pytest.mark.parametrize(
     ("counts", "step"),
     [
-        (Counts(), 0),
-        (Counts(total=10), 0),
-        (Counts(total=11, completed=1), 0),
-        (Counts(total=10, completed=1), 10),
-        (Counts(total=1000, completed=300, failed=99), 30),
-        (Counts(total=3, completed=3), 100),
+        (LineCounts(), 0),
+        (LineCounts(total=10), 0),
+        (LineCounts(total=11, completed=1), 0),
+        (LineCounts(total=10, completed=1), 10),
+        (LineCounts(total=1000, completed=300, failed=99), 30),
+        (LineCounts(total=3, completed=3), 100),
     ],
 )
 def test_a_step_is_reached_when_it_is_complete(counts, step):

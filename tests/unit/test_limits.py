@@ -11,26 +11,28 @@ from batch_gateway.core import limits
 from batch_gateway.core.limits import (
     Brake,
     LimitState,
-    Observation,
-    Signal,
+    MonitorSignal,
+    PoolObservation,
     aged,
     initial,
     slots,
 )
-from batch_gateway.settings import Limits
+from batch_gateway.settings import LimitSettings
 
-RULES = Limits(floor=2, ceiling=200, start=8, cut=0.9, step=1.0)
+RULES = LimitSettings(floor=2, ceiling=200, start=8, cut=0.9, step=1.0)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def signal(room: int | None, brake: Brake = Brake.ENGINE) -> Signal:
-    return Signal(
+def signal(room: int | None, brake: Brake = Brake.ENGINE) -> MonitorSignal:
+    return MonitorSignal(
         brake=brake, room=room, reason="2 requests wait in the engine", users_wait=(room or 0) < 0
     )
 
 
-def fold(state: LimitState, seen: Observation, rules: Limits, now: datetime = NOW) -> LimitState:
+def fold(
+    state: LimitState, seen: PoolObservation, rules: LimitSettings, now: datetime = NOW
+) -> LimitState:
     return limits.fold(state, seen, rules, now)
 
 
@@ -46,7 +48,7 @@ signals = st.builds(
     st.sampled_from([Brake.ENGINE, Brake.PROBE]),
 )
 observations = st.builds(
-    Observation,
+    PoolObservation,
     successes=st.integers(0, 500),
     dropped=st.integers(0, 5),
     ignored=st.integers(0, 50),
@@ -56,19 +58,19 @@ observations = st.builds(
     watched=st.booleans(),
 )
 quiet = st.builds(
-    Observation,
+    PoolObservation,
     successes=st.integers(0, 500),
     ignored=st.integers(0, 50),
     in_flight=st.integers(0, 300),
 )
 drops = st.builds(
-    Observation,
+    PoolObservation,
     dropped=st.integers(1, 50),
     successes=st.integers(0, 50),
     in_flight=st.integers(0, 300),
 )
 excess = st.builds(
-    Observation,
+    PoolObservation,
     signal=st.builds(signal, st.integers(-300, -1)),
     dropped=st.integers(0, 5),
     in_flight=st.integers(0, 300),
@@ -76,8 +78,8 @@ excess = st.builds(
 trouble = st.one_of(drops, excess)
 
 
-def in_full_use(state: LimitState, successes: int) -> Observation:
-    return Observation(successes=successes, in_flight=slots(state))
+def in_full_use(state: LimitState, successes: int) -> PoolObservation:
+    return PoolObservation(successes=successes, in_flight=slots(state))
 
 
 @given(seen=st.lists(observations, max_size=30))
@@ -106,7 +108,7 @@ def test_drops_take_away_half_at_most_and_never_what_still_runs(state, seen):
 
 @given(state=states, room=st.integers(-50, -1), in_flight=st.integers(0, 300))
 def test_the_watch_takes_away_what_it_names_from_what_is_in_use(state, room, in_flight):
-    after = fold(state, Observation(signal=signal(room), in_flight=in_flight), RULES)
+    after = fold(state, PoolObservation(signal=signal(room), in_flight=in_flight), RULES)
 
     used = min(state.limit, in_flight)
     assert after.limit == max(RULES.floor, min(used + room, state.limit - 1))
@@ -132,7 +134,7 @@ def test_slow_start_ends_at_the_first_trouble(state, seen):
 
 @given(state=states, later=st.lists(quiet, max_size=10))
 def test_slow_start_never_begins_again(state, later):
-    state = fold(state, Observation(dropped=1), RULES)
+    state = fold(state, PoolObservation(dropped=1), RULES)
 
     for seen in later:
         state = fold(state, seen, RULES)
@@ -149,7 +151,7 @@ def test_the_limit_grows_only_while_at_least_half_of_it_is_used(state, seen):
 
 @given(state=states, ignored=st.integers(0, 100), in_flight=st.integers(0, 300))
 def test_faults_of_requests_move_nothing(state, ignored, in_flight):
-    assert fold(state, Observation(ignored=ignored, in_flight=in_flight), RULES) == state
+    assert fold(state, PoolObservation(ignored=ignored, in_flight=in_flight), RULES) == state
 
 
 @given(state=states, successes=st.integers(0, 100_000))
@@ -167,12 +169,12 @@ def test_folding_in_pieces_is_about_folding_at_once(state, parts):
     for part in parts:
         pieces.append(min(part, left))
         left -= pieces[-1]
-    used = Observation(in_flight=2 * RULES.ceiling)
+    used = PoolObservation(in_flight=2 * RULES.ceiling)
 
-    at_once = fold(state, used + Observation(successes=successes), RULES)
+    at_once = fold(state, used + PoolObservation(successes=successes), RULES)
     in_pieces = state
     for piece in pieces:
-        in_pieces = fold(in_pieces, used + Observation(successes=piece), RULES)
+        in_pieces = fold(in_pieces, used + PoolObservation(successes=piece), RULES)
 
     assert in_pieces.limit == pytest.approx(at_once.limit, rel=0.1)
 
@@ -189,7 +191,7 @@ def test_slow_start_doubles_per_round_trip():
 
 
 def test_after_trouble_a_round_trip_adds_one_step():
-    state = fold(LimitState(limit=50.0), Observation(dropped=1, in_flight=50), RULES)
+    state = fold(LimitState(limit=50.0), PoolObservation(dropped=1, in_flight=50), RULES)
 
     after = fold(state, in_full_use(state, 45), RULES)
 
@@ -200,13 +202,13 @@ def test_trouble_that_lasts_leaves_the_floor():
     state = LimitState(limit=200.0)
 
     for _ in range(60):
-        state = fold(state, Observation(dropped=3), RULES)
+        state = fold(state, PoolObservation(dropped=3), RULES)
 
     assert slots(state) == RULES.floor
 
 
 def test_from_the_floor_it_grows_again():
-    rules = Limits(floor=1, step=1.0)
+    rules = LimitSettings(floor=1, step=1.0)
     state = LimitState(limit=1.0, slow_start=False)
 
     for _ in range(20):
@@ -218,22 +220,22 @@ def test_from_the_floor_it_grows_again():
 def test_bounds_that_have_moved_hold_with_the_next_fold():
     low, high = LimitState(limit=1.0), LimitState(limit=999.0)
 
-    assert fold(low, Observation(), RULES).limit == RULES.floor
-    assert fold(high, Observation(), RULES).limit == RULES.ceiling
+    assert fold(low, PoolObservation(), RULES).limit == RULES.floor
+    assert fold(high, PoolObservation(), RULES).limit == RULES.ceiling
 
 
 @pytest.mark.parametrize(
     ("start", "limit"), [(1, 2.0), (8, 8.0), (1000, 200.0)], ids=["below", "within", "above"]
 )
 def test_the_start_is_kept_within_the_bounds(start, limit):
-    assert initial(Limits(floor=2, ceiling=200, start=start)).limit == limit
+    assert initial(LimitSettings(floor=2, ceiling=200, start=start)).limit == limit
 
 
 def test_observations_add_up():
-    one = Observation(successes=1, dropped=2, ignored=3, in_flight=4, retry_after=SECOND)
-    other = Observation(successes=10, in_flight=40, signal=signal(-2), watched=True)
+    one = PoolObservation(successes=1, dropped=2, ignored=3, in_flight=4, retry_after=SECOND)
+    other = PoolObservation(successes=10, in_flight=40, signal=signal(-2), watched=True)
 
-    assert one + other == Observation(
+    assert one + other == PoolObservation(
         successes=11,
         dropped=2,
         ignored=3,
@@ -258,8 +260,8 @@ def test_drops_abort_nothing(state, seen):
 
 
 def test_nothing_grows_before_the_time_that_the_endpoint_named():
-    asked = Observation(dropped=1, in_flight=50, retry_after=9 * SECOND)
-    full = Observation(successes=50, in_flight=50)
+    asked = PoolObservation(dropped=1, in_flight=50, retry_after=9 * SECOND)
+    full = PoolObservation(successes=50, in_flight=50)
     state = fold(LimitState(limit=50.0), asked, RULES)
 
     held = fold(state, full, RULES, NOW + 8 * SECOND)
@@ -272,27 +274,27 @@ def test_nothing_grows_before_the_time_that_the_endpoint_named():
 def test_what_the_watch_finds_free_is_added_at_once():
     state = LimitState(limit=10.0, slow_start=False)
 
-    assert fold(state, Observation(signal=signal(7), in_flight=10), RULES).limit == 17
+    assert fold(state, PoolObservation(signal=signal(7), in_flight=10), RULES).limit == 17
 
 
 def test_free_slots_that_were_added_already_are_not_added_again():
     """The engine does not show yet the calls that an earlier fold made room for."""
     state = LimitState(limit=17.0, slow_start=False)
 
-    assert fold(state, Observation(signal=signal(7), in_flight=10), RULES).limit == 17
+    assert fold(state, PoolObservation(signal=signal(7), in_flight=10), RULES).limit == 17
 
 
 def test_growth_waits_for_the_word_of_the_watch():
     state = LimitState(limit=10.0)
-    full = Observation(successes=10, in_flight=10)
+    full = PoolObservation(successes=10, in_flight=10)
 
-    assert fold(state, full + Observation(watched=True), RULES).limit == 10
-    assert fold(state, full + Observation(watched=True, signal=signal(0)), RULES).limit == 10
+    assert fold(state, full + PoolObservation(watched=True), RULES).limit == 10
+    assert fold(state, full + PoolObservation(watched=True, signal=signal(0)), RULES).limit == 10
 
 
 def test_probes_in_time_add_more_once_there_was_no_trouble_for_a_while():
-    state = fold(LimitState(limit=20.0), Observation(dropped=2, in_flight=20), RULES)
-    in_time = Observation(in_flight=20, signal=signal(1, Brake.PROBE))
+    state = fold(LimitState(limit=20.0), PoolObservation(dropped=2, in_flight=20), RULES)
+    in_time = PoolObservation(in_flight=20, signal=signal(1, Brake.PROBE))
 
     soon = fold(state, in_time, RULES, NOW + SECOND)
     later = fold(state, in_time, RULES, NOW + 2 * SECOND)
@@ -304,7 +306,7 @@ def test_probes_in_time_add_more_once_there_was_no_trouble_for_a_while():
 def test_what_still_runs_beside_refused_calls_is_left_to_the_judgement_of_a_watch(
     in_flight, dropped
 ):
-    seen = Observation(in_flight=in_flight, dropped=dropped)
+    seen = PoolObservation(in_flight=in_flight, dropped=dropped)
     state = LimitState(limit=20.0, slow_start=False)
 
     watched = fold(state, replace(seen, watched=True), RULES)
@@ -315,11 +317,11 @@ def test_what_still_runs_beside_refused_calls_is_left_to_the_judgement_of_a_watc
 
 
 def test_until_the_watch_knows_how_much_fits_successes_decide():
-    full = Observation(successes=10, in_flight=10, watched=True)
-    unsure = fold(LimitState(limit=10.0), full + Observation(signal=signal(None)), RULES)
+    full = PoolObservation(successes=10, in_flight=10, watched=True)
+    unsure = fold(LimitState(limit=10.0), full + PoolObservation(signal=signal(None)), RULES)
 
     later = fold(unsure, replace(full, successes=20, in_flight=20), RULES)
-    sure = fold(later, Observation(signal=signal(0), watched=True), RULES)
+    sure = fold(later, PoolObservation(signal=signal(0), watched=True), RULES)
 
     assert (unsure.limit, later.limit) == (20, 40)
     assert fold(sure, replace(full, in_flight=40), RULES).limit == 40
@@ -327,21 +329,21 @@ def test_until_the_watch_knows_how_much_fits_successes_decide():
 
 @given(drops=st.lists(st.integers(0, 9), min_size=1, max_size=60))
 def test_drops_leave_a_call_where_the_watch_cannot_say_how_much_fits(drops):
-    rules = Limits(floor=0)
+    rules = LimitSettings(floor=0)
     state = initial(rules)
 
     for dropped in drops:
-        seen = Observation(dropped=dropped, signal=signal(None), watched=True)
+        seen = PoolObservation(dropped=dropped, signal=signal(None), watched=True)
         state = fold(state, seen, rules)
 
         assert slots(state) >= 1
 
 
 def test_a_pool_that_the_watch_has_emptied_gets_a_call_when_the_watch_knows_no_more():
-    rules = Limits(floor=0)
-    emptied = fold(LimitState(limit=3.0), Observation(signal=signal(-9), watched=True), rules)
+    rules = LimitSettings(floor=0)
+    emptied = fold(LimitState(limit=3.0), PoolObservation(signal=signal(-9), watched=True), rules)
 
-    back = fold(emptied, Observation(signal=signal(None), watched=True), rules)
+    back = fold(emptied, PoolObservation(signal=signal(None), watched=True), rules)
 
     assert (slots(emptied), slots(back)) == (0, 1)
 
@@ -371,11 +373,11 @@ def test_an_idle_pool_goes_half_of_the_way_back_in_each_half_life():
 )
 def test_senseless_rules_are_refused(wrong):
     with pytest.raises(ValueError, match="Limits"):
-        Limits(**wrong)
+        LimitSettings(**wrong)
 
 
 def test_a_long_retry_after_keeps_the_limit_from_growing_for_a_minute_only():
-    day = Observation(dropped=1, in_flight=8, retry_after=timedelta(days=1))
+    day = PoolObservation(dropped=1, in_flight=8, retry_after=timedelta(days=1))
     state = fold(LimitState(limit=9.0, slow_start=False), day, RULES)
     used = in_full_use(state, successes=8)
 
@@ -386,14 +388,14 @@ def test_a_long_retry_after_keeps_the_limit_from_growing_for_a_minute_only():
 def test_a_hold_that_an_earlier_version_has_stored_is_shortened():
     state = LimitState(limit=8.0, held_until=NOW + timedelta(days=1))
 
-    assert fold(state, Observation(), RULES).held_until == NOW + timedelta(minutes=1)
+    assert fold(state, PoolObservation(), RULES).held_until == NOW + timedelta(minutes=1)
 
 
 def test_a_restart_that_drops_all_calls_is_recovered_from_in_two_round_trips():
     state = LimitState(limit=64.0, slow_start=False)
     now = NOW
     for running in (6, 4, 3, 1, 0, 0, 0, 0):  # in eight folds: nothing is left of 64
-        state = fold(state, Observation(dropped=8, in_flight=running), RULES, now)
+        state = fold(state, PoolObservation(dropped=8, in_flight=running), RULES, now)
         now += SECOND / 5
     assert slots(state) <= 4
 
@@ -406,7 +408,7 @@ def test_a_restart_that_drops_all_calls_is_recovered_from_in_two_round_trips():
 
 
 def test_refusals_while_most_calls_go_on_are_no_restart():
-    state = fold(LimitState(limit=64.0), Observation(dropped=8, in_flight=56), RULES)
+    state = fold(LimitState(limit=64.0), PoolObservation(dropped=8, in_flight=56), RULES)
 
     after = fold(state, in_full_use(state, slots(state)), RULES, NOW + 15 * SECOND)
 
@@ -416,6 +418,6 @@ def test_refusals_while_most_calls_go_on_are_no_restart():
 def test_new_trouble_on_the_way_back_lowers_what_is_come_back_to():
     state = LimitState(limit=32.0, recover_to=64.0, braked_at=NOW)
 
-    later = fold(state, Observation(dropped=32), RULES, NOW + 60 * SECOND)
+    later = fold(state, PoolObservation(dropped=32), RULES, NOW + 60 * SECOND)
 
     assert later.recover_to == 64 * RULES.cut

@@ -10,8 +10,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from batch_gateway import meters, traces
 from batch_gateway.core.lines import PartLine
-from batch_gateway.core.retry import Outcome
-from batch_gateway.settings import Files, Metadata, Settings
+from batch_gateway.core.retry import CallOutcome
+from batch_gateway.settings import FileSettings, MetadataSettings, Settings
 from batch_gateway.web import metrics
 from batch_gateway.web.metrics_page import MetricsPage
 from batch_gateway.wiring.stores import local_folders
@@ -30,7 +30,7 @@ def no_models(monkeypatch):
 
 def ended(model, seconds, *, ok=True, **more):
     result = PartLine(1, ok, (3, 0, 2, 0), msgspec.Raw(b"{}"))
-    meters.call_ended(Outcome.SUCCESS, result, model=model, seconds=seconds, **more)
+    meters.call_ended(CallOutcome.SUCCESS, result, model=model, seconds=seconds, **more)
 
 
 def counted(name, model):
@@ -41,7 +41,7 @@ def test_calls_that_succeed_are_timed_by_model():
     ended("a", 0.2, first_token_ms=40)
     ended("a", 0.4)
     ended("a", 9.0, ok=False)
-    meters.call_ended(Outcome.DROPPED, None, model="a", seconds=1.0)
+    meters.call_ended(CallOutcome.DROPPED, None, model="a", seconds=1.0)
 
     assert (counted("call_seconds", "a"), counted("first_token_seconds", "a")) == (2, 1)
     below = {"model": "a", "le": "0.25"}
@@ -110,7 +110,7 @@ async def test_exemplars_are_told_in_openmetrics_while_spans_are_recorded(
     ],
 )
 def test_stores_in_folders_are_known(metadata, files, folders):
-    settings = Settings(metadata=Metadata(url=metadata), files=Files(url=files))
+    settings = Settings(metadata=MetadataSettings(url=metadata), files=FileSettings(url=files))
 
     found = {store: str(folder) for store, folder in local_folders(settings).items()}
 

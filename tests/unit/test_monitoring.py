@@ -14,10 +14,10 @@ from prometheus_client import REGISTRY
 
 from batch_gateway import meters
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.limits import Brake, LimitState, Signal
+from batch_gateway.core.limits import Brake, LimitState, MonitorSignal
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.local.metrics_targets import FILE
-from batch_gateway.local.options import Options
+from batch_gateway.local.options import PlatformOptions
 from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.scratch import PoolState, QueueDepth
 from batch_gateway.services.state_snapshot import ScratchState, ServiceState, StoredState
@@ -34,7 +34,7 @@ OWN = ("batch_gateway_", "time", "sum", "rate", "increase", "absent", "histogram
 
 def full_state() -> ServiceState:
     """A state in which everything is known."""
-    seen = Signal(
+    seen = MonitorSignal(
         brake=Brake.ENGINE, room=0, reason="", ttft_ms=1.0, running=1, waiting=1, cache=0.5
     )
     pool = PoolState(
@@ -231,7 +231,7 @@ def test_a_plain_prometheus_scrapes_and_alerts_as_the_operator_s_does():
 def test_the_plain_scrapes_name_the_port_of_up_and_the_file_of_its_processes():
     state, functions = plain_jobs().values()
 
-    assert state["static_configs"] == [{"targets": [f"127.0.0.1:{Options().port}"]}]
+    assert state["static_configs"] == [{"targets": [f"127.0.0.1:{PlatformOptions().port}"]}]
     assert functions["file_sd_configs"] == [{"files": [f"data/run/{FILE}"]}]
     assert "batch-gateway up --data data\n" in DOCUMENT.read_text()
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.limits import Brake, Observation, Signal
+from batch_gateway.core.limits import Brake, MonitorSignal, PoolObservation
 from batch_gateway.core.retry import ANSWERED, AWAY, FULL, REFUSED
 from batch_gateway.ports.scratch import SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult
-from batch_gateway.services.execute.outcomes import Outcomes
+from batch_gateway.services.execute.outcomes import PoolOutcomes
 
 SECOND = timedelta(seconds=1)
 
@@ -28,12 +28,12 @@ def report(seen, aborted):
     lost=st.lists(st.booleans(), min_size=31, max_size=31),
 )
 def test_every_outcome_is_told_once_however_many_reports_are_lost(calls, lost):
-    outcomes, told, aborted = Outcomes(), Observation(), 0
+    outcomes, told, aborted = PoolOutcomes(), PoolObservation(), 0
 
     for verdict, is_lost in zip(calls, lost, strict=False):
         outcomes.count(ended(verdict), 0.0, 0.5, trial=False, slots=4)
         outcomes.aborted()
-        seen, count = outcomes.take(Signal(brake=Brake.PROBE, room=0, reason=""))
+        seen, count = outcomes.take(MonitorSignal(brake=Brake.PROBE, room=0, reason=""))
         assert seen.signal is not None
         if is_lost:
             outcomes.put_back(report(seen, count))
@@ -49,7 +49,7 @@ def test_every_outcome_is_told_once_however_many_reports_are_lost(calls, lost):
 
 
 def test_a_pool_pauses_when_every_slot_was_refused_in_a_row_and_longer_each_round():
-    outcomes, pauses = Outcomes(), []
+    outcomes, pauses = PoolOutcomes(), []
 
     for _ in range(12):
         assert outcomes.count(ended(FULL), 0.0, 0.1, trial=False, slots=3)
@@ -60,7 +60,7 @@ def test_a_pool_pauses_when_every_slot_was_refused_in_a_row_and_longer_each_roun
 
 
 def test_an_answer_ends_the_row_of_refusals():
-    outcomes = Outcomes()
+    outcomes = PoolOutcomes()
     for _ in range(2):
         outcomes.count(ended(FULL), 0.0, 0.1, trial=False, slots=3)
 
@@ -72,7 +72,7 @@ def test_an_answer_ends_the_row_of_refusals():
 
 @pytest.mark.parametrize(("named", "pause"), [(4, 4.0), (600, 15.0)], ids=["short", "too long"])
 def test_the_pause_is_at_least_what_the_endpoint_named_up_to_a_bound(named, pause):
-    outcomes = Outcomes()
+    outcomes = PoolOutcomes()
 
     outcomes.count(ended(FULL, named * SECOND), 0.0, 0.1, trial=False, slots=1)
 
@@ -80,9 +80,9 @@ def test_the_pause_is_at_least_what_the_endpoint_named_up_to_a_bound(named, paus
 
 
 def test_a_trial_in_vain_is_no_sign_of_overload():
-    outcomes = Outcomes()
+    outcomes = PoolOutcomes()
 
     assert not outcomes.count(ended(AWAY), 0.0, 0.1, trial=True, slots=1)
 
-    assert outcomes.take(None) == (Observation(), 0)
+    assert outcomes.take(None) == (PoolObservation(), 0)
     assert outcomes.paused_until == 0.0

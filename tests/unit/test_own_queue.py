@@ -14,10 +14,10 @@ from benchmarks.waves import TPOT_MS, Scene
 from batch_gateway.core.engine_signals import probe_signal
 from batch_gateway.core.limits import Brake
 from batch_gateway.core.own_queue import OwnQueue
-from batch_gateway.settings import Watching
+from batch_gateway.settings import EngineMonitorSettings
 
 USUAL = timedelta(milliseconds=50)
-RULES = Watching()
+RULES = EngineMonitorSettings()
 
 
 @pytest.mark.parametrize("setting", ["plain", "router", "metrics", "latency"])

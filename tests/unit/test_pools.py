@@ -13,14 +13,20 @@ from batch_gateway.core.ids import ActivationId
 from batch_gateway.ports.model_client import CallFailed, ModelResponse
 from batch_gateway.ports.scratch import SlotGrant
 from batch_gateway.services.execute.attempt import ModelCaller
-from batch_gateway.services.execute.circuit import Circuits
+from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.collaborators import ProcessResources
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
-from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.progress_events import BatchObservers
 from batch_gateway.services.routing import OneEndpoint
-from batch_gateway.settings import Execution, Inference, Queue, Retry, Watching
+from batch_gateway.settings import (
+    EngineMonitorSettings,
+    ExecutionSettings,
+    InferenceSettings,
+    QueueSettings,
+    RetrySettings,
+)
 
 GOOD = ModelResponse(status=200, body=b"{}", request_id=None, retry_after=None)
 
@@ -68,26 +74,28 @@ class Engine:
 
 class Stage:
     def __init__(self, group: asyncio.TaskGroup) -> None:
-        self.slots, self.engine, self.circuits = Slots(), Engine(), Circuits()
+        self.slots, self.engine, self.circuits = Slots(), Engine(), EndpointCircuits()
         engine: Any = self.engine
         silent: Any = SimpleNamespace(wake=asyncio.sleep)
-        retry = Retry(attempts=9, backoff_s=0.001, backoff_max_s=0.002)
-        self.routes = OneEndpoint(Inference(url="http://engine"))
-        self.pools = Pools(
+        retry = RetrySettings(attempts=9, backoff_s=0.001, backoff_max_s=0.002)
+        self.routes = OneEndpoint(InferenceSettings(url="http://engine"))
+        self.pools = SlotPools(
             ActivationId("me"),
             group,
             slots=self.slots,  # type: ignore[arg-type]
             shared=ProcessResources(
                 attempts=ModelCaller(engine, retry, budget_s=600),
                 circuits=self.circuits,
-                monitors=EngineMonitors(engine, engine, Watching(metrics=False, probe=False)),
+                monitors=EngineMonitors(
+                    engine, engine, EngineMonitorSettings(metrics=False, probe=False)
+                ),
                 watches=BatchObservers([]),
             ),
             routes=self.routes,
             activation_trigger=silent,
             clock=SimpleNamespace(now=lambda: datetime.now(UTC)),  # type: ignore[arg-type]
-            rules=Execution(slot_sync_s=0.01),
-            scheduler=SlotScheduler(Queue()),
+            rules=ExecutionSettings(slot_sync_s=0.01),
+            scheduler=SlotScheduler(QueueSettings()),
             stop_calls_at=math.inf,
             memory_lost=asyncio.Event(),
         )

@@ -6,12 +6,12 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
-from batch_gateway.core.model import Usage
+from batch_gateway.core.model import TokenUsage
 from batch_gateway.settings import Settings
 from batch_gateway.web.openai_usage import decimal_text
 
 DAY = date(2027, 3, 1)
-USED = Usage(input_tokens=1_000_000, cached_tokens=400_000, output_tokens=500_000)
+USED = TokenUsage(input_tokens=1_000_000, cached_tokens=400_000, output_tokens=500_000)
 
 
 def priced(monkeypatch, models, **others):

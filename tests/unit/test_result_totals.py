@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.lines import PartLine
-from batch_gateway.core.model import Tally, Usage
+from batch_gateway.core.model import ResultTally, TokenUsage
 from batch_gateway.core.result_totals import ResultTotals
 
 counts = st.one_of(st.integers(-3, 1000), st.integers(2**62, 2**64))
@@ -22,10 +22,10 @@ lines = st.builds(
     result=st.just(msgspec.Raw(b'{"error":null}')),
 )
 tallies = st.builds(
-    Tally,
+    ResultTally,
     completed=st.integers(0, 9),
     failed=st.integers(0, 9),
-    usage=st.builds(Usage, input_tokens=st.integers(0, 2**63 - 1)),
+    usage=st.builds(TokenUsage, input_tokens=st.integers(0, 2**63 - 1)),
 )
 
 

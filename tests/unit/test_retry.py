@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.core.engine_response import decode
-from batch_gateway.core.retry import Outcome, judge, judge_response, pause
+from batch_gateway.core.retry import CallOutcome, judge, judge_response, pause
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -13,27 +13,27 @@ MINUTE = timedelta(minutes=1)
 
 #: Every status that means something of its own: (outcome, tried again, counts, alive).
 TABLE = {
-    200: (Outcome.SUCCESS, False, True, True),
-    400: (Outcome.IGNORED, False, True, True),
-    404: (Outcome.IGNORED, False, True, True),
-    413: (Outcome.IGNORED, False, True, True),
-    422: (Outcome.IGNORED, False, True, True),
-    501: (Outcome.IGNORED, False, True, True),
-    401: (Outcome.IGNORED, True, False, False),
-    403: (Outcome.IGNORED, True, False, False),
-    408: (Outcome.DROPPED, True, True, None),
-    409: (Outcome.IGNORED, True, True, None),
-    425: (Outcome.IGNORED, True, True, None),
-    429: (Outcome.DROPPED, True, False, True),
-    500: (Outcome.IGNORED, True, True, None),
-    502: (Outcome.DROPPED, True, True, False),
-    503: (Outcome.DROPPED, True, False, False),
-    504: (Outcome.DROPPED, True, True, False),
-    522: (Outcome.DROPPED, True, True, False),
-    529: (Outcome.DROPPED, True, False, False),
-    101: (Outcome.IGNORED, True, True, None),
-    307: (Outcome.IGNORED, True, True, None),
-    999: (Outcome.IGNORED, True, True, None),
+    200: (CallOutcome.SUCCESS, False, True, True),
+    400: (CallOutcome.IGNORED, False, True, True),
+    404: (CallOutcome.IGNORED, False, True, True),
+    413: (CallOutcome.IGNORED, False, True, True),
+    422: (CallOutcome.IGNORED, False, True, True),
+    501: (CallOutcome.IGNORED, False, True, True),
+    401: (CallOutcome.IGNORED, True, False, False),
+    403: (CallOutcome.IGNORED, True, False, False),
+    408: (CallOutcome.DROPPED, True, True, None),
+    409: (CallOutcome.IGNORED, True, True, None),
+    425: (CallOutcome.IGNORED, True, True, None),
+    429: (CallOutcome.DROPPED, True, False, True),
+    500: (CallOutcome.IGNORED, True, True, None),
+    502: (CallOutcome.DROPPED, True, True, False),
+    503: (CallOutcome.DROPPED, True, False, False),
+    504: (CallOutcome.DROPPED, True, True, False),
+    522: (CallOutcome.DROPPED, True, True, False),
+    529: (CallOutcome.DROPPED, True, False, False),
+    101: (CallOutcome.IGNORED, True, True, None),
+    307: (CallOutcome.IGNORED, True, True, None),
+    999: (CallOutcome.IGNORED, True, True, None),
 }
 
 
@@ -58,7 +58,7 @@ def test_an_error_with_status_200_is_judged_by_its_code_and_always_counts():
     vague = judged(200, b'{"error": {"message": "boom"}}')
 
     assert (full.verdict.outcome, full.verdict.again, full.verdict.counts) == (
-        Outcome.DROPPED,
+        CallOutcome.DROPPED,
         True,
         True,
     )

@@ -5,10 +5,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batch_gateway.core.calendar import Calendar, Window
+from batch_gateway.core.calendar import CallLimitWindow, EndpointCalendar
 from batch_gateway.core.cron import parse_cron
 from batch_gateway.core.retry import judge
-from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Priority, Replica, RoutingTable
+from batch_gateway.core.routing import (
+    EnginePriority,
+    ModelEndpoint,
+    ModelReplica,
+    ModelRoute,
+    RoutingTable,
+)
 from batch_gateway.settings.endpoints import BreakerEntry
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -16,20 +22,22 @@ NIGHT = datetime(2026, 11, 26, 22, tzinfo=UTC)
 
 
 def endpoint(name: str, *, most: int | None = None, by_day: int | None = None) -> ModelEndpoint:
-    windows = (Window(when=(parse_cron("* 9-17 * * *"),), most=by_day or 0),)
+    windows = (CallLimitWindow(when=(parse_cron("* 9-17 * * *"),), most=by_day or 0),)
     return ModelEndpoint(
         name=name,
         url=f"http://{name}",
         timeout=timedelta(seconds=10),
         breaker=BreakerEntry(),
         most=most,
-        calendar=None if by_day is None else Calendar(zone=ZoneInfo("UTC"), windows=windows),
+        calendar=None
+        if by_day is None
+        else EndpointCalendar(zone=ZoneInfo("UTC"), windows=windows),
     )
 
 
 def model(*endpoints: ModelEndpoint, most: int | None = None) -> ModelRoute:
     return ModelRoute(
-        replicas=tuple(Replica(endpoint=one, model="m", served="m") for one in endpoints),
+        replicas=tuple(ModelReplica(endpoint=one, model="m", served="m") for one in endpoints),
         most=most,
     )
 
@@ -68,7 +76,7 @@ def test_a_model_may_have_a_limit_of_its_own():
 
 @pytest.mark.parametrize(("sign", "values"), [(1, (100, 109)), (-1, (-100, -109))])
 def test_batch_work_comes_behind_interactive_requests_in_either_convention(sign, values):
-    priority = Priority(sign=sign)
+    priority = EnginePriority(sign=sign)
 
     assert (priority.value(0), priority.value(9)) == values
 

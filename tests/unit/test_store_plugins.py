@@ -6,7 +6,7 @@ import pytest
 
 from batch_gateway.extras import MissingExtra
 from batch_gateway.settings import Settings
-from batch_gateway.settings.stores import Files, Metadata, Scratch
+from batch_gateway.settings.stores import FileSettings, MetadataSettings, ScratchSettings
 from batch_gateway.store_plugins import (
     UnknownStore,
     file_plugin,
@@ -17,11 +17,11 @@ from batch_gateway.store_plugins import (
 
 
 def files_at(url):
-    return Settings(files=Files(url=url))
+    return Settings(files=FileSettings(url=url))
 
 
 def metadata_at(url):
-    return Settings(metadata=Metadata(url=url))
+    return Settings(metadata=MetadataSettings(url=url))
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def install(tmp_path, monkeypatch):
         (metadata_plugin, metadata_at("valkey://h"), "redis_metadata"),
         (file_plugin, files_at("file:///x"), "local_files"),
         (file_plugin, files_at("s3://bucket/prefix"), "s3_files"),
-        (scratch_plugin, Settings(scratch=Scratch(url="valkeys://h")), "scratch"),
-        (scratch_plugin, Settings(scratch=Scratch(url="unix:///x")), "scratch"),
+        (scratch_plugin, Settings(scratch=ScratchSettings(url="valkeys://h")), "scratch"),
+        (scratch_plugin, Settings(scratch=ScratchSettings(url="unix:///x")), "scratch"),
     ],
 )
 def test_the_scheme_selects_the_plug_in(plugin, settings, module):
@@ -65,9 +65,9 @@ def test_all_groups_take_installed_packages(install):
     groups = ("metadata_stores", "file_stores", "scratch_stores")
     install("toy", source, **dict.fromkeys(groups, "toy = toy"))
     settings = Settings(
-        metadata=Metadata(url="toy+driver://h"),
-        files=Files(url="toy:x"),
-        scratch=Scratch(url="toy:"),
+        metadata=MetadataSettings(url="toy+driver://h"),
+        files=FileSettings(url="toy:x"),
+        scratch=ScratchSettings(url="toy:"),
     )
 
     require_stores(settings)

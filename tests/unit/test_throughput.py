@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from batch_gateway.core.throughput import (
     BUCKET,
     KEPT,
-    Throughput,
+    BatchThroughput,
     bucket_of,
     speed,
     speed_at_work,
@@ -20,13 +20,13 @@ T0 = datetime(2030, 1, 1, 0, 0, 3, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def steady(per_s: float, *, seconds: int) -> Throughput:
+def steady(per_s: float, *, seconds: int) -> BatchThroughput:
     """A batch that has been worked on at one speed since ``T0``."""
     done: dict[int, float] = {}
     for n in range(seconds):
         number = bucket_of(T0 + n * SECOND)
         done[number] = done.get(number, 0) + per_s
-    return Throughput(since=T0, at=T0 + seconds * SECOND, done=done)
+    return BatchThroughput(since=T0, at=T0 + seconds * SECOND, done=done)
 
 
 @given(per_s=st.floats(0.1, 1e6), seconds=st.integers(3, 600))
@@ -44,7 +44,7 @@ def test_an_estimate_follows_a_change_by_half_in_a_minute():
     fast = steady(100, seconds=240)
     later = T0 + 240 * SECOND
     slow = {bucket_of(later + n * BUCKET): 50.0 for n in range(1, 13)}  # 10 per second
-    pace = Throughput(since=T0, at=later + 12 * BUCKET, done={**fast.done, **slow})
+    pace = BatchThroughput(since=T0, at=later + 12 * BUCKET, done={**fast.done, **slow})
 
     found = speed(pace, later + 12 * BUCKET)
 

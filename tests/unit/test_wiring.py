@@ -1,11 +1,11 @@
 import pytest
 
-from batch_gateway.settings import Auth, Events, Settings
+from batch_gateway.settings import AuthSettings, EventSettings, Settings
 from batch_gateway.wiring.function import refuse_strangers
 from batch_gateway.wiring.stores import signing_keys
 
-KEYS = Events(signing_keys="new, old,")
-GATEWAY = Auth(kind="trusted-header", secret="s")
+KEYS = EventSettings(signing_keys="new, old,")
+GATEWAY = AuthSettings(kind="trusted-header", secret="s")
 
 
 def test_the_first_signing_key_signs_and_all_are_known():

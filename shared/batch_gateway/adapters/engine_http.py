@@ -38,7 +38,7 @@ _decode_list = tolerant(msgspec.json.Decoder(_List).decode)
 _decode_listed = tolerant(msgspec.json.Decoder(_Listed).decode)
 
 
-class HttpEngine:
+class HttpModelCatalog:
     def __init__(self, routes: Routes, *, timeout: timedelta = TIMEOUT) -> None:
         """Asks the endpoints that serve any name, as ``routes`` has them at that moment."""
         self._routes = routes

@@ -21,7 +21,7 @@ from batch_gateway.adapters.tls import TlsContexts
 from batch_gateway.core.engine_signals import EngineReading
 from batch_gateway.core.engine_values import SHOWN, gauge, header
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.routing import Tls
+from batch_gateway.core.routing import TlsOptions
 
 _RUNNING = (
     "vllm:num_requests_running",
@@ -73,7 +73,7 @@ class HttpEngineMetrics:
         self._contexts = TlsContexts()
 
     async def read(
-        self, url: str, model: str, timeout: timedelta, tls: Tls | None = None
+        self, url: str, model: str, timeout: timedelta, tls: TlsOptions | None = None
     ) -> EngineReading:
         try:
             async with asyncio.timeout(timeout.total_seconds()):
@@ -94,7 +94,7 @@ class HttpEngineMetrics:
         if self._session is not None:
             await self._session.close()
 
-    async def _fetch(self, url: str, tls: Tls | None) -> str:
+    async def _fetch(self, url: str, tls: TlsOptions | None) -> str:
         secured = self._contexts.to(url, tls)
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())

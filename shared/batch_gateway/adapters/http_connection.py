@@ -42,7 +42,7 @@ class NoAnswer(CallFailed):
         super().__init__("the connection was closed without an answer")
 
 
-class Answer:
+class HttpResponse:
     """A whole answer."""
 
     __slots__ = ("body", "headers", "status")
@@ -68,7 +68,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = _parser(self)
         self._keep_alive = True
-        self._answer: asyncio.Future[Answer] | None = None  # None: nothing was asked
+        self._answer: asyncio.Future[HttpResponse] | None = None  # None: nothing was asked
         self._headers: dict[str, str]
         self._body: bytes | bytearray
         self._begin()
@@ -84,7 +84,7 @@ class HttpConnection(asyncio.Protocol):
         """The next request may be sent on it."""
         return self._transport is not None and self._keep_alive and self._answer is None
 
-    async def request(self, sent: bytes, deadline: float) -> Answer:
+    async def request(self, sent: bytes, deadline: float) -> HttpResponse:
         """Send the bytes of a request, and give its answer.
 
         Raises CallTimeout at ``deadline`` (``loop.time()``), NoAnswer, CallTooLong, or CallFailed.
@@ -93,7 +93,7 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is None:
             raise NoAnswer
         self._begin()
-        answer: asyncio.Future[Answer] = self._loop.create_future()
+        answer: asyncio.Future[HttpResponse] = self._loop.create_future()
         self._answer = answer
         timer = self._loop.call_at(deadline, self._fail, CallTimeout("no complete answer in time"))
         try:
@@ -208,7 +208,7 @@ class HttpConnection(asyncio.Protocol):
                 return
         self.used = True
         self._answer, self._body = None, b""
-        answer.set_result(Answer(self._status, self._headers, body))
+        answer.set_result(HttpResponse(self._status, self._headers, body))
 
     def _begin(self) -> None:
         self._received = 0  # bytes of the present answer

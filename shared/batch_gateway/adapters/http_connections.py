@@ -36,7 +36,7 @@ class Origin:
 _Key = tuple[Origin, ssl.SSLContext | None]
 
 
-class Connections:
+class HttpConnections:
     """All connections of a client, idle and in use. Belongs to one event loop."""
 
     def __init__(self, most_bytes: int) -> None:

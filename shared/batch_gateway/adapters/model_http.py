@@ -19,12 +19,12 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
-from batch_gateway.adapters.http_connection import Answer, NoAnswer
-from batch_gateway.adapters.http_connections import Connections, Origin
+from batch_gateway.adapters.http_connection import HttpResponse, NoAnswer
+from batch_gateway.adapters.http_connections import HttpConnections, Origin
 from batch_gateway.adapters.tls import TlsContexts
 from batch_gateway.core import engine_values
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.routing import Tls
+from batch_gateway.core.routing import TlsOptions
 from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelResponse
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -46,7 +46,7 @@ _PLAIN = "/:?#[]@!$&'()*+,;=%~"  # of a URL, what is no reason to quote it
 class HttpModelClient:
     def __init__(self, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._contexts = TlsContexts()
-        self._connections = Connections(max_answer_bytes)
+        self._connections = HttpConnections(max_answer_bytes)
 
     @property
     def idle_connections(self) -> int:
@@ -58,7 +58,7 @@ class HttpModelClient:
         body: bytes,
         headers: Mapping[str, str],
         timeout: timedelta,
-        tls: Tls | None = None,
+        tls: TlsOptions | None = None,
     ) -> ModelResponse:
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -92,7 +92,7 @@ class HttpModelClient:
     async def close(self) -> None:
         self._connections.close()
 
-    def _secured(self, url: str, tls: Tls | None) -> ssl.SSLContext | None:
+    def _secured(self, url: str, tls: TlsOptions | None) -> ssl.SSLContext | None:
         """How the connection is secured; None: as usual. Raises CallRefused when its files cannot
         be used."""
         try:
@@ -161,7 +161,7 @@ def _field_name(name: str) -> str:
     return name.lower()
 
 
-def _response(answer: Answer) -> ModelResponse:
+def _response(answer: HttpResponse) -> ModelResponse:
     headers = answer.headers
     pause = headers.get("retry-after")
     return ModelResponse(

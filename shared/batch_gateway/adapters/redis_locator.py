@@ -66,11 +66,11 @@ def located_options(url: str, tag: str) -> dict[str, Any] | None:
     options = dict(parsed.options)
     secure = options.pop("connection_class", None) is SSLConnection
     options["connection_class"] = _LocatedSSLConnection if secure else _LocatedConnection
-    options["locator"] = Locator(search)
+    options["locator"] = RedisLocator(search)
     return options
 
 
-class Locator:
+class RedisLocator:
     """Remembers where the server is, for all connections of a pool."""
 
     def __init__(self, search: Callable[[], Awaitable[Address]]) -> None:
@@ -102,7 +102,7 @@ class Locator:
 class _LocatedConnection(Connection):
     """A connection to the server that ``locator`` names when it is opened."""
 
-    def __init__(self, *, locator: Locator, **options: Any) -> None:
+    def __init__(self, *, locator: RedisLocator, **options: Any) -> None:
         self._locator = locator
         super().__init__(**options)
 

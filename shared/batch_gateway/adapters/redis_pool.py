@@ -14,18 +14,18 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from batch_gateway.adapters.redis_locator import driver_url, located_options
 
 
-def open_pool(url: str, tag: str, **options: Any) -> "BoundedPool":
+def open_pool(url: str, tag: str, **options: Any) -> "BoundedConnectionPool":
     """A pool for the server that ``url`` leads to (see redis_locator); connects when it is used.
 
     ``tag``: hash tag of all keys. ``options``: of the pool, beside those in the URL.
     """
     located = located_options(url, tag)
     if located is None:
-        return BoundedPool.from_url(driver_url(url), **options)
-    return BoundedPool(**located, **options)
+        return BoundedConnectionPool.from_url(driver_url(url), **options)
+    return BoundedConnectionPool(**located, **options)
 
 
-class BoundedPool(ConnectionPool):
+class BoundedConnectionPool(ConnectionPool):
     """At most ``max_connections`` connections, handed out in the order of the requests."""
 
     def __init__(self, max_connections: int, **options: Any) -> None:

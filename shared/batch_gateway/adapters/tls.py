@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import Literal
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.routing import Tls
+from batch_gateway.core.routing import TlsOptions
 
 LOOK_S = 1.0
-_USUAL = Tls()
+_USUAL = TlsOptions()
 _Marks = tuple[tuple[int, ...], ...]
 
 
 class TlsContexts:
     def __init__(self) -> None:
-        self._known: dict[Tls, ssl.SSLContext] = {}
-        self._marks: dict[Tls, _Marks] = {}
-        self._looked_at: dict[Tls, float] = {}
+        self._known: dict[TlsOptions, ssl.SSLContext] = {}
+        self._marks: dict[TlsOptions, _Marks] = {}
+        self._looked_at: dict[TlsOptions, float] = {}
 
-    def to(self, url: str, tls: Tls | None) -> ssl.SSLContext | Literal[True]:
+    def to(self, url: str, tls: TlsOptions | None) -> ssl.SSLContext | Literal[True]:
         """How a connection to ``url`` is secured; True: as usual. Raises Unavailable as ``of``."""
         if tls is None or tls == _USUAL or not url.startswith("https:"):
             return True
         return self.of(tls)
 
-    def of(self, tls: Tls) -> ssl.SSLContext:
+    def of(self, tls: TlsOptions) -> ssl.SSLContext:
         """The present context. Raises Unavailable when there is none and files cannot be used."""
         now = time.monotonic()
         known = self._known.get(tls)
@@ -52,7 +52,7 @@ def _mark(path: Path) -> tuple[int, ...]:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def _context(tls: TlsOptions) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=tls.ca)
     if not tls.verify:
         context.check_hostname = False

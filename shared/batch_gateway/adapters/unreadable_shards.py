@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from batch_gateway.core.ids import BatchId
-from batch_gateway.core.model import Shard, ShardState, Tally
+from batch_gateway.core.model import ResultTally, Shard, ShardState
 
 #: Greater than any epoch that a shard comes to: all parts that are found are earlier ones.
 _LAST_EPOCH = 2**31 - 1
@@ -18,7 +18,7 @@ _TYPES: Mapping[str, Any] = {
     "lines": int,
     "cost": int,
     "epoch": int,
-    "tally": Tally,
+    "tally": ResultTally,
 }
 
 
@@ -54,7 +54,7 @@ def _known(fields: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _closed(batch: BatchId, index: int, known: Mapping[str, Any]) -> Shard:
-    tally: Tally = known.get("tally", Tally())
+    tally: ResultTally = known.get("tally", ResultTally())
     lines = known["lines"]
     return Shard(
         batch=batch,

@@ -11,13 +11,13 @@ from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from batch_gateway.cli.probing import ProbeResult
-    from batch_gateway.local.platform import Platform
+    from batch_gateway.local.platform import LocalPlatform
 
 _PATIENCE_S = 3.0  # for the model endpoint
 _MOST_MODELS = 6  # named
 
 
-async def announce(platform: "Platform", *, temporary: bool, json: bool) -> None:
+async def announce(platform: "LocalPlatform", *, temporary: bool, json: bool) -> None:
     """Print where everything is, and warn where the model endpoint does not answer.
 
     Programs that start `up` wait for the first line; it does not wait for the endpoint.
@@ -45,7 +45,7 @@ async def announce(platform: "Platform", *, temporary: bool, json: bool) -> None
         print_text(f"batch-gateway: {_trouble(found)}", err=True)
 
 
-def _plain(platform: "Platform", *, temporary: bool) -> dict[str, Any]:
+def _plain(platform: "LocalPlatform", *, temporary: bool) -> dict[str, Any]:
     return {
         "url": platform.base_url,
         "docs": f"{platform.url}/docs",
@@ -58,7 +58,7 @@ def _plain(platform: "Platform", *, temporary: bool) -> dict[str, Any]:
 
 
 def _fields(
-    platform: "Platform", found: "ProbeResult | None", *, temporary: bool
+    platform: "LocalPlatform", found: "ProbeResult | None", *, temporary: bool
 ) -> Iterator[tuple[str, str]]:
     yield "API", platform.base_url
     yield "Docs", f"{platform.url}/docs"

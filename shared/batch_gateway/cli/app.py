@@ -12,7 +12,7 @@ _OPTIONAL_VALUES = {"--fail-on-errors": "--fail-on-errors=0"}
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group of commands, whose options may have a value that can be left out."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

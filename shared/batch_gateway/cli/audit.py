@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from batch_gateway.cli.errors import report_errors
-from batch_gateway.cli.metadata_settings import Stored, on_store
+from batch_gateway.cli.metadata_settings import MetadataStoreOption, on_store
 from batch_gateway.cli.output import AsJson, print_json
 from batch_gateway.cli.tables import print_table
 
@@ -20,7 +20,7 @@ _PAGE = 1000
 
 @report_errors
 def audit(
-    store: Stored,
+    store: MetadataStoreOption,
     limit: Annotated[int, Option(min=1, help="Most entries to print, the newest first.")] = 100,
     tenant: Annotated[str | None, Option(help="Only of this tenant.")] = None,
     action: Annotated[str | None, Option(help="Only this action, such as batch.cancel.")] = None,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.cluster.options import Inside, Place
+from batch_gateway.cli.cluster.options import ClusterJobOption, ClusterOptions
 from batch_gateway.cli.errors import report_errors
-from batch_gateway.cli.metadata_settings import Stored, on_store, settings_of
+from batch_gateway.cli.metadata_settings import MetadataStoreOption, on_store, settings_of
 from batch_gateway.cli.output import AsJson, print_json
 from batch_gateway.cli.tables import print_table, print_text
 
@@ -35,9 +35,9 @@ MOST = 10_000
 @dead.command("list")
 @report_errors
 def list_(
-    store: Stored,
-    where: Inside,
-    place: Place,
+    store: MetadataStoreOption,
+    where: ClusterJobOption,
+    place: ClusterOptions,
     limit: Annotated[int, Option(help="Most to print, the newest first.")] = 50,
     json: AsJson = False,
 ) -> None:
@@ -74,9 +74,9 @@ def _reason(letter: "DeadLetter") -> str:
 @report_errors
 def show(
     letter: Annotated[str, Argument(help="As `list` prints it.")],
-    store: Stored,
-    where: Inside,
-    place: Place,
+    store: MetadataStoreOption,
+    where: ClusterJobOption,
+    place: ClusterOptions,
     json: AsJson = False,
 ) -> None:
     """Print an event with its attributes and data, and why it died."""
@@ -116,9 +116,9 @@ def _data(letter: "DeadLetter") -> Any:
 @dead.command()
 @report_errors
 def replay(
-    store: Stored,
-    where: Inside,
-    place: Place,
+    store: MetadataStoreOption,
+    where: ClusterJobOption,
+    place: ClusterOptions,
     letters: Ids = None,
     all_: All = False,
     to: Annotated[
@@ -139,9 +139,9 @@ def replay(
 @dead.command()
 @report_errors
 def drop(
-    store: Stored,
-    where: Inside,
-    place: Place,
+    store: MetadataStoreOption,
+    where: ClusterJobOption,
+    place: ClusterOptions,
     letters: Ids = None,
     all_: All = False,
     json: AsJson = False,
@@ -176,7 +176,7 @@ def _words(letters: Sequence[str] | None, all_: bool) -> list[str]:
     return [*(["--all"] if all_ else []), *(letters or [])]
 
 
-def _run_inside(place: Place, words: list[str], *, json: bool) -> None:
+def _run_inside(place: ClusterOptions, words: list[str], *, json: bool) -> None:
     from batch_gateway.cli.cluster.pod_jobs import print_inside
 
     print_inside(["dead", *words, *(["--json"] if json else [])], place)
@@ -239,10 +239,12 @@ def _broker_of(data: Path) -> str:
     """The broker of the platform that runs, or ran, in the folder ``data``."""
     import msgspec
 
-    from batch_gateway.local.broker.config import Config
+    from batch_gateway.local.broker.config import BrokerProcessConfig
 
     try:
-        config = msgspec.json.decode((data / "run" / "broker.json").read_bytes(), type=Config)
+        config = msgspec.json.decode(
+            (data / "run" / "broker.json").read_bytes(), type=BrokerProcessConfig
+        )
     except OSError:
         raise typer.BadParameter(f"no platform runs in {data}") from None
     return f"http://127.0.0.1:{config.port}{config.brokers[0].path}"

@@ -11,13 +11,13 @@ import typer
 from typer import Argument, Option
 
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.metadata_settings import Stored, on_store
+from batch_gateway.cli.metadata_settings import MetadataStoreOption, on_store
 from batch_gateway.cli.output import AsJson, print_json
 from batch_gateway.cli.tables import print_table
 
 if TYPE_CHECKING:
     from batch_gateway.core.api_keys import ApiKey
-    from batch_gateway.core.scopes import Scope
+    from batch_gateway.core.scopes import AccessScope
     from batch_gateway.ports.metadata import MetadataStore
 
 keys = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -27,7 +27,7 @@ keys = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_
 @report_errors
 def create(
     tenant: Annotated[str, Argument(help="Whose files and batches the key opens.")],
-    store: Stored,
+    store: MetadataStoreOption,
     name: Annotated[str, Option(help="The owner or the purpose of the key.")] = "",
     expires_in: Annotated[str | None, Option(help="Such as 12h or 90d; default: never.")] = None,
     scope: Annotated[
@@ -76,7 +76,7 @@ def create(
 @keys.command("list")
 @report_errors
 def list_(
-    store: Stored,
+    store: MetadataStoreOption,
     tenant: Annotated[str | None, Option(help="Only this tenant's keys.")] = None,
     json: AsJson = False,
 ) -> None:
@@ -100,7 +100,7 @@ def list_(
 @report_errors
 def revoke(
     key: Annotated[str, Argument(help="The id that `create` and `list` print: key_...")],
-    store: Stored,
+    store: MetadataStoreOption,
     json: AsJson = False,
 ) -> None:
     """End a key for good; a running service refuses it within some seconds."""
@@ -134,12 +134,12 @@ async def _revoked(metadata: "MetadataStore", name: str, now: datetime) -> "ApiK
     return key
 
 
-def _scopes(given: list[str] | None) -> "frozenset[Scope]":
+def _scopes(given: list[str] | None) -> "frozenset[AccessScope]":
     """Raises BadParameter."""
-    from batch_gateway.core.scopes import DEFAULT_SCOPES, Scope
+    from batch_gateway.core.scopes import DEFAULT_SCOPES, AccessScope
 
     try:
-        return frozenset(map(Scope, given)) if given else DEFAULT_SCOPES
+        return frozenset(map(AccessScope, given)) if given else DEFAULT_SCOPES
     except ValueError:
         raise typer.BadParameter("--scope is read, submit or operate") from None
 

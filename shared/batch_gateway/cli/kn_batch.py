@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import typer
 
-from batch_gateway.cli.app import SETTINGS, Commands, add_version
+from batch_gateway.cli.app import SETTINGS, CommandGroup, add_version
 from batch_gateway.cli.batches import add_commands
 from batch_gateway.cli.batches.commands import progress
 from batch_gateway.cli.inputs import add_commands as add_input_commands
@@ -18,7 +18,7 @@ from batch_gateway.cli.profile_commands import add_commands as add_profile_comma
 from batch_gateway.cli.resources import add_commands as add_resource_commands
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     context_settings=SETTINGS,
     help="Batches of requests to self-hosted models, on a Batch Gateway.",
     no_args_is_help=True,

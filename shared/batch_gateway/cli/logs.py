@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 from typer import Argument, Option
 
-from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.metadata_settings import Machine
+from batch_gateway.cli.metadata_settings import LocalDataOption
 from batch_gateway.cli.output import JsonLines, print_json
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.cluster.kube import Cluster, Object
+    from batch_gateway.cli.cluster.kube import ClusterClient, Object
 
 PAUSE_S = 1.0
 _RECORD = re.compile(rb"\d\d:\d\d:\d\d\.\d|\{")  # how a record begins; what follows belongs to it
@@ -27,8 +27,8 @@ _SERVICE = "serving.knative.dev/service"
 
 @report_errors
 def logs(
-    machine: Machine,
-    place: Place,
+    machine: LocalDataOption,
+    place: ClusterOptions,
     services: Annotated[
         list[str] | None,
         Argument(metavar="SERVICE", help="Such as executor; may be several. Default: all."),
@@ -106,7 +106,7 @@ class _Machine(_Source):
 class _Cluster(_Source):
     """The pods of a namespace."""
 
-    def __init__(self, cluster: "Cluster", wanted: frozenset[str]) -> None:
+    def __init__(self, cluster: "ClusterClient", wanted: frozenset[str]) -> None:
         self._cluster = cluster
         self._wanted = wanted
         self._last: dict[str, bytes] = {}  # pod -> instant of the last line

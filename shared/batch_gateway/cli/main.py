@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from batch_gateway.cli.app import SETTINGS, Commands, add_version
+from batch_gateway.cli.app import SETTINGS, CommandGroup, add_version
 from batch_gateway.cli.audit import audit
 from batch_gateway.cli.batches import add_commands as add_batch_commands
 from batch_gateway.cli.batches.commands import progress
@@ -30,7 +30,7 @@ from batch_gateway.cli.up import up
 from batch_gateway.cli.verify import verify
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     context_settings=SETTINGS,
     help="An OpenAI-compatible batch service for self-hosted LLM inference.",
     no_args_is_help=True,

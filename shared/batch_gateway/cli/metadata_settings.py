@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class MetadataStoreOption:
     """Which metadata store."""
 
     data: Annotated[
@@ -31,7 +31,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class LocalDataOption:
     """Whether a command is about this machine instead of a cluster."""
 
     data: Annotated[
@@ -47,7 +47,7 @@ def settings_of(data: Path | None) -> "Settings":
     """
     from pydantic import SecretStr
 
-    from batch_gateway.settings import Files, Metadata, WrongSetting, read_settings
+    from batch_gateway.settings import FileSettings, MetadataSettings, WrongSetting, read_settings
 
     try:
         settings = read_settings()
@@ -55,10 +55,10 @@ def settings_of(data: Path | None) -> "Settings":
         raise CommandError(str(error), 2) from error
     if data is not None:
         folder = data.resolve()
-        metadata = Metadata(
+        metadata = MetadataSettings(
             url=SecretStr(f"sqlite+aiosqlite:///{folder}/metadata.db"), migrate=True
         )
-        files = Files(url=f"file://{folder}/files")
+        files = FileSettings(url=f"file://{folder}/files")
         settings = settings.model_copy(update={"metadata": metadata, "files": files})
     if (missing := missing_database(settings)) is not None:
         raise CommandError(missing, 2)

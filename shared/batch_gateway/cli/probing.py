@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batch_gateway.settings import Inference
+    from batch_gateway.settings import InferenceSettings
 
 _TIMEOUT_S = 5.0
 
@@ -24,7 +24,7 @@ class ProbeResult:
         return self.status == 200
 
 
-async def probed(inference: "Inference", *, timeout_s: float = _TIMEOUT_S) -> ProbeResult:
+async def probed(inference: "InferenceSettings", *, timeout_s: float = _TIMEOUT_S) -> ProbeResult:
     """Ask the endpoint that ``inference.url`` names, with its key."""
     import httpx
 

@@ -40,7 +40,7 @@ def login(
     import sys
 
     from batch_gateway.cli.batches.options import DEFAULT_URL, pairs
-    from batch_gateway.cli.batches.service import Service, base_url
+    from batch_gateway.cli.batches.service import ServiceClient, base_url
 
     headers = pairs(header, "--header")
     where = base_url(url or typer.prompt("URL of the service", default=DEFAULT_URL, err=True))
@@ -50,9 +50,9 @@ def login(
         api_key = typer.prompt(
             "API key (empty: none)", default="", hide_input=True, show_default=False, err=True
         )
-    with Service(where, api_key or None, headers) as service:
+    with ServiceClient(where, api_key or None, headers) as service:
         service.get("/models")
-    profile = stored.Profile(url=where, api_key=api_key or None, headers=headers)
+    profile = stored.ConnectionProfile(url=where, api_key=api_key or None, headers=headers)
     changed = stored.load().with_profile(name, profile)
     stored.save(changed)
     if json:
@@ -82,7 +82,7 @@ def list_(json: AsJson = False) -> None:
     print_table(("", "PROFILE", "URL", "KEY"), rows)
 
 
-def _plain(name: str, profiles: stored.Profiles) -> dict[str, Any]:
+def _plain(name: str, profiles: stored.ConnectionProfiles) -> dict[str, Any]:
     """A profile for programs, without its key."""
     profile = profiles.get(name)
     return {

@@ -20,34 +20,34 @@ DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class ConnectionProfile:
     url: str
     api_key: str | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profiles:
+class ConnectionProfiles:
     current: str | None = None
-    by_name: dict[str, Profile] = field(default_factory=dict)
+    by_name: dict[str, ConnectionProfile] = field(default_factory=dict)
 
-    def get(self, name: str) -> Profile:
+    def get(self, name: str) -> ConnectionProfile:
         """Raises CommandError."""
         if name not in self.by_name:
             known = ", ".join(self.by_name) or "none; `batch-gateway login` makes one"
             raise CommandError(f"there is no profile {name}; there are: {known}", 2)
         return self.by_name[name]
 
-    def with_profile(self, name: str, profile: Profile) -> "Profiles":
+    def with_profile(self, name: str, profile: ConnectionProfile) -> "ConnectionProfiles":
         """These with ``profile``, which is the current one."""
-        return Profiles(current=name, by_name={**self.by_name, name: profile})
+        return ConnectionProfiles(current=name, by_name={**self.by_name, name: profile})
 
-    def without(self, name: str) -> "Profiles":
+    def without(self, name: str) -> "ConnectionProfiles":
         """Raises CommandError."""
         self.get(name)
         rest = {other: profile for other, profile in self.by_name.items() if other != name}
         current = None if self.current == name else self.current
-        return Profiles(current=current, by_name=rest)
+        return ConnectionProfiles(current=current, by_name=rest)
 
 
 def path() -> Path:
@@ -57,7 +57,7 @@ def path() -> Path:
     return Path(home).expanduser() / "batch-gateway" / "config.yaml"
 
 
-def load() -> Profiles:
+def load() -> ConnectionProfiles:
     """Those of the file; none without a file. Raises CommandError."""
     import yaml
 
@@ -67,15 +67,17 @@ def load() -> Profiles:
             _check_mode(where, os.fstat(file.fileno()).st_mode)
             content = yaml.safe_load(file) or {}
     except FileNotFoundError:
-        return Profiles()
+        return ConnectionProfiles()
     except OSError as error:
         raise CommandError(f"cannot read {where}: {error.strerror}", 2) from error
     except yaml.YAMLError as error:
         raise CommandError(f"{where} is not YAML", 2) from error
     try:
-        return Profiles(
+        return ConnectionProfiles(
             current=content.get("current"),
-            by_name={name: Profile(**given) for name, given in content["profiles"].items()},
+            by_name={
+                name: ConnectionProfile(**given) for name, given in content["profiles"].items()
+            },
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise CommandError(f"{where} has no `profiles` as `login` writes them", 2) from error
@@ -86,7 +88,7 @@ def _check_mode(where: Path, mode: int) -> None:
         raise CommandError(f"others may read the keys in {where}: chmod 600 {where}", 2)
 
 
-def save(profiles: Profiles) -> None:
+def save(profiles: ConnectionProfiles) -> None:
     """Whole or not at all, readable by its owner only. Raises CommandError."""
     import yaml
 
@@ -107,7 +109,7 @@ def save(profiles: Profiles) -> None:
         raise CommandError(f"cannot write {where}: {error.strerror}") from error
 
 
-def chosen(name: str | None) -> Profile | None:
+def chosen(name: str | None) -> ConnectionProfile | None:
     """The profile ``name``; None: the current one, if there is one. Raises CommandError."""
     name = name or os.environ.get("BATCH_GATEWAY_PROFILE")
     profiles = load()

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from batch_gateway.settings import Group, Settings
+from batch_gateway.settings import Settings, SettingsGroup
 
 #: What the last word of a number's name says about its unit.
 _UNITS = {"s": "seconds", "ms": "milliseconds", "bytes": "bytes", "tokens": "tokens"}
@@ -36,7 +36,7 @@ The functions also read what the platform gives them: `PORT`, `HOST`, `K_SINK`, 
 """
 
 
-class Row(NamedTuple):
+class SettingRow(NamedTuple):
     group: str
     variable: str
     default: str
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     meaning: str
 
 
-def rows() -> list[Row]:
+def rows() -> list[SettingRow]:
     """All settings in the order of their declaration."""
     found = []
     for group_name, group_field in Settings.model_fields.items():
@@ -53,7 +53,7 @@ def rows() -> list[Row]:
         for name in type(group).model_fields:
             variable = f"BATCH_GATEWAY_{group_name}__{name}".upper()
             found.append(
-                Row(
+                SettingRow(
                     group_name,
                     variable,
                     _spelled(getattr(group, name)),
@@ -94,7 +94,7 @@ def _meanings(group: type[BaseModel]) -> dict[str, str]:
     """
     inherited: dict[str, str] = {}
     for base in group.__bases__:
-        if issubclass(base, Group) and base is not Group:
+        if issubclass(base, SettingsGroup) and base is not SettingsGroup:
             inherited |= _meanings(base)
     (tree,) = ast.parse(inspect.getsource(group)).body
     assert isinstance(tree, ast.ClassDef)
@@ -127,7 +127,7 @@ def _holds_secrets(annotation: Any) -> bool:
     return any(_holds_secrets(inner) for inner in get_args(annotation))
 
 
-def table(shown: list[Row] | None = None) -> str:
+def table(shown: list[SettingRow] | None = None) -> str:
     lines = ["| setting | default | unit | meaning |", "|---|---|---|---|"]
     lines += [
         f"| `{row.variable}` | {row.default} | {row.unit} | {row.meaning} |"

@@ -9,7 +9,7 @@ from typer import Option
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
-    from batch_gateway.local.platform import Options
+    from batch_gateway.local.platform import PlatformOptions
 
 
 def up(
@@ -58,9 +58,9 @@ def up(
 
     import uvloop  # after the options: --help stays quick
 
-    from batch_gateway.local.platform import Options, PlatformError
+    from batch_gateway.local.platform import PlatformError, PlatformOptions
 
-    options = Options(
+    options = PlatformOptions(
         host=host,
         port=port,
         broker_port=broker_port,
@@ -81,19 +81,19 @@ def up(
         raise typer.Exit(1) from error
 
 
-async def _serve(options: "Options", *, json: bool) -> None:
+async def _serve(options: "PlatformOptions", *, json: bool) -> None:
     import asyncio
     import logging
     import signal
 
     from batch_gateway.cli.announcement import announce
-    from batch_gateway.local.platform import Platform
+    from batch_gateway.local.platform import LocalPlatform
     from batch_gateway.settings.spelling import unknown_variables
 
     for line in unknown_variables():
         print_text(f"batch-gateway: {line}", err=True)
     logging.basicConfig(level=logging.WARNING, format="batch-gateway: %(message)s")
-    platform = Platform(options)
+    platform = LocalPlatform(options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does with SIGHUP
             asyncio.get_running_loop().add_signal_handler(number, platform.stop)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import Inside, Place
+from batch_gateway.cli.cluster.options import ClusterJobOption, ClusterOptions
 from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError, report_errors
-from batch_gateway.cli.metadata_settings import Stored, settings_of
+from batch_gateway.cli.metadata_settings import MetadataStoreOption, settings_of
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batch_gateway.services.verify.findings import Finding, Summary
+    from batch_gateway.services.verify.findings import StorageFinding, VerificationSummary
     from batch_gateway.settings import Settings
 
 #: For a Job that reads all objects of a deployment.
@@ -23,9 +23,9 @@ _PATIENCE_S = 86400.0
 
 @report_errors
 def verify(
-    store: Stored,
-    where: Inside,
-    place: Place,
+    store: MetadataStoreOption,
+    where: ClusterJobOption,
+    place: ClusterOptions,
     as_json: Annotated[
         bool, Option("--json", help="Print each finding, and the summary, as a line of JSON.")
     ] = False,
@@ -49,15 +49,15 @@ def verify(
         raise typer.Exit(REFUSED)
 
 
-async def _verified(settings: "Settings", say: "Say") -> "Summary":
-    from batch_gateway.services.verify.verifier import Verifier
+async def _verified(settings: "Settings", say: "Say") -> "VerificationSummary":
+    from batch_gateway.services.verify.verifier import StorageVerifier
     from batch_gateway.wiring.stores import open_files, open_metadata
 
     metadata = await open_metadata(settings)
     files = open_files(settings)
     try:
         await metadata.check()
-        verifier = Verifier(metadata, files)
+        verifier = StorageVerifier(metadata, files)
         async for finding in verifier.findings():
             say(finding)
         return verifier.summary
@@ -74,10 +74,10 @@ def _settings(data: "Path | None") -> "Settings":
     )
 
 
-def _text(said: "Finding | Summary") -> None:
-    from batch_gateway.services.verify.findings import Finding
+def _text(said: "StorageFinding | VerificationSummary") -> None:
+    from batch_gateway.services.verify.findings import StorageFinding
 
-    if isinstance(said, Finding):
+    if isinstance(said, StorageFinding):
         owner = f" of {said.owner} ({said.tenant})" if said.owner else ""
         when = f", written {said.modified_at:%Y-%m-%dT%H:%M:%SZ}" if said.modified_at else ""
         detail = f": {said.detail}{when}" if said.detail else ""
@@ -91,12 +91,12 @@ def _text(said: "Finding | Summary") -> None:
     )
 
 
-def _json(said: "Finding | Summary") -> None:
+def _json(said: "StorageFinding | VerificationSummary") -> None:
     import msgspec
 
-    from batch_gateway.services.verify.findings import Finding
+    from batch_gateway.services.verify.findings import StorageFinding
 
-    name = "finding" if isinstance(said, Finding) else "summary"
+    name = "finding" if isinstance(said, StorageFinding) else "summary"
     typer.echo(msgspec.json.encode({name: said}).decode())
 
 
@@ -104,4 +104,4 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Say(Protocol):
-        def __call__(self, said: Finding | Summary, /) -> None: ...
+        def __call__(self, said: StorageFinding | VerificationSummary, /) -> None: ...

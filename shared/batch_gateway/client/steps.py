@@ -1,7 +1,7 @@
 """What the helpers do, as generators without I/O: one text serves both clients.
 
-A generator yields a ``Call``, whose answer it is sent (or whose error is thrown into it), a
-``Pause``, or a ``FoundResult``, which is for the caller. The clients carry them out.
+A generator yields a ``SdkCall``, whose answer it is sent (or whose error is thrown into it), a
+``PollPause``, or a ``FoundResult``, which is for the caller. The clients carry them out.
 """
 
 import time
@@ -31,14 +31,14 @@ _CHUNK = 4 * 1024 * 1024  # bytes of a file asked for at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SdkCall:
     """A call of the SDK. ``make`` gets the client; an asynchronous one's answer is awaited."""
 
     make: Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class PollPause:
     seconds: float
 
 
@@ -47,7 +47,7 @@ class FoundResult:
     result: Result
 
 
-Step = Call | Pause | FoundResult
+Step = SdkCall | PollPause | FoundResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +102,14 @@ def _begin(file: InputFile, terms: BatchTerms) -> Generator[Step, Any, Batch]:
     if terms.resume and (found := (yield from _earlier(note))) is not None:
         return found
     file.stream.seek(0)
-    uploaded = yield Call(
+    uploaded = yield SdkCall(
         lambda client: client.files.create(
             file=("requests.jsonl", file.stream),
             purpose="batch",
             extra_headers={"Idempotency-Key": str(uuid.uuid4())},
         )
     )
-    made: Batch = yield Call(
+    made: Batch = yield SdkCall(
         lambda client: client.batches.create(
             input_file_id=uploaded.id,
             endpoint=file.url,
@@ -147,7 +147,7 @@ def wait(batch_id: str) -> Generator[Step, Any, Batch]:
     began = answered = time.monotonic()
     while True:
         try:
-            batch: Batch = yield Call(lambda client: client.batches.retrieve(batch_id))
+            batch: Batch = yield SdkCall(lambda client: client.batches.retrieve(batch_id))
         except (APIConnectionError, APIStatusError) as error:
             passing = not isinstance(error, APIStatusError) or error.status_code >= 500
             if not passing or time.monotonic() - answered > _PATIENCE_S:
@@ -157,7 +157,7 @@ def wait(batch_id: str) -> Generator[Step, Any, Batch]:
             if batch.status in ENDED:
                 return batch
         age = time.monotonic() - began
-        yield Pause(min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, age / 20)))
+        yield PollPause(min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, age / 20)))
 
 
 def _in_order(file: InputFile, batch: Batch) -> Generator[Step, Any, None]:
@@ -233,7 +233,7 @@ def results(batch_id: str, place: StreamPosition, *, follow: bool) -> Generator[
             if not follow:
                 return
             idle = 0 if moved else idle + 1
-            yield Pause(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 1.5 ** min(idle, 10)))
+            yield PollPause(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 1.5 ** min(idle, 10)))
         else:
             idle = 0
 
@@ -253,7 +253,7 @@ def lookup(batch_id: str, custom_id: str) -> Generator[Step, Any, RequestStatus]
 def change(batch_id: str, verb: str, body: Mapping[str, Any]) -> Generator[Step, Any, Batch]:
     """``POST /v1/batches/{id}/{verb}``, which may be repeated."""
     headers = {"Idempotency-Key": str(uuid.uuid4())}
-    changed: Batch = yield Call(
+    changed: Batch = yield SdkCall(
         lambda client: client.post(
             f"/batches/{batch_id}/{verb}",
             cast_to=Batch,
@@ -264,6 +264,6 @@ def change(batch_id: str, verb: str, body: Mapping[str, Any]) -> Generator[Step,
     return changed
 
 
-def _get(path: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Call:
+def _get(path: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None) -> SdkCall:
     options = {"params": dict(query), "headers": dict(headers or {})}
-    return Call(lambda client: client.get(path, cast_to=httpx.Response, options=options))
+    return SdkCall(lambda client: client.get(path, cast_to=httpx.Response, options=options))

@@ -12,7 +12,7 @@ from batch_gateway.client import steps
 from batch_gateway.client.base import retry_body, sdk_options, update_body
 from batch_gateway.client.requests import Request
 from batch_gateway.client.results import RequestStatus, Result
-from batch_gateway.client.steps import BatchTerms, Call, FoundResult, Pause, Step
+from batch_gateway.client.steps import BatchTerms, FoundResult, PollPause, SdkCall, Step
 
 T = TypeVar("T")
 
@@ -150,9 +150,9 @@ class BatchClient:
 
     def _carried_out(self, step: Step) -> tuple[Any, Exception | None]:
         """The answer of a call, or its error, for the work to judge."""
-        if isinstance(step, Pause):
+        if isinstance(step, PollPause):
             time.sleep(step.seconds)
-        if isinstance(step, Call):
+        if isinstance(step, SdkCall):
             try:
                 return step.make(self._client), None
             except Exception as raised:  # noqa: BLE001 - thrown into the work

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.scopes import DEFAULT_SCOPES, Scope
+from batch_gateway.core.scopes import DEFAULT_SCOPES, AccessScope
 
 SECRET_BYTES = 32
 _SHOWN = 8  # characters of a wrong key that its error message repeats
@@ -27,7 +27,7 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None  # None: never
     revoked_at: datetime | None = None  # None: not revoked
-    scopes: frozenset[Scope] = DEFAULT_SCOPES
+    scopes: frozenset[AccessScope] = DEFAULT_SCOPES
     last_used_at: datetime | None = None  # within a minute; None: never used
 
     def valid(self, now: datetime) -> bool:

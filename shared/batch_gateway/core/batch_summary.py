@@ -6,7 +6,7 @@ import msgspec
 
 from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.engine_values import total
-from batch_gateway.core.model import Shard, Usage
+from batch_gateway.core.model import Shard, TokenUsage
 
 
 class ModelSum(msgspec.Struct, array_like=True):
@@ -21,8 +21,8 @@ class ModelSum(msgspec.Struct, array_like=True):
     reasoning_tokens: int = 0
 
     @property
-    def usage(self) -> Usage:
-        return Usage(
+    def usage(self) -> TokenUsage:
+        return TokenUsage(
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,

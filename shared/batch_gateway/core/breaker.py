@@ -41,7 +41,7 @@ class BreakerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
+class CircuitBreaker:
     failures: int = 0  # in a row
     failed_rounds: int = 0  # of trials in a row; with the failure that opened it
     trials: int = 0  # started since the last failure
@@ -59,15 +59,15 @@ class Breaker:
         return BreakerState.UNAUTHORIZED if self.unauthorized else BreakerState.OPEN
 
 
-CLOSED = Breaker()
+CLOSED = CircuitBreaker()
 
 
-def allows(state: Breaker, now: float) -> bool:
+def allows(state: CircuitBreaker, now: float) -> bool:
     """Whether one more call may be started; while the breaker is not closed, that is a trial."""
     return state.retry_at is None or now >= state.retry_at
 
 
-def started(state: Breaker, now: float, rules: BreakerRules) -> Breaker:
+def started(state: CircuitBreaker, now: float, rules: BreakerRules) -> CircuitBreaker:
     """After a call was started that ``allows`` allowed."""
     if state.closed:
         return state
@@ -76,14 +76,14 @@ def started(state: Breaker, now: float, rules: BreakerRules) -> Breaker:
 
 
 def failed(
-    state: Breaker,
+    state: CircuitBreaker,
     now: float,
     rules: BreakerRules,
     *,
     trial: bool,
     asked_s: float = 0.0,
     unauthorized: bool = False,
-) -> Breaker:
+) -> CircuitBreaker:
     """After a call that broke, or was not let in; after any sign of life it is ``CLOSED``.
 
     ``asked_s`` is the pause that the endpoint asked for (Retry-After); up to the longest it is
@@ -95,7 +95,7 @@ def failed(
         failures = state.failures + 1
         if failures < rules.failures:
             return replace(state, failures=failures, unauthorized=unauthorized)
-        return Breaker(
+        return CircuitBreaker(
             failures=failures,
             failed_rounds=1,
             retry_at=now + max(rules.pause_s, asked_s),
@@ -112,7 +112,7 @@ def failed(
     )
 
 
-def gave_up(state: Breaker, now: float, *, trial: bool) -> Breaker:
+def gave_up(state: CircuitBreaker, now: float, *, trial: bool) -> CircuitBreaker:
     """After a call that this process cut itself, which says nothing: a trial may be made now."""
     if state.retry_at is None or not trial or not state.trials:
         return state

@@ -18,7 +18,7 @@ HORIZON = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class CallLimitWindow:
     """At most ``most`` calls at once (0: none) while one of ``when`` matches."""
 
     when: tuple[Cron, ...]
@@ -26,9 +26,9 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calendar:
+class EndpointCalendar:
     zone: ZoneInfo
-    windows: tuple[Window, ...]
+    windows: tuple[CallLimitWindow, ...]
 
     def ceiling(self, at: datetime, usual: int) -> int:
         """Calls allowed at once at the instant ``at``, where ``usual`` are without any window."""

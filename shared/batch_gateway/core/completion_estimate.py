@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from batch_gateway.core.model import Batch, BatchBlockedReason, BatchStatus
-from batch_gateway.core.throughput import BlockedReason, Throughput
+from batch_gateway.core.throughput import BatchThroughput, BlockedReason
 
 _FARTHEST = timedelta(days=60)
 _RECENT = timedelta(seconds=30)  # after that a brake explains nothing any more
@@ -27,7 +27,7 @@ class PoolUsage:
 
 def blocked_reason(
     batch: Batch,
-    pace: Throughput | None,
+    pace: BatchThroughput | None,
     *,
     left: Mapping[str, float],
     shut: Callable[[str], bool],

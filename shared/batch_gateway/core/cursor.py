@@ -34,7 +34,7 @@ class FilePosition:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class ResultCursor:
     given: Mapping[int, int] = field(default_factory=dict)  # shard -> lines, or WHOLE
     place: FilePosition | None = None  # None: the batch had not ended
 
@@ -49,7 +49,7 @@ class Cursor:
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
     @classmethod
-    def decode(cls, word: str, batch: BatchId) -> "Cursor | None":
+    def decode(cls, word: str, batch: BatchId) -> "ResultCursor | None":
         """The cursor that ``word`` is; None when it is none of this batch."""
         try:
             raw = base64.b64decode(word.encode() + b"=" * (-len(word) % 4), b"-_", validate=True)

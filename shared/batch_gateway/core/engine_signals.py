@@ -2,7 +2,7 @@
 
 Both judge for the same people: an interactive user waits exactly as long as the engine's queue is
 and as long as a probe does. Metrics say more, because they show the queue and how much still fits;
-the probe is for engines whose metrics cannot be reached. Either ends in a ``Signal``, which
+the probe is for engines whose metrics cannot be reached. Either ends in a ``MonitorSignal``, which
 ``core.limits`` folds into the limit.
 
 How much fits is not among the metrics; it is learned. Whenever requests wait, as many as run then
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
 
-from batch_gateway.core.limits import Brake, Signal
+from batch_gateway.core.limits import Brake, MonitorSignal
 
 _LATELY = timedelta(seconds=1)  # half-life of what is known of the pace at which calls end
 _EXPLORE = timedelta(seconds=10)  # without a queue, until one more than ever is tried
@@ -119,14 +119,14 @@ def engine_signal(
     rules: MonitorRules,
     *,
     brief: bool = False,
-) -> Signal:
+) -> MonitorSignal:
     """What metrics say that are ``age`` old; a queue in them may be ``brief``."""
     room, reason, users_wait = _engine_room(reading, fit, rules)
     if brief and reading.waiting > 0:
         reason, users_wait = f"{reason} for a moment", False
     if age > rules.stale and (room is None or room > 0):
         room, reason = 0, f"the engine's metrics are {age.total_seconds():.1f} s old"
-    return Signal(
+    return MonitorSignal(
         brake=Brake.ENGINE,
         room=room,
         reason=reason,
@@ -183,7 +183,7 @@ def probe_signal(
     looks: int = 1,
     usual: timedelta | None,
     rules: MonitorRules,
-) -> Signal:
+) -> MonitorSignal:
     """What a probe says.
 
     ``ttft``: of the one answered just now, None: none was; ``open_for``: the age of the one that is
@@ -197,7 +197,7 @@ def probe_signal(
     shown = None if ttft is None else ttft / timedelta(milliseconds=1)
     if open_for is not None:
         late = usual is not None and open_for > allowed
-        return Signal(
+        return MonitorSignal(
             brake=Brake.PROBE,
             room=-(1 if looks == 1 else rules.probe_cut) if late else 0,
             users_wait=late,
@@ -205,7 +205,7 @@ def probe_signal(
             ttft_ms=shown,
         )
     assert ttft is not None
-    return Signal(
+    return MonitorSignal(
         brake=Brake.PROBE,
         room=0 if ttft > allowed else rules.probe_step,
         reason=f"a probe was answered after {ttft.total_seconds():.2f} s",

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 
 from batch_gateway.core.ids import BatchId, FileId, PartId, UploadId
-from batch_gateway.core.model import EndReason, LeaseRef, Part, Shard
+from batch_gateway.core.model import EndReason, LeaseRef, ResultPart, Shard
 
 FILES, ORDERS, UPLOADS, WORK = "files/", "orders/", "uploads/", "work/"
 
@@ -83,17 +83,17 @@ def part_key(shard: Shard, sequence: int, content: bytes, lines: int) -> str:
     return f"{lease_prefix(shard)}{sequence:06d}-{lines}-{digest}.jsonl"
 
 
-def part_of_key(key: str) -> tuple[int, Part] | None:
+def part_of_key(key: str) -> tuple[int, ResultPart] | None:
     """The epoch and the part that ``key`` names; None when it does not name one."""
     folder, _, name = key.rpartition("/")
     epoch, _, _ = folder.rpartition("/")[2].partition("-")
     fields = name.removesuffix(".jsonl").split("-")
     if len(fields) != 3 or not epoch.isdecimal() or not fields[1].isdecimal():
         return None
-    return int(epoch), Part(key=key, lines=int(fields[1]))
+    return int(epoch), ResultPart(key=key, lines=int(fields[1]))
 
 
-def verifies(part: Part, content: bytes) -> bool:
+def verifies(part: ResultPart, content: bytes) -> bool:
     """Whether ``content`` is what the part's key says."""
     digest = part.key.rpartition("-")[2].removesuffix(".jsonl")
     return (

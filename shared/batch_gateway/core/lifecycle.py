@@ -13,7 +13,7 @@ from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.events import Event, EventType, internal_event_id
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, Counts
+from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, LineCounts
 
 #: Steps in which progress is reported, in percent.
 STEP = 10
@@ -99,7 +99,7 @@ def rejected_event(
     )
 
 
-def step_reached(counts: Counts) -> int:
+def step_reached(counts: LineCounts) -> int:
     """The last step of progress that is complete, in percent: 0 to 100."""
     if not counts.total:
         return 0
@@ -110,7 +110,7 @@ def _as_it_was(batch: Batch, status: BatchStatus) -> Batch:
     """``batch`` when it entered ``status``; a terminal one is as it is."""
     if status in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS):
         begun = status is BatchStatus.IN_PROGRESS
-        counts = Counts(total=batch.counts.total) if begun else Counts()
+        counts = LineCounts(total=batch.counts.total) if begun else LineCounts()
         later = {name: None for name in _INSTANTS if not (begun and name == "in_progress_at")}
         model = batch.model if begun else None
         return batch.evolve(status=status, counts=counts, model=model, **later)

@@ -41,7 +41,7 @@ class Brake(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class MonitorSignal:
     """What an engine monitor derives from metrics or probes (``core.engine_signals``)."""
 
     brake: Brake  # engine or probe
@@ -55,7 +55,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class PoolObservation:
     """What one or several holders saw in the same interval. Add them up with ``+``."""
 
     successes: int = 0
@@ -65,11 +65,11 @@ class Observation:
     busy_ms: int = 0  # what the successes took together
     work: int = 0  # what they did (``core.latency_baseline``)
     retry_after: timedelta = timedelta(0)  # the longest pause that the endpoint asked for
-    signal: Signal | None = None  # news of the watch; None: there are none
+    signal: MonitorSignal | None = None  # news of the watch; None: there are none
     watched: bool = False  # a watch is kept: growth waits for its word
 
-    def __add__(self, other: "Observation") -> "Observation":
-        return Observation(
+    def __add__(self, other: "PoolObservation") -> "PoolObservation":
+        return PoolObservation(
             successes=self.successes + other.successes,
             dropped=self.dropped + other.dropped,
             ignored=self.ignored + other.ignored,
@@ -139,7 +139,7 @@ def aged(state: LimitState, idle: timedelta, rules: LimitRules) -> LimitState:
     return replace(state, limit=start + (state.limit - start) * kept)
 
 
-def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> LimitState:
+def fold(state: LimitState, seen: PoolObservation, rules: LimitRules, now: datetime) -> LimitState:
     """The state after ``seen``, within the bounds even if they have moved."""
     if seen.retry_after:
         until = now + min(seen.retry_after, _LONGEST_HOLD)
@@ -166,7 +166,11 @@ def fold(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
 
 
 def _given_up(
-    state: LimitState, seen: Observation, signal: Signal, rules: LimitRules, now: datetime
+    state: LimitState,
+    seen: PoolObservation,
+    signal: MonitorSignal,
+    rules: LimitRules,
+    now: datetime,
 ) -> LimitState:
     """The watch says how many slots are too many of those in use."""
     assert signal.room is not None
@@ -183,7 +187,7 @@ def _given_up(
     )
 
 
-def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> LimitState:
+def _cut(state: LimitState, seen: PoolObservation, rules: LimitRules, now: datetime) -> LimitState:
     """Calls were dropped: at least as many were too many, unless that is what still runs.
 
     A monitor would detect if that were too many too; without one the limit goes a little lower.
@@ -207,7 +211,9 @@ def _cut(state: LimitState, seen: Observation, rules: LimitRules, now: datetime)
     )
 
 
-def _to_recover(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> float:
+def _to_recover(
+    state: LimitState, seen: PoolObservation, rules: LimitRules, now: datetime
+) -> float:
     """The limit to come back to after these drops.
 
     As long as half of the calls go on, the engine is there and full: what it runs is what fits.
@@ -241,7 +247,7 @@ def _slowed(state: LimitState, rules: LimitRules, now: datetime) -> LimitState:
     )
 
 
-def _growth(state: LimitState, seen: Observation, rules: LimitRules, now: datetime) -> float:
+def _growth(state: LimitState, seen: PoolObservation, rules: LimitRules, now: datetime) -> float:
     """Slots to add.
 
     Growth is spread over the successes of one round trip (as many as the limit), so it does not

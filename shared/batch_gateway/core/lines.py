@@ -21,7 +21,7 @@ import xxhash
 from batch_gateway.core.engine_response import NO_TOKENS, ResponseBody, tolerant, without_halves
 from batch_gateway.core.engine_values import count, total
 from batch_gateway.core.ids import BatchId, result_id
-from batch_gateway.core.model import Tally, Usage
+from batch_gateway.core.model import ResultTally, TokenUsage
 
 
 class InputLine(msgspec.Struct):
@@ -75,12 +75,12 @@ class PartLine(msgspec.Struct, array_like=True):
         return _decode_text(stored).encode() if stored.startswith(b'"') else stored
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> ResultTally:
         given, cached, made, reasoning = map(count, self.tokens)
-        return Tally(
+        return ResultTally(
             completed=int(self.ok is True),
             failed=int(self.ok is False),
-            usage=Usage(
+            usage=TokenUsage(
                 input_tokens=given,
                 cached_tokens=cached,
                 output_tokens=made,

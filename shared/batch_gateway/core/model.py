@@ -66,7 +66,7 @@ class BatchBlockedReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class TokenUsage:
     """Tokens as the engines reported them, summed over result lines; a sum ends at 2**63 - 1."""
 
     input_tokens: int = 0
@@ -74,26 +74,26 @@ class Usage:
     output_tokens: int = 0
     reasoning_tokens: int = 0  # part of output_tokens
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
+    def __add__(self, other: "TokenUsage") -> "TokenUsage":
+        return TokenUsage(
             input_tokens=total(self.input_tokens, other.input_tokens),
             cached_tokens=total(self.cached_tokens, other.cached_tokens),
             output_tokens=total(self.output_tokens, other.output_tokens),
             reasoning_tokens=total(self.reasoning_tokens, other.reasoning_tokens),
         )
 
-    def at_least(self, other: "Usage") -> "Usage":
+    def at_least(self, other: "TokenUsage") -> "TokenUsage":
         """The greater of both in each of the amounts."""
-        return Usage(
+        return TokenUsage(
             input_tokens=max(self.input_tokens, other.input_tokens),
             cached_tokens=max(self.cached_tokens, other.cached_tokens),
             output_tokens=max(self.output_tokens, other.output_tokens),
             reasoning_tokens=max(self.reasoning_tokens, other.reasoning_tokens),
         )
 
-    def beyond(self, other: "Usage") -> "Usage":
+    def beyond(self, other: "TokenUsage") -> "TokenUsage":
         """What is more than in ``other``, whose amounts are all at most ours."""
-        return Usage(
+        return TokenUsage(
             input_tokens=self.input_tokens - other.input_tokens,
             cached_tokens=self.cached_tokens - other.cached_tokens,
             output_tokens=self.output_tokens - other.output_tokens,
@@ -102,7 +102,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class LineCounts:
     """Request lines of a batch: all, answered with success, answered with an error."""
 
     total: int = 0
@@ -111,17 +111,17 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class ResultTally:
     """What a set of result lines adds up to."""
 
     completed: int = 0
     failed: int = 0
-    usage: Usage = Usage()
+    usage: TokenUsage = TokenUsage()
     statistics: str = ""
     """Encoded ``CallStatistics`` of these lines; "": there are none. Sums of tallies have none."""
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "ResultTally") -> "ResultTally":
+        return ResultTally(
             completed=self.completed + other.completed,
             failed=self.failed + other.failed,
             usage=self.usage + other.usage,
@@ -132,19 +132,19 @@ class Tally:
         """Lines with a result; without any, a tally counts for nothing."""
         return self.completed + self.failed
 
-    def at_least(self, other: "Tally") -> "Tally":
+    def at_least(self, other: "ResultTally") -> "ResultTally":
         """The greater of both in each of the amounts; the statistics of more lines."""
         newer = other.statistics and other.lines >= self.lines
-        return Tally(
+        return ResultTally(
             completed=max(self.completed, other.completed),
             failed=max(self.failed, other.failed),
             usage=self.usage.at_least(other.usage),
             statistics=other.statistics if newer else self.statistics,
         )
 
-    def beyond(self, other: "Tally") -> "Tally":
+    def beyond(self, other: "ResultTally") -> "ResultTally":
         """What is more than in ``other``, whose amounts are all at most ours."""
-        return Tally(
+        return ResultTally(
             completed=self.completed - other.completed,
             failed=self.failed - other.failed,
             usage=self.usage.beyond(other.usage),
@@ -197,8 +197,10 @@ class Batch:
     ending: EndReason | None = None  # None: lines may be started
     fence_at: datetime | None = None  # with an ending: from then on anyone closes open shards
     open_shards: int = 0
-    counts: Counts = Counts()  # of results recorded for its shards while running; exact once ended
-    usage: Usage | None = None  # None until a line has been answered
+    counts: LineCounts = (
+        LineCounts()
+    )  # of results recorded for its shards while running; exact once ended
+    usage: TokenUsage | None = None  # None until a line has been answered
     errors: tuple[BatchError, ...] = ()
     output_file_id: FileId | None = None  # None: no line succeeded (yet)
     error_file_id: FileId | None = None  # None: no line failed (yet)
@@ -256,7 +258,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ResultPart:
     """Some result lines of one shard, stored once.
 
     The key names epoch, token and sequence, and ends with the beginning of the content's sha256,
@@ -292,8 +294,8 @@ class Shard:
     token: str = ""
     holder: ActivationId | None = None  # None: not leased
     leased_at: datetime | None = None  # None: not leased
-    parts: tuple[Part, ...] = ()
-    tally: Tally = Tally()  # as recorded last: part of its batch's counts; never falls
+    parts: tuple[ResultPart, ...] = ()
+    tally: ResultTally = ResultTally()  # as recorded last: part of its batch's counts; never falls
 
     @property
     def id(self) -> ShardId:

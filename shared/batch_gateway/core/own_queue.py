@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from batch_gateway.core.limits import Signal
+from batch_gateway.core.limits import MonitorSignal
 
 _EXPLORE_S = 10.0  # that the limit stays at what fits, until more is tried; doubles up to
 _LONGEST_S = 160.0
@@ -45,8 +45,8 @@ class OwnQueue:
         self._running, self._ended, self._beyond = running, ended, None
 
     def answered(
-        self, signal: Signal, at: float, running: int, ended: int, *, in_time: bool
-    ) -> Signal:
+        self, signal: MonitorSignal, at: float, running: int, ended: int, *, in_time: bool
+    ) -> MonitorSignal:
         """What ``signal`` says of a probe that was answered at ``at``, ``in_time`` or not.
 
         It adds no slot beyond those that are known to fit, but now and then, or while calls end so
@@ -61,14 +61,14 @@ class OwnQueue:
 
     def late(
         self,
-        signal: Signal,
+        signal: MonitorSignal,
         looks: int,
         at: float,
         running: int,
         ended: int,
         usual: timedelta | None,
         wait: timedelta,
-    ) -> Signal:
+    ) -> MonitorSignal:
         """What ``signal`` says of a probe that is unanswered at the look of this number.
 
         An answer that begins without waiting is there after ``usual`` and ``wait``.

@@ -6,13 +6,13 @@ from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
 
-from batch_gateway.core.model import Usage
+from batch_gateway.core.model import TokenUsage
 
 _PER = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class TokenPrice:
     """Prices of a million tokens each, in the currency of the price list."""
 
     model: str  # as requests name it; ``*`` and ``?`` match any characters
@@ -31,12 +31,12 @@ class PriceList:
 
     currency: str = "USD"
     discount: Decimal = Decimal(0)  # share that is taken off, 0 to 1
-    prices: Sequence[Price] = ()
+    prices: Sequence[TokenPrice] = ()
 
-    def price(self, model: str, day: date) -> Price | None:
+    def price(self, model: str, day: date) -> TokenPrice | None:
         """The price of ``model`` on ``day``; None: it has none."""
         pattern = None
-        found: Price | None = None
+        found: TokenPrice | None = None
         for price in self.prices:
             if price.since is not None and price.since > day:
                 continue
@@ -50,7 +50,7 @@ class PriceList:
                 found = price
         return found
 
-    def bound(self, usage: Usage, completed: int) -> Decimal:
+    def bound(self, usage: TokenUsage, completed: int) -> Decimal:
         """What ``usage`` costs at most, whichever models it is of."""
 
         def dearest(prices: Iterable[Decimal | None]) -> Decimal:
@@ -61,7 +61,7 @@ class PriceList:
         ) + usage.output_tokens * dearest(price.output for price in self.prices)
         return tokens / _PER + completed * dearest(price.request for price in self.prices)
 
-    def cost(self, model: str, day: date, usage: Usage, completed: int) -> Decimal | None:
+    def cost(self, model: str, day: date, usage: TokenUsage, completed: int) -> Decimal | None:
         """What ``usage`` of ``model`` costs, discount included; None: the model has no price."""
         price = self.price(model, day)
         if price is None:

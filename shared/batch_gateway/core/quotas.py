@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class QuotaUsage:
     """What a tenant has, or what is added to it."""
 
     files: int = 0  # uploaded and produced ones
@@ -22,7 +22,7 @@ class Quotas:
     open_batches: int = 0
     queued_requests: int = 0
 
-    def exceeded(self, then: Account, added: Account) -> str | None:
+    def exceeded(self, then: QuotaUsage, added: QuotaUsage) -> str | None:
         """What there would be too much of; None when all is well.
 
         Only what is added is looked at: who has too much of one thing may have more of another.

@@ -1,6 +1,6 @@
 """Adds up result lines as they come: counts, tokens and the statistics of their calls.
 
-It is done for every line, so the sums are plain numbers; the immutable ``Tally`` is made when it is
+It is done for every line, so the sums are plain numbers; the immutable ``ResultTally`` is made when it is
 asked for.
 """
 
@@ -9,7 +9,7 @@ from typing import Self
 from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.engine_values import MOST, count, total
 from batch_gateway.core.lines import PartLine
-from batch_gateway.core.model import Tally, Usage
+from batch_gateway.core.model import ResultTally, TokenUsage
 
 
 class ResultTotals:
@@ -19,7 +19,7 @@ class ResultTotals:
         self._given = self._cached = self._made = self._reasoning = 0
 
     @classmethod
-    def of(cls, tally: Tally) -> Self:
+    def of(cls, tally: ResultTally) -> Self:
         """Totals that go on from ``tally``; its statistics are left out."""
         found, usage = cls(), tally.usage
         found._completed, found._failed = tally.completed, tally.failed
@@ -48,12 +48,12 @@ class ResultTotals:
         return self._completed + self._failed
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> ResultTally:
         """The sums, without statistics."""
-        return Tally(
+        return ResultTally(
             completed=self._completed,
             failed=self._failed,
-            usage=Usage(
+            usage=TokenUsage(
                 input_tokens=total(self._given),
                 cached_tokens=total(self._cached),
                 output_tokens=total(self._made),
@@ -62,10 +62,10 @@ class ResultTotals:
         )
 
     @property
-    def whole_tally(self) -> Tally:
+    def whole_tally(self) -> ResultTally:
         """The sums, with the statistics of the calls."""
         sums = self.tally
-        return Tally(
+        return ResultTally(
             completed=sums.completed,
             failed=sums.failed,
             usage=sums.usage,

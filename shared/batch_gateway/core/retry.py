@@ -24,7 +24,7 @@ import msgspec
 from batch_gateway.core.engine_response import ResponseBody
 
 
-class Outcome(Enum):
+class CallOutcome(Enum):
     SUCCESS = "success"
     IGNORED = "ignored"
     DROPPED = "dropped"
@@ -32,7 +32,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    outcome: Outcome
+    outcome: CallOutcome
     again: bool  # try the line again
     counts: bool  # the attempt counts against the line
     alive: bool | None = None  # whether the endpoint is there; None: that says nothing about it
@@ -40,23 +40,29 @@ class RetryDecision:
     unauthorized: bool = False  # the endpoint refuses the deployment's credentials
 
 
-FULL = RetryDecision(Outcome.DROPPED, again=True, counts=False, alive=True)  # 429
-AWAY = RetryDecision(Outcome.DROPPED, again=True, counts=False, alive=False)  # 503, no connection
-CUT = RetryDecision(Outcome.DROPPED, again=True, counts=True, alive=False)  # broke off, 502, 504
-LATE = RetryDecision(Outcome.DROPPED, again=True, counts=True)  # time-out, 408
-BROKEN = RetryDecision(Outcome.IGNORED, again=True, counts=True)  # 500, an answer that is not JSON
+FULL = RetryDecision(CallOutcome.DROPPED, again=True, counts=False, alive=True)  # 429
+AWAY = RetryDecision(
+    CallOutcome.DROPPED, again=True, counts=False, alive=False
+)  # 503, no connection
+CUT = RetryDecision(
+    CallOutcome.DROPPED, again=True, counts=True, alive=False
+)  # broke off, 502, 504
+LATE = RetryDecision(CallOutcome.DROPPED, again=True, counts=True)  # time-out, 408
+BROKEN = RetryDecision(
+    CallOutcome.IGNORED, again=True, counts=True
+)  # 500, an answer that is not JSON
 REFUSED = RetryDecision(
-    Outcome.IGNORED, again=False, counts=True, alive=True, admitted=True
+    CallOutcome.IGNORED, again=False, counts=True, alive=True, admitted=True
 )  # 4xx: the request's own fault
 DENIED = replace(REFUSED, admitted=False)  # 401, 403: the credentials that the request has brought
 UNAUTHORIZED = RetryDecision(
-    Outcome.IGNORED, again=True, counts=False, alive=False, unauthorized=True
+    CallOutcome.IGNORED, again=True, counts=False, alive=False, unauthorized=True
 )  # 401, 403: the deployment's key, unless the request has brought its own
 FORBIDDEN = replace(
     UNAUTHORIZED, counts=True, alive=None, unauthorized=False
 )  # the same, while other calls with the same credentials are let in: this request's fault
 ANSWERED = RetryDecision(
-    Outcome.SUCCESS, again=False, counts=True, alive=True, admitted=True
+    CallOutcome.SUCCESS, again=False, counts=True, alive=True, admitted=True
 )  # 2xx
 
 

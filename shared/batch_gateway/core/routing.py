@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from batch_gateway.core.breaker import BreakerRules
-from batch_gateway.core.calendar import Calendar
+from batch_gateway.core.calendar import EndpointCalendar
 from batch_gateway.core.retry import RetryRules
 
 _ANY = 1_000_000_000  # calls at once: more than there can be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
+class TlsOptions:
     """How an endpoint proves who it is, and we to it."""
 
     ca: Path | None = None  # authorities in PEM; None: the system's
@@ -29,7 +29,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Priority:
+class EnginePriority:
     """The ``priority`` that engines with priority scheduling read from a request's body.
 
     vLLM serves the lowest number first, SGLang the highest: ``sign`` is 1 or -1. Batch work comes
@@ -55,12 +55,12 @@ class ModelEndpoint:
     headers: Mapping[str, str] = field(default_factory=dict)  # of every call; no secrets
     key_file: Path | None = None  # the API key is this file's content
     key_variable: str | None = None  # or that of this environment variable
-    tls: Tls = field(default_factory=Tls)
+    tls: TlsOptions = field(default_factory=TlsOptions)
     most: int | None = None  # calls at once, of all executors
-    calendar: Calendar | None = None  # None: always the same
+    calendar: EndpointCalendar | None = None  # None: always the same
     metrics_url: str | None = None  # Prometheus text; None: /metrics under ``url``
     objective: str | None = None  # x-gateway-inference-objective
-    priority: Priority | None = None  # None: the body's priority is left alone
+    priority: EnginePriority | None = None  # None: the body's priority is left alone
     retry: RetryRules | None = None
 
     @property
@@ -85,7 +85,7 @@ class ModelEndpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class ModelReplica:
     """One endpoint that serves a model."""
 
     endpoint: ModelEndpoint
@@ -100,7 +100,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRoute:
-    replicas: tuple[Replica, ...]
+    replicas: tuple[ModelReplica, ...]
     most: int | None = None  # calls at once, over all replicas and executors; None: any number
 
 
@@ -135,12 +135,13 @@ class RoutingTable:
         if found is None and self.default:
             found = ModelRoute(
                 replicas=tuple(
-                    Replica(endpoint=endpoint, model=name, served=name) for endpoint in self.default
+                    ModelReplica(endpoint=endpoint, model=name, served=name)
+                    for endpoint in self.default
                 )
             )
         return found
 
-    def replicas(self, name: str) -> tuple[Replica, ...]:
+    def replicas(self, name: str) -> tuple[ModelReplica, ...]:
         """The replicas that serve ``name``; empty when it is not served."""
         found = self.model(name)
         return () if found is None else found.replicas

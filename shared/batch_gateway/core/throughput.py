@@ -49,7 +49,7 @@ class HeldWork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Throughput:
+class BatchThroughput:
     """What is known of a batch that is being worked on."""
 
     since: datetime  # of the first report; older buckets than are kept do not count
@@ -69,7 +69,7 @@ class Throughput:
         return cost
 
 
-def speed(pace: Throughput, now: datetime) -> float | None:
+def speed(pace: BatchThroughput, now: datetime) -> float | None:
     """Cost per second lately; None when too little is known yet, or nothing was finished lately."""
     now = pace.known_until(now)
     newest = bucket_of(now)
@@ -86,7 +86,7 @@ def speed(pace: Throughput, now: datetime) -> float | None:
     return done / known_s if done and known_s else None
 
 
-def time_left(pace: Throughput, cost: float, now: datetime) -> timedelta | None:
+def time_left(pace: BatchThroughput, cost: float, now: datetime) -> timedelta | None:
     """How long ``cost``, as reported last, takes from now on at the present speed.
 
     None: the speed is not known.

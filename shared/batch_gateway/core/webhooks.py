@@ -81,7 +81,7 @@ class WebhookDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class DeliveryBackoff:
     """How often a delivery is tried, and for how long."""
 
     first: timedelta

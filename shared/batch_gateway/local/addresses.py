@@ -2,22 +2,24 @@
 
 from batch_gateway.local.broker.config import (
     BrokerConfig,
-    Config,
+    BrokerProcessConfig,
+    DeliveryRetry,
     DeliveryTarget,
-    Retry,
     TriggerConfig,
 )
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.local.resources import Deployment, Destination, Service, Trigger
+from batch_gateway.local.resources import Destination, KnativeService, ParsedManifests, Trigger
 
 #: How long a delivery without a timeout of its own may take: what Kafka's broker allows too.
 _DELIVERY_TIMEOUT_S = 600.0
 
 
-class Addresses:
+class PlatformAddresses:
     """``internal_port`` is the activator's, where the Host header names the Service."""
 
-    def __init__(self, deployment: Deployment, *, internal_port: int, broker_port: int) -> None:
+    def __init__(
+        self, deployment: ParsedManifests, *, internal_port: int, broker_port: int
+    ) -> None:
         self._deployment = deployment
         self._internal_port = internal_port
         self._broker_port = broker_port
@@ -39,14 +41,16 @@ class Addresses:
     def broker_url(self, broker: Destination) -> str:
         return f"http://127.0.0.1:{self._broker_port}/{broker.namespace}/{broker.name}"
 
-    def sink_of(self, service: Service) -> str | None:
+    def sink_of(self, service: KnativeService) -> str | None:
         """What SinkBindings give a Service as K_SINK; None: it has none."""
         for binding in self._deployment.bindings:
             if binding.selects(service):
                 return self.endpoint(binding.sink).url
         return None
 
-    def broker_config(self, redis_url: str, *, speed_up: float, faults: bool) -> Config:
+    def broker_config(
+        self, redis_url: str, *, speed_up: float, faults: bool
+    ) -> BrokerProcessConfig:
         brokers = [
             BrokerConfig(
                 name=broker.name,
@@ -59,7 +63,7 @@ class Addresses:
             )
             for broker in self._deployment.brokers
         ]
-        return Config(
+        return BrokerProcessConfig(
             port=self._broker_port,
             redis_url=redis_url,
             brokers=brokers,
@@ -73,7 +77,7 @@ class Addresses:
             name=trigger.name,
             filters=[dict(filter_) for filter_ in trigger.filters],
             subscriber=self.endpoint(trigger.subscriber),
-            retry=Retry(
+            retry=DeliveryRetry(
                 count=delivery.retry,
                 exponential=delivery.exponential,
                 backoff_s=delivery.backoff_s,
@@ -82,7 +86,7 @@ class Addresses:
             dead_letter=self.endpoint(delivery.dead_letter) if delivery.dead_letter else None,
         )
 
-    def _service(self, wanted: Destination) -> Service:
+    def _service(self, wanted: Destination) -> KnativeService:
         for service in self._deployment.services:
             if (service.name, service.namespace) == (wanted.name, wanted.namespace):
                 return service

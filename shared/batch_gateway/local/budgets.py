@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.local.resources import Deployment
+from batch_gateway.local.resources import ParsedManifests
 from batch_gateway.settings import Settings
 from batch_gateway.settings.routes import WrongRoutes, checked_routes
 from batch_gateway.settings.work import budget_problem
@@ -57,7 +57,7 @@ def fitted(environment: Mapping[str, str], settings: Settings, root: Path) -> di
     return {HARD: str(needed)} if needed > execution.hard_budget_s else {}
 
 
-def extended(deployment: Deployment, hard_budget_s: float) -> Deployment:
+def extended(deployment: ParsedManifests, hard_budget_s: float) -> ParsedManifests:
     """``deployment`` in which the executor's requests may last as long as its hard budget."""
     least = hard_budget_s + _RETURN_S
     services = [

@@ -19,25 +19,25 @@ import msgspec
 
 from batch_gateway.local import budgets, configuration, manifests
 from batch_gateway.local.activator import Activator
-from batch_gateway.local.addresses import Addresses
+from batch_gateway.local.addresses import PlatformAddresses
 from batch_gateway.local.disk_space import watch_disk_space
 from batch_gateway.local.durations import TimeScale
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.forked import ForkServer
-from batch_gateway.local.installation import Installation
+from batch_gateway.local.installation import PlatformInstallation
 from batch_gateway.local.metrics_targets import MetricsTargets
-from batch_gateway.local.options import Options
+from batch_gateway.local.options import PlatformOptions
 from batch_gateway.local.ping_source import PingTimer
 from batch_gateway.local.ports import ReservedPort
 from batch_gateway.local.processes import (
     ChildProcess,
-    Command,
+    ProcessCommand,
     SupervisedProcess,
     listening,
     processor_cores,
 )
-from batch_gateway.local.replica import Replica, StartFailed, State
-from batch_gateway.local.resources import Service
+from batch_gateway.local.replica import FunctionReplica, ReplicaState, StartFailed
+from batch_gateway.local.resources import KnativeService
 from batch_gateway.local.revision import Revision
 from batch_gateway.local.servers import ValkeyServer
 from batch_gateway.settings import Settings, reads_variable
@@ -51,7 +51,7 @@ class PlatformComponents:
     The constructor reads and checks, ``start`` starts. Both raise PlatformError.
     """
 
-    def __init__(self, options: Options, data: Path, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, options: PlatformOptions, data: Path, tasks: asyncio.TaskGroup) -> None:
         self._options = options
         self._data = data
         self._tasks = tasks
@@ -73,7 +73,7 @@ class PlatformComponents:
         self._supervised: list[SupervisedProcess] = []
         self._fork_server = ForkServer(self._log("fork-server"))
         self._background: list[asyncio.Task[None]] = []
-        self._addresses: Addresses
+        self._addresses: PlatformAddresses
         self.broker: SupervisedProcess | None = None  # None: the manifests have no Broker
         self._broker_port = None if options.broker_port else ReservedPort()
         self._generations: dict[str, int] = {}
@@ -116,7 +116,7 @@ class PlatformComponents:
         options = self._options
         internal_port = await self._activator.listen_internally()
         self.internal_url = f"http://127.0.0.1:{internal_port}"
-        self._addresses = Addresses(
+        self._addresses = PlatformAddresses(
             self._deployment, internal_port=internal_port, broker_port=self.broker_port
         )
         port = await self._activator.listen_publicly(options.host, options.port)
@@ -136,7 +136,7 @@ class PlatformComponents:
         (self._data / "run" / "url").write_text(self.url)  # for `batch-gateway status`
 
     async def _install(self) -> None:
-        installation = Installation(
+        installation = PlatformInstallation(
             self._deployment,
             self._durations,
             start_revision=self._start_revision,
@@ -187,7 +187,7 @@ class PlatformComponents:
             return
         argv = [sys.executable, "-m", "batch_gateway.wiring.make_tables"]
         environment = {**os.environ, **self._settings}
-        command = Command(
+        command = ProcessCommand(
             name="make-tables", argv=argv, log=self._log("make-tables"), env=environment
         )
         try:
@@ -215,7 +215,7 @@ class PlatformComponents:
         return server
 
     def _module(self, name: str, port: int, module: str, *words: str) -> SupervisedProcess:
-        command = Command(
+        command = ProcessCommand(
             name=name, argv=[sys.executable, "-m", module, *words], log=self._log(name)
         )
 
@@ -227,7 +227,7 @@ class PlatformComponents:
 
     # -- functions ----------------------------------------------------------------------------
 
-    def replicas(self, service: str) -> list[Replica]:
+    def replicas(self, service: str) -> list[FunctionReplica]:
         """The replicas of all revisions of a Service, those of the present one first."""
         retired = [old for old in self._retired if old.service.name == service]
         return [replica for one in (self.revisions[service], *retired) for replica in one.replicas]
@@ -254,7 +254,7 @@ class PlatformComponents:
         """The name of the newest revision of a Service."""
         return self.revisions[service].service.revision(self._generations[service])
 
-    def _new_revision(self, service: Service, *, bound: bool) -> Revision:
+    def _new_revision(self, service: KnativeService, *, bound: bool) -> Revision:
         """The next revision of a Service; ``bound``: with K_SINK, if a SinkBinding selects it."""
         generation = self._generations[service.name] = self._generations.get(service.name, 0) + 1
         name = service.revision(generation)
@@ -279,10 +279,10 @@ class PlatformComponents:
             (service, replica.port)
             for service in self.revisions
             for replica in self.replicas(service)
-            if replica.state is not State.STARTING
+            if replica.state is not ReplicaState.STARTING
         )
 
-    async def _start_revision(self, service: Service, bound: bool) -> None:
+    async def _start_revision(self, service: KnativeService, bound: bool) -> None:
         """Start a revision, and lead the requests to it once it is ready. Raises StartFailed.
 
         ``bound`` False: the first one of a first installation.
@@ -298,10 +298,10 @@ class PlatformComponents:
         revision.start_least()
 
     def _replicas_of(
-        self, service: Service, revision: str, *, bound: bool
-    ) -> Callable[[], Replica]:
-        def replica() -> Replica:
-            return Replica(
+        self, service: KnativeService, revision: str, *, bound: bool
+    ) -> Callable[[], FunctionReplica]:
+        def replica() -> FunctionReplica:
+            return FunctionReplica(
                 service,
                 self._log(service.name),
                 self._environment(service, revision, bound=bound),
@@ -311,7 +311,9 @@ class PlatformComponents:
 
         return replica
 
-    def _environment(self, service: Service, revision: str, *, bound: bool) -> dict[str, str]:
+    def _environment(
+        self, service: KnativeService, revision: str, *, bound: bool
+    ) -> dict[str, str]:
         """What a function finds in its environment, except for its port."""
         knative = {
             "K_SERVICE": service.name,

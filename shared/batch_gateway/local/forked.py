@@ -17,7 +17,7 @@ from pathlib import Path
 
 from batch_gateway.local import preloaded
 from batch_gateway.local.fork_server import LATER, MOST_BYTES
-from batch_gateway.local.processes import ChildProcess, Command
+from batch_gateway.local.processes import ChildProcess, ProcessCommand
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ForkServer:
         self._one_at_a_time = asyncio.Lock()
 
     @staticmethod
-    def can_run(command: Command) -> bool:
+    def can_run(command: ProcessCommand) -> bool:
         """Whether it runs a module of this package on this interpreter, on Linux."""
         program, *words = command.argv
         return (
@@ -73,7 +73,7 @@ class ForkServer:
             and words[1].startswith("batch_gateway.")
         )
 
-    async def run(self, command: Command) -> ChildProcess:
+    async def run(self, command: ProcessCommand) -> ChildProcess:
         """Start one process: by fork where that can be done, else as a new interpreter.
 
         Raises OSError.
@@ -85,7 +85,7 @@ class ForkServer:
                 logger.warning("%s is started without fork: %s", command.name, error)
         return await ChildProcess.start(command)
 
-    async def start(self, command: Command) -> ChildProcess:
+    async def start(self, command: ProcessCommand) -> ChildProcess:
         """Start one process by fork. Raises OSError when that cannot be done."""
         with command.log.open("ab") as log:
             async with self._one_at_a_time:
@@ -99,7 +99,7 @@ class ForkServer:
         if self._server is not None:
             await self._server.stop(1)
 
-    async def _fork(self, command: Command, output: int) -> ForkedProcess:
+    async def _fork(self, command: ProcessCommand, output: int) -> ForkedProcess:
         request = {
             "argv": list(command.argv[1:]),
             "env": dict(os.environ if command.env is None else command.env),
@@ -122,7 +122,7 @@ class ForkServer:
             with theirs:
                 words = ["-m", "batch_gateway.local.fork_server", str(theirs.fileno())]
                 self._server = await ChildProcess.start(
-                    Command(
+                    ProcessCommand(
                         name="fork-server",
                         argv=[sys.executable, *words, *self._modules],
                         log=self._log,

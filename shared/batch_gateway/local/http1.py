@@ -25,7 +25,7 @@ class UnsupportedCoding(Exception):
     """A transfer coding other than chunked."""
 
 
-class Framing(Enum):
+class BodyFraming(Enum):
     """How the end of a body is found."""
 
     NONE = "no length given"  # a request has no body; an answer ends with its connection
@@ -33,17 +33,17 @@ class Framing(Enum):
     CHUNKED = "chunked"
 
 
-def framing(headers: Headers) -> Framing:
+def framing(headers: Headers) -> BodyFraming:
     """Raises UnsupportedCoding. The parser has refused contradictions already."""
-    found = Framing.NONE
+    found = BodyFraming.NONE
     for name, value in headers:
         lowered = name.lower()
         if lowered == b"transfer-encoding":
             if value.strip().lower() != b"chunked":
                 raise UnsupportedCoding(value.decode("latin-1"))
-            return Framing.CHUNKED
+            return BodyFraming.CHUNKED
         if lowered == b"content-length":
-            found = Framing.LENGTH
+            found = BodyFraming.LENGTH
     return found
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from batch_gateway.local.durations import TimeScale
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.replica import StartFailed
-from batch_gateway.local.resources import Deployment, Service
+from batch_gateway.local.resources import KnativeService, ParsedManifests
 
 _RETRY_S = 1.0  # between the starts of a revision that fails
 _THERE = asyncio.Event()  # of what no manifest makes: there is nothing to wait for
@@ -26,13 +26,13 @@ _THERE.set()
 
 #: Service, whether its SinkBindings have injected K_SINK -> a revision that was ready and gets the
 #: requests now. Raises StartFailed.
-StartRevision = Callable[[Service, bool], Awaitable[None]]
+StartRevision = Callable[[KnativeService, bool], Awaitable[None]]
 
 
-class Installation:
+class PlatformInstallation:
     def __init__(
         self,
-        deployment: Deployment,
+        deployment: ParsedManifests,
         durations: TimeScale,
         *,
         start_revision: StartRevision,
@@ -57,7 +57,7 @@ class Installation:
         except TimeoutError:
             raise PlatformError(f"the installation does not converge: {self._waiting()}") from None
 
-    async def _install(self, service: Service) -> None:
+    async def _install(self, service: KnativeService) -> None:
         binding = next((b for b in self._deployment.bindings if b.selects(service)), None)
         bound = None if binding is None else self._brokers.get(binding.sink.name, _THERE)
         await self._until_ready(service, bound)
@@ -65,7 +65,7 @@ class Installation:
             await bound.wait()
             await self._start(service, bound=True)
 
-    async def _until_ready(self, service: Service, bound: asyncio.Event | None) -> None:
+    async def _until_ready(self, service: KnativeService, bound: asyncio.Event | None) -> None:
         """Start the first revision again and again until it is ready, or until K_SINK is there."""
         while not await self._start(service, bound=False):
             if bound is None:
@@ -77,7 +77,7 @@ class Installation:
             if bound.is_set():
                 return
 
-    async def _start(self, service: Service, *, bound: bool) -> bool:
+    async def _start(self, service: KnativeService, *, bound: bool) -> bool:
         try:
             await self._start_revision(service, bound)
         except StartFailed as failure:

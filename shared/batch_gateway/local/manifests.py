@@ -15,7 +15,7 @@ import yaml
 import batch_gateway
 from batch_gateway.local import resources
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.local.resources import Deployment
+from batch_gateway.local.resources import ParsedManifests
 
 _BASES = ("knative/base", "eventing/base")
 _DEFAULT_NAMESPACE = "default"
@@ -33,7 +33,7 @@ def deployment_root() -> Path:
     raise PlatformError("the manifests (knative/, eventing/) are missing from this installation")
 
 
-def load(root: Path, triggers: Sequence[Path] = ()) -> Deployment:
+def load(root: Path, triggers: Sequence[Path] = ()) -> ParsedManifests:
     """Everything that the manifests under ``root`` say, and the Triggers in the files ``triggers``.
 
     Raises PlatformError.
@@ -90,7 +90,7 @@ def _read(path: Path) -> list[Document]:
         raise PlatformError(f"{path} is not YAML: {error}".replace("\n", " ")) from error
 
 
-def deployment(documents: Sequence[Document]) -> Deployment:
+def deployment(documents: Sequence[Document]) -> ParsedManifests:
     """What resources say, each of which names its namespace. Raises KeyError, ValueError."""
 
     def of(api: str, kind: str) -> list[Document]:
@@ -112,7 +112,7 @@ def deployment(documents: Sequence[Document]) -> Deployment:
     deliveries = {
         broker["metadata"]["name"]: (broker.get("spec") or {}).get("delivery") for broker in brokers
     }
-    return Deployment(
+    return ParsedManifests(
         services=services,
         brokers=[resources.broker(document) for document in brokers],
         triggers=[

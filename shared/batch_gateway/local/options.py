@@ -8,7 +8,7 @@ from batch_gateway.local.configuration import Groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class PlatformOptions:
     """The defaults are those of ``batch-gateway up``."""
 
     host: str = "127.0.0.1"

@@ -11,26 +11,26 @@ from types import TracebackType
 
 import msgspec
 
-from batch_gateway.local.broker.faults import Faults
+from batch_gateway.local.broker.faults import BrokerFaults
 from batch_gateway.local.components import PlatformComponents
 from batch_gateway.local.configuration import Groups
 from batch_gateway.local.data import data_folder
 from batch_gateway.local.errors import PlatformError
-from batch_gateway.local.options import Options
+from batch_gateway.local.options import PlatformOptions
 from batch_gateway.local.processes import ChildProcess
-from batch_gateway.local.replica import State
+from batch_gateway.local.replica import ReplicaState
 from batch_gateway.settings import Settings
 
-__all__ = ["Faults", "Options", "Platform", "PlatformError", "State"]
+__all__ = ["BrokerFaults", "LocalPlatform", "PlatformError", "PlatformOptions", "ReplicaState"]
 
 
-class Platform:
+class LocalPlatform:
     """``async with Platform(options) as platform``: ready inside, gone afterwards."""
 
     data: Path
     """The folder that it runs on."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: PlatformOptions) -> None:
         self._options = options
         self._stop_asked = asyncio.Event()
         self._started = asyncio.Event()
@@ -39,7 +39,7 @@ class Platform:
 
     # -- its life -----------------------------------------------------------------------------
 
-    async def __aenter__(self) -> "Platform":
+    async def __aenter__(self) -> "LocalPlatform":
         """Start everything. Raises PlatformError."""
         self._main = asyncio.create_task(self._run())
         started = asyncio.create_task(self._started.wait())
@@ -168,7 +168,7 @@ class Platform:
         replicas = self._machine.replicas(service)
         return [replica.port for replica in replicas if replica.child is not None]
 
-    def states(self, service: str) -> dict[int, tuple[State, int]]:
+    def states(self, service: str) -> dict[int, tuple[ReplicaState, int]]:
         """What each process of a Service is at, and its requests in flight, by its pid."""
         replicas = self._machine.replicas(service)
         return {
@@ -213,7 +213,7 @@ class Platform:
         await child.wait()
         return child.pid
 
-    async def set_faults(self, faults: Faults) -> None:
+    async def set_faults(self, faults: BrokerFaults) -> None:
         """Have the broker trouble the events that it accepts from now on."""
         import httpx  # for tests only
 

@@ -50,7 +50,7 @@ def _tied_to_parent() -> Callable[[], None] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class ProcessCommand:
     """What to run; ``log`` collects its output."""
 
     name: str
@@ -79,13 +79,15 @@ class Process(Protocol):
 class ChildProcess:
     """One running process."""
 
-    def __init__(self, command: Command, process: Process, log_start: int) -> None:
+    def __init__(self, command: ProcessCommand, process: Process, log_start: int) -> None:
         self.command = command
         self._process = process
         self._log_start = log_start  # what stands before is of an earlier life
 
     @classmethod
-    async def start(cls, command: Command, *, pass_fds: Collection[int] = ()) -> "ChildProcess":
+    async def start(
+        cls, command: ProcessCommand, *, pass_fds: Collection[int] = ()
+    ) -> "ChildProcess":
         with command.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
@@ -152,11 +154,11 @@ class SupervisedProcess:
 
     def __init__(
         self,
-        command: Command,
+        command: ProcessCommand,
         ready: Callable[[], Awaitable[bool]],
         *,
         grace_s: float = 5.0,
-        run: Callable[[Command], Awaitable[ChildProcess]] = ChildProcess.start,
+        run: Callable[[ProcessCommand], Awaitable[ChildProcess]] = ChildProcess.start,
     ) -> None:
         """``run`` starts the process. Raises OSError."""
         self._run = run

@@ -14,16 +14,16 @@ from enum import Enum, auto
 from typing import Protocol
 
 from batch_gateway.local import http1
-from batch_gateway.local.http1 import Framing, Headers
-from batch_gateway.local.revision import Refused, ReplicaSlot, Revision
-from batch_gateway.local.upstream import Upstream
+from batch_gateway.local.http1 import BodyFraming, Headers
+from batch_gateway.local.revision import NoReplicaAvailable, ReplicaSlot, Revision
+from batch_gateway.local.upstream import UpstreamConnection
 
 _LINGER_S = 30.0
 _CONNECT_TRIES = 3
 _BODILESS = {204, 304}
 
 
-class Client(Protocol):
+class RequestConnection(Protocol):
     """The connection that a request came in on."""
 
     @property
@@ -44,13 +44,13 @@ class _ResponseState(Enum):
 class ProxiedRequest:
     def __init__(
         self,
-        client: Client,
+        client: RequestConnection,
         revision: Revision,
         *,
         method: bytes,
         target: bytes,
         headers: Headers,
-        framing: Framing,
+        framing: BodyFraming,
         keep_alive: bool,
         http10: bool,
     ) -> None:
@@ -68,7 +68,7 @@ class ProxiedRequest:
         self._answer_chunked = False
         self._until_close = False
         self._place: ReplicaSlot | None = None
-        self._upstream: Upstream | None = None
+        self._upstream: UpstreamConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -84,7 +84,7 @@ class ProxiedRequest:
         """Find a replica and hand the request over; the rest happens as bytes come and go."""
         try:
             place, upstream = await self._connected()
-        except Refused as refusal:
+        except NoReplicaAvailable as refusal:
             self._fail(503, "Service Unavailable", str(refusal))
             return
         self._place, self._upstream = place, upstream
@@ -95,7 +95,7 @@ class ProxiedRequest:
         upstream.write(self._head + b"".join(self._held))
         self._held.clear()
 
-    async def _connected(self) -> tuple[ReplicaSlot, Upstream]:
+    async def _connected(self) -> tuple[ReplicaSlot, UpstreamConnection]:
         """A place in a replica and a connection to it. Raises Refused."""
         for _ in range(_CONNECT_TRIES):
             place = await self._revision.enter()
@@ -107,18 +107,18 @@ class ProxiedRequest:
             except asyncio.CancelledError:
                 place.leave()
                 raise
-        raise Refused("no replica accepts connections")
+        raise NoReplicaAvailable("no replica accepts connections")
 
     # what comes from the client
 
     def request_continues(self, data: bytes) -> None:
         if self._answer is _ResponseState.ENDED:
             return
-        self._send(http1.chunk(data) if self._framing is Framing.CHUNKED else data)
+        self._send(http1.chunk(data) if self._framing is BodyFraming.CHUNKED else data)
 
     def request_ends(self) -> None:
         self._request_ended = True
-        if self._framing is Framing.CHUNKED and self._answer is not _ResponseState.ENDED:
+        if self._framing is BodyFraming.CHUNKED and self._answer is not _ResponseState.ENDED:
             self._send(http1.LAST_CHUNK)
         self._client.resume()  # nothing more will come; but a client that leaves must be noticed
         if self._answer is _ResponseState.ENDED:
@@ -159,7 +159,7 @@ class ProxiedRequest:
             return
         bodiless = status in _BODILESS or self._method == b"HEAD"
         own = []
-        if framing is not Framing.LENGTH and not bodiless:
+        if framing is not BodyFraming.LENGTH and not bodiless:
             if self._http10:
                 self._close = True
             else:
@@ -259,15 +259,15 @@ class ProxiedRequest:
     # heads
 
     def _request_head(self, method: bytes, target: bytes, headers: Headers) -> bytes:
-        own = [http1.IN_CHUNKS] if self._framing is Framing.CHUNKED else []
+        own = [http1.IN_CHUNKS] if self._framing is BodyFraming.CHUNKED else []
         line = b"%b %b HTTP/1.1" % (method, target)
         return http1.head(line, http1.end_to_end(headers), *own)
 
-    def _answer_framing(self, headers: Headers) -> Framing | None:
+    def _answer_framing(self, headers: Headers) -> BodyFraming | None:
         """None: a coding that we cannot pass on."""
         try:
             framing = http1.framing(headers)
         except http1.UnsupportedCoding:
             return None
-        self._until_close = framing is Framing.NONE
+        self._until_close = framing is BodyFraming.NONE
         return framing

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from batch_gateway.local.forked import ForkServer
 from batch_gateway.local.ports import ReservedPort
-from batch_gateway.local.processes import ChildProcess, Command
-from batch_gateway.local.resources import Service
-from batch_gateway.local.upstream import Upstream
+from batch_gateway.local.processes import ChildProcess, ProcessCommand
+from batch_gateway.local.resources import KnativeService
+from batch_gateway.local.upstream import UpstreamConnection
 
 _PROBE_EVERY_S = 0.02
 _PROBE_TIMEOUT_S = 5.0
@@ -29,7 +29,7 @@ class StartFailed(Exception):
     """The process ended, or did not become ready in time; says why in one line."""
 
 
-class State(Enum):
+class ReplicaState(Enum):
     STARTING = "starting"
     READY = "ready"
     DOUBTED = "has broken a connection"
@@ -37,24 +37,24 @@ class State(Enum):
     LOST = "does not accept connections any more"
 
 
-class Replica:
+class FunctionReplica:
     def __init__(
         self,
-        service: Service,
+        service: KnativeService,
         log: Path,
         env: Mapping[str, str],
         cwd: Path,
         fork_server: ForkServer,
     ) -> None:
         self.service = service
-        self.state = State.STARTING
+        self.state = ReplicaState.STARTING
         self.in_flight = 0
         self.broke_request = False  # its connection was lost in the midst of a request
         self._port = ReservedPort()
-        self._idle: list[tuple[float, Upstream]] = []
+        self._idle: list[tuple[float, UpstreamConnection]] = []
         self._child: ChildProcess | None = None
         self._fork_server = fork_server
-        self._command = Command(
+        self._command = ProcessCommand(
             name=service.name,
             argv=_argv(service.command),
             log=log,
@@ -107,17 +107,17 @@ class Replica:
 
     async def stop(self, grace_s: float) -> None:
         """Have it end: by SIGTERM, and by SIGKILL after ``grace_s``."""
-        self.state = State.STOPPING
+        self.state = ReplicaState.STOPPING
         if self._child is not None:
             await self._child.stop(grace_s)
 
     def abandon(self) -> None:
         """Give up a process that accepts no connections; it has died or is about to."""
-        self.state = State.LOST
+        self.state = ReplicaState.LOST
         if self._child is not None:
             self._child.signal(signal.SIGKILL)
 
-    async def connect(self) -> Upstream:
+    async def connect(self) -> UpstreamConnection:
         """A connection for one request: a recent idle one, or a new one. Raises OSError."""
         loop = asyncio.get_running_loop()
         while self._idle:
@@ -125,12 +125,14 @@ class Replica:
             if connection.open and loop.time() - since < _REUSE_WITHIN_S:
                 return connection
             connection.close()
-        _, connection = await loop.create_connection(Upstream, "127.0.0.1", self._port.number)
+        _, connection = await loop.create_connection(
+            UpstreamConnection, "127.0.0.1", self._port.number
+        )
         return connection
 
-    def give_back(self, connection: Upstream) -> None:
+    def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose request is answered for the next one."""
-        if self.state is State.READY and connection.reusable:
+        if self.state is ReplicaState.READY and connection.reusable:
             self._idle.append((asyncio.get_running_loop().time(), connection))
         else:
             connection.close()
@@ -140,8 +142,8 @@ class Replica:
             async with asyncio.timeout(_START_LIMIT_S):
                 while child.running:
                     if await self._answers():
-                        if self.state in (State.STARTING, State.DOUBTED):
-                            self.state = State.READY
+                        if self.state in (ReplicaState.STARTING, ReplicaState.DOUBTED):
+                            self.state = ReplicaState.READY
                         return True
                     await asyncio.sleep(_PROBE_EVERY_S)
         return False

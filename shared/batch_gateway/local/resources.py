@@ -22,7 +22,7 @@ _DEFAULT_CONCURRENCY = 100.0  # the autoscaler's target where concurrency is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
+class ScalingBounds:
     """How many replicas a Service has, and how fast it loses them. Durations in seconds."""
 
     target: float  # requests in flight that one replica is meant for
@@ -34,7 +34,7 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class KnativeService:
     """A Knative Service: a command that listens on ``PORT``, started on demand."""
 
     name: str
@@ -49,7 +49,7 @@ class Service:
     ready_path: str | None  # None: ready once the port is open
     start_next: Mapping[str, Sequence[str]]
     """A request, such as ``POST /v1/batches`` -> Services that will get requests by it."""
-    scaling: Scaling
+    scaling: ScalingBounds
 
     @property
     def host(self) -> str:
@@ -74,7 +74,7 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class DeliverySpec:
     """How often and how patiently an event is delivered; the cluster's default is config-br's."""
 
     retry: int = 10
@@ -108,7 +108,7 @@ class Trigger:
     broker: str
     filters: Sequence[Mapping[str, Any]]  # all must match; the dialects of Trigger's filters
     subscriber: Destination
-    delivery: Delivery
+    delivery: DeliverySpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class SinkBinding:
     labels: Mapping[str, str]
     sink: Destination
 
-    def selects(self, service: Service) -> bool:
+    def selects(self, service: KnativeService) -> bool:
         if service.namespace != self.namespace:
             return False
         if self.subject is not None:
@@ -140,10 +140,10 @@ class SinkBinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class ParsedManifests:
     """Everything that the manifests say."""
 
-    services: Sequence[Service] = ()
+    services: Sequence[KnativeService] = ()
     brokers: Sequence[Broker] = ()
     triggers: Sequence[Trigger] = ()
     pings: Sequence[PingSource] = ()
@@ -151,7 +151,9 @@ class Deployment:
     settings: Mapping[str, str] = field(default_factory=dict)  # of the Services' ConfigMaps
 
 
-def service(document: Mapping[str, Any], config_maps: Mapping[str, Mapping[str, str]]) -> Service:
+def service(
+    document: Mapping[str, Any], config_maps: Mapping[str, Mapping[str, str]]
+) -> KnativeService:
     metadata, template = document["metadata"], document["spec"]["template"]
     spec = template["spec"]
     (container,) = spec["containers"]
@@ -159,7 +161,7 @@ def service(document: Mapping[str, Any], config_maps: Mapping[str, Mapping[str, 
     timeout_s = float(spec.get("timeoutSeconds") or _DEFAULT_TIMEOUT_S)
     concurrency = int(spec.get("containerConcurrency") or 0)
     probe = container.get("readinessProbe") or {}
-    return Service(
+    return KnativeService(
         name=metadata["name"],
         namespace=metadata["namespace"],
         labels=labels,
@@ -202,13 +204,13 @@ def _environment(
     return environment
 
 
-def _scaling(annotations: Mapping[str, str], concurrency: int) -> Scaling:
+def _scaling(annotations: Mapping[str, str], concurrency: int) -> ScalingBounds:
     def value(name: str, default: str) -> str:
         return annotations.get(_AUTOSCALING + name, default)
 
     limit = float(concurrency or _DEFAULT_CONCURRENCY)
     wanted = min(float(value("target", str(limit))), limit)
-    return Scaling(
+    return ScalingBounds(
         target=wanted * float(value("target-utilization-percentage", "70")) / 100,
         min_scale=int(value("min-scale", "0")),
         max_scale=int(value("max-scale", "0")),
@@ -230,12 +232,12 @@ def destination(value: Mapping[str, Any], namespace: str) -> Destination:
     )
 
 
-def delivery(value: Mapping[str, Any] | None, namespace: str) -> Delivery:
+def delivery(value: Mapping[str, Any] | None, namespace: str) -> DeliverySpec:
     """A Trigger's or Broker's delivery; an absent one is the cluster's default."""
     if not value:
-        return Delivery()
+        return DeliverySpec()
     dead_letter = value.get("deadLetterSink")
-    return Delivery(
+    return DeliverySpec(
         retry=int(value.get("retry", 0)),
         exponential=value.get("backoffPolicy", "exponential") == "exponential",
         # Without a delay Knative retries at once, without any pause.

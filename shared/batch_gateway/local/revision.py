@@ -9,7 +9,7 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
   seconds, and what is over in a moment is not worth a process;
 - never more replicas than ``most`` (the processor cores): on one machine more would only take each
   other's time;
-- a request may tell which Services it will lead to (``Service.start_next``); the first replicas of
+- a request may tell which Services it will lead to (``KnativeService.start_next``); the first replicas of
   these are started at once, beside the Service's own;
 - requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
   idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
@@ -25,25 +25,25 @@ from collections import deque
 from collections.abc import Callable
 
 from batch_gateway.local.durations import TimeScale
-from batch_gateway.local.replica import Replica, StartFailed, State
-from batch_gateway.local.resources import Service
+from batch_gateway.local.replica import FunctionReplica, ReplicaState, StartFailed
+from batch_gateway.local.resources import KnativeService
 
 logger = logging.getLogger(__name__)
 
 _QUEUE_PER_PLACE = 10  # queue-proxy's
 _QUEUE_UNLIMITED = 10_000  # the activator's, where concurrency has no limit
 _PATIENCE_S = 0.25  # that requests wait for the replicas that are there before others are started
-_SERVING = (State.STARTING, State.READY, State.DOUBTED)
+_SERVING = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DOUBTED)
 
 
-class Refused(Exception):
+class NoReplicaAvailable(Exception):
     """No replica will take the request; answered 503."""
 
 
 class ReplicaSlot:
     """The right to have one request in flight in a replica."""
 
-    def __init__(self, revision: "Revision", replica: Replica) -> None:
+    def __init__(self, revision: "Revision", replica: FunctionReplica) -> None:
         self.replica = replica
         self._revision: Revision | None = revision
 
@@ -62,10 +62,10 @@ class ReplicaSlot:
 class Revision:
     def __init__(
         self,
-        service: Service,
+        service: KnativeService,
         durations: TimeScale,
         tasks: asyncio.TaskGroup,
-        new_replica: Callable[[], Replica],
+        new_replica: Callable[[], FunctionReplica],
         *,
         most: int,
         start_first: Callable[[str], None],
@@ -77,12 +77,12 @@ class Revision:
         self._start_first = start_first
         self._on_change = on_change
         self.service = service
-        self.replicas: list[Replica] = []
+        self.replicas: list[FunctionReplica] = []
         self._durations = durations
         self._tasks = tasks
         self._new_replica = new_replica
         self._waiting: deque[asyncio.Future[ReplicaSlot]] = deque()
-        self._idle_timers: dict[Replica, asyncio.TimerHandle] = {}
+        self._idle_timers: dict[FunctionReplica, asyncio.TimerHandle] = {}
         self._looks_at: asyncio.TimerHandle | None = None  # when it scales
         self._closed = False
         self._retired = False
@@ -102,13 +102,13 @@ class Revision:
     async def enter(self) -> ReplicaSlot:
         """Wait for a place in a replica. Raises Refused."""
         if self._closed:
-            raise Refused(f"{self.service.name} is shutting down")
+            raise NoReplicaAvailable(f"{self.service.name} is shutting down")
         if (replica := self._with_room()) is not None and not self._waiting:
             place = self._take(replica)
             self._scale_soon()
             return place
         if len(self._waiting) >= self._queue_length():
-            raise Refused("pending request queue full")
+            raise NoReplicaAvailable("pending request queue full")
         waiting: asyncio.Future[ReplicaSlot] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self._scale_soon()
@@ -122,16 +122,16 @@ class Revision:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
 
-    def left(self, replica: Replica) -> None:
+    def left(self, replica: FunctionReplica) -> None:
         replica.in_flight -= 1
         self._grant()
         if replica.in_flight == 0:
             self._idle(replica)
 
-    def doubt(self, replica: Replica) -> None:
+    def doubt(self, replica: FunctionReplica) -> None:
         replica.broke_request = True
-        if replica.state is State.READY and not self._closed:
-            replica.state = State.DOUBTED
+        if replica.state is ReplicaState.READY and not self._closed:
+            replica.state = ReplicaState.DOUBTED
             self._tasks.create_task(self._prove(replica))
 
     async def warm(self) -> None:
@@ -169,9 +169,9 @@ class Revision:
 
     # who gets a place
 
-    def _with_room(self) -> Replica | None:
+    def _with_room(self) -> FunctionReplica | None:
         """The oldest ready replica below its target, else the least busy one below its limit."""
-        ready = [replica for replica in self.replicas if replica.state is State.READY]
+        ready = [replica for replica in self.replicas if replica.state is ReplicaState.READY]
         for replica in ready:
             if replica.in_flight < self.service.scaling.target:
                 return replica
@@ -179,7 +179,7 @@ class Revision:
         limit = self.service.concurrency or math.inf
         return least if least is not None and least.in_flight < limit else None
 
-    def _take(self, replica: Replica) -> ReplicaSlot:
+    def _take(self, replica: FunctionReplica) -> ReplicaSlot:
         replica.in_flight += 1
         if timer := self._idle_timers.pop(replica, None):
             timer.cancel()
@@ -200,7 +200,7 @@ class Revision:
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
-                waiting.set_exception(Refused(why))
+                waiting.set_exception(NoReplicaAvailable(why))
 
     # how many replicas there are
 
@@ -232,12 +232,12 @@ class Revision:
     def _serving(self) -> int:
         return sum(replica.state in _SERVING for replica in self.replicas)
 
-    def _launch(self) -> Replica:
+    def _launch(self) -> FunctionReplica:
         replica = self._new_replica()
         self.replicas.append(replica)
         return replica
 
-    async def _live(self, replica: Replica) -> None:
+    async def _live(self, replica: FunctionReplica) -> None:
         try:
             await replica.start()
         except StartFailed as failure:
@@ -254,36 +254,36 @@ class Revision:
         self._became_ready(replica)
         await self._attend(replica)
 
-    async def _attend(self, replica: Replica) -> None:
+    async def _attend(self, replica: FunctionReplica) -> None:
         """Wait for the end of a replica, and see to those who still wait for one."""
         child = await replica.wait()
         self._forget(replica)
-        if replica.state is not State.STOPPING:
+        if replica.state is not ReplicaState.STOPPING:
             logger.warning("%s %s", self.service.name, child.how_it_ended())
             self._scale()
             broke = replica.broke_request or replica.in_flight > 0
             if broke and not self._serving() and not self._closed and not self._retired:
                 self._tasks.create_task(self._live(self._launch()))
 
-    async def _prove(self, replica: Replica) -> None:
+    async def _prove(self, replica: FunctionReplica) -> None:
         if await replica.prove():
             self._became_ready(replica)
 
-    def _became_ready(self, replica: Replica) -> None:
+    def _became_ready(self, replica: FunctionReplica) -> None:
         self._on_change()
         self._grant()
         if replica.in_flight == 0:
             self._idle(replica)
 
-    def _forget(self, replica: Replica) -> None:
+    def _forget(self, replica: FunctionReplica) -> None:
         self.replicas.remove(replica)
         self._on_change()
         if timer := self._idle_timers.pop(replica, None):
             timer.cancel()
 
-    def _idle(self, replica: Replica) -> None:
+    def _idle(self, replica: FunctionReplica) -> None:
         """Stop the replica unless a request comes within its stable window."""
-        if replica.state is not State.READY or replica not in self.replicas:
+        if replica.state is not ReplicaState.READY or replica not in self.replicas:
             return
         scaling = self.service.scaling
         patience = scaling.window_s + scaling.scale_down_delay_s
@@ -295,9 +295,9 @@ class Revision:
             self._durations(patience), self._retire, replica
         )
 
-    def _retire(self, replica: Replica) -> None:
+    def _retire(self, replica: FunctionReplica) -> None:
         self._idle_timers.pop(replica, None)
         if self._serving() <= self._min_scale:
             return
-        replica.state = State.STOPPING
+        replica.state = ReplicaState.STOPPING
         self._tasks.create_task(replica.stop(self.service.timeout_s))

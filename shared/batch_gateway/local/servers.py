@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.ports import ReservedPort
-from batch_gateway.local.processes import Command, SupervisedProcess
+from batch_gateway.local.processes import ProcessCommand, SupervisedProcess
 
 _PING_TIMEOUT_S = 1.0
 
@@ -33,7 +33,7 @@ class ValkeyServer:
             "loglevel": "warning",
         }
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
-        command = Command(name=name, argv=[_binary(), *words], log=log)
+        command = ProcessCommand(name=name, argv=[_binary(), *words], log=log)
         self.server = SupervisedProcess(command, self._answers)
 
     @property

@@ -27,7 +27,7 @@ class ResponseReceiver(Protocol):
     def upstream_drained(self) -> None: ...
 
 
-class Upstream(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
         self._exchange: ResponseReceiver | None = None

@@ -12,10 +12,10 @@ from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
-    Counts,
     File,
+    LineCounts,
     Shard,
-    Usage,
+    TokenUsage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.usage import BatchReport
@@ -229,8 +229,8 @@ class BatchRows(Protocol):
         files: Sequence[File],
         output: FileId | None,
         error: FileId | None,
-        counts: Counts,
-        usage: Usage | None,
+        counts: LineCounts,
+        usage: TokenUsage | None,
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,

@@ -14,7 +14,7 @@ class ServedModel:
     owned_by: str
 
 
-class Engine(Protocol):
+class ModelCatalog(Protocol):
     async def models(self) -> Sequence[ServedModel]:
         """The models that are served now. Raises Unavailable, soon, when that cannot be told."""
         ...

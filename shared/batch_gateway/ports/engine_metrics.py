@@ -4,12 +4,12 @@ from datetime import timedelta
 from typing import Protocol
 
 from batch_gateway.core.engine_signals import EngineReading
-from batch_gateway.core.routing import Tls
+from batch_gateway.core.routing import TlsOptions
 
 
 class EngineMetrics(Protocol):
     async def read(
-        self, url: str, model: str, timeout: timedelta, tls: Tls | None = None
+        self, url: str, model: str, timeout: timedelta, tls: TlsOptions | None = None
     ) -> EngineReading:
         """The metrics at ``url`` as far as they concern ``model``; ``tls`` as calls of it have it.
 

@@ -18,13 +18,13 @@ from batch_gateway.core.model import (
     File,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
-from batch_gateway.ports.accounts import Accounts
+from batch_gateway.ports.accounts import QuotaUsageRows
 from batch_gateway.ports.api_keys import ApiKeyRows as ApiKeyRows
 from batch_gateway.ports.api_keys import IdempotencyClaimRows as IdempotencyClaimRows
 from batch_gateway.ports.audit import AuditRows
 from batch_gateway.ports.batches import BatchRows
 from batch_gateway.ports.dead_letters import DeadLetterRows
-from batch_gateway.ports.outbox import Outbox
+from batch_gateway.ports.outbox import EventOutbox
 from batch_gateway.ports.pages import Page as Page
 from batch_gateway.ports.processed_events import ProcessedEventRows
 from batch_gateway.ports.shards import ShardRows
@@ -75,7 +75,7 @@ class MetadataStore(Protocol):
     """All aggregates on one database."""
 
     @property
-    def accounts(self) -> Accounts: ...
+    def accounts(self) -> QuotaUsageRows: ...
 
     @property
     def files(self) -> FileRows: ...
@@ -90,7 +90,7 @@ class MetadataStore(Protocol):
     def shards(self) -> ShardRows: ...
 
     @property
-    def outbox(self) -> Outbox: ...
+    def outbox(self) -> EventOutbox: ...
 
     @property
     def api_keys(self) -> ApiKeyRows: ...

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from batch_gateway.core.routing import Tls
+from batch_gateway.core.routing import TlsOptions
 
 
 class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class ModelClient(Protocol):
         body: bytes,
         headers: Mapping[str, str],
         timeout: timedelta,
-        tls: Tls | None = None,
+        tls: TlsOptions | None = None,
     ) -> ModelResponse:
         """POST ``body`` as it is (JSON); ``tls`` None: the system's authorities, no certificate.
 

@@ -14,7 +14,7 @@ class UnsentEvent:
     created_at: datetime
 
 
-class Outbox(Protocol):
+class EventOutbox(Protocol):
     async def unsent(self, *, before: datetime, limit: int) -> Sequence[UnsentEvent]:
         """Events written before ``before`` and not yet known to be sent, oldest first."""
         ...

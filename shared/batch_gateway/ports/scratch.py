@@ -13,7 +13,7 @@ from typing import Protocol
 
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId, BatchId, ShardId, TenantId
-from batch_gateway.core.limits import LimitState, Observation, Signal
+from batch_gateway.core.limits import LimitState, MonitorSignal, PoolObservation
 from batch_gateway.core.model import LeaseRef, QueueEntry
 from batch_gateway.core.pool_history import PoolSample
 from batch_gateway.ports.function_instances import FunctionInstances
@@ -149,7 +149,7 @@ class SlotReport:
     endpoint: str  # whose ceiling the pool shares with others
     want: int  # in-flight calls plus those ready to start
     in_use: int  # calls in flight
-    seen: Observation  # since the last report; its ``in_flight`` and ``watched`` are not looked at
+    seen: PoolObservation  # since the last report; its ``in_flight`` and ``watched`` are not looked at
     aborted: int = 0  # calls aborted since the last report
     ceiling: int | None = None  # of the pool, below the rules' own; None: no further bound
     endpoint_ceiling: int | None = None  # of all pools of the endpoint together; None: no bound
@@ -181,7 +181,7 @@ class PoolState:
     wanted: int  # calls in flight and calls that could start
     holders: int
     aborted: int  # calls aborted in favour of others since the pool is known
-    signal: Signal | None  # the last one of the monitor; None: no monitor runs now
+    signal: MonitorSignal | None  # the last one of the monitor; None: no monitor runs now
     breaker: BreakerState | None = None  # as a holder reported it last; None: there is no holder
 
 

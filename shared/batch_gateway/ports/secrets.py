@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Sealer(Protocol):
+class SecretSealer(Protocol):
     def seal(self, secret: str) -> str:
         """``secret`` as it may be stored."""
         ...

@@ -17,10 +17,10 @@ from batch_gateway.core.model import (
     File,
     Lease,
     LeaseRef,
-    Part,
     QueueEntry,
+    ResultPart,
+    ResultTally,
     Shard,
-    Tally,
 )
 from batch_gateway.core.usage import BatchReport
 
@@ -72,8 +72,8 @@ class ShardRows(Protocol):
     async def finish(
         self,
         lease: LeaseRef,
-        parts: Sequence[Part],
-        tally: Tally,
+        parts: Sequence[ResultPart],
+        tally: ResultTally,
         *,
         now: datetime,
         events: Sequence[Event],
@@ -88,7 +88,7 @@ class ShardRows(Protocol):
     async def complete(
         self,
         lease: LeaseRef,
-        tally: Tally,
+        tally: ResultTally,
         *,
         deadline: datetime,
         files: Sequence[File],
@@ -113,8 +113,8 @@ class ShardRows(Protocol):
     async def release(
         self,
         lease: LeaseRef,
-        parts: Sequence[Part],
-        tally: Tally,
+        parts: Sequence[ResultPart],
+        tally: ResultTally,
         *,
         now: datetime,
         events: Sequence[Event],
@@ -127,7 +127,7 @@ class ShardRows(Protocol):
         """
         ...
 
-    async def checkpoint(self, tallies: Mapping[LeaseRef, Tally]) -> Sequence[Batch]:
+    async def checkpoint(self, tallies: Mapping[LeaseRef, ResultTally]) -> Sequence[Batch]:
         """Record what is finished under leases that go on; returns the batches that changed.
 
         Leases that are lost are passed over. A batch's counts and usage are the sums of what is

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.throughput import BlockedReason, Buckets, Throughput
+from batch_gateway.core.throughput import BatchThroughput, BlockedReason, Buckets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class ThroughputStore(Protocol):
         """
         ...
 
-    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Throughput]:
+    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, BatchThroughput]:
         """Those that executors have worked on lately."""
         ...
 

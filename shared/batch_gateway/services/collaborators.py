@@ -17,7 +17,7 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
+class EventSenders:
     """Events that a function sends to others, and to clients."""
 
     publisher: EventPublisher

@@ -16,7 +16,7 @@ from batch_gateway.ports.event_sink import RawSink
 logger = logging.getLogger(__name__)
 
 
-class DeadLetters:
+class DeadLetterService:
     def __init__(self, rows: DeadLetterRows, clock: Clock, most: int) -> None:
         """``most`` are kept; the oldest go."""
         self._rows = rows

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, upkeep_due, wake_up
 from batch_gateway.ports.event_sink import EventSink
-from batch_gateway.ports.outbox import Outbox
+from batch_gateway.ports.outbox import EventOutbox
 from batch_gateway.ports.scratch import Activations, ScratchStore
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class JanitorTrigger:
 class EventPublisher:
     """Sends facts that are in the outbox."""
 
-    def __init__(self, outbox: Outbox, sink: EventSink) -> None:
+    def __init__(self, outbox: EventOutbox, sink: EventSink) -> None:
         self._outbox = outbox
         self._sink = sink
         self._forgotten: list[str] = []  # ids of events that are sent and still in the outbox

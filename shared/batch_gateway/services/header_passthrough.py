@@ -11,7 +11,7 @@ import msgspec
 from batch_gateway.core.errors import Permanent, Unavailable
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.model import Lease
-from batch_gateway.ports.secrets import Sealer
+from batch_gateway.ports.secrets import SecretSealer
 
 
 class _Content(msgspec.Struct):
@@ -24,7 +24,7 @@ _decode = msgspec.json.Decoder(_Content).decode
 
 
 class HeaderPassthrough:
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: SecretSealer) -> None:
         self._sealer = sealer
 
     def seal(self, batch: BatchId, headers: Mapping[str, str]) -> str | None:

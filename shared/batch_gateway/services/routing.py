@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Replica, RoutingTable
-from batch_gateway.settings import Inference
+from batch_gateway.core.routing import ModelEndpoint, ModelReplica, ModelRoute, RoutingTable
+from batch_gateway.settings import InferenceSettings
 from batch_gateway.settings.endpoints import BreakerEntry
 
 OBJECTIVE = "x-gateway-inference-objective"
@@ -20,7 +20,7 @@ and shed requests."""
 class Route:
     """One replica of a model, and what a call of it takes at present."""
 
-    replica: Replica
+    replica: ModelReplica
     headers: Mapping[str, str] = field(repr=False)  # of every call, the API key among them
     ceiling: int | None = None  # of the pool's slots, by the model's limit; None: no such limit
 
@@ -70,7 +70,7 @@ class OneEndpoint:
 
     version = 0
 
-    def __init__(self, inference: Inference, *, keys: bool = True) -> None:
+    def __init__(self, inference: InferenceSettings, *, keys: bool = True) -> None:
         """``keys`` False: no request is sent by these routes, so the API key is not read."""
         key = inference.api_key if keys else None
         self._endpoint = ModelEndpoint(
@@ -85,7 +85,7 @@ class OneEndpoint:
             self._endpoint, None if key is None else key.get_secret_value()
         )
         replicas = {
-            name: (Replica(endpoint=self._endpoint, model=name, served=name),)
+            name: (ModelReplica(endpoint=self._endpoint, model=name, served=name),)
             for name in inference.models
         }
         self.table = RoutingTable(

@@ -21,7 +21,7 @@ from batch_gateway.core.model import (
     BatchError,
     ClosedShard,
     LeaseRef,
-    Part,
+    ResultPart,
     Shard,
     ShardState,
 )
@@ -226,8 +226,8 @@ class Termination:
         return True
 
     async def _survivors(
-        self, shard: Shard, new: Sequence[Part]
-    ) -> tuple[ShardResults, list[Part]]:
+        self, shard: Shard, new: Sequence[ResultPart]
+    ) -> tuple[ShardResults, list[ResultPart]]:
         """What is left of the recorded results, stored as one part; it comes before ``new``."""
         results, lost = await read_surviving(self._files, shard.parts)
         logger.error(

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.model import Usage
+from batch_gateway.core.model import TokenUsage
 from batch_gateway.core.prices import PriceList, added
 from batch_gateway.core.usage import UsageRecord, summed
 from batch_gateway.ports.usage import UsageRows
@@ -16,7 +16,7 @@ GROUPS = (TENANT, API_KEY, MODEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class UsageGroup:
     """Sums over some records; None: the group is not told apart by that."""
 
     tenant: TenantId | None
@@ -27,10 +27,10 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
+class UsageInterval:
     first: date
     end: date  # the day behind the last one
-    groups: Sequence[Group]
+    groups: Sequence[UsageGroup]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class UsageService:
         self._rows = rows
         self.prices = prices
 
-    async def days(self, query: UsageQuery, first: date, end: date) -> Sequence[Bucket]:
+    async def days(self, query: UsageQuery, first: date, end: date) -> Sequence[UsageInterval]:
         """One bucket for each day from ``first`` until before ``end``, also for empty days."""
         by_day: dict[date, list[UsageRecord]] = {}
         for record in await self._rows.between(first, end, tenant=query.tenant):
@@ -64,7 +64,7 @@ class UsageService:
                 by_day.setdefault(record.day, []).append(record)
         days = (first + timedelta(days=n) for n in range((end - first).days))
         return [
-            Bucket(
+            UsageInterval(
                 first=day,
                 end=day + timedelta(days=1),
                 groups=self._groups(by_day.get(day, []), query.group_by),
@@ -72,7 +72,7 @@ class UsageService:
             for day in days
         ]
 
-    def _groups(self, records: Iterable[UsageRecord], by: frozenset[str]) -> Sequence[Group]:
+    def _groups(self, records: Iterable[UsageRecord], by: frozenset[str]) -> Sequence[UsageGroup]:
         groups: dict[tuple[str | None, str | None, str | None], list[UsageRecord]] = {}
         for record in records:
             key = (
@@ -82,7 +82,7 @@ class UsageService:
             )
             groups.setdefault(key, []).append(record)
         return [
-            Group(
+            UsageGroup(
                 tenant=None if tenant is None else TenantId(tenant),
                 api_key=api_key,
                 model=model,
@@ -95,7 +95,7 @@ class UsageService:
         ]
 
     def _cost(self, record: UsageRecord) -> Decimal | None:
-        usage = Usage(
+        usage = TokenUsage(
             input_tokens=record.input_tokens,
             cached_tokens=record.cached_tokens,
             output_tokens=record.output_tokens,

@@ -7,15 +7,20 @@ platform, a key of the configuration file. Each field's docstring says its unit,
 and why the default is what it is; ``make settings-docs`` writes docs/settings.md from them.
 """
 
-from batch_gateway.settings.api import Api, Auth, Quota
-from batch_gateway.settings.base import Group, seconds
-from batch_gateway.settings.dispatch import Inference, Limits, Retry, Watching
-from batch_gateway.settings.intake import DeadLetters, Intake
-from batch_gateway.settings.log import Log
-from batch_gateway.settings.metrics import Metrics
-from batch_gateway.settings.prices import Prices
-from batch_gateway.settings.probes import Probes
-from batch_gateway.settings.queue import Queue
+from batch_gateway.settings.api import ApiSettings, AuthSettings, QuotaSettings
+from batch_gateway.settings.base import SettingsGroup, seconds
+from batch_gateway.settings.dispatch import (
+    EngineMonitorSettings,
+    InferenceSettings,
+    LimitSettings,
+    RetrySettings,
+)
+from batch_gateway.settings.intake import DeadLetterSettings, IntakeSettings
+from batch_gateway.settings.log import LogSettings
+from batch_gateway.settings.metrics import MetricsSettings
+from batch_gateway.settings.prices import PriceSettings
+from batch_gateway.settings.probes import ProbeSettings
+from batch_gateway.settings.queue import QueueSettings
 from batch_gateway.settings.readers import (
     READS,
     calls_endpoints,
@@ -25,39 +30,49 @@ from batch_gateway.settings.readers import (
 )
 from batch_gateway.settings.reading import WrongSetting, explained, read_settings
 from batch_gateway.settings.root import Settings
-from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
-from batch_gateway.settings.tracing import Tracing
-from batch_gateway.settings.webhooks import Webhooks
-from batch_gateway.settings.work import Batches, Execution, Planning, Sweep
+from batch_gateway.settings.stores import (
+    EventSettings,
+    FileSettings,
+    MetadataSettings,
+    ScratchSettings,
+)
+from batch_gateway.settings.tracing import TracingSettings
+from batch_gateway.settings.webhooks import WebhookSettings
+from batch_gateway.settings.work import (
+    BatchSettings,
+    ExecutionSettings,
+    PlanningSettings,
+    SweepSettings,
+)
 
 __all__ = [
     "READS",
-    "Api",
-    "Auth",
-    "Batches",
-    "DeadLetters",
-    "Events",
-    "Execution",
-    "Files",
-    "Group",
-    "Inference",
-    "Intake",
-    "Limits",
-    "Log",
-    "Metadata",
-    "Metrics",
-    "Planning",
-    "Prices",
-    "Probes",
-    "Queue",
-    "Quota",
-    "Retry",
-    "Scratch",
+    "ApiSettings",
+    "AuthSettings",
+    "BatchSettings",
+    "DeadLetterSettings",
+    "EngineMonitorSettings",
+    "EventSettings",
+    "ExecutionSettings",
+    "FileSettings",
+    "InferenceSettings",
+    "IntakeSettings",
+    "LimitSettings",
+    "LogSettings",
+    "MetadataSettings",
+    "MetricsSettings",
+    "PlanningSettings",
+    "PriceSettings",
+    "ProbeSettings",
+    "QueueSettings",
+    "QuotaSettings",
+    "RetrySettings",
+    "ScratchSettings",
     "Settings",
-    "Sweep",
-    "Tracing",
-    "Watching",
-    "Webhooks",
+    "SettingsGroup",
+    "SweepSettings",
+    "TracingSettings",
+    "WebhookSettings",
     "WrongSetting",
     "calls_endpoints",
     "explained",

@@ -5,7 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, model_validator
 
 from batch_gateway.core.quotas import Quotas
-from batch_gateway.settings.base import Count, Group, Inconsistent, Positive, Seconds
+from batch_gateway.settings.base import (
+    Count,
+    InconsistentSettings,
+    Positive,
+    Seconds,
+    SettingsGroup,
+)
 from batch_gateway.settings.texts import VALUES
 
 #: Only those with a public key: with a shared secret, each verifier could also sign.
@@ -14,7 +20,7 @@ SigningAlgorithm = Literal[
 ]
 
 
-class Api(Group):
+class ApiSettings(SettingsGroup):
     max_file_bytes: Positive = 200 * 1024 * 1024
     """Largest input file of a batch. OpenAI's limit."""
     max_other_file_bytes: Positive = 512 * 1024 * 1024
@@ -40,7 +46,7 @@ class Api(Group):
     600 s, so that the response ends properly; the client continues with another request."""
 
 
-class Auth(Group):
+class AuthSettings(SettingsGroup):
     kind: Literal["none", "api-key", "oidc", "trusted-header"] = "none"
     """none: all requests belong to one tenant, for the loopback interface only; api-key: keys made
     with `batch-gateway keys`; oidc: tokens of an identity provider; trusted-header: a gateway in
@@ -85,20 +91,20 @@ class Auth(Group):
     """The token of the sign-in that the console sends to the API."""
 
     @model_validator(mode="after")
-    def _complete(self) -> "Auth":
+    def _complete(self) -> "AuthSettings":
         if self.kind == "trusted-header" and not (self.secret and self.secret.get_secret_value()):
             told = "auth.kind trusted-header needs auth.secret"
-            raise Inconsistent(told, self, "kind", "secret")
+            raise InconsistentSettings(told, self, "kind", "secret")
         provider = (self.oidc_jwks_url, self.oidc_issuer, self.oidc_audience)
         if self.kind == "oidc" and not (all(provider) and self.oidc_algorithms):
-            raise Inconsistent(
+            raise InconsistentSettings(
                 "auth.kind oidc needs auth.oidc_jwks_url, oidc_issuer, oidc_audience and at least"
                 " one of oidc_algorithms",
                 self,
                 *("kind", "oidc_jwks_url", "oidc_issuer", "oidc_audience", "oidc_algorithms"),
             )
         if self.oidc_client_id and not (self.oidc_authorization_url and self.oidc_token_url):
-            raise Inconsistent(
+            raise InconsistentSettings(
                 "auth.oidc_client_id needs auth.oidc_authorization_url and auth.oidc_token_url",
                 self,
                 *("oidc_client_id", "oidc_authorization_url", "oidc_token_url"),
@@ -106,7 +112,7 @@ class Auth(Group):
         return self
 
 
-class Quota(Group):
+class QuotaSettings(SettingsGroup):
     batches_per_hour: Annotated[int, Field(ge=0)] = 2000
     """Most batches that a tenant creates in an hour; 0: any number. OpenAI's limit."""
     uploads_per_minute: Annotated[int, Field(ge=0)] = 600

@@ -10,14 +10,14 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class Group(BaseModel):
+class SettingsGroup(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Inconsistent(ValueError):
+class InconsistentSettings(ValueError):
     """Settings of a group that are right one by one, and not together."""
 
-    def __init__(self, text: str, group: Group, *fields: str) -> None:
+    def __init__(self, text: str, group: SettingsGroup, *fields: str) -> None:
         """``fields`` of ``group``: a function that does not read all of them ignores the error."""
         super().__init__(text)
         self.group = group

@@ -6,8 +6,14 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from batch_gateway.settings.base import Count, Group, Inconsistent, Positive, Seconds
-from batch_gateway.settings.endpoints import HEADER, LineRetries
+from batch_gateway.settings.base import (
+    Count,
+    InconsistentSettings,
+    Positive,
+    Seconds,
+    SettingsGroup,
+)
+from batch_gateway.settings.endpoints import HEADER, LineRetrySettings
 from batch_gateway.settings.texts import VALUES
 
 #: What every call says for itself.
@@ -16,7 +22,7 @@ NOT_PASSED = frozenset(
 )
 
 
-class Limits(Group):
+class LimitSettings(SettingsGroup):
     start: Positive = 8
     """Initial limit of a pool."""
     floor: Count = 0
@@ -49,14 +55,14 @@ class Limits(Group):
         return timedelta(seconds=self.half_life_s)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Limits":
+    def _ordered(self) -> "LimitSettings":
         if self.floor > self.ceiling:
             text = "limits.floor must not be above limits.ceiling"
-            raise Inconsistent(text, self, "floor", "ceiling")
+            raise InconsistentSettings(text, self, "floor", "ceiling")
         return self
 
 
-class Watching(Group):
+class EngineMonitorSettings(SettingsGroup):
     metrics: bool = True
     """Whether to read the metrics of engines where available."""
     interval_s: Seconds = 0.2
@@ -100,7 +106,7 @@ class Watching(Group):
         return timedelta(milliseconds=self.probe_wait_ms)
 
 
-class Retry(LineRetries):
+class RetrySettings(LineRetrySettings):
     budget: Annotated[float, Field(ge=0)] = 1.0
     """Maximum number of retries of a batch, as a share of its lines, counted per shard. It bounds
     the cost of an endpoint that breaks every response. A few retries are always allowed."""
@@ -111,7 +117,7 @@ class Retry(LineRetries):
         return None
 
 
-class Inference(Group):
+class InferenceSettings(SettingsGroup):
     url: str = "http://127.0.0.1:8000"
     """Base URL of the OpenAI-compatible endpoint, without /v1."""
     api_key: SecretStr | None = None
@@ -145,8 +151,8 @@ class Inference(Group):
         return lower
 
     @model_validator(mode="after")
-    def _sealed(self) -> "Inference":
+    def _sealed(self) -> "InferenceSettings":
         if self.pass_headers and not self.header_keys.get_secret_value():
             told = "inference.pass_headers needs inference.header_keys"
-            raise Inconsistent(told, self, "pass_headers", "header_keys")
+            raise InconsistentSettings(told, self, "pass_headers", "header_keys")
         return self

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from batch_gateway.core.calendar import Calendar, Window
+from batch_gateway.core.calendar import CallLimitWindow, EndpointCalendar
 from batch_gateway.core.cron import Cron, parse_cron
-from batch_gateway.core.routing import ModelEndpoint, Priority, Tls
-from batch_gateway.settings.base import Count, Group, Positive, Seconds
+from batch_gateway.core.routing import EnginePriority, ModelEndpoint, TlsOptions
+from batch_gateway.settings.base import Count, Positive, Seconds, SettingsGroup
 
 #: Set by every call itself; a file must not.
 _RESERVED = frozenset(
@@ -67,30 +67,30 @@ ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 CronText = Annotated[str, AfterValidator(_cron)]
 
 
-class WindowEntry(Group):
+class WindowEntry(SettingsGroup):
     when: Annotated[tuple[CronText, ...], BeforeValidator(listed), Field(min_length=1)]
     """Cron expressions of the minutes in which the window is open; any of them."""
     max_concurrency: Count
     """Calls at once meanwhile; 0: none."""
 
 
-class CalendarEntry(Group):
+class CalendarEntry(SettingsGroup):
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     """Whose clock on the wall the windows go by."""
     windows: tuple[WindowEntry, ...]
     """Of several open ones the lowest limit holds."""
 
-    def calendar(self) -> Calendar:
-        return Calendar(
+    def calendar(self) -> EndpointCalendar:
+        return EndpointCalendar(
             zone=ZoneInfo(self.time_zone),
             windows=tuple(
-                Window(when=_crons(window.when), most=window.max_concurrency)
+                CallLimitWindow(when=_crons(window.when), most=window.max_concurrency)
                 for window in self.windows
             ),
         )
 
 
-class LineRetries(Group):
+class LineRetrySettings(SettingsGroup):
     attempts: Positive = 5
     """Maximum number of calls for one request line that fail for a reason that may be its own
     (timeout, broken connection, invalid response). Overload and unreachable endpoints (429, 503,
@@ -109,12 +109,12 @@ class LineRetries(Group):
         return timedelta(seconds=self.backoff_max_s)
 
 
-class RetryEntry(LineRetries):
+class RetryEntry(LineRetrySettings):
     statuses: tuple[Annotated[int, Field(ge=400, le=599)], ...] | None = None
     """HTTP statuses that are worth another attempt; None: 408, 429 and all from 500."""
 
 
-class BreakerEntry(Group):
+class BreakerEntry(SettingsGroup):
     failures: Positive = 5
     """Consecutive failed calls (no connection, 502, 503, 504) that open the circuit breaker."""
     pause_s: Seconds = 0.5
@@ -129,7 +129,7 @@ class BreakerEntry(Group):
         return self
 
 
-class EndpointEntry(Group):
+class EndpointEntry(SettingsGroup):
     url: Annotated[str, AfterValidator(_base_url)]
     """Base URL, without /v1."""
     api_key_file: Path | None = None
@@ -187,7 +187,7 @@ class EndpointEntry(Group):
             headers=self.headers,
             key_file=self.api_key_file,
             key_variable=self.api_key_env,
-            tls=Tls(
+            tls=TlsOptions(
                 ca=self.ca_file,
                 certificate=self.client_cert_file,
                 key=self.client_key_file,
@@ -199,7 +199,7 @@ class EndpointEntry(Group):
             objective=self.objective or objective,
             priority=None
             if self.priority is None
-            else Priority(sign=signs[self.priority], base=self.priority_base),
+            else EnginePriority(sign=signs[self.priority], base=self.priority_base),
             retry=self.retry,
             breaker=self.breaker,
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from batch_gateway.core.ids import tenant_id
-from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.settings.base import Positive, Seconds, SettingsGroup
 from batch_gateway.settings.texts import MEMBERS
 
 _FOLDER = re.compile(r"(?!file://[^/])[a-z][a-z0-9+.-]*://.*/", re.DOTALL)
@@ -21,7 +21,7 @@ def _folder(uri: str) -> str:
 Folder = Annotated[str, AfterValidator(_folder)]
 
 
-class Drop(Group):
+class DropFolderSettings(SettingsGroup):
     folder: Folder
     """What is put here as .jsonl becomes a batch."""
     endpoint: str = "*"
@@ -32,7 +32,7 @@ class Drop(Group):
     """Of the batch."""
 
 
-class Source(Group):
+class EventSourceSettings(SettingsGroup):
     tenant: str
     """The tenant that owns the batches."""
     keys: tuple[SecretStr, ...] = ()
@@ -41,11 +41,11 @@ class Source(Group):
     """What an object store's events carry that cannot sign; they can name objects only."""
     folders: tuple[Folder, ...] = ()
     """Where objects may be that its requests name."""
-    drops: tuple[Drop, ...] = ()
+    drops: tuple[DropFolderSettings, ...] = ()
     """Folders whose new objects become batches."""
 
     @model_validator(mode="after")
-    def _complete(self) -> "Source":
+    def _complete(self) -> "EventSourceSettings":
         if tenant_id(self.tenant) is None:
             raise ValueError("a tenant's name is 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
         if not self.keys and self.token is None:
@@ -58,15 +58,15 @@ class Source(Group):
         return self
 
 
-class DeadLetters(Group):
+class DeadLetterSettings(SettingsGroup):
     most: Positive = 10_000
     """Maximum number of dead letters; the oldest are deleted."""
     keep_s: Seconds = 14 * 86400
     """How long they are kept."""
 
 
-class Intake(Group):
-    sources: Annotated[dict[str, Source], *MEMBERS] = Field(default_factory=dict)
+class IntakeSettings(SettingsGroup):
+    sources: Annotated[dict[str, EventSourceSettings], *MEMBERS] = Field(default_factory=dict)
     """Systems that may request batches, by the `source` of their events: a JSON object as described
     in docs/events.md. Holds secrets."""
     remember_s: Seconds = 7 * 86400

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from batch_gateway.settings.base import Group
+from batch_gateway.settings.base import SettingsGroup
 
 
-class Log(Group):
+class LogSettings(SettingsGroup):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum severity of log records."""
     format: Literal["json", "text"] = "json"

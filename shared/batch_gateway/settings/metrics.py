@@ -2,10 +2,10 @@
 
 from pydantic import SecretStr
 
-from batch_gateway.settings.base import Count, Group
+from batch_gateway.settings.base import Count, SettingsGroup
 
 
-class Metrics(Group):
+class MetricsSettings(SettingsGroup):
     token: SecretStr | None = None
     """Bearer token that /metrics requires; None: the page is closed on the API, and open on
     functions that only the cluster reaches and wherever auth.kind is none."""

@@ -7,15 +7,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from batch_gateway.core.prices import Price, PriceList
-from batch_gateway.settings.base import Group
+from batch_gateway.core.prices import PriceList, TokenPrice
+from batch_gateway.settings.base import SettingsGroup
 from batch_gateway.settings.texts import MEMBERS
 
 Money = Annotated[Decimal, Field(ge=0, le=10**9, allow_inf_nan=False)]
 Share = Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class ModelPrice(Group):
+class ModelPrice(SettingsGroup):
     """Prices of a million tokens each."""
 
     input: Money = Decimal(0)
@@ -26,7 +26,7 @@ class ModelPrice(Group):
     since: date | None = None
 
 
-class Prices(Group):
+class PriceSettings(SettingsGroup):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     """Currency of all prices and costs, as ISO 4217 names it."""
     batch_discount: Share = Decimal(0)
@@ -45,7 +45,7 @@ class Prices(Group):
             currency=self.currency,
             discount=self.batch_discount,
             prices=[
-                Price(
+                TokenPrice(
                     model=model,
                     input=price.input,
                     cached_input=price.cached_input,
@@ -60,12 +60,12 @@ class Prices(Group):
         )
 
 
-class Usage(Group):
+class UsageSettings(SettingsGroup):
     keep_s: Annotated[int, Field(ge=0)] = 800 * 86400
     """How long the usage of a day is kept, in seconds; 0: for ever."""
 
 
-class Audit(Group):
+class AuditSettings(SettingsGroup):
     keep_s: Annotated[int, Field(ge=0)] = 400 * 86400
     """How long entries of the audit log are kept, in seconds; 0: for ever."""
 

@@ -1,9 +1,9 @@
 """Settings of what a process checks about itself and its stores."""
 
-from batch_gateway.settings.base import Group, Seconds
+from batch_gateway.settings.base import Seconds, SettingsGroup
 
 
-class Probes(Group):
+class ProbeSettings(SettingsGroup):
     tolerance_s: Seconds = 10.0
     """How long a store may be unavailable before a ready function becomes unready. A restart of
     Redis should not make every pod unready."""

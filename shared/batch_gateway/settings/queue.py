@@ -5,13 +5,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from batch_gateway.settings.base import Group
+from batch_gateway.settings.base import SettingsGroup
 from batch_gateway.settings.texts import MEMBERS
 
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Queue(Group):
+class QueueSettings(SettingsGroup):
     tenant_weights: Annotated[dict[str, Weight], *MEMBERS] = {}  # noqa: RUF012 - pydantic copies it
     """How much of the fair lane a tenant gets, as JSON, such as {"acme": 2}; default 1. Tenants
     without work leave their share to the others."""

@@ -8,7 +8,7 @@ what is not listed. ``deploy`` starts those functions anew that read a changed s
 import re
 from collections.abc import Container, Mapping
 
-from batch_gateway.settings.base import Group
+from batch_gateway.settings.base import SettingsGroup
 from batch_gateway.settings.root import PREFIX, Settings
 
 Reads = Mapping[str, frozenset[str]]
@@ -148,7 +148,7 @@ def only(settings: Settings, reads: Reads) -> Settings:
         if group not in reads:
             del narrowed.__dict__[group]
             continue
-        found: Group = getattr(settings, group).model_copy()
+        found: SettingsGroup = getattr(settings, group).model_copy()
         for field in _fields_of(group) - reads[group]:
             del found.__dict__[field]
         narrowed.__dict__[group] = found

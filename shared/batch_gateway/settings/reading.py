@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from batch_gateway.settings.base import Group, Inconsistent
+from batch_gateway.settings.base import InconsistentSettings, SettingsGroup
 from batch_gateway.settings.problems import located
 from batch_gateway.settings.readers import READS, Reads, only
 from batch_gateway.settings.root import PREFIX, Settings
@@ -93,18 +93,22 @@ def _given(reads: Reads) -> dict[str, dict[str, Any]]:
     }
 
 
-def _type_of(group: str) -> type[Group]:
+def _type_of(group: str) -> type[SettingsGroup]:
     return type(Settings.model_fields[group].default)
 
 
-def _group_of(name: str, values: Mapping[str, Any], read: frozenset[str]) -> Group:
+def _group_of(name: str, values: Mapping[str, Any], read: frozenset[str]) -> SettingsGroup:
     """Raises ValidationError, but not for settings that are only wrong beside unread ones."""
     try:
         return _type_of(name).model_validate(values)
     except ValidationError as error:
         (first, *others) = error.errors(include_url=False)
         cause = (first.get("ctx") or {}).get("error")
-        if isinstance(cause, Inconsistent) and not others and not read.issuperset(cause.fields):
+        if (
+            isinstance(cause, InconsistentSettings)
+            and not others
+            and not read.issuperset(cause.fields)
+        ):
             return cause.group
         raise
 

@@ -2,18 +2,33 @@
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from batch_gateway.settings.api import Api, Auth, Quota
-from batch_gateway.settings.dispatch import Inference, Limits, Retry, Watching
-from batch_gateway.settings.intake import DeadLetters, Intake
-from batch_gateway.settings.log import Log
-from batch_gateway.settings.metrics import Metrics
-from batch_gateway.settings.prices import Audit, Prices, Usage
-from batch_gateway.settings.probes import Probes
-from batch_gateway.settings.queue import Queue
-from batch_gateway.settings.stores import Events, Files, Metadata, Scratch
-from batch_gateway.settings.tracing import Tracing
-from batch_gateway.settings.webhooks import Webhooks
-from batch_gateway.settings.work import Batches, Execution, Planning, Sweep
+from batch_gateway.settings.api import ApiSettings, AuthSettings, QuotaSettings
+from batch_gateway.settings.dispatch import (
+    EngineMonitorSettings,
+    InferenceSettings,
+    LimitSettings,
+    RetrySettings,
+)
+from batch_gateway.settings.intake import DeadLetterSettings, IntakeSettings
+from batch_gateway.settings.log import LogSettings
+from batch_gateway.settings.metrics import MetricsSettings
+from batch_gateway.settings.prices import AuditSettings, PriceSettings, UsageSettings
+from batch_gateway.settings.probes import ProbeSettings
+from batch_gateway.settings.queue import QueueSettings
+from batch_gateway.settings.stores import (
+    EventSettings,
+    FileSettings,
+    MetadataSettings,
+    ScratchSettings,
+)
+from batch_gateway.settings.tracing import TracingSettings
+from batch_gateway.settings.webhooks import WebhookSettings
+from batch_gateway.settings.work import (
+    BatchSettings,
+    ExecutionSettings,
+    PlanningSettings,
+    SweepSettings,
+)
 
 PREFIX = "BATCH_GATEWAY_"
 
@@ -27,29 +42,29 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    metadata: Metadata = Metadata()
-    scratch: Scratch = Scratch()
-    files: Files = Files()
-    events: Events = Events()
-    api: Api = Api()
-    auth: Auth = Auth()
-    quota: Quota = Quota()
-    prices: Prices = Prices()
-    usage: Usage = Usage()
-    audit: Audit = Audit()
-    batches: Batches = Batches()
-    planning: Planning = Planning()
-    execution: Execution = Execution()
-    queue: Queue = Queue()
-    sweep: Sweep = Sweep()
-    webhooks: Webhooks = Webhooks()
-    intake: Intake = Intake()
-    dead_letters: DeadLetters = DeadLetters()
-    limits: Limits = Limits()
-    watching: Watching = Watching()
-    retry: Retry = Retry()
-    inference: Inference = Inference()
-    probes: Probes = Probes()
-    log: Log = Log()
-    metrics: Metrics = Metrics()
-    tracing: Tracing = Tracing()
+    metadata: MetadataSettings = MetadataSettings()
+    scratch: ScratchSettings = ScratchSettings()
+    files: FileSettings = FileSettings()
+    events: EventSettings = EventSettings()
+    api: ApiSettings = ApiSettings()
+    auth: AuthSettings = AuthSettings()
+    quota: QuotaSettings = QuotaSettings()
+    prices: PriceSettings = PriceSettings()
+    usage: UsageSettings = UsageSettings()
+    audit: AuditSettings = AuditSettings()
+    batches: BatchSettings = BatchSettings()
+    planning: PlanningSettings = PlanningSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    queue: QueueSettings = QueueSettings()
+    sweep: SweepSettings = SweepSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    intake: IntakeSettings = IntakeSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
+    limits: LimitSettings = LimitSettings()
+    watching: EngineMonitorSettings = EngineMonitorSettings()
+    retry: RetrySettings = RetrySettings()
+    inference: InferenceSettings = InferenceSettings()
+    probes: ProbeSettings = ProbeSettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()

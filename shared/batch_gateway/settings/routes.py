@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from batch_gateway.core.routing import ModelEndpoint, ModelRoute, Replica, RoutingTable
-from batch_gateway.settings.base import Group, Positive
+from batch_gateway.core.routing import ModelEndpoint, ModelReplica, ModelRoute, RoutingTable
+from batch_gateway.settings.base import Positive, SettingsGroup
 from batch_gateway.settings.endpoints import EndpointEntry, EndpointName, ModelName, listed
 from batch_gateway.settings.problems import located
 
 
-class ReplicaEntry(Group):
+class ReplicaEntry(SettingsGroup):
     endpoint: str
     """Name of one of the endpoints."""
     served_as: ModelName | None = None
@@ -35,14 +35,14 @@ Replicas = Annotated[
 ]
 
 
-class ModelEntry(Group):
+class ModelEntry(SettingsGroup):
     replicas: Replicas
     """Endpoints that serve the model, by name or with terms of their own."""
     max_concurrency: Positive | None = None
     """Calls at once over all replicas and executors, shared by weight; None: no such limit."""
 
 
-class AdapterEntry(Group):
+class AdapterEntry(SettingsGroup):
     model: str
     """The model that it adapts; it runs on that model's endpoints and shares its slots."""
     served_as: ModelName | None = None
@@ -57,7 +57,7 @@ def _adapter(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
-class RoutingFile(Group):
+class RoutingFileContent(SettingsGroup):
     endpoints: Annotated[dict[EndpointName, EndpointEntry], Field(min_length=1)]
     models: dict[ModelName, Annotated[ModelEntry, BeforeValidator(_model)]] = Field(
         default_factory=dict
@@ -73,7 +73,7 @@ class RoutingFile(Group):
     """Endpoints of every other name; none: such names are refused."""
 
     @model_validator(mode="after")
-    def _closed(self) -> "RoutingFile":
+    def _closed(self) -> "RoutingFileContent":
         """Every name that is used is there, and none is there twice."""
         for name, model in self.models.items():
             self._known(f"models.{name}", (replica.endpoint for replica in model.replicas))
@@ -128,7 +128,7 @@ class RoutingFile(Group):
         entry = self.models[name]
         return ModelRoute(
             replicas=tuple(
-                Replica(
+                ModelReplica(
                     endpoint=endpoints[replica.endpoint],
                     model=replica.served_as or name,
                     served=replica.served_as or name,
@@ -144,7 +144,7 @@ def _adapted(model: ModelRoute, served: str) -> ModelRoute:
     """An adapter of ``model``: the same pools, another name in the request."""
     return ModelRoute(
         replicas=tuple(
-            Replica(
+            ModelReplica(
                 endpoint=replica.endpoint,
                 model=replica.model,
                 served=served,
@@ -164,10 +164,10 @@ class WrongRoutes(ValueError):
         self.problems = problems
 
 
-def checked_routes(content: Any) -> RoutingFile:
+def checked_routes(content: Any) -> RoutingFileContent:
     """The routing file with this content (as YAML gives it). Raises WrongRoutes."""
     try:
-        return RoutingFile.model_validate(content)
+        return RoutingFileContent.model_validate(content)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         raise WrongRoutes(list(map(located, found))) from error

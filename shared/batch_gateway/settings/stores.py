@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.settings.base import Positive, Seconds, SettingsGroup
 
 
-class Metadata(Group):
+class MetadataSettings(SettingsGroup):
     url: SecretStr = SecretStr("sqlite+aiosqlite:///batch-gateway.db")
     """Database: sqlite+aiosqlite:///PATH, postgresql+asyncpg://..., redis://... or valkey://... A
     Redis must be persistent (appendfsync always) and another one than scratch.url."""
@@ -19,7 +19,7 @@ class Metadata(Group):
     it itself."""
 
 
-class Scratch(Group):
+class ScratchSettings(SettingsGroup):
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis or Valkey 6.2 or newer for queue, slots, control channel and live progress. May be
     emptied at any moment. redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,.../SERVICE/DB or
@@ -28,7 +28,7 @@ class Scratch(Group):
     """First word of every key, so that deployments can share a server."""
 
 
-class Files(Group):
+class FileSettings(SettingsGroup):
     url: str = "file:///var/lib/batch-gateway/files"
     """file:///FOLDER or s3://BUCKET/PREFIX."""
     s3_endpoint: str | None = None
@@ -44,7 +44,7 @@ class Files(Group):
     input file."""
 
 
-class Events(Group):
+class EventSettings(SettingsGroup):
     sink: str | None = None
     """URL of the broker; empty: the platform's K_SINK. Functions start without either: events then
     wait in the outbox."""

@@ -1,9 +1,9 @@
 """Settings of traces."""
 
-from batch_gateway.settings.base import Count, Group
+from batch_gateway.settings.base import Count, SettingsGroup
 
 
-class Tracing(Group):
+class TracingSettings(SettingsGroup):
     enabled: bool = False
     """Send spans to an OpenTelemetry collector; needs the extra otel. The variables of
     OpenTelemetry's SDK, such as OTEL_SERVICE_NAME and OTEL_TRACES_SAMPLER, are respected."""

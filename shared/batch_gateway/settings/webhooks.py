@@ -4,11 +4,11 @@ from datetime import timedelta
 
 from pydantic import SecretStr
 
-from batch_gateway.core.webhooks import Backoff
-from batch_gateway.settings.base import Group, Positive, Seconds
+from batch_gateway.core.webhooks import DeliveryBackoff
+from batch_gateway.settings.base import Positive, Seconds, SettingsGroup
 
 
-class Webhooks(Group):
+class WebhookSettings(SettingsGroup):
     encryption_keys: SecretStr = SecretStr("")
     """Comma-separated keys that encrypt the signing secrets of endpoints, also in responses that
     are stored for an Idempotency-Key. The first key encrypts, all decrypt, so keys can be rotated.
@@ -33,8 +33,8 @@ class Webhooks(Group):
     """How long the log of deliveries is kept. Longer than webhooks.give_up_s."""
 
     @property
-    def backoff(self) -> Backoff:
-        return Backoff(
+    def backoff(self) -> DeliveryBackoff:
+        return DeliveryBackoff(
             first=timedelta(seconds=self.backoff_s),
             longest=timedelta(seconds=self.backoff_max_s),
             give_up=timedelta(seconds=self.give_up_s),

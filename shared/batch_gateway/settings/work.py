@@ -1,9 +1,9 @@
 """Settings of planning, execution, retention and the janitor."""
 
-from batch_gateway.settings.base import Count, Group, Positive, Seconds
+from batch_gateway.settings.base import Count, Positive, Seconds, SettingsGroup
 
 
-class Planning(Group):
+class PlanningSettings(SettingsGroup):
     shard_lines: Positive = 500
     """Most request lines of a shard: the unit of redelivery after a crash, and of fairness."""
     shard_bytes: Positive = 4 * 1024 * 1024
@@ -18,7 +18,7 @@ class Planning(Group):
     """Most entries of a failed batch's error list."""
 
 
-class Execution(Group):
+class ExecutionSettings(SettingsGroup):
     soft_budget_s: Seconds = 240
     """Time after which an activation starts no more calls. Well below the platform's request
     timeout of 600 s."""
@@ -68,7 +68,7 @@ class Execution(Group):
     memory."""
 
 
-def budget_problem(execution: Execution, longest_call_s: float) -> str | None:
+def budget_problem(execution: ExecutionSettings, longest_call_s: float) -> str | None:
     """Why a call of ``longest_call_s`` seconds can never end; None: it can."""
     if longest_call_s <= execution.hard_budget_s:
         return None
@@ -79,13 +79,13 @@ def budget_problem(execution: Execution, longest_call_s: float) -> str | None:
     )
 
 
-class Batches(Group):
+class BatchSettings(SettingsGroup):
     retention_s: Count = 90 * 86400
     """How long in seconds a batch that has ended is kept before it is deleted; 0: for ever. Its
     files have an expiry of their own."""
 
 
-class Sweep(Group):
+class SweepSettings(SettingsGroup):
     every_s: Seconds = 60.0
     """Interval of sweeps while there is work."""
     budget_s: Seconds = 540.0

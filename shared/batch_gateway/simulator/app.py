@@ -19,13 +19,13 @@ from typing import Any
 import msgspec
 
 from batch_gateway.simulator import calls, metrics, responses
-from batch_gateway.simulator.calls import Call, Refused
-from batch_gateway.simulator.config import Config, Fault
-from batch_gateway.simulator.engine import Clock, Engine
-from batch_gateway.simulator.faults import Faults
+from batch_gateway.simulator.calls import EngineCall, RequestRejected
+from batch_gateway.simulator.config import Fault, SimulatorConfig
+from batch_gateway.simulator.engine import LoopClock, SimulatedEngine
+from batch_gateway.simulator.faults import FaultInjector
 from batch_gateway.simulator.http import HttpRequest
-from batch_gateway.simulator.journal import Journal
-from batch_gateway.simulator.request import Request
+from batch_gateway.simulator.journal import RequestJournal
+from batch_gateway.simulator.request import SimulatedRequest
 
 OBJECTIVE = "x-gateway-inference-objective"
 """The header by which routers of the Gateway API Inference Extension mark batch work."""
@@ -34,18 +34,18 @@ OBJECTIVE = "x-gateway-inference-objective"
 class Simulator:
     """Engines by model, and what all of them share."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: SimulatorConfig, clock: LoopClock) -> None:
         self._first_config = config
         self._clock = clock
         self.config = config
-        self.engines = {model: Engine(config, clock) for model in config.models}
-        self.journal = Journal()
-        self._faults = Faults(config)
+        self.engines = {model: SimulatedEngine(config, clock) for model in config.models}
+        self.journal = RequestJournal()
+        self._faults = FaultInjector(config)
         moderation, score, rerank = (
             partial(read, default_model=config.models[0])
             for read in (calls.moderation, calls.score, calls.rerank)
         )
-        self._inference: dict[str, tuple[Callable[[bytes], Call], responses.Answer, bool]] = {
+        self._inference: dict[str, tuple[Callable[[bytes], EngineCall], responses.Answer, bool]] = {
             "/v1/chat/completions": (calls.chat, responses.chat, True),
             "/v1/completions": (calls.completion, responses.completion, True),
             "/v1/responses": (calls.response, responses.response, True),
@@ -74,10 +74,10 @@ class Simulator:
         if handler is not None:
             handler(exchange)
             return
-        unknown = Refused(404, f"Invalid URL ({exchange.method} {exchange.path})")
+        unknown = RequestRejected(404, f"Invalid URL ({exchange.method} {exchange.path})")
         exchange.reply(404, responses.refusal(unknown))
 
-    def configure(self, **fields: Any) -> Config:
+    def configure(self, **fields: Any) -> SimulatorConfig:
         """Change fields of the config at once. Raises ValueError that names the wrong one."""
         config = self.config.changed(fields)
         if config.models != self.config.models:
@@ -88,7 +88,7 @@ class Simulator:
     def reset(self) -> None:
         """Forget all that happened; requests that are still open end uncounted."""
         self._adopt(self._first_config)
-        self.journal = Journal()
+        self.journal = RequestJournal()
         for engine in self.engines.values():
             engine.reset()
 
@@ -109,7 +109,7 @@ class Simulator:
     def _infer(
         self,
         exchange: HttpRequest,
-        read: Callable[[bytes], Call],
+        read: Callable[[bytes], EngineCall],
         answer: responses.Answer,
         generates: bool,
     ) -> None:
@@ -123,13 +123,13 @@ class Simulator:
             digest=digest,
             now=time.time(),
         )
-        request = Request(exchange, entry, self.journal)
+        request = SimulatedRequest(exchange, entry, self.journal)
         try:
             call = read(body)
             entry.model = call.model
             engine = self.engines.get(call.model)
             if engine is None:
-                raise Refused(
+                raise RequestRejected(
                     404,
                     f"The model `{call.model}` does not exist.",
                     param="model",
@@ -140,26 +140,26 @@ class Simulator:
                 return
             if self._sheds(exchange, engine):
                 raise self._overloaded(self.config.refuse_status)
-            said = responses.Reply(call, digest, self.config, generates=generates)
+            said = responses.PlannedReply(call, digest, self.config, generates=generates)
             if not request.submit(engine, said, answer):
                 raise self._overloaded(self.config.refuse_status)
-        except Refused as refused:
+        except RequestRejected as refused:
             request.refuse(refused, self._retry_after(refused.status))
 
-    def _sheds(self, exchange: HttpRequest, engine: Engine) -> bool:
+    def _sheds(self, exchange: HttpRequest, engine: SimulatedEngine) -> bool:
         """Whether a router would refuse this request: it is batch work and the engine is full."""
         most = self.config.shed_at
         if most is None or OBJECTIVE not in exchange.headers:
             return False
         return engine.running + engine.waiting >= most
 
-    def _refused_by(self, fault: Fault, request: Request) -> bool:
+    def _refused_by(self, fault: Fault, request: SimulatedRequest) -> bool:
         """Let a fault act that needs no engine; False: this one does, or there is none."""
         match fault:
             case "429" | "503":
                 raise self._overloaded(int(fault))
             case "500":
-                raise Refused(500, "The engine failed (injected).", code="internal_error")
+                raise RequestRejected(500, "The engine failed (injected).", code="internal_error")
             case "disconnect":
                 request.drop()
                 return True
@@ -171,19 +171,19 @@ class Simulator:
             case "cut" | "malformed":
                 return False
 
-    def _overloaded(self, status: int) -> Refused:
+    def _overloaded(self, status: int) -> RequestRejected:
         if status == 429:
-            return Refused(429, "Too many requests.", code="rate_limit_exceeded")
-        return Refused(503, "The engine is overloaded.", code="service_unavailable")
+            return RequestRejected(429, "Too many requests.", code="rate_limit_exceeded")
+        return RequestRejected(503, "The engine is overloaded.", code="service_unavailable")
 
     def _retry_after(self, status: int) -> int | None:
         """Whole seconds, as HTTP requires."""
         pause = self.config.retry_after_s
         return math.ceil(pause) if pause is not None and status in {429, 503} else None
 
-    def _adopt(self, config: Config) -> None:
+    def _adopt(self, config: SimulatorConfig) -> None:
         self.config = config
-        self._faults = Faults(config)
+        self._faults = FaultInjector(config)
         for engine in self.engines.values():
             engine.configure(config)
 
@@ -204,7 +204,9 @@ class Simulator:
     def _show_requests(self, exchange: HttpRequest) -> None:
         since = exchange.parameter("since", "0")
         if not since.isascii() or not since.isdigit():
-            exchange.reply(400, responses.refusal(Refused(400, "not a number", param="since")))
+            exchange.reply(
+                400, responses.refusal(RequestRejected(400, "not a number", param="since"))
+            )
             return
         exchange.reply(200, _encode(self.journal.since(int(since))))
 
@@ -212,7 +214,7 @@ class Simulator:
         try:
             config = self.configure(**msgspec.json.decode(exchange.body, type=dict[str, Any]))
         except ValueError as error:  # msgspec's errors are ValueErrors
-            exchange.reply(400, responses.refusal(Refused(400, str(error))))
+            exchange.reply(400, responses.refusal(RequestRejected(400, str(error))))
             return
         exchange.reply(200, _encode(config))
 
@@ -221,7 +223,7 @@ class Simulator:
         exchange.reply(200, b"{}")
 
 
-def _engine_stats(engine: Engine) -> dict[str, int]:
+def _engine_stats(engine: SimulatedEngine) -> dict[str, int]:
     return {
         "running": engine.running,
         "waiting": engine.waiting,

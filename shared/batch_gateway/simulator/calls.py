@@ -16,7 +16,7 @@ AtLeastOne = Annotated[int, Meta(ge=1)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """The request is answered with OpenAI's error envelope."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Refused(Exception):
         self.code = code
 
 
-class Call(NamedTuple):
+class EngineCall(NamedTuple):
     """The work of one request for an engine."""
 
     model: str
@@ -129,11 +129,11 @@ def _reader(kind: type[Wire]) -> Callable[[bytes], Wire]:
             return decode(body)
         except msgspec.ValidationError as error:
             message, _, path = str(error).partition(" - at `$.")
-            raise Refused(400, message, param=path.rstrip("`") or None) from error
+            raise RequestRejected(400, message, param=path.rstrip("`") or None) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Refused(400, f"We could not parse the JSON body of your request: {error}") from (
-                error
-            )
+            raise RequestRejected(
+                400, f"We could not parse the JSON body of your request: {error}"
+            ) from (error)
 
     return read
 
@@ -147,13 +147,13 @@ _read_score = _reader(_Score)
 _read_rerank = _reader(_Rerank)
 
 
-def chat(body: bytes) -> Call:
+def chat(body: bytes) -> EngineCall:
     wire = _read_chat(body)
     if wire.stream and (wire.n or 1) > 1:
-        raise Refused(400, "The simulator streams one choice only.", param="n")
+        raise RequestRejected(400, "The simulator streams one choice only.", param="n")
     first, *others = wire.messages
     prompt = b"".join((first.render(), wire.tools, *(other.render() for other in others)))
-    return Call(
+    return EngineCall(
         model=wire.model,
         prompts=(prompt,),
         most_tokens=wire.max_completion_tokens or wire.max_tokens,
@@ -165,10 +165,10 @@ def chat(body: bytes) -> Call:
     )
 
 
-def completion(body: bytes) -> Call:
+def completion(body: bytes) -> EngineCall:
     wire = _read_completion(body)
     _no_stream(wire)
-    return Call(
+    return EngineCall(
         model=wire.model,
         prompts=_texts(wire.prompt_embeds or wire.prompt, "prompt"),
         most_tokens=wire.max_tokens,
@@ -178,9 +178,9 @@ def completion(body: bytes) -> Call:
     )
 
 
-def embedding(body: bytes) -> Call:
+def embedding(body: bytes) -> EngineCall:
     wire = _read_embedding(body)
-    return Call(
+    return EngineCall(
         model=wire.model,
         prompts=[b"".join(message.render() for message in wire.messages)]
         if wire.messages
@@ -191,11 +191,11 @@ def embedding(body: bytes) -> Call:
     )
 
 
-def response(body: bytes) -> Call:
+def response(body: bytes) -> EngineCall:
     wire = _read_response(body)
     _no_stream(wire)
     given = wire.input.encode() if isinstance(wire.input, str) else b"".join(wire.input)
-    return Call(
+    return EngineCall(
         model=wire.model,
         prompts=(b"".join(((wire.instructions or "").encode(), wire.tools, given)),),
         most_tokens=wire.max_output_tokens,
@@ -204,12 +204,12 @@ def response(body: bytes) -> Call:
     )
 
 
-def moderation(body: bytes, *, default_model: str) -> Call:
+def moderation(body: bytes, *, default_model: str) -> EngineCall:
     wire = _read_moderation(body)
-    return Call(model=wire.model or default_model, prompts=_texts(wire.input, "input"))
+    return EngineCall(model=wire.model or default_model, prompts=_texts(wire.input, "input"))
 
 
-def score(body: bytes, *, default_model: str) -> Call:
+def score(body: bytes, *, default_model: str) -> EngineCall:
     """One query against each document, or queries and documents pair by pair, as vLLM does it."""
     wire = _read_score(body)
     queries = [wire.queries] if isinstance(wire.queries, str) else wire.queries
@@ -217,17 +217,17 @@ def score(body: bytes, *, default_model: str) -> Call:
     if len(queries) == 1:
         queries = queries * len(documents)
     if len(queries) != len(documents):
-        raise Refused(400, "Input lengths must be either 1:1, 1:N or N:N")
+        raise RequestRejected(400, "Input lengths must be either 1:1, 1:N or N:N")
     pairs = zip(queries, documents, strict=True)
-    return Call(
+    return EngineCall(
         model=wire.model or default_model,
         prompts=[f"{one}\n{other}".encode() for one, other in pairs],
     )
 
 
-def rerank(body: bytes, *, default_model: str) -> Call:
+def rerank(body: bytes, *, default_model: str) -> EngineCall:
     wire = _read_rerank(body)
-    return Call(
+    return EngineCall(
         model=wire.model or default_model,
         prompts=[f"{wire.query}\n{document}".encode() for document in wire.documents],
         best=max(0, wire.top_n),
@@ -236,7 +236,7 @@ def rerank(body: bytes, *, default_model: str) -> Call:
 
 def _no_stream(wire: _Body) -> None:
     if wire.stream:
-        raise Refused(400, "The simulator streams chat completions only.", param="stream")
+        raise RequestRejected(400, "The simulator streams chat completions only.", param="stream")
 
 
 def _texts(value: Any, param: str) -> list[bytes]:
@@ -250,7 +250,7 @@ def _texts(value: Any, param: str) -> list[bytes]:
             return [_token_bytes(value)]
         if all(_are_tokens(item) for item in value):
             return [_token_bytes(item) for item in value]
-    raise Refused(
+    raise RequestRejected(
         400, "Expected a string, an array of strings, or an array of token ids.", param=param
     )
 

@@ -7,14 +7,14 @@ import typer
 from typer import Option
 
 from batch_gateway.option_groups import unfolded
-from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.config import SimulatorConfig
 
-_DEFAULT = Config()
+_DEFAULT = SimulatorConfig()
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the models serve; the names are those of ``Config``."""
+    """How the models serve; the names are those of ``SimulatorConfig``."""
 
     models: Annotated[
         list[str],
@@ -61,7 +61,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class FaultOptions:
-    """Which requests fail, and how; the names are those of ``Config``."""
+    """Which requests fail, and how; the names are those of ``SimulatorConfig``."""
 
     fault_rate: Annotated[
         float, Option(help="Share of the requests that meet a fault, 0 to 1.")
@@ -96,7 +96,7 @@ def simulate(
 ) -> None:
     """Serve simulated models with OpenAI's endpoints, without a GPU."""
     try:
-        config = Config.checked(**asdict(engine), **asdict(faults), speed_up=speed_up)
+        config = SimulatorConfig.checked(**asdict(engine), **asdict(faults), speed_up=speed_up)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

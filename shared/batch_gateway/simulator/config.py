@@ -16,7 +16,7 @@ cut: closed in the middle of the answer. malformed: 200 with a body that is not 
 hostile: bytes that no client should trust, drawn from the seed: see ``simulator.hostile``."""
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Behaviour of the simulator. Each model has its own slots, queue and cache, like an engine
     of its own. Make one with ``checked``: the constructor does not look at the values."""
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
-from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.config import SimulatorConfig
 from batch_gateway.simulator.prefix_cache import BLOCK_TOKENS, PrefixCache
 
 TTFT_BUCKETS_S = (
@@ -31,22 +31,22 @@ TTFT_BUCKETS_S = (
 """Upper bounds of vLLM's histogram of the time to first token."""
 
 
-class Timer(Protocol):
+class LoopTimer(Protocol):
     def cancel(self) -> None: ...
 
 
-class Clock(Protocol):
+class LoopClock(Protocol):
     """What the engine needs of an event loop."""
 
     def time(self) -> float:
         """Seconds since some moment."""
         ...
 
-    def call_later(self, delay: float, callback: Callable[..., Any], /) -> Timer: ...
+    def call_later(self, delay: float, callback: Callable[..., Any], /) -> LoopTimer: ...
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Generation:
+class SimulatedGeneration:
     """One request inside the engine."""
 
     prompt_tokens: int
@@ -66,7 +66,7 @@ class Generation:
     running: bool = False
     ended: bool = False  # finished or aborted
     tokens_left: int = 0  # with a listener only
-    timer: Timer | None = None
+    timer: LoopTimer | None = None
 
     @property
     def kv_blocks(self) -> int:
@@ -74,7 +74,7 @@ class Generation:
 
 
 @dataclass(slots=True)
-class Totals:
+class EngineCounters:
     """Counters since the engine started."""
 
     finished: Counter[str] = field(default_factory=Counter)  # by finish reason
@@ -89,20 +89,20 @@ class Totals:
         self.ttft_buckets[bisect_left(TTFT_BUCKETS_S, seconds)] += 1
 
 
-class Engine:
+class SimulatedEngine:
     """The engine of one model."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: SimulatorConfig, clock: LoopClock) -> None:
         self._config = config
         self._clock = clock
-        self._queue: list[tuple[int, int, Generation]] = []  # heap; may hold aborted ones
+        self._queue: list[tuple[int, int, SimulatedGeneration]] = []  # heap; may hold aborted ones
         self._arrivals = count()
         self._pumping = False
         self._kv_in_use = 0  # blocks of running requests
         self.cache = PrefixCache(config.kv_blocks)
         self.running = 0
         self.waiting = 0
-        self.totals = Totals()
+        self.totals = EngineCounters()
 
     @property
     def kv_usage(self) -> float:
@@ -111,7 +111,7 @@ class Engine:
             return 0.0
         return min(1.0, self._kv_in_use / self._config.kv_blocks)
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: SimulatorConfig) -> None:
         """Change behaviour from now on; what runs keeps its course."""
         self._config = config
         self.cache.resize(config.kv_blocks)
@@ -120,9 +120,9 @@ class Engine:
     def reset(self) -> None:
         """Forget the cache and all counters; what runs keeps its course."""
         self.cache = PrefixCache(self._config.kv_blocks)
-        self.totals = Totals()
+        self.totals = EngineCounters()
 
-    def submit(self, generation: Generation) -> bool:
+    def submit(self, generation: SimulatedGeneration) -> bool:
         """Take a request; False when slots and queue are full. Its callbacks may run at once."""
         full = self.running >= self._config.slots
         limit = self._config.queue
@@ -135,7 +135,7 @@ class Engine:
         self._pump()
         return True
 
-    def abort(self, generation: Generation) -> None:
+    def abort(self, generation: SimulatedGeneration) -> None:
         """Stop a request and free its slot; one that has ended already is left alone."""
         if generation.ended:
             return
@@ -164,7 +164,7 @@ class Engine:
         finally:
             self._pumping = False
 
-    def _start(self, generation: Generation) -> None:
+    def _start(self, generation: SimulatedGeneration) -> None:
         self.running += 1
         self._kv_in_use += generation.kv_blocks
         generation.running = True
@@ -187,14 +187,17 @@ class Engine:
             self._after(to_first + rest, generation, self._finish)
 
     def _after(
-        self, delay: float, generation: Generation, then: Callable[[Generation], None]
+        self,
+        delay: float,
+        generation: SimulatedGeneration,
+        then: Callable[[SimulatedGeneration], None],
     ) -> None:
         if delay > 0:
             generation.timer = self._clock.call_later(delay, lambda: then(generation))
         else:
             then(generation)
 
-    def _step(self, generation: Generation) -> None:
+    def _step(self, generation: SimulatedGeneration) -> None:
         """Hand out output tokens, until the next one takes time."""
         config = self._config
         pause = config.seconds(milliseconds=config.tpot_ms)
@@ -207,7 +210,7 @@ class Engine:
                 self._after(pause, generation, self._step)
                 return
 
-    def _finish(self, generation: Generation) -> None:
+    def _finish(self, generation: SimulatedGeneration) -> None:
         totals = self.totals
         totals.finished[generation.finish_reason] += 1
         totals.prompt_tokens += generation.prompt_tokens
@@ -217,7 +220,7 @@ class Engine:
         generation.done()
         self._pump()
 
-    def _free(self, generation: Generation) -> None:
+    def _free(self, generation: SimulatedGeneration) -> None:
         generation.ended = True
         generation.running = False
         if generation.timer is not None:
@@ -225,5 +228,5 @@ class Engine:
         self.running -= 1
         self._kv_in_use -= generation.kv_blocks
 
-    def _count_first_token(self, generation: Generation) -> None:
+    def _count_first_token(self, generation: SimulatedGeneration) -> None:
         self.totals.first_token_after(generation.first_token_at - generation.submitted_at)

@@ -3,12 +3,12 @@
 import random
 from collections import Counter
 
-from batch_gateway.simulator.config import Config, Fault
+from batch_gateway.simulator.config import Fault, SimulatorConfig
 from batch_gateway.simulator.hostile import HostileAnswer, draw_hostile
 
 
-class Faults:
-    def __init__(self, config: Config) -> None:
+class FaultInjector:
+    def __init__(self, config: SimulatorConfig) -> None:
         self._config = config
         self._random = random.Random(config.seed)
         self._hostile = random.Random(config.seed)

@@ -40,7 +40,7 @@ class HttpRequest:
 
     def __init__(
         self,
-        connection: "Connection",
+        connection: "SimulatorConnection",
         *,
         method: str,
         url: bytes,
@@ -142,10 +142,10 @@ class HttpRequest:
 Handler = Callable[[HttpRequest], None]
 
 
-class Connection(asyncio.Protocol):
+class SimulatorConnection(asyncio.Protocol):
     """Requests of one connection, answered one after the other (pipelined ones wait)."""
 
-    def __init__(self, handler: Handler, connections: MutableSet["Connection"]) -> None:
+    def __init__(self, handler: Handler, connections: MutableSet["SimulatorConnection"]) -> None:
         self._handler = handler
         self._connections = connections  # those that are open
         self._parser = httptools.HttpRequestParser(self)

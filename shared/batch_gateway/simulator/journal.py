@@ -10,7 +10,7 @@ KEPT = 200_000
 """Entries that are kept; older ones are forgotten, so a long benchmark does not fill memory."""
 
 
-class Entry(msgspec.Struct, kw_only=True, gc=False):
+class JournalEntry(msgspec.Struct, kw_only=True, gc=False):
     """One model request. Times are unix seconds."""
 
     n: int  # 1 for the first one
@@ -29,9 +29,9 @@ class Entry(msgspec.Struct, kw_only=True, gc=False):
     aborted: bool = False  # the client hung up before the answer was complete
 
 
-class Journal:
+class RequestJournal:
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._entries: deque[JournalEntry] = deque(maxlen=KEPT)
         self.by_status: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
         self.requests = 0
@@ -39,11 +39,13 @@ class Journal:
         self.open = 0
         self.most_open = 0
 
-    def arrived(self, *, path: str, headers: dict[str, str], digest: str, now: float) -> Entry:
+    def arrived(
+        self, *, path: str, headers: dict[str, str], digest: str, now: float
+    ) -> JournalEntry:
         self.requests += 1
         self.open += 1
         self.most_open = max(self.most_open, self.open)
-        entry = Entry(
+        entry = JournalEntry(
             n=self.requests,
             path=path,
             request_id=headers.get("x-request-id"),
@@ -54,7 +56,7 @@ class Journal:
         self._entries.append(entry)
         return entry
 
-    def ended(self, entry: Entry, *, status: int | None, aborted: bool, now: float) -> None:
+    def ended(self, entry: JournalEntry, *, status: int | None, aborted: bool, now: float) -> None:
         """Note how a request ended; ``status`` None: without a complete answer."""
         entry.ended_at = now
         entry.status = status
@@ -66,7 +68,7 @@ class Journal:
         if status is not None:
             self.by_status[status] += 1
 
-    def since(self, n: int) -> list[Entry]:
+    def since(self, n: int) -> list[JournalEntry]:
         """Entries with numbers above ``n``, oldest first."""
         forgotten = self.requests - len(self._entries)
         return list(islice(self._entries, max(0, n - forgotten), None))

@@ -35,7 +35,7 @@ class UserRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class RequestMeasurement:
     """What one user felt. Seconds; None: the request failed before."""
 
     at: float  # since the start
@@ -55,9 +55,11 @@ def users(waves: Sequence[TrafficPhase], *, mean_tokens: float, seed: int) -> It
             yield UserRequest(at=at, tokens=max(1, round(drawn.lognormvariate(mu, _SPREAD))))
 
 
-async def drive(url: str, model: str, arrivals: Sequence[UserRequest]) -> Sequence[Measurement]:
+async def drive(
+    url: str, model: str, arrivals: Sequence[UserRequest]
+) -> Sequence[RequestMeasurement]:
     """Send the requests of ``arrivals`` to ``url`` (without /v1), each at its time."""
-    felt: list[Measurement] = []
+    felt: list[RequestMeasurement] = []
     start = asyncio.get_running_loop().time()
     connector = aiohttp.TCPConnector(limit=0)
     async with (
@@ -76,7 +78,7 @@ async def _chat(
     model: str,
     n: int,
     user: UserRequest,
-    felt: list[Measurement],
+    felt: list[RequestMeasurement],
 ) -> None:
     body = {
         "model": model,
@@ -100,7 +102,7 @@ async def _chat(
     except aiohttp.ClientError:
         end = None
     felt.append(
-        Measurement(
+        RequestMeasurement(
             at=user.at,
             first_token=None if first is None else first - sent,
             end=None if end is None else end - sent,

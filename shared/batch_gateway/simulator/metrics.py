@@ -12,12 +12,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from batch_gateway.simulator.engine import TTFT_BUCKETS_S, Engine
+from batch_gateway.simulator.engine import TTFT_BUCKETS_S, SimulatedEngine
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(engines: Mapping[str, Engine]) -> bytes:
+def exposition(engines: Mapping[str, SimulatedEngine]) -> bytes:
     """Prometheus' text format, one sample per model."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Engines(engines))
@@ -27,7 +27,7 @@ def exposition(engines: Mapping[str, Engine]) -> bytes:
 class _Engines(Collector):
     """Reads the engines' own counters when asked, so that requests pay nothing for metrics."""
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, engines: Mapping[str, SimulatedEngine]) -> None:
         self._engines = engines
 
     def collect(self) -> Iterable[Metric]:

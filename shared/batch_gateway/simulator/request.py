@@ -4,16 +4,16 @@ import time
 from collections.abc import Iterator
 
 from batch_gateway.simulator import responses
-from batch_gateway.simulator.calls import Refused
-from batch_gateway.simulator.engine import Engine, Generation
+from batch_gateway.simulator.calls import RequestRejected
+from batch_gateway.simulator.engine import SimulatedEngine, SimulatedGeneration
 from batch_gateway.simulator.hostile import HostileAnswer
 from batch_gateway.simulator.http import HttpRequest
-from batch_gateway.simulator.journal import Entry, Journal
+from batch_gateway.simulator.journal import JournalEntry, RequestJournal
 from batch_gateway.simulator.prefix_cache import block_hashes
-from batch_gateway.simulator.responses import Answer, Reply
+from batch_gateway.simulator.responses import Answer, PlannedReply
 
 
-class Request:
+class SimulatedRequest:
     """Ends in exactly one of: answered, refused, dropped by the simulator, aborted by the client.
 
     Keeps the journal that it began in, so that a reset does not count its end.
@@ -30,24 +30,24 @@ class Request:
         "_said",
     )
 
-    _said: Reply
+    _said: PlannedReply
     _answer: Answer
-    _engine: Engine
-    _generation: Generation | None
+    _engine: SimulatedEngine
+    _generation: SimulatedGeneration | None
     _chunks: Iterator[bytes]
 
-    def __init__(self, exchange: HttpRequest, entry: Entry, journal: Journal) -> None:
+    def __init__(self, exchange: HttpRequest, entry: JournalEntry, journal: RequestJournal) -> None:
         self._exchange = exchange
         self._entry = entry
         self._journal = journal
         self._generation = None
         exchange.disconnected = self._abort
 
-    def submit(self, engine: Engine, said: Reply, answer: Answer) -> bool:
+    def submit(self, engine: SimulatedEngine, said: PlannedReply, answer: Answer) -> bool:
         """Give the request to an engine; False when it is full."""
         call = said.call
         self._engine, self._said, self._answer = engine, said, answer
-        generation = self._generation = Generation(
+        generation = self._generation = SimulatedGeneration(
             prompt_tokens=said.prompt_tokens,
             blocks=block_hashes(b"".join(call.prompts)),
             output_tokens=said.output_tokens,
@@ -62,7 +62,7 @@ class Request:
             self._chunks = responses.chat_chunks(said)
         return engine.submit(generation)
 
-    def refuse(self, refused: Refused, retry_after: int | None) -> None:
+    def refuse(self, refused: RequestRejected, retry_after: int | None) -> None:
         """Answer with an error; ``retry_after`` in seconds, None: without that header."""
         headers = () if retry_after is None else (("retry-after", str(retry_after)),)
         self._close(refused.status)

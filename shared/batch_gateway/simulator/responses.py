@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from batch_gateway.simulator.calls import Call, Refused
-from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.calls import EngineCall, RequestRejected
+from batch_gateway.simulator.config import SimulatorConfig
 from batch_gateway.simulator.prefix_cache import BYTES_PER_TOKEN, count_tokens
 
 encode = msgspec.json.Encoder().encode
@@ -39,12 +39,14 @@ no more if out so up said what its about than into them can only other time new 
 _CORPUS = " ".join(random.Random(0).choices(_WORDS.split(), k=16_384))
 
 
-class Reply:
+class PlannedReply:
     """What the model says to one call: decided when the call arrives, before any engine runs."""
 
     __slots__ = ("call", "digest", "finish_reason", "output_tokens", "prompt_tokens")
 
-    def __init__(self, call: Call, digest: str, config: Config, *, generates: bool) -> None:
+    def __init__(
+        self, call: EngineCall, digest: str, config: SimulatorConfig, *, generates: bool
+    ) -> None:
         self.call = call
         self.digest = digest  # sha256 of the body, hexadecimal
         self.prompt_tokens = sum(map(count_tokens, call.prompts))
@@ -80,11 +82,11 @@ class Reply:
         }
 
 
-Answer = Callable[[Reply, int], bytes]
+Answer = Callable[[PlannedReply, int], bytes]
 """The body of the answer; the number is the prompt tokens that the cache had."""
 
 
-def chat(said: Reply, cached_tokens: int) -> bytes:
+def chat(said: PlannedReply, cached_tokens: int) -> bytes:
     return encode(
         {
             "id": f"chatcmpl-{said.digest[:24]}",
@@ -106,7 +108,7 @@ def chat(said: Reply, cached_tokens: int) -> bytes:
     )
 
 
-def chat_chunks(said: Reply) -> Iterator[bytes]:
+def chat_chunks(said: PlannedReply) -> Iterator[bytes]:
     """Server-sent events of a streamed chat completion, one for each output token."""
     text = said.text()
     for start in range(0, len(text), BYTES_PER_TOKEN):
@@ -116,7 +118,7 @@ def chat_chunks(said: Reply) -> Iterator[bytes]:
         yield _chunk(said, [{"index": 0, "delta": delta, "finish_reason": None}], None)
 
 
-def chat_stream_end(said: Reply, cached_tokens: int) -> bytes:
+def chat_stream_end(said: PlannedReply, cached_tokens: int) -> bytes:
     """The events that follow the last token."""
     end = _chunk(said, [{"index": 0, "delta": {}, "finish_reason": said.finish_reason}], None)
     if said.call.stream_usage:
@@ -124,7 +126,9 @@ def chat_stream_end(said: Reply, cached_tokens: int) -> bytes:
     return end + b"data: [DONE]\n\n"
 
 
-def _chunk(said: Reply, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> bytes:
+def _chunk(
+    said: PlannedReply, choices: list[dict[str, Any]], usage: dict[str, Any] | None
+) -> bytes:
     return b"data: %b\n\n" % encode(
         {
             "id": f"chatcmpl-{said.digest[:24]}",
@@ -137,7 +141,7 @@ def _chunk(said: Reply, choices: list[dict[str, Any]], usage: dict[str, Any] | N
     )
 
 
-def completion(said: Reply, cached_tokens: int) -> bytes:
+def completion(said: PlannedReply, cached_tokens: int) -> bytes:
     return encode(
         {
             "id": f"cmpl-{said.digest[:24]}",
@@ -158,7 +162,7 @@ def completion(said: Reply, cached_tokens: int) -> bytes:
     )
 
 
-def embedding(said: Reply, cached_tokens: int) -> bytes:
+def embedding(said: PlannedReply, cached_tokens: int) -> bytes:
     call = said.call
     return encode(
         {
@@ -173,7 +177,7 @@ def embedding(said: Reply, cached_tokens: int) -> bytes:
     )
 
 
-def _embed(prompt: bytes, call: Call) -> list[float] | str:
+def _embed(prompt: bytes, call: EngineCall) -> list[float] | str:
     """A vector of length 1 that only the prompt decides."""
     size = call.dimensions or DIMENSIONS
     numbers = [byte - 127.5 for byte in hashlib.shake_128(prompt).digest(size)]
@@ -182,7 +186,7 @@ def _embed(prompt: bytes, call: Call) -> list[float] | str:
     return b64encode(pack(f"<{size}f", *vector)).decode() if call.base64 else vector
 
 
-def response(said: Reply, cached_tokens: int) -> bytes:
+def response(said: PlannedReply, cached_tokens: int) -> bytes:
     complete = said.finish_reason == "stop"
     return encode(
         {
@@ -220,7 +224,7 @@ def response(said: Reply, cached_tokens: int) -> bytes:
     )
 
 
-def moderation(said: Reply, cached_tokens: int) -> bytes:  # noqa: ARG001 - moderations name no usage
+def moderation(said: PlannedReply, cached_tokens: int) -> bytes:  # noqa: ARG001 - moderations name no usage
     return encode(
         {
             "id": f"modr-{said.digest[:24]}",
@@ -230,7 +234,7 @@ def moderation(said: Reply, cached_tokens: int) -> bytes:  # noqa: ARG001 - mode
     )
 
 
-def score(said: Reply, cached_tokens: int) -> bytes:  # noqa: ARG001 - scores use no cache
+def score(said: PlannedReply, cached_tokens: int) -> bytes:  # noqa: ARG001 - scores use no cache
     return encode(
         {
             "id": f"score-{said.digest[:24]}",
@@ -246,7 +250,7 @@ def score(said: Reply, cached_tokens: int) -> bytes:  # noqa: ARG001 - scores us
     )
 
 
-def reranking(said: Reply, cached_tokens: int) -> bytes:  # noqa: ARG001 - scores use no cache
+def reranking(said: PlannedReply, cached_tokens: int) -> bytes:  # noqa: ARG001 - scores use no cache
     """The documents by relevance, the most relevant first."""
     results: list[dict[str, Any]] = [
         {
@@ -284,7 +288,7 @@ def _moderate(prompt: bytes) -> dict[str, Any]:
     }
 
 
-def refusal(refused: Refused) -> bytes:
+def refusal(refused: RequestRejected) -> bytes:
     """OpenAI's error envelope."""
     kind = {404: "invalid_request_error", 400: "invalid_request_error", 429: "rate_limit_error"}
     return encode(

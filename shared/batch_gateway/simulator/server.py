@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import uvloop
 
 from batch_gateway.simulator.app import Simulator
-from batch_gateway.simulator.config import Config
-from batch_gateway.simulator.http import Connection
+from batch_gateway.simulator.config import SimulatorConfig
+from batch_gateway.simulator.http import SimulatorConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,15 +23,15 @@ class RunningSimulator:
 
 @asynccontextmanager
 async def serving(
-    config: Config, *, host: str = "127.0.0.1", port: int = 0
+    config: SimulatorConfig, *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[RunningSimulator]:
     """Listen while the context is open; port 0 is any free one. Open connections are cut at the
     end. Raises OSError when it cannot listen there."""
     loop = asyncio.get_running_loop()
     simulator = Simulator(config, loop)
-    connections: set[Connection] = set()
+    connections: set[SimulatorConnection] = set()
     server = await loop.create_server(
-        lambda: Connection(simulator.handle, connections), host, port, backlog=4096
+        lambda: SimulatorConnection(simulator.handle, connections), host, port, backlog=4096
     )
     bound = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
@@ -44,12 +44,12 @@ async def serving(
         await server.wait_closed()
 
 
-def run(config: Config, *, host: str, port: int) -> None:
+def run(config: SimulatorConfig, *, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; prints one line with the URL when ready."""
     uvloop.run(_run(config, host, port))
 
 
-async def _run(config: Config, host: str, port: int) -> None:
+async def _run(config: SimulatorConfig, host: str, port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

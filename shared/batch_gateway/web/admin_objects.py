@@ -11,7 +11,7 @@ from batch_gateway.core.audit import AuditEntry
 from batch_gateway.core.dead_letters import DeadLetter, readable
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.pool_history import PoolSample
-from batch_gateway.core.quotas import Account
+from batch_gateway.core.quotas import QuotaUsage
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.core.scopes import ordered
 from batch_gateway.ports.scratch import PoolState
@@ -210,7 +210,7 @@ class AdminTenant(BaseModel):
     weight: float
 
     @classmethod
-    def of(cls, tenant: TenantId, account: Account, weight: float) -> Self:
+    def of(cls, tenant: TenantId, account: QuotaUsage, weight: float) -> Self:
         return cls(
             id=tenant,
             files=account.files,

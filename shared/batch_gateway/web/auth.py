@@ -16,7 +16,7 @@ from batch_gateway.core.excerpts import excerpt
 from batch_gateway.core.ids import TenantId, tenant_id
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import ApiKeyRows
-from batch_gateway.settings import Auth
+from batch_gateway.settings import AuthSettings
 from batch_gateway.web.bearer import unauthenticated
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.identity import Identity, everything, user_of
@@ -28,7 +28,7 @@ class Authenticator(Protocol):
         ...
 
 
-class SingleTenant:
+class SingleTenantAuthenticator:
     """All requests are one tenant's."""
 
     def __init__(self, tenant: TenantId) -> None:
@@ -38,7 +38,7 @@ class SingleTenant:
         return everything(self._tenant)
 
 
-class LoopbackOnly:
+class LoopbackAuthenticator:
     """All requests of this machine's users are one tenant's; those of web pages are refused.
 
     Every page that a user visits can send requests to the loopback interface: forms and simple
@@ -90,7 +90,7 @@ class LoopbackOnly:
         return True
 
 
-class TrustedHeader:
+class TrustedHeaderAuthenticator:
     """A gateway in front authenticates, names the tenant, and proves itself by a secret."""
 
     def __init__(
@@ -120,22 +120,22 @@ class TrustedHeader:
         return user_of(tenant, self._operators)
 
 
-def authenticator(settings: Auth, keys: ApiKeyRows, clock: Clock) -> Authenticator:
+def authenticator(settings: AuthSettings, keys: ApiKeyRows, clock: Clock) -> Authenticator:
     """The one that is configured; what the others need is not imported."""
     match settings.kind:
         case "api-key":
-            from batch_gateway.web.auth_keys import ApiKeys
+            from batch_gateway.web.auth_keys import ApiKeyAuthenticator
 
-            return ApiKeys(keys, clock)
+            return ApiKeyAuthenticator(keys, clock)
         case "oidc":
             from batch_gateway.web.auth_oidc import oidc
 
             return oidc(settings)
         case "trusted-header":
-            return TrustedHeader(
+            return TrustedHeaderAuthenticator(
                 tenant_header=settings.tenant_header,
                 secret_header=settings.secret_header,
                 secret=settings.secret.get_secret_value() if settings.secret else "",
                 operators=settings.operators,
             )
-    return LoopbackOnly(TenantId(settings.tenant), settings.hosts)
+    return LoopbackAuthenticator(TenantId(settings.tenant), settings.hosts)

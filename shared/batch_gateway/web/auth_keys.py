@@ -25,7 +25,7 @@ USES_APART = timedelta(minutes=1)
 _MOST = 10_000  # remembered keys; more than ever are in use at once
 
 
-class ApiKeys:
+class ApiKeyAuthenticator:
     def __init__(self, keys: ApiKeyRows, clock: Clock) -> None:
         self._keys = keys
         self._clock = clock

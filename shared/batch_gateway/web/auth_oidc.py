@@ -24,7 +24,7 @@ from starlette.datastructures import Headers
 
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import tenant_id
-from batch_gateway.settings import Auth
+from batch_gateway.settings import AuthSettings
 from batch_gateway.web.bearer import bearer, incorrect, unauthenticated
 from batch_gateway.web.identity import Identity, user_of
 
@@ -91,7 +91,7 @@ async def _content(url: str) -> bytes:
         return await answer.read()
 
 
-class Oidc:
+class OidcAuthenticator:
     def __init__(
         self,
         keys: ProviderKeys,
@@ -147,9 +147,9 @@ class Oidc:
         )
 
 
-def oidc(settings: Auth) -> Oidc:
+def oidc(settings: AuthSettings) -> OidcAuthenticator:
     """As configured; ``settings`` are complete, which they check themselves."""
-    return Oidc(
+    return OidcAuthenticator(
         ProviderKeys(settings.oidc_jwks_url or ""),
         issuer=settings.oidc_issuer or "",
         audience=settings.oidc_audience or "",

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.scopes import ALL_SCOPES, DEFAULT_SCOPES, Scope
+from batch_gateway.core.scopes import ALL_SCOPES, DEFAULT_SCOPES, AccessScope
 from batch_gateway.web.envelope import ApiError
 
 
@@ -12,13 +12,13 @@ from batch_gateway.web.envelope import ApiError
 class Identity:
     tenant: TenantId
     api_key: str | None = None  # its id; None: not by an API key
-    scopes: frozenset[Scope] = DEFAULT_SCOPES
+    scopes: frozenset[AccessScope] = DEFAULT_SCOPES
 
     @property
     def operates(self) -> bool:
-        return Scope.OPERATE in self.scopes
+        return AccessScope.OPERATE in self.scopes
 
-    def demand(self, scopes: Sequence[Scope]) -> None:
+    def demand(self, scopes: Sequence[AccessScope]) -> None:
         """Raises ApiError with status 403 without one of the scopes; none given: any will do."""
         if scopes and not self.scopes.intersection(scopes):
             raise ApiError(
@@ -29,15 +29,15 @@ class Identity:
             )
 
 
-def scopes_of(method: str, path: str) -> Sequence[Scope]:
+def scopes_of(method: str, path: str) -> Sequence[AccessScope]:
     """The scopes one of which a request needs; none: any will do."""
     if path == "/v1/session":
         return ()
     if path.startswith("/v1/admin/"):
-        return (Scope.OPERATE,)
+        return (AccessScope.OPERATE,)
     if path == "/v1/usage":  # a tenant's own, or that of all tenants
-        return (Scope.READ, Scope.OPERATE)
-    return (Scope.READ,) if method in ("GET", "HEAD") else (Scope.SUBMIT,)
+        return (AccessScope.READ, AccessScope.OPERATE)
+    return (AccessScope.READ,) if method in ("GET", "HEAD") else (AccessScope.SUBMIT,)
 
 
 def everything(tenant: TenantId) -> Identity:

@@ -33,7 +33,7 @@ from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.batches.service import NewBatch
 from batch_gateway.services.intake import Intake, IntakeRequest
-from batch_gateway.settings.intake import Drop, Source
+from batch_gateway.settings.intake import DropFolderSettings, EventSourceSettings
 from batch_gateway.web.batch_request import asked
 from batch_gateway.web.cloudevents import decode
 from batch_gateway.web.function import EventHandling, event_handling_app, external_event_handling
@@ -50,7 +50,7 @@ _NOTICE = "s3.notification"  # the type of what is no CloudEvent
 def intake_app(
     intake: Intake,
     *,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, EventSourceSettings],
     remember: timedelta,
     clock: Clock,
     ready: Ready,
@@ -66,7 +66,7 @@ class _IntakeHandler:
     def __init__(
         self,
         intake: Intake,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, EventSourceSettings],
         remember: timedelta,
         clock: Clock,
         patience: timedelta,
@@ -98,7 +98,7 @@ class _IntakeHandler:
         for number, one in enumerate(wanted):
             await self._intake.take(tenant, cause.part(number), one, traceparent=traceparent)
 
-    def _known(self, event: ExternalEvent) -> tuple[Source, ExternalEvent]:
+    def _known(self, event: ExternalEvent) -> tuple[EventSourceSettings, ExternalEvent]:
         """Who sent it, and the event with the data that it vouches for.
 
         Raises Forged, and UnknownKey while the key may be on its way to this process.
@@ -130,7 +130,7 @@ class _IntakeHandler:
         if time > now + _AHEAD:
             raise _refused("time", "the event is from the future")
 
-    def _wanted(self, source: Source, event: ExternalEvent) -> list[IntakeRequest]:
+    def _wanted(self, source: EventSourceSettings, event: ExternalEvent) -> list[IntakeRequest]:
         """The batches that an event requests. Raises InvalidRequest."""
         if event.type == EventType.BATCH_REQUESTED:
             wanted = asked(event.data)
@@ -185,7 +185,7 @@ def _as_event(source: str, token: str, content: bytes) -> ExternalEvent | None:
 _VERSION = ("key", "versionId", "sequencer", "eTag")
 
 
-def _dropped(drop: Drop, uri: str) -> IntakeRequest:
+def _dropped(drop: DropFolderSettings, uri: str) -> IntakeRequest:
     new = NewBatch(
         input_file_id=FileId(MADE_INPUT),
         endpoint=drop.endpoint,

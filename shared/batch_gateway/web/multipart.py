@@ -26,10 +26,10 @@ class _End:
 
 
 @dataclass(eq=False)
-class Part:
+class FormPart:
     """One field or file of a form."""
 
-    _form: "Form"
+    _form: "MultipartForm"
     headers: dict[bytes, bytes] = field(default_factory=dict)
     name: str = ""
     filename: str | None = None  # None: an ordinary field
@@ -52,7 +52,7 @@ class Part:
             raise InvalidRequest(f"Invalid '{self.name}': not UTF-8.", param=self.name) from None
 
 
-class Form:
+class MultipartForm:
     """The form in a request with this Content-Type, whose body is ``chunks``.
 
     Raises InvalidRequest when the content type does not announce a form.
@@ -66,7 +66,7 @@ class Form:
                 "Invalid Content-Type header: expected multipart/form-data with a boundary."
             )
         self._chunks = chunks
-        self._pieces: deque[Part | bytes | _End] = deque()
+        self._pieces: deque[FormPart | bytes | _End] = deque()
         self._complete = False
         self._parts = 0
         self._header = (bytearray(), bytearray())
@@ -87,13 +87,13 @@ class Form:
         except FormParserError as error:
             raise malformed(str(error)) from error
 
-    async def parts(self) -> AsyncIterator[Part]:
+    async def parts(self) -> AsyncIterator[FormPart]:
         """Yield the parts. Raises InvalidRequest when the form is malformed or cut short."""
         while (piece := await self.piece()) is not None:
-            if isinstance(piece, Part):
+            if isinstance(piece, FormPart):
                 yield piece
 
-    async def piece(self) -> Part | bytes | _End | None:
+    async def piece(self) -> FormPart | bytes | _End | None:
         """The next thing in the body: a part's beginning, its bytes, its end; None at the end."""
         while not self._pieces:
             chunk = await anext(self._chunks, None)
@@ -113,7 +113,7 @@ class Form:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise malformed(f"more than {MAX_PARTS} parts")
-        self._part = Part(self)
+        self._part = FormPart(self)
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header[0].extend(data[start:end])

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from batch_gateway.core.ids import FileId
-from batch_gateway.core.model import Batch, BatchError, File, Usage
+from batch_gateway.core.model import Batch, BatchError, File, TokenUsage
 from batch_gateway.services.batches.service import NewBatch
 
 # -- requests -------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class BatchUsage(BaseModel):
     total_tokens: int
 
     @classmethod
-    def of(cls, usage: Usage) -> Self:
+    def of(cls, usage: TokenUsage) -> Self:
         return cls(**_usage(usage))
 
 
@@ -230,7 +230,7 @@ def listed(data: Sequence[Mapping[str, Any]], *, more: bool) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(usage: TokenUsage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens},

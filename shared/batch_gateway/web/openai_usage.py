@@ -19,7 +19,7 @@ from batch_gateway.core.call_statistics import (
 )
 from batch_gateway.core.model import Batch
 from batch_gateway.services.batches.analytics import BatchAnalytics, ModelUse
-from batch_gateway.services.usage import Bucket, Group
+from batch_gateway.services.usage import UsageGroup, UsageInterval
 from batch_gateway.web.openai import BatchUsage, RequestCounts, whole_seconds
 
 PERCENTILES = (50, 90, 95, 99)
@@ -181,7 +181,7 @@ class UsageResult(BaseModel):
     cost: Amount | None  # None: no model of the group has a price
 
     @classmethod
-    def of(cls, group: Group, currency: str) -> Self:
+    def of(cls, group: UsageGroup, currency: str) -> Self:
         sums = group.sums
         return cls(
             project_id=group.tenant,
@@ -207,7 +207,7 @@ class UsageBucket(BaseModel):
     results: list[UsageResult]
 
     @classmethod
-    def of(cls, bucket: Bucket, currency: str) -> Self:
+    def of(cls, bucket: UsageInterval, currency: str) -> Self:
         return cls(
             start_time=midnight(bucket.first),
             end_time=midnight(bucket.end),

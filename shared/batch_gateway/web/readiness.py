@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway.core.errors import BatchGatewayError, Unavailable
-from batch_gateway.settings.probes import Probes
+from batch_gateway.settings.probes import ProbeSettings
 from batch_gateway.web.probes import Ready, is_probe
 
 logger = logging.getLogger(__name__)
@@ -34,11 +34,11 @@ _PATIENCE_S = 5.0  # at the start, when connections are made and pools filled
 _BRIEF_PATIENCE_S = 0.5
 
 
-class Readiness:
+class ReadinessCheck:
     """``check`` raises an error whose message names what does not answer; so does calling this."""
 
     def __init__(
-        self, check: Ready, rules: Probes, *, clock: Callable[[], float] = time.monotonic
+        self, check: Ready, rules: ProbeSettings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._check = check
         self._tolerance_s = rules.tolerance_s

@@ -45,7 +45,7 @@ def adapted(app: Starlette, host: HostedFunction) -> Starlette:
     return app
 
 
-class Server(uvicorn.Server):
+class FunctionServer(uvicorn.Server):
     """uvicorn, telling ``stopping()`` of the signal and exiting with 0 when all is answered."""
 
     _loop: asyncio.AbstractEventLoop
@@ -88,4 +88,4 @@ def main() -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=None,
     )
-    Server(config).run()
+    FunctionServer(config).run()

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from batch_gateway.core.limits import Signal, slots
+from batch_gateway.core.limits import MonitorSignal, slots
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.meters import OTHERS
 from batch_gateway.ports.batches import Backlog
@@ -153,7 +153,7 @@ def _pools(pools: Sequence[PoolState]) -> Iterator[GaugeMetricFamily]:
 
 
 #: metric -> (help, its value of an engine monitor's signal); None: the signal has none.
-_OF_SIGNALS: Mapping[str, tuple[str, Callable[[Signal], float | None]]] = {
+_OF_SIGNALS: Mapping[str, tuple[str, Callable[[MonitorSignal], float | None]]] = {
     "engine_running": (
         "Running requests in a pool's engine, of all clients.",
         lambda signal: signal.running,

@@ -10,7 +10,7 @@ from batch_gateway.web.body import IDLE_S
 from batch_gateway.web.envelope import as_api_error
 from batch_gateway.wiring.batches import make_batches, make_completion_estimates, make_files
 from batch_gateway.wiring.function import Function, hosted_function
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 from batch_gateway.wiring.sink import BrokerSink
 from batch_gateway.wiring.stores import LazyWebhookClient, open_sealer
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def make_api(
-    runtime: Runtime, stack: AsyncExitStack, *, ready: "Ready", idle_s: float = IDLE_S
+    runtime: FunctionRuntime, stack: AsyncExitStack, *, ready: "Ready", idle_s: float = IDLE_S
 ) -> ASGIApp:
     """The application; what it opens is closed with ``stack``. ``idle_s``: see ``web.api``."""
     from batch_gateway.services.audit import AuditLog
@@ -94,7 +94,7 @@ def api_function() -> Function:
 
 
 def _admin(
-    runtime: Runtime,
+    runtime: FunctionRuntime,
     stack: AsyncExitStack,
     services: "ApiServices",
     estimates: "CompletionEstimates",
@@ -147,7 +147,7 @@ def _admin(
     return [admin, batches, work, keys]
 
 
-def _uploads(runtime: Runtime) -> "UploadService":
+def _uploads(runtime: FunctionRuntime) -> "UploadService":
     from batch_gateway.services.files.uploads import UploadService
 
     return UploadService(
@@ -160,7 +160,7 @@ def _uploads(runtime: Runtime) -> "UploadService":
     )
 
 
-def _actions(runtime: Runtime) -> "BatchActions":
+def _actions(runtime: FunctionRuntime) -> "BatchActions":
     from batch_gateway.services.batches.actions import BatchActions
 
     return BatchActions(
@@ -174,7 +174,7 @@ def _actions(runtime: Runtime) -> "BatchActions":
     )
 
 
-def _results(runtime: Runtime) -> "ResultService":
+def _results(runtime: FunctionRuntime) -> "ResultService":
     from batch_gateway.services.results.stream import ResultService
     from batch_gateway.web.stopping import stopping
 
@@ -187,16 +187,16 @@ def _results(runtime: Runtime) -> "ResultService":
     )
 
 
-def _models(runtime: Runtime, stack: AsyncExitStack) -> "ModelService":
-    from batch_gateway.adapters.engine_http import HttpEngine
+def _models(runtime: FunctionRuntime, stack: AsyncExitStack) -> "ModelService":
+    from batch_gateway.adapters.engine_http import HttpModelCatalog
     from batch_gateway.services.models import ModelService
 
-    engine = HttpEngine(runtime.routes)
+    engine = HttpModelCatalog(runtime.routes)
     stack.push_async_callback(engine.close)
     return ModelService(routes=runtime.routes, engine=engine, clock=runtime.clock)
 
 
-def _endpoints(runtime: Runtime, stack: AsyncExitStack) -> "EndpointService":
+def _endpoints(runtime: FunctionRuntime, stack: AsyncExitStack) -> "EndpointService":
     from batch_gateway.services.webhooks.endpoints import EndpointService
 
     client = LazyWebhookClient(runtime.settings.webhooks)

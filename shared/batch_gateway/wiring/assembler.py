@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_gateway.wiring.function import Function, Handler, batch_of, event_function
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 
 if TYPE_CHECKING:
     from batch_gateway.services.assemble.assembler import Assembler
 
 
-def make_assembler(runtime: Runtime) -> "Assembler":
+def make_assembler(runtime: FunctionRuntime) -> "Assembler":
     from batch_gateway.services.assemble.assembler import Assembler
 
     settings = runtime.settings
@@ -32,7 +32,7 @@ def make_assembler(runtime: Runtime) -> "Assembler":
 
 
 def assembler_function() -> Function:
-    def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
+    def use_case(runtime: FunctionRuntime, _stack: AsyncExitStack) -> Handler:
         assembler = make_assembler(runtime)
         return lambda event: assembler.assemble(batch_of(event))
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 
 if TYPE_CHECKING:
     from batch_gateway.services.batches.completion_estimates import CompletionEstimates
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from batch_gateway.services.files.service import FileService
 
 
-def make_completion_estimates(runtime: Runtime) -> "CompletionEstimates":
+def make_completion_estimates(runtime: FunctionRuntime) -> "CompletionEstimates":
     from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 
     ceiling = runtime.settings.limits.ceiling
@@ -19,7 +19,7 @@ def make_completion_estimates(runtime: Runtime) -> "CompletionEstimates":
 
 
 def make_batches(
-    runtime: Runtime, estimates: "CompletionEstimates | None" = None
+    runtime: FunctionRuntime, estimates: "CompletionEstimates | None" = None
 ) -> "BatchService":
     """``estimates`` None: no completion estimates."""
     from batch_gateway.services.batches.service import BatchService
@@ -38,7 +38,7 @@ def make_batches(
     )
 
 
-def make_files(runtime: Runtime) -> "FileService":
+def make_files(runtime: FunctionRuntime) -> "FileService":
     from batch_gateway.services.files.service import FileService
 
     return FileService(

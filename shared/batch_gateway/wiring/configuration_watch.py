@@ -51,7 +51,7 @@ _SHARED = "shared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
+class RunningConfiguration:
     """What a process runs on: the number of its revision, and digests of its settings."""
 
     function: str
@@ -64,12 +64,12 @@ class Configuration:
         return {self.function: f"{self.generation}:{self.settings}", _SHARED: self.signing_keys}
 
 
-def configuration(function: str, settings: Settings, revision: str) -> Configuration:
+def configuration(function: str, settings: Settings, revision: str) -> RunningConfiguration:
     """``revision``: as in K_REVISION; Knative numbers the revisions of a Service."""
     number = revision.rpartition("-")[2]
     keys = settings.events.signing_keys.get_secret_value()
     values = _revealed(settings).encode()
-    return Configuration(
+    return RunningConfiguration(
         function=function,
         generation=int(number) if number.isdecimal() else 0,
         settings=_digest(keys, values),
@@ -94,7 +94,7 @@ class ConfigurationWatch:
     def __init__(
         self,
         scratch: ScratchStore,
-        own: Configuration,
+        own: RunningConfiguration,
         *,
         superseded: asyncio.Event,
         ready: Ready,

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 
 from batch_gateway.web.stopping import stopping
 from batch_gateway.wiring.function import Function, Handler, event_function
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 
 if TYPE_CHECKING:
     from batch_gateway.services.execute.executor import Executor
 
 
 def make_executor(
-    runtime: Runtime, stack: AsyncExitStack, *, stopping: asyncio.Event
+    runtime: FunctionRuntime, stack: AsyncExitStack, *, stopping: asyncio.Event
 ) -> "Executor":
     """The executor; what it opens is closed with ``stack``."""
     from batch_gateway.adapters.engine_metrics import HttpEngineMetrics
     from batch_gateway.adapters.model_http import HttpModelClient
-    from batch_gateway.services.execute.collaborators import Engines, Policies, StopRequests
+    from batch_gateway.services.execute.collaborators import (
+        EngineClients,
+        ExecutorPolicies,
+        StopRequests,
+    )
     from batch_gateway.services.execute.executor import Executor
 
     client, metrics = HttpModelClient(), HttpEngineMetrics()
@@ -29,7 +33,7 @@ def make_executor(
     expiry = settings.api.output_expiry_s
     return Executor(
         stores=runtime.stores,
-        engines=Engines(
+        engines=EngineClients(
             client=client,
             metrics=metrics,
             routes=runtime.routes,
@@ -37,7 +41,7 @@ def make_executor(
         ),
         events=runtime.events,
         termination=runtime.termination,
-        policies=Policies(
+        policies=ExecutorPolicies(
             execution=settings.execution,
             queue=settings.queue,
             retry=settings.retry,
@@ -52,7 +56,7 @@ def make_executor(
 
 
 def executor_function() -> Function:
-    def use_case(runtime: Runtime, stack: AsyncExitStack) -> Handler:
+    def use_case(runtime: FunctionRuntime, stack: AsyncExitStack) -> Handler:
         executor = make_executor(runtime, stack, stopping=stopping())
         return lambda event: executor.work(event.id)
 

@@ -23,7 +23,7 @@ from batch_gateway.web.listening import listening_on
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 from batch_gateway.web.readiness import Refusal
 from batch_gateway.wiring.configuration_watch import ConfigurationWatch, configuration
-from batch_gateway.wiring.runtime import Runtime, open_runtime
+from batch_gateway.wiring.runtime import FunctionRuntime, open_runtime
 from batch_gateway.wiring.stores import local_folders, signing_keys
 from batch_gateway.wiring.tracing import recorded_spans
 
@@ -46,7 +46,7 @@ def refuse_strangers(settings: Settings, host: str) -> None:
 
 def hosted_function(
     name: str,
-    build: Callable[[Runtime, AsyncExitStack], ASGIApp],
+    build: Callable[[FunctionRuntime, AsyncExitStack], ASGIApp],
     *,
     refusal: Refusal | None = None,
 ) -> Function:
@@ -89,27 +89,29 @@ def hosted_function(
     return http_function(name, hosted)
 
 
-def metrics_page(name: str, runtime: Runtime) -> MetricsPage:
+def metrics_page(name: str, runtime: FunctionRuntime) -> MetricsPage:
     """The function's own counters; the API's page also has the state of the whole service."""
     rules = runtime.settings.metrics
     token = None if rules.token is None else rules.token.get_secret_value()
     if name != "api":
         return MetricsPage(token=token)
     from batch_gateway.services.state_snapshot import StateReader
-    from batch_gateway.web.auth import LoopbackOnly
+    from batch_gateway.web.auth import LoopbackAuthenticator
 
     auth = runtime.settings.auth
     return MetricsPage(
         token=token,
         public=auth.kind != "none",
-        refuse=LoopbackOnly(TenantId(auth.tenant), auth.hosts).refuse_web_pages,
+        refuse=LoopbackAuthenticator(TenantId(auth.tenant), auth.hosts).refuse_web_pages,
         state_reader=StateReader(runtime.metadata, runtime.scratch, runtime.clock),
         tenants=rules.tenants,
     )
 
 
-def event_function(name: str, use_case: Callable[[Runtime, AsyncExitStack], Handler]) -> Function:
-    def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
+def event_function(
+    name: str, use_case: Callable[[FunctionRuntime, AsyncExitStack], Handler]
+) -> Function:
+    def build(runtime: FunctionRuntime, stack: AsyncExitStack) -> ASGIApp:
         return event_app(
             name,
             use_case(runtime, stack),

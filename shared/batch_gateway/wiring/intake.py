@@ -10,19 +10,19 @@ from starlette.types import ASGIApp
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.ports.files import FileStore
-from batch_gateway.settings import Intake as IntakeSettings
+from batch_gateway.settings import IntakeSettings as IntakeSettings
 from batch_gateway.settings import Settings
 from batch_gateway.store_plugins import require_file_store
 from batch_gateway.wiring.batches import make_batches, make_files
 from batch_gateway.wiring.function import Function, hosted_function
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 from batch_gateway.wiring.stores import open_files
 
 if TYPE_CHECKING:
     from batch_gateway.services.intake import Intake
 
 
-def make_intake(runtime: Runtime, stack: AsyncExitStack) -> "Intake":
+def make_intake(runtime: FunctionRuntime, stack: AsyncExitStack) -> "Intake":
     """Intake; what it opens is closed with ``stack``."""
     from batch_gateway.services.intake import Intake
 
@@ -39,7 +39,7 @@ def make_intake(runtime: Runtime, stack: AsyncExitStack) -> "Intake":
 
 
 def intake_function() -> Function:
-    def build(runtime: Runtime, stack: AsyncExitStack) -> ASGIApp:
+    def build(runtime: FunctionRuntime, stack: AsyncExitStack) -> ASGIApp:
         from batch_gateway.web.intake import intake_app
 
         rules = runtime.settings.intake

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from batch_gateway.web.stopping import stopping
 from batch_gateway.wiring.batches import make_completion_estimates
 from batch_gateway.wiring.function import Function, Handler, event_function
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 
 if TYPE_CHECKING:
     from batch_gateway.services.maintenance.janitor_loop import JanitorLoop
-    from batch_gateway.services.maintenance.retention import Retention
+    from batch_gateway.services.maintenance.retention import BatchRetention
     from batch_gateway.services.maintenance.sweep import Janitor
 
 
-def make_janitor(runtime: Runtime) -> "Janitor":
+def make_janitor(runtime: FunctionRuntime) -> "Janitor":
     from batch_gateway.services.maintenance.available_work import AvailableWork
     from batch_gateway.services.maintenance.sweep import Janitor, RecordRetention
 
@@ -41,15 +41,15 @@ def make_janitor(runtime: Runtime) -> "Janitor":
     )
 
 
-def make_retention(runtime: Runtime) -> "Retention":
-    from batch_gateway.services.maintenance.retention import Retention
+def make_retention(runtime: FunctionRuntime) -> "BatchRetention":
+    from batch_gateway.services.maintenance.retention import BatchRetention
 
     kept_s = runtime.settings.batches.retention_s
     kept = timedelta(seconds=kept_s) if kept_s else None
-    return Retention(runtime.metadata, runtime.files, runtime.clock, kept)
+    return BatchRetention(runtime.metadata, runtime.files, runtime.clock, kept)
 
 
-def make_janitor_loop(runtime: Runtime, *, stopping: asyncio.Event) -> "JanitorLoop":
+def make_janitor_loop(runtime: FunctionRuntime, *, stopping: asyncio.Event) -> "JanitorLoop":
     from batch_gateway.services.maintenance.available_work import AvailableWork
     from batch_gateway.services.maintenance.janitor_loop import JanitorLoop
     from batch_gateway.services.maintenance.janitor_schedule import JanitorSchedule
@@ -74,7 +74,7 @@ def make_janitor_loop(runtime: Runtime, *, stopping: asyncio.Event) -> "JanitorL
 
 
 def janitor_function() -> Function:
-    def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
+    def use_case(runtime: FunctionRuntime, _stack: AsyncExitStack) -> Handler:
         janitor_loop = make_janitor_loop(runtime, stopping=stopping())
         return lambda _event: janitor_loop.run()
 

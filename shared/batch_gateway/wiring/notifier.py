@@ -9,7 +9,7 @@ from batch_gateway import traces
 from batch_gateway.core.errors import BatchGatewayError
 from batch_gateway.core.ids import BatchId
 from batch_gateway.wiring.function import Function, Handler, event_function
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 from batch_gateway.wiring.stores import LazyWebhookClient, open_sealer
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ _BUDGET = timedelta(minutes=4)
 
 
 def notifier_function() -> Function:
-    def use_case(runtime: Runtime, stack: AsyncExitStack) -> Handler:
+    def use_case(runtime: FunctionRuntime, stack: AsyncExitStack) -> Handler:
         from batch_gateway.services.webhooks.notifier import Notifier
 
         client = LazyWebhookClient(runtime.settings.webhooks)
@@ -39,7 +39,7 @@ def notifier_function() -> Function:
     return event_function("notifier", use_case)
 
 
-def _traces_of(runtime: Runtime) -> Callable[[BatchId], Awaitable[str | None]]:
+def _traces_of(runtime: FunctionRuntime) -> Callable[[BatchId], Awaitable[str | None]]:
     """Looks up the trace context of a batch; None: it is deleted, or the store does not answer."""
 
     async def trace_of(name: BatchId) -> str | None:

@@ -4,13 +4,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from batch_gateway.wiring.function import Function, Handler, batch_of, event_function
-from batch_gateway.wiring.runtime import Runtime
+from batch_gateway.wiring.runtime import FunctionRuntime
 
 if TYPE_CHECKING:
     from batch_gateway.services.plan.planner import Planner
 
 
-def make_planner(runtime: Runtime) -> "Planner":
+def make_planner(runtime: FunctionRuntime) -> "Planner":
     from batch_gateway.adapters.memory_line_index import MemoryLineIndexes
     from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
     from batch_gateway.services.plan.input_scan import InputRules
@@ -37,7 +37,7 @@ def make_planner(runtime: Runtime) -> "Planner":
 
 
 def planner_function() -> Function:
-    def use_case(runtime: Runtime, _stack: AsyncExitStack) -> Handler:
+    def use_case(runtime: FunctionRuntime, _stack: AsyncExitStack) -> Handler:
         planner = make_planner(runtime)
         return lambda event: planner.plan(batch_of(event))
 

@@ -13,7 +13,7 @@ from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.dependents import DependentBatches
-from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
 from batch_gateway.services.full_stores import FullStoreReporter
 from batch_gateway.services.header_passthrough import HeaderPassthrough
@@ -22,7 +22,7 @@ from batch_gateway.services.routing import Routes
 from batch_gateway.services.termination import Termination
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
 from batch_gateway.settings import Settings
-from batch_gateway.web.readiness import Readiness
+from batch_gateway.web.readiness import ReadinessCheck
 from batch_gateway.wiring.routes import open_header_passthrough, open_routes
 from batch_gateway.wiring.sink import BrokerSink
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
@@ -33,7 +33,7 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class Runtime:
+class FunctionRuntime:
     """What all functions share: settings, stores and the way to the broker."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Runtime:
         self.webhook_outbox = WebhookOutbox(metadata.webhooks, sink, self.clock, self.dependents)
         self.superseded = asyncio.Event()
         """Set when this process runs on an old configuration (``wiring.configuration_watch``)."""
-        self.ready = Readiness(self._check, settings.probes)
+        self.ready = ReadinessCheck(self._check, settings.probes)
 
     # Made when they are first used: a function has the settings of those that it uses.
 
@@ -91,8 +91,8 @@ class Runtime:
         return Stores(metadata=self.metadata, files=self.files, scratch=self.scratch)
 
     @property
-    def events(self) -> Events:
-        return Events(
+    def events(self) -> EventSenders:
+        return EventSenders(
             publisher=self.publisher,
             activation_trigger=self.activation_trigger,
             webhook_outbox=self.webhook_outbox,
@@ -122,7 +122,7 @@ class Runtime:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+async def open_runtime(settings: Settings) -> AsyncIterator[FunctionRuntime]:
     """Everything that all functions share, open as long as the context is."""
     async with AsyncExitStack() as stack:
         full = FullStoreReporter()
@@ -135,4 +135,4 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         await stack.enter_async_context(full.published(scratch))
         sink = BrokerSink(settings)
         stack.push_async_callback(sink.close)
-        yield Runtime(settings, metadata, files, scratch, sink)
+        yield FunctionRuntime(settings, metadata, files, scratch, sink)

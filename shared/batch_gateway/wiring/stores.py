@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.ports.secrets import Sealer
+from batch_gateway.ports.secrets import SecretSealer
 from batch_gateway.ports.webhooks import WebhookResponse
-from batch_gateway.settings import Settings, Webhooks
+from batch_gateway.settings import Settings, WebhookSettings
 from batch_gateway.store_plugins import file_plugin, metadata_plugin, scratch_plugin
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class LazyWebhookClient:
     Its HTTP client would be an eighth of the start of functions that seldom or never use it.
     """
 
-    def __init__(self, settings: Webhooks) -> None:
+    def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
         self._client: HttpWebhooks | None = None
 
@@ -92,7 +92,7 @@ class LazyWebhookClient:
         return self._client
 
 
-def open_sealer(settings: Settings) -> Sealer:
+def open_sealer(settings: Settings) -> SecretSealer:
     from batch_gateway.adapters.sealing import FernetSealer
 
     return FernetSealer(separate_keys(settings.webhooks.encryption_keys))

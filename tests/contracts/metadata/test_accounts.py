@@ -21,8 +21,8 @@ from batch_gateway.adapters.sql.accounts import book
 from batch_gateway.adapters.sql.store import SqlMetadata
 from batch_gateway.core.errors import Conflict, OverQuota
 from batch_gateway.core.ids import FileId, PartId, TenantId, UploadId
-from batch_gateway.core.model import Counts
-from batch_gateway.core.quotas import Account, Quotas
+from batch_gateway.core.model import LineCounts
+from batch_gateway.core.quotas import Quotas, QuotaUsage
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 
 
@@ -41,7 +41,7 @@ def an_upload() -> Upload:
 
 
 async def test_a_tenant_that_nobody_knows_has_nothing(metadata):
-    assert await metadata.accounts.get(ALICE) == Account()
+    assert await metadata.accounts.get(ALICE) == QuotaUsage()
 
 
 async def test_files_count_until_they_are_deleted(metadata):
@@ -54,9 +54,9 @@ async def test_files_count_until_they_are_deleted(metadata):
     await metadata.files.delete(ALICE, two.id)
     await metadata.files.delete(BOB, one.id)
 
-    assert before == Account(files=2, stored_bytes=3_000_000_007)
-    assert await metadata.accounts.get(ALICE) == Account(files=1, stored_bytes=7)
-    assert await metadata.accounts.get(BOB) == Account(files=1, stored_bytes=1)
+    assert before == QuotaUsage(files=2, stored_bytes=3_000_000_007)
+    assert await metadata.accounts.get(ALICE) == QuotaUsage(files=1, stored_bytes=7)
+    assert await metadata.accounts.get(BOB) == QuotaUsage(files=1, stored_bytes=1)
 
 
 async def add_part(metadata, upload, size, **quotas) -> bool:
@@ -78,9 +78,9 @@ async def test_an_upload_counts_by_its_parts_and_then_as_a_file(metadata):
     completed = await metadata.uploads.complete(ALICE, upload.id, file, receipt="r", quotas=quotas)
     await metadata.uploads.forget(upload.id)
 
-    assert begun == Account(stored_bytes=7)
+    assert begun == QuotaUsage(stored_bytes=7)
     assert completed is not None
-    assert await metadata.accounts.get(ALICE) == Account(files=1, stored_bytes=5)
+    assert await metadata.accounts.get(ALICE) == QuotaUsage(files=1, stored_bytes=5)
 
 
 async def test_a_part_or_file_beyond_a_quota_changes_nothing(metadata):
@@ -96,7 +96,7 @@ async def test_a_part_or_file_beyond_a_quota_changes_nothing(metadata):
         )
 
     assert (part.value.name, file.value.name) == ("stored_bytes", "stored_bytes")
-    assert await metadata.accounts.get(ALICE) == Account(stored_bytes=3)
+    assert await metadata.accounts.get(ALICE) == QuotaUsage(stored_bytes=3)
     assert await metadata.uploads.get(ALICE, upload.id) == upload
     assert len(await metadata.uploads.parts(ALICE, upload.id)) == 1
 
@@ -113,10 +113,10 @@ async def test_parts_that_go_give_their_room_back_once(metadata, cancelled):
     await metadata.uploads.forget(upload.id)
     await metadata.uploads.forget(upload.id)
 
-    assert await metadata.accounts.get(ALICE) == Account()
+    assert await metadata.accounts.get(ALICE) == QuotaUsage()
 
 
-async def book_wrongly(metadata, tenant, wrong: Account) -> None:
+async def book_wrongly(metadata, tenant, wrong: QuotaUsage) -> None:
     """Change an account as a release that counts otherwise would."""
     if isinstance(metadata, SqlMetadata):
         async with metadata._database.writing() as connection:
@@ -139,16 +139,18 @@ async def test_an_account_that_went_wrong_is_counted_anew(metadata):
     await metadata.batches.create(ended, [])
     await metadata.batches.fail(ended.id, [], now=T0, events=[])
     right = await metadata.accounts.get(ALICE)
-    assert right == Account(files=2, stored_bytes=3_000_000_010, open_batches=2, queued_requests=30)
+    assert right == QuotaUsage(
+        files=2, stored_bytes=3_000_000_010, open_batches=2, queued_requests=30
+    )
 
     assert not await metadata.accounts.recount(ALICE)
     await book_wrongly(
-        metadata, ALICE, Account(files=-5, stored_bytes=2**40, open_batches=1, queued_requests=9)
+        metadata, ALICE, QuotaUsage(files=-5, stored_bytes=2**40, open_batches=1, queued_requests=9)
     )
 
     assert await metadata.accounts.recount(ALICE)
     assert await metadata.accounts.get(ALICE) == right
-    assert await metadata.accounts.get(BOB) == Account(files=1, stored_bytes=1, open_batches=1)
+    assert await metadata.accounts.get(BOB) == QuotaUsage(files=1, stored_bytes=1, open_batches=1)
     assert not await metadata.accounts.recount(TenantId("nobody"))
 
 
@@ -183,7 +185,7 @@ async def test_counting_anew_while_things_change_never_makes_an_account_wrong(op
     await asyncio.wait([watching])
 
     assert watching.cancelled()
-    assert await stores[0].accounts.get(ALICE) == Account(files=30, stored_bytes=90)
+    assert await stores[0].accounts.get(ALICE) == QuotaUsage(files=30, stored_bytes=90)
 
 
 async def test_a_batch_counts_until_it_has_ended_and_its_files_from_then_on(metadata):
@@ -195,11 +197,11 @@ async def test_a_batch_counts_until_it_has_ended_and_its_files_from_then_on(meta
         batch.id,
         now=T0,
         files=[a_file(id=FileId("file-out"), size=4), a_file(size=1)],
-        counts=Counts(total=99, completed=99),
+        counts=LineCounts(total=99, completed=99),
     )
 
-    assert running == Account(open_batches=1, queued_requests=10)
-    assert await metadata.accounts.get(ALICE) == Account(files=2, stored_bytes=5)
+    assert running == QuotaUsage(open_batches=1, queued_requests=10)
+    assert await metadata.accounts.get(ALICE) == QuotaUsage(files=2, stored_bytes=5)
 
 
 async def test_a_batch_that_fails_gives_everything_back(metadata):
@@ -212,8 +214,8 @@ async def test_a_batch_that_fails_gives_everything_back(metadata):
         assert await metadata.batches.fail(batch.id, [], now=T0, events=[]) is not None
         assert await metadata.batches.fail(batch.id, [], now=T0, events=[]) is None
 
-    assert before == Account(open_batches=2, queued_requests=20)
-    assert await metadata.accounts.get(ALICE) == Account()
+    assert before == QuotaUsage(open_batches=2, queued_requests=20)
+    assert await metadata.accounts.get(ALICE) == QuotaUsage()
 
 
 async def test_what_is_beyond_a_quota_changes_nothing(metadata):
@@ -280,7 +282,7 @@ async def test_an_id_that_is_taken_is_a_conflict_and_counts_once(metadata):
     with pytest.raises(Conflict):
         await metadata.files.add(file, quotas=Quotas(files=1))
 
-    assert await metadata.accounts.get(ALICE) == Account(files=1, stored_bytes=3, open_batches=1)
+    assert await metadata.accounts.get(ALICE) == QuotaUsage(files=1, stored_bytes=3, open_batches=1)
 
 
 async def test_however_many_come_at_once_the_sum_never_goes_beyond(open_metadata):
@@ -301,4 +303,6 @@ async def test_however_many_come_at_once_the_sum_never_goes_beyond(open_metadata
     done = await asyncio.gather(*(attempt(number) for number in range(30)))
 
     assert (sum(done[1::2]), sum(done[::2])) == (7, 4)
-    assert await stores[0].accounts.get(ALICE) == Account(files=7, stored_bytes=35, open_batches=4)
+    assert await stores[0].accounts.get(ALICE) == QuotaUsage(
+        files=7, stored_bytes=35, open_batches=4
+    )

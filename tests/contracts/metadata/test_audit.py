@@ -93,7 +93,7 @@ async def test_old_entries_are_forgotten(metadata):
 
 async def test_a_key_is_known_to_be_used_at_most_once_in_a_while(metadata):
     from batch_gateway.core.api_keys import ApiKey
-    from batch_gateway.core.scopes import Scope
+    from batch_gateway.core.scopes import AccessScope
 
     minute = timedelta(minutes=1)
     key = ApiKey(
@@ -102,7 +102,7 @@ async def test_a_key_is_known_to_be_used_at_most_once_in_a_while(metadata):
         name="",
         digest="d",
         created_at=T0,
-        scopes=frozenset({Scope.READ, Scope.OPERATE}),
+        scopes=frozenset({AccessScope.READ, AccessScope.OPERATE}),
     )
     await metadata.api_keys.add(key)
     assert await metadata.api_keys.find("d") == key

@@ -27,10 +27,10 @@ from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
-    Counts,
     EndReason,
+    LineCounts,
     ShardState,
-    Usage,
+    TokenUsage,
 )
 from batch_gateway.ports.batches import BatchFilter
 
@@ -49,8 +49,8 @@ async def test_a_batch_comes_back_as_it_was_created(metadata):
         model="org/model",
         ending=EndReason.CANCELLED,
         fence_at=T0,
-        counts=Counts(total=3, completed=2, failed=1),
-        usage=Usage(input_tokens=2**40, output_tokens=1),
+        counts=LineCounts(total=3, completed=2, failed=1),
+        usage=TokenUsage(input_tokens=2**40, output_tokens=1),
         errors=(
             BatchError(code="c", message="m", param="p", line=2**31),
             BatchError(code="d", message=""),
@@ -307,7 +307,7 @@ async def test_planning_starts_the_batch_with_its_shards(metadata):
         status=S.IN_PROGRESS,
         in_progress_at=LATER,
         open_shards=2,
-        counts=Counts(total=20),
+        counts=LineCounts(total=20),
         model="m",
     )
     assert await metadata.batches.load(batch.id) == result
@@ -373,7 +373,7 @@ async def test_shards_that_come_closed_are_counted_and_not_open(metadata):
     )
 
     assert (result.status, result.open_shards) == (S.IN_PROGRESS, 1)
-    assert result.counts == Counts(total=13, completed=1, failed=2)
+    assert result.counts == LineCounts(total=13, completed=1, failed=2)
     assert result.usage == answered.tally.usage
     assert await anext(metadata.shards.of_batch(batch.id)) == answered
     assert [entry.shard for entry in await metadata.shards.ready(after=None, limit=9)] == [
@@ -396,7 +396,7 @@ async def test_a_plan_without_open_shards_goes_to_finalizing_at_once(metadata, c
 
     assert (result.status, result.open_shards) == (S.FINALIZING, 0)
     assert (result.in_progress_at, result.finalizing_at) == (LATER, LATER)
-    assert result.counts == Counts(total=closed, failed=closed)
+    assert result.counts == LineCounts(total=closed, failed=closed)
     assert (result.usage is None) == (closed == 0)
     assert result.assemblable
     assert await metadata.batches.load(batch.id) == result

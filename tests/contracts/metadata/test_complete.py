@@ -19,8 +19,8 @@ from fixtures.metadata import (
 from batch_gateway.core.errors import Conflict
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId, FileId
-from batch_gateway.core.model import BatchStatus, Counts
-from batch_gateway.core.quotas import Account
+from batch_gateway.core.model import BatchStatus, LineCounts
+from batch_gateway.core.quotas import QuotaUsage
 from batch_gateway.core.usage import BatchReport, UsageRecord
 
 LATER = T0 + 60 * SECOND
@@ -65,14 +65,14 @@ async def test_the_batch_is_completed_with_its_files_counts_usage_and_event(meta
     assert done == await metadata.batches.load(batch.id)
     assert done.status is BatchStatus.COMPLETED
     assert (done.finalizing_at, done.completed_at) == (LATER, LATER)
-    assert done.counts == Counts(total=10, completed=7, failed=3)
+    assert done.counts == LineCounts(total=10, completed=7, failed=3)
     assert (done.usage, done.open_shards) == (tally.usage, 0)
     assert (done.output_file_id, done.error_file_id) == (output.id, error.id)
     assert done.options == {"a": 1, "saved_tokens": 5}
     assert await metadata.files.get(ALICE, output.id) == output
     assert await metadata.files.get(ALICE, error.id) == error
     assert await unsent_ids(metadata) == [event.id]
-    assert await metadata.accounts.get(ALICE) == Account(
+    assert await metadata.accounts.get(ALICE) == QuotaUsage(
         files=2, stored_bytes=output.size + error.size
     )
     assert [b.id for b in await metadata.batches.ended(limit=9)] == [batch.id]  # until it is swept

@@ -24,8 +24,8 @@ from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.ids import ActivationId, shard_id
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.verify.findings import Problem
-from batch_gateway.services.verify.verifier import Verifier
+from batch_gateway.services.verify.findings import StorageProblem
+from batch_gateway.services.verify.verifier import StorageVerifier
 
 #: Column and value, as SQL has it and as Redis has it (None: no field).
 DAMAGES = {
@@ -160,9 +160,9 @@ async def test_verify_shows_it(metadata, damage):
     broken = a_batch()
     await metadata.batches.create(broken, [])
     await damaged(metadata, broken, *damage)
-    verifier = Verifier(metadata, NoFiles())
+    verifier = StorageVerifier(metadata, NoFiles())
 
     found = [finding async for finding in verifier.findings()]
 
-    assert [(f.problem, f.kind, f.key) for f in found] == [(Problem.ROW, "batch", broken.id)]
+    assert [(f.problem, f.kind, f.key) for f in found] == [(StorageProblem.ROW, "batch", broken.id)]
     assert verifier.summary.damaged == 1

@@ -18,7 +18,7 @@ from fixtures.metadata import (
 from batch_gateway.adapters.redis_metadata.store import RedisMetadata
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.ids import ActivationId, shard_id
-from batch_gateway.core.model import BatchStatus, ShardState, Tally
+from batch_gateway.core.model import BatchStatus, ResultTally, ShardState
 
 NOW = T0 + 9 * SECOND
 
@@ -86,7 +86,7 @@ async def test_a_ready_shard_is_closed_and_its_siblings_go_on(metadata, damage):
     assert (outcome.batch.status, outcome.batch.open_shards) == (BatchStatus.IN_PROGRESS, 2)
     found = await shards_of(metadata, batch)
     assert [shard.state for shard in found] == ["ready", "closed", "ready"]
-    assert (found[1].lines, found[1].parts, found[1].tally) == (10, (), Tally(failed=10))
+    assert (found[1].lines, found[1].parts, found[1].tally) == (10, (), ResultTally(failed=10))
     ready = await metadata.shards.ready(after=None, limit=9)
     assert [entry.shard for entry in ready] == [found[0].id, found[2].id]
     assert await unsent_ids(metadata) == []

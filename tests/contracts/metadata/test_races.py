@@ -22,7 +22,7 @@ from fixtures.metadata import (
 )
 
 from batch_gateway.core.ids import ActivationId, shard_id
-from batch_gateway.core.model import BatchStatus, ClosedShard, Counts, ShardState
+from batch_gateway.core.model import BatchStatus, ClosedShard, LineCounts, ShardState
 
 S = BatchStatus
 LATER = T0 + 60 * SECOND
@@ -109,7 +109,7 @@ async def test_of_concurrent_finishers_exactly_one_is_the_last(stores):
     assert Counter(it.last for it in closed) == {False: 11, True: 1}
     after = await stores[0].batches.load(batch.id)
     assert (after.status, after.open_shards) == (S.FINALIZING, 0)
-    assert after.counts == Counts(total=120, completed=12)
+    assert after.counts == LineCounts(total=120, completed=12)
     assert after.usage.input_tokens == 12 * 5
     assert await unsent_ids(stores[0]) == [an_event(batch).id]
 

@@ -13,7 +13,7 @@ from fixtures.metadata import (
 )
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.model import BatchStatus, Tally
+from batch_gateway.core.model import BatchStatus, ResultTally
 from batch_gateway.ports.metadata import MetadataStore
 
 SEALED = "b64+/=="
@@ -55,7 +55,7 @@ async def test_they_are_deleted_when_a_batch_ends(metadata: MetadataStore, end):
     batch = await planned(metadata, shards=1, sealed=SEALED, deadline=deadline)
     if end is BatchStatus.COMPLETED:
         lease = await claimed(metadata, batch, 0)
-        await metadata.shards.finish(lease.ref, [], Tally(), now=LATER, events=[])
+        await metadata.shards.finish(lease.ref, [], ResultTally(), now=LATER, events=[])
     elif end is BatchStatus.CANCELLED:
         await metadata.batches.cancel(batch.tenant, batch.id, now=LATER, fence_at=LATER, events=[])
     else:

@@ -25,14 +25,14 @@ from batch_gateway.core.ids import ActivationId, ShardId, shard_id
 from batch_gateway.core.model import (
     BatchStatus,
     ClosedShard,
-    Counts,
     EndReason,
     Lease,
     LeaseRef,
+    LineCounts,
     QueueEntry,
+    ResultTally,
     ShardState,
-    Tally,
-    Usage,
+    TokenUsage,
 )
 
 S = BatchStatus
@@ -165,7 +165,7 @@ async def test_a_lease_is_taken_over_in_spite_of_pause_and_ending(metadata, endi
 
 def counting(batch, tally):
     """``batch`` with what is recorded of its shards."""
-    counts = Counts(total=batch.counts.total, completed=tally.completed, failed=tally.failed)
+    counts = LineCounts(total=batch.counts.total, completed=tally.completed, failed=tally.failed)
     return batch.evolve(counts=counts, usage=tally.usage)
 
 
@@ -282,8 +282,8 @@ async def test_finishing_closes_the_shard_and_adds_its_tally(metadata):
 
     expected = batch.evolve(
         open_shards=1,
-        counts=Counts(total=20, completed=7, failed=3),
-        usage=Usage(input_tokens=5, cached_tokens=1, output_tokens=10, reasoning_tokens=2),
+        counts=LineCounts(total=20, completed=7, failed=3),
+        usage=TokenUsage(input_tokens=5, cached_tokens=1, output_tokens=10, reasoning_tokens=2),
     )
     assert closed == ClosedShard(batch=expected, last=False)
     assert await metadata.batches.load(batch.id) == expected
@@ -304,7 +304,7 @@ async def test_the_last_shard_moves_the_batch_to_finalizing_and_announces_it(met
 
     assert closed.last
     assert (closed.batch.status, closed.batch.finalizing_at) == (S.FINALIZING, LATER + SECOND)
-    assert closed.batch.counts == Counts(total=20, completed=14, failed=6)
+    assert closed.batch.counts == LineCounts(total=20, completed=14, failed=6)
     assert closed.batch.usage == a_tally().usage + a_tally().usage
     assert await metadata.batches.load(batch.id) == closed.batch
     assert await unsent_ids(metadata) == [an_event(batch).id]
@@ -312,15 +312,15 @@ async def test_the_last_shard_moves_the_batch_to_finalizing_and_announces_it(met
 
 async def test_sums_of_tokens_end_at_the_largest_integer_that_a_database_holds(metadata):
     batch = await planned(metadata, shards=2)
-    largest = Tally(completed=10, usage=Usage(input_tokens=2**63 - 1, output_tokens=2))
+    largest = ResultTally(completed=10, usage=TokenUsage(input_tokens=2**63 - 1, output_tokens=2))
     for index in (0, 1):
         lease = await claimed(metadata, batch, index)
         assert await metadata.shards.finish(lease.ref, [], largest, now=LATER, events=[])
 
     found = await metadata.batches.load(batch.id)
 
-    assert found.usage == Usage(input_tokens=2**63 - 1, output_tokens=4)
-    assert found.counts == Counts(total=20, completed=20)
+    assert found.usage == TokenUsage(input_tokens=2**63 - 1, output_tokens=4)
+    assert found.counts == LineCounts(total=20, completed=20)
 
 
 async def test_finishing_twice_counts_once(metadata):
@@ -363,7 +363,7 @@ async def test_handing_back_under_an_ending_closes_the_shard(metadata, ending, v
     assert second.last
     assert second.batch.status is (S.CANCELLING if ending is EndReason.CANCELLED else S.FINALIZING)
     assert second.batch.assemblable
-    assert second.batch.counts == Counts(total=20, completed=3, failed=1)
+    assert second.batch.counts == LineCounts(total=20, completed=3, failed=1)
     assert await metadata.batches.load(batch.id) == second.batch
     assert await unsent_ids(metadata) == [an_event(batch).id]
     shards = await _shards(metadata, batch)

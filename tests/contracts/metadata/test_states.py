@@ -45,9 +45,9 @@ from batch_gateway.core.model import (
     ClosedShard,
     EndReason,
     LeaseRef,
+    ResultTally,
     ShardState,
-    Tally,
-    Usage,
+    TokenUsage,
 )
 
 S = BatchStatus
@@ -74,7 +74,7 @@ class Model:
     states: list[ShardState] = field(default_factory=list)
     epochs: list[int] = field(default_factory=lambda: [0] * SHARDS)
     tokens: list[str] = field(default_factory=lambda: [""] * SHARDS)
-    recorded: list[Tally] = field(default_factory=lambda: [Tally()] * SHARDS)
+    recorded: list[ResultTally] = field(default_factory=lambda: [ResultTally()] * SHARDS)
     assembler: str | None = None
     announced: set[str] = field(default_factory=set)
 
@@ -91,10 +91,10 @@ class Model:
         return bool(self.states) and self.states[index] is LEASED and not ago and not misread
 
     @property
-    def tally(self) -> Tally:
-        return sum(self.recorded, Tally())
+    def tally(self) -> ResultTally:
+        return sum(self.recorded, ResultTally())
 
-    def record(self, index: int, tally: Tally) -> None:
+    def record(self, index: int, tally: ResultTally) -> None:
         if tally.lines:
             self.recorded[index] = self.recorded[index].at_least(tally)
 
@@ -152,7 +152,7 @@ class Machine(RuleBasedStateMachine):
         self.begin(overdue, planned, patience)
 
     def begin(self, overdue: bool, planned: bool, patience: int) -> None:
-        self.model, self.shown = Model(), Tally()
+        self.model, self.shown = Model(), ResultTally()
         self.overdue, self.patience = overdue, patience
         self.batch = a_batch(deadline=LONG_AGO if overdue else FAR_AHEAD)
         self.run(self.store.batches.create(self.batch, []))
@@ -356,7 +356,7 @@ class Machine(RuleBasedStateMachine):
         assert (batch.counts.completed, batch.counts.failed) == (model.tally.completed, 0)
         assert (batch.usage is not None) == bool(model.tally.completed)
         assert batch.usage in (None, model.tally.usage)
-        shown = Tally(completed=batch.counts.completed, usage=batch.usage or Usage())
+        shown = ResultTally(completed=batch.counts.completed, usage=batch.usage or TokenUsage())
         assert shown.at_least(self.shown) == shown  # counts and usage never fall
         self.shown = shown
         assert [shard.state for shard in shards] == model.states

@@ -23,10 +23,10 @@ from batch_gateway.core.model import (
     BatchError,
     BatchStatus,
     ClosedShard,
-    Counts,
     EndReason,
+    LineCounts,
     ShardState,
-    Usage,
+    TokenUsage,
 )
 
 S = BatchStatus
@@ -155,7 +155,7 @@ async def test_what_a_handed_back_shard_had_finished_stays_in_its_row_when_it_is
         a_tally(4),
     )
     assert result.assemblable
-    assert result.counts == Counts(total=10, completed=4)
+    assert result.counts == LineCounts(total=10, completed=4)
 
 
 # Expiring ---------------------------------------------------------------------------------------
@@ -254,8 +254,8 @@ async def _finish(metadata, batch, to=S.COMPLETED, holder="me", **changes):
         "files": [],
         "output": None,
         "error": None,
-        "counts": Counts(total=20, completed=20),
-        "usage": Usage(input_tokens=7),
+        "counts": LineCounts(total=20, completed=20),
+        "usage": TokenUsage(input_tokens=7),
         "now": FENCE,
         "events": [],
     }
@@ -297,7 +297,7 @@ async def test_finishing_writes_files_counts_usage_and_status_together(metadata)
         files=[output, error],
         output=output.id,
         error=error.id,
-        counts=Counts(total=20, completed=15, failed=5),
+        counts=LineCounts(total=20, completed=15, failed=5),
         events=[an_event(batch)],
     )
 
@@ -306,8 +306,8 @@ async def test_finishing_writes_files_counts_usage_and_status_together(metadata)
         completed_at=FENCE,
         output_file_id=output.id,
         error_file_id=error.id,
-        counts=Counts(total=20, completed=15, failed=5),
-        usage=Usage(input_tokens=7),
+        counts=LineCounts(total=20, completed=15, failed=5),
+        usage=TokenUsage(input_tokens=7),
     )
     assert await metadata.batches.load(batch.id) == result
     assert await metadata.files.get(ALICE, output.id) == output

@@ -18,7 +18,7 @@ from fixtures.metadata import (
 )
 
 from batch_gateway.core.engine_values import MOST
-from batch_gateway.core.model import BatchStatus, Counts
+from batch_gateway.core.model import BatchStatus, LineCounts
 from batch_gateway.core.usage import BatchReport, UsageRecord
 
 DAY = T0.date()
@@ -55,7 +55,7 @@ async def finished(metadata, batch, kept, *, holder="me", now=LATER):
         files=[],
         output=None,
         error=None,
-        counts=Counts(),
+        counts=LineCounts(),
         usage=None,
         now=now,
         events=[],

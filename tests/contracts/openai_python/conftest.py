@@ -18,7 +18,7 @@ from fixtures.openai_schema import violations
 from openai import DefaultHttpxClient, OpenAI
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.settings import Api, Quota
+from batch_gateway.settings import ApiSettings, QuotaSettings
 
 MODELS = ("sim-large", "org/sim-small")
 _tenants = count(1)
@@ -36,7 +36,7 @@ def server(mode, tmp_path_factory, _valkey) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("openai")
     database = f"sqlite+aiosqlite:///{folder}/metadata.db"
     server = Server(folder, database, _valkey, models=MODELS)
-    with running(server, Api(mode=mode), AUTH, idle_s=30) as served:
+    with running(server, ApiSettings(mode=mode), AUTH, idle_s=30) as served:
         yield served
 
 
@@ -47,10 +47,10 @@ def serve(mode, tmp_path, _valkey):
     ``private_webhooks``: whether its webhooks may go to this machine.
     """
 
-    def serve(quota: Quota = NO_QUOTA, *, private_webhooks: bool = False, **settings):
+    def serve(quota: QuotaSettings = NO_QUOTA, *, private_webhooks: bool = False, **settings):
         database = f"sqlite+aiosqlite:///{tmp_path}/metadata.db"
         server = Server(tmp_path, database, _valkey, private_webhooks=private_webhooks)
-        return running(server, Api(mode=mode, **settings), AUTH, 30, quota)
+        return running(server, ApiSettings(mode=mode, **settings), AUTH, 30, quota)
 
     return serve
 

@@ -8,7 +8,7 @@ from contracts.openai_python.conftest import MODELS, watched
 from fixtures.api import SECRET, headers_of
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.settings import Quota
+from batch_gateway.settings import QuotaSettings
 
 TERMS = {
     "input_file_id": "file-none",
@@ -150,7 +150,7 @@ def test_check_68_a_wrong_secret_is_an_invalid_key(server, mode):
 def test_check_67_who_asks_too_often_is_told_when_to_come_again(serve, mode, tenant):
     options = {"extended": mode == "extended", "default_headers": headers_of(tenant)}
     with (
-        serve(Quota(batches_per_hour=1)) as server,
+        serve(QuotaSettings(batches_per_hour=1)) as server,
         watched(f"{server.url}/v1", **options, max_retries=0) as client,
     ):
         first = client.batches.with_raw_response.create(**TERMS)

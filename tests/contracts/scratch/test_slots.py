@@ -10,14 +10,14 @@ from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import Brake, Observation, Signal
+from batch_gateway.core.limits import Brake, MonitorSignal, PoolObservation
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
-from batch_gateway.settings import Limits
+from batch_gateway.settings import LimitSettings
 
 pytestmark = pytest.mark.redis
 
-START = Limits().start
-DROP = Observation(dropped=1)
+START = LimitSettings().start
+DROP = PoolObservation(dropped=1)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_pools_do_not_share(scratch: RedisScratchStore) -> None:
 
 
 async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratchStore) -> None:
-    await sync(moving, "a", want=3, in_use=2, seen=Observation(dropped=1))
+    await sync(moving, "a", want=3, in_use=2, seen=PoolObservation(dropped=1))
     await sync(moving, "b", want=2)
     await sync(moving, "dead", want=2, ttl=NO_TIME)
 
@@ -130,7 +130,7 @@ async def test_the_history_of_a_pool_has_a_sample_every_ten_seconds(
     await sync(moving, "a", want=3, in_use=2)
     await sync(moving, "b", want=2, in_use=2)
     await ten_seconds_pass()
-    await sync(moving, "a", want=9, in_use=3, seen=Observation(dropped=1))
+    await sync(moving, "a", want=9, in_use=3, seen=PoolObservation(dropped=1))
     await sync(moving, "b", want=9, in_use=1)
     await ten_seconds_pass()
     await sync(moving, "b", want=9, in_use=1)
@@ -186,7 +186,7 @@ async def test_after_a_cut_grants_only_fall(moving: RedisScratchStore) -> None:
 async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=50)
 
-    grown = await sync(moving, "a", want=50, in_use=8, seen=Observation(successes=8))
+    grown = await sync(moving, "a", want=50, in_use=8, seen=PoolObservation(successes=8))
 
     assert grown.limit == 16
     assert (await sync(moving, "a", want=50, in_use=8)).slots == 16
@@ -195,7 +195,7 @@ async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScrat
 async def test_an_unused_limit_does_not_grow(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=2)
 
-    grant = await sync(moving, "a", want=2, in_use=2, seen=Observation(successes=500))
+    grant = await sync(moving, "a", want=2, in_use=2, seen=PoolObservation(successes=500))
 
     assert grant.limit == START
 
@@ -206,12 +206,12 @@ async def test_all_holders_calls_count_as_use(moving: RedisScratchStore) -> None
     for name in "abc":
         await sync(moving, name, want=2, in_use=2)
 
-    grant = await sync(moving, "d", want=2, in_use=0, seen=Observation(successes=4))
+    grant = await sync(moving, "d", want=2, in_use=0, seen=PoolObservation(successes=4))
 
     assert grant.limit == 12
 
 
-QUEUE = Signal(
+QUEUE = MonitorSignal(
     brake=Brake.ENGINE, room=-3, reason="3 requests wait", users_wait=True, running=32, waiting=3
 )
 
@@ -223,7 +223,7 @@ async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
     await sync(moving, "b", want=4, in_use=4)
     before = datetime.now(UTC)
 
-    mine = await sync(moving, "a", want=4, in_use=4, seen=Observation(signal=QUEUE))
+    mine = await sync(moving, "a", want=4, in_use=4, seen=PoolObservation(signal=QUEUE))
     other = await sync(moving, "b", want=4, in_use=4)
     (state,) = await moving.slots.pools()
 
@@ -236,7 +236,7 @@ async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
 
 
 async def test_news_of_the_watch_are_folded_once(moving: RedisScratchStore) -> None:
-    await sync(moving, "a", want=8, in_use=8, seen=Observation(signal=QUEUE))
+    await sync(moving, "a", want=8, in_use=8, seen=PoolObservation(signal=QUEUE))
 
     assert (await sync(moving, "a", want=8, in_use=5)).limit == 5
 
@@ -245,9 +245,9 @@ async def test_while_a_watch_is_kept_a_limit_does_not_grow_without_its_word(
     moving: RedisScratchStore,
 ) -> None:
     quiet = replace(QUEUE, room=0)
-    await sync(moving, "a", want=50, in_use=8, seen=Observation(signal=quiet))
+    await sync(moving, "a", want=50, in_use=8, seen=PoolObservation(signal=quiet))
 
-    grant = await sync(moving, "a", want=50, in_use=8, seen=Observation(successes=8))
+    grant = await sync(moving, "a", want=50, in_use=8, seen=PoolObservation(successes=8))
 
     assert grant.limit == START
 
@@ -327,7 +327,7 @@ async def test_several_pools_are_synced_at_once(scratch: RedisScratchStore) -> N
     await settle(scratch)
     reports = {
         f"engine/{n}": SlotReport(
-            endpoint="engine", want=5, in_use=0, seen=Observation(), endpoint_ceiling=8
+            endpoint="engine", want=5, in_use=0, seen=PoolObservation(), endpoint_ceiling=8
         )
         for n in range(4)
     }
@@ -338,7 +338,7 @@ async def test_several_pools_are_synced_at_once(scratch: RedisScratchStore) -> N
 
 
 async def test_the_breaker_is_as_a_holder_saw_it_last(scratch: RedisScratchStore) -> None:
-    report = SlotReport(endpoint="engine", want=1, in_use=0, seen=Observation())
+    report = SlotReport(endpoint="engine", want=1, in_use=0, seen=PoolObservation())
     shown = []
     for state in BreakerState:
         for holder, seen in (("a", BreakerState.CLOSED), ("b", state)):
@@ -358,10 +358,10 @@ async def test_what_is_seen_between_two_folds_is_added_up(redis_url: str) -> Non
     await settle(waiting)
     await sync(waiting, "a", want=8)  # the first sync of all folds
     for name in "ab":
-        grant = await sync(waiting, name, want=4, in_use=4, seen=Observation(successes=2))
+        grant = await sync(waiting, name, want=4, in_use=4, seen=PoolObservation(successes=2))
         assert grant.limit == START
 
-    folded = await sync(folding, "a", want=4, in_use=4, seen=Observation(successes=1))
+    folded = await sync(folding, "a", want=4, in_use=4, seen=PoolObservation(successes=1))
     again = await sync(folding, "a", want=4, in_use=4)
 
     assert folded.limit == again.limit == START + 5
@@ -373,7 +373,7 @@ async def test_another_process_goes_on_from_the_learned_limit(redis_url: str) ->
     first = open_own(redis_url, interval=NO_TIME)
     await settle(first)
     await sync(first, "a", want=50)
-    await sync(first, "a", want=50, in_use=8, seen=Observation(successes=8))
+    await sync(first, "a", want=50, in_use=8, seen=PoolObservation(successes=8))
     await first.slots.leave(ActivationId("a"), [POOL])
     second = another_process(first, redis_url, interval=HOUR)
 
@@ -428,9 +428,9 @@ async def test_calls_that_outlived_a_wipe_count_against_the_limit_afterwards(
 
 
 async def test_concurrent_folds_are_not_lost_but_never_applied_twice(redis_url: str) -> None:
-    scratch = open_own(redis_url, interval=NO_TIME, rules=Limits(start=200))
+    scratch = open_own(redis_url, interval=NO_TIME, rules=LimitSettings(start=200))
     await settle(scratch)
-    grown = Observation(successes=1)
+    grown = PoolObservation(successes=1)
 
     await asyncio.gather(
         *(sync(scratch, f"h{n}", want=20, in_use=20, seen=grown) for n in range(10))

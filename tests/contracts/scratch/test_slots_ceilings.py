@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import Observation
-from batch_gateway.settings import Limits
+from batch_gateway.core.limits import PoolObservation
+from batch_gateway.settings import LimitSettings
 
 pytestmark = pytest.mark.redis
 
-RULES = Limits(start=6, ceiling=12)
+RULES = LimitSettings(start=6, ceiling=12)
 TOTAL = 13
 CEILINGS = {"a": 8, "b": 9}
 POOLS = {"a/one": "a", "a/two": "a", "b/one": "b"}
@@ -75,12 +75,12 @@ async def test_records_rise_only_within_every_ceiling(
         match verb:
             case "sync":
                 running[mine] = max(running[mine], min(grants[mine], n))
-                seen = Observation(successes=n)
+                seen = PoolObservation(successes=n)
                 grants[mine] = await ask(scratch, name, pool, n, running[mine], seen=seen)
             case "end":
                 running[mine] = max(0, running[mine] - n)
             case "drop":
-                seen = Observation(dropped=1)
+                seen = PoolObservation(dropped=1)
                 grants[mine] = await ask(
                     scratch, name, pool, running[mine], running[mine], seen=seen
                 )

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import Observation
-from batch_gateway.settings import Limits
+from batch_gateway.core.limits import PoolObservation
+from batch_gateway.settings import LimitSettings
 
 pytestmark = pytest.mark.redis
 
-RULES = Limits(start=10, ceiling=30)
+RULES = LimitSettings(start=10, ceiling=30)
 NAMES = [f"h{n}" for n in range(6)]
 
 
@@ -51,7 +51,7 @@ async def step(scratch: RedisScratchStore, holder: Holder, name: str, verb: str,
         case "sync":
             holder.running = max(holder.running, min(holder.grant, n))
             limit, before = await total(scratch)
-            seen = Observation(successes=n)
+            seen = PoolObservation(successes=n)
             grant = await sync(scratch, name, max(n, holder.running), holder.running, seen=seen)
             holder.grant = grant.slots
             _, after = await total(scratch)
@@ -61,7 +61,7 @@ async def step(scratch: RedisScratchStore, holder: Holder, name: str, verb: str,
             holder.running = max(0, holder.running - n)
         case "drop":
             limit, _ = await total(scratch)
-            drop = Observation(dropped=1)
+            drop = PoolObservation(dropped=1)
             grant = await sync(scratch, name, holder.running, holder.running, seen=drop)
             holder.grant = grant.slots
             assert grant.limit == 1 or limit // 2 <= grant.limit < limit

@@ -16,14 +16,14 @@ from openai import AsyncOpenAI
 from batch_gateway.adapters.scratch import open_scratch
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.settings import Api, Auth, Quota
+from batch_gateway.settings import ApiSettings, AuthSettings, QuotaSettings
 
 
 @pytest.fixture(scope="session")
 def _shared_server(tmp_path_factory, _valkey) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("api")
     server = Server(folder, f"sqlite+aiosqlite:///{folder}/metadata.db", _valkey)
-    with running(server, Api(), AUTH, idle_s=30) as served:
+    with running(server, ApiSettings(), AUTH, idle_s=30) as served:
         yield served
 
 
@@ -42,12 +42,12 @@ def serve_api(tmp_path, _valkey):
     """Starts a server with other settings: ``with serve_api(Api(...)) as server``."""
 
     def serve(
-        api: Api | None = None,
+        api: ApiSettings | None = None,
         *,
-        auth: Auth = AUTH,
+        auth: AuthSettings = AUTH,
         idle_s: float = 30,
         scratch_url: str = _valkey,
-        quota: Quota = NO_QUOTA,
+        quota: QuotaSettings = NO_QUOTA,
         private_webhooks: bool = False,
     ):
         server = Server(
@@ -56,7 +56,7 @@ def serve_api(tmp_path, _valkey):
             scratch_url,
             private_webhooks=private_webhooks,
         )
-        return running(server, api or Api(), auth, idle_s, quota)
+        return running(server, api or ApiSettings(), auth, idle_s, quota)
 
     return serve
 

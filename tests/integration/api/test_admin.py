@@ -15,11 +15,11 @@ from batch_gateway.core.api_keys import ApiKey, api_key_id, api_key_secret, dige
 from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import dead_letter
 from batch_gateway.core.ids import ActivationId, BatchId, TenantId, shard_id
-from batch_gateway.core.limits import Observation
+from batch_gateway.core.limits import PoolObservation
 from batch_gateway.core.model import QueueEntry
-from batch_gateway.core.scopes import Scope
+from batch_gateway.core.scopes import AccessScope
 from batch_gateway.ports.scratch import SlotReport
-from batch_gateway.settings import Auth
+from batch_gateway.settings import AuthSettings
 from batch_gateway.web.api.auditing import RefusedOperations
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
@@ -29,7 +29,7 @@ ALL = ("read", "submit", "operate")
 @pytest.fixture
 def guarded(serve_api):
     """An API that asks for keys."""
-    with serve_api(auth=Auth(kind="api-key")) as server:
+    with serve_api(auth=AuthSettings(kind="api-key")) as server:
         yield server
 
 
@@ -42,7 +42,7 @@ async def with_scopes(server, tenant: str, *scopes: str) -> tuple[str, httpx.Asy
         name="",
         digest=digest_of(secret),
         created_at=datetime.now(UTC),
-        **({"scopes": frozenset(map(Scope, scopes))} if scopes else {}),
+        **({"scopes": frozenset(map(AccessScope, scopes))} if scopes else {}),
     )
     async with server.metadata() as store:
         await store.api_keys.add(key)
@@ -305,7 +305,7 @@ async def test_a_batch_that_has_ended_is_not_cancelled_by_an_operator(guarded):
 
 async def test_the_last_hour_of_a_pool_is_told_to_who_asks(guarded, scratch):
     _, operator = await with_scopes(guarded, "platform", "operate")
-    report = SlotReport(endpoint="e", want=4, in_use=2, seen=Observation(dropped=1))
+    report = SlotReport(endpoint="e", want=4, in_use=2, seen=PoolObservation(dropped=1))
     holder = ActivationId("me")
     await scratch.slots.sync(holder, {"e/m": report}, ttl=timedelta(minutes=1))
     await scratch.slots.leave(holder, ["e/m"])

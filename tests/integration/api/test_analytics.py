@@ -16,7 +16,7 @@ from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.engine_response import decode
 from batch_gateway.core.ids import ActivationId, BatchId, TenantId, shard_id
 from batch_gateway.core.lines import CallRecord, ShardLine, answered
-from batch_gateway.core.model import BatchStatus, Counts, Shard, Tally, Usage
+from batch_gateway.core.model import BatchStatus, LineCounts, ResultTally, Shard, TokenUsage
 from batch_gateway.core.usage import report_of
 
 DAY = 86_400
@@ -43,11 +43,11 @@ def statistics(batch: str) -> str:
     return found.encoded()
 
 
-def a_tally(batch: str) -> Tally:
-    return Tally(
+def a_tally(batch: str) -> ResultTally:
+    return ResultTally(
         completed=2,
         failed=1,
-        usage=Usage(input_tokens=10, cached_tokens=4, output_tokens=4),
+        usage=TokenUsage(input_tokens=10, cached_tokens=4, output_tokens=4),
         statistics=statistics(batch),
     )
 
@@ -89,7 +89,7 @@ async def run(store, batch_id: str, model: str = "m", *, to_the_end: bool, now=N
         files=[],
         output=None,
         error=None,
-        counts=Counts(total=3, completed=2, failed=1),
+        counts=LineCounts(total=3, completed=2, failed=1),
         usage=a_tally(batch_id).usage,
         now=now,
         events=[],

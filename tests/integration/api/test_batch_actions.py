@@ -9,7 +9,7 @@ from fixtures.metadata import a_shard
 from openai.types import Batch
 
 from batch_gateway.core.events import EventType
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 VALID = {
     "input_file_id": "file-none",
@@ -151,7 +151,7 @@ async def test_another_tenants_batch_is_not_steered(stranger, metadata, running,
 
 
 async def test_strict_mode_knows_no_extensions(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             batch = await openai.batches.create(**VALID)
             with pytest.raises(sdk.BadRequestError, match="Unrecognized request argument"):

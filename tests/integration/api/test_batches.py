@@ -7,8 +7,8 @@ from fixtures.metadata import a_shard
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId, ShardId
-from batch_gateway.core.model import BatchError, Tally, Usage
-from batch_gateway.settings import Api
+from batch_gateway.core.model import BatchError, ResultTally, TokenUsage
+from batch_gateway.settings import ApiSettings
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 ENDPOINTS = [
@@ -203,7 +203,7 @@ async def test_a_window_that_makes_no_sense_is_refused(openai, window):
 
 @pytest.mark.parametrize("window", ["1h", "48h", "1d", "invalid", ""])
 async def test_strict_mode_takes_only_openais_window(serve_api, tenant, window):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.BadRequestError) as refused:
                 await create(openai, completion_window=window)
@@ -414,7 +414,7 @@ async def test_metadata_at_its_limits_comes_back_whole(openai):
 
 
 async def test_a_body_beyond_the_limit_is_413(serve_api, tenant):
-    with serve_api(Api(max_json_bytes=1000)) as server:
+    with serve_api(ApiSettings(max_json_bytes=1000)) as server:
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.APIStatusError) as refused:
                 await create(openai, metadata={"k": "v" * 2000})
@@ -445,9 +445,9 @@ async def begun(metadata, batch, index):
 
 async def test_a_running_batch_shows_what_executors_record(openai, metadata):
     batch = await planned(metadata, (await create(openai)).id)
-    usage = Usage(input_tokens=100, cached_tokens=40, output_tokens=20, reasoning_tokens=5)
+    usage = TokenUsage(input_tokens=100, cached_tokens=40, output_tokens=20, reasoning_tokens=5)
     lease = await begun(metadata, batch, 0)
-    await metadata.shards.checkpoint({lease.ref: Tally(completed=4, failed=1, usage=usage)})
+    await metadata.shards.checkpoint({lease.ref: ResultTally(completed=4, failed=1, usage=usage)})
 
     seen = await openai.batches.retrieve(batch.id)
 
@@ -466,9 +466,11 @@ async def test_a_running_batch_shows_what_executors_record(openai, metadata):
 async def test_a_closed_shard_is_counted_once(openai, metadata):
     batch = await planned(metadata, (await create(openai)).id)
     first, second = [await begun(metadata, batch, index) for index in (0, 1)]
-    await metadata.shards.checkpoint(dict.fromkeys([first.ref, second.ref], Tally(completed=3)))
+    await metadata.shards.checkpoint(
+        dict.fromkeys([first.ref, second.ref], ResultTally(completed=3))
+    )
     await metadata.shards.finish(
-        first.ref, [], Tally(completed=10), now=datetime.now(UTC), events=[]
+        first.ref, [], ResultTally(completed=10), now=datetime.now(UTC), events=[]
     )
 
     seen = await openai.batches.retrieve(batch.id)

@@ -7,7 +7,7 @@ from fixtures.metadata import a_shard, assembled
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId, ShardId
-from batch_gateway.core.model import BatchStatus, EndReason, QueueEntry, Tally
+from batch_gateway.core.model import BatchStatus, EndReason, QueueEntry, ResultTally
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_a_completed_batch_cannot_be_cancelled(http, metadata, batch):
     now = datetime.now(UTC)
     for index in range(2):
         held = await lease(metadata, batch, index)
-        await metadata.shards.finish(held.ref, [], Tally(completed=10), now=now, events=[])
+        await metadata.shards.finish(held.ref, [], ResultTally(completed=10), now=now, events=[])
     await assembled(metadata, batch.id, now=now)
 
     answer = await http.post(f"/v1/batches/{batch.id}/cancel")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from batch_gateway.cli.batches import progress_view, service
 from batch_gateway.cli.main import app
-from batch_gateway.settings import Api, Auth, Quota
+from batch_gateway.settings import ApiSettings, AuthSettings, QuotaSettings
 
 HEADERS = ("--header", f"x-gateway-secret={SECRET}")
 
@@ -82,7 +82,7 @@ def test_the_page_of_a_batch_is_told_on_a_terminal_and_in_json(
 
 
 def test_a_service_without_console_tells_no_page(serve_api, tenant, requests, monkeypatch):
-    with serve_api(Api(console=False)) as other:
+    with serve_api(ApiSettings(console=False)) as other:
         monkeypatch.setenv("BATCH_GATEWAY_URL", other.url)
         words = (*HEADERS, "--header", f"x-gateway-tenant={tenant}", "--json")
         result = CliRunner().invoke(app, ["submit", str(requests), *words])
@@ -211,7 +211,7 @@ def test_a_service_that_is_not_there_ends_with_3(command, monkeypatch):
 
 
 def test_a_missing_key_is_asked_for(serve_api, monkeypatch):
-    with serve_api(auth=Auth(kind="api-key")) as server:
+    with serve_api(auth=AuthSettings(kind="api-key")) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
         monkeypatch.delenv("BATCH_GATEWAY_URL", raising=False)
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -278,8 +278,8 @@ def test_a_limit_is_waited_for_as_long_as_it_says_but_not_for_ever(
 ):
     pauses = []
     monkeypatch.setattr(service, "time", SimpleNamespace(sleep=pauses.append))
-    quota = Quota(batches_per_hour=0, uploads_per_minute=10)
-    with serve_api(Api(), auth=Auth(kind="none"), quota=quota) as server:
+    quota = QuotaSettings(batches_per_hour=0, uploads_per_minute=10)
+    with serve_api(ApiSettings(), auth=AuthSettings(kind="none"), quota=quota) as server:
         monkeypatch.setenv("BATCH_GATEWAY_URL", server.url)
 
         results = [CliRunner().invoke(app, ["submit", str(requests)]) for _ in range(11)]

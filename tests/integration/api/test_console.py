@@ -5,11 +5,11 @@ import re
 import httpx
 import pytest
 
-from batch_gateway.settings import Api, Auth
+from batch_gateway.settings import ApiSettings, AuthSettings
 from batch_gateway.web.console.pages import STATIC
 
 FILES = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
-OIDC = Auth(
+OIDC = AuthSettings(
     kind="oidc",
     oidc_jwks_url="https://idp.example/keys",
     oidc_issuer="https://idp.example",
@@ -70,7 +70,7 @@ async def test_no_other_file_is_served(anybody, path):
 
 async def test_the_page_is_told_how_one_signs_in(anybody, serve_api):
     told = (await anybody.get("/console/config.json")).json()
-    with serve_api(Api(mode="strict", max_file_bytes=7), auth=OIDC) as other:
+    with serve_api(ApiSettings(mode="strict", max_file_bytes=7), auth=OIDC) as other:
         async with httpx.AsyncClient(base_url=other.url, trust_env=False) as http:
             asked = (await http.get("/console/config.json")).json()
             policy = (await http.get("/console/")).headers["content-security-policy"]
@@ -88,7 +88,7 @@ async def test_the_page_is_told_how_one_signs_in(anybody, serve_api):
 
 
 async def test_a_service_without_console_has_none(serve_api):
-    with serve_api(Api(console=False)) as server:
+    with serve_api(ApiSettings(console=False)) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
             answers = [await http.get(path) for path in ("/console", "/console/", "/")]
 
@@ -98,7 +98,7 @@ async def test_a_service_without_console_has_none(serve_api):
 
 def test_the_console_needs_the_endpoints_of_its_provider():
     with pytest.raises(ValueError, match="oidc_client_id needs"):
-        Auth(**{**OIDC.model_dump(), "oidc_token_url": None})
+        AuthSettings(**{**OIDC.model_dump(), "oidc_token_url": None})
 
 
 def test_scripts_parse_no_markup_and_keep_no_secret_beyond_the_tab():

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 from batch_gateway.web.api.openapi import NAMES
 from batch_gateway.web.api.operations import EXTENDED
 from batch_gateway.web.api.operations import STANDARD as STANDARD_OPERATIONS
@@ -61,7 +61,7 @@ async def test_the_document_has_all_routes_of_openai(described):
 
 
 async def test_in_strict_mode_the_document_has_no_other_routes(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with http_client(server, tenant) as http:
             described = (await http.get("/openapi.json")).json()
 
@@ -141,7 +141,7 @@ def _operations(described):
 @pytest.fixture(params=["extended", "strict"])
 async def each_document(request, serve_api, tenant):
     """The document in both modes."""
-    with serve_api(Api(mode=request.param)) as server:
+    with serve_api(ApiSettings(mode=request.param)) as server:
         async with http_client(server, tenant) as http:
             yield (await http.get("/openapi.json")).json()
 

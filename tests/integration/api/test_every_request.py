@@ -12,7 +12,7 @@ from fixtures.metadata import a_shard
 from fixtures.redis import free_port
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.settings import Auth
+from batch_gateway.settings import AuthSettings
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 
@@ -165,7 +165,7 @@ async def test_a_tenant_may_have_any_sane_name(server, name):
 
 
 async def test_without_an_authenticator_everybody_is_the_same_tenant(serve_api):
-    with serve_api(auth=Auth()) as server:
+    with serve_api(auth=AuthSettings()) as server:
         async with httpx.AsyncClient(base_url=server.url) as http:
             await http.post(
                 "/v1/files", files={"file": ("in.jsonl", LINE)}, data={"purpose": "batch"}

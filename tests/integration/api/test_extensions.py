@@ -8,7 +8,7 @@ from fixtures.api import openai_client
 from fixtures.metadata import a_shard
 from openai.types import Batch
 
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 VALID = {
     "input_file_id": "file-none",
@@ -44,7 +44,7 @@ async def test_an_extension_of_the_wrong_kind_is_refused(openai, name):
 
 
 async def test_strict_mode_refuses_every_extension(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             for name, value in EXTENSIONS.items():
                 with pytest.raises(sdk.BadRequestError) as refused:

@@ -5,7 +5,7 @@ import openai as sdk
 import pytest
 from fixtures.api import openai_client
 
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 DAY = 86_400
@@ -178,7 +178,7 @@ async def test_a_stream_without_a_name_is_taken(openai):
 
 
 async def test_a_stream_without_a_name_is_refused_in_strict_mode(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.BadRequestError, match="Invalid file format"):
                 await openai.files.create(file=LINE, purpose="batch")
@@ -426,7 +426,7 @@ async def test_a_number_in_place_of_the_last_file_is_an_offset(http, openai):
 
 
 async def test_a_number_is_no_cursor_in_strict_mode(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.BadRequestError, match="no such File object: 2"):
                 await openai.files.list(after="2")

@@ -7,7 +7,7 @@ import pytest
 from fixtures.api import openai_client
 
 from batch_gateway.core.layout import work_prefix
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 VALID = {
     "input_file_id": "file-none",
@@ -98,7 +98,7 @@ async def test_a_filter_that_makes_no_sense_is_refused(openai, query, param):
 
 
 async def test_strict_mode_filters_nothing(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.BadRequestError, match="after"):
                 await listed(openai, after="0")

@@ -7,7 +7,7 @@ import pytest
 from fixtures.api import openai_client
 from fixtures.gateway import chat_lines
 
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 TERMS = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 LINE = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": %s}'
@@ -108,7 +108,7 @@ async def test_the_input_file_of_another_tenants_requests_is_not_found(openai, s
 
 
 async def test_strict_mode_takes_no_inline_requests(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.BadRequestError) as refused:
                 await create(openai, {"requests": chat_lines(1)}, input_file_id="file-1")

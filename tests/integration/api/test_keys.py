@@ -8,7 +8,7 @@ import openai as sdk
 import pytest
 from fixtures.keys import keys, new_key
 
-from batch_gateway.settings import Auth
+from batch_gateway.settings import AuthSettings
 from batch_gateway.web.auth_keys import REMEMBERED
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
@@ -17,7 +17,7 @@ LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}
 @pytest.fixture
 def guarded(serve_api):
     """An API that asks for keys."""
-    with serve_api(auth=Auth(kind="api-key")) as server:
+    with serve_api(auth=AuthSettings(kind="api-key")) as server:
         yield server
 
 

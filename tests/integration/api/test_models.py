@@ -11,8 +11,8 @@ from fixtures.raw_engine import engine as raw_engine
 from fixtures.raw_engine import http as raw_answer
 from fixtures.redis import free_port
 
-from batch_gateway.settings import Api, Auth
-from batch_gateway.simulator.config import Config
+from batch_gateway.settings import ApiSettings, AuthSettings
+from batch_gateway.simulator.config import SimulatorConfig
 from batch_gateway.simulator.server import serving
 
 
@@ -23,7 +23,7 @@ def serve_models(tmp_path, _valkey):
     def serve(*models: str, engine_url: str = "http://127.0.0.1:9"):
         database = f"sqlite+aiosqlite:///{tmp_path}/metadata.db"
         server = Server(tmp_path, database, _valkey, engine_url=engine_url, models=models)
-        return running(server, Api(), Auth(), 30)
+        return running(server, ApiSettings(), AuthSettings(), 30)
 
     return serve
 
@@ -96,7 +96,9 @@ async def test_the_engine_is_asked_when_nothing_is_configured(
 
 async def test_what_an_engine_served_last_is_remembered_while_it_is_away(serve_models, tenant):
     async with AsyncExitStack() as engines:
-        engine = await engines.enter_async_context(serving(Config.checked(models=["sim-a"])))
+        engine = await engines.enter_async_context(
+            serving(SimulatorConfig.checked(models=["sim-a"]))
+        )
         with serve_models(engine_url=engine.url) as server:
             async with http_client(server, tenant) as http:
                 await http.get("/v1/models")

@@ -8,7 +8,7 @@ from fixtures.api import HEADER_KEY, Server, headers_of, http_client, running
 
 from batch_gateway.adapters.sealing import FernetSealer
 from batch_gateway.core.ids import BatchId
-from batch_gateway.settings import Api, Auth
+from batch_gateway.settings import ApiSettings, AuthSettings
 
 BODY = {
     "input_file_id": "file-x",
@@ -20,7 +20,7 @@ BODY = {
 async def test_they_are_sealed_in_the_row_and_nowhere_else(tmp_path, valkey_url, tenant, caplog):
     server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", valkey_url)
     server.passed = ("x-user-token", "x-absent")
-    with caplog.at_level(logging.INFO), running(server, Api(), Auth(), 30):
+    with caplog.at_level(logging.INFO), running(server, ApiSettings(), AuthSettings(), 30):
         async with http_client(server, tenant) as http:
             headers = {**headers_of(tenant), "X-User-Token": "hush", "x-other": "loud"}
             created = await http.post("/v1/batches", json=BODY, headers=headers)
@@ -43,7 +43,7 @@ async def test_they_are_sealed_in_the_row_and_nowhere_else(tmp_path, valkey_url,
 async def test_a_retry_carries_those_of_the_request_that_asks_for_it(tmp_path, valkey_url, tenant):
     server = Server(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/metadata.db", valkey_url)
     server.passed = ("x-user-token",)
-    with running(server, Api(), Auth(), 30):
+    with running(server, ApiSettings(), AuthSettings(), 30):
         async with http_client(server, tenant) as http, server.metadata() as metadata:
             line = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
             file = (

@@ -7,7 +7,7 @@ import pytest
 from fixtures.api import openai_client
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.settings import Quota
+from batch_gateway.settings import QuotaSettings
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 BATCH = {
@@ -18,9 +18,9 @@ BATCH = {
 ALICE, BOB = TenantId("quota-alice"), TenantId("quota-bob")
 
 
-def quota(**limits) -> Quota:
+def quota(**limits) -> QuotaSettings:
     none = {"files": 0, "stored_bytes": 0, "open_batches": 0, "queued_requests": 0}
-    return Quota(batches_per_hour=0, uploads_per_minute=0, **(none | limits))
+    return QuotaSettings(batches_per_hour=0, uploads_per_minute=0, **(none | limits))
 
 
 async def upload(openai, content=LINE):

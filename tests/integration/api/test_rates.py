@@ -10,14 +10,14 @@ from fixtures.api import http_client
 from fixtures.redis import free_port
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.settings import Quota
+from batch_gateway.settings import QuotaSettings
 
 BATCH = {
     "input_file_id": "file-none",
     "endpoint": "/v1/chat/completions",
     "completion_window": "24h",
 }
-TWO = Quota(batches_per_hour=2, uploads_per_minute=2)
+TWO = QuotaSettings(batches_per_hour=2, uploads_per_minute=2)
 ALICE, BOB = TenantId("rates-alice"), TenantId("rates-bob")
 
 
@@ -65,7 +65,7 @@ async def test_a_repeated_request_is_not_counted_again(serve_api):
 
 
 async def test_of_many_requests_at_once_no_more_pass_than_the_limit(serve_api, idempotency_rows):
-    with serve_api(quota=Quota(batches_per_hour=10)) as server:
+    with serve_api(quota=QuotaSettings(batches_per_hour=10)) as server:
         async with http_client(server, TenantId("rates-erin")) as erin:
             answers = await asyncio.gather(
                 *(create(erin, **{"idempotency-key": f"k{n}"}) for n in range(350))
@@ -88,7 +88,7 @@ async def test_without_the_scratch_server_the_process_counts_alone(serve_api):
 
 
 async def test_without_a_limit_everybody_passes(serve_api):
-    with serve_api(quota=Quota(batches_per_hour=0)) as server:
+    with serve_api(quota=QuotaSettings(batches_per_hour=0)) as server:
         async with http_client(server, TenantId("rates-dave")) as dave:
             answers = [await create(dave) for _ in range(3)]
 
@@ -98,7 +98,7 @@ async def test_without_a_limit_everybody_passes(serve_api):
 
 async def test_keys_of_requests_without_another_rate_are_counted(serve_api, idempotency_rows):
     """Each leaves a row for a day, which nothing else bounds."""
-    quota = Quota(batches_per_hour=0, keyed_requests_per_hour=3)
+    quota = QuotaSettings(batches_per_hour=0, keyed_requests_per_hour=3)
     with serve_api(quota=quota) as server:
         async with http_client(server, TenantId("rates-grace")) as grace:
             answers = [await create(grace, **{"idempotency-key": f"k{n}"}) for n in range(20)]

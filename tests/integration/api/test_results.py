@@ -12,9 +12,9 @@ from fixtures.metadata import a_shard
 from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.core.engine_response import decode
 from batch_gateway.core.lines import ShardLine, answered, encode_part_line
-from batch_gateway.core.model import ShardState, Tally
+from batch_gateway.core.model import ResultTally, ShardState
 from batch_gateway.services.results.parts import write_part
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 VALID = {
     "input_file_id": "file-none",
@@ -52,7 +52,7 @@ async def running(openai, metadata, server):
         lines=3,
         state=ShardState.CLOSED,
         parts=(part,),
-        tally=Tally(completed=3),
+        tally=ResultTally(completed=3),
     )
     plan = {"total": 6, "model": "m", "now": datetime.now(UTC), "events": []}
     await metadata.batches.plan(row.id, [closed, other], **plan)
@@ -78,7 +78,7 @@ async def test_a_page_has_result_lines_and_headers_that_tell_where_to_go_on(open
 
 
 async def test_who_follows_gets_lines_and_standings_that_are_cursors(serve_api, tenant):
-    with serve_api(Api(follow_s=0.2)) as server:
+    with serve_api(ApiSettings(follow_s=0.2)) as server:
         async with http_client(server, tenant) as http:
             batch = (await http.post("/v1/batches", json=VALID)).json()["id"]
             path = f"/v1/batches/{batch}/results"
@@ -142,7 +142,7 @@ async def test_another_tenants_results_and_requests_do_not_exist(stranger, runni
 
 
 async def test_strict_mode_has_neither(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             batch = await openai.batches.create(**VALID)
             for path in ("results", "requests"):

@@ -9,7 +9,7 @@ from openai.types import Batch
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchError
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 
@@ -97,7 +97,7 @@ async def test_another_tenants_batch_is_not_retried(openai, stranger, failed):
 
 
 async def test_strict_mode_retries_nothing(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as openai:
             with pytest.raises(sdk.NotFoundError, match="Invalid URL"):
                 await retry(openai, "batch_1")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fixtures.api import eventually, headers_of, http_client
 
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 FORM = {"content-type": "multipart/form-data; boundary=frontier"}
@@ -251,7 +251,7 @@ async def test_a_file_that_is_too_large_is_refused_while_it_comes(serve_api, ten
     large = file(LINE * 2000)
     rest = [] if parts else [PURPOSE]
 
-    with serve_api(Api(max_file_bytes=100_000, max_other_file_bytes=100)) as server:
+    with serve_api(ApiSettings(max_file_bytes=100_000, max_other_file_bytes=100)) as server:
         async with http_client(server, tenant) as http:
             answer = await post(http, *parts, large, *rest, END)
 
@@ -266,7 +266,7 @@ async def test_a_file_that_is_too_large_is_refused_while_it_comes(serve_api, ten
 
 
 async def test_the_largest_file_of_a_purpose_is_judged_when_the_purpose_is_known(serve_api, tenant):
-    with serve_api(Api(max_file_bytes=100_000, max_other_file_bytes=100)) as server:
+    with serve_api(ApiSettings(max_file_bytes=100_000, max_other_file_bytes=100)) as server:
         async with http_client(server, tenant) as http:
             refused = await post(http, file(b"x" * 101), field("purpose", "user_data"), END)
             taken = await post(http, file(LINE * 100), PURPOSE, END)

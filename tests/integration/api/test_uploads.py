@@ -10,7 +10,7 @@ from fixtures.api import http_client
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 from openai.types import Upload
 
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
 MIB = 1024 * 1024
@@ -410,7 +410,7 @@ async def test_cancelling_needs_no_body_though_json_is_announced(openai, http):
 
 
 async def test_the_largest_upload_is_a_setting(serve_api, tenant):
-    with serve_api(Api(max_upload_bytes=10)) as server:
+    with serve_api(ApiSettings(max_upload_bytes=10)) as server:
         async with http_client(server, tenant) as http:
             asked = {"filename": "x", "mime_type": "", "purpose": "vision"}
             taken = await http.post("/v1/uploads", json={**asked, "bytes": 10})

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from batch_gateway.settings import Api, Auth
+from batch_gateway.settings import ApiSettings, AuthSettings
 
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 FILE = (
@@ -15,7 +15,9 @@ FILE = (
 @pytest.fixture
 async def local(serve_api):
     """A server without authenticator, and a client that sends what it is told."""
-    with serve_api(Api(), auth=Auth(kind="none", hosts=("Tunnel.example",))) as server:
+    with serve_api(
+        ApiSettings(), auth=AuthSettings(kind="none", hosts=("Tunnel.example",))
+    ) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
             yield http
 

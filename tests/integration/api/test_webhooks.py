@@ -11,7 +11,7 @@ from fixtures.receivers import StartReceiver
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.core.webhooks import deliveries_of
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 ENDED = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 HOOK = "https://8.8.8.8/hook"
@@ -207,7 +207,7 @@ async def test_the_log_tells_of_one_batch(http, openai, server, tenant):
 
 
 async def test_the_log_is_no_route_of_the_strict_mode(serve_api, tenant):
-    with serve_api(Api(mode="strict")) as server:
+    with serve_api(ApiSettings(mode="strict")) as server:
         async with openai_client(server, tenant) as client:
             await made(client)
             with pytest.raises(sdk.NotFoundError, match="Invalid URL"):

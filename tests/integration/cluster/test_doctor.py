@@ -15,7 +15,13 @@ from typer.testing import CliRunner
 
 from batch_gateway.cli.doctor.stores import check_stores
 from batch_gateway.cli.main import app
-from batch_gateway.settings import Files, Inference, Metadata, Scratch, Settings
+from batch_gateway.settings import (
+    FileSettings,
+    InferenceSettings,
+    MetadataSettings,
+    ScratchSettings,
+    Settings,
+)
 
 
 def run(*words: str, code: int = 0) -> str:
@@ -130,10 +136,10 @@ def test_stores_are_looked_at_from_inside_by_a_job_that_goes_away(healthy):
 
 def stores_of(tmp_path, valkey_url: str, simulator_url: str, **changes) -> Settings:
     groups = {
-        "metadata": Metadata(url=f"sqlite+aiosqlite:///{tmp_path}/m.db", migrate=True),
-        "scratch": Scratch(url=valkey_url),
-        "files": Files(url=f"file://{tmp_path}/files"),
-        "inference": Inference(url=simulator_url),
+        "metadata": MetadataSettings(url=f"sqlite+aiosqlite:///{tmp_path}/m.db", migrate=True),
+        "scratch": ScratchSettings(url=valkey_url),
+        "files": FileSettings(url=f"file://{tmp_path}/files"),
+        "inference": InferenceSettings(url=simulator_url),
     }
     return Settings(**(groups | changes))
 
@@ -153,7 +159,7 @@ async def test_stores_that_are_as_they_should_be(tmp_path, valkey_url, start_sim
 
 async def test_a_database_of_another_release_wants_a_migration(tmp_path, valkey_url):
     (tmp_path / "m.db").touch()
-    database = Metadata(url=f"sqlite+aiosqlite:///{tmp_path}/m.db", migrate=False)
+    database = MetadataSettings(url=f"sqlite+aiosqlite:///{tmp_path}/m.db", migrate=False)
 
     found = await check_stores(
         stores_of(tmp_path, valkey_url, "http://127.0.0.1:9", metadata=database)
@@ -215,7 +221,7 @@ async def test_servers_that_are_away_are_each_told(tmp_path):
             tmp_path,
             "redis://127.0.0.1:9/0",
             "http://127.0.0.1:9",
-            metadata=Metadata(url="postgresql+asyncpg://nobody@127.0.0.1:9/none"),
+            metadata=MetadataSettings(url="postgresql+asyncpg://nobody@127.0.0.1:9/none"),
         )
     )
 
@@ -247,7 +253,9 @@ async def test_stores_that_are_full_are_named_as_such(tmp_path, monkeypatch):
 async def test_one_redis_for_both_is_an_error_and_so_is_one_that_forgets(tmp_path, valkey_url):
     url = valkey_url.replace("valkey://", "redis://")
 
-    told = await told_of(stores_of(tmp_path, url, "http://127.0.0.1:9", metadata=Metadata(url=url)))
+    told = await told_of(
+        stores_of(tmp_path, url, "http://127.0.0.1:9", metadata=MetadataSettings(url=url))
+    )
 
     assert any("appendfsync" in line or "are one Redis" in line for line in told)
 
@@ -256,7 +264,7 @@ async def test_one_redis_for_both_is_an_error_and_so_is_one_that_forgets(tmp_pat
 async def test_what_may_not_be_written_is_told_with_what_is_needed(
     tmp_path, valkey_url, s3_server: S3Server
 ):
-    there = Files(
+    there = FileSettings(
         url=f"s3://{s3_server.bucket}/{s3_server.prefix}",
         s3_endpoint=s3_server.endpoint,
         s3_access_key_id=s3_server.access_key_id,

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.cluster.dry_run import DryRun
 from batch_gateway.cli.cluster.kube import ClusterRefusal
-from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.main import app
 
 SERVING, EVENTING = "serving.knative.dev", "eventing.knative.dev"
@@ -229,7 +229,7 @@ def test_deploying_while_the_binding_is_at_work_loses_no_race(kube, command):
 
 def test_a_field_taken_since_the_judging_is_judged_anew(kube, command):
     command("deploy", "--overlay", "minimal")
-    cluster = Place().cluster()
+    cluster = ClusterOptions().cluster()
     objects = build(ROOT / "knative" / "overlays" / "minimal")
     planner, executor = (
         next(o for o in objects if (o["kind"], o["metadata"]["name"]) == ("Service", name))

@@ -16,7 +16,7 @@ from batch_gateway.cli import logs as logs_command
 from batch_gateway.cli.cluster import rollout
 from batch_gateway.cli.main import app
 from batch_gateway.cli.status import command as status_command
-from batch_gateway.core.limits import Observation
+from batch_gateway.core.limits import PoolObservation
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web.state_metrics import rendered
 from batch_gateway.wiring.runtime import SystemClock
@@ -111,7 +111,7 @@ async def test_the_state_is_that_of_the_api_s_page(world, deployed, page, monkey
     moving = open_own(world.scratch_url, interval=NO_TIME)
     await settle(moving)
     for _ in range(3):
-        await sync(moving, "a", want=8, in_use=8, seen=Observation(dropped=1))
+        await sync(moving, "a", want=8, in_use=8, seen=PoolObservation(dropped=1))
     state = await StateReader(world.metadata, moving, world.clock).state()
     await moving.close()
     page.text = rendered(state, tenants=5)

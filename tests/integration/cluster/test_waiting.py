@@ -7,7 +7,7 @@ from fixtures.kube import READY, WAITING, condition, failing
 from typer.testing import CliRunner
 
 from batch_gateway.cli.cluster import apply, rollout
-from batch_gateway.cli.cluster.object_status import Readiness, object_status
+from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status
 from batch_gateway.cli.main import app
 
 TRACEBACK = """Traceback (most recent call last):
@@ -185,7 +185,7 @@ def test_a_gradual_rollout_is_not_waited_for():
         )
     )
 
-    assert found.state is Readiness.READY
+    assert found.state is ObjectReadiness.READY
 
 
 def test_what_becomes_ready_while_somebody_waits_is_seen(kube, command):

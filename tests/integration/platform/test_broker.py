@@ -11,7 +11,7 @@ import pytest_asyncio
 from fixtures.toys import Toys, event_headers, eventually
 from redis.asyncio import Redis
 
-from batch_gateway.local.platform import State
+from batch_gateway.local.platform import ReplicaState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -255,7 +255,7 @@ async def test_a_dead_letter_tells_of_a_subscriber_that_has_not_answered(toys):
         await eventually(
             lambda: (
                 {state for state, _ in running.platform.states("undertaker").values()}
-                == {State.READY}
+                == {ReplicaState.READY}
             )
         )
         await running.emit("1", data={"sleep": 20})

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fixtures.toys import eventually
 
-from batch_gateway.local.platform import Faults
+from batch_gateway.local.platform import BrokerFaults
 
 QUICK = {"retry": 2, "backoffPolicy": "exponential", "backoffDelay": "PT1S"}
 
@@ -21,7 +21,7 @@ async def running(toys):
 
 
 async def test_lost_events_never_arrive(running, toys):
-    await running.platform.set_faults(Faults(drop=1, types=("a",)))
+    await running.platform.set_faults(BrokerFaults(drop=1, types=("a",)))
 
     await running.emit("lost", "a")
     await running.emit("other", "b")
@@ -31,7 +31,7 @@ async def test_lost_events_never_arrive(running, toys):
 
 
 async def test_duplicated_events_arrive_twice(running):
-    await running.platform.set_faults(Faults(duplicate=1))
+    await running.platform.set_faults(BrokerFaults(duplicate=1))
 
     await running.emit("1")
 
@@ -39,7 +39,7 @@ async def test_duplicated_events_arrive_twice(running):
 
 
 async def test_delayed_events_are_overtaken(running, toys):
-    await running.platform.set_faults(Faults(delay=1, delay_s=20, types=("a",)))
+    await running.platform.set_faults(BrokerFaults(delay=1, delay_s=20, types=("a",)))
 
     await running.emit("delayed", "a")
     await running.emit("quick", "b")
@@ -49,7 +49,7 @@ async def test_delayed_events_are_overtaken(running, toys):
 
 
 async def test_reordered_events_all_arrive(running, toys):
-    await running.platform.set_faults(Faults(reorder=1, delay_s=20))
+    await running.platform.set_faults(BrokerFaults(reorder=1, delay_s=20))
     sent = [str(number) for number in range(30)]
 
     for id_ in sent:
@@ -62,7 +62,7 @@ async def test_reordered_events_all_arrive(running, toys):
 
 
 async def test_faults_outlive_a_killed_broker(running, toys):
-    await running.platform.set_faults(Faults(drop=1, types=("a",)))
+    await running.platform.set_faults(BrokerFaults(drop=1, types=("a",)))
     await running.platform.kill_broker()
 
     await answering(running)
@@ -78,7 +78,7 @@ async def test_faults_must_be_allowed_at_start(toys):
     toys.broker()
     async with toys.up() as running:
         with pytest.raises(httpx.HTTPStatusError, match="404"):
-            await running.platform.set_faults(Faults(drop=1))
+            await running.platform.set_faults(BrokerFaults(drop=1))
 
 
 async def test_a_timer_ticks_by_its_schedule(toys):

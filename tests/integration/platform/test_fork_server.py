@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batch_gateway.local.forked import ForkServer
-from batch_gateway.local.processes import ChildProcess, Command
+from batch_gateway.local.processes import ChildProcess, ProcessCommand
 
 PROGRAM = """
 import json, os, signal, sys, time
@@ -45,8 +45,8 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     await forks.stop()
 
 
-def command(folder: Path, *words: str) -> Command:
-    return Command(
+def command(folder: Path, *words: str) -> ProcessCommand:
+    return ProcessCommand(
         name="program",
         argv=[sys.executable, "-m", "program", *words],
         log=folder / "program.log",

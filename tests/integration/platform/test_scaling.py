@@ -8,7 +8,7 @@ import pytest
 from fixtures.toys import PATIENCE_S, eventually
 
 from batch_gateway.local import revision
-from batch_gateway.local.platform import PlatformError, State
+from batch_gateway.local.platform import PlatformError, ReplicaState
 
 
 async def test_a_service_starts_for_its_first_request_and_ends_when_idle(toys):
@@ -124,7 +124,9 @@ async def test_a_request_starts_what_it_will_lead_to(toys):
 
         await running.http.post("/work?now=1")
 
-        await eventually(lambda: State.READY in {s for s, _ in platform.states("back").values()})
+        await eventually(
+            lambda: ReplicaState.READY in {s for s, _ in platform.states("back").values()}
+        )
         (pid,) = platform.pids("back")
         asked = await running.http.get(
             platform.internal_url, headers={"Host": platform.host("back")}

@@ -10,15 +10,15 @@ from fixtures.world import TENANT, chat_lines
 from batch_gateway.core.call_statistics import bucket
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.core.prices import Price, PriceList
+from batch_gateway.core.prices import PriceList, TokenPrice
 from batch_gateway.services.batches.analytics import AnalyticsService
 from batch_gateway.services.batches.retry import BatchRetries, RetryRequest
 from batch_gateway.services.maintenance.rebuild import ensure_generation
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 pytestmark = pytest.mark.redis
 
-PRICES = PriceList(prices=[Price(model="*", input=1, cached_input=0, output=2)])
+PRICES = PriceList(prices=[TokenPrice(model="*", input=1, cached_input=0, output=2)])
 
 
 async def analytics(world, batch):
@@ -58,7 +58,7 @@ def count(histogram):
 
 @pytest.mark.parametrize("shard_lines", [10, 500], ids=["many shards", "one shard"])
 async def test_analytics_agree_with_the_endpoints_own_log(make_world, shard_lines):
-    world = make_world(planning=Planning(shard_lines=shard_lines))
+    world = make_world(planning=PlanningSettings(shard_lines=shard_lines))
     await world.configure(fault_rate=0.2, fault_kinds=["429"], ttft_ms=30, tpot_ms=1)
     lines = chat_lines(40)
     for line in lines[:3]:
@@ -91,7 +91,7 @@ async def test_analytics_agree_with_the_endpoints_own_log(make_world, shard_line
 async def test_usage_of_batches_that_are_deleted_retried_and_deduplicated_is_that_of_the_endpoint(
     make_world,
 ):
-    world = make_world(planning=Planning(shard_lines=7))
+    world = make_world(planning=PlanningSettings(shard_lines=7))
     same = chat_lines(20)
     for line in same:
         line["body"] |= {"temperature": 0, "messages": [{"role": "user", "content": "same"}]}
@@ -114,7 +114,7 @@ async def test_usage_of_batches_that_are_deleted_retried_and_deduplicated_is_tha
 
 
 async def test_usage_of_a_cancelled_batch_counts_what_was_answered_and_what_was_not_run(make_world):
-    world = make_world(planning=Planning(shard_lines=5))
+    world = make_world(planning=PlanningSettings(shard_lines=5))
     batch = await world.submit(chat_lines(20))
     await world.planner.plan(batch.id)
     await ensure_generation(world.metadata, world.scratch)
@@ -141,8 +141,10 @@ async def test_usage_of_a_cancelled_batch_counts_what_was_answered_and_what_was_
 
 async def test_an_executor_that_dies_makes_neither_usage_nor_analytics_double(make_world):
     world = make_world(
-        planning=Planning(shard_lines=10),
-        execution=Execution(lease_ttl_s=1, heartbeat_s=0.2, flush_interval_s=0.05, slot_ttl_s=1),
+        planning=PlanningSettings(shard_lines=10),
+        execution=ExecutionSettings(
+            lease_ttl_s=1, heartbeat_s=0.2, flush_interval_s=0.05, slot_ttl_s=1
+        ),
     )
     await world.configure(ttft_ms=20, slots=4)
     batch = await world.submit(chat_lines(40))

@@ -13,7 +13,7 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.layout import file_key, run_of_key
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.results.stream import ResultService
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 pytestmark = pytest.mark.redis
 
@@ -32,7 +32,7 @@ async def blobs(world, prefix):
 
 
 async def test_output_and_error_file_are_in_input_order_with_every_id_once(make_world):
-    world = make_world(planning=Planning(shard_lines=7))
+    world = make_world(planning=PlanningSettings(shard_lines=7))
     lines = chat_lines(40)
     for line in lines[::5]:
         line["body"]["model"] = "nobody"
@@ -222,7 +222,9 @@ async def half_assembled(world, batch):
 @pytest.fixture
 def world_of_runs(make_world):
     """Every four shards, which are read side by side, make a run."""
-    return make_world(planning=Planning(shard_lines=5), execution=Execution(assembly_run_bytes=1))
+    return make_world(
+        planning=PlanningSettings(shard_lines=5), execution=ExecutionSettings(assembly_run_bytes=1)
+    )
 
 
 async def test_an_assembly_goes_on_behind_the_shards_that_a_dead_one_has_gathered(world_of_runs):

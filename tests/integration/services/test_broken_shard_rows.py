@@ -15,16 +15,16 @@ from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.queue_entries import enqueue_shards
 from batch_gateway.services.results.parts import read_blob
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 pytestmark = pytest.mark.redis
 
-BRISK = Execution(heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5, lease_ttl_s=0.5)
+BRISK = ExecutionSettings(heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5, lease_ttl_s=0.5)
 
 
 @pytest.fixture
 def world(make_world):
-    return make_world(planning=Planning(shard_lines=10), execution=BRISK)
+    return make_world(planning=PlanningSettings(shard_lines=10), execution=BRISK)
 
 
 async def planned(world, count=30):

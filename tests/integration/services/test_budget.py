@@ -6,13 +6,13 @@ import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Execution, Planning, Prices
+from batch_gateway.settings import ExecutionSettings, PlanningSettings, PriceSettings
 from batch_gateway.settings.prices import ModelPrice
 
 pytestmark = pytest.mark.redis
 
 #: Results are judged at once.
-EAGER = Execution(flush_results=1, flush_interval_s=0.05, idle_exit_s=0.3, max_calls=2)
+EAGER = ExecutionSettings(flush_results=1, flush_interval_s=0.05, idle_exit_s=0.3, max_calls=2)
 
 
 def failing(count):
@@ -22,7 +22,7 @@ def failing(count):
 
 @pytest.fixture
 def frugal(make_world):
-    return make_world(planning=Planning(shard_lines=10), execution=EAGER)
+    return make_world(planning=PlanningSettings(shard_lines=10), execution=EAGER)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,10 @@ async def test_too_many_errors_stop_the_batch(frugal, budget, name):
 
 
 async def test_a_cost_above_the_budget_stops_the_batch(make_world):
-    prices = Prices(models={"sim-*": ModelPrice(input=1, output=2)}, batch_discount=Decimal("0.5"))
-    world = make_world(planning=Planning(shard_lines=10), execution=EAGER, prices=prices)
+    prices = PriceSettings(
+        models={"sim-*": ModelPrice(input=1, output=2)}, batch_discount=Decimal("0.5")
+    )
+    world = make_world(planning=PlanningSettings(shard_lines=10), execution=EAGER, prices=prices)
 
     batch = await world.run(await world.submit(chat_lines(300), max_cost=0.0015))
     cheap = await world.run(await world.submit(chat_lines(20), max_cost=1))
@@ -62,8 +64,8 @@ async def test_a_cost_above_the_budget_stops_the_batch(make_world):
 
 
 async def test_models_without_a_price_cost_nothing(make_world):
-    prices = Prices(models={"another": ModelPrice(input=10**6, output=10**6)})
-    world = make_world(planning=Planning(shard_lines=10), execution=EAGER, prices=prices)
+    prices = PriceSettings(models={"another": ModelPrice(input=10**6, output=10**6)})
+    world = make_world(planning=PlanningSettings(shard_lines=10), execution=EAGER, prices=prices)
 
     batch = await world.run(await world.submit(chat_lines(30), max_cost=0))
 

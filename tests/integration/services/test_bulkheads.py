@@ -17,12 +17,17 @@ from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.results import lost_objects
 from batch_gateway.services.results.parts import read_blob
-from batch_gateway.settings import Execution, Planning, Retry, Watching
+from batch_gateway.settings import (
+    EngineMonitorSettings,
+    ExecutionSettings,
+    PlanningSettings,
+    RetrySettings,
+)
 
 pytestmark = pytest.mark.redis
 
-UNWATCHED = Watching(metrics=False, probe=False)
-BRISK = Execution(complete_bytes=0, heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5)
+UNWATCHED = EngineMonitorSettings(metrics=False, probe=False)
+BRISK = ExecutionSettings(complete_bytes=0, heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5)
 
 
 async def planned(world, lines, **options):
@@ -96,7 +101,7 @@ async def test_an_unreadable_shard_ends_in_error_lines_and_all_others_go_on(
     make_world, damage, monkeypatch
 ):
     monkeypatch.setattr(lost_objects, "APART", timedelta(milliseconds=50))
-    world = make_world(planning=Planning(shard_lines=10), execution=BRISK)
+    world = make_world(planning=PlanningSettings(shard_lines=10), execution=BRISK)
     broken, healthy = await planned(world, chat_lines(30)), await planned(world, chat_lines(30))
     shard = (await shards_of(world, broken))[1]
     content = await read_blob(world.files, shard.key)
@@ -121,7 +126,7 @@ async def test_an_unreadable_shard_ends_in_error_lines_and_all_others_go_on(
 
 async def test_a_lost_part_costs_its_lines_another_call_and_nothing_else(make_world, monkeypatch):
     monkeypatch.setattr(lost_objects, "APART", timedelta(milliseconds=50))
-    rules = Execution(flush_interval_s=0.05, term_grace_s=0.1)
+    rules = ExecutionSettings(flush_interval_s=0.05, term_grace_s=0.1)
     world = make_world(execution=rules)
     await world.configure(ttft_ms=200, slots=4)
     batch = await planned(world, chat_lines(200))
@@ -144,7 +149,8 @@ async def test_a_lost_part_costs_its_lines_another_call_and_nothing_else(make_wo
 async def test_shards_that_wait_for_missing_objects_keep_no_other_batch_waiting(make_world):
     """More of them than leases: until they count as lost, nothing else may stand still."""
     world = make_world(
-        planning=Planning(shard_lines=64), execution=Execution(max_leases=4, flush_interval_s=0.1)
+        planning=PlanningSettings(shard_lines=64),
+        execution=ExecutionSettings(max_leases=4, flush_interval_s=0.1),
     )
     broken = await planned(world, chat_lines(12 * 64))
     for shard in await shards_of(world, broken):
@@ -160,7 +166,9 @@ async def test_shards_that_wait_for_missing_objects_keep_no_other_batch_waiting(
 
 async def test_small_shards_count_as_parts_of_the_leases(make_world):
     """A few short batches whose calls take long leave slots free: others are leased for them."""
-    world = make_world(execution=Execution(max_leases=1, flush_interval_s=0.1), watching=UNWATCHED)
+    world = make_world(
+        execution=ExecutionSettings(max_leases=1, flush_interval_s=0.1), watching=UNWATCHED
+    )
     await world.configure(ttft_ms=60_000, slots=64)
     for _ in range(6):
         await planned(world, chat_lines(1))
@@ -208,7 +216,7 @@ async def test_a_shard_that_cannot_be_opened_now_is_in_the_queue_again_at_once(
 
 async def test_a_lease_is_kept_while_its_shard_is_opened_slowly(make_world, tmp_path):
     """Opening takes several lives of a lease; another executor looks for dead leases meanwhile."""
-    rules = Execution(
+    rules = ExecutionSettings(
         complete_bytes=0,
         lease_ttl_s=0.6,
         heartbeat_s=0.2,
@@ -240,7 +248,7 @@ async def leased(world, batch):
 
 
 async def test_leases_live_on_while_the_database_is_away(make_world, monkeypatch):
-    rules = Execution(
+    rules = ExecutionSettings(
         complete_bytes=0, lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, slot_ttl_s=1
     )
     world = make_world(execution=rules, watching=UNWATCHED)
@@ -291,7 +299,7 @@ async def test_twelve_tenants_of_a_dead_endpoint_keep_no_other_model_waiting(
     world = make_world(
         execution=BRISK,
         watching=UNWATCHED,
-        retry=Retry(backoff_s=0.05),
+        retry=RetrySettings(backoff_s=0.05),
         routing=RoutingFile(tmp_path / "routes.yaml"),
     )
     for number in range(20):
@@ -349,7 +357,7 @@ async def test_a_line_that_waits_holds_no_slot(make_world, start_endpoint):
         return None
 
     endpoint.answer = refuse_one
-    world = make_world(execution=BRISK, watching=UNWATCHED, retry=Retry(backoff_s=0.2))
+    world = make_world(execution=BRISK, watching=UNWATCHED, retry=RetrySettings(backoff_s=0.2))
     world.inference_url = endpoint.url
     [big] = chat_lines(1)
     big["body"]["messages"][-1]["content"] = "Question 1? big"
@@ -382,7 +390,7 @@ async def test_suspects_run_one_at_a_time_while_all_other_work_goes_on(make_worl
 
     endpoint.answer = hold_suspects
     world = make_world(
-        execution=Execution(
+        execution=ExecutionSettings(
             lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, flush_interval_s=0.1, slot_ttl_s=1
         ),
         watching=UNWATCHED,
@@ -422,7 +430,9 @@ async def reclaimed(world):
 async def test_an_exception_that_was_not_foreseen_ends_one_line_only(
     make_world, start_endpoint, monkeypatch
 ):
-    world = make_world(execution=BRISK, watching=UNWATCHED, retry=Retry(backoff_s=0.01, attempts=2))
+    world = make_world(
+        execution=BRISK, watching=UNWATCHED, retry=RetrySettings(backoff_s=0.01, attempts=2)
+    )
     from batch_gateway.adapters.model_http import HttpModelClient
 
     call = HttpModelClient.call

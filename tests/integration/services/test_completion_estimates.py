@@ -10,11 +10,11 @@ from fixtures.world import TENANT, chat_lines
 from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.core.model import BatchBlockedReason, BatchStatus
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
-from batch_gateway.settings import Execution, Planning, Watching
+from batch_gateway.settings import EngineMonitorSettings, ExecutionSettings, PlanningSettings
 from batch_gateway.wiring.batches import make_batches
 
 pytestmark = pytest.mark.redis
-BRISK = Execution(heartbeat_s=0.2, flush_interval_s=0.2)
+BRISK = ExecutionSettings(heartbeat_s=0.2, flush_interval_s=0.2)
 
 
 def service(world):
@@ -43,7 +43,7 @@ async def stopped(working):
 
 
 async def test_at_a_steady_speed_the_end_is_foreseen(make_world):
-    world = make_world(execution=BRISK, planning=Planning(shard_lines=40))
+    world = make_world(execution=BRISK, planning=PlanningSettings(shard_lines=40))
     await world.configure(ttft_ms=200, slots=8)
     batch, working = await begun(world, chat_lines(240))
     batches, told, asked_at = service(world), [], None
@@ -107,7 +107,7 @@ async def test_a_batch_says_that_its_calendar_forbids_calls_and_goes_on_when_it_
 
 
 async def test_a_batch_says_that_others_have_all_the_slots(make_world):
-    world = make_world(execution=BRISK, watching=Watching(metrics=False, probe=False))
+    world = make_world(execution=BRISK, watching=EngineMonitorSettings(metrics=False, probe=False))
     await world.configure(ttft_ms=60_000)
     _, working = await begun(world, chat_lines(50))
     async with asyncio.timeout(90):
@@ -124,7 +124,7 @@ async def test_a_batch_says_that_others_have_all_the_slots(make_world):
 
 async def test_the_reason_stays_while_the_engine_is_dead_whichever_executor_tries_it(make_world):
     """Trials, hand-backs and hand-overs between activations change nothing about the cause."""
-    world = make_world(execution=BRISK, watching=Watching(metrics=False, probe=False))
+    world = make_world(execution=BRISK, watching=EngineMonitorSettings(metrics=False, probe=False))
     _, working = await begun(world, chat_lines(40))
     await working  # so there is a speed that an estimate could be made of
     await world.configure(fault_rate=1.0, fault_kinds=["disconnect"])

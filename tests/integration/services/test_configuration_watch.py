@@ -7,19 +7,20 @@ from datetime import timedelta
 import pytest
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.settings import Events, Settings, Webhooks
+from batch_gateway.settings import EventSettings, Settings, WebhookSettings
 from batch_gateway.wiring.configuration_watch import ConfigurationWatch, configuration
 
 pytestmark = pytest.mark.redis
 
-OLD = Settings(events=Events(signing_keys="old"))
-NEW = Settings(events=Events(signing_keys="new, old"))
+OLD = Settings(events=EventSettings(signing_keys="old"))
+NEW = Settings(events=EventSettings(signing_keys="new, old"))
 SEALED = Settings(
-    events=Events(signing_keys="old"), webhooks=Webhooks(encryption_keys="another secret")
+    events=EventSettings(signing_keys="old"),
+    webhooks=WebhookSettings(encryption_keys="another secret"),
 )
 
 
-LATE = Settings(events=Events(signing_keys="older"))  # of a revision that is not the newest
+LATE = Settings(events=EventSettings(signing_keys="older"))  # of a revision that is not the newest
 
 
 class Announcing:

@@ -16,10 +16,10 @@ from fixtures.world import TENANT
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.batches.service import NewBatch
-from batch_gateway.settings import Execution, Watching
+from batch_gateway.settings import EngineMonitorSettings, ExecutionSettings
 
 #: Nothing of an activation's own rhythm falls into the time that is counted.
-CALM = Execution(heartbeat_s=60, flush_interval_s=60, idle_exit_s=0.5)
+CALM = ExecutionSettings(heartbeat_s=60, flush_interval_s=60, idle_exit_s=0.5)
 
 MOST = {
     "statements": 29,
@@ -69,7 +69,7 @@ class Costs(Counter):
 
 @pytest.mark.parametrize("lines", [1, 20])
 async def test_a_small_batch_costs_no_more_than_this(make_world, monkeypatch, lines):
-    world = make_world(execution=CALM, watching=Watching(metrics=False, probe=False))
+    world = make_world(execution=CALM, watching=EngineMonitorSettings(metrics=False, probe=False))
     await world.run(await world.submit(chat_lines(1)))  # whatever is made once is made
     file = await world.upload(b"".join(line + b"\n" for line in map(_encoded, chat_lines(lines))))
     world.sink.take()
@@ -115,7 +115,7 @@ def _encoded(line):
 
 async def test_small_batches_are_leased_together(make_world, monkeypatch):
     """Two dozen transactions of a burst, most of which wait for each other, take few commits."""
-    world = make_world(execution=CALM, watching=Watching(metrics=False, probe=False))
+    world = make_world(execution=CALM, watching=EngineMonitorSettings(metrics=False, probe=False))
     await world.run(await world.submit(chat_lines(1)))
     commits = []
     for _ in range(4):  # on a machine that is busy a burst may come apart

@@ -9,7 +9,7 @@ from fixtures.world import TENANT, chat_lines
 from batch_gateway.core.ids import result_id
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.results.lookup import RequestLookup
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 pytestmark = pytest.mark.redis
 
@@ -34,7 +34,7 @@ async def arrived(world):
 
 
 async def test_every_request_gets_the_one_answer_under_its_own_name(make_world):
-    world = make_world(planning=Planning(shard_lines=50))
+    world = make_world(planning=PlanningSettings(shard_lines=50))
     lines = same(30) + chat_lines(45)[30:] + same(5, start=46, text="another")
 
     batch = await world.run(await world.submit(lines, deduplicate=True))
@@ -101,7 +101,7 @@ async def test_nothing_runs_once_unless_asked(world):
 
 
 async def test_a_failure_is_everybodys(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
 
     batch = await world.run(await world.submit(same(6, model="nobody"), deduplicate=True))
 
@@ -123,7 +123,7 @@ async def test_an_unknown_model_refuses_every_one_of_them(make_world):
 
 
 async def test_many_that_are_the_same_go_as_many_together_as_a_shard_has_lines(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     batch = await world.submit(same(35) + chat_lines(42)[35:], deduplicate=True)
     await world.planner.plan(batch.id)
 
@@ -152,7 +152,7 @@ async def test_what_was_cancelled_has_a_line_for_every_one_of_them(world):
 
 
 async def test_they_are_answered_together_also_while_the_batch_runs(make_world):
-    world = make_world(execution=Execution(flush_interval_s=0.01, flush_results=1))
+    world = make_world(execution=ExecutionSettings(flush_interval_s=0.01, flush_results=1))
     await world.configure(ttft_ms=20, slots=2)
     lines = same(5) + chat_lines(25)[5:]
     batch = await world.submit(lines, deduplicate=True)

@@ -7,9 +7,9 @@ import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.model import BatchStatus, Counts
+from batch_gateway.core.model import BatchStatus, LineCounts
 from batch_gateway.ports.throughput import WorkReport
-from batch_gateway.settings import Prices
+from batch_gateway.settings import PriceSettings
 
 pytestmark = pytest.mark.redis
 
@@ -24,7 +24,7 @@ async def test_a_dry_run_counts_and_estimates_and_completes_without_a_call(world
 
     estimated = batch.options["estimated_tokens"]
     assert batch.status is BatchStatus.COMPLETED
-    assert batch.counts == Counts(total=6)
+    assert batch.counts == LineCounts(total=6)
     assert (batch.output_file_id, batch.error_file_id) == (None, None)
     assert sorted(estimated) == ["sim-large", "sim-small"]
     assert estimated["sim-large"] > 4 * 1000 > estimated["sim-small"] > 2 * 10
@@ -37,7 +37,7 @@ async def test_a_dry_run_estimates_the_cost_by_the_prices(make_world):
         "sim-large": {"input": 1_000_000, "output": 3_000_000, "request": 7},
         "other": {"input": 1},
     }
-    world = make_world(prices=Prices(models=prices, batch_discount=0.5, currency="EUR"))
+    world = make_world(prices=PriceSettings(models=prices, batch_discount=0.5, currency="EUR"))
     lines = [
         *chat_lines(3, max_tokens=100),
         {**chat_lines(1, model="free", max_tokens=50)[0], "custom_id": "free"},
@@ -55,7 +55,7 @@ async def test_a_dry_run_estimates_the_cost_by_the_prices(make_world):
 
 
 async def test_what_is_deduplicated_costs_nothing_in_a_dry_run(make_world):
-    world = make_world(prices=Prices(models={"sim-large": {"output": 1, "request": 1}}))
+    world = make_world(prices=PriceSettings(models={"sim-large": {"output": 1, "request": 1}}))
     line = {**chat_lines(1, max_tokens=100)[0]}
     line["body"] = line["body"] | {"temperature": 0}
     lines = [{**line, "custom_id": f"line-{n}"} for n in range(4)]

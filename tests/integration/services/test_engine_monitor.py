@@ -8,7 +8,7 @@ from fixtures.simulator import is_probe, until
 from fixtures.world import chat_lines
 
 from batch_gateway.core.limits import Brake
-from batch_gateway.settings import Planning, Retry, Watching
+from batch_gateway.settings import EngineMonitorSettings, PlanningSettings, RetrySettings
 
 pytestmark = pytest.mark.redis
 
@@ -55,7 +55,9 @@ async def calls_of_batch(world):
 async def test_a_queue_in_the_engine_brakes_and_the_youngest_calls_are_given_back_unharmed(
     make_world,
 ):
-    world = make_world(watching=Watching(**BY_METRICS), retry=Retry(attempts=1))
+    world = make_world(
+        watching=EngineMonitorSettings(**BY_METRICS), retry=RetrySettings(attempts=1)
+    )
     await world.configure(slots=4, ttft_ms=300)
     batch = await planned(world, 20)
 
@@ -73,7 +75,7 @@ async def test_a_queue_in_the_engine_brakes_and_the_youngest_calls_are_given_bac
 
 async def test_an_engine_without_metrics_is_probed_and_a_probe_that_waits_brakes(make_world):
     """What is aborted then is held in virtual time (``tests/unit/test_own_queue.py``)."""
-    world = make_world(watching=Watching(**QUICK), retry=Retry(attempts=1))
+    world = make_world(watching=EngineMonitorSettings(**QUICK), retry=RetrySettings(attempts=1))
     await world.configure(slots=4, tpot_ms=25, metrics=False)
     batch = await planned(world, 40)
 
@@ -86,11 +88,11 @@ async def test_an_engine_without_metrics_is_probed_and_a_probe_that_waits_brakes
 
 
 async def test_there_is_one_probe_at_a_time_and_only_while_there_is_work(make_world):
-    world = make_world(watching=Watching(**QUICK))
+    world = make_world(watching=EngineMonitorSettings(**QUICK))
     await world.configure(ttft_ms=50, metrics=False)
     batch = await planned(world, 40)
 
-    await asyncio.gather(world.work(), make_world(watching=Watching(**QUICK)).work())
+    await asyncio.gather(world.work(), make_world(watching=EngineMonitorSettings(**QUICK)).work())
 
     probes = await probes_of(world)
     ends = [call["ended_at"] for call in probes]
@@ -102,7 +104,7 @@ async def test_there_is_one_probe_at_a_time_and_only_while_there_is_work(make_wo
 
 
 async def test_aborting_can_be_switched_off(make_world):
-    world = make_world(watching=Watching(**BY_METRICS, abort=False))
+    world = make_world(watching=EngineMonitorSettings(**BY_METRICS, abort=False))
     await world.configure(slots=4, ttft_ms=100)
     batch = await planned(world, 20)
 
@@ -114,7 +116,7 @@ async def test_aborting_can_be_switched_off(make_world):
 
 
 async def test_watching_can_be_switched_off(make_world):
-    world = make_world(watching=Watching(metrics=False, probe=False))
+    world = make_world(watching=EngineMonitorSettings(metrics=False, probe=False))
     await world.configure(slots=2, ttft_ms=50)
     batch = await planned(world, 12)
 
@@ -127,7 +129,8 @@ async def test_watching_can_be_switched_off(make_world):
 
 async def test_a_line_is_left_in_peace_after_some_aborts(make_world):
     world = make_world(
-        watching=Watching(**BY_METRICS, abort_times=1), planning=Planning(shard_lines=4)
+        watching=EngineMonitorSettings(**BY_METRICS, abort_times=1),
+        planning=PlanningSettings(shard_lines=4),
     )
     await world.configure(slots=2, ttft_ms=200)
     batch = await planned(world, 6)
@@ -143,7 +146,7 @@ async def test_a_line_is_left_in_peace_after_some_aborts(make_world):
 async def test_aborted_lines_do_not_wait_for_calm_when_slots_are_free_and_nothing_else_is_left(
     make_world,
 ):
-    world = make_world(watching=Watching(**{**BY_METRICS, "calm_s": 1000}))
+    world = make_world(watching=EngineMonitorSettings(**{**BY_METRICS, "calm_s": 1000}))
     await world.configure(slots=4, ttft_ms=300)
     batch = await planned(world, 12)
 
@@ -156,7 +159,7 @@ async def test_aborted_lines_do_not_wait_for_calm_when_slots_are_free_and_nothin
 
 async def test_bunches_of_calls_that_a_quick_engine_takes_at_once_all_end_once(make_world):
     """How many are aborted depends on the machine; unit tests of brakes hold it without a clock."""
-    world = make_world(watching=Watching(**{**BY_METRICS, "probe_wait_ms": 10_000}))
+    world = make_world(watching=EngineMonitorSettings(**{**BY_METRICS, "probe_wait_ms": 10_000}))
     await world.configure(slots=4, ttft_ms=20)
     batch = await planned(world, 200)
 
@@ -170,7 +173,7 @@ async def test_an_engine_full_of_users_gets_no_batch_call_until_there_is_room(
     make_world, start_simulator
 ):
     here = await start_simulator(slots=2)
-    world = make_world(watching=Watching(**BY_METRICS))
+    world = make_world(watching=EngineMonitorSettings(**BY_METRICS))
     world.inference_url = here.url
     engine = here.simulator.engines["sim-large"]
     await world.configure(ttft_ms=100)

@@ -10,7 +10,12 @@ from fixtures.world import chat_lines
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.settings import Execution, Planning, Retry, Watching
+from batch_gateway.settings import (
+    EngineMonitorSettings,
+    ExecutionSettings,
+    PlanningSettings,
+    RetrySettings,
+)
 
 pytestmark = pytest.mark.redis
 
@@ -22,7 +27,7 @@ async def planned(world, lines, **options):
 
 
 async def test_every_line_is_answered_once_and_the_last_shard_announces(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     batch = await planned(world, chat_lines(35))
 
     await world.work()
@@ -36,7 +41,7 @@ async def test_every_line_is_answered_once_and_the_last_shard_announces(make_wor
 
 
 async def test_several_executors_share_the_work_without_doing_any_twice(make_world):
-    world = make_world(planning=Planning(shard_lines=5))
+    world = make_world(planning=PlanningSettings(shard_lines=5))
     batch = await planned(world, chat_lines(60))
 
     await asyncio.gather(*(make_world().work() for _ in range(3)))
@@ -52,7 +57,7 @@ async def test_an_activation_without_work_ends_at_once(world):
 
 
 async def test_the_house_is_full_at_the_maximum_of_activations(make_world):
-    world = make_world(execution=Execution(max_activations=1))
+    world = make_world(execution=ExecutionSettings(max_activations=1))
     await world.scratch.activations.enter(
         ActivationId("other"), maximum=1, ttl=timedelta(minutes=1)
     )
@@ -72,7 +77,7 @@ async def test_overload_costs_time_but_no_line(make_world):
 
 
 async def test_a_broken_endpoint_becomes_error_lines_after_some_attempts(make_world):
-    world = make_world(retry=Retry(attempts=2, backoff_s=0.01))
+    world = make_world(retry=RetrySettings(attempts=2, backoff_s=0.01))
     await world.configure(fault_rate=1.0, fault_kinds=["500"])
 
     batch = await world.run(await world.submit(chat_lines(4)))
@@ -86,7 +91,7 @@ async def test_a_broken_endpoint_becomes_error_lines_after_some_attempts(make_wo
 
 
 async def test_malformed_answers_become_error_lines(make_world):
-    world = make_world(retry=Retry(attempts=2, backoff_s=0.01))
+    world = make_world(retry=RetrySettings(attempts=2, backoff_s=0.01))
     await world.configure(fault_rate=1.0, fault_kinds=["malformed"])
 
     batch = await world.run(await world.submit(chat_lines(2)))
@@ -108,7 +113,7 @@ async def test_a_requests_own_fault_is_not_tried_again(world):
 
 
 async def test_a_stopped_executor_hands_back_and_its_successor_goes_on(make_world):
-    first = make_world(execution=Execution(term_grace_s=0.2, flush_interval_s=0.05))
+    first = make_world(execution=ExecutionSettings(term_grace_s=0.2, flush_interval_s=0.05))
     await first.configure(ttft_ms=50, slots=2)
     batch = await planned(first, chat_lines(40))
     working = asyncio.create_task(first.work())
@@ -132,7 +137,7 @@ async def test_a_stopped_executor_hands_back_and_its_successor_goes_on(make_worl
 
 
 async def test_an_executor_with_an_old_configuration_ends_its_calls_and_leaves(make_world):
-    first = make_world(execution=Execution(flush_interval_s=0.05, max_calls=4))
+    first = make_world(execution=ExecutionSettings(flush_interval_s=0.05, max_calls=4))
     await first.configure(ttft_ms=300, slots=64)
     batch = await planned(first, chat_lines(40))
     working = asyncio.create_task(first.work())
@@ -153,7 +158,7 @@ async def test_an_executor_with_an_old_configuration_ends_its_calls_and_leaves(m
 
 
 async def test_work_left_by_a_killed_executor_is_resumed_from_its_last_flush(make_world):
-    rules = Execution(
+    rules = ExecutionSettings(
         flush_interval_s=0.02, lease_ttl_s=1, heartbeat_s=0.2, idle_exit_s=0.1, slot_ttl_s=1
     )
     first = make_world(execution=rules)
@@ -182,7 +187,7 @@ async def test_work_left_by_a_killed_executor_is_resumed_from_its_last_flush(mak
 
 
 async def test_cancelling_stops_the_calls_and_keeps_what_is_finished(make_world):
-    world = make_world(execution=Execution(flush_interval_s=0.05))
+    world = make_world(execution=ExecutionSettings(flush_interval_s=0.05))
     await world.configure(ttft_ms=30, slots=4)
     batch = await planned(world, chat_lines(80))
     working = asyncio.create_task(world.work())
@@ -207,7 +212,7 @@ async def test_cancelling_stops_the_calls_and_keeps_what_is_finished(make_world)
 
 
 async def test_the_deadline_ends_the_batch_with_what_is_finished(make_world):
-    world = make_world(execution=Execution(flush_interval_s=0.05))
+    world = make_world(execution=ExecutionSettings(flush_interval_s=0.05))
     await world.configure(ttft_ms=100, slots=4)
     batch = await planned(world, chat_lines(200), window=timedelta(seconds=2))
 
@@ -224,9 +229,9 @@ async def test_the_deadline_ends_the_batch_with_what_is_finished(make_world):
 
 async def test_a_wiped_redis_costs_nothing_but_time(make_world):
     world = make_world(
-        planning=Planning(shard_lines=10),
-        execution=Execution(heartbeat_s=0.2, slot_ttl_s=1),
-        watching=Watching(abort=False),
+        planning=PlanningSettings(shard_lines=10),
+        execution=ExecutionSettings(heartbeat_s=0.2, slot_ttl_s=1),
+        watching=EngineMonitorSettings(abort=False),
     )
     await world.configure(ttft_ms=30, slots=4)
     batch = await planned(world, chat_lines(80))
@@ -252,7 +257,7 @@ async def test_a_call_that_hangs_is_cut_at_the_deadline_and_expires_as_its_batch
             await asyncio.sleep(60)
 
     endpoint.answer = all_but_one
-    world = make_world(watching=Watching(metrics=False, probe=False))
+    world = make_world(watching=EngineMonitorSettings(metrics=False, probe=False))
     world.inference_url = endpoint.url
     batch = await planned(world, chat_lines(5), window=timedelta(seconds=2))
 
@@ -274,7 +279,7 @@ async def test_no_retry_goes_beyond_the_deadline(make_world, start_endpoint):
         return web.Response(status=429, headers={"retry-after": "50"})
 
     endpoint.answer = full
-    world = make_world(watching=Watching(metrics=False, probe=False))
+    world = make_world(watching=EngineMonitorSettings(metrics=False, probe=False))
     world.inference_url = endpoint.url
     batch = await planned(world, chat_lines(1), window=timedelta(seconds=1.5))
 
@@ -287,7 +292,7 @@ async def test_no_retry_goes_beyond_the_deadline(make_world, start_endpoint):
 
 
 async def test_a_shards_budget_of_retries_bounds_the_work(make_world):
-    world = make_world(retry=Retry(attempts=10, backoff_s=0.001, budget=0.5))
+    world = make_world(retry=RetrySettings(attempts=10, backoff_s=0.001, budget=0.5))
     await world.configure(fault_rate=1.0, fault_kinds=["500"])
 
     batch = await world.run(await world.submit(chat_lines(40)))

@@ -14,7 +14,7 @@ from batch_gateway.core.batch_request import ExternalEvent, signature
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Files, Settings
+from batch_gateway.settings import FileSettings, Settings
 from batch_gateway.store_plugins import UnknownStore
 from batch_gateway.wiring.stores import open_files
 
@@ -325,7 +325,7 @@ async def test_a_batch_whose_making_was_not_confirmed_keeps_its_input(door, worl
 @pytest.mark.usefixtures("installed_plugin")
 async def test_objects_of_a_third_party_file_store_become_batches(world, tmp_path):
     folder = f"folder://{tmp_path}/drops/"
-    await open_files(Settings(files=Files(url=folder))).put("in/a.jsonl", LINES)
+    await open_files(Settings(files=FileSettings(url=folder))).put("in/a.jsonl", LINES)
 
     async with AsyncExitStack() as stack:
         door = Door(world, tmp_path, stack, store=folder)

@@ -9,7 +9,7 @@ from fixtures.intake import TOKEN, Door
 from fixtures.world import CHAT, TENANT, chat_lines
 
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Files, Intake, Settings
+from batch_gateway.settings import FileSettings, IntakeSettings, Settings
 from batch_gateway.wiring.intake import StoredObjects
 
 pytestmark = [pytest.mark.redis, pytest.mark.s3]
@@ -28,8 +28,10 @@ async def door(world, tmp_path, s3_server, folder):
     async with AsyncExitStack() as stack:
         door = Door(world, tmp_path / "inbox", stack, store=folder)
         await stack.enter_async_context(door.http)
-        intake = Intake(sources={"store": {"tenant": TENANT, "token": TOKEN, "folders": [folder]}})
-        objects = StoredObjects(Settings(files=Files(**s3_server.settings), intake=intake))
+        intake = IntakeSettings(
+            sources={"store": {"tenant": TENANT, "token": TOKEN, "folders": [folder]}}
+        )
+        objects = StoredObjects(Settings(files=FileSettings(**s3_server.settings), intake=intake))
         stack.push_async_callback(objects.close)
         door.intake._objects = objects
         yield door

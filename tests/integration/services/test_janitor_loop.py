@@ -12,7 +12,7 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.lifecycle import lifecycle_event
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Sweep
+from batch_gateway.settings import SweepSettings
 
 pytestmark = pytest.mark.redis
 
@@ -167,7 +167,7 @@ async def test_a_deadline_far_away_and_an_executor_at_work_keep_it(world):
 @asynccontextmanager
 async def relaying(world):
     """The outbox relay at work, with as little patience as there can be."""
-    world.sweep = Sweep(unsent_s=0.02)
+    world.sweep = SweepSettings(unsent_s=0.02)
     runtime = world.runtime
     relay = asyncio.create_task(runtime.outbox_relay.run())
     try:
@@ -225,7 +225,7 @@ async def test_the_janitor_is_not_called_for_a_batch_that_is_done(world, monkeyp
 
 async def test_what_the_broker_did_not_take_is_sent_again_by_who_announced_it(world):
     batch = await world.submit(chat_lines(1))
-    world.sweep = Sweep(unsent_s=0.02)
+    world.sweep = SweepSettings(unsent_s=0.02)
     runtime = world.runtime
     running = asyncio.create_task(runtime.outbox_relay.run())
     world.sink.away = True

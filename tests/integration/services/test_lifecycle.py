@@ -10,7 +10,7 @@ from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.ports.throughput import WorkReport
 from batch_gateway.services.progress_events import ProgressEvents
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 LIFE = [
     EventType.BATCH_IN_PROGRESS,
@@ -27,7 +27,8 @@ def life(world: World):
 
 async def test_a_batch_is_told_of_from_its_plan_to_its_end(make_world):
     world = make_world(
-        planning=Planning(shard_lines=3), execution=Execution(max_leases=1, idle_exit_s=0.2)
+        planning=PlanningSettings(shard_lines=3),
+        execution=ExecutionSettings(max_leases=1, idle_exit_s=0.2),
     )
     await world.configure(ttft_ms=400, slots=4)
     batch = await world.run(await world.submit(chat_lines(30)))
@@ -112,7 +113,7 @@ async def test_that_a_batch_will_be_late_waits_for_the_broker(world):
 
 
 async def test_progress_that_cannot_be_told_now_is_told_later_and_work_goes_on(make_world):
-    world = make_world(planning=Planning(shard_lines=2))
+    world = make_world(planning=PlanningSettings(shard_lines=2))
     batch = await world.submit(chat_lines(10))
     await world.planner.plan(batch.id)
     world.sink.take()

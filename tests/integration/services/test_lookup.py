@@ -8,7 +8,7 @@ from fixtures.world import TENANT, chat_lines
 from batch_gateway.core.errors import NotFound
 from batch_gateway.core.ids import TenantId
 from batch_gateway.services.results.lookup import RequestLookup
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 pytestmark = pytest.mark.redis
 
@@ -29,7 +29,7 @@ def ask(world):
 
 
 async def test_a_request_is_pending_until_it_is_answered(make_world, ask):
-    world = make_world(planning=Planning(shard_lines=2))
+    world = make_world(planning=PlanningSettings(shard_lines=2))
     lines = chat_lines(5)
     lines[1]["custom_id"] = ODD
     lines[2]["body"]["model"] = "nobody"
@@ -51,7 +51,7 @@ async def test_a_request_is_pending_until_it_is_answered(make_world, ask):
 
 
 async def test_what_a_holder_has_stored_is_found(make_world, ask):
-    world = make_world(execution=Execution(flush_interval_s=0.02, flush_results=1))
+    world = make_world(execution=ExecutionSettings(flush_interval_s=0.02, flush_results=1))
     await world.configure(ttft_ms=1)
     batch = await world.submit(chat_lines(3))
     await world.planner.plan(batch.id)

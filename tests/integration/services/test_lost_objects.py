@@ -14,7 +14,7 @@ from batch_gateway.core.model import BatchStatus, LeaseRef, ShardState
 from batch_gateway.services.assemble.merge import ResultMerge
 from batch_gateway.services.results import lost_objects
 from batch_gateway.services.results.parts import write_part
-from batch_gateway.settings import Planning
+from batch_gateway.settings import PlanningSettings
 
 pytestmark = pytest.mark.redis
 
@@ -31,7 +31,7 @@ async def planned(world, count=12):
 
 
 async def executed(make_world, count=12):
-    world = make_world(planning=Planning(shard_lines=4))
+    world = make_world(planning=PlanningSettings(shard_lines=4))
     batch = await planned(world, count)
     await world.work()
     return world, batch

@@ -11,7 +11,7 @@ from fixtures.world import chat_lines
 
 from batch_gateway.core.model import BatchBlockedReason, BatchStatus
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
-from batch_gateway.settings import Retry, Watching
+from batch_gateway.settings import EngineMonitorSettings, RetrySettings
 
 pytestmark = pytest.mark.redis
 
@@ -48,8 +48,8 @@ async def test_each_odd_answer_ends_its_own_line_and_is_shown(make_world):
     async with engine(lambda text, _: ANSWERS[text]) as url:
         world = make_world(
             inference_url=url,
-            retry=Retry(attempts=2, backoff_s=0.01),
-            watching=Watching(metrics=False, probe=False),
+            retry=RetrySettings(attempts=2, backoff_s=0.01),
+            watching=EngineMonitorSettings(metrics=False, probe=False),
         )
 
         batch = await world.run(await world.submit(lines(ANSWERS)))
@@ -181,8 +181,8 @@ async def test_answers_are_results_or_say_what_is_wrong_with_them(make_world):
     async with engine(lambda text, _: wires[text]) as url:
         world = make_world(
             inference_url=url,
-            retry=Retry(attempts=2, backoff_s=0.01),
-            watching=Watching(metrics=False, probe=False),
+            retry=RetrySettings(attempts=2, backoff_s=0.01),
+            watching=EngineMonitorSettings(metrics=False, probe=False),
         )
 
         batch = await world.run(await world.submit(lines(wires)))
@@ -220,8 +220,8 @@ async def test_a_rotated_key_pauses_the_endpoint_and_fails_no_line(make_world):
         world = make_world(
             inference_url=url,
             inference_key="old",
-            retry=Retry(attempts=2, backoff_s=0.01),
-            watching=Watching(metrics=False, probe=False),
+            retry=RetrySettings(attempts=2, backoff_s=0.01),
+            watching=EngineMonitorSettings(metrics=False, probe=False),
         )
         batch = await world.submit(lines([str(n) for n in range(500)]))
         running = asyncio.create_task(world.run(batch))
@@ -248,8 +248,8 @@ async def test_a_line_that_is_forbidden_beside_others_that_are_not_fails_alone(m
     async with engine(answer) as url:
         world = make_world(
             inference_url=url,
-            retry=Retry(attempts=2, backoff_s=0.01),
-            watching=Watching(metrics=False, probe=False),
+            retry=RetrySettings(attempts=2, backoff_s=0.01),
+            watching=EngineMonitorSettings(metrics=False, probe=False),
         )
 
         batch = await world.run(await world.submit(lines([str(n) for n in range(200)])))

@@ -17,7 +17,7 @@ from batch_gateway.core.ids import TenantId
 from batch_gateway.core.lines import decode_shard_line
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.results.parts import read_blob
-from batch_gateway.settings import Planning
+from batch_gateway.settings import PlanningSettings
 
 pytestmark = pytest.mark.redis
 MINUTE = timedelta(minutes=1)
@@ -40,7 +40,7 @@ async def failed(world, content, **options):
 
 
 async def test_a_good_input_becomes_shards_in_the_queue_and_a_wake_up(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     batch = await world.submit(chat_lines(25))
 
     await world.planner.plan(batch.id)
@@ -80,7 +80,7 @@ async def test_lines_that_share_a_prompt_are_neighbours(make_world):
 
 
 async def test_planning_twice_changes_nothing_and_wakes_again(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     batch = await world.submit(chat_lines(25))
     await world.planner.plan(batch.id)
     before = await shards_of(world, batch)
@@ -93,7 +93,7 @@ async def test_planning_twice_changes_nothing_and_wakes_again(make_world):
 
 
 async def test_two_planners_at_once_make_one_plan_and_leave_no_other_objects(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     batch = await world.submit(chat_lines(25))
 
     await asyncio.gather(world.planner.plan(batch.id), make_world().planner.plan(batch.id))
@@ -103,7 +103,7 @@ async def test_two_planners_at_once_make_one_plan_and_leave_no_other_objects(mak
 
 
 async def test_planning_again_gives_byte_identical_shards(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     content = encoded(*chat_lines(25))
     contents = []
     for _ in range(2):
@@ -161,7 +161,7 @@ async def test_too_many_lines_fail(make_world):
 
 
 async def test_a_line_that_is_too_long_is_named_and_the_next_one_read(make_world):
-    world = make_world(planning=Planning(max_line_bytes=3000))
+    world = make_world(planning=PlanningSettings(max_line_bytes=3000))
     long, short = chat_lines(2)
     long["body"]["messages"][0]["content"] = "x" * 5_000_000
 
@@ -174,7 +174,7 @@ async def test_a_line_that_is_too_long_is_named_and_the_next_one_read(make_world
 
 
 async def test_the_list_of_errors_is_bounded(make_world):
-    world = make_world(planning=Planning(max_errors=5))
+    world = make_world(planning=PlanningSettings(max_errors=5))
 
     batch = await failed(world, b"bad\n" * 100)
 

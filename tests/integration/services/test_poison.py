@@ -16,16 +16,16 @@ from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
+from batch_gateway.services.execute.leased_shard import ActivationSignals, LeasedShard
 from batch_gateway.services.execute.shard_leases import ShardLeases
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.progress_events import BatchObservers
-from batch_gateway.settings import Execution, Planning, Watching
+from batch_gateway.settings import EngineMonitorSettings, ExecutionSettings, PlanningSettings
 
-RULES = Execution(
+RULES = ExecutionSettings(
     lease_ttl_s=0.6, heartbeat_s=0.2, idle_exit_s=0.3, flush_interval_s=0.1, slot_ttl_s=1
 )
-UNWATCHED = Watching(probe=False, abort=False)
+UNWATCHED = EngineMonitorSettings(probe=False, abort=False)
 
 
 class Killer:
@@ -67,7 +67,9 @@ async def test_a_line_that_kills_its_workers_is_reported_and_the_rest_goes_on(
     killer, sink = Killer(), await start_endpoint()
     endpoint = await start_endpoint()
     endpoint.answer = killer
-    world = make_world(watching=UNWATCHED, execution=RULES, planning=Planning(shard_lines=20))
+    world = make_world(
+        watching=UNWATCHED, execution=RULES, planning=PlanningSettings(shard_lines=20)
+    )
     world.inference_url = endpoint.url
     lines = chat_lines(50)
     lines[25]["body"]["messages"][1]["content"] = "POISON"
@@ -153,7 +155,7 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
         shard = LeasedShard(
             claimed.lease,
             claimed.entry,
-            signals=Signals(),
+            signals=ActivationSignals(),
             isolation=SuspectIsolation(),
             stop_at=float("inf"),
             most_buffered=1000,
@@ -183,7 +185,7 @@ async def test_lines_that_were_handed_back_are_no_suspects(make_world, start_end
     for _ in range(4):  # each activation has to stop in the midst of its calls
         world = make_world(
             watching=UNWATCHED,
-            execution=Execution(term_grace_s=0.01, flush_interval_s=0.05, soft_budget_s=20),
+            execution=ExecutionSettings(term_grace_s=0.01, flush_interval_s=0.05, soft_budget_s=20),
         )
         world.inference_url = endpoint.url
         if batch is None:

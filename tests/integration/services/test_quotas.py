@@ -6,7 +6,7 @@ import pytest
 from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.core.quotas import Account, Quotas
+from batch_gateway.core.quotas import Quotas, QuotaUsage
 
 pytestmark = pytest.mark.redis
 
@@ -60,4 +60,4 @@ async def test_results_are_kept_whatever_the_quota(make_world):
     output, _ = await world.results(batch)
     assert len(output) == 2
     has = await world.metadata.accounts.get(TENANT)
-    assert has == Account(files=2, stored_bytes=has.stored_bytes)
+    assert has == QuotaUsage(files=2, stored_bytes=has.stored_bytes)

@@ -15,7 +15,12 @@ from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.adapters.sealing import FernetSealer
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.header_passthrough import HeaderPassthrough
-from batch_gateway.settings import Execution, Planning, Retry, Watching
+from batch_gateway.settings import (
+    EngineMonitorSettings,
+    ExecutionSettings,
+    PlanningSettings,
+    RetrySettings,
+)
 
 KEY = b"a key"
 
@@ -36,7 +41,7 @@ def route(make_world, tmp_path: Path) -> Route:
 
 
 #: The endpoints count every call. Calls that a busy machine makes slow are not aborted either.
-UNWATCHED = Watching(metrics=False, probe=False, abort=False)
+UNWATCHED = EngineMonitorSettings(metrics=False, probe=False, abort=False)
 
 
 def lines(count: int, model: str = "m") -> list[dict]:
@@ -98,7 +103,7 @@ async def test_a_replica_that_dies_under_way_is_left_to_the_others(
     victim = spawn_simulator(model="m", ttft_ms=20, slots=4)
     world = route(
         f"endpoints: {{a: {{url: {survivor.url}}}, b: {{url: {victim}}}}}\nmodels: {{m: [a, b]}}",
-        retry=Retry(attempts=3, backoff_s=0.05),
+        retry=RetrySettings(attempts=3, backoff_s=0.05),
     )
     batch = await world.submit(lines(120))
     await world.planner.plan(batch.id)
@@ -120,7 +125,7 @@ async def test_a_line_that_failed_at_one_replica_is_tried_at_another_next(route,
     world = route(
         f"endpoints: {{a: {{url: {broken.url}, weight: 100}}, b: {{url: {good.url}}}}}\n"
         "models: {m: [a, b]}",
-        retry=Retry(attempts=2, backoff_s=0.05),
+        retry=RetrySettings(attempts=2, backoff_s=0.05),
     )
 
     batch = await world.run(await world.submit(lines(20)))
@@ -213,7 +218,7 @@ async def test_each_attempt_tells_who_asks_and_how_long_there_is(route, start_en
     endpoint.answer = slow_then_good
     world = route(
         f"endpoints: {{a: {{url: {endpoint.url}, objective: batch}}}}\nmodels: {{m: a}}",
-        retry=Retry(backoff_s=0.2),
+        retry=RetrySettings(backoff_s=0.2),
     )
 
     batch = await world.run(await world.submit(lines(1)))
@@ -261,7 +266,7 @@ async def test_a_model_that_is_not_served_any_more_waits_for_others(
     endpoint.answer = slow
     world = route(
         f"endpoints: {{a: {{url: {endpoint.url}}}}}\nmodels: {{m: a}}",
-        execution=Execution(soft_budget_s=3, hard_budget_s=4),
+        execution=ExecutionSettings(soft_budget_s=3, hard_budget_s=4),
     )
     batch = await world.submit(lines(300))
     await world.planner.plan(batch.id)
@@ -312,7 +317,7 @@ async def test_calls_go_over_mutual_tls(route, start_endpoint, tmp_path):
     world = route(
         f"endpoints: {{a: {{url: {endpoint.url}, ca_file: '{authority.ca}',"
         f" client_cert_file: {certificate}, client_key_file: {key}}}}}\nmodels: {{m: a}}",
-        planning=Planning(shard_lines=4),
+        planning=PlanningSettings(shard_lines=4),
     )
 
     batch = await world.run(await world.submit(lines(8)))
@@ -361,7 +366,7 @@ async def test_an_endpoints_own_key_is_not_replaced_by_a_clients(
 async def test_headers_that_no_key_opens_wait_for_it(route, start_endpoint):
     endpoint = await start_endpoint()
     routes = f"endpoints: {{a: {{url: {endpoint.url}}}}}\nmodels: {{m: a}}"
-    rules = Execution(soft_budget_s=0.8, hard_budget_s=1, lease_ttl_s=0.5)
+    rules = ExecutionSettings(soft_budget_s=0.8, hard_budget_s=1, lease_ttl_s=0.5)
     world = route(routes, header_passthrough=passing(KEY), execution=rules)
     batch = await world.submit(lines(2), headers=HUSH)
     await world.planner.plan(batch.id)

@@ -14,14 +14,14 @@ from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import ActivationId, TenantId, shard_id
 from batch_gateway.core.layout import lease_ref
 from batch_gateway.core.lines import ShardLine, answered, encode_part_line
-from batch_gateway.core.model import BatchStatus, ShardState, Tally
+from batch_gateway.core.model import BatchStatus, ResultTally, ShardState
 from batch_gateway.services.results.parts import write_part
 from batch_gateway.services.results.stream import ResultService, StreamCursor
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 pytestmark = pytest.mark.redis
 
-BRISK = Execution(flush_interval_s=0.02, flush_results=2, lease_ttl_s=3, heartbeat_s=0.5)
+BRISK = ExecutionSettings(flush_interval_s=0.02, flush_results=2, lease_ttl_s=3, heartbeat_s=0.5)
 
 
 def service(world, follow=timedelta(minutes=1)):
@@ -95,7 +95,7 @@ async def leases(world, batch):
 
 
 async def test_every_line_is_given_once_to_readers_of_any_beginning(make_world):
-    world = make_world(planning=Planning(shard_lines=20), execution=BRISK)
+    world = make_world(planning=PlanningSettings(shard_lines=20), execution=BRISK)
     lines = chat_lines(90)
     for line in lines[::9]:
         line["body"]["model"] = "nobody"
@@ -125,7 +125,7 @@ async def test_every_line_is_given_once_to_readers_of_any_beginning(make_world):
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_line_is_lost_or_repeated_whatever_happens_to_its_shard(make_world, seed):
     chance = random.Random(seed)
-    world = make_world(planning=Planning(shard_lines=12), execution=BRISK)
+    world = make_world(planning=PlanningSettings(shard_lines=12), execution=BRISK)
     await world.configure(ttft_ms=15, slots=6)
     batch = await world.submit(chat_lines(60))
     await world.planner.plan(batch.id)
@@ -178,7 +178,9 @@ async def test_what_a_holder_stores_after_it_was_replaced_is_given_to_nobody(mak
         )
 
     first = await claim("first")
-    await world.metadata.shards.release(first.ref, [], Tally(), now=world.clock.now(), events=[])
+    await world.metadata.shards.release(
+        first.ref, [], ResultTally(), now=world.clock.now(), events=[]
+    )
     second = await claim("second")
     await write_part(world.files, second.shard, 0, [result(1, "in time")])
     reader = Reader(world, batch)
@@ -221,7 +223,7 @@ async def test_lines_of_a_shard_come_in_the_order_of_their_completion(make_world
 
 
 async def test_who_follows_a_batch_is_told_where_he_stands_and_when_it_has_ended(make_world):
-    world = make_world(planning=Planning(shard_lines=10), execution=BRISK)
+    world = make_world(planning=PlanningSettings(shard_lines=10), execution=BRISK)
     batch = await world.submit(chat_lines(25))
     lines, standings = [], []
 

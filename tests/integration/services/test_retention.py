@@ -16,7 +16,7 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.batches.retry import BatchRetries, RetryRequest
 from batch_gateway.services.batches.service import NewBatch
 from batch_gateway.services.maintenance import retention
-from batch_gateway.settings import Batches
+from batch_gateway.settings import BatchSettings
 
 pytestmark = pytest.mark.redis
 
@@ -51,7 +51,7 @@ def retries(world):
 
 
 def test_ninety_days_are_the_default():
-    assert Batches().retention_s == 90 * 86400
+    assert BatchSettings().retention_s == 90 * 86400
 
 
 async def test_a_batch_is_deleted_when_its_retention_is_over_and_its_files_stay(make_world):

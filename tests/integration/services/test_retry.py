@@ -12,7 +12,7 @@ from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.services.batches.retry import BatchRetries, RetryRequest
 from batch_gateway.services.maintenance.rebuild import ensure_generation
-from batch_gateway.settings import Planning
+from batch_gateway.settings import PlanningSettings
 
 pytestmark = pytest.mark.redis
 
@@ -60,7 +60,7 @@ async def arrived(world):
 
 
 async def test_only_what_failed_runs_and_the_files_have_everything_in_order(make_world):
-    world = make_world(planning=Planning(shard_lines=7))
+    world = make_world(planning=PlanningSettings(shard_lines=7))
     lines = chat_lines(40)
     for line in lines[::4]:
         line["body"]["model"] = "nobody"
@@ -83,7 +83,7 @@ async def test_only_what_failed_runs_and_the_files_have_everything_in_order(make
 
 
 async def test_a_cancelled_batch_goes_on_where_it_was_stopped(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     old = await cancelled_halfway(world, chat_lines(40), done=20)
     output, errors = await world.results(old)
     before = await arrived(world)
@@ -101,7 +101,7 @@ async def test_a_cancelled_batch_goes_on_where_it_was_stopped(make_world):
 
 
 async def test_a_retry_is_retried_also_when_it_ended_before_it_was_planned(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     old = await cancelled_halfway(world, chat_lines(30), done=10)
     second = await retried(world, old)
     now = world.clock.now()
@@ -124,7 +124,7 @@ async def test_a_retry_is_retried_also_when_it_ended_before_it_was_planned(make_
     [("404", 2), ("4xx", 2), ("model_not_found", 2), ("batch_cancelled", 4), ("5xx", 0)],
 )
 async def test_only_the_errors_that_are_named_are_retried(make_world, word, again):
-    world = make_world(planning=Planning(shard_lines=2))
+    world = make_world(planning=PlanningSettings(shard_lines=2))
     lines = chat_lines(8)
     for line in lines[:2]:
         line["body"]["model"] = "nobody"

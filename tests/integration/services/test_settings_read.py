@@ -10,15 +10,15 @@ from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import wake_up
 from batch_gateway.settings import (
     READS,
-    Auth,
-    Events,
-    Files,
-    Group,
-    Inference,
-    Metadata,
-    Scratch,
+    AuthSettings,
+    EventSettings,
+    FileSettings,
+    InferenceSettings,
+    MetadataSettings,
+    ScratchSettings,
     Settings,
-    Tracing,
+    SettingsGroup,
+    TracingSettings,
     only,
     reads_variable,
 )
@@ -57,19 +57,21 @@ def seen(monkeypatch):
             found.add((groups[type(group)], name))
         return object.__getattribute__(group, name)
 
-    monkeypatch.setattr(Group, "__getattribute__", noted)
+    monkeypatch.setattr(SettingsGroup, "__getattribute__", noted)
     return found
 
 
 def settings(folder, redis_url, **inference):
     return Settings(
-        metadata=Metadata(url=f"sqlite+aiosqlite:///{folder / 'metadata.db'}", migrate=True),
-        files=Files(url=f"file://{folder / 'files'}"),
-        scratch=Scratch(url=redis_url),
-        events=Events(signing_keys="key", sink="http://127.0.0.1:1"),
-        auth=Auth(kind="trusted-header", secret="s"),
-        tracing=Tracing(enabled=True),
-        inference=Inference(pass_headers=("authorization",), header_keys="k", **inference),
+        metadata=MetadataSettings(
+            url=f"sqlite+aiosqlite:///{folder / 'metadata.db'}", migrate=True
+        ),
+        files=FileSettings(url=f"file://{folder / 'files'}"),
+        scratch=ScratchSettings(url=redis_url),
+        events=EventSettings(signing_keys="key", sink="http://127.0.0.1:1"),
+        auth=AuthSettings(kind="trusted-header", secret="s"),
+        tracing=TracingSettings(enabled=True),
+        inference=InferenceSettings(pass_headers=("authorization",), header_keys="k", **inference),
     )
 
 

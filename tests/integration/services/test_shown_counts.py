@@ -9,7 +9,7 @@ from fixtures.world import TENANT, chat_lines
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Execution, Planning, Watching
+from batch_gateway.settings import EngineMonitorSettings, ExecutionSettings, PlanningSettings
 from batch_gateway.wiring.batches import make_batches, make_completion_estimates
 
 pytestmark = pytest.mark.redis
@@ -21,15 +21,15 @@ LINES = 120
 @pytest.fixture
 def world(make_world):
     return make_world(
-        execution=Execution(
+        execution=ExecutionSettings(
             lease_ttl_s=LEASE_S,
             heartbeat_s=0.1,
             flush_interval_s=0.05,
             slot_ttl_s=1,
             idle_exit_s=0.3,
         ),
-        planning=Planning(shard_lines=40),
-        watching=Watching(metrics=False, probe=False),
+        planning=PlanningSettings(shard_lines=40),
+        watching=EngineMonitorSettings(metrics=False, probe=False),
     )
 
 

@@ -11,13 +11,13 @@ from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Execution
+from batch_gateway.settings import ExecutionSettings
 
 
 @pytest.fixture
 def world(make_world):
     """No part is stored before the last line has its result, however slow the machine is."""
-    return make_world(execution=Execution(flush_interval_s=60))
+    return make_world(execution=ExecutionSettings(flush_interval_s=60))
 
 
 async def planned(world, content, **options):
@@ -109,7 +109,7 @@ async def test_what_deduplication_has_saved_is_told(world):
 
 
 async def test_a_larger_batch_is_left_to_the_assembler(make_world):
-    world = make_world(execution=Execution(complete_bytes=100))
+    world = make_world(execution=ExecutionSettings(complete_bytes=100))
     batch = await planned(world, chat_lines(3))
 
     await world.work()
@@ -121,7 +121,7 @@ async def test_a_larger_batch_is_left_to_the_assembler(make_world):
 
 
 async def test_a_batch_of_which_a_part_is_stored_is_left_to_the_assembler(make_world):
-    world = make_world(execution=Execution(flush_interval_s=0.01, flush_results=1))
+    world = make_world(execution=ExecutionSettings(flush_interval_s=0.01, flush_results=1))
     await world.configure(ttft_ms=50, slots=1)
     batch = await planned(world, chat_lines(4))
 
@@ -181,7 +181,9 @@ class Died(BaseException):
 async def test_an_executor_that_dies_beside_the_transaction_leaves_a_batch_that_ends_once(
     make_world, monkeypatch, after
 ):
-    world = make_world(execution=Execution(lease_ttl_s=0.5, heartbeat_s=0.1, slot_ttl_s=0.5))
+    world = make_world(
+        execution=ExecutionSettings(lease_ttl_s=0.5, heartbeat_s=0.1, slot_ttl_s=0.5)
+    )
     batch = await planned(world, chat_lines(5))
     real = world.metadata.shards
     monkeypatch.setattr(world.metadata, "shards", Breaking(real, after=after, error=Died()))

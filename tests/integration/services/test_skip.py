@@ -6,7 +6,7 @@ import pytest
 from fixtures.world import chat_lines
 
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Planning
+from batch_gateway.settings import PlanningSettings
 
 pytestmark = pytest.mark.redis
 
@@ -16,7 +16,7 @@ def encoded(*lines):
 
 
 async def test_each_bad_line_is_answered_with_its_reason_and_the_rest_runs(make_world):
-    world = make_world(planning=Planning(shard_lines=2, max_line_bytes=2000, max_errors=1))
+    world = make_world(planning=PlanningSettings(shard_lines=2, max_line_bytes=2000, max_errors=1))
     one, two, three = chat_lines(3)
     content = encoded(one, {"custom_id": "b"}) + b"not json\n\n" + encoded(two)
     content += encoded({**two, "custom_id": "long", "x": "x" * 3000})

@@ -14,13 +14,13 @@ from starlette.responses import PlainTextResponse
 from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import dead_letter
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.limits import Brake, Observation, Signal
+from batch_gateway.core.limits import Brake, MonitorSignal, PoolObservation
 from batch_gateway.services.state_snapshot import StateReader
-from batch_gateway.settings import Limits
+from batch_gateway.settings import LimitSettings
 from batch_gateway.web.metrics_page import MetricsPage, with_metrics
 from batch_gateway.wiring.function import metrics_page
 
-SEEN = Signal(brake=Brake.ENGINE, room=0, reason="a queue", running=9, waiting=3)
+SEEN = MonitorSignal(brake=Brake.ENGINE, room=0, reason="a queue", running=9, waiting=3)
 
 pytestmark = pytest.mark.redis
 
@@ -71,7 +71,7 @@ async def test_what_lowered_a_limit_last_is_told_with_its_time(world):
     moving = open_own(world.scratch_url, interval=NO_TIME)  # at every sync
     await settle(moving)
     for _ in range(3):
-        await sync(moving, "a", want=8, in_use=8, seen=Observation(dropped=1, signal=SEEN))
+        await sync(moving, "a", want=8, in_use=8, seen=PoolObservation(dropped=1, signal=SEEN))
 
     page = MetricsPage(state_reader=StateReader(world.metadata, moving, world.clock))
     state = await told(page)
@@ -81,7 +81,7 @@ async def test_what_lowered_a_limit_last_is_told_with_its_time(world):
     assert when == pytest.approx(world.clock.now().timestamp(), abs=60)
     assert state["engine_waiting", POOL] == 3
     assert ("probe_ttft_milliseconds", POOL) not in state
-    assert state["pool_limit", POOL] < Limits().start
+    assert state["pool_limit", POOL] < LimitSettings().start
 
 
 async def test_many_tenants_are_one_sum_beyond_the_largest(world):

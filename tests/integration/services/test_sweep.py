@@ -14,12 +14,12 @@ from batch_gateway.core.errors import Temporary, Unavailable
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.idempotency import KEPT, IdempotencyClaim
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.model import BatchStatus, ShardState, Tally
-from batch_gateway.core.quotas import Account
+from batch_gateway.core.model import BatchStatus, ResultTally, ShardState
+from batch_gateway.core.quotas import QuotaUsage
 from batch_gateway.ports.scratch import QueueDepth
 from batch_gateway.services.maintenance import sweep
 from batch_gateway.services.state_snapshot import StateReader
-from batch_gateway.settings import Execution, Planning
+from batch_gateway.settings import ExecutionSettings, PlanningSettings
 
 pytestmark = pytest.mark.redis
 
@@ -93,7 +93,7 @@ async def test_backlog_without_an_activation_wakes_one(world):
 
 
 async def test_shards_that_the_queue_has_lost_are_queued_again(make_world):
-    world = make_world(planning=Planning(shard_lines=2))
+    world = make_world(planning=PlanningSettings(shard_lines=2))
     batch = await planned(world, count=6)
     await world.scratch.queue.withdraw(batch.id)
 
@@ -103,7 +103,7 @@ async def test_shards_that_the_queue_has_lost_are_queued_again(make_world):
 
 
 async def test_a_lease_without_heartbeat_is_taken_from_its_holder(make_world):
-    world = make_world(execution=Execution(lease_ttl_s=0.05))
+    world = make_world(execution=ExecutionSettings(lease_ttl_s=0.05))
     batch = await planned(world)
     await world.janitor.sweep()  # plants the generation
     entry = await world.scratch.queue.propose()
@@ -130,9 +130,9 @@ async def test_a_lease_that_ended_only_in_the_database_leaves_the_queue(world, c
     lease = await rows.claim(entry.shard, holder=ActivationId("dead"), token="t", now=now)
     await queue.lease(entry, lease.ref, timedelta(milliseconds=1))
     if closed:
-        await rows.finish(lease.ref, [], Tally(failed=3), now=now, events=[])
+        await rows.finish(lease.ref, [], ResultTally(failed=3), now=now, events=[])
     else:
-        await rows.release(lease.ref, [], Tally(), now=now, events=[])
+        await rows.release(lease.ref, [], ResultTally(), now=now, events=[])
     while not await queue.expired(1):
         await asyncio.sleep(0.01)
 
@@ -161,7 +161,7 @@ async def test_a_fence_closes_what_a_dead_executor_holds(world):
 
 @pytest.mark.parametrize("stage", ["validating", "finalizing"])
 async def test_a_batch_whose_event_was_lost_is_announced_again(world, stage):
-    world.execution = Execution(complete_bytes=0)
+    world.execution = ExecutionSettings(complete_bytes=0)
     batch = await world.submit(chat_lines(2))
     expected = EventType.BATCH_CREATED
     if stage == "finalizing":
@@ -308,7 +308,7 @@ async def test_what_tenants_have_is_counted_anew_once_a_day(world):
     async def spoil() -> None:
         """Count as no release of ours does."""
         async with world.metadata._database.writing() as connection:
-            await book(connection, batch.tenant, Account(files=3, open_batches=-7))
+            await book(connection, batch.tenant, QuotaUsage(files=3, open_batches=-7))
 
     await spoil()
     await world.janitor.sweep()
@@ -322,7 +322,7 @@ async def test_what_tenants_have_is_counted_anew_once_a_day(world):
 
 
 async def test_sweeping_twice_at_once_does_no_harm(make_world):
-    world = make_world(planning=Planning(shard_lines=2))
+    world = make_world(planning=PlanningSettings(shard_lines=2))
     batch = await planned(world, count=6)
     await world.wipe()
 

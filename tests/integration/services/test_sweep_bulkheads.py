@@ -16,7 +16,7 @@ from batch_gateway.services.maintenance.rebuild import ensure_generation
 from batch_gateway.services.results import lost_objects
 from batch_gateway.services.results.parts import write_part
 from batch_gateway.services.termination import Termination
-from batch_gateway.settings import Planning, Sweep
+from batch_gateway.settings import PlanningSettings, SweepSettings
 
 pytestmark = pytest.mark.redis
 
@@ -123,7 +123,7 @@ async def test_what_one_step_does_not_finish_in_its_time_is_left_to_the_next_swe
     make_world, monkeypatch
 ):
     monkeypatch.setattr(sweep, "LIMIT", 2)
-    world = make_world(sweep=Sweep(interval_s=0.001, step_budget_s=1e-9))
+    world = make_world(sweep=SweepSettings(interval_s=0.001, step_budget_s=1e-9))
     batches = [await planned(world, window=timedelta(milliseconds=50)) for _ in range(5)]
     await asyncio.sleep(0.1)
     janitor = world.janitor
@@ -140,7 +140,7 @@ async def test_what_one_step_does_not_finish_in_its_time_is_left_to_the_next_swe
 
 async def test_more_living_leases_than_a_page_hide_no_dead_one(make_world, monkeypatch):
     monkeypatch.setattr(sweep, "LIMIT", 2)
-    world = make_world(planning=Planning(shard_lines=1))
+    world = make_world(planning=PlanningSettings(shard_lines=1))
     world.execution = world.execution.model_copy(update={"lease_ttl_s": 0.05})
     batch = await planned(world, 5)
     await world.janitor.sweep()  # plants the generation

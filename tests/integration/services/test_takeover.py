@@ -15,16 +15,16 @@ from fixtures.gateway import chat_lines
 from fixtures.worker import spawn_worker
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.model import BatchStatus, Tally
+from batch_gateway.core.model import BatchStatus, ResultTally
 from batch_gateway.ports.scratch import QueueDepth
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.takeover import Takeover
-from batch_gateway.settings import Execution, Planning, Watching
+from batch_gateway.settings import EngineMonitorSettings, ExecutionSettings, PlanningSettings
 
 LINES = 60
 DEAD = ActivationId("dead")
 PATIENCE_S = 240  # well below what leases and grants last for
-LONG = Execution(
+LONG = ExecutionSettings(
     lease_ttl_s=600, slot_ttl_s=600, heartbeat_s=0.2, flush_interval_s=0.1, idle_exit_s=0.5
 )
 
@@ -39,8 +39,8 @@ async def world(make_world, start_endpoint):
     endpoint.answer = slow
     world = make_world(
         execution=LONG,
-        planning=Planning(shard_lines=20),
-        watching=Watching(metrics=False, probe=False),
+        planning=PlanningSettings(shard_lines=20),
+        watching=EngineMonitorSettings(metrics=False, probe=False),
     )
     world.inference_url = endpoint.url
     world.endpoint = endpoint
@@ -159,7 +159,7 @@ async def test_a_shard_that_the_dead_one_closed_keeps_no_lease_in_the_queue(worl
     await begun(world)
     (closed,) = await leased_by_a_dead_one(world, 1)
     await world.metadata.shards.finish(
-        closed.ref, [], Tally(failed=20), now=world.clock.now(), events=[]
+        closed.ref, [], ResultTally(failed=20), now=world.clock.now(), events=[]
     )
 
     assert await taken_over(world) == QueueDepth(ready=2, leased=0, reserved=0)
@@ -169,8 +169,8 @@ async def test_a_shard_that_the_dead_one_handed_back_is_proposed_at_once(world):
     batch = await begun(world)
     handed_back, held, others = await leased_by_a_dead_one(world, 3)
     rows = world.metadata.shards
-    await rows.release(handed_back.ref, [], Tally(), now=world.clock.now(), events=[])
-    await rows.release(others.ref, [], Tally(), now=world.clock.now(), events=[])
+    await rows.release(handed_back.ref, [], ResultTally(), now=world.clock.now(), events=[])
+    await rows.release(others.ref, [], ResultTally(), now=world.clock.now(), events=[])
     alive = await rows.claim(
         others.ref.shard, holder=ActivationId("alive"), token="t", now=world.clock.now()
     )

@@ -5,11 +5,16 @@ from fixtures.world import chat_lines
 
 from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.model import BatchStatus
-from batch_gateway.settings import Execution, Planning, Retry, Watching
+from batch_gateway.settings import (
+    EngineMonitorSettings,
+    ExecutionSettings,
+    PlanningSettings,
+    RetrySettings,
+)
 
 pytestmark = pytest.mark.redis
 
-UNWATCHED = Watching(metrics=False, probe=False)
+UNWATCHED = EngineMonitorSettings(metrics=False, probe=False)
 BRIEF = {"slot_sync_s": 0.05, "flush_interval_s": 0.1}
 
 
@@ -25,8 +30,8 @@ async def test_a_call_that_its_activation_had_no_time_for_costs_no_attempt_and_g
     """One line at a time takes 0.4 s: the fourth is cut, and the next activation begins with it."""
     world = make_world(
         watching=UNWATCHED,
-        retry=Retry(attempts=1),
-        execution=Execution(soft_budget_s=1.0, hard_budget_s=1.1, max_calls=1, **BRIEF),
+        retry=RetrySettings(attempts=1),
+        execution=ExecutionSettings(soft_budget_s=1.0, hard_budget_s=1.1, max_calls=1, **BRIEF),
     )
     await world.configure(ttft_ms=400)
     batch = await planned(world, chat_lines(6))
@@ -49,9 +54,9 @@ async def test_a_call_that_cannot_fit_fails_once_after_one_full_budget_naming_th
     """However many attempts a line has: the next activation would give it no more time."""
     world = make_world(
         watching=UNWATCHED,
-        retry=Retry(attempts=5, backoff_s=0.01),
-        execution=Execution(soft_budget_s=1, hard_budget_s=2, **BRIEF),
-        planning=Planning(shard_lines=1),
+        retry=RetrySettings(attempts=5, backoff_s=0.01),
+        execution=ExecutionSettings(soft_budget_s=1, hard_budget_s=2, **BRIEF),
+        planning=PlanningSettings(shard_lines=1),
     )
     await world.configure(fault_rate=1, fault_kinds=["timeout"], fault_match="Question 1?")
     batch = await planned(world, chat_lines(2))
@@ -75,8 +80,8 @@ async def test_a_call_that_takes_its_whole_long_time_out_is_made_twice_and_names
     """As 320 s with the defaults: 300 s for a call, 540 s for an activation, five attempts."""
     world = make_world(
         watching=UNWATCHED,
-        retry=Retry(attempts=5, backoff_s=0.01),
-        execution=Execution(soft_budget_s=2.4, hard_budget_s=5.4, **BRIEF),
+        retry=RetrySettings(attempts=5, backoff_s=0.01),
+        execution=ExecutionSettings(soft_budget_s=2.4, hard_budget_s=5.4, **BRIEF),
         call_timeout_s=3,
     )
     await world.configure(fault_rate=1, fault_kinds=["timeout"], fault_match="Question 1?")

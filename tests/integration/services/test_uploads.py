@@ -10,7 +10,7 @@ from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.uploads import Upload, UploadPart
 from batch_gateway.services.files.uploads import LIFETIME, NewUpload, UploadService
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 pytestmark = pytest.mark.redis
 
@@ -20,7 +20,9 @@ LONG_AFTER = LIFETIME + timedelta(hours=1, seconds=1)
 
 @pytest.fixture
 def uploads(world) -> UploadService:
-    return UploadService(metadata=world.metadata, files=world.files, clock=world.clock, api=Api())
+    return UploadService(
+        metadata=world.metadata, files=world.files, clock=world.clock, api=ApiSettings()
+    )
 
 
 async def create(uploads: UploadService, size: int) -> Upload:

@@ -10,12 +10,12 @@ from batch_gateway.core.ids import ActivationId, BatchId, TenantId
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.ports.throughput import WorkReport
 from batch_gateway.services.execute.throughput import ThroughputReporter
-from batch_gateway.settings import Execution, Planning, Queue
+from batch_gateway.settings import ExecutionSettings, PlanningSettings, QueueSettings
 
 pytestmark = pytest.mark.redis
 
 OTHER = TenantId("other")
-BRISK = Execution(heartbeat_s=0.2, flush_interval_s=0.1)
+BRISK = ExecutionSettings(heartbeat_s=0.2, flush_interval_s=0.1)
 
 
 async def planned(world, lines, **options):
@@ -65,7 +65,7 @@ async def test_an_urgent_batch_gets_the_next_free_slots_and_the_outranked_one_ke
 
 
 async def test_work_of_others_goes_on_beside_a_huge_urgent_batch(make_world):
-    world = make_world(execution=BRISK, planning=Planning(shard_lines=50))
+    world = make_world(execution=BRISK, planning=PlanningSettings(shard_lines=50))
     await world.configure(ttft_ms=30, slots=8, queue=0)
     urgent = await planned(world, named("urgent", 600), window=timedelta(seconds=50))
     working = asyncio.create_task(world.work())
@@ -82,7 +82,8 @@ async def test_work_of_others_goes_on_beside_a_huge_urgent_batch(make_world):
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "two batches"])
 async def test_a_model_that_is_stuck_blocks_no_other_models_work(make_world, together):
     world = make_world(
-        execution=Execution(max_leases=4, flush_interval_s=0.1), planning=Planning(shard_lines=10)
+        execution=ExecutionSettings(max_leases=4, flush_interval_s=0.1),
+        planning=PlanningSettings(shard_lines=10),
     )
     await world.configure(fault_rate=1.0, fault_kinds=["timeout"], fault_match="STUCK")
     stuck = chat_lines(200, model="sim-large")
@@ -108,15 +109,15 @@ async def open_of(world, batch, model):
 
 
 async def test_urgency_follows_the_estimates(make_world):
-    world = make_world(planning=Planning(shard_lines=10))
+    world = make_world(planning=PlanningSettings(shard_lines=10))
     batch = await planned(world, chat_lines(40), window=timedelta(hours=1))
     cost = (await world.scratch.queue.waiting(1))[batch.id].cost["sim-large"]
     throughput = ThroughputReporter(
         ActivationId("me"),
         scratch=world.scratch,
         clock=world.clock,
-        execution=Execution(heartbeat_s=0.001),
-        rules=Queue(urgent_margin_s=60, urgent_safety=2),
+        execution=ExecutionSettings(heartbeat_s=0.001),
+        rules=QueueSettings(urgent_margin_s=60, urgent_safety=2),
     )
 
     async def judged():

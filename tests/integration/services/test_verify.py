@@ -19,12 +19,12 @@ from batch_gateway.core.layout import (
     upload_part_key,
 )
 from batch_gateway.core.lines import ShardLine, encode_shard_line
-from batch_gateway.core.model import Part
+from batch_gateway.core.model import ResultPart
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.services.verify import expected as expected_module
-from batch_gateway.services.verify.findings import Problem
-from batch_gateway.services.verify.verifier import Verifier
-from batch_gateway.settings import Planning
+from batch_gateway.services.verify.findings import StorageProblem
+from batch_gateway.services.verify.verifier import StorageVerifier
+from batch_gateway.settings import PlanningSettings
 
 
 def line(number: int, copies: int = 0) -> bytes:
@@ -107,13 +107,13 @@ class Stored:
         key = part_key(lease.shard, 0, result, 1)
         await self.files.put(key, result)
         await self.metadata.shards.finish(
-            lease.ref, [Part(key=key, lines=1)], a_tally(1), now=T0, events=[]
+            lease.ref, [ResultPart(key=key, lines=1)], a_tally(1), now=T0, events=[]
         )
         self.keys["part"] = key
         self.batch_id = batch.id
 
     async def verified(self):
-        verifier = Verifier(self.metadata, self.files)
+        verifier = StorageVerifier(self.metadata, self.files)
         found = [finding async for finding in verifier.findings()]
         return found, verifier.summary
 
@@ -150,7 +150,7 @@ async def test_an_object_that_is_gone_is_missing(stored, kind):
 
     (finding,), summary = await stored.verified()
 
-    assert (finding.problem, finding.key) == (Problem.MISSING, stored.keys[kind])
+    assert (finding.problem, finding.key) == (StorageProblem.MISSING, stored.keys[kind])
     assert finding.kind == kind.removeprefix("old ")
     assert finding.owner is not None
     assert finding.tenant in (ALICE, BOB)
@@ -164,8 +164,12 @@ async def test_an_object_that_is_cut_is_found(stored, kind):
 
     (finding,), _ = await stored.verified()
 
-    expected = {"file": Problem.SIZE, "upload part": Problem.SIZE, "old shard": Problem.CONTENT}
-    assert finding.problem is expected.get(kind, Problem.CHECKSUM)
+    expected = {
+        "file": StorageProblem.SIZE,
+        "upload part": StorageProblem.SIZE,
+        "old shard": StorageProblem.CONTENT,
+    }
+    assert finding.problem is expected.get(kind, StorageProblem.CHECKSUM)
     assert finding.key == stored.keys[kind]
 
 
@@ -176,7 +180,7 @@ async def test_one_changed_byte_is_found_by_the_checksum(stored, kind):
 
     (finding,), _ = await stored.verified()
 
-    assert (finding.problem, finding.key) == (Problem.CHECKSUM, stored.keys[kind])
+    assert (finding.problem, finding.key) == (StorageProblem.CHECKSUM, stored.keys[kind])
 
 
 async def test_all_damage_is_told_not_only_the_first(stored):
@@ -204,7 +208,7 @@ async def test_objects_that_no_row_names_are_listed_and_are_no_damage(stored):
 
     found, summary = await stored.verified()
 
-    assert Counter(finding.problem for finding in found) == {Problem.ORPHAN: 5}
+    assert Counter(finding.problem for finding in found) == {StorageProblem.ORPHAN: 5}
     assert {f.key for f in found} == {*orphans, f"work/{ended.id}/0"}
     assert all(finding.modified_at is not None for finding in found)
     assert (summary.damaged, summary.orphans) == (0, 5)
@@ -229,7 +233,7 @@ async def test_a_row_that_goes_meanwhile_is_no_damage(stored, monkeypatch):
 
     found, _ = await stored.verified()
 
-    assert {finding.problem for finding in found} <= {Problem.ORPHAN}
+    assert {finding.problem for finding in found} <= {StorageProblem.ORPHAN}
 
 
 async def test_one_object_that_cannot_be_read_does_not_hide_the_others(stored, monkeypatch):
@@ -246,8 +250,8 @@ async def test_one_object_that_cannot_be_read_does_not_hide_the_others(stored, m
     found, _ = await stored.verified()
 
     assert {(f.problem, f.key) for f in found} == {
-        (Problem.UNREADABLE, stored.keys["file"]),
-        (Problem.MISSING, stored.keys["part"]),
+        (StorageProblem.UNREADABLE, stored.keys["file"]),
+        (StorageProblem.MISSING, stored.keys["part"]),
     }
 
 
@@ -266,10 +270,10 @@ async def test_a_store_that_does_not_answer_is_no_damage(stored, monkeypatch):
 
 @pytest.mark.redis
 async def test_a_batch_is_whole_at_every_step_of_its_way(make_world):
-    world = make_world(planning=Planning(shard_lines=2))
+    world = make_world(planning=PlanningSettings(shard_lines=2))
 
     async def findings():
-        verifier = Verifier(world.metadata, world.files)
+        verifier = StorageVerifier(world.metadata, world.files)
         return [finding async for finding in verifier.findings()]
 
     batch = await world.submit(chat_lines(6), deduplicate=True)

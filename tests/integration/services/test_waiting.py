@@ -14,10 +14,10 @@ from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.events import EventType
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.settings import Execution, Retry, Watching
+from batch_gateway.settings import EngineMonitorSettings, ExecutionSettings, RetrySettings
 
-UNWATCHED = Watching(metrics=False, probe=False)  # the endpoints count every call
-BRISK = Execution(idle_exit_s=0.3, flush_interval_s=0.05)
+UNWATCHED = EngineMonitorSettings(metrics=False, probe=False)  # the endpoints count every call
+BRISK = ExecutionSettings(idle_exit_s=0.3, flush_interval_s=0.05)
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_a_model_at_zero_is_woken_and_waited_for_without_an_avalanche(rout
     world = route(
         f"endpoints: {{a: {{url: {endpoint.url}, breaker: {{pause_s: 0.01, pause_max_s: 0.05}}}}}}"
         "\nmodels: {m: a}",
-        retry=Retry(attempts=1, backoff_s=0.01),
+        retry=RetrySettings(attempts=1, backoff_s=0.01),
     )
     batch = await planned(world, 40)
 
@@ -207,7 +207,7 @@ async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpo
     world = route(
         f"endpoints: {{a: {{url: 'http://127.0.0.1:{port}', breaker: {{pause_s: 0.05,"
         " pause_max_s: 0.1}}}\nmodels: {m: a}",
-        retry=Retry(attempts=1, backoff_s=0.01),
+        retry=RetrySettings(attempts=1, backoff_s=0.01),
     )
     batch = await planned(world, 30)
     caplog.set_level(logging.INFO)

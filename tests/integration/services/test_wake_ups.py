@@ -8,7 +8,7 @@ from fixtures.world import chat_lines
 
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.settings import Execution
+from batch_gateway.settings import ExecutionSettings
 
 pytestmark = pytest.mark.redis
 MINUTE = timedelta(minutes=1)
@@ -58,7 +58,7 @@ async def test_work_that_is_queued_while_the_last_activation_leaves_wakes_anothe
 
 
 async def test_an_activation_that_takes_no_more_work_wakes_another_for_it(make_world):
-    rules = Execution(soft_budget_s=3, hard_budget_s=100, term_grace_s=0.01)
+    rules = ExecutionSettings(soft_budget_s=3, hard_budget_s=100, term_grace_s=0.01)
     world = make_world(execution=rules)
     await world.configure(ttft_ms=60_000)
     await planned(world, 1)

@@ -18,7 +18,7 @@ from batch_gateway.core.ids import TenantId
 from batch_gateway.core.webhooks import EVENT_TYPES
 from batch_gateway.services.webhooks.endpoints import EndpointService, EndpointUpdate
 from batch_gateway.services.webhooks.notifier import Notifier
-from batch_gateway.settings import Webhooks
+from batch_gateway.settings import WebhookSettings
 
 SEALER = FernetSealer([b"new key", b"old key"])
 HOUR = timedelta(hours=1)
@@ -43,7 +43,7 @@ class Office:
             client=client,
             sealer=sealer,
             clock=world.clock,
-            backoff=Webhooks().backoff,
+            backoff=WebhookSettings().backoff,
             attempt=timedelta(seconds=2),
             budget=timedelta(seconds=30),
         )

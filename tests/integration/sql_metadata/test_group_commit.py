@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.core.errors import Conflict, Unavailable
 
@@ -21,7 +21,7 @@ class Counted:
 
     def __init__(self, path: Path | str) -> None:
         self.engine = create_engine(f"sqlite+aiosqlite:///{path}", 5)
-        self.database = Database(self.engine)
+        self.database = SqlDatabase(self.engine)
         self.commits = 0
         sa.event.listen(self.engine.sync_engine, "commit", self._count)
 

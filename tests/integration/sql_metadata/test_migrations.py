@@ -19,7 +19,7 @@ from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.adapters.sql.migrate import migrate
 from batch_gateway.adapters.sql.schema import REVISION, metadata
 from batch_gateway.core.errors import Permanent, Unavailable
-from batch_gateway.core.quotas import Account
+from batch_gateway.core.quotas import QuotaUsage
 
 
 async def _run(url, work):
@@ -153,7 +153,7 @@ async def test_what_tenants_have_is_counted_when_accounts_begin(empty_url):
     await store.close()
 
     assert counted == kept
-    assert kept[ALICE] == Account(
+    assert kept[ALICE] == QuotaUsage(
         files=2, stored_bytes=3_000_000_001, open_batches=1, queued_requests=20
     )
 

@@ -4,9 +4,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from batch_gateway.local.http1 import Framing
+from batch_gateway.local.http1 import BodyFraming
 from batch_gateway.local.proxied_request import ProxiedRequest
-from batch_gateway.local.upstream import Upstream
+from batch_gateway.local.upstream import UpstreamConnection
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell"
 
@@ -43,10 +43,12 @@ async def test_a_connection_whose_answer_ended_while_the_client_was_full_serves_
 
     server = await asyncio.start_server(replica, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    _, upstream = await asyncio.get_running_loop().create_connection(Upstream, "127.0.0.1", port)
+    _, upstream = await asyncio.get_running_loop().create_connection(
+        UpstreamConnection, "127.0.0.1", port
+    )
     idle = [upstream]
 
-    async def connect() -> Upstream:
+    async def connect() -> UpstreamConnection:
         return idle.pop()
 
     async def enter() -> Any:
@@ -67,7 +69,7 @@ async def test_a_connection_whose_answer_ended_while_the_client_was_full_serves_
                 method=b"GET",
                 target=b"/",
                 headers=[(b"host", b"x")],
-                framing=Framing.NONE,
+                framing=BodyFraming.NONE,
                 keep_alive=True,
                 http10=False,
             )

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from batch_gateway.simulator import calls
-from batch_gateway.simulator.calls import Refused
-from batch_gateway.simulator.config import Config
-from batch_gateway.simulator.responses import Reply
+from batch_gateway.simulator.calls import RequestRejected
+from batch_gateway.simulator.config import SimulatorConfig
+from batch_gateway.simulator.responses import PlannedReply
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -33,7 +33,7 @@ def chat(**fields: object) -> bytes:
     ],
 )
 def test_a_wrong_chat_body_is_refused_with_the_parameter(body, param):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RequestRejected) as refusal:
         calls.chat(body)
 
     assert refusal.value.status == 400
@@ -42,7 +42,7 @@ def test_a_wrong_chat_body_is_refused_with_the_parameter(body, param):
 
 @pytest.mark.parametrize("value", [None, 3, [], [[]], [-1], ["a", 1], {"a": 1}])
 def test_wrong_inputs_of_embeddings_are_refused(value):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RequestRejected) as refusal:
         calls.embedding(json.dumps({"model": "m", "input": value}).encode())
 
     assert refusal.value.param == "input"
@@ -80,16 +80,18 @@ def test_tools_stand_behind_the_first_message_of_the_prompt():
     ],
 )
 def test_the_limit_of_tokens_is_honoured(fields, tokens, reason):
-    said = Reply(calls.chat(chat(**fields)), "ab" * 32, Config(), generates=True)
+    said = PlannedReply(calls.chat(chat(**fields)), "ab" * 32, SimulatorConfig(), generates=True)
 
     assert (said.output_tokens, said.finish_reason) == (tokens, reason)
     assert len(said.text()) == tokens * 4
 
 
 def test_without_a_limit_the_answer_has_about_the_mean_length():
-    config = Config.checked(output_tokens=40)
+    config = SimulatorConfig.checked(output_tokens=40)
     lengths = [
-        Reply(calls.chat(chat()), f"{n * 7919:08x}" * 8, config, generates=True).output_tokens
+        PlannedReply(
+            calls.chat(chat()), f"{n * 7919:08x}" * 8, config, generates=True
+        ).output_tokens
         for n in range(400)
     ]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from batch_gateway.simulator.config import Config
+from batch_gateway.simulator.config import SimulatorConfig
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ from batch_gateway.simulator.config import Config
 )
 def test_a_wrong_field_is_named(fields, named):
     with pytest.raises(ValueError, match=named):
-        Config.checked(**fields)
+        SimulatorConfig.checked(**fields)
 
 
 def test_a_change_keeps_the_other_fields():
-    config = Config.checked(slots=3, ttft_ms=7)
+    config = SimulatorConfig.checked(slots=3, ttft_ms=7)
 
     changed = config.changed({"slots": 4})
 

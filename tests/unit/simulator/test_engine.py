@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from batch_gateway.simulator.config import Config
-from batch_gateway.simulator.engine import Engine, Generation
+from batch_gateway.simulator.config import SimulatorConfig
+from batch_gateway.simulator.engine import SimulatedEngine, SimulatedGeneration
 from batch_gateway.simulator.prefix_cache import block_hashes, count_tokens
 
 
@@ -48,9 +48,9 @@ class Bench:
 
     def __init__(self, **fields: object) -> None:
         quiet = {"ttft_ms": 0, "tpot_ms": 0, "prefill_us_per_token": 0}
-        self.config = Config.checked(**{**quiet, **fields})
+        self.config = SimulatorConfig.checked(**{**quiet, **fields})
         self.clock = VirtualClock()
-        self.engine = Engine(self.config, self.clock)
+        self.engine = SimulatedEngine(self.config, self.clock)
         self.ended: list[tuple[str, float]] = []
         self.tokens: list[float] = []
 
@@ -62,8 +62,8 @@ class Bench:
         output_tokens: int = 1,
         priority: int = 0,
         listen: bool = False,
-    ) -> Generation:
-        return Generation(
+    ) -> SimulatedGeneration:
+        return SimulatedGeneration(
             prompt_tokens=count_tokens(prompt),
             blocks=block_hashes(prompt),
             output_tokens=output_tokens,
@@ -72,7 +72,7 @@ class Bench:
             done=lambda: self.ended.append((name, self.clock.time())),
         )
 
-    def submit(self, name: str, **fields: Any) -> Generation:
+    def submit(self, name: str, **fields: Any) -> SimulatedGeneration:
         generation = self.generation(name, **fields)
         assert self.engine.submit(generation)
         return generation

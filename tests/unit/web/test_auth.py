@@ -2,13 +2,13 @@ import pytest
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 
-from batch_gateway.settings import Auth
+from batch_gateway.settings import AuthSettings
 from batch_gateway.web.auth import authenticator
 
 
 def _authenticator(**settings):
     """One that needs neither keys nor a clock."""
-    return authenticator(Auth(**settings), keys=None, clock=None)
+    return authenticator(AuthSettings(**settings), keys=None, clock=None)
 
 
 async def test_nobody_is_asked_who_he_is_when_there_is_no_authenticator():
@@ -61,4 +61,4 @@ async def test_users_of_the_configured_tenants_operate_the_service():
 )
 def test_an_authenticator_that_would_let_anybody_in_cannot_be_configured(settings):
     with pytest.raises(ValidationError):
-        Auth(**settings)
+        AuthSettings(**settings)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from fixtures.metadata import a_batch
 
-from batch_gateway.core.model import BatchBlockedReason, BatchError, Counts, Usage
+from batch_gateway.core.model import BatchBlockedReason, BatchError, LineCounts, TokenUsage
 from batch_gateway.web.api.routing import answer
 from batch_gateway.web.extensions import ExtendedBatchObject
 from batch_gateway.web.openai import BatchObject, listed
@@ -13,8 +13,8 @@ from batch_gateway.web.openai import BatchObject, listed
 NEW = a_batch()
 FULL = replace(
     NEW,
-    counts=Counts(total=3, completed=2, failed=1),
-    usage=Usage(input_tokens=7, cached_tokens=1, output_tokens=5, reasoning_tokens=2),
+    counts=LineCounts(total=3, completed=2, failed=1),
+    usage=TokenUsage(input_tokens=7, cached_tokens=1, output_tokens=5, reasoning_tokens=2),
     errors=(BatchError(code="empty_file", message="«nothing»", line=3),),
     metadata={"team": "été"},
     in_progress_at=NEW.created_at,

@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from batch_gateway import log
-from batch_gateway.settings import Log
+from batch_gateway.settings import LogSettings
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ logger = logging.getLogger("batch_gateway.somewhere")
 
 
 def test_a_record_is_one_json_object_with_its_extra_fields(lines):
-    log.configure(Log(), service="planner")
+    log.configure(LogSettings(), service="planner")
 
     logger.info("Planned %d lines\nin all", 3, extra={"action": "plan", "batch_id": "batch_1"})
 
@@ -47,7 +47,7 @@ def test_a_record_is_one_json_object_with_its_extra_fields(lines):
 
 
 def test_bound_fields_are_on_every_record_until_the_end_of_their_block(lines):
-    log.configure(Log(), service="planner")
+    log.configure(LogSettings(), service="planner")
 
     with log.bound(batch_id="batch_1", shard_id=None), log.bound(tenant_id="t"):
         logger.info("inside")
@@ -60,7 +60,7 @@ def test_bound_fields_are_on_every_record_until_the_end_of_their_block(lines):
 
 
 def test_an_exception_is_a_field_of_its_record(lines):
-    log.configure(Log(), service="planner")
+    log.configure(LogSettings(), service="planner")
 
     try:
         raise ZeroDivisionError("by zero")
@@ -73,7 +73,7 @@ def test_an_exception_is_a_field_of_its_record(lines):
 
 
 def test_others_speak_only_of_trouble(lines):
-    log.configure(Log(), service="planner")
+    log.configure(LogSettings(), service="planner")
 
     logging.getLogger("botocore.endpoint").info("Authorization: secret")
     logging.getLogger("botocore.endpoint").warning("slow")
@@ -83,7 +83,7 @@ def test_others_speak_only_of_trouble(lines):
 
 
 def test_people_get_text(capsys):
-    log.configure(Log(format="text", level="debug"), service="planner")
+    log.configure(LogSettings(format="text", level="debug"), service="planner")
 
     logger.debug("Planned", extra={"batch_id": "batch_1"})
 
@@ -91,7 +91,7 @@ def test_people_get_text(capsys):
 
 
 def test_what_clients_name_begins_no_line_and_steers_no_terminal(capsys):
-    log.configure(Log(format="text"), service="api")
+    log.configure(LogSettings(format="text"), service="api")
 
     logger.warning("No route %s", "/a\nINFO api: Forged\x1b[2J ü")
 

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.settings import Probes
+from batch_gateway.settings import ProbeSettings
 from batch_gateway.web.failure_reasons import not_ready
-from batch_gateway.web.readiness import Readiness
+from batch_gateway.web.readiness import ReadinessCheck
 
 
 class Store:
@@ -35,7 +35,7 @@ def store():
 
 @pytest.fixture
 def ready(store):
-    return Readiness(store.check, Probes(tolerance_s=10), clock=lambda: store.now)
+    return ReadinessCheck(store.check, ProbeSettings(tolerance_s=10), clock=lambda: store.now)
 
 
 async def test_what_was_never_well_is_not_ready_at_once(store, ready):

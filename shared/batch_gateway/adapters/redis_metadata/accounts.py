@@ -7,25 +7,25 @@ from typing import cast
 from redis.exceptions import WatchError
 
 from batch_gateway.adapters.redis_metadata.fields import Row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.core.ids import BatchId, FileId, TenantId, UploadId
 from batch_gateway.core.model import OPEN
-from batch_gateway.core.quotas import Account, Quotas
+from batch_gateway.core.quotas import Quotas, QuotaUsage
 from batch_gateway.core.uploads import UploadStatus
 
 _PAGE = 500  # rows read at a time
 _ATTEMPTS = 3  # at counting while nothing changes
 
 
-class RedisAccounts:
-    def __init__(self, scripts: Scripts) -> None:
+class RedisQuotaUsage:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
         self._redis = scripts.redis
         self._keys = scripts.keys
 
-    async def get(self, tenant: TenantId) -> Account:
+    async def get(self, tenant: TenantId) -> QuotaUsage:
         amounts = await self._scripts.row(self._keys.account(tenant))
-        return Account(**{name: int(amount) for name, amount in amounts.items()})
+        return QuotaUsage(**{name: int(amount) for name, amount in amounts.items()})
 
     async def tenants(self) -> AsyncIterator[TenantId]:
         cursor = 0
@@ -59,7 +59,7 @@ class RedisAccounts:
                 return True
         return False
 
-    async def _counted(self, tenant: TenantId) -> Account:
+    async def _counted(self, tenant: TenantId) -> QuotaUsage:
         """What the rows say that a tenant has."""
         files = stored = 0
         async for ids in self._files(tenant):
@@ -77,7 +77,7 @@ class RedisAccounts:
             for owner, status, total in await self._fields(keys, "tenant", "status", "total")
             if owner == tenant and status in OPEN
         ]
-        return Account(
+        return QuotaUsage(
             files=files,
             stored_bytes=stored,
             open_batches=len(totals),

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import cast
 
 from batch_gateway.adapters.corrupt_rows import decodable
-from batch_gateway.adapters.redis_metadata.accounts import RedisAccounts
+from batch_gateway.adapters.redis_metadata.accounts import RedisQuotaUsage
 from batch_gateway.adapters.redis_metadata.codec import to_batch
 from batch_gateway.adapters.redis_metadata.fields import Row, micros
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.model import Batch
 from batch_gateway.ports.batches import ALL_BATCHES, BatchFilter
@@ -23,7 +23,7 @@ _DIGITS = 20  # of the creation in a member
 
 
 async def page_of_all(
-    scripts: Scripts, *, limit: int, after: BatchId | None, only: BatchFilter
+    scripts: MetadataScripts, *, limit: int, after: BatchId | None, only: BatchFilter
 ) -> Page[Batch] | None:
     """A page, the newest first. None when ``after`` names no batch."""
     upper = "+" if only.before is None else f"({_padded(micros(only.before))}"
@@ -33,7 +33,7 @@ async def page_of_all(
         if created_at is None:
             return None
         upper = _earlier(upper, f"{_padded(created_at)}:{after}")
-    tenants = {tenant async for tenant in RedisAccounts(scripts).tenants()}
+    tenants = {tenant async for tenant in RedisQuotaUsage(scripts).tenants()}
     listings = [scripts.keys.of_tenant("batches-of", tenant) for tenant in tenants]
     found: list[Batch] = []
     step = max(limit + 1, SCAN if only != ALL_BATCHES else 0)
@@ -48,7 +48,7 @@ async def page_of_all(
 
 
 async def _newest(
-    scripts: Scripts, listings: Sequence[str], upper: str, lower: str, most: int
+    scripts: MetadataScripts, listings: Sequence[str], upper: str, lower: str, most: int
 ) -> Sequence[str]:
     """The last ``most`` members of all ``listings`` between the bounds, the last one first.
 
@@ -66,7 +66,7 @@ async def _newest(
     return found
 
 
-async def _rows(scripts: Scripts, ids: Sequence[BatchId]) -> Sequence[Row]:
+async def _rows(scripts: MetadataScripts, ids: Sequence[BatchId]) -> Sequence[Row]:
     """The rows of those that have not been deleted meanwhile."""
     async with translated(), scripts.redis.pipeline(transaction=False) as asking:
         for id_ in ids:

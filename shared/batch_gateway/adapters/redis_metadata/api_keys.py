@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.redis_metadata.codec import from_api_key, to_api_key
 from batch_gateway.adapters.redis_metadata.fields import row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.api_keys import ApiKey
 from batch_gateway.core.ids import TenantId
 
 
 class RedisApiKeys:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def add(self, key: ApiKey) -> None:

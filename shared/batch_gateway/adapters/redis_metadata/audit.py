@@ -5,7 +5,7 @@ from datetime import datetime
 
 from batch_gateway.adapters.corrupt_rows import decodable, decoding
 from batch_gateway.adapters.redis_metadata.fields import json_type
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.core.audit import AuditEntry, audit_id
 from batch_gateway.ports.audit import ALL_ENTRIES, AuditFilter
 
@@ -14,7 +14,7 @@ _ENTRY = json_type(AuditEntry)
 
 
 class RedisAudit:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._redis = scripts.redis
         self._keys = scripts.keys
 

@@ -18,7 +18,7 @@ from batch_gateway.adapters.redis_metadata.codec import (
     to_batch,
 )
 from batch_gateway.adapters.redis_metadata.fields import Row, instant, json_text, micros, row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.adapters.redis_metadata.staging import stage
 from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
@@ -28,12 +28,12 @@ from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
-    Counts,
     File,
+    LineCounts,
+    ResultTally,
     Shard,
     ShardState,
-    Tally,
-    Usage,
+    TokenUsage,
 )
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.transitions import change_to
@@ -45,7 +45,7 @@ _COUNTED = 500  # batches that one script counts; it blocks the server while it 
 
 
 class RedisBatches:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def create(
@@ -149,7 +149,7 @@ class RedisBatches:
             total=total,
             model=model,
             options=None if options is None else json_text(options),
-            tally=amounts(sum((shard.tally for shard in closed), Tally())),
+            tally=amounts(sum((shard.tally for shard in closed), ResultTally())),
             quotas=from_quotas(quotas),
             now=now,
             events=from_events(events),
@@ -238,8 +238,8 @@ class RedisBatches:
         files: Sequence[File],
         output: FileId | None,
         error: FileId | None,
-        counts: Counts,
-        usage: Usage | None,
+        counts: LineCounts,
+        usage: TokenUsage | None,
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,

@@ -4,12 +4,12 @@ from datetime import datetime
 
 from batch_gateway.adapters.redis_metadata.codec import from_answer, from_claim, to_claim
 from batch_gateway.adapters.redis_metadata.fields import row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse
 
 
 class RedisIdempotencyClaims:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def claim(self, wanted: IdempotencyClaim) -> IdempotencyClaim:

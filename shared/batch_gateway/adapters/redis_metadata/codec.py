@@ -33,16 +33,16 @@ from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
-    Counts,
     EndReason,
     File,
     Lease,
     LeaseRef,
-    Part,
+    LineCounts,
+    ResultPart,
+    ResultTally,
     Shard,
     ShardState,
-    Tally,
-    Usage,
+    TokenUsage,
 )
 from batch_gateway.core.scopes import DEFAULT_SCOPES, ordered
 from batch_gateway.core.uploads import Upload, UploadStatus
@@ -50,8 +50,8 @@ from batch_gateway.core.usage import AMOUNTS, BatchReport
 
 _USAGE = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
-_PARTS = json_type(tuple[Part, ...])
-_TALLY = json_type(Tally)
+_PARTS = json_type(tuple[ResultPart, ...])
+_TALLY = json_type(ResultTally)
 _EVENT = json_type(Event)
 _PLAN = json_type(tuple[str, str, int, int])  # model, key, lines, cost
 
@@ -178,14 +178,16 @@ def from_batch(batch: Batch) -> Row:
 def to_batch(row: Row) -> Batch:
     """Raises CorruptRow."""
     with decoding("batch", row.get("id", "without id")):
-        counts = Counts(
+        counts = LineCounts(
             total=int(row["total"]), completed=int(row["completed"]), failed=int(row["failed"])
         )
-        usage = Usage(**{name: int(row[name]) for name in _USAGE}) if _USAGE[0] in row else None
+        usage = (
+            TokenUsage(**{name: int(row[name]) for name in _USAGE}) if _USAGE[0] in row else None
+        )
         return checked_batch({**read(row, _BATCH), "counts": counts, "usage": usage})
 
 
-def from_results(counts: Counts, usage: Usage | None) -> Row:
+def from_results(counts: LineCounts, usage: TokenUsage | None) -> Row:
     return {
         "total": str(counts.total),
         "completed": str(counts.completed),
@@ -194,7 +196,7 @@ def from_results(counts: Counts, usage: Usage | None) -> Row:
     }
 
 
-def _from_usage(usage: Usage) -> Row:
+def _from_usage(usage: TokenUsage) -> Row:
     return {name: str(getattr(usage, name)) for name in _USAGE}
 
 
@@ -235,7 +237,7 @@ def _to_shard(batch: BatchId, fields: Sequence[str | None]) -> Shard:
         leased_at=None if leased_at is None else instant(leased_at),
         parts=() if parts is None else _PARTS.read(parts),
         tally=replace(
-            Tally() if tally is None else _TALLY.read(tally), statistics=statistics or ""
+            ResultTally() if tally is None else _TALLY.read(tally), statistics=statistics or ""
         ),
     )
 
@@ -247,7 +249,7 @@ def salvaged(fields: Sequence[str | None]) -> dict[str, Any]:
     with suppress(ValueError):
         known["epoch"] = int(epoch or 0)
     with suppress(msgspec.MsgspecError, UnicodeError):
-        known["tally"] = Tally() if tally is None else _TALLY.read(tally)
+        known["tally"] = ResultTally() if tally is None else _TALLY.read(tally)
     with suppress(msgspec.MsgspecError, UnicodeError):
         values = _PLAN.read(plan or "")
         known |= dict(zip(("model", "key", "lines", "cost"), values, strict=True))
@@ -292,11 +294,11 @@ def from_lease(lease: LeaseRef) -> Row:
     return {"batch": batch, "index": str(index), "epoch": str(lease.epoch), "token": lease.token}
 
 
-def from_parts(parts: Sequence[Part]) -> str:
+def from_parts(parts: Sequence[ResultPart]) -> str:
     return _PARTS.write(parts)
 
 
-def amounts(tally: Tally) -> Row:
+def amounts(tally: ResultTally) -> Row:
     """What a tally adds to its batch's fields: nothing, and no usage, if no line was answered."""
     if not tally.lines:
         return {}
@@ -307,7 +309,7 @@ def amounts(tally: Tally) -> Row:
     }
 
 
-def from_tally(tally: Tally) -> Row:
+def from_tally(tally: ResultTally) -> Row:
     """What a tally adds to its batch's fields, and its statistics."""
     added = amounts(tally)
     return {**added, "statistics": tally.statistics} if added and tally.statistics else added

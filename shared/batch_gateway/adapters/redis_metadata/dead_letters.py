@@ -15,7 +15,7 @@ from batch_gateway.adapters.redis_metadata.fields import (
     row,
     write,
 )
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.dead_letters import DeadLetter
 
 _LETTER = {
@@ -32,7 +32,7 @@ _AT_ONCE = 200  # dropped by one script, which blocks the server while it runs
 
 
 class RedisDeadLetters:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def put(self, letter: DeadLetter) -> None:

@@ -7,7 +7,7 @@ from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, to_file
 from batch_gateway.adapters.redis_metadata.fields import row
 from batch_gateway.adapters.redis_metadata.paging import due, listing
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
@@ -15,7 +15,7 @@ from batch_gateway.ports.metadata import Page
 
 
 class RedisFiles:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def add(self, file: File, *, quotas: Quotas = NO_QUOTAS) -> None:

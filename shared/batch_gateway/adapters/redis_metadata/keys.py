@@ -82,7 +82,7 @@ TAG = "metadata"
 """Hash tag of all keys."""
 
 
-class Keys:
+class MetadataKeys:
     """The names that Python needs: those of single rows."""
 
     def __init__(self, prefix: str) -> None:

@@ -6,13 +6,13 @@ from datetime import datetime
 from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.redis_metadata.codec import from_events, to_event
 from batch_gateway.adapters.redis_metadata.fields import instant
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.events import Event
 from batch_gateway.ports.outbox import UnsentEvent
 
 
 class RedisOutbox:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def unsent(self, *, before: datetime, limit: int) -> Sequence[UnsentEvent]:

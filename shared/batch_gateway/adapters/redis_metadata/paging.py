@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.redis_metadata.fields import Row, row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.pages import Page
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def listing(
-    scripts: Scripts,
+    scripts: MetadataScripts,
     kind: str,
     tenant: TenantId,
     decode: Callable[[Row], T],
@@ -49,7 +49,7 @@ async def listing(
 
 
 async def due(
-    scripts: Scripts,
+    scripts: MetadataScripts,
     kind: str,
     index: str,
     decode: Callable[[Row], T],

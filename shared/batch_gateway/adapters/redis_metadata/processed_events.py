@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.ids import BatchId
 
 
 class RedisProcessedEvents:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def find(self, cause: str) -> BatchId | None:

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from batch_gateway.adapters.redis_metadata.fields import Row, micros
-from batch_gateway.adapters.redis_metadata.keys import Keys
+from batch_gateway.adapters.redis_metadata.keys import MetadataKeys
 from batch_gateway.core.errors import Conflict, OverQuota, StorageFull, Unavailable
 from batch_gateway.core.transitions import PRECONDITIONS, Precondition
 
@@ -59,11 +59,11 @@ def is_full(refusal: ResponseError) -> bool:
     )
 
 
-class Scripts:
+class MetadataScripts:
     """All scripts of this package by their file's name, on one server and root."""
 
     def __init__(
-        self, redis: Redis, keys: Keys, on_full: Callable[[], None] = lambda: None
+        self, redis: Redis, keys: MetadataKeys, on_full: Callable[[], None] = lambda: None
     ) -> None:
         """``on_full`` is called when the server took no more."""
         self.redis = redis

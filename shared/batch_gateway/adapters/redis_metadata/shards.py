@@ -22,7 +22,7 @@ from batch_gateway.adapters.redis_metadata.codec import (
     to_shard,
 )
 from batch_gateway.adapters.redis_metadata.fields import instant, json_text, micros, row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.adapters.unreadable_shards import mended
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
@@ -39,14 +39,14 @@ from batch_gateway.core.model import (
     Batch,
     BatchStatus,
     ClosedShard,
-    Counts,
     File,
     Lease,
     LeaseRef,
-    Part,
+    LineCounts,
     QueueEntry,
+    ResultPart,
+    ResultTally,
     Shard,
-    Tally,
 )
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.shards import LeaseStatus, RepairedShards
@@ -55,7 +55,7 @@ CHUNK = 500  # shards per round trip of a walk over a batch
 
 
 class RedisShards:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def claim(
@@ -78,8 +78,8 @@ class RedisShards:
     async def finish(
         self,
         lease: LeaseRef,
-        parts: Sequence[Part],
-        tally: Tally,
+        parts: Sequence[ResultPart],
+        tally: ResultTally,
         *,
         now: datetime,
         events: Sequence[Event],
@@ -90,7 +90,7 @@ class RedisShards:
     async def complete(
         self,
         lease: LeaseRef,
-        tally: Tally,
+        tally: ResultTally,
         *,
         deadline: datetime,
         files: Sequence[File],
@@ -101,7 +101,7 @@ class RedisShards:
         options: Mapping[str, Any] | None = None,
         report: BatchReport | None = None,
     ) -> Batch | None:
-        counts = Counts(total=tally.lines, completed=tally.completed, failed=tally.failed)
+        counts = LineCounts(total=tally.lines, completed=tally.completed, failed=tally.failed)
         results = {"output_file_id": output, "error_file_id": error}
         completed = await self._scripts.run(
             "complete",
@@ -122,8 +122,8 @@ class RedisShards:
     async def release(
         self,
         lease: LeaseRef,
-        parts: Sequence[Part],
-        tally: Tally,
+        parts: Sequence[ResultPart],
+        tally: ResultTally,
         *,
         now: datetime,
         events: Sequence[Event],
@@ -135,8 +135,8 @@ class RedisShards:
         self,
         script: str,
         lease: LeaseRef,
-        parts: Sequence[Part],
-        tally: Tally,
+        parts: Sequence[ResultPart],
+        tally: ResultTally,
         now: datetime,
         events: Sequence[Event],
     ) -> Any:
@@ -149,7 +149,7 @@ class RedisShards:
             events=from_events(events),
         )
 
-    async def checkpoint(self, tallies: Mapping[LeaseRef, Tally]) -> Sequence[Batch]:
+    async def checkpoint(self, tallies: Mapping[LeaseRef, ResultTally]) -> Sequence[Batch]:
         leases = [
             {**from_lease(lease), "tally": from_tally(tally)}
             for lease, tally in sorted(tallies.items(), key=lambda item: item[0].shard)

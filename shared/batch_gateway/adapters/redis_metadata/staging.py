@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from batch_gateway.adapters.redis_metadata.codec import from_planned
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.core.model import Shard, ShardState
 
 KINDS = ("shards", "planned", "ready")  # what a plan consists of
@@ -19,7 +19,7 @@ CHUNK = 500  # shards per round trip: about 100 KB
 LEFTOVERS_EXPIRE = timedelta(hours=1)  # far longer than writing any plan takes
 
 
-async def stage(scripts: Scripts, shards: Sequence[Shard]) -> str:
+async def stage(scripts: MetadataScripts, shards: Sequence[Shard]) -> str:
     """Write ``shards`` under keys that are not read yet; return their prefix for ``plan.lua``."""
     attempt = uuid4().hex
     for start in range(0, len(shards), CHUNK):
@@ -27,7 +27,7 @@ async def stage(scripts: Scripts, shards: Sequence[Shard]) -> str:
     return attempt
 
 
-async def _stage_chunk(scripts: Scripts, attempt: str, shards: Sequence[Shard]) -> None:
+async def _stage_chunk(scripts: MetadataScripts, attempt: str, shards: Sequence[Shard]) -> None:
     fields = [text for shard in shards for field in from_planned(shard).items() for text in field]
     planned = {str(shard.index): shard.index for shard in shards}
     ready = {str(shard.index): shard.index for shard in shards if shard.state == ShardState.READY}

@@ -9,17 +9,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from batch_gateway.adapters.redis_metadata.accounts import RedisAccounts
+from batch_gateway.adapters.redis_metadata.accounts import RedisQuotaUsage
 from batch_gateway.adapters.redis_metadata.api_keys import RedisApiKeys
 from batch_gateway.adapters.redis_metadata.audit import RedisAudit
 from batch_gateway.adapters.redis_metadata.batches import RedisBatches
 from batch_gateway.adapters.redis_metadata.claims import RedisIdempotencyClaims
 from batch_gateway.adapters.redis_metadata.dead_letters import RedisDeadLetters
 from batch_gateway.adapters.redis_metadata.files import RedisFiles
-from batch_gateway.adapters.redis_metadata.keys import SCHEMA, TAG, Keys
+from batch_gateway.adapters.redis_metadata.keys import SCHEMA, TAG, MetadataKeys
 from batch_gateway.adapters.redis_metadata.outbox import RedisOutbox
 from batch_gateway.adapters.redis_metadata.processed_events import RedisProcessedEvents
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.adapters.redis_metadata.shards import RedisShards
 from batch_gateway.adapters.redis_metadata.uploads import RedisUploads
 from batch_gateway.adapters.redis_metadata.usage import RedisUsage
@@ -43,9 +43,9 @@ class RedisMetadata:
         self, redis: Redis, *, prefix: str, on_full: Callable[[], None] = lambda: None
     ) -> None:
         self._redis = redis
-        self._keys = Keys(prefix)
-        scripts = Scripts(redis, self._keys, on_full)
-        self.accounts = RedisAccounts(scripts)
+        self._keys = MetadataKeys(prefix)
+        scripts = MetadataScripts(redis, self._keys, on_full)
+        self.accounts = RedisQuotaUsage(scripts)
         self.files = RedisFiles(scripts)
         self.uploads = RedisUploads(scripts)
         self.batches = RedisBatches(scripts)

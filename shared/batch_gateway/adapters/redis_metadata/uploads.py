@@ -10,7 +10,7 @@ from batch_gateway.adapters.redis_metadata.accounts import from_quotas
 from batch_gateway.adapters.redis_metadata.codec import from_file, from_upload, to_upload
 from batch_gateway.adapters.redis_metadata.fields import json_text, micros, row
 from batch_gateway.adapters.redis_metadata.paging import due
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
@@ -20,7 +20,7 @@ _decode_part = msgspec.json.Decoder(UploadPart).decode
 
 
 class RedisUploads:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def create(self, upload: Upload) -> None:

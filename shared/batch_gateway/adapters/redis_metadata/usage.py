@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from batch_gateway.adapters.redis_metadata.fields import Row
-from batch_gateway.adapters.redis_metadata.scripts import Scripts, translated
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.usage import UsageRecord
 
@@ -15,7 +15,7 @@ _decode_name = msgspec.json.Decoder(tuple[str, str]).decode  # API key, model
 
 
 class RedisUsage:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._redis = scripts.redis
         self._keys = scripts.keys
 

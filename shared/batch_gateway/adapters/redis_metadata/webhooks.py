@@ -17,7 +17,7 @@ from batch_gateway.adapters.redis_metadata.fields import (
     write,
 )
 from batch_gateway.adapters.redis_metadata.paging import listing
-from batch_gateway.adapters.redis_metadata.scripts import Scripts
+from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.webhooks import (
     DeliveryId,
@@ -65,7 +65,7 @@ _AT_ONCE = 500  # deliveries deleted by one script, which blocks the server whil
 
 
 class RedisWebhooks:
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: MetadataScripts) -> None:
         self._scripts = scripts
 
     async def add(self, endpoint: WebhookEndpoint, *, most: int | None = None) -> bool:

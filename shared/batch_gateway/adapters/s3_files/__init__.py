@@ -30,7 +30,7 @@ def open_s3(
     import boto3
     from botocore.config import Config
 
-    from batch_gateway.adapters.s3_files.bucket import Bucket
+    from batch_gateway.adapters.s3_files.bucket import S3Bucket
     from batch_gateway.adapters.s3_files.store import THREADS, S3Files
 
     config = Config(
@@ -52,4 +52,4 @@ def open_s3(
         config=config,
     )
     where = f"S3 bucket {bucket} at {endpoint or f'AWS ({region})'}"
-    return S3Files(Bucket(client, bucket, prefix, where), on_full)
+    return S3Files(S3Bucket(client, bucket, prefix, where), on_full)

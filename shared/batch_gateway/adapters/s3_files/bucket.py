@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from botocore.exceptions import ClientError
 
 from batch_gateway.adapters.s3_files.errors import code, translated
-from batch_gateway.adapters.s3_files.upload import Upload, sha256
+from batch_gateway.adapters.s3_files.upload import BlobUpload, sha256
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.ports.files import BlobStat
 
@@ -32,7 +32,7 @@ class BlobVersion:
     etag: str
 
 
-class Bucket:
+class S3Bucket:
     """Safe to use from several threads at once."""
 
     def __init__(self, client: "S3Client", bucket: str, prefix: str, where: str) -> None:
@@ -52,9 +52,9 @@ class Bucket:
                 ChecksumSHA256=sha256(content),
             )
 
-    def upload(self, key: str, *, id_: str | None = None) -> Upload:
+    def upload(self, key: str, *, id_: str | None = None) -> BlobUpload:
         """An upload in parts; ``id_`` when it has begun already."""
-        return Upload(self._client, self._bucket, self._prefix + key, self._where, id_=id_)
+        return BlobUpload(self._client, self._bucket, self._prefix + key, self._where, id_=id_)
 
     def name(self, key: str) -> str:
         """What the blob ``key`` is called in the bucket."""

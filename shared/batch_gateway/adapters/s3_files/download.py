@@ -10,12 +10,12 @@ from batch_gateway.core.errors import Unavailable
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
 
-    from batch_gateway.adapters.s3_files.bucket import Bucket
+    from batch_gateway.adapters.s3_files.bucket import S3Bucket
 
 _ATTEMPTS = 3  # without a byte in between
 
 
-class Download:
+class BlobDownload:
     """Bytes ``start`` to ``end`` (exclusive, None: all) of a blob, in order.
 
     One request, whose body is read bit by bit. When it breaks off, the rest is asked for anew,
@@ -23,7 +23,7 @@ class Download:
     """
 
     def __init__(
-        self, bucket: "Bucket", key: str, start: int, end: int | None, *, etag: str | None = None
+        self, bucket: "S3Bucket", key: str, start: int, end: int | None, *, etag: str | None = None
     ) -> None:
         """``etag`` is the version that must be read, None: the one that is there."""
         self._bucket = bucket

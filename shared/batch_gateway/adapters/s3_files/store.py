@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
 from batch_gateway.adapters.disk_errors import refused
-from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, Bucket
-from batch_gateway.adapters.s3_files.download import Download
+from batch_gateway.adapters.s3_files.bucket import DELETED_AT_ONCE, S3Bucket
+from batch_gateway.adapters.s3_files.download import BlobDownload
 from batch_gateway.adapters.s3_files.pieces import BlobRange, pieces
-from batch_gateway.adapters.s3_files.upload import PART, PartUpload, Upload
+from batch_gateway.adapters.s3_files.upload import PART, BlobPartUpload, BlobUpload
 from batch_gateway.adapters.streams import blocks, finish_even_if_cancelled
 from batch_gateway.core.errors import StorageFull, Unavailable
 from batch_gateway.core.keys import checked_key, checked_prefix
@@ -50,7 +50,7 @@ _RANGES = 4  # of a blob that are fetched at once
 class S3Files:
     """Made by ``open_s3``."""
 
-    def __init__(self, bucket: Bucket, on_full: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, bucket: S3Bucket, on_full: Callable[[], None] = lambda: None) -> None:
         """``on_full`` is called when the bucket took no more."""
         self._bucket = bucket
         self._on_full = on_full
@@ -74,7 +74,7 @@ class S3Files:
             return await self.put(key, b"")
         upload = self._bucket.upload(key)
 
-        async def sendings() -> AsyncIterator[PartUpload]:
+        async def sendings() -> AsyncIterator[BlobPartUpload]:
             for piece in pieces(sizes):
                 if isinstance(piece, BlobRange):
                     source = self._bucket.name(parts[piece.blob])
@@ -93,7 +93,7 @@ class S3Files:
         if end is not None and end <= start:
             await self.size(key)  # NotFound must be raised for an empty range too
             return
-        download = Download(self._bucket, key, start, end)
+        download = BlobDownload(self._bucket, key, start, end)
         try:
             while chunk := await self._call(download.read):
                 yield chunk
@@ -156,7 +156,7 @@ class S3Files:
         upload = self._bucket.upload(key)
         size = 0
 
-        async def sendings() -> AsyncIterator[PartUpload]:
+        async def sendings() -> AsyncIterator[BlobPartUpload]:
             nonlocal size
             part: bytearray | None = first
             while part is not None:
@@ -168,7 +168,7 @@ class S3Files:
         return size
 
     async def _send(
-        self, upload: Upload, begin: Callable[[], None], sendings: AsyncIterator[PartUpload]
+        self, upload: BlobUpload, begin: Callable[[], None], sendings: AsyncIterator[BlobPartUpload]
     ) -> None:
         """Complete ``upload`` with ``sendings`` as its parts, or abort it."""
         running: deque[asyncio.Future[None]] = deque()
@@ -198,7 +198,7 @@ class S3Files:
                 content += chunk
         return content
 
-    async def _give_up(self, upload: Upload, running: deque[asyncio.Future[None]]) -> None:
+    async def _give_up(self, upload: BlobUpload, running: deque[asyncio.Future[None]]) -> None:
         """Abort ``upload``. Parts that arrive after that would stay for ever: wait for them."""
         await asyncio.gather(*running, return_exceptions=True)
         try:
@@ -219,7 +219,9 @@ class S3Files:
         running = [
             self._start(
                 _save,
-                Download(self._bucket, key, start, min(start + step, head.size), etag=head.etag),
+                BlobDownload(
+                    self._bucket, key, start, min(start + step, head.size), etag=head.etag
+                ),
                 copy,
                 start,
                 stop,
@@ -250,7 +252,7 @@ def _nameless(folder: Path) -> IO[bytes]:
     return tempfile.TemporaryFile(dir=folder)
 
 
-def _save(download: Download, copy: int, offset: int, stop: threading.Event) -> None:
+def _save(download: BlobDownload, copy: int, offset: int, stop: threading.Event) -> None:
     """Write ``download`` into ``copy`` at ``offset``; give up when ``stop`` is set."""
     try:
         while not stop.is_set() and (chunk := download.read()):

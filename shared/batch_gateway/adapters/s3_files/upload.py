@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 PART = 6 * 1024 * 1024  # bytes; S3 takes 10,000 parts of at least 5 MiB: blobs of up to 58 GiB
 
 
-class PartUpload(Protocol):
+class BlobPartUpload(Protocol):
     """Puts one part of an upload in its place."""
 
     def __call__(self, *, number: int) -> None: ...
 
 
-class Upload:
+class BlobUpload:
     """A blob that is sent in parts: unseen until it is complete, gone when it is aborted.
 
     Parts may be put from several threads at once.

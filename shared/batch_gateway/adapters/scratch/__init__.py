@@ -15,15 +15,15 @@ from batch_gateway.adapters.scratch.activations import RedisActivations
 from batch_gateway.adapters.scratch.batch_changes import RedisBatchChanges
 from batch_gateway.adapters.scratch.full_stores import RedisFullStores
 from batch_gateway.adapters.scratch.function_instances import RedisFunctionInstances
-from batch_gateway.adapters.scratch.keys import Keys
+from batch_gateway.adapters.scratch.keys import ScratchKeys
 from batch_gateway.adapters.scratch.locks import RedisLocks
 from batch_gateway.adapters.scratch.queue import RedisQueue
 from batch_gateway.adapters.scratch.rate_limits import RedisRateLimiter
-from batch_gateway.adapters.scratch.server import Scripts, connect, milliseconds, translated
+from batch_gateway.adapters.scratch.server import ScratchScripts, connect, milliseconds, translated
 from batch_gateway.adapters.scratch.slots import RedisSlots
 from batch_gateway.adapters.scratch.throughput import RedisThroughput
 from batch_gateway.core.ids import TenantId
-from batch_gateway.settings import Limits
+from batch_gateway.settings import LimitSettings
 
 __all__ = ["RedisScratchStore", "open_scratch"]
 
@@ -39,11 +39,11 @@ class RedisScratchStore:
         client: "Redis",
         url: str,
         *,
-        keys: Keys,
-        limits: Callable[[], Limits],
+        keys: ScratchKeys,
+        limits: Callable[[], LimitSettings],
         weights: Callable[[], Mapping[TenantId, float]],
     ) -> None:
-        self._scripts = scripts = Scripts(client)
+        self._scripts = scripts = ScratchScripts(client)
         self._client = client
         self._limits = limits
         self._keys = keys
@@ -104,7 +104,7 @@ def open_scratch(
     url: str,
     *,
     prefix: str,
-    limits: Callable[[], Limits] = Limits,
+    limits: Callable[[], LimitSettings] = LimitSettings,
     weights: Callable[[], Mapping[TenantId, float]] = dict,
 ) -> RedisScratchStore:
     """The scratch server at ``url`` (see redis_locator); connects on first use.
@@ -113,4 +113,4 @@ def open_scratch(
     ``weights`` are called at the first use.
     """
     client = connect(url, tag=prefix)
-    return RedisScratchStore(client, url, keys=Keys(prefix), limits=limits, weights=weights)
+    return RedisScratchStore(client, url, keys=ScratchKeys(prefix), limits=limits, weights=weights)

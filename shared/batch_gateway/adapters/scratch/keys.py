@@ -6,7 +6,7 @@ pools from the root that they are given.
 """
 
 
-class Keys:
+class ScratchKeys:
     """The roots of one deployment's keys."""
 
     def __init__(self, prefix: str) -> None:

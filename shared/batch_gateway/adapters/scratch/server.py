@@ -118,7 +118,7 @@ def milliseconds(duration: timedelta) -> int:
     return round(duration / timedelta(milliseconds=1))
 
 
-class Scripts:
+class ScratchScripts:
     """The Lua scripts of this package on one client."""
 
     def __init__(self, client: "Redis") -> None:

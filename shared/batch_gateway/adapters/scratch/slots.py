@@ -26,14 +26,14 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch.keys import Keys
-from batch_gateway.adapters.scratch.server import Scripts, milliseconds, translated
+from batch_gateway.adapters.scratch.keys import ScratchKeys
+from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds, translated
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import (
     LimitState,
-    Observation,
-    Signal,
+    MonitorSignal,
+    PoolObservation,
     aged,
     fold,
     initial,
@@ -41,7 +41,7 @@ from batch_gateway.core.limits import (
 )
 from batch_gateway.core.pool_history import SAMPLE_EVERY, PoolSample
 from batch_gateway.ports.scratch import PoolState, SlotGrant, SlotReport
-from batch_gateway.settings import Limits
+from batch_gateway.settings import LimitSettings
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
 _PAGE = 250  # pools per call: a script blocks the server while it runs
@@ -50,7 +50,7 @@ _WATCH = timedelta(seconds=1)  # a monitor, or its signal, is valid for so long
 
 _encode = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(LimitState).decode
-_decode_signal = msgspec.json.Decoder(Signal).decode
+_decode_signal = msgspec.json.Decoder(MonitorSignal).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class _Synced:
     version: str
     watch: bool
     bound: int | None  # what ceilings leave of the limit; None: all of it
-    seen: Observation | None  # None: it is not time to fold
+    seen: PoolObservation | None  # None: it is not time to fold
     idle: timedelta  # before ``seen``
 
     def granted(
@@ -89,9 +89,9 @@ class RedisSlots:
     def __init__(
         self,
         client: "Redis",
-        scripts: Scripts,
-        keys: Keys,
-        limits: Limits,
+        scripts: ScratchScripts,
+        keys: ScratchKeys,
+        limits: LimitSettings,
     ) -> None:
         self._client = client
         self._root = keys.slots
@@ -183,7 +183,7 @@ class RedisSlots:
         return states
 
 
-def _bounded_rules(limits: Limits, ceiling: int | None) -> Limits:
+def _bounded_rules(limits: LimitSettings, ceiling: int | None) -> LimitSettings:
     if ceiling is None or ceiling >= limits.ceiling:
         return limits
     ceiling = max(1, ceiling)
@@ -237,8 +237,8 @@ def _observation(
     signal: str,
     watched: int,
     _idle_ms: int | None,
-) -> Observation:
-    return Observation(
+) -> PoolObservation:
+    return PoolObservation(
         successes=successes,
         dropped=dropped,
         ignored=ignored,
@@ -255,7 +255,7 @@ def _state(limit: str, learned: str) -> LimitState:
     return _decode_state(learned) if learned else LimitState(limit=float(limit))
 
 
-def _pool_state(found: Sequence[Any], limits: Limits) -> PoolState:
+def _pool_state(found: Sequence[Any], limits: LimitSettings) -> PoolState:
     pool, endpoint, limit, learned, granted, in_use, wanted, holders = found[:8]
     aborted, idle_ms, signal, breaker = found[8:]
     return PoolState(

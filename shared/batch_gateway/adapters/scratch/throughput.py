@@ -10,16 +10,23 @@ from itertools import chain
 
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch.server import Scripts, milliseconds, translated
+from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds, translated
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.throughput import BUCKET, KEPT, BlockedReason, Buckets, HeldWork, Throughput
+from batch_gateway.core.throughput import (
+    BUCKET,
+    KEPT,
+    BatchThroughput,
+    BlockedReason,
+    Buckets,
+    HeldWork,
+)
 from batch_gateway.ports.throughput import WorkReport
 
 _AT_ONCE = 100  # batches or models per call: a script blocks the server while it runs
 
 
 class RedisThroughput:
-    def __init__(self, client: Redis, scripts: Scripts, root: str) -> None:
+    def __init__(self, client: Redis, scripts: ScratchScripts, root: str) -> None:
         self._client = client
         self._root = root
         self._report = scripts.load("pace_report")
@@ -39,7 +46,7 @@ class RedisThroughput:
                 [self._root], [holder, milliseconds(ttl), milliseconds(BUCKET), KEPT, *told]
             )
 
-    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, Throughput]:
+    async def of_batches(self, batches: Sequence[BatchId]) -> Mapping[BatchId, BatchThroughput]:
         found = await self._entries("batch", batches)
         return {
             batch: _pace(entries)
@@ -87,7 +94,7 @@ class RedisThroughput:
         return [list(zip(flat[::2], flat[1::2], strict=True)) for flat in answers]
 
 
-def _pace(entries: Iterable[tuple[str, str]]) -> Throughput:
+def _pace(entries: Iterable[tuple[str, str]]) -> BatchThroughput:
     told_ms = {"since": 0, "at": 0}
     done: dict[int, float] = {}
     held: list[HeldWork] = []
@@ -103,4 +110,4 @@ def _pace(entries: Iterable[tuple[str, str]]) -> Throughput:
                 blocked = BlockedReason(why) if why else None
                 held.append(HeldWork(model=name, cost=float(cost), blocked=blocked))
     since, at = (datetime.fromtimestamp(ms / 1000, UTC) for ms in told_ms.values())
-    return Throughput(since=since, at=at, done=done, held=tuple(held))
+    return BatchThroughput(since=since, at=at, done=done, held=tuple(held))

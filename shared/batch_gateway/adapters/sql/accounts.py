@@ -11,28 +11,28 @@ from functools import cache
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import insert_on
 from batch_gateway.adapters.sql.schema import accounts, batches, files, uploads
 from batch_gateway.core.errors import OverQuota
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, File
-from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas, QuotaUsage
 from batch_gateway.core.uploads import UploadStatus
 
-_NAMES = tuple(Account.__dataclass_fields__)
+_NAMES = tuple(QuotaUsage.__dataclass_fields__)
 _PAGE = 500  # tenants read at a time
 
 
-class SqlAccounts:
-    def __init__(self, database: Database) -> None:
+class SqlQuotaUsage:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
-    async def get(self, tenant: TenantId) -> Account:
+    async def get(self, tenant: TenantId) -> QuotaUsage:
         query = sa.select(accounts).where(accounts.c.tenant == tenant)
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
-        return Account() if row is None else _to_account(row._mapping)
+        return QuotaUsage() if row is None else _to_account(row._mapping)
 
     async def tenants(self) -> AsyncIterator[TenantId]:
         last = ""
@@ -62,7 +62,7 @@ class SqlAccounts:
         return True
 
 
-async def _counted(connection: AsyncConnection, tenant: TenantId) -> Account:
+async def _counted(connection: AsyncConnection, tenant: TenantId) -> QuotaUsage:
     """What the rows say that a tenant has."""
     number = sa.func.count()
 
@@ -80,7 +80,7 @@ async def _counted(connection: AsyncConnection, tenant: TenantId) -> Account:
     file_count, file_bytes = (await connection.execute(kept)).one()
     part_bytes = (await connection.execute(coming)).scalar_one()
     batch_count, requests = (await connection.execute(opened)).one()
-    return Account(
+    return QuotaUsage(
         files=file_count,
         stored_bytes=file_bytes + part_bytes,
         open_batches=batch_count,
@@ -89,7 +89,7 @@ async def _counted(connection: AsyncConnection, tenant: TenantId) -> Account:
 
 
 async def book(
-    connection: AsyncConnection, tenant: TenantId, added: Account, quotas: Quotas = NO_QUOTAS
+    connection: AsyncConnection, tenant: TenantId, added: QuotaUsage, quotas: Quotas = NO_QUOTAS
 ) -> None:
     """Add to a tenant's account. Raises OverQuota, which undoes the transaction."""
     more = {name: getattr(added, name) for name in _NAMES}
@@ -116,7 +116,9 @@ async def lock_account(connection: AsyncConnection, tenant: TenantId) -> None:
 
     Only for transactions that wait for no other row afterwards.
     """
-    insert = insert_on(connection.dialect.name, accounts).values(tenant=tenant, **asdict(Account()))
+    insert = insert_on(connection.dialect.name, accounts).values(
+        tenant=tenant, **asdict(QuotaUsage())
+    )
     await connection.execute(
         insert.on_conflict_do_update(
             index_elements=[accounts.c.tenant], set_={"tenant": accounts.c.tenant}
@@ -124,15 +126,15 @@ async def lock_account(connection: AsyncConnection, tenant: TenantId) -> None:
     )
 
 
-def of_files(*files: File, sign: int = 1) -> Account:
+def of_files(*files: File, sign: int = 1) -> QuotaUsage:
     """What ``files`` add to an account; ``sign`` -1: what they take from it."""
-    return Account(files=sign * len(files), stored_bytes=sign * sum(file.size for file in files))
+    return QuotaUsage(files=sign * len(files), stored_bytes=sign * sum(file.size for file in files))
 
 
-def of_ended(batch: Batch, *files: File) -> Account:
+def of_ended(batch: Batch, *files: File) -> QuotaUsage:
     """What a batch changes by ending with ``files``; ``batch`` as it was before."""
     made = of_files(*files)
-    return Account(
+    return QuotaUsage(
         files=made.files,
         stored_bytes=made.stored_bytes,
         open_batches=-1,
@@ -140,5 +142,5 @@ def of_ended(batch: Batch, *files: File) -> Account:
     )
 
 
-def _to_account(row: sa.RowMapping) -> Account:
-    return Account(**{name: row[name] for name in _NAMES})
+def _to_account(row: sa.RowMapping) -> QuotaUsage:
+    return QuotaUsage(**{name: row[name] for name in _NAMES})

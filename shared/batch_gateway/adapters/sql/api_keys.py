@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.corrupt_rows import decodable
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import UtcTimestamp, api_keys
 from batch_gateway.core.api_keys import ApiKey
@@ -17,7 +17,7 @@ from batch_gateway.core.scopes import ordered
 
 
 class SqlApiKeys:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, key: ApiKey) -> None:

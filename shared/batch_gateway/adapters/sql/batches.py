@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_gateway.adapters.sql.accounts import book, of_ended
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
 from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
@@ -25,7 +25,7 @@ from batch_gateway.adapters.sql.steps import (
     write_dated_events,
     write_events,
 )
-from batch_gateway.adapters.sql.sweeps import BatchSweeps
+from batch_gateway.adapters.sql.sweeps import SqlSweepQueries
 from batch_gateway.adapters.sql.transitions import counted, moved, shards_closed
 from batch_gateway.adapters.sql.usage import add_report
 from batch_gateway.core.batch_request import SourceEvent
@@ -36,15 +36,15 @@ from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
-    Counts,
     EndReason,
     File,
+    LineCounts,
+    ResultTally,
     Shard,
     ShardState,
-    Tally,
-    Usage,
+    TokenUsage,
 )
-from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas, QuotaUsage
 from batch_gateway.core.transitions import BatchChange, allows, change_to
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.batches import ALL_BATCHES, BatchFilter
@@ -70,8 +70,8 @@ class _NewBatch:
         return {"id": self.cause.key, "batch": self.batch.id, "created_at": created_at}
 
 
-class SqlBatches(BatchSweeps):
-    def __init__(self, database: Database) -> None:
+class SqlBatches(SqlSweepQueries):
+    def __init__(self, database: SqlDatabase) -> None:
         super().__init__(database)
         self._database = database
         self._creating = GatheredWrites(self._create)
@@ -96,7 +96,7 @@ class SqlBatches(BatchSweeps):
             )
             opened = Counter((one.batch.tenant, one.quotas) for one in new)
             for (tenant, quotas), count in sorted(opened.items(), key=lambda of: of[0][0]):
-                await book(connection, tenant, Account(open_batches=count), quotas)
+                await book(connection, tenant, QuotaUsage(open_batches=count), quotas)
 
     async def close(self) -> None:
         """Wait for what is being written."""
@@ -177,13 +177,13 @@ class SqlBatches(BatchSweeps):
             if before is None or not allows(before, BatchChange.PLAN):
                 return None
             closed = [shard for shard in shards if shard.state is ShardState.CLOSED]
-            tally = sum((shard.tally for shard in closed), Tally())
+            tally = sum((shard.tally for shard in closed), ResultTally())
             after = shards_closed(
                 counted(
                     moved(before, BatchStatus.IN_PROGRESS, now).evolve(
                         model=model,
                         open_shards=len(shards),
-                        counts=Counts(total=total),
+                        counts=LineCounts(total=total),
                         options=before.options if options is None else options,
                     ),
                     tally,
@@ -197,7 +197,7 @@ class SqlBatches(BatchSweeps):
                 )
             await save(connection, before, after)
             await write_events(connection, events, now)
-            await book(connection, after.tenant, Account(queued_requests=total), quotas)
+            await book(connection, after.tenant, QuotaUsage(queued_requests=total), quotas)
         return after
 
     async def fail(
@@ -321,8 +321,8 @@ class SqlBatches(BatchSweeps):
         files: Sequence[File],
         output: FileId | None,
         error: FileId | None,
-        counts: Counts,
-        usage: Usage | None,
+        counts: LineCounts,
+        usage: TokenUsage | None,
         now: datetime,
         events: Sequence[Event],
         options: Mapping[str, Any] | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_gateway.adapters.checked import checked
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import insert_on
 from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import claims
@@ -15,7 +15,7 @@ from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse
 
 
 class SqlIdempotencyClaims:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def claim(self, wanted: IdempotencyClaim) -> IdempotencyClaim:

@@ -14,7 +14,7 @@ from batch_gateway.core.errors import Conflict, StorageFull, Unavailable
 _SCHEMA_VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 
-class Database:
+class SqlDatabase:
     def __init__(self, engine: AsyncEngine, on_full: Callable[[], None] = lambda: None) -> None:
         """``on_full`` is called when a transaction found the disk full."""
         self._engine = engine

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from batch_gateway.adapters.checked import checked
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import dead_letters
@@ -17,7 +17,7 @@ _newest_first = (dead_letters.c.died_at.desc(), dead_letters.c.id.desc())
 
 
 class SqlDeadLetters:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def put(self, letter: DeadLetter) -> None:

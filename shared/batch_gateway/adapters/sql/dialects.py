@@ -69,7 +69,7 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
     )
 
 
-class Unindexed(FunctionElement[Any]):
+class UnindexedColumn(FunctionElement[Any]):
     """A column, told to SQLite in a way that keeps it from choosing that column's indexes.
 
     SQLite's planner guesses without statistics; PostgreSQL's has them.
@@ -78,13 +78,13 @@ class Unindexed(FunctionElement[Any]):
     inherit_cache = True
 
 
-@compiles(Unindexed)
-def _as_it_is(element: Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(UnindexedColumn)
+def _as_it_is(element: UnindexedColumn, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.process(element.clauses, **options)
 
 
-@compiles(Unindexed, "sqlite")
-def _with_a_plus(element: Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(UnindexedColumn, "sqlite")
+def _with_a_plus(element: UnindexedColumn, compiler: SQLCompiler, **options: Any) -> str:
     return "+" + compiler.process(element.clauses, **options)
 
 

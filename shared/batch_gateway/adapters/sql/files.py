@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from batch_gateway.adapters.sql.accounts import book, of_files
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.paging import listing, rows
 from batch_gateway.adapters.sql.rows import file_columns, to_file
 from batch_gateway.adapters.sql.schema import EXPIRES, files
@@ -21,7 +21,7 @@ _OF_TENANT = sa.select(files).where(
 
 
 class SqlFiles:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, file: File, *, quotas: Quotas = NO_QUOTAS) -> None:

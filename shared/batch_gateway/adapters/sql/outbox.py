@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import Row, to_event
 from batch_gateway.adapters.sql.schema import outbox
@@ -17,7 +17,7 @@ _SENT = sa.delete(outbox).where(outbox.c.id == sa.bindparam("event"))
 
 
 class SqlOutbox:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def unsent(self, *, before: datetime, limit: int) -> Sequence[UnsentEvent]:

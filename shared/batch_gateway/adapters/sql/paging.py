@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.corrupt_rows import decodable_page
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.rows import Row
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.pages import Page
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 async def listing(
-    database: Database,
+    database: SqlDatabase,
     table: sa.Table,
     tenant: TenantId | None,
     decode: Callable[[Row], T],
@@ -57,7 +57,10 @@ async def listing(
 
 
 async def rows(
-    database: Database, query: sa.Select[tuple[object, ...]], decode: Callable[[Row], T], limit: int
+    database: SqlDatabase,
+    query: sa.Select[tuple[object, ...]],
+    decode: Callable[[Row], T],
+    limit: int,
 ) -> list[T]:
     """The first ``limit`` rows of ``query`` that can be decoded."""
 

@@ -14,10 +14,10 @@ from batch_gateway.core.ids import ShardId, shard_id, split_shard_id
 from batch_gateway.core.model import (
     Batch,
     File,
-    Part,
+    ResultPart,
+    ResultTally,
     Shard,
-    Tally,
-    Usage,
+    TokenUsage,
 )
 
 Row = sa.Row[Any]
@@ -111,12 +111,12 @@ def shard_columns(shard: Shard) -> Columns:
     }
 
 
-def result_columns(parts: Sequence[Part], tally: Tally) -> Columns:
+def result_columns(parts: Sequence[ResultPart], tally: ResultTally) -> Columns:
     """What a shard has to show: its parts and what they add up to."""
     return {"parts": part_list(parts), **tally_columns(tally)}
 
 
-def tally_columns(tally: Tally) -> Columns:
+def tally_columns(tally: ResultTally) -> Columns:
     return {
         "completed": tally.completed,
         "failed": tally.failed,
@@ -130,7 +130,7 @@ def shard_is(shard: ShardId) -> sa.ColumnElement[bool]:
     return sa.and_(shards.c.batch_id == batch, shards.c.position == index)
 
 
-def part_list(parts: Sequence[Part]) -> list[Columns]:
+def part_list(parts: Sequence[ResultPart]) -> list[Columns]:
     return [asdict(part) for part in parts]
 
 
@@ -178,7 +178,7 @@ def changed(before: Columns, after: Columns) -> Mapping[str, Any]:
     return {name: value for name, value in after.items() if value != before[name]}
 
 
-def _usage_values(usage: Usage) -> list[int]:
+def _usage_values(usage: TokenUsage) -> list[int]:
     return [getattr(usage, name) for name in _USAGE]
 
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from batch_gateway.adapters.checked import checked_entry
 from batch_gateway.adapters.corrupt_rows import decoding
-from batch_gateway.adapters.sql.database import Database
-from batch_gateway.adapters.sql.dialects import DatabaseNow, Unindexed
+from batch_gateway.adapters.sql.database import SqlDatabase
+from batch_gateway.adapters.sql.dialects import DatabaseNow, UnindexedColumn
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import (
     Row,
@@ -46,7 +46,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ShardQueries:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
@@ -75,7 +75,7 @@ class ShardQueries:
             .join_from(shards, batches)
             .where(
                 READY,
-                Unindexed(batches.c.status) == BatchStatus.IN_PROGRESS,
+                UnindexedColumn(batches.c.status) == BatchStatus.IN_PROGRESS,
                 batches.c.paused.is_(False),
                 batches.c.ending.is_(None),
             )
@@ -107,7 +107,7 @@ class ShardQueries:
             sa.select(shards.c.batch_id)
             .distinct()
             .join_from(shards, batches)
-            .where(UNKNOWN_STATE, Unindexed(batches.c.status).not_in(TERMINAL))
+            .where(UNKNOWN_STATE, UnindexedColumn(batches.c.status).not_in(TERMINAL))
             .order_by(shards.c.batch_id)
             .limit(limit)
         )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.corrupt_rows import skipped
 from batch_gateway.adapters.sql.accounts import book, of_ended
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.rows import (
     file_columns,
@@ -53,10 +53,10 @@ from batch_gateway.core.model import (
     File,
     Lease,
     LeaseRef,
-    Part,
+    ResultPart,
+    ResultTally,
     ShardState,
-    Tally,
-    Usage,
+    TokenUsage,
 )
 from batch_gateway.core.transitions import BatchChange, allows
 from batch_gateway.core.usage import BatchReport
@@ -82,7 +82,7 @@ _GRANT_LEASED = _GRANT.where(IS_LEASE)
 
 
 class SqlShards(ShardQueries):
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         super().__init__(database)
         self._database = database
 
@@ -111,8 +111,8 @@ class SqlShards(ShardQueries):
     async def finish(
         self,
         lease: LeaseRef,
-        parts: Sequence[Part],
-        tally: Tally,
+        parts: Sequence[ResultPart],
+        tally: ResultTally,
         *,
         now: datetime,
         events: Sequence[Event],
@@ -127,7 +127,7 @@ class SqlShards(ShardQueries):
     async def complete(
         self,
         lease: LeaseRef,
-        tally: Tally,
+        tally: ResultTally,
         *,
         deadline: datetime,
         files: Sequence[File],
@@ -157,8 +157,8 @@ class SqlShards(ShardQueries):
     async def release(
         self,
         lease: LeaseRef,
-        parts: Sequence[Part],
-        tally: Tally,
+        parts: Sequence[ResultPart],
+        tally: ResultTally,
         *,
         now: datetime,
         events: Sequence[Event],
@@ -176,7 +176,7 @@ class SqlShards(ShardQueries):
             await save(connection, batch, handed_back)
             return True
 
-    async def checkpoint(self, tallies: Mapping[LeaseRef, Tally]) -> Sequence[Batch]:
+    async def checkpoint(self, tallies: Mapping[LeaseRef, ResultTally]) -> Sequence[Batch]:
         owners = sorted({split_shard_id(lease.shard)[0] for lease in tallies})
         if not owners:
             return []
@@ -238,8 +238,8 @@ async def _close(
     connection: AsyncConnection,
     batch: Batch,
     lease: LeaseRef,
-    parts: Sequence[Part],
-    tally: Tally,
+    parts: Sequence[ResultPart],
+    tally: ResultTally,
     now: datetime,
     events: Sequence[Event],
 ) -> ClosedShard | None:
@@ -260,8 +260,8 @@ async def _hand_back(
     batch: Batch,
     lease: LeaseRef,
     state: ShardState,
-    parts: Sequence[Part],
-    tally: Tally,
+    parts: Sequence[ResultPart],
+    tally: ResultTally,
 ) -> Batch | None:
     """End the lease with its results recorded; the batch with them, or None when it is lost."""
     known = await _recorded(connection, lease)
@@ -274,7 +274,7 @@ async def _hand_back(
 
 
 async def _record(
-    connection: AsyncConnection, batch: Batch, lease: LeaseRef, tally: Tally
+    connection: AsyncConnection, batch: Batch, lease: LeaseRef, tally: ResultTally
 ) -> Batch:
     """Record what is finished under a lease that goes on; the batch with it."""
     known = await _recorded(connection, lease)
@@ -284,7 +284,7 @@ async def _record(
     return _recounted(batch, known, kept)
 
 
-def _recounted(batch: Batch, before: Tally, after: Tally) -> Batch:
+def _recounted(batch: Batch, before: ResultTally, after: ResultTally) -> Batch:
     """``batch`` with what is recorded of one shard grown from ``before`` to ``after``."""
     if after == before:
         return batch
@@ -295,11 +295,11 @@ def _recounted(batch: Batch, before: Tally, after: Tally) -> Batch:
             completed=counts.completed + grown.completed,
             failed=counts.failed + grown.failed,
         ),
-        usage=(batch.usage or Usage()) + grown.usage,
+        usage=(batch.usage or TokenUsage()) + grown.usage,
     )
 
 
-async def _recorded(connection: AsyncConnection, lease: LeaseRef) -> Tally | None:
+async def _recorded(connection: AsyncConnection, lease: LeaseRef) -> ResultTally | None:
     """What is recorded of the shard that ``lease`` holds; None when it holds it no more."""
     shard = await leased_shard(connection, lease)
     return None if shard is None else shard.tally

@@ -19,19 +19,19 @@ import aiosqlite
 _Description = Sequence[tuple[Any, ...]] | None
 
 
-def connect(*args: Any, **options: Any) -> "Connection":
+def connect(*args: Any, **options: Any) -> "SqliteConnection":
     """A connection in a daemon thread of its own; arguments as of ``sqlite3.connect``.
 
     For ``async_creator_fn`` of SQLAlchemy's aiosqlite dialect.
     """
-    connection = Connection(lambda: sqlite3.connect(*args, **options), iter_chunk_size=64)
+    connection = SqliteConnection(lambda: sqlite3.connect(*args, **options), iter_chunk_size=64)
     connection._thread.daemon = True  # as SQLAlchemy does it: an exit waits for no connection
     return connection
 
 
-class Connection(aiosqlite.Connection):
-    def cursor(self) -> "Cursor":  # type: ignore[override]  # one that needs no call
-        return Cursor(self)
+class SqliteConnection(aiosqlite.Connection):
+    def cursor(self) -> "SqliteCursor":  # type: ignore[override]  # one that needs no call
+        return SqliteCursor(self)
 
     async def rollback(self) -> None:
         """Undo what was not committed; without a transaction there is nothing to do."""
@@ -39,10 +39,10 @@ class Connection(aiosqlite.Connection):
             await super().rollback()
 
 
-class Cursor:
+class SqliteCursor:
     """The rows of the statement that was executed last. Holds nothing in SQLite."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self.description: _Description = None
         self.rowcount = -1
         self.lastrowid: int | None = None
@@ -51,17 +51,17 @@ class Cursor:
         self._rows: Sequence[Any] = ()
         self._next = 0
 
-    async def __aenter__(self) -> "Cursor":
+    async def __aenter__(self) -> "SqliteCursor":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> "Cursor":
+    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> "SqliteCursor":
         await self._connection._execute(self._run, sql, parameters, many=False)  # type: ignore[no-untyped-call]
         return self
 
-    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> "Cursor":
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> "SqliteCursor":
         await self._connection._execute(self._run, sql, parameters, many=True)  # type: ignore[no-untyped-call]
         return self
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from batch_gateway.adapters.sql.accounts import SqlAccounts
+from batch_gateway.adapters.sql.accounts import SqlQuotaUsage
 from batch_gateway.adapters.sql.api_keys import SqlApiKeys
 from batch_gateway.adapters.sql.audit import SqlAudit
 from batch_gateway.adapters.sql.batches import SqlBatches
 from batch_gateway.adapters.sql.claims import SqlIdempotencyClaims
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dead_letters import SqlDeadLetters
 from batch_gateway.adapters.sql.dialects import create_engine
 from batch_gateway.adapters.sql.files import SqlFiles
@@ -23,9 +23,9 @@ from batch_gateway.core.errors import Unavailable
 
 
 class SqlMetadata:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
-        self.accounts = SqlAccounts(database)
+        self.accounts = SqlQuotaUsage(database)
         self.files = SqlFiles(database)
         self.uploads = SqlUploads(database)
         self.batches = SqlBatches(database)
@@ -58,7 +58,7 @@ async def open_sql(
     process to PostgreSQL. ``on_full`` is called when a transaction found the disk full.
     """
     engine = create_engine(url, pool_size)
-    database = Database(engine, on_full)
+    database = SqlDatabase(engine, on_full)
     if migrate:
         try:
             await _migrate(engine, database)
@@ -68,7 +68,7 @@ async def open_sql(
     return SqlMetadata(database)
 
 
-async def _migrate(engine: AsyncEngine, database: Database) -> None:
+async def _migrate(engine: AsyncEngine, database: SqlDatabase) -> None:
     """Bring the schema up to date unless it is: Alembic makes a start longer and larger."""
     try:
         await database.check()

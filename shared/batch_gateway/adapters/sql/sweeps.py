@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import to_batch
@@ -23,8 +23,8 @@ from batch_gateway.core.model import TERMINAL, Batch, BatchStatus
 from batch_gateway.ports.batches import Backlog
 
 
-class BatchSweeps:
-    def __init__(self, database: Database) -> None:
+class SqlSweepQueries:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def unfinished(

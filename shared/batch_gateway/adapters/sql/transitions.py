@@ -8,7 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from batch_gateway.core.ids import FileId
-from batch_gateway.core.model import TERMINAL, Batch, BatchStatus, Counts, Tally, Usage
+from batch_gateway.core.model import (
+    TERMINAL,
+    Batch,
+    BatchStatus,
+    LineCounts,
+    ResultTally,
+    TokenUsage,
+)
 from batch_gateway.core.transitions import BatchChange, allows
 
 
@@ -18,17 +25,17 @@ def moved(batch: Batch, to: BatchStatus, now: datetime) -> Batch:
     return batch.evolve(status=to, sealed=sealed, **{f"{to}_at": now})
 
 
-def counted(batch: Batch, tally: Tally) -> Batch:
+def counted(batch: Batch, tally: ResultTally) -> Batch:
     """With ``tally`` added; usage stays None as long as no line was answered."""
     if not tally.lines:
         return batch
     return batch.evolve(
-        counts=Counts(
+        counts=LineCounts(
             total=batch.counts.total,
             completed=batch.counts.completed + tally.completed,
             failed=batch.counts.failed + tally.failed,
         ),
-        usage=(batch.usage or Usage()) + tally.usage,
+        usage=(batch.usage or TokenUsage()) + tally.usage,
     )
 
 
@@ -42,7 +49,7 @@ def shards_closed(batch: Batch, count: int, now: datetime) -> Batch:
 
 def completed(
     batch: Batch,
-    tally: Tally,
+    tally: ResultTally,
     deadline: datetime,
     output: FileId | None,
     error: FileId | None,
@@ -57,7 +64,7 @@ def completed(
     finalizing = moved(batch, BatchStatus.FINALIZING, now)
     return moved(finalizing, BatchStatus.COMPLETED, now).evolve(
         open_shards=0,
-        counts=Counts(total=tally.lines, completed=tally.completed, failed=tally.failed),
+        counts=LineCounts(total=tally.lines, completed=tally.completed, failed=tally.failed),
         usage=tally.usage,
         output_file_id=output,
         error_file_id=error,

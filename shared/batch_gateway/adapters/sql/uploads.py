@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.sql.accounts import book
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.paging import rows
 from batch_gateway.adapters.sql.rows import Row, columns_of, file_columns
 from batch_gateway.adapters.sql.schema import UtcTimestamp, files, upload_parts, uploads
 from batch_gateway.core.ids import TenantId, UploadId
 from batch_gateway.core.model import File
-from batch_gateway.core.quotas import NO_QUOTAS, Account, Quotas
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas, QuotaUsage
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 
 _COLUMNS = (
@@ -38,7 +38,7 @@ _COLUMNS = (
 
 
 class SqlUploads:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def create(self, upload: Upload) -> None:
@@ -79,7 +79,7 @@ class SqlUploads:
             if (await connection.execute(counted)).rowcount != 1:
                 return False
             await connection.execute(added)
-            await book(connection, tenant, Account(stored_bytes=part.size), quotas)
+            await book(connection, tenant, QuotaUsage(stored_bytes=part.size), quotas)
         return True
 
     async def parts(self, tenant: TenantId, upload: UploadId) -> Sequence[UploadPart]:
@@ -110,7 +110,7 @@ class SqlUploads:
             if ended is None:
                 return None
             await connection.execute(sa.insert(files).values(file_columns(file)))
-            change = Account(files=1, stored_bytes=file.size - ended.stored)
+            change = QuotaUsage(files=1, stored_bytes=file.size - ended.stored)
             await book(connection, tenant, change, quotas)
         return _to_upload(ended)
 
@@ -120,7 +120,7 @@ class SqlUploads:
             ended = await _end(connection, in_time, {"status": UploadStatus.CANCELLED})
             if ended is None:
                 return None
-            await book(connection, tenant, Account(stored_bytes=-ended.stored))
+            await book(connection, tenant, QuotaUsage(stored_bytes=-ended.stored))
         return _to_upload(ended)
 
     async def expired(
@@ -149,7 +149,7 @@ class SqlUploads:
             )
             await connection.execute(sa.delete(uploads).where(uploads.c.id == upload))
             if row.status == UploadStatus.PENDING:
-                await book(connection, TenantId(row.tenant), Account(stored_bytes=-row.stored))
+                await book(connection, TenantId(row.tenant), QuotaUsage(stored_bytes=-row.stored))
 
 
 def _pending(tenant: TenantId, upload: UploadId) -> sa.ColumnElement[bool]:

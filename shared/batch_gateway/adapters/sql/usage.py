@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import insert_on
 from batch_gateway.adapters.sql.schema import batch_summaries, usage
 from batch_gateway.core.engine_values import MOST
@@ -20,7 +20,7 @@ _KEY = (usage.c.day, usage.c.tenant, usage.c.api_key, usage.c.model)
 
 
 class SqlUsage:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def between(

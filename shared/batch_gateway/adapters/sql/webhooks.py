@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.sql.accounts import lock_account
-from batch_gateway.adapters.sql.database import Database
+from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import insert_new
 from batch_gateway.adapters.sql.paging import listing
 from batch_gateway.adapters.sql.rows import Columns, Row, columns_of
@@ -29,7 +29,7 @@ from batch_gateway.ports.pages import Page
 
 
 class SqlWebhooks:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
     async def add(self, endpoint: WebhookEndpoint, *, most: int | None = None) -> bool:

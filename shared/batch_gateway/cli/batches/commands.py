@@ -9,9 +9,9 @@ from batch_gateway.cli.batches.exit_codes import judge, rate
 from batch_gateway.cli.batches.options import (
     AsJson,
     BatchArgument,
+    BatchOptions,
     ConnectionOptions,
     FailOnErrors,
-    NewBatch,
     Quiet,
     pairs,
     plain_id,
@@ -20,7 +20,7 @@ from batch_gateway.cli.errors import report_errors
 from batch_gateway.cli.output import JsonLines
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.service import Json, ServiceClient
 
 _PAGE = 100
 
@@ -28,7 +28,7 @@ _PAGE = 100
 @report_errors
 def submit(
     file: Annotated[str, Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")],
-    asked: NewBatch,
+    asked: BatchOptions,
     to: ConnectionOptions,
     wait: Annotated[bool, Option("--wait", help="Stay until the batch has ended.")] = False,
     fail_on_errors: FailOnErrors = None,
@@ -39,11 +39,11 @@ def submit(
     from batch_gateway.cli.batches.console_page import tell_page, with_page
     from batch_gateway.cli.batches.printing import estimated
     from batch_gateway.cli.batches.progress_view import uploading
-    from batch_gateway.cli.batches.source import Source
+    from batch_gateway.cli.batches.source import InputSource
 
     fail_above = rate(fail_on_errors)
     notes = {"metadata": asked.notes} if asked.notes else {}
-    with to.service() as service, Source.open(file) as source:
+    with to.service() as service, InputSource.open(file) as source:
         body = asked.body(source) | notes
         with uploading(source, quiet=quiet):
             uploaded = service.upload(source)
@@ -208,7 +208,7 @@ def retry(
         typer.echo(made["id"])
 
 
-def _change(batch: str, verb: str, connection: "Service", *, json: bool) -> None:
+def _change(batch: str, verb: str, connection: "ServiceClient", *, json: bool) -> None:
     from batch_gateway.cli.batches.progress_view import line
 
     with connection as service:
@@ -219,7 +219,7 @@ def _change(batch: str, verb: str, connection: "Service", *, json: bool) -> None
         typer.echo(line(found))
 
 
-def _ended(service: "Service", batch: str, *, quiet: bool) -> "Json":
+def _ended(service: "ServiceClient", batch: str, *, quiet: bool) -> "Json":
     from batch_gateway.cli.batches.progress_view import follow
     from batch_gateway.cli.batches.summary import print_classes
 

@@ -3,15 +3,15 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from batch_gateway.cli.batches.options import NewBatch
+from batch_gateway.cli.batches.options import BatchOptions
 from batch_gateway.cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
-    from batch_gateway.cli.batches.source import Source
+    from batch_gateway.cli.batches.service import Json, ServiceClient
+    from batch_gateway.cli.batches.source import InputSource
 
 
-def dry_run(service: "Service", source: "Source", asked: NewBatch) -> "Json":
+def dry_run(service: "ServiceClient", source: "InputSource", asked: BatchOptions) -> "Json":
     """The batch of a dry run when it has ended; neither it nor the file is there afterwards."""
     from batch_gateway.cli.batches.progress_view import follow, uploading
 

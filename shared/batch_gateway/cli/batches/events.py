@@ -17,7 +17,7 @@ from batch_gateway.cli.errors import UNREACHABLE, CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, print_json
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.service import Json, ServiceClient
 
 _PAUSE_S = 2.0
 _PATIENCE_S = 300.0  # without any answer
@@ -77,7 +77,9 @@ def events(
                 print_row(found.cells())
 
 
-def _all(service: "Service", batch: str | None, limit: int, *, follow: bool) -> Iterator[_Event]:
+def _all(
+    service: "ServiceClient", batch: str | None, limit: int, *, follow: bool
+) -> Iterator[_Event]:
     """Each event once, in the order known at the time of printing."""
     told: dict[str, frozenset[_Event]] = {}  # of batches that have not ended, or were just seen
     answered = time.monotonic()
@@ -111,7 +113,7 @@ def _all(service: "Service", batch: str | None, limit: int, *, follow: bool) -> 
 
 
 def _batches(
-    service: "Service", batch: str | None, limit: int, since: int | None
+    service: "ServiceClient", batch: str | None, limit: int, since: int | None
 ) -> "Iterator[Json]":
     """The one batch, the newest ``limit``, or those created at ``since`` or later."""
     if batch is not None:
@@ -133,7 +135,7 @@ def _batches(
         left = None if left is None else left - len(page["data"])
 
 
-def _one(service: "Service", batch: str) -> "Json | None":
+def _one(service: "ServiceClient", batch: str) -> "Json | None":
     """None: it was deleted."""
     from batch_gateway.cli.batches.service import ErrorResponse
 

@@ -9,8 +9,8 @@ import typer
 from typer import Argument, Option
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Service
-    from batch_gateway.cli.batches.source import Source
+    from batch_gateway.cli.batches.service import ServiceClient
+    from batch_gateway.cli.batches.source import InputSource
 
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
 DEFAULT_ENDPOINT = "/v1/chat/completions"
@@ -71,7 +71,7 @@ class ConnectionOptions:
         ),
     ] = None
 
-    def service(self) -> "Service":
+    def service(self) -> "ServiceClient":
         """A client of the service that the options, the environment or a profile name, in this
         order; --profile is an option.
 
@@ -79,7 +79,7 @@ class ConnectionOptions:
         OPENAI_BASE_URL, and nowhere else. Raises CommandError.
         """
         from batch_gateway.cli import profiles
-        from batch_gateway.cli.batches.service import Service, base_url
+        from batch_gateway.cli.batches.service import ServiceClient, base_url
 
         variables = os.environ
         profile = profiles.chosen(self.profile)
@@ -95,11 +95,11 @@ class ConnectionOptions:
             headers = profile.headers | headers
         if not key and theirs and base_url(theirs) == where:
             key = variables.get("OPENAI_API_KEY")
-        return Service(where, key, headers)
+        return ServiceClient(where, key, headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewBatch:
+class BatchOptions:
     """What a batch is asked for besides its file."""
 
     endpoint: Annotated[
@@ -118,7 +118,7 @@ class NewBatch:
         ),
     ] = None
 
-    def body(self, source: "Source") -> dict[str, Any]:
+    def body(self, source: "InputSource") -> dict[str, Any]:
         """The request that creates the batch, without the file's id and the metadata.
 
         Raises BadParameter.

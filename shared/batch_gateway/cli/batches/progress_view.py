@@ -17,19 +17,19 @@ from batch_gateway.cli.batches.exit_codes import TERMINAL
 from batch_gateway.cli.errors import INTERRUPTED, UNREACHABLE, CommandError
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
-    from batch_gateway.cli.batches.source import Source
+    from batch_gateway.cli.batches.service import Json, ServiceClient
+    from batch_gateway.cli.batches.source import InputSource
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 5.0
 _PATIENCE_S = 300.0  # without any answer
 
 
-class View(Protocol):
+class ProgressView(Protocol):
     def show(self, batch: "Json") -> None: ...
 
 
-def follow(service: "Service", batch_id: str, *, quiet: bool = False) -> "Json":
+def follow(service: "ServiceClient", batch_id: str, *, quiet: bool = False) -> "Json":
     """The batch when it has ended. Ctrl-C ends the following, not the batch."""
     try:
         with view_of(quiet=quiet) as view:
@@ -41,7 +41,7 @@ def follow(service: "Service", batch_id: str, *, quiet: bool = False) -> "Json":
     return batch
 
 
-def states(service: "Service", batch_id: str) -> "Iterator[Json]":
+def states(service: "ServiceClient", batch_id: str) -> "Iterator[Json]":
     started = answered = time.monotonic()
     while True:
         try:
@@ -103,7 +103,7 @@ class NoView:
 
 
 @contextmanager
-def view_of(*, quiet: bool = False) -> "Iterator[View]":
+def view_of(*, quiet: bool = False) -> "Iterator[ProgressView]":
     if quiet:
         yield NoView()
         return
@@ -117,7 +117,7 @@ def view_of(*, quiet: bool = False) -> "Iterator[View]":
 
 
 @contextmanager
-def uploading(source: "Source", *, quiet: bool = False) -> "Iterator[None]":
+def uploading(source: "InputSource", *, quiet: bool = False) -> "Iterator[None]":
     """A progress bar on a terminal while ``source`` is read."""
     if quiet or not sys.stderr.isatty():
         yield

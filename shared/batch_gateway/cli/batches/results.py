@@ -26,7 +26,7 @@ from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import Output
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Service
+    from batch_gateway.cli.batches.service import ServiceClient
 
 #: How a line begins that is not a result but says where the stream stands.
 _STANDING = b'{"cursor":'
@@ -80,7 +80,7 @@ def results(
     judge([found], fail_above)
 
 
-def copy_file(service: "Service", file: str | None, target: BinaryIO) -> None:
+def copy_file(service: "ServiceClient", file: str | None, target: BinaryIO) -> None:
     """Write the content of a file of the service; nothing when there is none."""
     if file is not None:
         with service.stream(f"/files/{file}/content") as answer:
@@ -88,7 +88,7 @@ def copy_file(service: "Service", file: str | None, target: BinaryIO) -> None:
                 target.write(chunk)
 
 
-def follow_results(service: "Service", path: str, target: BinaryIO) -> None:
+def follow_results(service: "ServiceClient", path: str, target: BinaryIO) -> None:
     """Write every result once, as it comes.
 
     The service says between the lines where to go on. Lines wait for that word, so that none is

@@ -15,16 +15,16 @@ from typer import Argument, Option
 
 from batch_gateway.cli.batches.exit_codes import TERMINAL, judge, rate
 from batch_gateway.cli.batches.options import (
+    BatchOptions,
     ConnectionOptions,
     FailOnErrors,
-    NewBatch,
     Quiet,
 )
 from batch_gateway.cli.errors import INTERRUPTED, REFUSED, CommandError, report_errors
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.service import Json, ServiceClient
 
 #: The metadata by which a batch is found again.
 NOTE = "batch_gateway_run"
@@ -38,7 +38,7 @@ def run(
     files: Annotated[
         list[str], Argument(metavar="FILE", help="Requests as JSONL; -: standard input.")
     ],
-    asked: NewBatch,
+    asked: BatchOptions,
     to: ConnectionOptions,
     output: Annotated[
         Path | None,
@@ -68,17 +68,17 @@ def run(
 class _Job:
     """What is asked for besides the files."""
 
-    asked: NewBatch
+    asked: BatchOptions
     new: bool
     quiet: bool
 
-    def begin(self, service: "Service", name: str) -> "Json":
+    def begin(self, service: "ServiceClient", name: str) -> "Json":
         """The batch of the file ``name``: one that was made before, or a new one."""
         from batch_gateway.cli.batches.progress_view import uploading
-        from batch_gateway.cli.batches.source import Source
+        from batch_gateway.cli.batches.source import InputSource
         from batch_gateway.cli.inputs.files import readable
 
-        with readable(name) as stream, Source.of(name, stream) as source:
+        with readable(name) as stream, InputSource.of(name, stream) as source:
             body = self.asked.body(source)
             note = self._digest(stream, body)
             if not self.new and (found := _found(service, note)) is not None:
@@ -100,7 +100,7 @@ class _Job:
         stream.seek(0)
         return digest.hexdigest()
 
-    def _tell(self, service: "Service", batch: "Json", text: str) -> None:
+    def _tell(self, service: "ServiceClient", batch: "Json", text: str) -> None:
         from batch_gateway.cli.batches.console_page import tell_page
 
         if not self.quiet:
@@ -108,7 +108,7 @@ class _Job:
             tell_page(service, batch)
 
 
-def _found(service: "Service", note: str) -> "Json | None":
+def _found(service: "ServiceClient", note: str) -> "Json | None":
     """The newest batch with this note, if it can go on.
 
     What an expired or cancelled one has finished is taken over by its retry; a failed one had
@@ -126,7 +126,7 @@ def _found(service: "Service", note: str) -> "Json | None":
         after = page["data"][-1]["id"]
 
 
-def _going_on(service: "Service", batch: "Json") -> "Json | None":
+def _going_on(service: "ServiceClient", batch: "Json") -> "Json | None":
     if batch["status"] in ("expired", "cancelled"):
         try:
             return service.post(f"/batches/{batch['id']}/retry")
@@ -138,7 +138,12 @@ def _going_on(service: "Service", batch: "Json") -> "Json | None":
 
 
 def _delivered(
-    service: "Service", names: list[str], begun: "list[Json]", output: Path | None, *, quiet: bool
+    service: "ServiceClient",
+    names: list[str],
+    begun: "list[Json]",
+    output: Path | None,
+    *,
+    quiet: bool,
 ) -> "list[Json]":
     """Write the results of all batches; the batches when they have ended."""
     from batch_gateway.cli.batches.results import target_of
@@ -171,7 +176,7 @@ def _hint(going: "list[Json]") -> str:
 
 
 def _written(
-    service: "Service", batch: "Json", target: BinaryIO, *, streams: bool, quiet: bool
+    service: "ServiceClient", batch: "Json", target: BinaryIO, *, streams: bool, quiet: bool
 ) -> "Json":
     """Write all results of one batch, and return it when it has ended.
 

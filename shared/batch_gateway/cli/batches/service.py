@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from batch_gateway.cli.batches.source import Source
+from batch_gateway.cli.batches.source import InputSource
 from batch_gateway.cli.errors import REFUSED, UNREACHABLE, CommandError
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _CONSOLE_TIMEOUT = 5.0  # of a question that nothing depends on
 
 
-class Service:
+class ServiceClient:
     """A client of one tenant. Raises CommandError for whatever goes wrong."""
 
     def __init__(self, url: str, key: str | None, headers: Mapping[str, str]) -> None:
@@ -40,7 +40,7 @@ class Service:
         secure = self.url.startswith("https:")
         self._http = httpx.Client(base_url=self.url, headers=given, timeout=_TIMEOUT, verify=secure)
 
-    def __enter__(self) -> "Service":
+    def __enter__(self) -> "ServiceClient":
         return self
 
     def __exit__(
@@ -88,7 +88,7 @@ class Service:
             return False
         return True
 
-    def upload(self, source: Source) -> Json:
+    def upload(self, source: InputSource) -> Json:
         """Send a file as it is read; only one that can be read again is tried again."""
         key = {"idempotency-key": str(uuid.uuid4())}
         parts = {"file": (source.name, source, "application/jsonl")}

@@ -14,7 +14,7 @@ from batch_gateway.cli.errors import CommandError
 _HEAD_BYTES = 1024 * 1024
 
 
-class Source(io.RawIOBase):
+class InputSource(io.RawIOBase):
     """Bytes that are read once, or again from the start when it is a regular file.
 
     ``seen`` is called with the number of bytes read so far.

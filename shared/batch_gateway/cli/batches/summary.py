@@ -9,14 +9,14 @@ from batch_gateway.cli.errors import CommandError
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.service import Json, ServiceClient
 
 _MOST_LINES = 100_000  # of an error file that are counted
 _MOST_CLASSES = 10  # printed
 _MOST_WORDS = 1000  # remembered
 
 
-def print_summary(service: "Service", batch: "Json", *, hint: bool = False) -> None:
+def print_summary(service: "ServiceClient", batch: "Json", *, hint: bool = False) -> None:
     """The outcome in a line, and a line for each class of errors; on standard error."""
     counts = batch["request_counts"]
     said = (
@@ -29,7 +29,7 @@ def print_summary(service: "Service", batch: "Json", *, hint: bool = False) -> N
     print_classes(service, batch)
 
 
-def print_classes(service: "Service", batch: "Json") -> None:
+def print_classes(service: "ServiceClient", batch: "Json") -> None:
     """How often each error occurred, the most frequent first; nothing where none did."""
     from batch_gateway.core.error_selection import class_of
 
@@ -48,7 +48,7 @@ def print_classes(service: "Service", batch: "Json") -> None:
         print_text(f"  {rest:{width}}  other errors ({len(found) - len(shown)} classes)", err=True)
 
 
-def check_selection(service: "Service", batch: "Json", errors: Sequence[str]) -> None:
+def check_selection(service: "ServiceClient", batch: "Json", errors: Sequence[str]) -> None:
     """Raise CommandError for a word of ``errors`` that is true of no failed request.
 
     A batch that has not ended is not looked at: the service refuses it.
@@ -73,7 +73,7 @@ def check_selection(service: "Service", batch: "Json", errors: Sequence[str]) ->
     )
 
 
-def _error_lines(service: "Service", batch: "Json") -> Iterator[bytes]:
+def _error_lines(service: "ServiceClient", batch: "Json") -> Iterator[bytes]:
     from batch_gateway.cli.batches.results import lines
 
     if (file := batch.get("error_file_id")) is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.digests import mark_settings, sources
 from batch_gateway.cli.cluster.dry_run import DryRun, DryRunResult
-from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
 from batch_gateway.cli.cluster.ownership import with_injected
 from batch_gateway.cli.cluster.preconditions import require
 from batch_gateway.cli.cluster.releases import Releases
@@ -55,7 +55,7 @@ ADDRESS_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class PlannedDeployment:
     """What shall be on the cluster, and how much is known about it."""
 
     objects: list[Object]  # without Secrets
@@ -70,7 +70,9 @@ class Deployment:
     timeout_s: float = 600  # most to wait for the broker's address, and for all of it afterwards
 
 
-def apply_objects(cluster: Cluster, wanted: Deployment, steps: StepReporter) -> list[Object]:
+def apply_objects(
+    cluster: ClusterClient, wanted: PlannedDeployment, steps: StepReporter
+) -> list[Object]:
     """Judge, apply and record; returns what was applied. Raises CommandError."""
     _await_end(cluster, wanted.objects, steps)
     require(cluster, wanted.objects, wanted.secrets if wanted.wait else None)
@@ -85,7 +87,9 @@ def apply_objects(cluster: Cluster, wanted: Deployment, steps: StepReporter) -> 
     return run.apply(steps, made)
 
 
-def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: StepReporter) -> tuple[int, str]:
+def dry_run_objects(
+    cluster: ClusterClient, wanted: PlannedDeployment, steps: StepReporter
+) -> tuple[int, str]:
     """Judge, and say what would be done; returns how many objects cannot be judged yet, and why.
 
     Raises CommandError.
@@ -105,7 +109,7 @@ def dry_run_objects(cluster: Cluster, wanted: Deployment, steps: StepReporter) -
 
 
 def _rehearse_in_nothing(
-    cluster: Cluster, wanted: Deployment, steps: StepReporter
+    cluster: ClusterClient, wanted: PlannedDeployment, steps: StepReporter
 ) -> tuple[int, str]:
     """A server judges no object of a namespace that is not there, or on its way out."""
     require_settings(wanted.objects, _own_contents(wanted))
@@ -129,7 +133,7 @@ def _rehearse_in_nothing(
     return unjudged, why
 
 
-def _own_contents(wanted: Deployment) -> dict[tuple[str, str], Mapping[str, str]]:
+def _own_contents(wanted: PlannedDeployment) -> dict[tuple[str, str], Mapping[str, str]]:
     """What the deployment's own ConfigMaps and Secrets hold."""
     found: dict[tuple[str, str], Mapping[str, str]] = {
         ("Secret", change.wanted["metadata"]["name"]): change.contents for change in wanted.secrets
@@ -145,7 +149,7 @@ def _is_leaving(home: Object | None, *, gone: bool) -> bool:
     return gone if home is None else "deletionTimestamp" in home["metadata"]
 
 
-def _await_end(cluster: Cluster, objects: Sequence[Object], steps: StepReporter) -> None:
+def _await_end(cluster: ClusterClient, objects: Sequence[Object], steps: StepReporter) -> None:
     """Nothing can be created in a namespace that is being deleted. Raises CommandError."""
     for home in objects:
         if home["kind"] != "Namespace" or not _is_leaving(cluster.same(home), gone=False):
@@ -162,7 +166,7 @@ def _await_end(cluster: Cluster, objects: Sequence[Object], steps: StepReporter)
             time.sleep(PAUSE_S)
 
 
-def _make_home(cluster: Cluster, objects: Sequence[Object]) -> list[Object]:
+def _make_home(cluster: ClusterClient, objects: Sequence[Object]) -> list[Object]:
     """Namespace and service accounts, without which nothing else can be judged; those made now."""
     made = []
     for kind in ("Namespace", "ServiceAccount"):
@@ -176,7 +180,7 @@ def _make_home(cluster: Cluster, objects: Sequence[Object]) -> list[Object]:
 class _Run:
     """One deployment on its way."""
 
-    def __init__(self, cluster: Cluster, wanted: Deployment) -> None:
+    def __init__(self, cluster: ClusterClient, wanted: PlannedDeployment) -> None:
         self._cluster = cluster
         self._wanted = wanted
         self._releases = Releases(cluster)
@@ -345,7 +349,7 @@ def _rank(obj: Object) -> int:
     return _FIRST.index(obj["kind"]) if obj["kind"] in _FIRST else len(_FIRST)
 
 
-def _remove_job(cluster: Cluster, job: Object) -> None:
+def _remove_job(cluster: ClusterClient, job: Object) -> None:
     cluster.delete(job)
     until = time.monotonic() + _GONE_S
     while cluster.same(job) is not None:

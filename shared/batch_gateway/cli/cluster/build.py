@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from batch_gateway.cli.cluster.kube import Cluster
+from batch_gateway.cli.cluster.kube import ClusterClient
 from batch_gateway.cli.errors import CommandError
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.local.manifests import deployment_root
@@ -65,7 +65,7 @@ def build(
     return objects
 
 
-def component_there(cluster: Cluster, objects: Sequence[Object]) -> str | None:
+def component_there(cluster: ClusterClient, objects: Sequence[Object]) -> str | None:
     """The component of the class that the cluster's Broker has, where ``objects`` name none.
 
     A class cannot be changed, so the cluster's stands. None: there is nothing to add.

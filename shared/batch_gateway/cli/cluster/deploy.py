@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import Place, RollOut, chosen_settings
+from batch_gateway.cli.cluster.options import ClusterOptions, RolloutOptions, chosen_settings
 from batch_gateway.cli.cluster.recording import recorded_change
 from batch_gateway.cli.cluster.steps import StepReporter
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, print_json
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.cluster.apply import Deployment
-    from batch_gateway.cli.cluster.kube import Cluster
+    from batch_gateway.cli.cluster.apply import PlannedDeployment
+    from batch_gateway.cli.cluster.kube import ClusterClient
 
 
 @report_errors
 def deploy(
-    place: Place,
-    how: RollOut,
+    place: ClusterOptions,
+    how: RolloutOptions,
     overlay: Annotated[
         str | None,
         Option(
@@ -53,7 +53,7 @@ def deploy(
 ) -> None:
     """Install or change the service on a cluster; the same again changes nothing."""
     plain, secret = chosen_settings(set_)
-    from batch_gateway.cli.cluster.apply import Deployment, dry_run_objects
+    from batch_gateway.cli.cluster.apply import PlannedDeployment, dry_run_objects
     from batch_gateway.cli.cluster.build import build, component_there
     from batch_gateway.cli.cluster.secrets import secret_changes
 
@@ -67,7 +67,7 @@ def deploy(
         return
     if options["broker"] is None and (there := component_there(cluster, objects)) is not None:
         objects = build(overlay, namespace=place.namespace, **(options | {"broker": there}))
-    wanted = Deployment(
+    wanted = PlannedDeployment(
         objects=[obj for obj in objects if obj["kind"] != "Secret"],
         secrets=secret_changes(cluster, objects, secret),
         what=overlay,
@@ -87,7 +87,7 @@ def deploy(
         finish(cluster, wanted, steps)
 
 
-def finish(cluster: "Cluster", wanted: "Deployment", steps: StepReporter) -> None:
+def finish(cluster: "ClusterClient", wanted: "PlannedDeployment", steps: StepReporter) -> None:
     """Carry a deployment out, wait for it, and say where the service is. Raises CommandError."""
     from batch_gateway.cli.cluster.apply import apply_objects
     from batch_gateway.cli.cluster.rollout import wait_for
@@ -101,7 +101,7 @@ def finish(cluster: "Cluster", wanted: "Deployment", steps: StepReporter) -> Non
 
 
 def _as_the_last_time(
-    cluster: "Cluster | None", options: dict[str, Any]
+    cluster: "ClusterClient | None", options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """The last deployment's overlay with its options below these; a question the first time.
 

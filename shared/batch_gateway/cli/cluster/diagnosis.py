@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batch_gateway.cli.cluster.object_status import ObjectStatus, Readiness, causes
+from batch_gateway.cli.cluster.object_status import ObjectReadiness, ObjectStatus, causes
 
 Object = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ _MANY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class FailureCause:
     text: str
     objects: tuple[str, ...]  # that have it, as ``kind name``
     hopeless: bool  # it does not pass by itself
@@ -36,7 +36,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    causes: tuple[Cause, ...]
+    causes: tuple[FailureCause, ...]
     waiting: tuple[str, ...]  # objects that only wait for them
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ def diagnose(
             continue
         for text in told[:1]:
             found.setdefault(text, []).append(name)
-    all_causes = [Cause(text, tuple(names), text in final) for text, names in found.items()]
+    all_causes = [FailureCause(text, tuple(names), text in final) for text, names in found.items()]
     all_causes.sort(key=lambda cause: (not cause.hopeless, not _failed(cause, statuses)))
     return Diagnosis(tuple(all_causes), tuple(waiting))
 
@@ -111,5 +111,5 @@ def listed(names: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def _failed(cause: Cause, statuses: Mapping[str, ObjectStatus]) -> bool:
-    return any(statuses[name].state is Readiness.FAILED for name in cause.objects)
+def _failed(cause: FailureCause, statuses: Mapping[str, ObjectStatus]) -> bool:
+    return any(statuses[name].state is ObjectReadiness.FAILED for name in cause.objects)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
-from batch_gateway.cli.cluster.object_status import Readiness, object_status
+from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status
 from batch_gateway.cli.cluster.ownership import ownership_conflicts
 
 Object = dict[str, Any]
@@ -32,7 +32,7 @@ class DryRun:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterClient,
         *,
         force: bool,
         last: Collection[Object] = (),
@@ -114,7 +114,9 @@ class DryRun:
             c["status"] == "True" for c in (before.get("status") or {}).get("conditions") or ()
         )
         if not (
-            over or object_status(before).state is Readiness.READY or _image(before) != _image(obj)
+            over
+            or object_status(before).state is ObjectReadiness.READY
+            or _image(before) != _image(obj)
         ):
             return DryRunResult(obj=obj, done="kept")
         named = copy.deepcopy(obj)

@@ -48,7 +48,7 @@ _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class FieldConflict:
     """A field that an apply would change and another manager owns."""
 
     manager: str
@@ -62,7 +62,9 @@ class NoCluster(CommandError):
 class ClusterRefusal(CommandError):
     """The cluster has said no, with an HTTP status; of an apply, also whose fields it is about."""
 
-    def __init__(self, message: str, status: int, conflicts: tuple[Conflict, ...] = ()) -> None:
+    def __init__(
+        self, message: str, status: int, conflicts: tuple[FieldConflict, ...] = ()
+    ) -> None:
         judged = status < 500 or _UNFIT in message
         super().__init__(message, REFUSED if judged else UNREACHABLE)
         self.status = status
@@ -71,7 +73,7 @@ class ClusterRefusal(CommandError):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceKind:
     """Where the objects of a kind are."""
 
     root: str
@@ -83,7 +85,7 @@ class Kind:
         return f"{self.root}/{middle}{self.plural}" + (f"/{name}" if name else "")
 
 
-class Cluster:
+class ClusterClient:
     """The cluster of a kubeconfig, or the one that we run in; objects are plain mappings."""
 
     def __init__(
@@ -110,17 +112,17 @@ class Cluster:
             _load_own_cluster(configuration)
         self.url = configuration.host
         self._client = DynamicClient(client.ApiClient(configuration), discoverer=_NoDiscovery)
-        self._kinds: dict[str, dict[str, Kind]] = {}
+        self._kinds: dict[str, dict[str, ResourceKind]] = {}
 
     # -- kinds --------------------------------------------------------------------------------
 
-    def kind(self, api_version: str, kind: str) -> Kind | None:
+    def kind(self, api_version: str, kind: str) -> ResourceKind | None:
         """None: the cluster does not know it."""
         if api_version not in self._kinds:
             root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
             found = self._maybe("get", root) or {"resources": []}
             self._kinds[api_version] = {
-                resource["kind"]: Kind(root, resource["name"], resource["namespaced"])
+                resource["kind"]: ResourceKind(root, resource["name"], resource["namespaced"])
                 for resource in found["resources"]
                 if "/" not in resource["name"]
             }
@@ -297,10 +299,10 @@ def _message(error: DynamicApiError, status: Object) -> str:
     return " ".join(str(status.get("message", error.reason)).split())
 
 
-def _conflicts(status: Object) -> tuple[Conflict, ...]:
+def _conflicts(status: Object) -> tuple[FieldConflict, ...]:
     causes = (status.get("details") or {}).get("causes") or ()
     return tuple(
-        Conflict(_MANAGER.findall(cause["message"])[0], cause["field"])
+        FieldConflict(_MANAGER.findall(cause["message"])[0], cause["field"])
         for cause in causes
         if cause.get("reason") == "FieldManagerConflict"
     )

@@ -11,7 +11,7 @@ from batch_gateway.local.process_output import error_line, one_line
 Object = Mapping[str, Any]
 
 
-class Readiness(Enum):
+class ObjectReadiness(Enum):
     READY = "ready"
     WAITING = "waiting"
     FAILED = "failed"
@@ -19,13 +19,13 @@ class Readiness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ObjectStatus:
-    state: Readiness
+    state: ObjectReadiness
     reason: str = ""  # "" when ready
     final: bool = False  # a failure that does not pass
 
 
 _CONDITIONED = ("serving.knative.dev", "eventing.knative.dev", "sources.knative.dev")
-READY = ObjectStatus(Readiness.READY)
+READY = ObjectStatus(ObjectReadiness.READY)
 #: A Service's Ready repeats RoutesReady, which only says that no revision is ready.
 _TELLS_NO_CAUSE = ("Ready", "RoutesReady")
 _GRADUAL = "RolloutInProgress"
@@ -50,16 +50,16 @@ def object_status(obj: Object) -> ObjectStatus:
 def _by_ready(obj: Object, status: Object) -> ObjectStatus:
     """Knative's way: one condition says it all, for one generation of the spec."""
     if status.get("observedGeneration", 0) < obj["metadata"].get("generation", 0):
-        return ObjectStatus(Readiness.WAITING, "not looked at yet")
+        return ObjectStatus(ObjectReadiness.WAITING, "not looked at yet")
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     ready = conditions.get("Ready")
     if ready is None:
-        return ObjectStatus(Readiness.WAITING, "no status yet")
+        return ObjectStatus(ObjectReadiness.WAITING, "no status yet")
     if ready["status"] == "True":
         return READY
     if ready["status"] == "Unknown" and ready.get("reason") == _GRADUAL:
         return READY  # the new revision serves; its share of the traffic grows by itself
-    state = Readiness.FAILED if ready["status"] == "False" else Readiness.WAITING
+    state = ObjectReadiness.FAILED if ready["status"] == "False" else ObjectReadiness.WAITING
     return ObjectStatus(state, _said(_deepest(ready, conditions)))
 
 
@@ -80,10 +80,10 @@ def _job(status: Object) -> ObjectStatus:
         if condition["status"] == "True" and condition["type"] == "Complete":
             return READY
         if condition["status"] == "True" and condition["type"] == "Failed":
-            return ObjectStatus(Readiness.FAILED, _said(condition), final=True)
+            return ObjectStatus(ObjectReadiness.FAILED, _said(condition), final=True)
     failed = status.get("failed", 0)
     return ObjectStatus(
-        Readiness.WAITING, f"running, {failed} attempts failed" if failed else "running"
+        ObjectReadiness.WAITING, f"running, {failed} attempts failed" if failed else "running"
     )
 
 
@@ -93,7 +93,7 @@ def _replicas(obj: Object, status: Object) -> ObjectStatus:
     seen = status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
     if seen and ready >= wanted:
         return READY
-    return ObjectStatus(Readiness.WAITING, f"{ready} of {wanted} pods are ready")
+    return ObjectStatus(ObjectReadiness.WAITING, f"{ready} of {wanted} pods are ready")
 
 
 def _said(condition: Object) -> str:

@@ -9,14 +9,14 @@ from typer import Option
 from batch_gateway.cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.cluster.kube import Cluster
+    from batch_gateway.cli.cluster.kube import ClusterClient
 
 DEFAULT_NAMESPACE = "batch-gateway"
 _PANEL = "Cluster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ClusterOptions:
     """Which cluster, and where on it."""
 
     namespace: Annotated[
@@ -38,19 +38,19 @@ class Place:
         Option(help="Of the kubeconfig; default: its current one.", rich_help_panel=_PANEL),
     ] = None
 
-    def cluster(self, *, or_machine: bool = False) -> "Cluster":
+    def cluster(self, *, or_machine: bool = False) -> "ClusterClient":
         """Raises CommandError, with a hint at --data if the command has it (``or_machine``)."""
-        from batch_gateway.cli.cluster.kube import Cluster, NoCluster
+        from batch_gateway.cli.cluster.kube import ClusterClient, NoCluster
 
         try:
-            return Cluster(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
+            return ClusterClient(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
         except NoCluster as error:
             hint = "; name the folder of `batch-gateway up` with --data" if or_machine else ""
             raise CommandError(f"{error}{hint}", 2) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollOut:
+class RolloutOptions:
     """How a deployment is carried out."""
 
     wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until all of it is ready.")] = True
@@ -61,7 +61,7 @@ class RollOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inside:
+class ClusterJobOption:
     """Whether a command runs on a cluster, by a Job with the executor's settings."""
 
     inside: Annotated[

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from batch_gateway.cli.cluster.kube import MANAGER, Conflict
+from batch_gateway.cli.cluster.kube import MANAGER, FieldConflict
 
 Object = dict[str, Any]
 
@@ -49,7 +49,7 @@ class OwnershipConflict:
 
 
 def ownership_conflicts(
-    conflicts: Collection[Conflict],
+    conflicts: Collection[FieldConflict],
     live: Object,
     *,
     ours: Callable[[], Object],

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from batch_gateway.cli.cluster.build import MANAGED_BY
-from batch_gateway.cli.cluster.kube import Cluster
-from batch_gateway.cli.cluster.object_status import Readiness, object_status, troubles
-from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.kube import ClusterClient
+from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status, troubles
+from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.errors import CommandError
 
 Object = dict[str, Any]
@@ -33,7 +33,7 @@ class JobOutput:
 
 
 def run_inside(
-    cluster: Cluster, words: Sequence[str], patience_s: float = _PATIENCE_S
+    cluster: ClusterClient, words: Sequence[str], patience_s: float = _PATIENCE_S
 ) -> JobOutput:
     """``batch-gateway words...``; the Job is gone afterwards. Raises CommandError."""
     executor = cluster.get("serving.knative.dev/v1", "Service", "executor")
@@ -47,7 +47,9 @@ def run_inside(
         cluster.delete(job)
 
 
-def print_inside(words: Sequence[str], place: Place, *, patience_s: float = _PATIENCE_S) -> None:
+def print_inside(
+    words: Sequence[str], place: ClusterOptions, *, patience_s: float = _PATIENCE_S
+) -> None:
     """Print what ``batch-gateway words...`` writes inside. Raises CommandError when it fails."""
     ran = run_inside(place.cluster(), words, patience_s)
     if not ran.ended:
@@ -57,7 +59,7 @@ def print_inside(words: Sequence[str], place: Place, *, patience_s: float = _PAT
         raise CommandError("the command has failed inside the cluster")
 
 
-def _awaited(cluster: Cluster, job: Object, patience_s: float) -> JobOutput:
+def _awaited(cluster: ClusterClient, job: Object, patience_s: float) -> JobOutput:
     name = job["metadata"]["name"]
     until = time.monotonic() + patience_s
     reason = ""
@@ -65,8 +67,8 @@ def _awaited(cluster: Cluster, job: Object, patience_s: float) -> JobOutput:
         found = cluster.same(job) or job
         status = object_status(found)
         pods = cluster.list("v1", "Pod", labels=f"batch.kubernetes.io/job-name={name}")
-        if pods and (status.state is Readiness.READY or status.final):
-            return JobOutput(True, status.state is Readiness.READY, cluster.log(pods[-1]))
+        if pods and (status.state is ObjectReadiness.READY or status.final):
+            return JobOutput(True, status.state is ObjectReadiness.READY, cluster.log(pods[-1]))
         reason = "; ".join(troubles(pods)) or status.reason
         time.sleep(PAUSE_S)
     return JobOutput(False, False, reason)

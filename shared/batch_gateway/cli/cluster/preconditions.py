@@ -5,7 +5,7 @@ from typing import Any
 
 from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.build import CLASS
-from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
 from batch_gateway.cli.cluster.secrets import SecretChange
 from batch_gateway.cli.errors import CommandError
 
@@ -34,7 +34,7 @@ _CLAIM = ("networking.internal.knative.dev/v1alpha1", "ClusterDomainClaim")
 
 
 def require(
-    cluster: Cluster, objects: Sequence[Object], secrets: Sequence[SecretChange] | None
+    cluster: ClusterClient, objects: Sequence[Object], secrets: Sequence[SecretChange] | None
 ) -> None:
     """Refuse to begin what cannot be ended. Raises CommandError with all that is in the way.
 
@@ -51,7 +51,7 @@ def require(
         raise CommandError("nothing was changed: " + "\n  ".join(found))
 
 
-def _unknown_kinds(cluster: Cluster, objects: Sequence[Object]) -> Iterator[str]:
+def _unknown_kinds(cluster: ClusterClient, objects: Sequence[Object]) -> Iterator[str]:
     missing: dict[str, None] = {}
     for obj in objects:
         api_version, kind = obj["apiVersion"], obj["kind"]
@@ -69,7 +69,7 @@ def _unknown_kinds(cluster: Cluster, objects: Sequence[Object]) -> Iterator[str]
         yield f"the cluster does not know {'; nor '.join(missing)}"
 
 
-def _other_classes(cluster: Cluster, objects: Sequence[Object]) -> Iterator[str]:
+def _other_classes(cluster: ClusterClient, objects: Sequence[Object]) -> Iterator[str]:
     """A Broker's class is decided when it is created."""
     for obj in objects:
         if obj["kind"] != "Broker" or (live := cluster.same(obj)) is None:
@@ -85,7 +85,7 @@ def _other_classes(cluster: Cluster, objects: Sequence[Object]) -> Iterator[str]
             )
 
 
-def _claims_of_others(cluster: Cluster, objects: Sequence[Object]) -> Iterator[str]:
+def _claims_of_others(cluster: ClusterClient, objects: Sequence[Object]) -> Iterator[str]:
     """A domain belongs to one namespace."""
     for obj in objects:
         if (obj["apiVersion"], obj["kind"]) != _CLAIM:
@@ -104,7 +104,7 @@ def _claims_of_others(cluster: Cluster, objects: Sequence[Object]) -> Iterator[s
 
 
 def _missing_secrets(
-    cluster: Cluster, objects: Sequence[Object], secrets: Sequence[SecretChange]
+    cluster: ClusterClient, objects: Sequence[Object], secrets: Sequence[SecretChange]
 ) -> Iterator[str]:
     """No container starts without the Secrets that its environment comes from."""
     made = {change.wanted["metadata"]["name"] for change in secrets}

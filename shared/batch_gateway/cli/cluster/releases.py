@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batch_gateway.cli.cluster.build import MANAGED_BY
-from batch_gateway.cli.cluster.kube import Cluster
+from batch_gateway.cli.cluster.kube import ClusterClient
 from batch_gateway.cli.errors import CommandError
 
 Object = dict[str, Any]
@@ -42,7 +42,7 @@ class Release:
 class Releases:
     """The releases of a namespace, the newest last."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ClusterClient) -> None:
         self._cluster = cluster
         found = cluster.get("v1", "Secret", NAME)
         data: dict[str, str] = dict((found or {}).get("data") or {})

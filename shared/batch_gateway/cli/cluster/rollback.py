@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from batch_gateway.cli.cluster.deploy import finish
-from batch_gateway.cli.cluster.options import Place, RollOut
+from batch_gateway.cli.cluster.options import ClusterOptions, RolloutOptions
 from batch_gateway.cli.cluster.recording import recorded_change
 from batch_gateway.cli.cluster.steps import StepReporter
 from batch_gateway.cli.errors import report_errors
@@ -20,8 +20,8 @@ Object = dict[str, Any]
 
 @report_errors
 def rollback(
-    place: Place,
-    how: RollOut,
+    place: ClusterOptions,
+    how: RolloutOptions,
     to: Annotated[
         int | None, Option(metavar="RELEASE", help="Its number; default: the one before the last.")
     ] = None,
@@ -31,14 +31,14 @@ def rollback(
 
     Volumes stay. A database that a later release has migrated stays migrated.
     """
-    from batch_gateway.cli.cluster.apply import Deployment
+    from batch_gateway.cli.cluster.apply import PlannedDeployment
     from batch_gateway.cli.cluster.releases import Releases
     from batch_gateway.cli.cluster.secrets import changes_back
 
     cluster, steps = place.cluster(), StepReporter(json)
     release, later = Releases(cluster).to_go_back_to(to)
     steps.note(f"back to release {release.number} of {release.at} ({release.what})")
-    wanted = Deployment(
+    wanted = PlannedDeployment(
         objects=release.objects,
         secrets=changes_back(cluster, _values_before(later)),
         what=release.what,

@@ -14,8 +14,13 @@ from typing import Any, Protocol
 import typer
 
 from batch_gateway.cli.cluster.diagnosis import Diagnosis, diagnose
-from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
-from batch_gateway.cli.cluster.object_status import READY, ObjectStatus, Readiness, object_status
+from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.object_status import (
+    READY,
+    ObjectReadiness,
+    ObjectStatus,
+    object_status,
+)
 from batch_gateway.cli.errors import BAD_END, CommandError
 
 Object = dict[str, Any]
@@ -25,11 +30,11 @@ LASTING_S = 30.0
 """How long what cannot pass must have lasted: the first pull may fail where the second succeeds."""
 
 
-class View(Protocol):
+class RolloutView(Protocol):
     def show(self, ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -> None: ...
 
 
-def wait_for(cluster: Cluster, objects: Sequence[Object], timeout_s: float) -> None:
+def wait_for(cluster: ClusterClient, objects: Sequence[Object], timeout_s: float) -> None:
     """Return when all is ready. Raises CommandError with the causes otherwise."""
     watch = RolloutWait(cluster, objects)
     ended = watch.until(lambda: not watch.unready, timeout_s)
@@ -49,7 +54,7 @@ class FailedWait:
 class RolloutWait:
     """Looks at objects again and again until they are ready."""
 
-    def __init__(self, cluster: Cluster, objects: Sequence[Object]) -> None:
+    def __init__(self, cluster: ClusterClient, objects: Sequence[Object]) -> None:
         self._cluster = cluster
         self._objects = {_name(obj): obj for obj in objects}
         self.unready = self._objects
@@ -84,7 +89,7 @@ class RolloutWait:
 
     def _unready_of(self, objects: Mapping[str, Object]) -> dict[str, ObjectStatus]:
         found = {name: _standing(self._cluster, obj) for name, obj in objects.items()}
-        return {name: one for name, one in found.items() if one.state is not Readiness.READY}
+        return {name: one for name, one in found.items() if one.state is not ObjectReadiness.READY}
 
     def _diagnosis(self, statuses: dict[str, ObjectStatus]) -> Diagnosis:
         pods = _pods(self._cluster)
@@ -101,15 +106,17 @@ class RolloutWait:
         return final or any(now - recent[name][0] >= LASTING_S for name in hopeless)
 
 
-def _standing(cluster: Cluster, obj: Object) -> ObjectStatus:
+def _standing(cluster: ClusterClient, obj: Object) -> ObjectStatus:
     found = cluster.same(obj)
     if found is None:
         # A finished Job may have been cleaned away between two looks.
-        return READY if obj["kind"] == "Job" else ObjectStatus(Readiness.WAITING, "is not there")
+        return (
+            READY if obj["kind"] == "Job" else ObjectStatus(ObjectReadiness.WAITING, "is not there")
+        )
     return object_status(found)
 
 
-def _pods(cluster: Cluster) -> list[Object]:
+def _pods(cluster: ClusterClient) -> list[Object]:
     """None where this user may not look: the conditions then have to do."""
     try:
         return cluster.list("v1", "Pod")
@@ -155,7 +162,7 @@ def _line(ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -
 
 
 @contextmanager
-def _view() -> "Iterator[View]":
+def _view() -> "Iterator[RolloutView]":
     if not sys.stderr.isatty():
         yield _Lines()
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batch_gateway.cli.cluster.build import MANAGED_BY
-from batch_gateway.cli.cluster.kube import Cluster
+from batch_gateway.cli.cluster.kube import ClusterClient
 
 Object = dict[str, Any]
 
@@ -51,7 +51,7 @@ class SecretChange:
             return "created"
         return "completed" if self.changes else "kept"
 
-    def make(self, cluster: Cluster, *, dry_run: bool = False) -> None:
+    def make(self, cluster: ClusterClient, *, dry_run: bool = False) -> None:
         if self.has is None:
             bare = {key: value for key, value in self.wanted.items() if key != "stringData"}
             cluster.create(bare | {"data": self.contents}, dry_run=dry_run)
@@ -60,7 +60,7 @@ class SecretChange:
 
 
 def secret_changes(
-    cluster: Cluster, objects: list[Object], given: Mapping[str, str]
+    cluster: ClusterClient, objects: list[Object], given: Mapping[str, str]
 ) -> list[SecretChange]:
     """What the Secrets among ``objects`` and ours need; ``given``: values of the command line."""
     found = []
@@ -79,7 +79,7 @@ def secret_changes(
 
 
 def changes_back(
-    cluster: Cluster, replaced: Mapping[str, Mapping[str, str | None]]
+    cluster: ClusterClient, replaced: Mapping[str, Mapping[str, str | None]]
 ) -> list[SecretChange]:
     """What puts values of Secrets back; a Secret that is gone stays so."""
     found = []

@@ -13,7 +13,7 @@ from typing import Any
 
 from batch_gateway.cli.cluster.build import SETTINGS
 from batch_gateway.cli.cluster.digests import SINK
-from batch_gateway.cli.cluster.kube import Cluster
+from batch_gateway.cli.cluster.kube import ClusterClient
 
 Object = dict[str, Any]
 
@@ -29,7 +29,7 @@ class SinkPlan:
     found: bool = False  # the address in the settings is the Broker's, not the overlay's
 
 
-def plan_sink(cluster: Cluster, objects: Sequence[Object], *, wait: bool) -> SinkPlan:
+def plan_sink(cluster: ClusterClient, objects: Sequence[Object], *, wait: bool) -> SinkPlan:
     """See above. The address goes into the settings of ``objects`` if it is known already."""
     plan = SinkPlan(list(objects))
     plan.bound = bool(cluster.list("sources.knative.dev/v1", "SinkBinding"))
@@ -50,7 +50,7 @@ def plan_sink(cluster: Cluster, objects: Sequence[Object], *, wait: bool) -> Sin
     return plan
 
 
-def address(cluster: Cluster, broker: Object) -> str | None:
+def address(cluster: ClusterClient, broker: Object) -> str | None:
     """None: the Broker has none yet."""
     status = (cluster.same(broker) or {}).get("status") or {}
     url: str | None = (status.get("address") or {}).get("url")

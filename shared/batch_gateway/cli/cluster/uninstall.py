@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.cluster.recording import record_change
 from batch_gateway.cli.cluster.steps import StepReporter
 from batch_gateway.cli.errors import CommandError, report_errors
 from batch_gateway.cli.output import JsonLines, Yes
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.cluster.kube import Cluster
+    from batch_gateway.cli.cluster.kube import ClusterClient
 
 Object = dict[str, Any]
 
@@ -47,7 +47,7 @@ _OF_ADMINISTRATORS = ("networking.internal.knative.dev/", "monitoring.coreos.com
 
 @report_errors
 def uninstall(
-    place: Place,
+    place: ClusterOptions,
     purge: Annotated[
         bool,
         Option(
@@ -81,7 +81,7 @@ def uninstall(
         steps.note(f"secrets and volumes of the namespace {namespace} are kept")
 
 
-def _ours(cluster: "Cluster") -> list[Object]:
+def _ours(cluster: "ClusterClient") -> list[Object]:
     from batch_gateway.cli.cluster.build import MANAGED_BY
 
     label = "=".join(MANAGED_BY)
@@ -91,7 +91,7 @@ def _ours(cluster: "Cluster") -> list[Object]:
     return [*found, *(one for one in claims if one["spec"]["namespace"] == cluster.namespace)]
 
 
-def _listed(cluster: "Cluster", version: str, kind: str, label: str) -> list[Object]:
+def _listed(cluster: "ClusterClient", version: str, kind: str, label: str) -> list[Object]:
     from batch_gateway.cli.cluster.kube import ClusterRefusal
 
     try:

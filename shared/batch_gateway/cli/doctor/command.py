@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
-from batch_gateway.cli.metadata_settings import Machine
+from batch_gateway.cli.metadata_settings import LocalDataOption
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batch_gateway.cli.cluster.kube import Cluster
-    from batch_gateway.cli.doctor.findings import Finding
+    from batch_gateway.cli.cluster.kube import ClusterClient
+    from batch_gateway.cli.doctor.findings import DoctorFinding
 
 
 @report_errors
 def doctor(
-    machine: Machine,
-    place: Place,
+    machine: LocalDataOption,
+    place: ClusterOptions,
     stores: Annotated[
         bool,
         Option("--stores", help="Check the servers that this environment's settings name instead."),
@@ -60,13 +60,13 @@ def doctor(
         raise CommandError("there are problems to fix", BAD_END)
 
 
-def _of_machine(data: "Path") -> "list[Finding]":
+def _of_machine(data: "Path") -> "list[DoctorFinding]":
     from batch_gateway.cli.doctor.machine import check_folder
 
     return asyncio.run(check_folder(data))
 
 
-def _of_stores() -> "list[Finding]":
+def _of_stores() -> "list[DoctorFinding]":
     from batch_gateway.cli.doctor.findings import error
     from batch_gateway.cli.doctor.stores import check_stores
     from batch_gateway.local.configuration import checked, from_environment
@@ -79,16 +79,16 @@ def _of_stores() -> "list[Finding]":
     return asyncio.run(check_stores(settings))
 
 
-def _of_cluster(cluster: "Cluster", *, inside: bool) -> "list[Finding]":
+def _of_cluster(cluster: "ClusterClient", *, inside: bool) -> "list[DoctorFinding]":
     from batch_gateway.cli.cluster import fixes
     from batch_gateway.cli.doctor import platform, service
     from batch_gateway.cli.doctor.findings import error
     from batch_gateway.local.configuration import checked
     from batch_gateway.local.errors import PlatformError
 
-    found: list[Finding] = []
+    found: list[DoctorFinding] = []
     services = cluster.list(service.SERVING, "Service")
-    checks: list[Callable[[], Iterable[Finding]]] = [
+    checks: list[Callable[[], Iterable[DoctorFinding]]] = [
         lambda: platform.check_kubernetes(cluster),
         lambda: platform.check_clock(cluster),
         lambda: platform.check_knative(cluster),

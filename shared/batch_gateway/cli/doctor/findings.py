@@ -14,43 +14,43 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     severity: Severity
     what: str
     fix: str = ""  # "": there is nothing to do
 
 
-def ok(what: str) -> Finding:
-    return Finding(Severity.OK, what)
+def ok(what: str) -> DoctorFinding:
+    return DoctorFinding(Severity.OK, what)
 
 
-def note(what: str, fix: str = "") -> Finding:
-    return Finding(Severity.NOTE, what, fix)
+def note(what: str, fix: str = "") -> DoctorFinding:
+    return DoctorFinding(Severity.NOTE, what, fix)
 
 
-def warning(what: str, fix: str) -> Finding:
-    return Finding(Severity.WARNING, what, fix)
+def warning(what: str, fix: str) -> DoctorFinding:
+    return DoctorFinding(Severity.WARNING, what, fix)
 
 
-def error(what: str, fix: str) -> Finding:
-    return Finding(Severity.ERROR, what, fix)
+def error(what: str, fix: str) -> DoctorFinding:
+    return DoctorFinding(Severity.ERROR, what, fix)
 
 
-def worst(findings: Iterable[Finding]) -> Severity:
+def worst(findings: Iterable[DoctorFinding]) -> Severity:
     return max((finding.severity for finding in findings), default=Severity.OK)
 
 
-def spelled(finding: Finding) -> str:
+def spelled(finding: DoctorFinding) -> str:
     """As a line of JSON, which ``parsed`` reads."""
     return json.dumps(
         {"severity": finding.severity.name.lower(), "what": finding.what, "fix": finding.fix}
     )
 
 
-def parsed(line: str) -> Iterator[Finding]:
+def parsed(line: str) -> Iterator[DoctorFinding]:
     """The finding that a line of JSON spells; nothing when it is another line."""
     try:
         found = json.loads(line)
-        yield Finding(Severity[found["severity"].upper()], found["what"], found["fix"])
+        yield DoctorFinding(Severity[found["severity"].upper()], found["what"], found["fix"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from batch_gateway.cli.cluster import fixes
-from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
+from batch_gateway.cli.doctor.findings import DoctorFinding, error, note, ok, warning
 from batch_gateway.cli.errors import CommandError
 
 _TIGHT = 0.05  # of the disk
 
 
-async def check_folder(data: Path) -> list[Finding]:
+async def check_folder(data: Path) -> list[DoctorFinding]:
     """Raises CommandError where ``data`` is no such folder."""
     import batch_gateway.adapters.sql  # noqa: F401 - imports take long: not within a time limit
     from batch_gateway.cli.doctor import stores
@@ -30,14 +30,14 @@ async def check_folder(data: Path) -> list[Finding]:
     return [finding for finding in findings if "not for a cluster" not in finding.what]
 
 
-def _secrets(data: Path) -> Iterator[Finding]:
+def _secrets(data: Path) -> Iterator[DoctorFinding]:
     """Keys are for the owner alone."""
     for path in sorted((data / "secrets").glob("*")):
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield warning(f"others may read {path}", fixes.protect_file(path))
 
 
-def _room(data: Path) -> Iterator[Finding]:
+def _room(data: Path) -> Iterator[DoctorFinding]:
     usage = shutil.disk_usage(data)
     free = f"{usage.free / 2**30:.1f} GiB of the disk of {data} are free"
     if usage.free < _TIGHT * usage.total:
@@ -46,7 +46,7 @@ def _room(data: Path) -> Iterator[Finding]:
         yield ok(free)
 
 
-async def _platform(data: Path) -> AsyncIterator[Finding]:
+async def _platform(data: Path) -> AsyncIterator[DoctorFinding]:
     """Whether one runs on the folder, answers, and reaches its models."""
     import httpx
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batch_gateway.cli.cluster import fixes
-from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
-from batch_gateway.cli.cluster.object_status import Readiness, object_status
-from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
+from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status
+from batch_gateway.cli.doctor.findings import DoctorFinding, error, note, ok, warning
 
 Object = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ _FEATURES = {
 }
 
 
-def check_kubernetes(cluster: Cluster) -> Iterator[Finding]:
+def check_kubernetes(cluster: ClusterClient) -> Iterator[DoctorFinding]:
     text = cluster.version()
     if _version(text) < _KUBERNETES:
         wanted = ".".join(map(str, _KUBERNETES))
@@ -51,7 +51,7 @@ def check_kubernetes(cluster: Cluster) -> Iterator[Finding]:
         yield ok(f"Kubernetes is {text}")
 
 
-def check_clock(cluster: Cluster) -> Iterator[Finding]:
+def check_clock(cluster: ClusterClient) -> Iterator[DoctorFinding]:
     """Ours against the server's; deadlines and signatures are judged by several clocks."""
     began = time.time()
     theirs = cluster.clock()
@@ -68,7 +68,7 @@ def check_clock(cluster: Cluster) -> Iterator[Finding]:
         yield ok("the cluster's clock agrees with this machine's")
 
 
-def check_knative(cluster: Cluster) -> Iterator[Finding]:
+def check_knative(cluster: ClusterClient) -> Iterator[DoctorFinding]:
     for namespace, parts in _PARTS.items():
         try:
             yield from _installation(cluster, namespace, parts)
@@ -78,14 +78,16 @@ def check_knative(cluster: Cluster) -> Iterator[Finding]:
             )
 
 
-def _installation(cluster: Cluster, namespace: str, parts: tuple[str, ...]) -> Iterator[Finding]:
+def _installation(
+    cluster: ClusterClient, namespace: str, parts: tuple[str, ...]
+) -> Iterator[DoctorFinding]:
     versions = set()
     for part in parts:
         found = cluster.get("apps/v1", "Deployment", part, namespace=namespace)
         if found is None:
             yield error(f"{namespace}/{part} is not there", f"install Knative: {_INSTALL}")
             continue
-        if (stand := object_status(found)).state is not Readiness.READY:
+        if (stand := object_status(found)).state is not ObjectReadiness.READY:
             yield error(
                 f"{namespace}/{part}: {stand.reason}",
                 fixes.describe(cluster, "deployment", part, namespace=namespace),
@@ -105,7 +107,7 @@ def _installation(cluster: Cluster, namespace: str, parts: tuple[str, ...]) -> I
             yield ok(f"{namespace} is {version}")
 
 
-def check_features(cluster: Cluster, services: Sequence[Object]) -> Iterator[Finding]:
+def check_features(cluster: ClusterClient, services: Sequence[Object]) -> Iterator[DoctorFinding]:
     """What the Services use must be switched on, or Knative refuses them."""
     needed = {feature for service in services for feature in _used(service)}
     if not needed:
@@ -144,7 +146,7 @@ def _used(service: Object) -> Iterator[str]:
                 yield "fieldref"
 
 
-def check_scale_to_zero(cluster: Cluster) -> Iterator[Finding]:
+def check_scale_to_zero(cluster: ClusterClient) -> Iterator[DoctorFinding]:
     try:
         config = cluster.get("v1", "ConfigMap", "config-autoscaler", namespace="knative-serving")
     except ClusterRefusal as refusal:

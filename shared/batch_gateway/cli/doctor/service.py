@@ -7,11 +7,11 @@ from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.build import SETTINGS
 from batch_gateway.cli.cluster.digests import SINK
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
-from batch_gateway.cli.cluster.kube import Cluster, ClusterRefusal
-from batch_gateway.cli.cluster.object_status import Readiness, object_status
+from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status
 from batch_gateway.cli.cluster.releases import Releases
 from batch_gateway.cli.cluster.secrets import decoded
-from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
+from batch_gateway.cli.doctor.findings import DoctorFinding, error, note, ok, warning
 from batch_gateway.local.configuration import checked
 from batch_gateway.local.errors import PlatformError
 from batch_gateway.settings import Settings
@@ -32,7 +32,7 @@ _LONGEST_REQUEST_S = 600  # unless the cluster says otherwise
 _SHORTEST_KEY = 16  # characters
 
 
-def variables_of(cluster: Cluster, services: Sequence[Object]) -> dict[str, str]:
+def variables_of(cluster: ClusterClient, services: Sequence[Object]) -> dict[str, str]:
     """The environment that the functions get from ConfigMaps and Secrets."""
     found: dict[str, str] = {}
     for service in services:
@@ -46,7 +46,7 @@ def variables_of(cluster: Cluster, services: Sequence[Object]) -> dict[str, str]
     return {name: value for name, value in found.items() if name.startswith("BATCH_GATEWAY_")}
 
 
-def redeployed(cluster: Cluster, *words: str) -> str:
+def redeployed(cluster: ClusterClient, *words: str) -> str:
     """The command that deploys again with these further words, if one has deployed before."""
     try:
         known = Releases(cluster).last() is not None
@@ -57,7 +57,7 @@ def redeployed(cluster: Cluster, *words: str) -> str:
     return fixes.deploy_again(cluster, *words)
 
 
-def check_objects(cluster: Cluster, services: Sequence[Object]) -> Iterator[Finding]:
+def check_objects(cluster: ClusterClient, services: Sequence[Object]) -> Iterator[DoctorFinding]:
     """Everything that has a status is ready."""
     ready = total = 0
     for version, kind, spoken in WITH_STATUS:
@@ -66,11 +66,11 @@ def check_objects(cluster: Cluster, services: Sequence[Object]) -> Iterator[Find
         ):
             found, name = object_status(obj), obj["metadata"]["name"]
             total += 1
-            if found.state is Readiness.READY:
+            if found.state is ObjectReadiness.READY:
                 ready += 1
                 continue
             fix = fixes.describe(cluster, spoken, name)
-            if found.state is Readiness.FAILED:
+            if found.state is ObjectReadiness.FAILED:
                 yield error(f"{kind} {name}: {found.reason}", fix)
             else:
                 yield warning(f"{kind} {name} is not ready yet: {found.reason}", fix)
@@ -79,7 +79,7 @@ def check_objects(cluster: Cluster, services: Sequence[Object]) -> Iterator[Find
         yield error("there is no PingSource: nothing wakes the janitor", redeployed(cluster))
 
 
-def check_broker(cluster: Cluster, variables: Mapping[str, str]) -> Iterator[Finding]:
+def check_broker(cluster: ClusterClient, variables: Mapping[str, str]) -> Iterator[DoctorFinding]:
     brokers = cluster.list(EVENTING, "Broker")
     if not brokers:
         yield error("there is no Broker", redeployed(cluster))
@@ -96,8 +96,8 @@ def check_broker(cluster: Cluster, variables: Mapping[str, str]) -> Iterator[Fin
 
 
 def _known_address(
-    cluster: Cluster, brokers: Sequence[Object], variables: Mapping[str, str]
-) -> Iterator[Finding]:
+    cluster: ClusterClient, brokers: Sequence[Object], variables: Mapping[str, str]
+) -> Iterator[DoctorFinding]:
     """Functions send events to the Broker that is there."""
     told = variables.get(SINK)
     statuses = [broker.get("status") or {} for broker in brokers]
@@ -110,7 +110,7 @@ def _known_address(
         yield warning(what, redeployed(cluster))
 
 
-def _channel_based(cluster: Cluster, broker: Object) -> Iterator[Finding]:
+def _channel_based(cluster: ClusterClient, broker: Object) -> Iterator[DoctorFinding]:
     if (broker["metadata"].get("annotations") or {}).get(_ASYNC) != "true":
         name = broker["metadata"]["name"]
         yield error(
@@ -124,7 +124,7 @@ def _channel_based(cluster: Cluster, broker: Object) -> Iterator[Finding]:
     )
 
 
-def _default_class(cluster: Cluster) -> str | None:
+def _default_class(cluster: ClusterClient) -> str | None:
     """None: not known."""
     import yaml
 
@@ -140,7 +140,7 @@ def _default_class(cluster: Cluster) -> str | None:
     return found if isinstance(found, str) else _MT
 
 
-def check_settings(cluster: Cluster, variables: Mapping[str, str]) -> Iterator[Finding]:
+def check_settings(cluster: ClusterClient, variables: Mapping[str, str]) -> Iterator[DoctorFinding]:
     """The functions can read their settings, and nothing secret is missing or known to all."""
     try:
         settings = checked(variables, drivers=False)
@@ -168,8 +168,8 @@ def check_settings(cluster: Cluster, variables: Mapping[str, str]) -> Iterator[F
 
 
 def check_scales(
-    cluster: Cluster, settings: Settings, services: Sequence[Object]
-) -> Iterator[Finding]:
+    cluster: ClusterClient, settings: Settings, services: Sequence[Object]
+) -> Iterator[DoctorFinding]:
     """Activations, pods, budgets and time-outs fit each other."""
     executor = next((s for s in services if s["metadata"]["name"] == "executor"), None)
     if executor is None:
@@ -208,7 +208,7 @@ def check_scales(
         yield ok("activations fit into the executor's pods and time-outs")
 
 
-def _check_longest_request(cluster: Cluster, limit: int) -> Iterator[Finding]:
+def _check_longest_request(cluster: ClusterClient, limit: int) -> Iterator[DoctorFinding]:
     """The cluster must allow requests that take ``limit`` seconds."""
     if limit <= _LONGEST_REQUEST_S:
         return

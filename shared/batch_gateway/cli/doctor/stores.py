@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from batch_gateway.cli.cluster import fixes
-from batch_gateway.cli.doctor.findings import Finding, error, note, ok, warning
+from batch_gateway.cli.doctor.findings import DoctorFinding, error, note, ok, warning
 from batch_gateway.core.errors import BatchGatewayError, StorageFull
 from batch_gateway.settings import Settings
 
@@ -17,15 +17,15 @@ _SKEW_S = 5.0
 _OLDEST_REDIS = (6, 2)
 
 
-async def check_stores(settings: Settings) -> list[Finding]:
+async def check_stores(settings: Settings) -> list[DoctorFinding]:
     """All of them, side by side; none keeps another from being looked at."""
     checks = (metadata, scratch, files, endpoint)
     found = await asyncio.gather(*(findings_of(check, settings) for check in checks))
     return [finding for findings in found for finding in findings]
 
 
-async def findings_of(check: Any, settings: Settings) -> list[Finding]:
-    found: list[Finding] = []
+async def findings_of(check: Any, settings: Settings) -> list[DoctorFinding]:
+    found: list[DoctorFinding] = []
     try:
         async with asyncio.timeout(_PATIENCE_S):
             async for finding in check(settings):
@@ -43,7 +43,7 @@ _MAKE_ROOM = "delete what is not needed, or give it more room: work goes on by i
 _REACH = "is it running, is the URL right, and do NetworkPolicies let us through?"
 
 
-async def metadata(settings: Settings) -> AsyncIterator[Finding]:
+async def metadata(settings: Settings) -> AsyncIterator[DoctorFinding]:
     """The database answers, has this release's schema, and (Redis) keeps all data."""
     from batch_gateway.cli.metadata_settings import missing_database
     from batch_gateway.wiring.stores import open_metadata
@@ -74,7 +74,7 @@ async def metadata(settings: Settings) -> AsyncIterator[Finding]:
             )
 
 
-async def scratch(settings: Settings) -> AsyncIterator[Finding]:
+async def scratch(settings: Settings) -> AsyncIterator[DoctorFinding]:
     """The scratch store answers; Redis is also recent enough and keeps all keys."""
     from batch_gateway.store_plugins import SCRATCH_STORES, is_built_in
     from batch_gateway.wiring.stores import open_scratch_server
@@ -92,7 +92,7 @@ async def scratch(settings: Settings) -> AsyncIterator[Finding]:
     yield ok(f"the scratch store ({urlsplit(url).scheme}) answers")
 
 
-async def redis_scratch(settings: Settings) -> AsyncIterator[Finding]:
+async def redis_scratch(settings: Settings) -> AsyncIterator[DoctorFinding]:
     """The server is recent enough, evicts no keys, and its clock agrees with this host's."""
     from redis.exceptions import RedisError
 
@@ -128,7 +128,7 @@ async def redis_scratch(settings: Settings) -> AsyncIterator[Finding]:
         yield warning(f"the scratch server's clock is {skew:+.0f} s from ours", "use NTP")
 
 
-async def files(settings: Settings) -> AsyncIterator[Finding]:
+async def files(settings: Settings) -> AsyncIterator[DoctorFinding]:
     """Puts, reads, lists and deletes an object of its own."""
     from batch_gateway.wiring.stores import open_files
 
@@ -158,7 +158,7 @@ async def files(settings: Settings) -> AsyncIterator[Finding]:
         await store.close()
 
 
-async def endpoint(settings: Settings) -> AsyncIterator[Finding]:
+async def endpoint(settings: Settings) -> AsyncIterator[DoctorFinding]:
     """The model endpoint answers; its models are not checked."""
     from batch_gateway.cli.probing import probed
 

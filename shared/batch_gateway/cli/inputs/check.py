@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from batch_gateway.cli.batches.options import DEFAULT_ENDPOINT, ConnectionOptions, NewBatch
+from batch_gateway.cli.batches.options import DEFAULT_ENDPOINT, BatchOptions, ConnectionOptions
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
 from batch_gateway.cli.inputs.files import FileArgument, local
 from batch_gateway.cli.output import AsJson, print_json
@@ -65,7 +65,7 @@ def check(
 @report_errors
 def estimate(
     file: FileArgument,
-    asked: NewBatch,
+    asked: BatchOptions,
     to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
@@ -76,9 +76,9 @@ def estimate(
     from batch_gateway.cli.batches.estimating import dry_run
     from batch_gateway.cli.batches.exit_codes import judge
     from batch_gateway.cli.batches.printing import as_json, estimated
-    from batch_gateway.cli.batches.source import Source
+    from batch_gateway.cli.batches.source import InputSource
 
-    with to.service() as service, Source.open(file) as source:
+    with to.service() as service, InputSource.open(file) as source:
         batch = dry_run(service, source, asked)
     if json:
         typer.echo(as_json(batch, indent=2))
@@ -190,9 +190,9 @@ def surveyed(
 
 
 def _first_url(path: Path) -> str | None:
-    from batch_gateway.cli.batches.source import Source
+    from batch_gateway.cli.batches.source import InputSource
 
-    with Source.open(str(path)) as source:
+    with InputSource.open(str(path)) as source:
         return source.first_url()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from batch_gateway.cli.batches.printing import instant
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.service import Json, ServiceClient
 
 _ENDS = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 _STARTS = {
@@ -19,7 +19,7 @@ _STARTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """A table with a title."""
 
     title: str
@@ -45,7 +45,7 @@ class Report:
             f"succeeded, {counts['failed']} failed"
         )
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ReportSection]:
         """The tables that have rows."""
         found = [
             _phases(self),
@@ -76,7 +76,7 @@ class Report:
         return int(((self.analytics or {}).get("timeline") or {}).get("interval_s", 1))
 
 
-def gathered(service: "Service", batch: str) -> Report:
+def gathered(service: "ServiceClient", batch: str) -> Report:
     """Raises CommandError."""
     from batch_gateway.cli.batches.service import ErrorResponse
 
@@ -110,20 +110,20 @@ def phases(report: Report) -> "list[Json]":
     ]
 
 
-def _phases(report: Report) -> Section:
+def _phases(report: Report) -> ReportSection:
     rows = [
         (phase["name"], instant(phase["started_at"]), seconds(phase["duration_s"]))
         for phase in phases(report)
     ]
-    return Section("Phases", ("phase", "started", "took"), rows)
+    return ReportSection("Phases", ("phase", "started", "took"), rows)
 
 
-def _throughput(report: Report) -> Section:
+def _throughput(report: Report) -> ReportSection:
     """Of the phase in which requests ran; a batch's own instants are whole seconds, so that a
     shorter phase counts as one second."""
     running = next((p for p in phases(report) if p["name"] == "in_progress"), None)
     if running is None or running["duration_s"] is None:
-        return Section("Throughput", (), [])
+        return ReportSection("Throughput", (), [])
     counts, usage = report.batch["request_counts"], report.batch.get("usage") or {}
     took = max(running["duration_s"], 0.001 if report.analytics else 1.0)
     amounts = {
@@ -132,23 +132,23 @@ def _throughput(report: Report) -> Section:
         "output tokens": usage.get("output_tokens", 0),
     }
     rows = [(name, number(n), f"{n / took:,.1f}") for name, n in amounts.items() if n]
-    return Section("Throughput", ("what", "in all", "a second"), rows)
+    return ReportSection("Throughput", ("what", "in all", "a second"), rows)
 
 
-def _latency(report: Report) -> Section:
+def _latency(report: Report) -> ReportSection:
     names = ("mean_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
     rows = [
         (title, number(found["count"]), *(milliseconds(found[name]) for name in names))
         for key, title in (("call", "call"), ("first_token", "first token"))
         if (found := ((report.analytics or {}).get("latency") or {}).get(key)) and found["count"]
     ]
-    return Section("Latency", ("of", "calls", "mean", "p50", "p90", "p95", "p99"), rows)
+    return ReportSection("Latency", ("of", "calls", "mean", "p50", "p90", "p95", "p99"), rows)
 
 
-def _tokens(report: Report) -> Section:
+def _tokens(report: Report) -> ReportSection:
     usage = report.batch.get("usage") or {}
     if not usage.get("total_tokens"):
-        return Section("Tokens", (), [])
+        return ReportSection("Tokens", (), [])
     given = usage["input_tokens"]
     cached = (usage.get("input_tokens_details") or {}).get("cached_tokens", 0)
     reasoning = (usage.get("output_tokens_details") or {}).get("reasoning_tokens", 0)
@@ -165,10 +165,10 @@ def _tokens(report: Report) -> Section:
         rows.append(("saved by answers that were shared", number(saved), ""))
     if cost := (report.analytics or {}).get("cost"):
         rows.append(("cost", f"{cost['value']} {cost['currency']}", ""))
-    return Section("Tokens", ("kind", "tokens", "share"), rows)
+    return ReportSection("Tokens", ("kind", "tokens", "share"), rows)
 
 
-def _models(report: Report) -> Section:
+def _models(report: Report) -> ReportSection:
     rows = []
     for each in (report.analytics or {}).get("models") or []:
         counts, usage, cost = each["request_counts"], each["usage"], each["cost"]
@@ -181,21 +181,23 @@ def _models(report: Report) -> Section:
                 "-" if cost is None else f"{cost['value']} {cost['currency']}",
             )
         )
-    return Section("Models", ("model", "completed", "input", "output", "cost"), rows)
+    return ReportSection("Models", ("model", "completed", "input", "output", "cost"), rows)
 
 
-def _reasons(report: Report, key: str, title: str) -> Section:
+def _reasons(report: Report, key: str, title: str) -> ReportSection:
     found = (report.analytics or {}).get(key) or []
-    return Section(title, ("reason", "calls"), [(e["reason"], number(e["count"])) for e in found])
+    return ReportSection(
+        title, ("reason", "calls"), [(e["reason"], number(e["count"])) for e in found]
+    )
 
 
-def _errors(report: Report) -> Section:
+def _errors(report: Report) -> ReportSection:
     found = (report.analytics or {}).get("errors") or []
     rows = [
         (e["code"], number(e["count"]), f"line {e['example']['line']}: {e['example']['message']}")
         for e in found
     ]
-    return Section("Errors", ("code", "requests", "example"), rows)
+    return ReportSection("Errors", ("code", "requests", "example"), rows)
 
 
 def number(value: int) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from batch_gateway.cli.batches.printing import instant
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.report.content import Report, Section
+    from batch_gateway.cli.report.content import Report, ReportSection
 
 _WIDTH, _HEIGHT = 720, 160
 _MOST_BARS = 360
@@ -40,7 +40,7 @@ def page(report: "Report") -> str:
 """
 
 
-def _table(section: "Section") -> str:
+def _table(section: "ReportSection") -> str:
     head = "".join(f"<th>{escape(title)}</th>" for title in section.columns)
     rows = "\n".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"

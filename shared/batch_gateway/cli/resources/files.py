@@ -60,9 +60,9 @@ def upload(
     """Upload a file of requests and print its id; `submit` does this by itself."""
     from batch_gateway.cli.batches.printing import as_json
     from batch_gateway.cli.batches.progress_view import uploading
-    from batch_gateway.cli.batches.source import Source
+    from batch_gateway.cli.batches.source import InputSource
 
-    with to.service() as service, Source.open(file) as source, uploading(source):
+    with to.service() as service, InputSource.open(file) as source, uploading(source):
         uploaded = service.upload(source)
     typer.echo(as_json(uploaded, indent=2) if json else uploaded["id"])
 

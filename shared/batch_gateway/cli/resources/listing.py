@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.batches.service import Json, Service
+    from batch_gateway.cli.batches.service import Json, ServiceClient
 
 _PAGE = 100
 
 
-def every(service: "Service", path: str, limit: int, **query: Any) -> "Iterator[Json]":
+def every(service: "ServiceClient", path: str, limit: int, **query: Any) -> "Iterator[Json]":
     """The first ``limit`` objects of a list."""
     after = None
     left = limit

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from batch_gateway.cli.cluster.options import Place
+from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.metadata_settings import Machine
+from batch_gateway.cli.metadata_settings import LocalDataOption
 from batch_gateway.cli.output import AsJson, print_json
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.cluster.kube import Cluster
+    from batch_gateway.cli.cluster.kube import ClusterClient
     from batch_gateway.cli.status.deployed import StatusTable
     from batch_gateway.cli.status.figures import StatusFigures
 
@@ -29,8 +29,8 @@ _TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
 
 @report_errors
 def status(
-    machine: Machine,
-    place: Place,
+    machine: LocalDataOption,
+    place: ClusterOptions,
     stores: Annotated[
         bool,
         Option("--stores", help="Only the state, from the stores that this environment names."),
@@ -88,7 +88,7 @@ def _of_machine(data: Path) -> _Found:
     return _Found(tables=list(on_machine(data)), figures=from_page(url, os.environ.get(_TOKEN)))
 
 
-def _of_cluster(cluster: "Cluster", url: str | None) -> _Found:
+def _of_cluster(cluster: "ClusterClient", url: str | None) -> _Found:
     """The API of a cluster may be out of reach from here: the state is unknown then."""
     from batch_gateway.cli.cluster.secrets import decoded
     from batch_gateway.cli.status.deployed import SERVING, on_cluster

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
-from batch_gateway.cli.cluster.object_status import Readiness, object_status, troubles
+from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status, troubles
 from batch_gateway.cli.errors import CommandError
 from batch_gateway.cli.tables import Row, columns
 
 if TYPE_CHECKING:
-    from batch_gateway.cli.cluster.kube import Cluster
+    from batch_gateway.cli.cluster.kube import ClusterClient
 
 Object = dict[str, Any]
 
@@ -35,7 +35,7 @@ class StatusTable:
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
-def on_cluster(cluster: "Cluster") -> Iterator[StatusTable]:
+def on_cluster(cluster: "ClusterClient") -> Iterator[StatusTable]:
     """Services with revision and pods, then everything else that has a status.
 
     Raises CommandError.
@@ -65,9 +65,11 @@ def _service(service: Object, pods: dict[str, list[Object]]) -> tuple[str, ...]:
 
 def _stand(obj: Object) -> tuple[str, str]:
     found = object_status(obj)
-    ready = {Readiness.READY: "yes", Readiness.WAITING: "not yet", Readiness.FAILED: "NO"}[
-        found.state
-    ]
+    ready = {
+        ObjectReadiness.READY: "yes",
+        ObjectReadiness.WAITING: "not yet",
+        ObjectReadiness.FAILED: "NO",
+    }[found.state]
     return ready, found.reason
 
 

@@ -15,17 +15,17 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from batch_gateway.local.broker.config import Config
-from batch_gateway.local.broker.delivery import Delivery
+from batch_gateway.local.broker.config import BrokerProcessConfig
+from batch_gateway.local.broker.delivery import TriggerDispatcher
 from batch_gateway.local.broker.ingress import application
-from batch_gateway.local.broker.routing import Router, stream_name
-from batch_gateway.local.broker.streams import Streams, connect
+from batch_gateway.local.broker.routing import TriggerRouter, stream_name
+from batch_gateway.local.broker.streams import EventStreams, connect
 from batch_gateway.local.durations import TimeScale
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: Config) -> None:
+async def serve(config: BrokerProcessConfig) -> None:
     """Take events in and deliver them until SIGTERM."""
     durations, random = TimeScale(speed_up=config.speed_up), Random()
     connector = aiohttp.TCPConnector(limit=0)  # each Trigger has its own limit
@@ -33,10 +33,10 @@ async def serve(config: Config) -> None:
         connect(config.redis_url) as redis,
         aiohttp.ClientSession(connector=connector) as http,
     ):
-        streams = Streams(redis)
-        routers = {broker.path: Router(broker, streams, random) for broker in config.brokers}
+        streams = EventStreams(redis)
+        routers = {broker.path: TriggerRouter(broker, streams, random) for broker in config.brokers}
         deliveries = [
-            Delivery(
+            TriggerDispatcher(
                 trigger,
                 stream_name(broker, trigger.name),
                 streams=streams,
@@ -59,7 +59,7 @@ async def serve(config: Config) -> None:
             await runner.cleanup()
 
 
-async def _until_stopped(deliveries: list[Delivery]) -> None:
+async def _until_stopped(deliveries: list[TriggerDispatcher]) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with asyncio.TaskGroup() as tasks:
@@ -73,7 +73,7 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)
+    config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=BrokerProcessConfig)
     uvloop.run(serve(config))
 
 

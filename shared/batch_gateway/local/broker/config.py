@@ -25,7 +25,7 @@ class DeliveryTarget(msgspec.Struct, frozen=True, kw_only=True):
         return {} if self.host is None else {"Host": self.host}
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryRetry(msgspec.Struct, frozen=True, kw_only=True):
     """How often, and with which pauses in seconds, a delivery is tried again."""
 
     count: int
@@ -42,7 +42,7 @@ class TriggerConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     filters: Sequence[dict[str, Any]]
     subscriber: DeliveryTarget
-    retry: Retry
+    retry: DeliveryRetry
     dead_letter: DeliveryTarget | None = None  # None: an undeliverable event is dropped
 
 
@@ -56,7 +56,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
         return f"/{self.namespace}/{self.name}"
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerProcessConfig(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     redis_url: str
     brokers: Sequence[BrokerConfig]

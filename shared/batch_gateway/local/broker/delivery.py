@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import aiohttp
 from redis.exceptions import RedisError
 
-from batch_gateway.local.broker.config import DeliveryTarget, Retry, TriggerConfig
-from batch_gateway.local.broker.events import Malformed, StoredEvent, decode, encode
-from batch_gateway.local.broker.routing import TTL, Router
-from batch_gateway.local.broker.streams import Entry, Streams
+from batch_gateway.local.broker.config import DeliveryRetry, DeliveryTarget, TriggerConfig
+from batch_gateway.local.broker.events import MalformedEvent, StoredEvent, decode, encode
+from batch_gateway.local.broker.routing import TTL, TriggerRouter
+from batch_gateway.local.broker.streams import EventStreams, StreamEntry
 from batch_gateway.local.durations import TimeScale
 
 logger = logging.getLogger(__name__)
@@ -56,14 +56,14 @@ class DeliveryOutcome:
         return base64.b64encode(self.body).decode()[:_MAX_ERROR_DATA]
 
 
-class Delivery:
+class TriggerDispatcher:
     def __init__(
         self,
         trigger: TriggerConfig,
         stream: str,
         *,
-        streams: Streams,
-        router: Router,
+        streams: EventStreams,
+        router: TriggerRouter,
         session: aiohttp.ClientSession,
         durations: TimeScale,
     ) -> None:
@@ -93,7 +93,7 @@ class Delivery:
                     await self._outstanding.acquire()
                     tasks.create_task(self._see_through(entry))
 
-    async def _see_through(self, entry: Entry) -> None:
+    async def _see_through(self, entry: StreamEntry) -> None:
         """Bring one entry to its final outcome and settle it, even if Redis is away meanwhile."""
         try:
             await asyncio.sleep(self._durations(entry.event.hold_s))
@@ -107,7 +107,7 @@ class Delivery:
         finally:
             self._outstanding.release()
 
-    async def _deliver(self, entry: Entry) -> None:
+    async def _deliver(self, entry: StreamEntry) -> None:
         outgoing = entry.event.without(TTL)
         outcome = await self._tries(outgoing, self._trigger.subscriber, self._trigger.retry)
         if outcome.delivered and outcome.reply is not None:
@@ -117,11 +117,11 @@ class Delivery:
             await self._give_up(outgoing, outcome)
         await self._streams.settle(entry)
 
-    async def _reply(self, entry: Entry, reply: StoredEvent) -> None:
+    async def _reply(self, entry: StreamEntry, reply: StoredEvent) -> None:
         hops = entry.event.attributes[TTL]
         try:
             await self._router.accept(reply.with_attributes(**{TTL: hops}), replied_to=entry)
-        except Malformed as error:
+        except MalformedEvent as error:
             logger.warning("dropped the reply %s to %s: %s", reply, entry.event, error)
             await self._streams.settle(entry)
 
@@ -139,7 +139,9 @@ class Delivery:
         if not last.delivered:
             logger.error("dropped %s, undeliverable to %s and to its dead letter sink", event, why)
 
-    async def _tries(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> DeliveryOutcome:
+    async def _tries(
+        self, event: StoredEvent, to: DeliveryTarget, retry: DeliveryRetry
+    ) -> DeliveryOutcome:
         """The outcome of the first try that was final, else of the last one."""
         attempt = 0
         while True:
@@ -151,7 +153,9 @@ class Delivery:
             await asyncio.sleep(self._durations(retry.pause_s(attempt)))
             attempt += 1
 
-    async def _try(self, event: StoredEvent, to: DeliveryTarget, retry: Retry) -> DeliveryOutcome:
+    async def _try(
+        self, event: StoredEvent, to: DeliveryTarget, retry: DeliveryRetry
+    ) -> DeliveryOutcome:
         headers, body = encode(event)
         headers |= {"Prefer": "reply", **to.headers}
         limit = aiohttp.ClientTimeout(total=retry.timeout_s)
@@ -178,6 +182,6 @@ def _judge(status: int, headers: Mapping[str, str], body: bytes) -> DeliveryOutc
         return DeliveryOutcome(delivered=True, status=status)
     try:
         (reply,) = decode(headers, body)
-    except (Malformed, ValueError):
+    except (MalformedEvent, ValueError):
         return DeliveryOutcome(delivered=False, again=True, status=502)
     return DeliveryOutcome(delivered=True, status=status, reply=reply if status == 200 else None)

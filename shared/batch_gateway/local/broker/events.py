@@ -21,7 +21,7 @@ _REQUIRED = ("id", "source", "specversion", "type")
 _PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 
 
-class Malformed(Exception):
+class MalformedEvent(Exception):
     """Not a valid CloudEvent; the message says why."""
 
 
@@ -51,7 +51,7 @@ def decode(headers: Mapping[str, str], body: bytes) -> Sequence[StoredEvent]:
         return [_structured(body)]
     if "ce-specversion" in lowered:
         return [_binary(lowered, body)]
-    raise Malformed("neither ce- headers nor a CloudEvents media type")
+    raise MalformedEvent("neither ce- headers nor a CloudEvents media type")
 
 
 def encode(event: StoredEvent) -> tuple[dict[str, str], bytes]:
@@ -70,7 +70,7 @@ def _batch(body: bytes) -> list[msgspec.Raw]:
     try:
         return msgspec.json.decode(body, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"a batch is a JSON array of events: {error}") from error
+        raise MalformedEvent(f"a batch is a JSON array of events: {error}") from error
 
 
 def _binary(headers: Mapping[str, str], body: bytes) -> StoredEvent:
@@ -101,7 +101,7 @@ def _parse(headers: dict[str, str], body: bytes) -> CloudEvent:
     try:
         return from_http(headers, body, data_unmarshaller=lambda data: data)
     except Exception as error:  # the SDK lets all kinds of errors of bad input through
-        raise Malformed(f"not a CloudEvent: {error}") from error
+        raise MalformedEvent(f"not a CloudEvent: {error}") from error
 
 
 def _stored(event: CloudEvent, data: bytes) -> StoredEvent:
@@ -109,10 +109,10 @@ def _stored(event: CloudEvent, data: bytes) -> StoredEvent:
     attributes = {name: _text(value) for name, value in given.items() if value is not None}
     for name in _REQUIRED:
         if not attributes.get(name):
-            raise Malformed(f"the attribute {name!r} is missing or empty")
+            raise MalformedEvent(f"the attribute {name!r} is missing or empty")
     for name in attributes:
         if not _NAME.fullmatch(name):
-            raise Malformed(f"{name!r} is no attribute name")
+            raise MalformedEvent(f"{name!r} is no attribute name")
     return StoredEvent(attributes=attributes, data=data)
 
 
@@ -122,4 +122,4 @@ def _text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int)):
         return str(value)
-    raise Malformed(f"an attribute is text, a whole number or a truth value, not {value!r}")
+    raise MalformedEvent(f"an attribute is text, a whole number or a truth value, not {value!r}")

@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 
 
-class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BrokerFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shares between 0 and 1, looked at in this order; at most one strikes an event."""
 
     drop: float = 0.0

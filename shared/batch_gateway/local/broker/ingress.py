@@ -13,9 +13,9 @@ from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from batch_gateway.local.broker.events import Malformed, decode
-from batch_gateway.local.broker.faults import Faults
-from batch_gateway.local.broker.routing import Router
+from batch_gateway.local.broker.events import MalformedEvent, decode
+from batch_gateway.local.broker.faults import BrokerFaults
+from batch_gateway.local.broker.routing import TriggerRouter
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,9 @@ _ALLOW = {"Allow": "POST, OPTIONS"}
 _FAULTS = "faults"  # the key that lets them outlive a killed broker
 
 
-def application(routers: Mapping[str, Router], redis: Redis, *, faults: bool) -> web.Application:
+def application(
+    routers: Mapping[str, TriggerRouter], redis: Redis, *, faults: bool
+) -> web.Application:
     """``routers`` by path. ``faults``: whether tests may change them under ``/faults``."""
     app = web.Application()
     ingress = _Ingress(routers, redis)
@@ -36,7 +38,7 @@ def application(routers: Mapping[str, Router], redis: Redis, *, faults: bool) ->
 
 
 class _Ingress:
-    def __init__(self, routers: Mapping[str, Router], redis: Redis) -> None:
+    def __init__(self, routers: Mapping[str, TriggerRouter], redis: Redis) -> None:
         self._routers = routers
         self._redis = redis
 
@@ -53,7 +55,7 @@ class _Ingress:
             return web.Response(status=405, headers=_ALLOW)
         try:
             await router.accept(*decode(request.headers, await request.read()))
-        except Malformed as error:
+        except MalformedEvent as error:
             return web.Response(status=400, text=f"{error}\n")
         except RedisError as error:
             logger.warning("cannot store an event: %s", error)
@@ -63,7 +65,7 @@ class _Ingress:
     async def change_faults(self, request: web.Request) -> web.Response:
         raw = await request.read()
         try:
-            self._set(msgspec.json.decode(raw, type=Faults))
+            self._set(msgspec.json.decode(raw, type=BrokerFaults))
         except msgspec.DecodeError as error:
             return web.Response(status=400, text=f"{error}\n")
         try:
@@ -74,9 +76,9 @@ class _Ingress:
 
     async def recall_faults(self, _app: web.Application) -> None:
         if raw := await self._redis.get(_FAULTS):
-            self._set(msgspec.json.decode(raw, type=Faults))
+            self._set(msgspec.json.decode(raw, type=BrokerFaults))
 
-    def _set(self, faults: Faults) -> None:
+    def _set(self, faults: BrokerFaults) -> None:
         for router in self._routers.values():
             router.faults = faults
 

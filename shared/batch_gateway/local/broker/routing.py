@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from random import Random
 
 from batch_gateway.local.broker.config import BrokerConfig
-from batch_gateway.local.broker.events import Malformed, StoredEvent
-from batch_gateway.local.broker.faults import Faults
+from batch_gateway.local.broker.events import MalformedEvent, StoredEvent
+from batch_gateway.local.broker.faults import BrokerFaults
 from batch_gateway.local.broker.filters import Predicate, compiled
-from batch_gateway.local.broker.streams import Entry, Streams
+from batch_gateway.local.broker.streams import EventStreams, StreamEntry
 
 TTL = "knativebrokerttl"
 _ARRIVAL = "knativearrivaltime"
@@ -23,11 +23,11 @@ def stream_name(broker: BrokerConfig, trigger: str) -> str:
     return f"{broker.namespace}/{broker.name}/{trigger}"
 
 
-class Router:
+class TriggerRouter:
     """The Triggers of one broker."""
 
-    def __init__(self, broker: BrokerConfig, streams: Streams, random: Random) -> None:
-        self.faults = Faults()
+    def __init__(self, broker: BrokerConfig, streams: EventStreams, random: Random) -> None:
+        self.faults = BrokerFaults()
         self._streams = streams
         self._random = random
         self._filters: list[tuple[str, Predicate]] = [
@@ -35,7 +35,7 @@ class Router:
             for trigger in broker.triggers
         ]
 
-    async def accept(self, *events: StoredEvent, replied_to: Entry | None = None) -> None:
+    async def accept(self, *events: StoredEvent, replied_to: StreamEntry | None = None) -> None:
         """Put events on the streams of all Triggers that they match; on return they are on disk.
 
         With ``replied_to`` that entry is settled in the same transaction. Raises Malformed for an
@@ -58,9 +58,9 @@ def _arrived(event: StoredEvent) -> StoredEvent:
     try:
         hops = _FIRST_TTL if left is None else int(left) - 1
     except ValueError:
-        raise Malformed(f"{TTL} is not a number: {left!r}") from None
+        raise MalformedEvent(f"{TTL} is not a number: {left!r}") from None
     if hops <= 0:
-        raise Malformed("the event has passed the broker too often")
+        raise MalformedEvent("the event has passed the broker too often")
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return event.with_attributes(**{TTL: str(hops), _ARRIVAL: now})
 

@@ -33,7 +33,7 @@ _decode = msgspec.msgpack.Decoder(StoredEvent).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class StreamEntry:
     """An event on its way to one Trigger's subscriber."""
 
     stream: str
@@ -50,7 +50,7 @@ def connect(url: str) -> Redis:
     )
 
 
-class Streams:
+class EventStreams:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
@@ -69,7 +69,7 @@ class Streams:
         return sorted(key.removeprefix(_PREFIX) for key in found - wanted)
 
     async def append(
-        self, events: Sequence[tuple[str, StoredEvent]], *, done: Entry | None = None
+        self, events: Sequence[tuple[str, StoredEvent]], *, done: StreamEntry | None = None
     ) -> None:
         """Add events to their streams and settle ``done``, in one transaction on disk."""
         async with self._redis.pipeline(transaction=True) as transaction:
@@ -79,33 +79,33 @@ class Streams:
                 self._settle(transaction, done)
             await transaction.execute()
 
-    async def settle(self, entry: Entry) -> None:
+    async def settle(self, entry: StreamEntry) -> None:
         """Forget an entry whose outcome is final."""
         await self.append([], done=entry)
 
-    async def unsettled(self, stream: str) -> list[Entry]:
+    async def unsettled(self, stream: str) -> list[StreamEntry]:
         """What an earlier life of the broker had read and not settled, oldest first."""
         return await self._read(stream, "0", count=None, block_ms=None)
 
-    async def next(self, stream: str, count: int) -> list[Entry]:
+    async def next(self, stream: str, count: int) -> list[StreamEntry]:
         """At most ``count`` new entries; waits a moment for them, and may return none."""
         return await self._read(stream, ">", count=count, block_ms=_BLOCK_MS)
 
     async def _read(
         self, stream: str, after: str, *, count: int | None, block_ms: int | None
-    ) -> list[Entry]:
+    ) -> list[StreamEntry]:
         key = _PREFIX + stream
         answer = await self._redis.xreadgroup(
             _GROUP, _CONSUMER, {key: after}, count=count, block=block_ms
         )
         return [
-            Entry(stream=stream, id=id_, event=_decode(fields[_FIELD]))
+            StreamEntry(stream=stream, id=id_, event=_decode(fields[_FIELD]))
             for id_, fields in _entries(answer)
             if fields  # None: deleted while pending
         ]
 
     @staticmethod
-    def _settle(transaction: Pipeline, entry: Entry) -> None:
+    def _settle(transaction: Pipeline, entry: StreamEntry) -> None:
         key = _PREFIX + entry.stream
         transaction.xack(key, _GROUP, entry.id)
         transaction.xdel(key, entry.id)

@@ -27,7 +27,7 @@ from batch_gateway.core.errors import (
 )
 from batch_gateway.core.ids import BatchId, FileId
 from batch_gateway.core.layout import file_key
-from batch_gateway.core.model import Batch, BatchError, BatchStatus, Counts, EndReason
+from batch_gateway.core.model import Batch, BatchError, BatchStatus, EndReason, LineCounts
 from batch_gateway.core.usage import report_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
@@ -281,7 +281,7 @@ class Assembler:
         finally:
             await asyncio.to_thread(merge.close)
             await asyncio.to_thread(order.close)
-        counts = Counts(
+        counts = LineCounts(
             total=batch.counts.total if batch.is_dry else gathering.lines,
             completed=merge.output.lines,
             failed=merge.error.lines - gathering.not_run,

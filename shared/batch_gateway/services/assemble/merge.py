@@ -17,7 +17,7 @@ from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.engine_response import NO_TOKENS, Tokens
 from batch_gateway.core.engine_values import count, total
 from batch_gateway.core.lines import PartLine, decode_part_line
-from batch_gateway.core.model import Usage
+from batch_gateway.core.model import TokenUsage
 
 CHUNK = 1024 * 1024  # bytes handed on at a time
 _BUFFERS = 64 * 1024 * 1024  # bytes of all read buffers together
@@ -78,10 +78,10 @@ class OutputFiles:
         return product
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> TokenUsage:
         """Tokens of all results that were added."""
         given, cached, made, reasoning = map(total, self._tokens)
-        return Usage(
+        return TokenUsage(
             input_tokens=given,
             cached_tokens=cached,
             output_tokens=made,

@@ -27,7 +27,7 @@ from batch_gateway.core.lines import (
     encode_part_line,
     not_answered,
 )
-from batch_gateway.core.model import Batch, EndReason, Part, Shard
+from batch_gateway.core.model import Batch, EndReason, ResultPart, Shard
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.assemble.merge import ResultMerge
@@ -262,7 +262,7 @@ class ResultCollector:
         await self._add_surviving(shard, results, *NOT_RUN[self._batch.ending])
         return shard, results, missing
 
-    async def _parts(self, shard: Shard) -> Sequence[Part]:
+    async def _parts(self, shard: Shard) -> Sequence[ResultPart]:
         """Those that are recorded; of a shard that has lost its list, those that are stored."""
         if shard.parts or shard.tally.lines < shard.lines:
             return shard.parts

@@ -13,7 +13,7 @@ from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import FileId, file_id
 from batch_gateway.core.layout import blobs_of
-from batch_gateway.core.model import Batch, BatchStatus, Counts, File, Usage
+from batch_gateway.core.model import Batch, BatchStatus, File, LineCounts, TokenUsage
 from batch_gateway.ports.files import FileStore
 from batch_gateway.services.assemble.merge import MergedFile, OutputFiles
 from batch_gateway.services.files.content import BATCH_OUTPUT, file_of
@@ -27,8 +27,8 @@ class ResultFiles:
 
     output: File | None  # None: no line succeeded
     error: File | None  # None: no line failed
-    counts: Counts
-    usage: Usage
+    counts: LineCounts
+    usage: TokenUsage
     saved: int  # tokens of lines that were not run because another line is the same
     summary: BatchSummary
 
@@ -91,7 +91,7 @@ def result_files(
     merged: OutputFiles,
     names: tuple[FileId, FileId],
     *,
-    counts: Counts,
+    counts: LineCounts,
     summary: BatchSummary,
     now: datetime,
     default_expiry: timedelta | None,

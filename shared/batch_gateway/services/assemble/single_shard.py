@@ -18,7 +18,7 @@ from batch_gateway.core import lifecycle
 from batch_gateway.core.batch_summary import BatchSummary
 from batch_gateway.core.ids import FileId
 from batch_gateway.core.lines import PartLine, decode_part_line
-from batch_gateway.core.model import Batch, BatchStatus, Counts, Lease, Shard, Tally
+from batch_gateway.core.model import Batch, BatchStatus, Lease, LineCounts, ResultTally, Shard
 from batch_gateway.core.usage import report_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
@@ -120,9 +120,9 @@ class SingleShardBatches:
         batch: Batch,
         names: tuple[FileId, FileId],
         results: Sequence[bytes],
-    ) -> tuple[ResultFiles, Tally]:
+    ) -> tuple[ResultFiles, ResultTally]:
         """Write the files; what they contain, and what the shard's results add up to."""
-        merged, tally = OutputFiles(), Tally()
+        merged, tally = OutputFiles(), ResultTally()
         for line in in_input_order(results):
             merged.add(line)
             tally += line.tally
@@ -131,7 +131,7 @@ class SingleShardBatches:
             batch,
             merged,
             names,
-            counts=Counts(total=tally.lines, completed=tally.completed, failed=tally.failed),
+            counts=LineCounts(total=tally.lines, completed=tally.completed, failed=tally.failed),
             summary=_summary(lease.shard, tally, merged),
             now=self._clock.now(),
             default_expiry=self._default_expiry,
@@ -147,7 +147,7 @@ class SingleShardBatches:
         return files, tally
 
 
-def _summary(shard: Shard, tally: Tally, merged: OutputFiles) -> BatchSummary:
+def _summary(shard: Shard, tally: ResultTally, merged: OutputFiles) -> BatchSummary:
     """The summary of a batch whose only shard is ``shard``."""
     summary = BatchSummary()
     summary.add_sums(replace(shard, tally=tally))

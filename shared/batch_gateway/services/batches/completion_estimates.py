@@ -20,8 +20,8 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import Batch, BatchBlockedReason, BatchStatus
 from batch_gateway.core.routing import RoutingTable
 from batch_gateway.core.throughput import (
+    BatchThroughput,
     BlockedReason,
-    Throughput,
     speed_at_work,
     time_left,
     time_needed,
@@ -123,7 +123,7 @@ class CompletionEstimates:
     def _with_outlook(
         self,
         batch: Batch,
-        pace: Throughput | None,
+        pace: BatchThroughput | None,
         left: Mapping[str, float],
         speeds: Mapping[str, float | None],
         pools: Sequence[PoolState],
@@ -163,7 +163,7 @@ class CompletionEstimates:
 
 
 def _needed(
-    pace: Throughput | None,
+    pace: BatchThroughput | None,
     left: Mapping[str, float],
     speeds: Mapping[str, float | None],
     now: datetime,

@@ -19,17 +19,17 @@ import math
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.event_publisher import PENDING
 from batch_gateway.services.execute.collaborators import (
-    Engines,
-    Policies,
+    EngineClients,
+    ExecutorPolicies,
     ProcessResources,
     StopRequests,
 )
-from batch_gateway.services.execute.components import Components
+from batch_gateway.services.execute.components import ActivationComponents
 from batch_gateway.services.execute.lease_loop import LeaseLoop, LoopEnd
-from batch_gateway.services.execute.leased_shard import Signals
+from batch_gateway.services.execute.leased_shard import ActivationSignals
 from batch_gateway.services.execute.shard_supervisor import TimeBudget
 from batch_gateway.services.execute.supervision import keep_running
 from batch_gateway.services.execute.takeover import REGISTERED, RENEW, SILENCE
@@ -49,10 +49,10 @@ class Activation:
         me: ActivationId,
         *,
         stores: Stores,
-        engines: Engines,
-        events: Events,
+        engines: EngineClients,
+        events: EventSenders,
         termination: Termination,
-        policies: Policies,
+        policies: ExecutorPolicies,
         shared: ProcessResources,
         stop_requests: StopRequests,
     ) -> None:
@@ -72,7 +72,7 @@ class Activation:
             hard_end=hard_end,
             give_up_at=hard_end + _LAST_RETRIES_S,
         )
-        self._signals = Signals()
+        self._signals = ActivationSignals()
         self._end = LoopEnd.OUT_OF_TIME
         self._renew_now = asyncio.Event()
         self._woke_at = -math.inf  # when another activation was asked for while this one ends
@@ -96,8 +96,8 @@ class Activation:
         finally:
             await self._leave()
 
-    def _make_components(self, group: asyncio.TaskGroup) -> Components:
-        return Components(
+    def _make_components(self, group: asyncio.TaskGroup) -> ActivationComponents:
+        return ActivationComponents(
             self._me,
             group,
             stores=self._stores,

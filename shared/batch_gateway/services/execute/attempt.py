@@ -17,7 +17,7 @@ from batch_gateway.core.retry import (
     BROKEN,
     CUT,
     LATE,
-    Outcome,
+    CallOutcome,
     RetryDecision,
     RetryRules,
     judge_response,
@@ -36,7 +36,7 @@ from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.shard_spans import describe
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
-from batch_gateway.settings import Retry
+from batch_gateway.settings import RetrySettings
 
 SLO = "x-slo-ttft-ms"
 """How long the answer may take: routers that order by it see how near the deadline is."""
@@ -59,7 +59,7 @@ class AttemptResult(msgspec.Struct, frozen=True):
 class ModelCaller:
     """Makes attempts under a deployment's retry rules, or an endpoint's own."""
 
-    def __init__(self, client: ModelClient, retry: Retry, *, budget_s: float) -> None:
+    def __init__(self, client: ModelClient, retry: RetrySettings, *, budget_s: float) -> None:
         """``budget_s`` is what an activation gives a call at most, in seconds. The time-outs of
         one line cost about as much together, and are at least one."""
         self._client = client
@@ -182,7 +182,7 @@ class ModelCaller:
             body,
             status=judged.status,
             request_id=answer.request_id,
-            ok=verdict.outcome is Outcome.SUCCESS,
+            ok=verdict.outcome is CallOutcome.SUCCESS,
         )
         told = answer.first_token_ms if body.first_token_ms is None else body.first_token_ms
         return AttemptResult(

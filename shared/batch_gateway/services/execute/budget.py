@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class BatchBudget:
     """What a batch may come to; None: anything."""
 
     max_errors: int | None = None  # lines
@@ -32,7 +32,7 @@ class Budget:
     max_cost: float | None = None  # in the currency of the price list
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> "Budget":
+    def of(cls, options: Mapping[str, Any]) -> "BatchBudget":
         return cls(**{name: options.get(name) for name in cls.__slots__})
 
     def broken(self, batch: Batch) -> BatchError | None:
@@ -63,8 +63,8 @@ class BudgetGuard:
 
     async def check(self, lease: Lease, batch: Batch) -> None:
         """Judge ``batch`` if its options name a budget. A server that is unavailable is logged."""
-        budget = Budget.of(lease.options)
-        if budget == Budget() or batch.status is not BatchStatus.IN_PROGRESS or batch.ending:
+        budget = BatchBudget.of(lease.options)
+        if budget == BatchBudget() or batch.status is not BatchStatus.IN_PROGRESS or batch.ending:
             return
         try:
             error = budget.broken(batch) or await self._too_dear(budget, batch)
@@ -73,7 +73,7 @@ class BudgetGuard:
         except Temporary as error:
             logger.warning("A budget is not checked: %s", error, extra={"action": "budget"})
 
-    async def _too_dear(self, budget: Budget, batch: Batch) -> BatchError | None:
+    async def _too_dear(self, budget: BatchBudget, batch: Batch) -> BatchError | None:
         """Whether ``batch`` costs more than it may.
 
         What each model has come to is read from the shards, but only once the batch may be too

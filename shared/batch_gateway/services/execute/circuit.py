@@ -14,7 +14,7 @@ from batch_gateway.core.routing import ModelEndpoint
 logger = logging.getLogger(__name__)
 
 
-class Circuit:
+class EndpointCircuit:
     def __init__(self, endpoint: ModelEndpoint) -> None:
         self._endpoint = endpoint
         self._state = breaker.CLOSED
@@ -104,14 +104,14 @@ class Circuit:
         return {"action": f"breaker_{event}", "endpoint": self._endpoint.name}
 
 
-class Circuits:
+class EndpointCircuits:
     """One circuit per endpoint; a new one when what it calls has changed."""
 
     def __init__(self) -> None:
-        self._circuits: dict[str, tuple[ModelEndpoint, Circuit]] = {}
+        self._circuits: dict[str, tuple[ModelEndpoint, EndpointCircuit]] = {}
 
-    def of(self, endpoint: ModelEndpoint) -> Circuit:
+    def of(self, endpoint: ModelEndpoint) -> EndpointCircuit:
         known = self._circuits.get(endpoint.name)
         if known is None or known[0] != endpoint:
-            known = self._circuits[endpoint.name] = (endpoint, Circuit(endpoint))
+            known = self._circuits[endpoint.name] = (endpoint, EndpointCircuit(endpoint))
         return known[1]

@@ -9,16 +9,21 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import ModelClient
 from batch_gateway.services.execute.attempt import ModelCaller
-from batch_gateway.services.execute.circuit import Circuits
+from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.progress_events import BatchObserver
 from batch_gateway.services.routing import Routes
-from batch_gateway.settings import Execution, Queue, Retry, Watching
+from batch_gateway.settings import (
+    EngineMonitorSettings,
+    ExecutionSettings,
+    QueueSettings,
+    RetrySettings,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engines:
+class EngineClients:
     """How models are called."""
 
     client: ModelClient
@@ -28,13 +33,13 @@ class Engines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policies:
+class ExecutorPolicies:
     """Settings, and the clock that calendars are read by."""
 
-    execution: Execution
-    queue: Queue
-    retry: Retry
-    watching: Watching
+    execution: ExecutionSettings
+    queue: QueueSettings
+    retry: RetrySettings
+    watching: EngineMonitorSettings
     prices: PriceList
     clock: Clock
     spans: int = 0  # calls of one shard that get a span at most
@@ -46,7 +51,7 @@ class ProcessResources:
     """What the activations of one process share."""
 
     attempts: ModelCaller
-    circuits: Circuits
+    circuits: EndpointCircuits
     monitors: EngineMonitors
     watches: BatchObserver  # look at a batch when results of it were stored
 

@@ -7,12 +7,16 @@ from datetime import timedelta
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.services.assemble.ended_batches import EndedBatches, EndedBatchQueue
 from batch_gateway.services.assemble.single_shard import SingleShardBatches
-from batch_gateway.services.collaborators import Events, Stores
-from batch_gateway.services.execute.collaborators import Engines, Policies, ProcessResources
+from batch_gateway.services.collaborators import EventSenders, Stores
+from batch_gateway.services.execute.collaborators import (
+    EngineClients,
+    ExecutorPolicies,
+    ProcessResources,
+)
 from batch_gateway.services.execute.lease_monitor import LeaseMonitor, LeaseReclaimer
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
-from batch_gateway.services.execute.leased_shard import Signals
-from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.leased_shard import ActivationSignals
+from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.result_flusher import ResultFlusher
 from batch_gateway.services.execute.shard_leases import ShardLeases
 from batch_gateway.services.execute.shard_selector import ShardSelector
@@ -23,7 +27,7 @@ from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.services.termination import Termination
 
 
-class Components:
+class ActivationComponents:
     """Made in three steps: leases, calls, shards. Later steps use earlier ones, not the reverse."""
 
     def __init__(
@@ -32,12 +36,12 @@ class Components:
         group: asyncio.TaskGroup,
         *,
         stores: Stores,
-        engines: Engines,
-        events: Events,
+        engines: EngineClients,
+        events: EventSenders,
         termination: Termination,
-        policies: Policies,
+        policies: ExecutorPolicies,
         shared: ProcessResources,
-        signals: Signals,
+        signals: ActivationSignals,
         budget: TimeBudget,
         asked: Callable[[str], None],
     ) -> None:
@@ -123,8 +127,8 @@ class Components:
 
     # -- calls --------------------------------------------------------------------------------
 
-    def _make_pools(self) -> Pools:
-        return Pools(
+    def _make_pools(self) -> SlotPools:
+        return SlotPools(
             self._me,
             self._group,
             slots=self._stores.scratch.slots,

@@ -24,13 +24,13 @@ from batch_gateway.core.engine_signals import (
     probe_signal,
 )
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.core.limits import Signal
+from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.own_queue import OwnQueue
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import CallFailed, ModelClient
 from batch_gateway.services.routing import OBJECTIVE, Route
 from batch_gateway.services.task_group import task_group
-from batch_gateway.settings import Watching
+from batch_gateway.settings import EngineMonitorSettings
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class EngineMonitor:
         *,
         client: ModelClient,
         metrics: EngineMetrics,
-        settings: Watching,
+        settings: EngineMonitorSettings,
         urgent: Callable[[], None],
         ended: Callable[[], int],
         running: Callable[[], int],
@@ -66,7 +66,7 @@ class EngineMonitor:
         self._ended = ended
         self._running = running
         self._counted = ended()
-        self._news: Signal | None = None
+        self._news: MonitorSignal | None = None
         self._fit = CapacityEstimate()
         self._drain = QueueDrain()
         self._usual = TtftBaseline()
@@ -76,7 +76,7 @@ class EngineMonitor:
         self._probes = settings.probe
         self._clock = asyncio.get_running_loop().time
 
-    def take(self) -> Signal | None:
+    def take(self) -> MonitorSignal | None:
         """What was found since the last call; None: nothing."""
         news, self._news = self._news, None
         return news
@@ -95,7 +95,7 @@ class EngineMonitor:
                 pause = self._settings.probe_interval_s
             await asyncio.sleep(max(0.0, began + pause - self._clock()))
 
-    def _say(self, signal: Signal) -> None:
+    def _say(self, signal: MonitorSignal) -> None:
         self._news = signal
         if signal.room is not None and signal.room < 0:
             self._urgent()
@@ -148,14 +148,14 @@ class EngineMonitor:
         if call.result():
             self._say(self._answered(self._since(sent)))
 
-    def _late(self, open_for: timedelta, looks: int) -> Signal:
+    def _late(self, open_for: timedelta, looks: int) -> MonitorSignal:
         usual, rules = self._usual.ttft, self._settings
         signal = probe_signal(ttft=None, open_for=open_for, looks=looks, usual=usual, rules=rules)
         return self._own.late(
             signal, looks, self._clock(), self._running(), self._ended(), usual, rules.probe_wait
         )
 
-    def _answered(self, ttft: timedelta) -> Signal:
+    def _answered(self, ttft: timedelta) -> MonitorSignal:
         usual, rules = self._usual.ttft, self._settings
         self._usual.add(self._clock(), ttft)
         signal = probe_signal(ttft=ttft, open_for=None, usual=self._usual.ttft, rules=rules)
@@ -198,7 +198,9 @@ class EngineMonitor:
 class EngineMonitors:
     """Makes monitors under one deployment's settings."""
 
-    def __init__(self, client: ModelClient, metrics: EngineMetrics, settings: Watching) -> None:
+    def __init__(
+        self, client: ModelClient, metrics: EngineMetrics, settings: EngineMonitorSettings
+    ) -> None:
         self.settings = settings
         self._client = client
         self._metrics = metrics

@@ -5,14 +5,14 @@ import secrets
 import socket
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.execute.activation import Activation
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.budget import BudgetGuard
-from batch_gateway.services.execute.circuit import Circuits
+from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.collaborators import (
-    Engines,
-    Policies,
+    EngineClients,
+    ExecutorPolicies,
     ProcessResources,
     StopRequests,
 )
@@ -29,10 +29,10 @@ class Executor:
         self,
         *,
         stores: Stores,
-        engines: Engines,
-        events: Events,
+        engines: EngineClients,
+        events: EventSenders,
         termination: Termination,
-        policies: Policies,
+        policies: ExecutorPolicies,
         stop_requests: StopRequests,
     ) -> None:
         self._stores = stores
@@ -48,7 +48,7 @@ class Executor:
                 policies.retry,
                 budget_s=policies.execution.hard_budget_s,
             ),
-            circuits=Circuits(),
+            circuits=EndpointCircuits(),
             monitors=EngineMonitors(engines.client, engines.metrics, policies.watching),
             watches=BatchObservers(
                 [

@@ -11,7 +11,7 @@ from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.execute.collaborators import StopRequests
 from batch_gateway.services.execute.lease_monitor import LeaseReclaimer
 from batch_gateway.services.execute.leased_shard import LeasedShard
-from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.shard_opener import log
 from batch_gateway.services.execute.shard_selector import SMALL, ShardSelector
 from batch_gateway.services.execute.shard_supervisor import ShardSupervisor, TimeBudget
@@ -47,7 +47,7 @@ class LeaseLoop:
         scratch: ScratchStore,
         selector: ShardSelector,
         shards: ShardSupervisor,
-        pools: Pools,
+        pools: SlotPools,
         throughput: ThroughputReporter,
         reclaimer: LeaseReclaimer,
         budget: TimeBudget,

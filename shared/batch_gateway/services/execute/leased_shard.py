@@ -28,7 +28,7 @@ _AHEAD = 64  # lines that are noted before they are started: so many are suspect
 
 
 @dataclass(slots=True)
-class Signals:
+class ActivationSignals:
     """Events from leased shards to their activation; the loops that wait clear them."""
 
     work: asyncio.Event = field(default_factory=asyncio.Event)  # lease more, or look at the end
@@ -54,7 +54,7 @@ class LeasedShard:
         lease: Lease,
         entry: QueueEntry,
         *,
-        signals: Signals,
+        signals: ActivationSignals,
         isolation: SuspectIsolation,
         stop_at: float,
         most_buffered: int,

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from batch_gateway.core.engine_response import NO_TOKENS
 from batch_gateway.core.latency_baseline import work_units
-from batch_gateway.core.limits import Observation, Signal
-from batch_gateway.core.retry import Outcome, pause
+from batch_gateway.core.limits import MonitorSignal, PoolObservation
+from batch_gateway.core.retry import CallOutcome, pause
 from batch_gateway.ports.scratch import SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult
 
@@ -19,29 +19,29 @@ _LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit
 _LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
 
 
-class Outcomes:
+class PoolOutcomes:
     def __init__(self) -> None:
         self.answered = 0  # calls that the engine has done, ever
         self.refusals = 0  # drops in a row
         self.unavailable = False  # the last call found the endpoint unavailable
         self.paused_until = 0.0  # loop.time(); nothing is started before
         self._successes = self._busy_ms = self._work = 0  # since the last report
-        self._others = Observation()  # what else was seen since then
+        self._others = PoolObservation()  # what else was seen since then
         self._aborted = 0  # since the last report
 
     def aborted(self) -> None:
         """A call was aborted because users wait."""
         self._aborted += 1
 
-    def take(self, signal: Signal | None) -> tuple[Observation, int]:
+    def take(self, signal: MonitorSignal | None) -> tuple[PoolObservation, int]:
         """What was seen and how many calls were aborted since the last time; with news of a
         watch."""
-        successes = Observation(
+        successes = PoolObservation(
             successes=self._successes, busy_ms=self._busy_ms, work=self._work, signal=signal
         )
         taken = self._others + successes, self._aborted
         self._successes = self._busy_ms = self._work = 0
-        self._others, self._aborted = Observation(), 0
+        self._others, self._aborted = PoolObservation(), 0
         return taken
 
     def put_back(self, report: SlotReport) -> None:
@@ -58,21 +58,21 @@ class Outcomes:
         """
         self.unavailable = ended.verdict.alive is False
         match ended.verdict.outcome:
-            case Outcome.SUCCESS:
+            case CallOutcome.SUCCESS:
                 self._successes += 1
                 self._busy_ms += round(1000 * seconds)
                 self._work += _work(ended)
                 self.answered += 1
                 self.refusals = 0
                 return False
-            case Outcome.IGNORED:
-                self._others += Observation(ignored=1)
+            case CallOutcome.IGNORED:
+                self._others += PoolObservation(ignored=1)
                 self.refusals = 0
                 return False
-            case Outcome.DROPPED:
+            case CallOutcome.DROPPED:
                 if trial and ended.verdict.alive is False:
                     return False
-                self._others += Observation(
+                self._others += PoolObservation(
                     dropped=1, retry_after=ended.retry_after or timedelta(0)
                 )
                 self.refusals += 1

@@ -19,28 +19,28 @@ from datetime import timedelta
 from operator import itemgetter
 
 from batch_gateway import meters
-from batch_gateway.core.limits import Signal
+from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.lines import not_answered
-from batch_gateway.core.retry import Outcome
+from batch_gateway.core.retry import CallOutcome
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult, ModelCaller
-from batch_gateway.services.execute.circuit import Circuit
+from batch_gateway.services.execute.circuit import EndpointCircuit
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.line_in_flight import LineInFlight
-from batch_gateway.services.execute.outcomes import Outcomes
+from batch_gateway.services.execute.outcomes import PoolOutcomes
 from batch_gateway.services.execute.preemption import LimitHeadroom, Preemption
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.routing import Route
 
 
-class Pool:
+class SlotPool:
     def __init__(
         self,
         route: Route,
         attempts: ModelCaller,
-        circuit: Circuit,
+        circuit: EndpointCircuit,
         group: asyncio.TaskGroup,
         scheduler: SlotScheduler,
         *,
@@ -73,7 +73,7 @@ class Pool:
         self._full_budget_s = full_budget_s
         self._preemption = preemption
         self._runners: dict[asyncio.Task[None], LineInFlight | None] = {}
-        self._outcomes = Outcomes()
+        self._outcomes = PoolOutcomes()
         self._told_answered = 0
         self._room = LimitHeadroom()
 
@@ -189,7 +189,7 @@ class Pool:
         """Lines that could be started with slots enough."""
         return sum(h.startable(now, self.route.pool, calm=calm) for h in self.shards)
 
-    def report(self, signal: Signal | None) -> SlotReport:
+    def report(self, signal: MonitorSignal | None) -> SlotReport:
         """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
         seen, aborted = self._outcomes.take(signal)
         return SlotReport(
@@ -314,7 +314,7 @@ class Pool:
         before = work.attempts, work.tries, shard.further
         ended = await self._attempts.attempt(work, route, timeout, self.circuit.admitted_since)
         self._preemption.used(self._now() - work.started_at)
-        if cut and ended.verdict.outcome is Outcome.DROPPED and not self._time_for(shard)[0]:
+        if cut and ended.verdict.outcome is CallOutcome.DROPPED and not self._time_for(shard)[0]:
             shard.drain()
             if timeout.total_seconds() < self._full_budget_s:
                 work.attempts, work.tries, shard.further = before

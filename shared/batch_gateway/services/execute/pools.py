@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.core.limits import Signal
+from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import Slots
@@ -23,13 +23,13 @@ from batch_gateway.services.execute.collaborators import ProcessResources
 from batch_gateway.services.execute.engine_monitor import EngineMonitor
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard
-from batch_gateway.services.execute.pool import Pool
+from batch_gateway.services.execute.pool import SlotPool
 from batch_gateway.services.execute.preemption import Preemption
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import keep_running, report_unforeseen
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.routing import Route, Routes
-from batch_gateway.settings import Execution
+from batch_gateway.settings import ExecutionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _SOON_S = 0.02  # shards that are opened meanwhile ask for slots together
 _WAKE_EVERY_S = 1.0  # a new activation shows in the slots before the next one is asked for
 
 
-class Pools:
+class SlotPools:
     def __init__(
         self,
         holder: ActivationId,
@@ -49,7 +49,7 @@ class Pools:
         routes: Routes,
         activation_trigger: ActivationTrigger,
         clock: Clock,
-        rules: Execution,
+        rules: ExecutionSettings,
         scheduler: SlotScheduler,
         stop_calls_at: float,
         memory_lost: asyncio.Event,
@@ -71,7 +71,7 @@ class Pools:
         self._scheduler = scheduler
         self._stop_calls_at = stop_calls_at
         self._memory_lost = memory_lost
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, SlotPool] = {}
         self._monitors: dict[str, tuple[EngineMonitor, asyncio.Task[None]]] = {}
         self._refused: set[str] = set()  # models whose endpoints were all unavailable lately
         self._sync_now = asyncio.Event()
@@ -79,7 +79,7 @@ class Pools:
         self._synced_at = asyncio.get_running_loop().time()
         self._woke_at = 0.0
 
-    def __iter__(self) -> Iterator[Pool]:
+    def __iter__(self) -> Iterator[SlotPool]:
         return iter(self._pools.values())
 
     def add(self, shard: LeasedShard) -> bool:
@@ -107,9 +107,9 @@ class Pools:
             self._pool(route).attach(shard, route)
         return bool(routes)
 
-    def _pool(self, route: Route) -> Pool:
+    def _pool(self, route: Route) -> SlotPool:
         if (pool := self._pools.get(route.pool)) is None:
-            pool = self._pools[route.pool] = Pool(
+            pool = self._pools[route.pool] = SlotPool(
                 route,
                 self._attempts,
                 self._circuits.of(route.endpoint),
@@ -123,7 +123,7 @@ class Pools:
             pool.bound = route.endpoint.bound(self._clock.now())
         return pool
 
-    def _of(self, shard: LeasedShard) -> list[Pool]:
+    def _of(self, shard: LeasedShard) -> list[SlotPool]:
         return [pool for pool in self if shard in pool.shards]
 
     def _shards(self) -> list[LeasedShard]:
@@ -292,7 +292,7 @@ class Pools:
         """Models that have urgent lines enough for the slots they have."""
         return self._models_but(pool for pool in self if pool.needs_urgent_work)
 
-    def _models_but(self, needing: Iterable[Pool]) -> list[str]:
+    def _models_but(self, needing: Iterable[SlotPool]) -> list[str]:
         held = {shard.lease.shard.model for shard in self._shards()}
         return sorted(held - {s.lease.shard.model for pool in needing for s in pool.shards})
 
@@ -345,7 +345,7 @@ class Pools:
             self._woke_at = now
             await self._activation_trigger.wake()
 
-    async def _leave(self, pools: Sequence[Pool]) -> None:
+    async def _leave(self, pools: Sequence[SlotPool]) -> None:
         """Give up the slots of ``pools``. They are gone from here first, so a shard that arrives
         meanwhile gets a pool of its own, which the next sync registers anew."""
         names = [pool.route.pool for pool in pools]
@@ -374,7 +374,7 @@ class Pools:
         if name in self._monitors:
             self._monitors.pop(name)[1].cancel()
 
-    def _news(self, name: str) -> Signal | None:
+    def _news(self, name: str) -> MonitorSignal | None:
         return self._monitors[name][0].take() if name in self._monitors else None
 
     def _out_of_touch(self, error: BaseException) -> None:

@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from batch_gateway.core.preemption_budget import PreemptionBudget
 from batch_gateway.services.execute.line_in_flight import LineInFlight
-from batch_gateway.settings import Watching
+from batch_gateway.settings import EngineMonitorSettings
 
 _AMPLE = 0.75  # of the most that a pool's limit was lately
 _LATELY = timedelta(minutes=5)  # half-life of that memory
@@ -51,7 +51,7 @@ class LimitHeadroom:
 class Preemption:
     """One for all pools of an activation."""
 
-    def __init__(self, settings: Watching) -> None:
+    def __init__(self, settings: EngineMonitorSettings) -> None:
         self._settings = settings
         self._clock = asyncio.get_running_loop().time
         self._time = PreemptionBudget()

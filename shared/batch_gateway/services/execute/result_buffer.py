@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from batch_gateway.core.lines import PartLine, encode_part_line
-from batch_gateway.core.model import Part, Shard, Tally
+from batch_gateway.core.model import ResultPart, ResultTally, Shard
 from batch_gateway.core.result_totals import ResultTotals
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class ResultBuffer:
 
     def __init__(self, shard: Shard, *, most: int) -> None:
         """With ``most`` results waiting the buffer is full."""
-        self.parts: list[Part] = list(shard.parts)
+        self.parts: list[ResultPart] = list(shard.parts)
         self.sequence = 0
         self.stored_tally = shard.tally
         self.recorded_tally = shard.tally
@@ -70,13 +70,13 @@ class ResultBuffer:
         """Undo ``take`` after a failed write."""
         self._waiting = lines + self._waiting
 
-    def stored(self, part: Part, tally: Tally) -> None:
+    def stored(self, part: ResultPart, tally: ResultTally) -> None:
         """``part`` was written; ``tally`` counts all results that were stored by then."""
         self.sequence += 1
         self.parts.append(part)
         self.stored_tally = tally
 
-    def closed_unreadable(self, tally: Tally) -> None:
+    def closed_unreadable(self, tally: ResultTally) -> None:
         """The shard was closed with ``tally`` because its lines cannot be read."""
         self._totals = ResultTotals.of(tally)
         self.stored_tally = tally
@@ -87,12 +87,12 @@ class ResultBuffer:
         return self._totals.lines
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> ResultTally:
         """Counts all results, stored or not; without statistics of their calls."""
         return self._totals.tally
 
     @property
-    def whole_tally(self) -> Tally:
+    def whole_tally(self) -> ResultTally:
         """Counts all results, stored or not; with statistics of their calls."""
         return self._totals.whole_tally
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from batch_gateway.core.errors import Temporary
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard
-from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.shard_leases import ShardLeases
 from batch_gateway.services.execute.shard_opener import log
 from batch_gateway.services.execute.shard_supervisor import ShardSupervisor
@@ -27,7 +27,7 @@ class ResultFlusher:
         shards: ShardSupervisor,
         *,
         leases: ShardLeases,
-        pools: Pools,
+        pools: SlotPools,
         throughput: ThroughputReporter,
         flush_now: asyncio.Event,
         every_s: float,

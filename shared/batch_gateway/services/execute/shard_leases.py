@@ -35,7 +35,7 @@ from batch_gateway.services.results.parts import (
     write_part,
 )
 from batch_gateway.services.unreadable_shards import UnreadableShardCloser
-from batch_gateway.settings import Execution
+from batch_gateway.settings import ExecutionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ShardLeases:
         header_passthrough: HeaderPassthrough | None,
         watch: BatchObserver,
         clock: Clock,
-        rules: Execution,
+        rules: ExecutionSettings,
         single_shards: SingleShardBatches | None = None,
     ) -> None:
         """``header_passthrough`` None: no batch has sealed headers. ``watch`` checks each batch

@@ -18,10 +18,10 @@ from batch_gateway.core.model import QueueEntry
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import ShardQueue
 from batch_gateway.services.execute.leased_shard import LeasedShard
-from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.shard_leases import ClaimedShard, ShardLeases
 from batch_gateway.services.routing import Routes
-from batch_gateway.settings import Execution, Queue
+from batch_gateway.settings import ExecutionSettings, QueueSettings
 
 _ALTOGETHER = 4  # times ``max_leases``: shards that are held of all models, at most
 SMALL = 64  # lines: a shard of fewer counts as the share of them that it has
@@ -34,11 +34,11 @@ class ShardSelector:
         *,
         leases: ShardLeases,
         queue: ShardQueue,
-        pools: Pools,
+        pools: SlotPools,
         routes: Routes,
         clock: Clock,
-        rules: Execution,
-        queue_rules: Queue,
+        rules: ExecutionSettings,
+        queue_rules: QueueSettings,
     ) -> None:
         self.only_forbidden = False  # there may be work, but calendars allow none of it now
         self._leases = leases

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from batch_gateway.core.errors import BatchGatewayError, Corrupt, Temporary
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
-from batch_gateway.services.execute.leased_shard import LeasedShard, Signals
-from batch_gateway.services.execute.pools import Pools
+from batch_gateway.services.execute.leased_shard import ActivationSignals, LeasedShard
+from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.shard_leases import ClaimedShard, ShardLeases
 from batch_gateway.services.execute.shard_opener import log
 from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.services.termination import Termination
-from batch_gateway.settings import Execution
+from batch_gateway.settings import ExecutionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +46,12 @@ class ShardSupervisor:
         *,
         leases: ShardLeases,
         renewer: LeaseRenewer,
-        pools: Pools,
+        pools: SlotPools,
         throughput: ThroughputReporter,
         termination: Termination,
-        signals: Signals,
+        signals: ActivationSignals,
         budget: TimeBudget,
-        rules: Execution,
+        rules: ExecutionSettings,
         spans: int,
     ) -> None:
         """``spans``: calls of one shard that get a span at most."""

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.line_in_flight import LineInFlight
-from batch_gateway.settings import Queue
+from batch_gateway.settings import QueueSettings
 
 
 class SlotScheduler:
-    def __init__(self, rules: Queue) -> None:
+    def __init__(self, rules: QueueSettings) -> None:
         self._share = rules.urgent_share
         self._reserve = rules.urgent_reserve
         self._weights = rules.tenant_weights

@@ -18,7 +18,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.throughput import WorkReport
 from batch_gateway.services.execute.leased_shard import LeasedShard
-from batch_gateway.settings import Execution, Queue
+from batch_gateway.settings import ExecutionSettings, QueueSettings
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class ThroughputReporter:
         *,
         scratch: ScratchStore,
         clock: Clock,
-        execution: Execution,
-        rules: Queue,
+        execution: ExecutionSettings,
+        rules: QueueSettings,
         blocked_reason_of: Callable[[LeasedShard], BlockedReason | None] = lambda _: None,
         models_blocked: Callable[[], Mapping[str, BlockedReason | None]] = dict,
     ) -> None:

@@ -17,7 +17,7 @@ from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import File
 from batch_gateway.services.request_errors import invalid_value
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 BATCH, BATCH_OUTPUT = "batch", "batch_output"
 #: What a user may upload a file for, in the order of OpenAI's messages.
@@ -104,7 +104,7 @@ class ContentCheck:
 class FileRules:
     """What this installation takes as a file."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiSettings) -> None:
         self._api = api
 
     def judge_words(self, filename: str, purpose: str) -> None:

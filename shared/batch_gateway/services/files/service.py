@@ -26,7 +26,7 @@ from batch_gateway.services.files.content import ContentCheck, FileRules, too_la
 from batch_gateway.services.files.storage_check import check_storage
 from batch_gateway.services.full_stores import refuse_if_full
 from batch_gateway.services.request_errors import missing
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class IncomingFile:
         metadata: MetadataStore,
         files: FileStore,
         clock: Clock,
-        api: Api,
+        api: ApiSettings,
         quotas: Quotas,
         scratch: ScratchStore | None,
     ) -> None:
@@ -131,7 +131,7 @@ class FileService:
         metadata: MetadataStore,
         files: FileStore,
         clock: Clock,
-        api: Api,
+        api: ApiSettings,
         quotas: Quotas = NO_QUOTAS,
         scratch: ScratchStore | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.services.event_publisher import JanitorTrigger
 from batch_gateway.services.maintenance.janitor_schedule import JanitorSchedule
 from batch_gateway.services.maintenance.sweep import Janitor
-from batch_gateway.settings import Sweep
+from batch_gateway.settings import SweepSettings
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class JanitorLoop:
         janitor_trigger: JanitorTrigger,
         stopping: asyncio.Event,
         superseded: asyncio.Event,
-        rules: Sweep,
+        rules: SweepSettings,
     ) -> None:
         """``superseded``: this process runs on an old configuration, and should give way."""
         self._janitor = janitor

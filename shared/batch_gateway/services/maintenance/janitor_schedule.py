@@ -12,7 +12,7 @@ from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.batches.dependents import DependentBatches
 from batch_gateway.services.maintenance.available_work import AvailableWork
-from batch_gateway.services.maintenance.retention import Retention
+from batch_gateway.services.maintenance.retention import BatchRetention
 from batch_gateway.services.routing import Routes
 
 _LOOKED_AT = 200  # open batches; more than that always need the janitor
@@ -26,7 +26,7 @@ class JanitorSchedule:
         metadata: MetadataStore,
         dependents: DependentBatches,
         available_work: AvailableWork,
-        retention: Retention,
+        retention: BatchRetention,
         routes: Routes,
         clock: Clock,
         absence: timedelta,

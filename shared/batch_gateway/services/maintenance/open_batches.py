@@ -19,7 +19,7 @@ from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.dependents import DependentBatches
 from batch_gateway.services.event_publisher import EventPublisher
-from batch_gateway.services.maintenance.item_runner import ItemRunner, StepFailed
+from batch_gateway.services.maintenance.sweep_step_runner import StepFailed, SweepStepRunner
 
 PAGE = 200  # batches that are looked at together
 #: Batches whose deadlines one sweep judges: the nearest ones, and as many of the others in turn.
@@ -40,7 +40,7 @@ class OpenBatchChecks:
         dependents: DependentBatches,
         estimates: CompletionEstimates,
         clock: Clock,
-        items: ItemRunner,
+        items: SweepStepRunner,
         stuck: timedelta,
     ) -> None:
         """``stuck``: a batch that waits longer has probably lost the event that it waits for."""

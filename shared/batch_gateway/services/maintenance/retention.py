@@ -25,7 +25,7 @@ _PAGE = 200
 AT_MOST = 1000
 
 
-class Retention:
+class BatchRetention:
     def __init__(
         self, metadata: MetadataStore, files: FileStore, clock: Clock, kept: timedelta | None
     ) -> None:

@@ -25,16 +25,16 @@ from batch_gateway.core.uploads import Upload
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.dependents import DependentBatches
-from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.ended_leases import settle_ended_leases
 from batch_gateway.services.maintenance.available_work import AvailableWork
-from batch_gateway.services.maintenance.item_runner import ItemRunner, StepFailed
 from batch_gateway.services.maintenance.open_batches import OpenBatchChecks
 from batch_gateway.services.maintenance.orphans import delete_orphans
 from batch_gateway.services.maintenance.rebuild import MissingShards, ensure_generation
-from batch_gateway.services.maintenance.retention import Retention
+from batch_gateway.services.maintenance.retention import BatchRetention
+from batch_gateway.services.maintenance.sweep_step_runner import StepFailed, SweepStepRunner
 from batch_gateway.services.termination import Termination
-from batch_gateway.settings import Sweep
+from batch_gateway.settings import SweepSettings
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +71,15 @@ class Janitor:
         self,
         *,
         stores: Stores,
-        events: Events,
+        events: EventSenders,
         termination: Termination,
         clock: Clock,
         available_work: AvailableWork,
         estimates: CompletionEstimates,
-        retention: Retention,
+        retention: BatchRetention,
         lease_ttl: timedelta,
         kept: RecordRetention,
-        rules: Sweep,
+        rules: SweepSettings,
     ) -> None:
         self._metadata = stores.metadata
         self._files = stores.files
@@ -94,7 +94,7 @@ class Janitor:
         self._ttl = lease_ttl
         self._kept = kept
         self._rules = rules
-        self._items = ItemRunner(clock, _seconds(rules.step_budget_s))
+        self._items = SweepStepRunner(clock, _seconds(rules.step_budget_s))
         self._missing_shards = MissingShards(stores.metadata, stores.scratch)
         self._open_batch_checks = OpenBatchChecks(
             metadata=stores.metadata,

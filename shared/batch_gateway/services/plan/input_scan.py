@@ -15,7 +15,7 @@ from batch_gateway.core.planning import INVALID, LineRef, ShardLimits
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.validation import LineValidator, ValidLine, duplicate
 from batch_gateway.ports.line_index import LineIndex
-from batch_gateway.settings import Planning
+from batch_gateway.settings import PlanningSettings
 
 CHUNK = 1024 * 1024  # bytes read at a time
 REFS = 1000  # line references handed to the index at a time
@@ -27,7 +27,7 @@ MOST_INPUTS = 50_000
 class InputRules:
     """What a deployment demands of an input file."""
 
-    planning: Planning
+    planning: PlanningSettings
     max_lines: int
     max_file_bytes: int
     strict: bool

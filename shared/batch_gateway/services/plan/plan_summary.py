@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from batch_gateway.core.errors import Temporary
-from batch_gateway.core.model import Batch, Usage
+from batch_gateway.core.model import Batch, TokenUsage
 from batch_gateway.core.prices import PriceList, added
 from batch_gateway.core.throughput import speed_at_work, time_needed
 from batch_gateway.ports.throughput import ThroughputStore
@@ -54,7 +54,9 @@ def _cost(scan: InputScan, prices: PriceList, day: date) -> Decimal | None:
         prices.cost(
             model,
             day,
-            Usage(input_tokens=tokens - scan.answers[model], output_tokens=scan.answers[model]),
+            TokenUsage(
+                input_tokens=tokens - scan.answers[model], output_tokens=scan.answers[model]
+            ),
             scan.lines[model],
         )
         for model, tokens in scan.costs.items()

@@ -32,8 +32,8 @@ from batch_gateway.core.model import (
     Batch,
     BatchError,
     BatchStatus,
-    Counts,
     File,
+    LineCounts,
     Shard,
     ShardState,
 )
@@ -44,7 +44,7 @@ from batch_gateway.core.validation import LineValidator
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.line_index import LineIndexes
 from batch_gateway.services.batches.analytics import recorded_summary
-from batch_gateway.services.collaborators import Events, Stores
+from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.exclusive_lock import exclusive_lock
 from batch_gateway.services.plan.chained_input import ChainedInputs
 from batch_gateway.services.plan.input_scan import InputRules, InputScan, scan_lines
@@ -85,7 +85,7 @@ class Planner:
         self,
         *,
         stores: Stores,
-        events: Events,
+        events: EventSenders,
         indexes: LineIndexes,
         small_indexes: LineIndexes,
         prices: PriceList,
@@ -240,7 +240,7 @@ class Planner:
         now = self._clock.now()
         begun = lifecycle_event(
             EventType.BATCH_IN_PROGRESS,
-            batch.evolve(model=scan.model, counts=Counts(total=scan.total), in_progress_at=now),
+            batch.evolve(model=scan.model, counts=LineCounts(total=scan.total), in_progress_at=now),
         )
         return await self._metadata.batches.plan(
             batch.id,

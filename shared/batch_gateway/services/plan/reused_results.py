@@ -23,7 +23,7 @@ from batch_gateway.core.lines import (
     encode_part_line,
     stored_result,
 )
-from batch_gateway.core.model import Tally
+from batch_gateway.core.model import ResultTally
 from batch_gateway.core.planning import ReusedAnswer, ShardLimits
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.line_index import LineIndex
@@ -89,7 +89,7 @@ class ReusedResults:
         """Whether an error is taken over; planning refuses again what was never valid."""
         return not (self._retried.admits(error) or self._retried.refused(error))
 
-    def shards(self, index: LineIndex, size: ShardLimits) -> Iterator[tuple[bytes, Tally]]:
+    def shards(self, index: LineIndex, size: ShardLimits) -> Iterator[tuple[bytes, ResultTally]]:
         """Part lines of what is taken over, some at a time, and what they come to."""
         lines: list[bytes] = []
         length = completed = 0
@@ -99,10 +99,13 @@ class ReusedResults:
             completed += self._paths[answer.file][1]
             self.taken += 1
             if len(lines) >= size.lines or length >= size.bytes:
-                yield b"".join(lines), Tally(completed=completed, failed=len(lines) - completed)
+                yield (
+                    b"".join(lines),
+                    ResultTally(completed=completed, failed=len(lines) - completed),
+                )
                 lines, length, completed = [], 0, 0
         if lines:
-            yield b"".join(lines), Tally(completed=completed, failed=len(lines) - completed)
+            yield b"".join(lines), ResultTally(completed=completed, failed=len(lines) - completed)
 
     def _part_line(self, line: int, answer: ReusedAnswer) -> bytes:
         raw = os.pread(self._files[answer.file], answer.length, answer.offset)

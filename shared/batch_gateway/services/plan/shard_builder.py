@@ -22,7 +22,7 @@ from batch_gateway.core.lines import (
     encode_shard_line,
     not_answered,
 )
-from batch_gateway.core.model import BatchError, Tally
+from batch_gateway.core.model import BatchError, ResultTally
 from batch_gateway.core.planning import INVALID, LineRef, cut_shards
 from batch_gateway.core.validation import LineValidator, duplicate
 from batch_gateway.ports.line_index import LineIndex
@@ -41,7 +41,9 @@ class BuiltShard:
     content: bytes
     lines: int
     cost: int
-    tally: Tally | None  # its lines are answered already, by ``content``; None: they are to be run
+    tally: (
+        ResultTally | None
+    )  # its lines are answered already, by ``content``; None: they are to be run
 
 
 class ShardBuilder:
@@ -94,7 +96,7 @@ class ShardBuilder:
         content = b"".join(encode(ref) for ref in refs)
         lines = len(refs) + sum(ref.copies for ref in refs)
         if refused:
-            return BuiltShard(number, model, content, lines, 0, Tally(failed=lines))
+            return BuiltShard(number, model, content, lines, 0, ResultTally(failed=lines))
         return BuiltShard(number, model, content, lines, sum(ref.cost for ref in refs), None)
 
     def _shard_line(self, ref: LineRef) -> bytes:

@@ -36,12 +36,12 @@ class RequestState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestStatus:
+class RequestResult:
     state: RequestState
     result: bytes | None  # the result line, without line end; None while pending
 
 
-_PENDING = RequestStatus(RequestState.PENDING, None)
+_PENDING = RequestResult(RequestState.PENDING, None)
 
 
 class RequestLookup:
@@ -49,7 +49,7 @@ class RequestLookup:
         self._metadata = metadata
         self._files = files
 
-    async def find(self, tenant: TenantId, batch: BatchId, custom_id: str) -> RequestStatus | None:
+    async def find(self, tenant: TenantId, batch: BatchId, custom_id: str) -> RequestResult | None:
         """None when the tenant has no such batch. Raises NotFound when it has no such request."""
         for _ in range(2):  # it may end while we look
             found = await self._metadata.batches.get(tenant, batch)
@@ -66,7 +66,7 @@ class RequestLookup:
             break
         raise NotFound(f"No request with custom_id '{custom_id}' found in batch '{batch}'.")
 
-    async def _find(self, batch: Batch, custom_id: str) -> RequestStatus | None:
+    async def _find(self, batch: Batch, custom_id: str) -> RequestResult | None:
         if batch.terminal:
             return await self._in_files(batch, custom_id)
         refused = None
@@ -83,7 +83,7 @@ class RequestLookup:
             return refused
         return await self._in_input(batch, custom_id)
 
-    async def _in_shard(self, shard: Shard, custom_id: str) -> RequestStatus | None:
+    async def _in_shard(self, shard: Shard, custom_id: str) -> RequestResult | None:
         name = msgspec.json.encode(custom_id)
         if not shard.key:  # answered while it was planned
             results = await read_recorded(self._files, shard.parts)
@@ -100,7 +100,7 @@ class RequestLookup:
                     return await self._result(shard, number)
         return None
 
-    async def _result(self, shard: Shard, line: int) -> RequestStatus:
+    async def _result(self, shard: Shard, line: int) -> RequestResult:
         parts = list(shard.parts)
         if shard.state is ShardState.LEASED:
             stored = await present_parts(self._files, shard)
@@ -110,7 +110,7 @@ class RequestLookup:
         raw = results.lines.get(line)
         return _PENDING if raw is None else _found(raw)
 
-    async def _in_files(self, batch: Batch, custom_id: str) -> RequestStatus | None:
+    async def _in_files(self, batch: Batch, custom_id: str) -> RequestResult | None:
         name = b'"custom_id":' + msgspec.json.encode(custom_id) + b","
         for file, state in (
             (batch.output_file_id, RequestState.COMPLETED),
@@ -119,10 +119,10 @@ class RequestLookup:
             async for lines in self._lines(batch, file):
                 found = await asyncio.to_thread(_with_name, lines, name, custom_id)
                 if found is not None:
-                    return RequestStatus(state, found)
+                    return RequestResult(state, found)
         return None
 
-    async def _in_input(self, batch: Batch, custom_id: str) -> RequestStatus | None:
+    async def _in_input(self, batch: Batch, custom_id: str) -> RequestResult | None:
         """Of a batch that is not planned yet."""
         async for lines in self._lines(batch, batch.input_file_id):
             if await asyncio.to_thread(_has_request, lines, custom_id):
@@ -153,7 +153,7 @@ def _named(results: ShardResults, name: bytes) -> Iterator[bytes]:
     return (raw for raw in results.lines.values() if name in raw or escaped in raw)
 
 
-def _first(lines: Iterator[bytes], custom_id: str) -> RequestStatus | None:
+def _first(lines: Iterator[bytes], custom_id: str) -> RequestResult | None:
     for raw in lines:
         found = _found(raw)
         if custom_id_of(found.result) == custom_id:
@@ -161,10 +161,10 @@ def _first(lines: Iterator[bytes], custom_id: str) -> RequestStatus | None:
     return None
 
 
-def _found(raw: bytes) -> RequestStatus:
+def _found(raw: bytes) -> RequestResult:
     line = decode_part_line(raw)
     state = RequestState.COMPLETED if line.ok else RequestState.FAILED
-    return RequestStatus(state, line.result_line)
+    return RequestResult(state, line.result_line)
 
 
 def _with_name(lines: bytes, name: bytes, custom_id: str) -> bytes | None:

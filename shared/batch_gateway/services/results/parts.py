@@ -20,7 +20,7 @@ from batch_gateway.core.layout import (
     verifies,
 )
 from batch_gateway.core.lines import CallRecord, decode_part_line
-from batch_gateway.core.model import Part, Shard, Tally
+from batch_gateway.core.model import ResultPart, ResultTally, Shard
 from batch_gateway.core.result_totals import ResultTotals
 from batch_gateway.ports.files import FileStore
 
@@ -41,7 +41,7 @@ class ShardResults:
         self.totals = ResultTotals()
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> ResultTally:
         """What the lines come to, with the statistics of their calls."""
         return self.totals.whole_tally
 
@@ -78,17 +78,19 @@ class ShardResults:
         return b"".join(self.lines.values())
 
 
-async def write_part(files: FileStore, shard: Shard, sequence: int, lines: Iterable[bytes]) -> Part:
+async def write_part(
+    files: FileStore, shard: Shard, sequence: int, lines: Iterable[bytes]
+) -> ResultPart:
     """Store encoded part lines as one part of the lease that ``shard`` is held under."""
     encoded = list(lines)
     content = b"".join(encoded)
     count = content.count(b"\n")
     key = part_key(shard, sequence, content, count)
     await files.put(key, content)
-    return Part(key=key, lines=count)
+    return ResultPart(key=key, lines=count)
 
 
-async def earlier_parts(files: FileStore, shard: Shard) -> list[Part]:
+async def earlier_parts(files: FileStore, shard: Shard) -> list[ResultPart]:
     """Parts in the store that were written under earlier leases of ``shard``, in order.
 
     To be called once, after the present epoch is committed: what an earlier holder writes later
@@ -104,7 +106,7 @@ async def earlier_parts(files: FileStore, shard: Shard) -> list[Part]:
     return [part for _, part in found]
 
 
-async def present_parts(files: FileStore, shard: Shard) -> list[Part]:
+async def present_parts(files: FileStore, shard: Shard) -> list[ResultPart]:
     """Parts that the present holder of ``shard`` has stored so far, in order.
 
     They count only if the lease is still the shard's after this call.
@@ -116,7 +118,9 @@ async def present_parts(files: FileStore, shard: Shard) -> list[Part]:
     ]
 
 
-async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part], ShardResults]:
+async def read_new(
+    files: FileStore, parts: Sequence[ResultPart]
+) -> tuple[list[ResultPart], ShardResults]:
     """Read parts that are not recorded yet; those that do not verify are left out."""
     results = ShardResults()
     good = []
@@ -136,7 +140,7 @@ async def read_new(files: FileStore, parts: Sequence[Part]) -> tuple[list[Part],
     return good, results
 
 
-async def read_recorded(files: FileStore, parts: Sequence[Part]) -> ShardResults:
+async def read_recorded(files: FileStore, parts: Sequence[ResultPart]) -> ShardResults:
     """Read parts that are recorded. Raises Corrupt when one is missing or damaged."""
     results = ShardResults()
     for part in parts:
@@ -147,7 +151,7 @@ async def read_recorded(files: FileStore, parts: Sequence[Part]) -> ShardResults
     return results
 
 
-async def read_surviving(files: FileStore, parts: Sequence[Part]) -> tuple[ShardResults, int]:
+async def read_surviving(files: FileStore, parts: Sequence[ResultPart]) -> tuple[ShardResults, int]:
     """Read what is left of recorded parts; also how many of them are lost, wholly or in part.
 
     Only for parts that count as lost for good (``losses``). Raises Unavailable.
@@ -175,7 +179,7 @@ def _add_readable(results: ShardResults, content: bytes) -> bool:
     return not unreadable
 
 
-async def _recorded(files: FileStore, part: Part) -> bytes:
+async def _recorded(files: FileStore, part: ResultPart) -> bytes:
     try:
         content = await read_blob(files, part.key)
     except NotFound as error:

@@ -18,12 +18,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from batch_gateway.core.cursor import WHOLE, Cursor, FilePosition
+from batch_gateway.core.cursor import WHOLE, FilePosition, ResultCursor
 from batch_gateway.core.errors import Corrupt, InvalidRequest, NotFound
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import lease_ref
 from batch_gateway.core.lines import decode_part_line
-from batch_gateway.core.model import Batch, Part, Shard, ShardState
+from batch_gateway.core.model import Batch, ResultPart, Shard, ShardState
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -135,7 +135,7 @@ class ResultService:
         found = await self._metadata.batches.get(tenant, batch)
         if found is None:
             return None
-        cursor = Cursor() if after is None else Cursor.decode(after, batch)
+        cursor = ResultCursor() if after is None else ResultCursor.decode(after, batch)
         if cursor is None:
             raise InvalidRequest(
                 "Invalid 'after': this is no cursor of this batch's results.",
@@ -153,7 +153,7 @@ class _Reader:
     def __init__(
         self,
         batch: Batch,
-        cursor: Cursor,
+        cursor: ResultCursor,
         metadata: MetadataStore,
         files: FileStore,
         clock: Clock,
@@ -168,7 +168,7 @@ class _Reader:
 
     @property
     def cursor(self) -> str:
-        return Cursor(self._given, self._place).encode(self._batch.id)
+        return ResultCursor(self._given, self._place).encode(self._batch.id)
 
     @property
     def standing(self) -> StreamCursor:
@@ -214,7 +214,7 @@ class _Reader:
                 async for line in self._of_shard(shard, parts):
                     yield line
 
-    async def _present_parts(self, shards: Sequence[Shard]) -> dict[int, list[Part]]:
+    async def _present_parts(self, shards: Sequence[Shard]) -> dict[int, list[ResultPart]]:
         """By index: what holders have stored under leases that were theirs after we looked."""
         leased = [shard for shard in shards if shard.state is ShardState.LEASED]
         if not leased:
@@ -227,7 +227,7 @@ class _Reader:
             if standing.held
         }
 
-    async def _of_shard(self, shard: Shard, parts: Sequence[Part]) -> AsyncIterator[bytes]:
+    async def _of_shard(self, shard: Shard, parts: Sequence[ResultPart]) -> AsyncIterator[bytes]:
         given = self._given.get(shard.index, 0)
         if sum(part.lines for part in parts) <= given:
             return

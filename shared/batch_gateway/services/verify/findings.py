@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class Problem(StrEnum):
+class StorageProblem(StrEnum):
     MISSING = "missing"  # a row names an object that is not there
     SIZE = "size"  # it has another length than recorded
     CHECKSUM = "checksum"  # it has other bytes than recorded
@@ -16,12 +16,12 @@ class Problem(StrEnum):
 
     @property
     def is_damage(self) -> bool:
-        return self is not Problem.ORPHAN
+        return self is not StorageProblem.ORPHAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    problem: Problem
+class StorageFinding:
+    problem: StorageProblem
     kind: str  # file, upload part, shard, part, batch; of an orphan the first word of its key
     key: str  # of the object in the file store; of a row its id
     owner: str | None = None  # id of the row that names it
@@ -31,7 +31,7 @@ class Finding:
 
 
 @dataclass(slots=True, kw_only=True)
-class Summary:
+class VerificationSummary:
     """What was looked at so far."""
 
     files: int = 0

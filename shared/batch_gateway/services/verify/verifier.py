@@ -20,7 +20,11 @@ from batch_gateway.ports.files import BlobStat, FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.results.pages import grouped, split_lines
 from batch_gateway.services.verify.expected import ExpectedObject, ObjectRows
-from batch_gateway.services.verify.findings import Finding, Problem, Summary
+from batch_gateway.services.verify.findings import (
+    StorageFinding,
+    StorageProblem,
+    VerificationSummary,
+)
 
 _AT_ONCE = 8  # objects that are read side by side
 _NAMES = 500  # blobs whose rows are looked for together
@@ -28,15 +32,15 @@ _NAMES = 500  # blobs whose rows are looked for together
 _GIVE_UP = 24
 
 
-class Verifier:
+class StorageVerifier:
     def __init__(self, metadata: MetadataStore, files: FileStore) -> None:
-        self.summary = Summary()
+        self.summary = VerificationSummary()
         self._metadata = metadata
         self._files = files
         self._rows = ObjectRows(metadata)
         self._unreadable = 0  # one after the other
 
-    async def findings(self) -> AsyncIterator[Finding]:
+    async def findings(self) -> AsyncIterator[StorageFinding]:
         """All objects that are wrong, then those that no row names.
 
         Raises Unavailable when database or store do not answer.
@@ -50,11 +54,13 @@ class Verifier:
                         yield finding
         for error in {(error.kind, error.id): error for error in corrupt}.values():
             self.summary.damaged += 1
-            yield Finding(problem=Problem.ROW, kind=error.kind, key=error.id, detail=error.reason)
+            yield StorageFinding(
+                problem=StorageProblem.ROW, kind=error.kind, key=error.id, detail=error.reason
+            )
         async for blob in self._orphans():
             self.summary.orphans += 1
-            yield Finding(
-                problem=Problem.ORPHAN,
+            yield StorageFinding(
+                problem=StorageProblem.ORPHAN,
                 kind=blob.key.partition("/")[0],
                 key=blob.key,
                 detail=f"{blob.size} bytes",
@@ -63,14 +69,14 @@ class Verifier:
 
     # -- what rows name ---------------------------------------------------------------------------
 
-    async def _check(self, expected: ExpectedObject) -> Finding | None:
+    async def _check(self, expected: ExpectedObject) -> StorageFinding | None:
         wrong = await self._read(expected)
         name = f"{expected.kind.replace(' ', '_')}s"
         setattr(self.summary, name, getattr(self.summary, name) + 1)
         if wrong is None or not await self._rows.names(expected):
             return None
         problem, detail = wrong
-        return Finding(
+        return StorageFinding(
             problem=problem,
             kind=expected.kind,
             key=expected.key,
@@ -79,21 +85,21 @@ class Verifier:
             detail=detail,
         )
 
-    async def _read(self, expected: ExpectedObject) -> tuple[Problem, str] | None:
+    async def _read(self, expected: ExpectedObject) -> tuple[StorageProblem, str] | None:
         """What is wrong with an object, and how."""
         try:
             wrong = await self._compare(expected)
         except NotFound:
-            wrong = Problem.MISSING, ""
+            wrong = StorageProblem.MISSING, ""
         except Unavailable as error:
             self._unreadable += 1
             if self._unreadable >= _GIVE_UP:
                 raise
-            return Problem.UNREADABLE, str(error)
+            return StorageProblem.UNREADABLE, str(error)
         self._unreadable = 0
         return wrong
 
-    async def _compare(self, expected: ExpectedObject) -> tuple[Problem, str] | None:
+    async def _compare(self, expected: ExpectedObject) -> tuple[StorageProblem, str] | None:
         size = lines = 0
         digest = hashlib.sha256()
         async for chunk in self._files.read(expected.key):
@@ -102,28 +108,28 @@ class Verifier:
             digest.update(chunk)
         self.summary.bytes += size
         if expected.size not in (None, size):
-            return Problem.SIZE, f"{expected.size} bytes are recorded, {size} are there"
+            return StorageProblem.SIZE, f"{expected.size} bytes are recorded, {size} are there"
         if expected.sha256 is not None and not digest.hexdigest().startswith(expected.sha256):
             return (
-                Problem.CHECKSUM,
+                StorageProblem.CHECKSUM,
                 f"sha256 {expected.sha256} is recorded, it is {digest.hexdigest()}",
             )
         if expected.lines not in (None, lines):
-            return Problem.CONTENT, f"{expected.lines} lines are recorded, {lines} are there"
+            return StorageProblem.CONTENT, f"{expected.lines} lines are recorded, {lines} are there"
         if expected.requests is not None:
             return await self._count_requests(expected.key, expected.requests)
         return None
 
-    async def _count_requests(self, key: str, recorded: int) -> tuple[Problem, str] | None:
+    async def _count_requests(self, key: str, recorded: int) -> tuple[StorageProblem, str] | None:
         """Of a shard's object whose key names no checksum: earlier releases wrote such."""
         found = 0
         try:
             async for raw in split_lines(self._files.read(key)):
                 found += 1 + len(decode_shard_line(raw).copies)
         except msgspec.DecodeError as error:
-            return Problem.CONTENT, f"behind {found} requests: {error}"
+            return StorageProblem.CONTENT, f"behind {found} requests: {error}"
         if found != recorded:
-            return Problem.CONTENT, f"{recorded} requests are recorded, {found} are there"
+            return StorageProblem.CONTENT, f"{recorded} requests are recorded, {found} are there"
         return None
 
     # -- what no row names ------------------------------------------------------------------------

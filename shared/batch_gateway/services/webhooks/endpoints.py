@@ -24,7 +24,7 @@ from batch_gateway.core.webhooks import (
 )
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.pages import Page
-from batch_gateway.ports.secrets import Sealer
+from batch_gateway.ports.secrets import SecretSealer
 from batch_gateway.ports.webhooks import WebhookClient, WebhookResponse, WebhookRows
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class EndpointService:
         *,
         webhooks: WebhookRows,
         client: WebhookClient,
-        sealer: Sealer,
+        sealer: SecretSealer,
         clock: Clock,
         most: int,
     ) -> None:
@@ -182,7 +182,7 @@ def _fresh_secret() -> str:
     return signing_secret(secrets.token_bytes(SECRET_BYTES))
 
 
-def signing_secrets(endpoint: WebhookEndpoint, sealer: Sealer, now: datetime) -> list[str]:
+def signing_secrets(endpoint: WebhookEndpoint, sealer: SecretSealer, now: datetime) -> list[str]:
     """The secrets that sign now, the newest first."""
     found = [sealer.open(endpoint.secret)]
     until = endpoint.old_secret_until

@@ -18,7 +18,7 @@ from batch_gateway import meters, traces
 from batch_gateway.core.errors import Permanent
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.webhooks import (
-    Backoff,
+    DeliveryBackoff,
     DeliveryState,
     EndpointId,
     WebhookDelivery,
@@ -27,7 +27,7 @@ from batch_gateway.core.webhooks import (
     signed_headers,
 )
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.secrets import Sealer
+from batch_gateway.ports.secrets import SecretSealer
 from batch_gateway.ports.webhooks import WebhookClient, WebhookResponse, WebhookRows
 from batch_gateway.services.task_group import task_group
 from batch_gateway.services.webhooks.endpoints import signing_secrets
@@ -44,9 +44,9 @@ class Notifier:
         *,
         webhooks: WebhookRows,
         client: WebhookClient,
-        sealer: Sealer,
+        sealer: SecretSealer,
         clock: Clock,
-        backoff: Backoff,
+        backoff: DeliveryBackoff,
         attempt: timedelta,
         budget: timedelta,
         trace_of: Callable[[BatchId], Awaitable[str | None]] | None = None,

@@ -24,7 +24,7 @@ from batch_gateway.web.admin_objects import (
 )
 from batch_gateway.web.api.admin_work import asked_page
 from batch_gateway.web.api.path_ids import not_found, path_id
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import instant
 from batch_gateway.web.openai import ListObject
@@ -66,15 +66,15 @@ class AdminRoutes:
             "/v1/admin/audit": {"GET": self.audit},
         }
 
-    async def session(self, call: Call) -> Response:
+    async def session(self, call: ApiRequest) -> Response:
         return answer(SessionObject.of(call.identity, auth=self._auth, currency=self._currency))
 
     # -- the state --------------------------------------------------------------------------------
 
-    async def queue(self, _call: Call) -> Response:
+    async def queue(self, _call: ApiRequest) -> Response:
         return answer(AdminQueue.of(await self._state.state()))
 
-    async def activations(self, _call: Call) -> Response:
+    async def activations(self, _call: ApiRequest) -> Response:
         shared = (await self._known()).shared
         return answer(
             AdminActivations(
@@ -91,7 +91,7 @@ class AdminRoutes:
             raise ApiError(503, "The scratch server does not answer.", code="unavailable")
         return state
 
-    async def tenants(self, call: Call) -> Response:
+    async def tenants(self, call: ApiRequest) -> Response:
         """In the order of the names, so that ``after`` continues behind one of them."""
         limit, after = asked_page(call)
         names = sorted([name async for name in self._metadata.accounts.tenants()])
@@ -106,24 +106,24 @@ class AdminRoutes:
 
     # -- dead letters -----------------------------------------------------------------------------
 
-    async def dead_letters(self, call: Call) -> Response:
+    async def dead_letters(self, call: ApiRequest) -> Response:
         limit, _ = asked_page(call)
         found = await self._metadata.dead_letters.list(limit=limit + 1)
         shown = [AdminDeadLetter.of(letter) for letter in found[:limit]]
         return answer(ListObject.of(shown, more=len(found) > limit))
 
-    async def dead_letter(self, call: Call) -> Response:
+    async def dead_letter(self, call: ApiRequest) -> Response:
         letter = await self._metadata.dead_letters.get(path_id(call, "letter_id"))
         if letter is None:
             raise not_found(call, "letter_id", "dead letter")
         return answer(AdminDeadLetterDetail.of(letter))
 
-    async def delete_dead_letter(self, call: Call) -> Response:
+    async def delete_dead_letter(self, call: ApiRequest) -> Response:
         if not await self._metadata.dead_letters.drop(path_id(call, "letter_id")):
             raise not_found(call, "letter_id", "dead letter")
         return answer(DeadLetterDeleted(id=path_id(call, "letter_id")))
 
-    async def replay_dead_letter(self, call: Call) -> Response:
+    async def replay_dead_letter(self, call: ApiRequest) -> Response:
         letter = await self._metadata.dead_letters.get(path_id(call, "letter_id"))
         if letter is None:
             raise not_found(call, "letter_id", "dead letter")
@@ -132,7 +132,7 @@ class AdminRoutes:
 
     # -- audit log --------------------------------------------------------------------------------
 
-    async def audit(self, call: Call) -> Response:
+    async def audit(self, call: ApiRequest) -> Response:
         """The newest entries first, as a list or as JSON lines."""
         query = call.request.query_params
         form = choice(query, "format", ["json", "jsonl"], default="json")

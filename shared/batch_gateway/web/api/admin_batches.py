@@ -22,7 +22,7 @@ from batch_gateway.web.admin_work_objects import AdminBatch, AdminBatchDetail
 from batch_gateway.web.api.admin_work import asked_page
 from batch_gateway.web.api.batch_actions import conflicts
 from batch_gateway.web.api.batches import asked_batch, no_such_batch, unknown_cursor
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.extensions import asked_filter
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.openai_usage import BatchAnalyticsObject
@@ -62,7 +62,7 @@ class AdminBatchRoutes:
             f"{one}/cancel": {"POST": self.cancel},
         }
 
-    async def list(self, call: Call) -> Response:
+    async def list(self, call: ApiRequest) -> Response:
         """Batches that have requests to run by deadline, or all by creation."""
         query = call.request.query_params
         order = choice(query, "order", [BY_DEADLINE, BY_CREATION], default=BY_DEADLINE)
@@ -76,7 +76,7 @@ class AdminBatchRoutes:
             )
         )
 
-    async def _open(self, call: Call) -> Page[Batch]:
+    async def _open(self, call: ApiRequest) -> Page[Batch]:
         """Raises InvalidRequest, also for filters: this order has none."""
         for name in call.request.query_params:
             if name in _FILTERS or name.startswith("metadata["):
@@ -92,7 +92,7 @@ class AdminBatchRoutes:
         found = await self._rows.running(limit=limit + 1, after=before)
         return Page(items=found[:limit], more=len(found) > limit)
 
-    async def _all(self, call: Call) -> Page[Batch]:
+    async def _all(self, call: ApiRequest) -> Page[Batch]:
         """Raises InvalidRequest."""
         query = call.request.query_params
         limit, after = asked_page(call)
@@ -107,17 +107,17 @@ class AdminBatchRoutes:
             raise unknown_cursor(after or "")
         return page
 
-    async def get(self, call: Call) -> Response:
+    async def get(self, call: ApiRequest) -> Response:
         return await self._answer(await self._asked(call))
 
-    async def analytics(self, call: Call) -> Response:
+    async def analytics(self, call: ApiRequest) -> Response:
         batch = await self._asked(call)
         found = await self._analytics.get(batch.tenant, batch.id)
         if found is None:
             raise no_such_batch(batch.id)
         return answer(BatchAnalyticsObject.of(found))
 
-    async def cancel(self, call: Call) -> Response:
+    async def cancel(self, call: ApiRequest) -> Response:
         """The body is not looked at, as with the tenant's own route."""
         batch = await self._asked(call)
         with conflicts():
@@ -126,7 +126,7 @@ class AdminBatchRoutes:
             raise no_such_batch(batch.id)
         return await self._answer(cancelled)
 
-    async def _asked(self, call: Call) -> Batch:
+    async def _asked(self, call: ApiRequest) -> Batch:
         """Raises the 404 of an unknown batch."""
         name = asked_batch(call)
         batch = await self._rows.load(name)

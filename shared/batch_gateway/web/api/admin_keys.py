@@ -14,14 +14,14 @@ from batch_gateway.core.api_keys import (
 )
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.ids import TenantId, tenant_id
-from batch_gateway.core.scopes import DEFAULT_SCOPES, Scope
+from batch_gateway.core.scopes import DEFAULT_SCOPES, AccessScope
 from batch_gateway.ports.api_keys import ApiKeyRows
 from batch_gateway.ports.clock import Clock
 from batch_gateway.web import body
 from batch_gateway.web.admin_objects import AdminKey, AdminKeyWithSecret, CreateKey
 from batch_gateway.web.api.admin_work import asked_page
 from batch_gateway.web.api.path_ids import not_found, path_id
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.parsing import parse
 
@@ -44,7 +44,7 @@ class AdminKeyRoutes:
             "/v1/admin/keys/{key_id}/revoke": {"POST": self.revoke_key},
         }
 
-    async def keys(self, call: Call) -> Response:
+    async def keys(self, call: ApiRequest) -> Response:
         """Oldest first; ``tenant`` limits them to one tenant."""
         limit, after = asked_page(call)
         tenant = call.request.query_params.get("tenant")
@@ -54,7 +54,7 @@ class AdminKeyRoutes:
         shown = [AdminKey.of(key) for key in behind[:limit]]
         return answer(ListObject.of(shown, more=len(behind) > limit))
 
-    async def create_key(self, call: Call) -> Response:
+    async def create_key(self, call: ApiRequest) -> Response:
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
         asked = parse(CreateKey, raw)
         owner = tenant_id(asked.tenant)
@@ -71,12 +71,12 @@ class AdminKeyRoutes:
             digest=digest_of(secret),
             created_at=now,
             expires_at=None if lifetime is None else now + timedelta(seconds=lifetime),
-            scopes=frozenset(map(Scope, asked.scopes)) if asked.scopes else DEFAULT_SCOPES,
+            scopes=frozenset(map(AccessScope, asked.scopes)) if asked.scopes else DEFAULT_SCOPES,
         )
         await self._api_keys.add(key)
         return answer(AdminKeyWithSecret.of(key, secret=secret))
 
-    async def revoke_key(self, call: Call) -> Response:
+    async def revoke_key(self, call: ApiRequest) -> Response:
         key = await self._api_keys.revoke(path_id(call, "key_id"), now=self._clock.now())
         if key is None:
             raise not_found(call, "key_id", "API key")

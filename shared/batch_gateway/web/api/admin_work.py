@@ -15,7 +15,7 @@ from batch_gateway.services.routing import Routes as ModelRoutes
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web.admin_objects import AdminPool
 from batch_gateway.web.admin_work_objects import AdminFunction
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.parsing import choice, integer, plain_id
@@ -52,7 +52,7 @@ class AdminWorkRoutes:
             "/v1/admin/pools": {"GET": self.pools},
         }
 
-    async def pools(self, call: Call) -> Response:
+    async def pools(self, call: ApiRequest) -> Response:
         query = call.request.query_params
         with_history = choice(query, "history", ["true", "false"], default="false") == "true"
         shared = (await self._state.state()).shared
@@ -89,7 +89,7 @@ class AdminWorkRoutes:
         named = [one.endpoint for model in table.models.values() for one in model.replicas]
         return {endpoint.name: endpoint for endpoint in (*table.default, *named)}
 
-    async def functions(self, _call: Call) -> Response:
+    async def functions(self, _call: ApiRequest) -> Response:
         """All functions in alphabetical order, those without an instance too."""
         instances = await self._scratch.function_instances.list()
         since = self._clock.now() - _HISTORY
@@ -100,7 +100,7 @@ class AdminWorkRoutes:
         return answer(ListObject.of(found, more=False))
 
 
-def asked_page(call: Call) -> tuple[int, str | None]:
+def asked_page(call: ApiRequest) -> tuple[int, str | None]:
     """``limit`` and ``after`` of a listing. Raises InvalidRequest."""
     query = call.request.query_params
     limit = integer(query, "limit", default=PAGE, minimum=1, maximum=LONGEST_PAGE)

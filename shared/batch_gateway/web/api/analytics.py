@@ -10,9 +10,16 @@ from starlette.responses import Response
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.batches.analytics import AnalyticsService
-from batch_gateway.services.usage import API_KEY, MODEL, TENANT, Bucket, UsageQuery, UsageService
+from batch_gateway.services.usage import (
+    API_KEY,
+    MODEL,
+    TENANT,
+    UsageInterval,
+    UsageQuery,
+    UsageService,
+)
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.openai_usage import (
     BatchAnalyticsObject,
     UsageBucket,
@@ -41,14 +48,14 @@ class AnalyticsRoutes:
             "/v1/usage": {"GET": self.usage},
         }
 
-    async def analytics(self, call: Call) -> Response:
+    async def analytics(self, call: ApiRequest) -> Response:
         batch_id = asked_batch(call)
         found = await self._analytics.get(call.tenant, batch_id)
         if found is None:
             raise no_such_batch(batch_id)
         return answer(BatchAnalyticsObject.of(found))
 
-    async def usage(self, call: Call) -> Response:
+    async def usage(self, call: ApiRequest) -> Response:
         """Sums by day. Operators see all tenants, others their own."""
         given = call.request.query_params
         choice(given, "bucket_width", ["1d"], default="1d")
@@ -118,7 +125,7 @@ def _page(query: Mapping[str, str]) -> date:
     return _day(min(int(second), _LAST_SECOND))
 
 
-def _listed(call: Call, name: str) -> list[str]:
+def _listed(call: ApiRequest, name: str) -> list[str]:
     """Values of a parameter that may be given several times, as ``name``, ``name[]`` or with
     commas. Raises InvalidRequest."""
     query = call.request.query_params
@@ -131,18 +138,18 @@ def _listed(call: Call, name: str) -> list[str]:
     return found
 
 
-def _names(call: Call, name: str) -> frozenset[str]:
+def _names(call: ApiRequest, name: str) -> frozenset[str]:
     return frozenset(_listed(call, name))
 
 
-def _group_by(call: Call) -> frozenset[str]:
+def _group_by(call: ApiRequest) -> frozenset[str]:
     found = set()
     for word in _listed(call, "group_by"):
         found.add(_GROUPS[choice({"group_by": word}, "group_by", list(_GROUPS), default="")])
     return frozenset(found)
 
 
-def _accepted(call: Call) -> str:
+def _accepted(call: ApiRequest) -> str:
     accept = call.request.headers.get("accept", "")
     return "csv" if accept.partition(",")[0].partition(";")[0].strip() == "text/csv" else "json"
 
@@ -155,7 +162,7 @@ _COLUMNS = (
 )
 
 
-def _csv(buckets: Sequence[Bucket], currency: str) -> str:
+def _csv(buckets: Sequence[UsageInterval], currency: str) -> str:
     """One row for each group of each day; days without usage have none."""
     text = io.StringIO()
     writer = csv.writer(text)

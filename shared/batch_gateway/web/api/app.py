@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import IdempotencyClaimRows
-from batch_gateway.ports.secrets import Sealer
+from batch_gateway.ports.secrets import SecretSealer
 from batch_gateway.services.audit import AuditLog
 from batch_gateway.services.batches.actions import BatchActions
 from batch_gateway.services.batches.analytics import AnalyticsService
@@ -22,7 +22,7 @@ from batch_gateway.services.results.lookup import RequestLookup
 from batch_gateway.services.results.stream import ResultService
 from batch_gateway.services.usage import UsageService
 from batch_gateway.services.webhooks.endpoints import EndpointService
-from batch_gateway.settings import Api
+from batch_gateway.settings import ApiSettings
 from batch_gateway.web import body
 from batch_gateway.web.api.analytics import AnalyticsRoutes
 from batch_gateway.web.api.auditing import RefusedOperations, audited
@@ -30,13 +30,13 @@ from batch_gateway.web.api.batch_actions import BatchActionRoutes
 from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.docs import docs
 from batch_gateway.web.api.files import FileRoutes
-from batch_gateway.web.api.idempotency import Idempotency
+from batch_gateway.web.api.idempotency import IdempotencyGuard
 from batch_gateway.web.api.models import ModelRoutes
 from batch_gateway.web.api.rates import RateLimits
 from batch_gateway.web.api.request_scope import with_request_scope
 from batch_gateway.web.api.results import ResultRoutes
 from batch_gateway.web.api.retry import RetryRoutes
-from batch_gateway.web.api.routing import Handler, Resource, RouteGroup, unknown_url
+from batch_gateway.web.api.routing import Handler, HttpResource, RouteGroup, unknown_url
 from batch_gateway.web.api.uploads import UploadRoutes
 from batch_gateway.web.api.webhooks import WebhookRoutes
 from batch_gateway.web.auth import Authenticator
@@ -67,7 +67,7 @@ class ApiGuards:
     auth: Authenticator
     limits: RateLimits
     claims: IdempotencyClaimRows
-    sealer: Sealer
+    sealer: SecretSealer
     audit: AuditLog
 
 
@@ -77,9 +77,9 @@ def api_app(
     *,
     admin: Sequence[RouteGroup],
     clock: Clock,
-    settings: Api,
+    settings: ApiSettings,
     ready: Ready,
-    pages: Sequence[Resource] = (),
+    pages: Sequence[HttpResource] = (),
     passed: Collection[str] = (),
     idle_s: float = body.IDLE_S,
 ) -> ASGIApp:
@@ -93,12 +93,12 @@ def api_app(
         for routes in (extensions, *(group.routes for group in admin)):
             for path, methods in routes.items():
                 table[path] = {**table.get(path, {}), **methods}
-    idempotent = Idempotency(
+    idempotent = IdempotencyGuard(
         guards.claims, guards.sealer, clock, max_bytes=settings.max_json_bytes, idle_s=idle_s
     )
     refused = RefusedOperations(guards.audit)
     resources = [
-        Resource(path, _guarded(path, methods, idempotent, guards), guards.auth, refused)
+        HttpResource(path, _guarded(path, methods, idempotent, guards), guards.auth, refused)
         for path, methods in table.items()
     ]
     described = docs(table, strict=strict, console=settings.console)
@@ -111,7 +111,7 @@ def api_app(
 
 
 def _openai_routes(
-    services: ApiServices, settings: Api, *, passed: Collection[str], idle_s: float
+    services: ApiServices, settings: ApiSettings, *, passed: Collection[str], idle_s: float
 ) -> dict[str, Mapping[str, Handler]]:
     strict, longest = settings.mode == "strict", settings.max_json_bytes
     batches = BatchRoutes(
@@ -134,7 +134,12 @@ def _openai_routes(
 
 
 def _extension_routes(
-    services: ApiServices, settings: Api, clock: Clock, *, passed: Collection[str], idle_s: float
+    services: ApiServices,
+    settings: ApiSettings,
+    clock: Clock,
+    *,
+    passed: Collection[str],
+    idle_s: float,
 ) -> dict[str, Mapping[str, Handler]]:
     longest = settings.max_json_bytes
     actions = BatchActionRoutes(
@@ -152,7 +157,7 @@ def _extension_routes(
 def _guarded(
     path: str,
     methods: Mapping[str, Handler],
-    idempotent: Idempotency,
+    idempotent: IdempotencyGuard,
     guards: ApiGuards,
 ) -> Mapping[str, Handler]:
     """POSTs are done once per key, and count only when they are done. What is done is recorded."""

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from batch_gateway.core.audit import outcome_of
 from batch_gateway.services.audit import AuditLog
-from batch_gateway.web.api.routing import Call, Handler
+from batch_gateway.web.api.routing import ApiRequest, Handler
 from batch_gateway.web.body import ClientGone
 from batch_gateway.web.envelope import as_api_error
 
@@ -50,7 +50,7 @@ def audited(method: str, path: str, handler: Handler, log: AuditLog) -> Handler:
     if action is None:
         return handler
 
-    async def recorded(call: Call) -> Response:
+    async def recorded(call: ApiRequest) -> Response:
         try:
             response = await handler(call)
         except ClientGone:  # before its request was complete: nothing was asked for
@@ -75,7 +75,7 @@ class RefusedOperations:
         self._log = log
         self._recorded: dict[tuple[str, str | None, str], float] = {}  # loop.time() when
 
-    async def __call__(self, call: Call, path: str, status: int) -> None:
+    async def __call__(self, call: ApiRequest, path: str, status: int) -> None:
         if not path.startswith(_OPERATORS):
             return
         action = ACTIONS.get((call.request.method, path), "admin.read")
@@ -96,7 +96,9 @@ class RefusedOperations:
         return True
 
 
-async def _record(log: AuditLog, action: str, call: Call, status: int, made: str | None) -> None:
+async def _record(
+    log: AuditLog, action: str, call: ApiRequest, status: int, made: str | None
+) -> None:
     request, identity = call.request, call.identity
     in_path = next(iter(request.path_params.values()), None)
     await log.record(

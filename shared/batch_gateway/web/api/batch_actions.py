@@ -12,7 +12,7 @@ from batch_gateway.services.batches.actions import BatchActions
 from batch_gateway.services.batches.service import BatchService
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import BatchDeleted, ExtendedBatchObject, UpdateBatch
 from batch_gateway.web.parsing import parse
@@ -38,20 +38,20 @@ class BatchActionRoutes:
             "/v1/batches/{batch_id}/update": {"POST": self.update},
         }
 
-    async def pause(self, call: Call) -> Response:
+    async def pause(self, call: ApiRequest) -> Response:
         return await self._answer(call, self._actions.pause)
 
-    async def resume(self, call: Call) -> Response:
+    async def resume(self, call: ApiRequest) -> Response:
         return await self._answer(call, self._actions.resume)
 
-    async def update(self, call: Call) -> Response:
+    async def update(self, call: ApiRequest) -> Response:
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
         changes = parse(UpdateBatch, raw).changes()
         return await self._answer(
             call, lambda tenant, batch: self._actions.update(tenant, batch, changes)
         )
 
-    async def delete(self, call: Call) -> Response:
+    async def delete(self, call: ApiRequest) -> Response:
         batch_id = asked_batch(call)
         with conflicts():
             deleted = await self._actions.delete(call.tenant, batch_id)
@@ -59,7 +59,7 @@ class BatchActionRoutes:
             raise no_such_batch(batch_id)
         return answer(BatchDeleted(id=batch_id))
 
-    async def _answer(self, call: Call, change: Change) -> Response:
+    async def _answer(self, call: ApiRequest, change: Change) -> Response:
         batch_id = asked_batch(call)
         with conflicts():
             changed = await change(call.tenant, batch_id)

@@ -12,7 +12,7 @@ from batch_gateway.ports.batches import ALL_BATCHES
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.service import BatchService
 from batch_gateway.web import body
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import (
     CreateExtendedBatch,
@@ -59,7 +59,7 @@ class BatchRoutes:
             "/v1/batches/{batch_id}/cancel": {"POST": self.cancel},
         }
 
-    async def create(self, call: Call) -> Response:
+    async def create(self, call: ApiRequest) -> Response:
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
         requests = None
         if not self._strict:
@@ -85,7 +85,7 @@ class BatchRoutes:
             )
         return answer(self._shown.fields(batch))
 
-    async def list(self, call: Call) -> Response:
+    async def list(self, call: ApiRequest) -> Response:
         query = call.request.query_params
         limit = integer(query, "limit", default=PAGE, minimum=0, maximum=LONGEST_PAGE)
         found = cursor(query, offsets=not self._strict)
@@ -103,14 +103,14 @@ class BatchRoutes:
             raise unknown_cursor(after or "")
         return answer(listed([self._shown.fields(batch) for batch in page.items], more=page.more))
 
-    async def get(self, call: Call) -> Response:
+    async def get(self, call: ApiRequest) -> Response:
         batch_id = asked_batch(call)
         batch = await self._batches.get(call.tenant, batch_id)
         if batch is None:
             raise no_such_batch(batch_id)
         return answer(self._shown.fields(batch))
 
-    async def cancel(self, call: Call) -> Response:
+    async def cancel(self, call: ApiRequest) -> Response:
         """The body is not looked at: clients send none, but announce JSON."""
         batch_id = asked_batch(call)
         try:
@@ -123,7 +123,7 @@ class BatchRoutes:
         return answer(self._shown.fields(batch))
 
 
-def asked_batch(call: Call) -> BatchId:
+def asked_batch(call: ApiRequest) -> BatchId:
     """The id in the path. Raises the 404 of an unknown batch when it can be none."""
     given = call.request.path_params["batch_id"]
     if not plain_id(given):

@@ -18,8 +18,8 @@ from typing import Any
 from starlette.responses import Response
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.web.api.routing import Call, Resource, Routes
-from batch_gateway.web.auth import SingleTenant
+from batch_gateway.web.api.routing import ApiRequest, HttpResource, Routes
+from batch_gateway.web.auth import SingleTenantAuthenticator
 
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _STYLED = f"{_NOTHING}; style-src 'unsafe-inline'"
@@ -62,7 +62,7 @@ _ASSETS = {
 }
 
 
-def docs(routes: Routes, *, strict: bool, console: bool) -> list[Resource]:
+def docs(routes: Routes, *, strict: bool, console: bool) -> list[HttpResource]:
     """The resources that describe ``routes``: for machines, for people, and for a first look.
 
     ``console``: whether there is a web console to lead to.
@@ -88,16 +88,16 @@ def docs(routes: Routes, *, strict: bool, console: bool) -> list[Resource]:
 
     html, script = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
     pages = {
-        "/openapi.json": Page(openapi, "application/json"),
-        "/docs": Page(_SWAGGER_PAGE.encode, html, policy=_SWAGGER),
-        "/docs/plain": Page(tables, html, policy=_STYLED),
-        "/docs/start.js": Page(_START.encode, script),
-        **{f"/docs/{name}": Page(_asset(name), kind) for name, kind in _ASSETS.items()},
-        "/": Page(front, html, policy=_STYLED),
-        "/v1": Page(front, html, policy=_STYLED),
+        "/openapi.json": CachedPage(openapi, "application/json"),
+        "/docs": CachedPage(_SWAGGER_PAGE.encode, html, policy=_SWAGGER),
+        "/docs/plain": CachedPage(tables, html, policy=_STYLED),
+        "/docs/start.js": CachedPage(_START.encode, script),
+        **{f"/docs/{name}": CachedPage(_asset(name), kind) for name, kind in _ASSETS.items()},
+        "/": CachedPage(front, html, policy=_STYLED),
+        "/v1": CachedPage(front, html, policy=_STYLED),
     }
-    anybody = SingleTenant(TenantId("anybody"))
-    return [Resource(path, {"GET": page}, anybody) for path, page in pages.items()]
+    anybody = SingleTenantAuthenticator(TenantId("anybody"))
+    return [HttpResource(path, {"GET": page}, anybody) for path, page in pages.items()]
 
 
 def _asset(name: str) -> Callable[[], bytes]:
@@ -110,7 +110,7 @@ def _asset(name: str) -> Callable[[], bytes]:
     return read
 
 
-class Page:
+class CachedPage:
     """One body, made when it is first asked for, and sent compressed to clients that take it."""
 
     def __init__(self, make: Callable[[], bytes], media_type: str, policy: str = _NOTHING) -> None:
@@ -126,7 +126,7 @@ class Page:
         }
         self._made: tuple[bytes, bytes, str] | None = None
 
-    async def __call__(self, call: Call) -> Response:
+    async def __call__(self, call: ApiRequest) -> Response:
         if self._made is None:
             self._made = await asyncio.to_thread(self._complete)
         plain, compressed, etag = self._made

@@ -11,7 +11,7 @@ from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.model import File
 from batch_gateway.services.files.service import IncomingFile
 from batch_gateway.services.request_errors import unrecognized
-from batch_gateway.web.multipart import Form
+from batch_gateway.web.multipart import MultipartForm
 from batch_gateway.web.openai import ExpiresAfter, RequestModel
 from batch_gateway.web.parsing import parse
 
@@ -24,7 +24,7 @@ _EXPIRES_AFTER = re.compile(r"expires_after\[(\w{1,32})\]")
 _INTEGER = re.compile(r"-?[0-9]{1,1000}", re.ASCII)
 
 
-async def receive_upload(form: Form, upload: IncomingFile) -> File:
+async def receive_upload(form: MultipartForm, upload: IncomingFile) -> File:
     """Store the file of ``form`` and keep it. Raises InvalidRequest."""
     fields: dict[str, str] = {}
     async for part in form.parts():

@@ -11,10 +11,10 @@ from batch_gateway.core.model import File
 from batch_gateway.services.files.service import NOT_DOWNLOADABLE, FileService
 from batch_gateway.web import body, metrics
 from batch_gateway.web.api.file_form import receive_upload
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.header_values import attachment
-from batch_gateway.web.multipart import Form
+from batch_gateway.web.multipart import MultipartForm
 from batch_gateway.web.openai import FileDeleted, FileObject, ListObject
 from batch_gateway.web.parsing import choice, cursor, integer, plain_id
 from batch_gateway.web.ranges import ByteRange, requested
@@ -37,16 +37,16 @@ class FileRoutes:
             "/v1/files/{file_id}/content": {"GET": self.content},
         }
 
-    async def create(self, call: Call) -> Response:
+    async def create(self, call: ApiRequest) -> Response:
         request = call.request
         chunks = body.chunks(request.receive, idle_s=self._idle_s)
-        form = Form(request.headers.get("content-type", ""), chunks)
+        form = MultipartForm(request.headers.get("content-type", ""), chunks)
         async with self._files.upload(call.tenant) as upload:
             file = await receive_upload(form, upload)
         metrics.UPLOADED_BYTES.inc(file.size)
         return answer(FileObject.of(file))
 
-    async def list(self, call: Call) -> Response:
+    async def list(self, call: ApiRequest) -> Response:
         query = call.request.query_params
         limit = integer(query, "limit", default=LONGEST_PAGE, minimum=1, maximum=LONGEST_PAGE)
         order = choice(query, "order", ["asc", "desc"], default="desc")
@@ -68,16 +68,16 @@ class FileRoutes:
             raise unknown_cursor(after or "")
         return answer(ListObject.of([FileObject.of(file) for file in page.items], more=page.more))
 
-    async def get(self, call: Call) -> Response:
+    async def get(self, call: ApiRequest) -> Response:
         return answer(FileObject.of(await self._find(call)))
 
-    async def delete(self, call: Call) -> Response:
+    async def delete(self, call: ApiRequest) -> Response:
         file_id = _file_id(call)
         if not await self._files.delete(call.tenant, file_id):
             raise no_such_file(file_id)
         return answer(FileDeleted(id=file_id))
 
-    async def content(self, call: Call) -> Response:
+    async def content(self, call: ApiRequest) -> Response:
         """The bytes, or the one range of them that is asked for (RFC 9110, 14)."""
         file = await self._find(call)
         if file.purpose in NOT_DOWNLOADABLE:
@@ -108,7 +108,7 @@ class FileRoutes:
 
         return rest()
 
-    async def _find(self, call: Call) -> File:
+    async def _find(self, call: ApiRequest) -> File:
         file_id = _file_id(call)
         file = await self._files.get(call.tenant, file_id)
         if file is None:
@@ -133,7 +133,7 @@ def _etag(file: File) -> str:
     return f'"{file.sha256}"'
 
 
-def _file_id(call: Call) -> FileId:
+def _file_id(call: ApiRequest) -> FileId:
     given = call.request.path_params["file_id"]
     if not plain_id(given):
         raise no_such_file(given)

@@ -27,9 +27,9 @@ from batch_gateway.core.errors import BatchGatewayError, InvalidRequest, Permane
 from batch_gateway.core.idempotency import IdempotencyClaim, StoredResponse, claim_id
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import IdempotencyClaimRows
-from batch_gateway.ports.secrets import Sealer
+from batch_gateway.ports.secrets import SecretSealer
 from batch_gateway.web import body
-from batch_gateway.web.api.routing import Call, Handler
+from batch_gateway.web.api.routing import ApiRequest, Handler
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.header_values import parse_header
 
@@ -42,11 +42,11 @@ HELD = timedelta(seconds=60)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class Idempotency:
+class IdempotencyGuard:
     def __init__(
         self,
         claims: IdempotencyClaimRows,
-        sealer: Sealer,
+        sealer: SecretSealer,
         clock: Clock,
         *,
         max_bytes: int,
@@ -62,7 +62,7 @@ class Idempotency:
     def __call__(self, handler: Handler) -> Handler:
         """``handler``, done once per key."""
 
-        async def once(call: Call) -> Response:
+        async def once(call: ApiRequest) -> Response:
             key = call.request.headers.get("idempotency-key")
             if key is None:
                 return await handler(call)
@@ -98,7 +98,7 @@ class Idempotency:
         return sent
 
     async def _claim(
-        self, call: Call, key: str, fingerprint: str | None
+        self, call: ApiRequest, key: str, fingerprint: str | None
     ) -> tuple[IdempotencyClaim, bool]:
         """The key's claim, and whether it is ours. Raises ApiError when its body is another."""
         now = self._clock.now()
@@ -122,7 +122,7 @@ class Idempotency:
         return claim, claim.holder == holder and claim.answer is None
 
     async def _do(
-        self, call: Call, handler: Handler, claim: IdempotencyClaim, sent: "_Sent"
+        self, call: ApiRequest, handler: Handler, claim: IdempotencyClaim, sent: "_Sent"
     ) -> Response:
         request = Request(call.request.scope, sent.replayed)
         try:

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.services.models import ModelService
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai_models import ModelList, ModelObject
 
@@ -21,11 +21,11 @@ class ModelRoutes:
             "/v1/models/{model:path}": {"GET": self.get},
         }
 
-    async def list(self, _call: Call) -> Response:
+    async def list(self, _call: ApiRequest) -> Response:
         models = await self._models.list()
         return answer(ModelList(data=[ModelObject.of(model) for model in models]))
 
-    async def get(self, call: Call) -> Response:
+    async def get(self, call: ApiRequest) -> Response:
         name = call.request.path_params["model"]
         model = await self._models.get(name)
         if model is None:

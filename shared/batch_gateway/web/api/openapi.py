@@ -18,8 +18,8 @@ from batch_gateway.web.api.operations import (
     POST_HEADERS,
     STANDARD,
     TAGS,
+    ApiOperation,
     Model,
-    Operation,
     Schema,
 )
 from batch_gateway.web.api.routing import Routes
@@ -62,7 +62,7 @@ def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
     """The document of ``routes``; ``strict``: as they are without extensions."""
     known = STANDARD if strict else EXTENDED
     operations = {
-        (method, path): known.get((method, path), Operation(id="", summary=handler.__name__))
+        (method, path): known.get((method, path), ApiOperation(id="", summary=handler.__name__))
         for path, methods in routes.items()
         for method, handler in methods.items()
     }
@@ -120,7 +120,7 @@ def _renamed(made: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _named(operation: Operation, path: str) -> dict[str, Any]:
+def _named(operation: ApiOperation, path: str) -> dict[str, Any]:
     """What generated clients call the route, and where they put it."""
     tag = TAGS.get(path.removeprefix("/v1/").partition("/")[0])
     return {
@@ -139,7 +139,7 @@ class _WholeAnswers(GenerateJsonSchema):
 class _Schemas:
     """The models of all operations as JSON Schema, with the texts and examples of their fields."""
 
-    def __init__(self, operations: Iterable[Operation]) -> None:
+    def __init__(self, operations: Iterable[ApiOperation]) -> None:
         wanted: dict[tuple[Model, JsonSchemaMode], None] = {(ErrorBody, "serialization"): None}
         for operation in operations:
             if operation.answer is not None:
@@ -164,7 +164,9 @@ class _Schemas:
         return {"schema": reference, "example": example_of(reference, self.definitions)}
 
 
-def _described(method: str, path: str, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _described(
+    method: str, path: str, operation: ApiOperation, schemas: _Schemas
+) -> dict[str, Any]:
     if operation.answer is None:
         binary = {"format": "binary"} if operation.media_type == "application/octet-stream" else {}
         content: Schema = {
@@ -200,7 +202,7 @@ def _names(path: str) -> list[str]:
     return [name for name, _ in _PARAMETER.findall(path)]
 
 
-def _in_query(operation: Operation) -> Iterable[Schema]:
+def _in_query(operation: ApiOperation) -> Iterable[Schema]:
     for name, schema in operation.query.items():
         yield _parameter("query", name, schema, required=name in operation.required_query)
 
@@ -227,7 +229,7 @@ def _body(media_type: str, content: Schema) -> Schema:
     return {"required": True, "content": {media_type: content}}
 
 
-def _form(operation: Operation, schemas: _Schemas) -> Schema:
+def _form(operation: ApiOperation, schemas: _Schemas) -> Schema:
     """A form's parts; those that are objects are sent as JSON."""
     fields, example = {}, {}
     for name, field in operation.form.items():

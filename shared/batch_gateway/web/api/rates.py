@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from batch_gateway.ports.scratch import RateDecision
 from batch_gateway.services.rate_limiter import FallbackRateLimiter
-from batch_gateway.settings import Quota
-from batch_gateway.web.api.routing import Call, Handler
+from batch_gateway.settings import QuotaSettings
+from batch_gateway.web.api.routing import ApiRequest, Handler
 from batch_gateway.web.envelope import ApiError
 
 #: OpenAI's clients give up when told to wait for longer.
@@ -17,18 +17,20 @@ _LONGEST_WAIT_S = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RequestRate:
     name: str
     limit: int  # requests per window; 0: any number
     window: timedelta
 
 
 class RateLimits:
-    def __init__(self, rates: FallbackRateLimiter, quota: Quota) -> None:
+    def __init__(self, rates: FallbackRateLimiter, quota: QuotaSettings) -> None:
         self._rates = rates
-        batches = Rate("batches", quota.batches_per_hour, timedelta(hours=1))
-        uploads = Rate("uploads", quota.uploads_per_minute, timedelta(minutes=1))
-        self._keyed = Rate("keyed requests", quota.keyed_requests_per_hour, timedelta(hours=1))
+        batches = RequestRate("batches", quota.batches_per_hour, timedelta(hours=1))
+        uploads = RequestRate("uploads", quota.uploads_per_minute, timedelta(minutes=1))
+        self._keyed = RequestRate(
+            "keyed requests", quota.keyed_requests_per_hour, timedelta(hours=1)
+        )
         self._by_path = {
             "/v1/batches": batches,
             "/v1/batches/{batch_id}/retry": batches,
@@ -47,7 +49,7 @@ class RateLimits:
         if not rate.limit:
             return handler
 
-        async def limited(call: Call) -> Response:
+        async def limited(call: ApiRequest) -> Response:
             if only_keyed and "idempotency-key" not in call.request.headers:
                 return await handler(call)
             passage = await self._rates.take(f"{rate.name}:{call.tenant}", rate.limit, rate.window)
@@ -61,7 +63,7 @@ class RateLimits:
         return limited
 
 
-def _headers(rate: Rate, passage: RateDecision) -> dict[str, str]:
+def _headers(rate: RequestRate, passage: RateDecision) -> dict[str, str]:
     return {
         "x-ratelimit-limit-requests": str(rate.limit),
         "x-ratelimit-remaining-requests": str(passage.remaining),
@@ -69,7 +71,7 @@ def _headers(rate: Rate, passage: RateDecision) -> dict[str, str]:
     }
 
 
-def _too_many(rate: Rate, passage: RateDecision, headers: dict[str, str]) -> ApiError:
+def _too_many(rate: RequestRate, passage: RateDecision, headers: dict[str, str]) -> ApiError:
     wait = min(_LONGEST_WAIT_S, max(1, math.ceil(passage.next_in.total_seconds())))
     return ApiError(
         429,

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from batch_gateway import log, traces
 from batch_gateway.core import tracing
 from batch_gateway.web import metrics
-from batch_gateway.web.api.routing import Resource
+from batch_gateway.web.api.routing import HttpResource
 from batch_gateway.web.body import ClientGone
 from batch_gateway.web.envelope import as_api_error
 
@@ -49,7 +49,7 @@ class RequestScope:
     def route(self) -> str:
         """The path's template, so that metrics have few labels."""
         endpoint = self._scope.get("endpoint")
-        return endpoint.path if isinstance(endpoint, Resource) else "unknown"
+        return endpoint.path if isinstance(endpoint, HttpResource) else "unknown"
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

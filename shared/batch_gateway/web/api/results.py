@@ -16,7 +16,7 @@ from batch_gateway.services.request_errors import missing
 from batch_gateway.services.results.lookup import RequestLookup
 from batch_gateway.services.results.stream import ResultService, StreamCursor
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import Call, Routes
+from batch_gateway.web.api.routing import ApiRequest, Routes
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.parsing import choice, integer
 
@@ -38,7 +38,7 @@ class ResultRoutes:
             "/v1/batches/{batch_id}/requests": {"GET": self.request},
         }
 
-    async def results(self, call: Call) -> Response:
+    async def results(self, call: ApiRequest) -> Response:
         batch_id, query = asked_batch(call), call.request.query_params
         limit = integer(query, "limit", default=PAGE, minimum=0, maximum=LONGEST_PAGE)
         follow = choice(query, "follow", ["true", "false"], default="false") == "true"
@@ -55,7 +55,7 @@ class ResultRoutes:
         headers = {"x-next-cursor": page.cursor, "x-has-more": str(page.more).lower()}
         return Response(b"".join(page.lines), 200, headers, MEDIA_TYPE)
 
-    async def _follow(self, call: Call, batch_id: BatchId, after: str | None) -> Response:
+    async def _follow(self, call: ApiRequest, batch_id: BatchId, after: str | None) -> Response:
         found = await self._results.follow(call.tenant, batch_id, after=after)
         if found is None:
             raise no_such_batch(batch_id)
@@ -63,7 +63,7 @@ class ResultRoutes:
             return Response(None, 200, media_type=MEDIA_TYPE)
         return StreamingResponse(_spelled(found), 200, media_type=MEDIA_TYPE)
 
-    async def request(self, call: Call) -> Response:
+    async def request(self, call: ApiRequest) -> Response:
         batch_id = asked_batch(call)
         custom_id = call.request.query_params.get("custom_id")
         if custom_id is None:

@@ -9,7 +9,7 @@ from batch_gateway.services.batches.retry import BatchRetries
 from batch_gateway.web import body
 from batch_gateway.web.api.batch_actions import conflicts
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.extensions import ExtendedBatchObject, RetryBatch
 from batch_gateway.web.parsing import parse
 
@@ -28,7 +28,7 @@ class RetryRoutes:
     def routes(self) -> Routes:
         return {"/v1/batches/{batch_id}/retry": {"POST": self.retry}}
 
-    async def retry(self, call: Call) -> Response:
+    async def retry(self, call: ApiRequest) -> Response:
         """An empty body means an empty object."""
         batch_id = asked_batch(call)
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)

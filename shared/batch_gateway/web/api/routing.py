@@ -20,7 +20,7 @@ from batch_gateway.web.identity import Identity, scopes_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class ApiRequest:
     """One request and for whom it is made."""
 
     request: Request
@@ -39,10 +39,10 @@ class Call:
         return {name: given[name] for name in names if given.get(name)}
 
 
-Handler = Callable[[Call], Awaitable[Response]]
+Handler = Callable[[ApiRequest], Awaitable[Response]]
 
 #: Called for requests that lack a scope: the call, the path's template, the method's status.
-Refused = Callable[[Call, str, int], Awaitable[None]]
+Refused = Callable[[ApiRequest, str, int], Awaitable[None]]
 
 #: path -> method -> handler
 Routes = Mapping[str, Mapping[str, Handler]]
@@ -55,7 +55,7 @@ class RouteGroup(Protocol):
     def routes(self) -> Routes: ...
 
 
-class Resource:
+class HttpResource:
     """All methods of one path, as an ASGI application behind the authenticator."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Resource:
         if handler is None:
             raise self._not_allowed(request)
         identity = await self._auth.identify(request.headers)
-        call = Call(request=request, identity=identity, traceparent=scope["traceparent"])
+        call = ApiRequest(request=request, identity=identity, traceparent=scope["traceparent"])
         try:
             identity.demand(scopes_of(request.method, self.path))
         except ApiError as error:

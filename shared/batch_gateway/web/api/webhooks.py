@@ -11,7 +11,7 @@ from batch_gateway.core.ids import BatchId
 from batch_gateway.core.webhooks import EVENT_TYPES, DeliveryId, EndpointId
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.web import body
-from batch_gateway.web.api.routing import Call, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, Routes, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.openai_webhooks import (
@@ -63,14 +63,14 @@ class WebhookRoutes:
             return standard
         return {**standard, f"{one}/deliveries": {"GET": self.deliveries}}
 
-    async def create(self, call: Call) -> Response:
+    async def create(self, call: ApiRequest) -> Response:
         asked = await self._asked(call, CreateWebhookEndpoint)
         endpoint, secret = await self._endpoints.create(
             call.tenant, asked.name, asked.url, asked.event_types
         )
         return answer(self._with_secret.with_secret(endpoint, secret))
 
-    async def list(self, call: Call) -> Response:
+    async def list(self, call: ApiRequest) -> Response:
         limit, after = _cursor(call)
         page = await self._endpoints.list(
             call.tenant, limit=limit, after=None if after is None else EndpointId(after)
@@ -80,14 +80,14 @@ class WebhookRoutes:
         found = [self._shown.of(endpoint) for endpoint in page.items]
         return answer(ListObject.of(found, more=page.more))
 
-    async def get(self, call: Call) -> Response:
+    async def get(self, call: ApiRequest) -> Response:
         id_ = _asked_endpoint(call)
         endpoint = await self._endpoints.get(call.tenant, id_)
         if endpoint is None:
             raise _no_such_endpoint(id_)
         return answer(self._shown.of(endpoint))
 
-    async def update(self, call: Call) -> Response:
+    async def update(self, call: ApiRequest) -> Response:
         id_ = _asked_endpoint(call)
         changes = (await self._asked(call, UpdateWebhookEndpoint)).changes()
         endpoint = await self._endpoints.update(call.tenant, id_, changes)
@@ -95,13 +95,13 @@ class WebhookRoutes:
             raise _no_such_endpoint(id_)
         return answer(self._shown.of(endpoint))
 
-    async def delete(self, call: Call) -> Response:
+    async def delete(self, call: ApiRequest) -> Response:
         id_ = _asked_endpoint(call)
         if not await self._endpoints.delete(call.tenant, id_):
             raise _no_such_endpoint(id_)
         return answer(WebhookEndpointDeleted(id=id_))
 
-    async def rotate_secret(self, call: Call) -> Response:
+    async def rotate_secret(self, call: ApiRequest) -> Response:
         id_ = _asked_endpoint(call)
         asked = await self._asked(call, RotateWebhookSecret)
         rotated = await self._endpoints.rotate(
@@ -111,7 +111,7 @@ class WebhookRoutes:
             raise _no_such_endpoint(id_)
         return answer(self._with_secret.with_secret(*rotated))
 
-    async def test(self, call: Call) -> Response:
+    async def test(self, call: ApiRequest) -> Response:
         id_ = _asked_endpoint(call)
         asked = await self._asked(call, TestWebhookEndpoint)
         heard = await self._endpoints.test(call.tenant, id_, asked.event_type)
@@ -128,10 +128,10 @@ class WebhookRoutes:
             )
         )
 
-    async def event_types(self, _call: Call) -> Response:
+    async def event_types(self, _call: ApiRequest) -> Response:
         return answer(WebhookEventTypeList(data=list(EVENT_TYPES)))
 
-    async def deliveries(self, call: Call) -> Response:
+    async def deliveries(self, call: ApiRequest) -> Response:
         id_ = _asked_endpoint(call)
         if await self._endpoints.get(call.tenant, id_) is None:
             raise _no_such_endpoint(id_)
@@ -149,13 +149,13 @@ class WebhookRoutes:
         found = [WebhookDeliveryObject.of(delivery) for delivery in page.items]
         return answer(ListObject.of(found, more=page.more))
 
-    async def _asked(self, call: Call, kind: type[M]) -> M:
+    async def _asked(self, call: ApiRequest, kind: type[M]) -> M:
         """The body, which clients leave out when they have nothing to say."""
         raw = await body.read(call.request.receive, self._max_bytes, idle_s=self._idle_s)
         return parse(kind, raw or b"{}")
 
 
-def _asked_endpoint(call: Call) -> EndpointId:
+def _asked_endpoint(call: ApiRequest) -> EndpointId:
     """The id in the path. Raises the 404 of an unknown endpoint when it can be none."""
     given = call.request.path_params["endpoint_id"]
     if not plain_id(given):
@@ -163,7 +163,7 @@ def _asked_endpoint(call: Call) -> EndpointId:
     return EndpointId(given)
 
 
-def _cursor(call: Call) -> tuple[int, str | None]:
+def _cursor(call: ApiRequest) -> tuple[int, str | None]:
     """The ``limit`` and ``after`` of a listing. Raises InvalidRequest."""
     query = call.request.query_params
     limit = integer(query, "limit", default=PAGE, minimum=1, maximum=LONGEST_PAGE)
@@ -173,7 +173,7 @@ def _cursor(call: Call) -> tuple[int, str | None]:
     return limit, after
 
 
-def _asked_batch(call: Call) -> BatchId | None:
+def _asked_batch(call: ApiRequest) -> BatchId | None:
     """The batch that a listing is limited to; None: to none. Raises InvalidRequest."""
     given = call.request.query_params.get("batch_id")
     if given is not None and not plain_id(given):

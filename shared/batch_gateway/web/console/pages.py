@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.settings import Api, Auth
-from batch_gateway.web.api.docs import Page
-from batch_gateway.web.api.routing import Call, Handler, Resource, no_such_url
-from batch_gateway.web.auth import SingleTenant
+from batch_gateway.settings import ApiSettings, AuthSettings
+from batch_gateway.web.api.docs import CachedPage
+from batch_gateway.web.api.routing import ApiRequest, Handler, HttpResource, no_such_url
+from batch_gateway.web.auth import SingleTenantAuthenticator
 
 STATIC = Path(__file__).parent / "static"
 
@@ -27,26 +27,26 @@ _MEDIA_TYPES = {
 }
 
 
-def console(api: Api, auth: Auth) -> list[Resource]:
+def console(api: ApiSettings, auth: AuthSettings) -> list[HttpResource]:
     """The resources of the console; none when ``api.console`` is false."""
     if not api.console:
         return []
-    everybody = SingleTenant(TenantId("anybody"))
+    everybody = SingleTenantAuthenticator(TenantId("anybody"))
     handlers: Mapping[str, Handler] = {
         "/console": _to_folder,
         "/console/config.json": _configured(json.dumps(_configuration(api, auth)).encode()),
         "/console/{file:path}": _Files(_policy(auth)),
     }
-    return [Resource(path, {"GET": handler}, everybody) for path, handler in handlers.items()]
+    return [HttpResource(path, {"GET": handler}, everybody) for path, handler in handlers.items()]
 
 
-async def _to_folder(_call: Call) -> Response:
+async def _to_folder(_call: ApiRequest) -> Response:
     """A relative target, so that a proxy may serve the API below a path of its own."""
     return Response(None, 307, {"Location": "console/"})
 
 
 def _configured(content: bytes) -> Handler:
-    async def show(_call: Call) -> Response:
+    async def show(_call: ApiRequest) -> Response:
         return Response(content, 200, {"Cache-Control": "no-store"}, "application/json")
 
     return show
@@ -57,9 +57,9 @@ class _Files:
 
     def __init__(self, policy: str) -> None:
         self._policy = policy
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[str, CachedPage] = {}
 
-    async def __call__(self, call: Call) -> Response:
+    async def __call__(self, call: ApiRequest) -> Response:
         name = call.request.path_params["file"] or "index.html"
         page = self._pages.get(name)
         if page is None:
@@ -67,7 +67,7 @@ class _Files:
             # Names are those of the folder, so no path leads out of it.
             if file.suffix not in _MEDIA_TYPES or name not in _names():
                 raise no_such_url(call.request.scope)
-            page = Page(file.read_bytes, _MEDIA_TYPES[file.suffix], self._policy)
+            page = CachedPage(file.read_bytes, _MEDIA_TYPES[file.suffix], self._policy)
             self._pages[name] = page
         return await page(call)
 
@@ -78,7 +78,7 @@ def _names() -> frozenset[str]:
     )
 
 
-def _policy(auth: Auth) -> str:
+def _policy(auth: AuthSettings) -> str:
     sources = ["'self'"]
     if auth.oidc_token_url and auth.kind == "oidc":
         url = urlsplit(auth.oidc_token_url)
@@ -90,7 +90,7 @@ def _policy(auth: Auth) -> str:
     )
 
 
-def _configuration(api: Api, auth: Auth) -> dict[str, object]:
+def _configuration(api: ApiSettings, auth: AuthSettings) -> dict[str, object]:
     """What the page must know before the sign-in."""
     return {
         "auth": auth.kind,

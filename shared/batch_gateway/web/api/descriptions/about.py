@@ -41,7 +41,7 @@ RESULT = {
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class FieldText:
     """The text of a field.
 
     ``examples``: the last one is also the field's value in the example of its object. None are
@@ -54,29 +54,29 @@ class About:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-Fields = dict[str, About]
+Fields = dict[str, FieldText]
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ObjectText:
     """The text of an object and those of its fields."""
 
     text: str
     fields: Fields = field(default_factory=dict)
 
 
-Objects = dict[str, Described]
+Objects = dict[str, ObjectText]
 
 
-def about(text: str, *examples: Any, **more: Any) -> About:
-    return About(text, examples, more)
+def about(text: str, *examples: Any, **more: Any) -> FieldText:
+    return FieldText(text, examples, more)
 
 
-def moment(text: str, *examples: int | None) -> About:
+def moment(text: str, *examples: int | None) -> FieldText:
     return about(f"{text}, in unix seconds.", *(examples or (CREATED,)))
 
 
-def kind(value: str) -> About:
+def kind(value: str) -> FieldText:
     return about("The kind of this object.", value)
 
 

@@ -7,9 +7,9 @@ from batch_gateway.web.api.descriptions.about import (
     ENDED_AT,
     KEY,
     LETTER,
-    Described,
     Fields,
     Objects,
+    ObjectText,
     about,
     kind,
     moment,
@@ -55,7 +55,7 @@ _KEY: Fields = {
 }
 
 OBJECTS: Objects = {
-    "AdminActivations": Described(
+    "AdminActivations": ObjectText(
         "Executor requests that are open.",
         {
             "object": kind("admin.activations"),
@@ -64,7 +64,7 @@ OBJECTS: Objects = {
             "maximum": about("How many there may be.", 8),
         },
     ),
-    "AdminBatch": Described(
+    "AdminBatch": ObjectText(
         "A batch of any tenant.",
         {
             "id": about("The id of the batch.", BATCH),
@@ -87,13 +87,13 @@ OBJECTS: Objects = {
             "ended_at": moment("When it ended; null: it has not", ENDED_AT, None),
         },
     ),
-    "AdminBatchDetail": Described(
+    "AdminBatchDetail": ObjectText(
         "A batch of any tenant, with all that its tenant sees of it.",
         {**EXTENDED_BATCH, "tenant": _TENANT, "urgent": _URGENT},
     ),
-    "AdminBatchList": Described("A page of batches.", page(BATCH)),
-    "AdminDeadLetter": Described("An event that no subscriber has taken.", _LETTER),
-    "AdminDeadLetterDetail": Described(
+    "AdminBatchList": ObjectText("A page of batches.", page(BATCH)),
+    "AdminDeadLetter": ObjectText("An event that no subscriber has taken.", _LETTER),
+    "AdminDeadLetterDetail": ObjectText(
         "An event that no subscriber has taken, with its content.",
         _LETTER
         | {
@@ -101,7 +101,7 @@ OBJECTS: Objects = {
             "data": about("Its data, as text.", "{}"),
         },
     ),
-    "AdminFunction": Described(
+    "AdminFunction": ObjectText(
         "A function and how many instances of it run.",
         {
             "id": about("The name of the function.", "executor"),
@@ -112,12 +112,12 @@ OBJECTS: Objects = {
             ),
         },
     ),
-    "AdminKey": Described("An API key.", _KEY),
-    "AdminKeyWithSecret": Described(
+    "AdminKey": ObjectText("An API key.", _KEY),
+    "AdminKeyWithSecret": ObjectText(
         "An API key with its secret.",
         _KEY | {"secret": about("The key itself. It is shown only here.", "sk-bg-...")},
     ),
-    "AdminPool": Described(
+    "AdminPool": ObjectText(
         "What one endpoint takes for one model.",
         {
             "id": about("Endpoint and model.", _POOL),
@@ -150,7 +150,7 @@ OBJECTS: Objects = {
             ),
         },
     ),
-    "PoolSampleObject": Described(
+    "PoolSampleObject": ObjectText(
         "A limit at one moment.",
         {
             "at": moment("When it was seen"),
@@ -158,7 +158,7 @@ OBJECTS: Objects = {
             "in_use": about("Calls in flight.", 22),
         },
     ),
-    "AdminQueue": Described(
+    "AdminQueue": ObjectText(
         "What waits in the whole service.",
         {
             "object": kind("admin.queue"),
@@ -175,7 +175,7 @@ OBJECTS: Objects = {
             ),
         },
     ),
-    "AdminTenant": Described(
+    "AdminTenant": ObjectText(
         "What a tenant has.",
         {
             "id": _TENANT,
@@ -187,8 +187,8 @@ OBJECTS: Objects = {
             "weight": about("The share in the queue, compared with others.", 1.0),
         },
     ),
-    "AuditEntryList": Described("A page of the audit log.", page(_ENTRY)),
-    "AuditEntryObject": Described(
+    "AuditEntryList": ObjectText("A page of the audit log.", page(_ENTRY)),
+    "AuditEntryObject": ObjectText(
         "One entry of the audit log.",
         {
             "id": about("The id of the entry; ids are ordered by time.", _ENTRY),
@@ -207,7 +207,7 @@ OBJECTS: Objects = {
             "status_code": about("The status of the answer; null: at the database.", 200),
         },
     ),
-    "CreateKey": Described(
+    "CreateKey": ObjectText(
         "A new API key.",
         {
             "tenant": about("The tenant whose files and batches the key opens.", "acme"),
@@ -216,7 +216,7 @@ OBJECTS: Objects = {
             "expires_in_s": about("When it expires, in seconds; null: never.", 7_776_000),
         },
     ),
-    "DeadLetterDeleted": Described(
+    "DeadLetterDeleted": ObjectText(
         "Says that a dead letter was deleted.",
         {
             "id": about("The id of the dead letter.", LETTER),
@@ -224,8 +224,8 @@ OBJECTS: Objects = {
             "deleted": DELETED,
         },
     ),
-    "DeadLetterList": Described("A page of dead letters.", page(LETTER)),
-    "DeadLetterReplayed": Described(
+    "DeadLetterList": ObjectText("A page of dead letters.", page(LETTER)),
+    "DeadLetterReplayed": ObjectText(
         "Says that the broker has the event again.",
         {
             "id": about("The id that the dead letter had.", LETTER),
@@ -233,7 +233,7 @@ OBJECTS: Objects = {
             "replayed": about("Always true.", True),
         },
     ),
-    "EngineSignal": Described(
+    "EngineSignal": ObjectText(
         "What is known of an engine now.",
         {
             "brake": about("How it is watched.", "engine"),
@@ -245,13 +245,13 @@ OBJECTS: Objects = {
             "cache": about("The share of its cache in use; null: not known.", 0.35),
         },
     ),
-    "FunctionList": Described("All functions.", page("planner")),
-    "InstanceCount": Described(
+    "FunctionList": ObjectText("All functions.", page("planner")),
+    "InstanceCount": ObjectText(
         "How many instances ran from a moment on.",
         {"at": moment("From when on"), "instances": about("How many.", 0)},
     ),
-    "KeyList": Described("A page of API keys.", page(KEY)),
-    "LastBrake": Described(
+    "KeyList": ObjectText("A page of API keys.", page(KEY)),
+    "LastBrake": ObjectText(
         "What lowered a limit.",
         {
             "brake": about("The kind of brake.", "dropped"),
@@ -259,12 +259,12 @@ OBJECTS: Objects = {
             "at": moment("When it did", ENDED_AT),
         },
     ),
-    "ModelBacklog": Described(
+    "ModelBacklog": ObjectText(
         "Requests that have no answer yet.",
         {"model": about("The model.", "sim-large"), "requests": about("How many.", 1_200)},
     ),
-    "PoolList": Described("All pools.", page(_POOL)),
-    "QueueShards": Described(
+    "PoolList": ObjectText("All pools.", page(_POOL)),
+    "QueueShards": ObjectText(
         "Shards in the queue.",
         {
             "ready": about("Shards that wait.", 4),
@@ -272,14 +272,14 @@ OBJECTS: Objects = {
             "reserved": about("Shards on their way to an executor.", 0),
         },
     ),
-    "RunningInstance": Described(
+    "RunningInstance": ObjectText(
         "A process of a function.",
         {
             "id": about("A name of this process.", "5f2d7c9b1a3e4f60"),
             "started_at": moment("When it started"),
         },
     ),
-    "SessionObject": Described(
+    "SessionObject": ObjectText(
         "The identity of the request.",
         {
             "object": kind("session"),
@@ -291,9 +291,9 @@ OBJECTS: Objects = {
             "currency": about("The currency of costs.", "USD"),
         },
     ),
-    "TenantBatches": Described(
+    "TenantBatches": ObjectText(
         "Batches of a tenant that have not ended.",
         {"tenant": _TENANT, "count": about("How many.", 1)},
     ),
-    "TenantList": Described("A page of tenants.", page("acme")),
+    "TenantList": ObjectText("A page of tenants.", page("acme")),
 }

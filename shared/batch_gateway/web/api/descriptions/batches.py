@@ -15,9 +15,9 @@ from batch_gateway.web.api.descriptions.about import (
     RESULT,
     TEMPLATE,
     WINDOW,
-    Described,
     Fields,
     Objects,
+    ObjectText,
     about,
     kind,
     moment,
@@ -205,7 +205,7 @@ _INLINE: Fields = {
 }
 
 OBJECTS: Objects = {
-    "ChainedInput": Described(
+    "ChainedInput": ObjectText(
         "The batch that a new one follows, and the template of the new one's requests.",
         {
             "batch_id": about("The batch whose answers the requests are made of.", BEFORE),
@@ -215,7 +215,7 @@ OBJECTS: Objects = {
             ),
         },
     ),
-    "BatchDeleted": Described(
+    "BatchDeleted": ObjectText(
         "Says that a batch was removed.",
         {
             "id": about("The id of the batch.", BATCH),
@@ -223,14 +223,14 @@ OBJECTS: Objects = {
             "deleted": DELETED,
         },
     ),
-    "BatchErrorObject": Described("One reason why a batch failed or was stopped.", _ERROR),
-    "BatchErrors": Described(
+    "BatchErrorObject": ObjectText("One reason why a batch failed or was stopped.", _ERROR),
+    "BatchErrors": ObjectText(
         "Why a batch failed or was stopped.",
         {"object": kind("list"), "data": about("What is wrong, line by line.")},
     ),
-    "BatchList": Described("A page of batches.", page(BATCH)),
-    "BatchObject": Described("A batch.", _BATCH),
-    "BatchRequestObject": Described(
+    "BatchList": ObjectText("A page of batches.", page(BATCH)),
+    "BatchObject": ObjectText("A batch.", _BATCH),
+    "BatchRequestObject": ObjectText(
         "One request of a batch, and what has become of it.",
         {
             "object": kind("batch.request"),
@@ -240,33 +240,33 @@ OBJECTS: Objects = {
             "result": about("The request's line of the output or error file.", None, RESULT),
         },
     ),
-    "BatchUsage": Described(
+    "BatchUsage": ObjectText(
         "The tokens of all requests of a batch, as engines have reported them.", _USAGE
     ),
-    "Blocked": Described(
+    "Blocked": ObjectText(
         "`paused`: by its owner. `off_peak`: a calendar allows no calls now. "
         "`waiting_for_model`: the engine is away, or does not serve the model. "
         "`endpoint_unauthorized`: the engine refuses the service's credentials. "
         "`engine_saturated`: the engine is busy with other work. `no_slots`: other batches use "
         "the capacity. `storage_full`: results cannot be stored."
     ),
-    "CreateBatch": Described("A new batch.", _CREATE_BATCH),
-    "CreateBatchOrInline": Described(
+    "CreateBatch": ObjectText("A new batch.", _CREATE_BATCH),
+    "CreateBatchOrInline": ObjectText(
         "A new batch. It has an input file, or `requests`, or `after`.", _INLINE
     ),
-    "ExtendedBatchList": Described("A page of batches.", page(BATCH)),
-    "ExtendedBatchObject": Described(
+    "ExtendedBatchList": ObjectText("A page of batches.", page(BATCH)),
+    "ExtendedBatchObject": ObjectText(
         "A batch: OpenAI's fields, and those of this service.", EXTENDED_BATCH
     ),
-    "InputTokensDetails": Described(
+    "InputTokensDetails": ObjectText(
         "What is known of input tokens.",
         {"cached_tokens": about("Input tokens that the engines took from a cache.", 3_072)},
     ),
-    "OutputTokensDetails": Described(
+    "OutputTokensDetails": ObjectText(
         "What is known of output tokens.",
         {"reasoning_tokens": about("Output tokens that were spent on reasoning.", 0)},
     ),
-    "RequestedBatch": Described(
+    "RequestedBatch": ObjectText(
         "A batch that an event requests.",
         {
             **_INLINE,
@@ -277,10 +277,10 @@ OBJECTS: Objects = {
             ),
         },
     ),
-    "RequestCounts": Described(
+    "RequestCounts": ObjectText(
         "How many requests of a batch there are, and how many have ended.", _COUNTS
     ),
-    "RetryBatch": Described(
+    "RetryBatch": ObjectText(
         "What a retry runs again. All fields may be absent.",
         {
             "errors": about(
@@ -296,7 +296,7 @@ OBJECTS: Objects = {
             ),
         },
     ),
-    "UpdateBatch": Described(
+    "UpdateBatch": ObjectText(
         "What changes; at least one field.",
         {
             "priority": about("From 0 (first) to 9 (last); absent or null: as it is.", 0),

@@ -8,9 +8,9 @@ from batch_gateway.web.api.descriptions.about import (
     PART,
     PURPOSE,
     UPLOAD,
-    Described,
     Fields,
     Objects,
+    ObjectText,
     about,
     kind,
     moment,
@@ -30,14 +30,14 @@ _FILE: Fields = {
 }
 
 OBJECTS: Objects = {
-    "CompleteUpload": Described(
+    "CompleteUpload": ObjectText(
         "Joins parts to a file.",
         {
             "part_ids": about("The ids of the parts, in the order of the file.", [PART]),
             "md5": about("The MD5 of the whole file, in hex; checked where given.", None),
         },
     ),
-    "CreateUpload": Described(
+    "CreateUpload": ObjectText(
         "A file that will come in parts.",
         {
             "bytes": about("The size of the whole file.", 268_435_456),
@@ -49,8 +49,8 @@ OBJECTS: Objects = {
             ),
         },
     ),
-    "ErrorBody": Described("The body of every error.", {"error": about("What is wrong.")}),
-    "ErrorObject": Described(
+    "ErrorBody": ObjectText("The body of every error.", {"error": about("What is wrong.")}),
+    "ErrorObject": ObjectText(
         "What is wrong.",
         {
             "message": about("What is wrong, for people.", "No batch found with id 'batch_1'."),
@@ -62,14 +62,14 @@ OBJECTS: Objects = {
             "code": about("What is wrong, for programs.", "invalid_value", None),
         },
     ),
-    "ExpiresAfter": Described(
+    "ExpiresAfter": ObjectText(
         "How long a file is kept.",
         {
             "anchor": about("What the time counts from.", "created_at"),
             "seconds": about("The time, from an hour to 30 days.", 604_800),
         },
     ),
-    "FileDeleted": Described(
+    "FileDeleted": ObjectText(
         "Says that a file was deleted.",
         {
             "id": about("The id of the file.", INPUT),
@@ -77,10 +77,10 @@ OBJECTS: Objects = {
             "deleted": DELETED,
         },
     ),
-    "FileList": Described("A page of files.", page(INPUT)),
-    "FileObject": Described("A file.", _FILE),
-    "ModelList": Described("All models.", {"object": kind("list"), "data": about("The models.")}),
-    "ModelObject": Described(
+    "FileList": ObjectText("A page of files.", page(INPUT)),
+    "FileObject": ObjectText("A file.", _FILE),
+    "ModelList": ObjectText("All models.", {"object": kind("list"), "data": about("The models.")}),
+    "ModelObject": ObjectText(
         "A model that requests may name.",
         {
             "id": about("The name of the model, as requests give it.", "sim-large"),
@@ -90,7 +90,7 @@ OBJECTS: Objects = {
             "shutdown_date": about("Always null.", None),
         },
     ),
-    "PartObject": Described(
+    "PartObject": ObjectText(
         "A part of an upload.",
         {
             "id": about("The id of the part.", PART),
@@ -99,7 +99,7 @@ OBJECTS: Objects = {
             "upload_id": about("The upload that the part belongs to.", UPLOAD),
         },
     ),
-    "UploadObject": Described(
+    "UploadObject": ObjectText(
         "A file that comes in parts.",
         {
             "id": about("The id of the upload.", UPLOAD),

@@ -4,8 +4,8 @@ from batch_gateway.web.api.descriptions.about import (
     BATCH,
     CREATED,
     ENDED_AT,
-    Described,
     Objects,
+    ObjectText,
     about,
     kind,
     moment,
@@ -16,14 +16,14 @@ _COST = about("What it costs, discount included; null: no model has a price.")
 _PERCENTILE = "{} % of the durations are at most so many milliseconds; null: nothing was measured."
 
 OBJECTS: Objects = {
-    "Amount": Described(
+    "Amount": ObjectText(
         "An amount of money.",
         {
             "value": about("A decimal number as text.", "0.00125"),
             "currency": about("The currency, as ISO 4217 names it.", "USD"),
         },
     ),
-    "BatchAnalyticsObject": Described(
+    "BatchAnalyticsObject": ObjectText(
         "How a batch runs, or how it ran.",
         {
             "object": kind("batch.analytics"),
@@ -41,7 +41,7 @@ OBJECTS: Objects = {
             "cost": _COST,
         },
     ),
-    "ErrorCount": Described(
+    "ErrorCount": ObjectText(
         "Failed requests with the same error.",
         {
             "code": about(
@@ -51,7 +51,7 @@ OBJECTS: Objects = {
             "example": about("One of them."),
         },
     ),
-    "ErrorExample": Described(
+    "ErrorExample": ObjectText(
         "One request that has failed.",
         {
             "line": about("Its line in the input file, from 1.", 17),
@@ -59,21 +59,21 @@ OBJECTS: Objects = {
             "message": about("What was wrong.", "The prompt is too long."),
         },
     ),
-    "HistogramBucket": Described(
+    "HistogramBucket": ObjectText(
         "One bucket of a histogram.",
         {
             "le_ms": about("The longest duration of the bucket, in milliseconds.", 512.0),
             "count": about("How many durations are in this bucket alone.", 42),
         },
     ),
-    "Latencies": Described(
+    "Latencies": ObjectText(
         "How long calls took.",
         {
             "call": about("The calls that gave the results, from request to whole answer."),
             "first_token": about("Until the first token, of calls whose engine reports it."),
         },
     ),
-    "Latency": Described(
+    "Latency": ObjectText(
         "A histogram of durations. A percentile is the upper bound of its bucket.",
         {
             "count": about("How many durations were measured.", 60),
@@ -85,7 +85,7 @@ OBJECTS: Objects = {
             "buckets": about("The buckets that are not empty, the shortest durations first."),
         },
     ),
-    "ModelUsage": Described(
+    "ModelUsage": ObjectText(
         "What the requests of a batch that name one model have come to.",
         {
             "model": about("The model, as the requests name it.", "sim-large"),
@@ -94,7 +94,7 @@ OBJECTS: Objects = {
             "cost": _COST,
         },
     ),
-    "Phase": Described(
+    "Phase": ObjectText(
         "One phase of a batch.",
         {
             "name": about("The state that the batch was in.", "in_progress"),
@@ -103,21 +103,21 @@ OBJECTS: Objects = {
             "duration_s": about("How long it took, in seconds; null: it goes on.", 418.2),
         },
     ),
-    "ReasonCount": Described(
+    "ReasonCount": ObjectText(
         "How often something happened for one reason.",
         {
             "reason": about("The reason.", "request_timeout", "http_429"),
             "count": about("How often.", 4),
         },
     ),
-    "Timeline": Described(
+    "Timeline": ObjectText(
         "What was finished in each interval.",
         {
             "interval_s": about("The length of an interval, in seconds.", 60),
             "points": about("The intervals in which something was finished, in order."),
         },
     ),
-    "TimelinePoint": Described(
+    "TimelinePoint": ObjectText(
         "What was finished in one interval.",
         {
             "start_time": moment("When the interval begins"),
@@ -127,7 +127,7 @@ OBJECTS: Objects = {
             "output_tokens": about("Tokens of their answers.", 240),
         },
     ),
-    "UsageBucket": Described(
+    "UsageBucket": ObjectText(
         "The usage of one day.",
         {
             "object": kind("bucket"),
@@ -136,7 +136,7 @@ OBJECTS: Objects = {
             "results": about("Sums over the batches that ended on that day, one for each group."),
         },
     ),
-    "UsagePage": Described(
+    "UsagePage": ObjectText(
         "Usage by day.",
         {
             "object": kind("page"),
@@ -145,7 +145,7 @@ OBJECTS: Objects = {
             "next_page": about("Give it as `page` to get the next page.", "page_1764547200", None),
         },
     ),
-    "UsageResult": Described(
+    "UsageResult": ObjectText(
         "Sums over ended batches of one group.",
         {
             "object": kind("usage.result"),

@@ -10,9 +10,9 @@ from batch_gateway.web.api.descriptions.about import (
     NAME,
     URL,
     WEBHOOK,
-    Described,
     Fields,
     Objects,
+    ObjectText,
     about,
     kind,
     moment,
@@ -48,15 +48,15 @@ _DISABLED: Fields = {
 _EVENT_TYPE = about("The kind of the event.", "batch.completed")
 
 OBJECTS: Objects = {
-    "CreateWebhookEndpoint": Described(
+    "CreateWebhookEndpoint": ObjectText(
         "A new webhook endpoint.", {"name": NAME, "url": URL, "event_types": EVENT_TYPES}
     ),
-    "ExtendedWebhookEndpointList": Described("A page of webhook endpoints.", page(WEBHOOK)),
-    "ExtendedWebhookEndpointObject": Described("A webhook endpoint.", _ENDPOINT | _DISABLED),
-    "ExtendedWebhookEndpointWithSecret": Described(
+    "ExtendedWebhookEndpointList": ObjectText("A page of webhook endpoints.", page(WEBHOOK)),
+    "ExtendedWebhookEndpointObject": ObjectText("A webhook endpoint.", _ENDPOINT | _DISABLED),
+    "ExtendedWebhookEndpointWithSecret": ObjectText(
         "A webhook endpoint with its signing secret.", _ENDPOINT | _SECRET | _DISABLED
     ),
-    "RotateWebhookSecret": Described(
+    "RotateWebhookSecret": ObjectText(
         "What becomes of the old secret.",
         {
             "keep_old_secret_active_for_24_hours": about(
@@ -64,8 +64,8 @@ OBJECTS: Objects = {
             )
         },
     ),
-    "TestWebhookEndpoint": Described("What example is sent.", {"event_type": _EVENT_TYPE}),
-    "UpdateWebhookEndpoint": Described(
+    "TestWebhookEndpoint": ObjectText("What example is sent.", {"event_type": _EVENT_TYPE}),
+    "UpdateWebhookEndpoint": ObjectText(
         "What changes.",
         {
             "name": about("Another name; absent or null: as it is.", "reports"),
@@ -75,10 +75,10 @@ OBJECTS: Objects = {
             "event_types": about("Other events; absent or null: as they are.", ["batch.completed"]),
         },
     ),
-    "WebhookDeliveryList": Described(
+    "WebhookDeliveryList": ObjectText(
         "A page of deliveries.", page("whd_3c2b1a09f8e7d6c5b4a3928170605040")
     ),
-    "WebhookDeliveryObject": Described(
+    "WebhookDeliveryObject": ObjectText(
         "An event that was sent, or is to be sent, to a webhook endpoint.",
         {
             "id": about("The id of the delivery.", "whd_3c2b1a09f8e7d6c5b4a3928170605040"),
@@ -106,7 +106,7 @@ OBJECTS: Objects = {
             "error": about("Why the last attempt failed.", "timeout", None),
         },
     ),
-    "WebhookEndpointDeleted": Described(
+    "WebhookEndpointDeleted": ObjectText(
         "Says that a webhook endpoint was deleted.",
         {
             "id": about("The id of the endpoint.", WEBHOOK),
@@ -114,9 +114,9 @@ OBJECTS: Objects = {
             "deleted": DELETED,
         },
     ),
-    "WebhookEndpointList": Described("A page of webhook endpoints.", page(WEBHOOK)),
-    "WebhookEndpointObject": Described("A webhook endpoint.", _ENDPOINT),
-    "WebhookEndpointTested": Described(
+    "WebhookEndpointList": ObjectText("A page of webhook endpoints.", page(WEBHOOK)),
+    "WebhookEndpointObject": ObjectText("A webhook endpoint.", _ENDPOINT),
+    "WebhookEndpointTested": ObjectText(
         "Says that a receiver has taken the example.",
         {
             "object": kind("webhook_endpoint.test"),
@@ -126,10 +126,10 @@ OBJECTS: Objects = {
             "webhook_endpoint_id": about("The id of the endpoint.", WEBHOOK),
         },
     ),
-    "WebhookEndpointWithSecret": Described(
+    "WebhookEndpointWithSecret": ObjectText(
         "A webhook endpoint with its signing secret.", _ENDPOINT | _SECRET
     ),
-    "WebhookEventTypeList": Described(
+    "WebhookEventTypeList": ObjectText(
         "All kinds of events.",
         {
             "object": kind("list"),

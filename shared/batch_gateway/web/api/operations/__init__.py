@@ -6,8 +6,8 @@ from batch_gateway.web.api.operations.openai import STANDARD
 from batch_gateway.web.api.operations.operation import (
     IN_PATH,
     POST_HEADERS,
+    ApiOperation,
     Model,
-    Operation,
     Schema,
 )
 
@@ -17,9 +17,9 @@ __all__ = [
     "POST_HEADERS",
     "STANDARD",
     "TAGS",
+    "ApiOperation",
     "CreateBatchOrInline",
     "Model",
-    "Operation",
     "Schema",
 ]
 

@@ -23,7 +23,7 @@ from batch_gateway.web.api.operations.filters import FILTERS
 from batch_gateway.web.api.operations.operation import (
     AFTER,
     STRING,
-    Operation,
+    ApiOperation,
     instant,
     limit,
     list_of,
@@ -43,13 +43,13 @@ _ADMIN_PAGE = {"after": AFTER, "limit": limit(1, 1000, 100)}
 _TENANT = said(STRING, "Only those of this tenant.", "acme")
 
 #: (method, path) -> what operators find there.
-ADMIN: dict[tuple[str, str], Operation] = {
-    ("GET", "/v1/session"): Operation(
+ADMIN: dict[tuple[str, str], ApiOperation] = {
+    ("GET", "/v1/session"): ApiOperation(
         id="retrieveSession",
         summary="Show the identity of the request and its permissions",
         answer=SessionObject,
     ),
-    ("GET", "/v1/admin/batches"): Operation(
+    ("GET", "/v1/admin/batches"): ApiOperation(
         id="listBatchesOfAllTenants",
         summary="List the batches of all tenants: open ones by deadline, or all, newest first",
         answer=AdminBatchList,
@@ -65,25 +65,25 @@ ADMIN: dict[tuple[str, str], Operation] = {
             **FILTERS,
         },
     ),
-    ("GET", "/v1/admin/batches/{batch_id}"): Operation(
+    ("GET", "/v1/admin/batches/{batch_id}"): ApiOperation(
         id="retrieveBatchOfAnyTenant",
         summary="Show a batch of any tenant",
         answer=AdminBatchDetail,
     ),
-    ("GET", "/v1/admin/batches/{batch_id}/analytics"): Operation(
+    ("GET", "/v1/admin/batches/{batch_id}/analytics"): ApiOperation(
         id="retrieveAnalyticsOfAnyTenant",
         summary="Show how a batch of any tenant goes, or went",
         answer=BatchAnalyticsObject,
     ),
-    ("POST", "/v1/admin/batches/{batch_id}/cancel"): Operation(
+    ("POST", "/v1/admin/batches/{batch_id}/cancel"): ApiOperation(
         id="cancelBatchOfAnyTenant",
         summary="Cancel a batch of any tenant",
         answer=AdminBatchDetail,
     ),
-    ("GET", "/v1/admin/functions"): Operation(
+    ("GET", "/v1/admin/functions"): ApiOperation(
         id="listFunctions", summary="List the functions with their instances", answer=FunctionList
     ),
-    ("GET", "/v1/admin/pools"): Operation(
+    ("GET", "/v1/admin/pools"): ApiOperation(
         id="listPools",
         summary="List the limits of endpoints and models",
         answer=PoolList,
@@ -95,49 +95,49 @@ ADMIN: dict[tuple[str, str], Operation] = {
             )
         },
     ),
-    ("GET", "/v1/admin/queue"): Operation(
+    ("GET", "/v1/admin/queue"): ApiOperation(
         id="retrieveQueue", summary="Show what waits", answer=AdminQueue
     ),
-    ("GET", "/v1/admin/tenants"): Operation(
+    ("GET", "/v1/admin/tenants"): ApiOperation(
         id="listTenants", summary="List what tenants have", answer=TenantList, query=_ADMIN_PAGE
     ),
-    ("GET", "/v1/admin/activations"): Operation(
+    ("GET", "/v1/admin/activations"): ApiOperation(
         id="retrieveActivations",
         summary="Count the executor requests that are open",
         answer=AdminActivations,
     ),
-    ("GET", "/v1/admin/dead_letters"): Operation(
+    ("GET", "/v1/admin/dead_letters"): ApiOperation(
         id="listDeadLetters",
         summary="List events that no subscriber has taken, newest first",
         answer=DeadLetterList,
         query={"limit": limit(1, 1000, 100)},
     ),
-    ("GET", "/v1/admin/dead_letters/{letter_id}"): Operation(
+    ("GET", "/v1/admin/dead_letters/{letter_id}"): ApiOperation(
         id="retrieveDeadLetter",
         summary="Show a dead letter with its data",
         answer=AdminDeadLetterDetail,
     ),
-    ("DELETE", "/v1/admin/dead_letters/{letter_id}"): Operation(
+    ("DELETE", "/v1/admin/dead_letters/{letter_id}"): ApiOperation(
         id="deleteDeadLetter", summary="Delete a dead letter", answer=DeadLetterDeleted
     ),
-    ("POST", "/v1/admin/dead_letters/{letter_id}/replay"): Operation(
+    ("POST", "/v1/admin/dead_letters/{letter_id}/replay"): ApiOperation(
         id="replayDeadLetter",
         summary="Send the event of a dead letter again",
         answer=DeadLetterReplayed,
     ),
-    ("GET", "/v1/admin/keys"): Operation(
+    ("GET", "/v1/admin/keys"): ApiOperation(
         id="listKeys",
         summary="List API keys, oldest first",
         answer=KeyList,
         query={**_ADMIN_PAGE, "tenant": _TENANT},
     ),
-    ("POST", "/v1/admin/keys"): Operation(
+    ("POST", "/v1/admin/keys"): ApiOperation(
         id="createKey", summary="Create an API key", answer=AdminKeyWithSecret, body=CreateKey
     ),
-    ("POST", "/v1/admin/keys/{key_id}/revoke"): Operation(
+    ("POST", "/v1/admin/keys/{key_id}/revoke"): ApiOperation(
         id="revokeKey", summary="End an API key for good", answer=AdminKey
     ),
-    ("GET", "/v1/admin/audit"): Operation(
+    ("GET", "/v1/admin/audit"): ApiOperation(
         id="listAuditEntries",
         summary="List the audit log, newest first",
         answer=AuditEntryList,

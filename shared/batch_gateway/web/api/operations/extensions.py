@@ -14,8 +14,8 @@ from batch_gateway.web.api.operations.operation import (
     PAGE,
     STRING,
     WEBHOOK_PAGE,
+    ApiOperation,
     Model,
-    Operation,
     Schema,
     instant,
     limit,
@@ -79,70 +79,70 @@ _EXTENDED_ANSWERS: dict[Model | None, Model] = {
 }
 
 #: OpenAI's routes with the answers that they have here, and routes beyond them.
-EXTENSIONS: dict[tuple[str, str], Operation] = {
+EXTENSIONS: dict[tuple[str, str], ApiOperation] = {
     **{
         route: replace(operation, answer=_EXTENDED_ANSWERS.get(operation.answer, operation.answer))
         for route, operation in STANDARD.items()
     },
-    ("GET", f"{ENDPOINT}/deliveries"): Operation(
+    ("GET", f"{ENDPOINT}/deliveries"): ApiOperation(
         id="listWebhookDeliveries",
         summary="List what a webhook endpoint has been told, newest first",
         answer=WebhookDeliveryList,
         query={**WEBHOOK_PAGE, "batch_id": said(STRING, "Only what it was told of it.", BATCH)},
     ),
-    ("GET", "/v1/batches"): Operation(
+    ("GET", "/v1/batches"): ApiOperation(
         id="listBatches",
         summary="List batches, newest first",
         answer=ExtendedBatchList,
         query=PAGE | FILTERS,
     ),
-    ("POST", "/v1/batches"): Operation(
+    ("POST", "/v1/batches"): ApiOperation(
         id="createBatch",
         summary="Create a batch",
         answer=ExtendedBatchObject,
         body=CreateBatchOrInline,
     ),
-    ("DELETE", "/v1/batches/{batch_id}"): Operation(
+    ("DELETE", "/v1/batches/{batch_id}"): ApiOperation(
         id="deleteBatch", summary="Remove a batch that has ended", answer=BatchDeleted
     ),
-    ("POST", "/v1/batches/{batch_id}/pause"): Operation(
+    ("POST", "/v1/batches/{batch_id}/pause"): ApiOperation(
         id="pauseBatch", summary="Start no more lines of a batch", answer=ExtendedBatchObject
     ),
-    ("POST", "/v1/batches/{batch_id}/resume"): Operation(
+    ("POST", "/v1/batches/{batch_id}/resume"): ApiOperation(
         id="resumeBatch", summary="Go on with a paused batch", answer=ExtendedBatchObject
     ),
-    ("POST", "/v1/batches/{batch_id}/update"): Operation(
+    ("POST", "/v1/batches/{batch_id}/update"): ApiOperation(
         id="updateBatch",
         summary="Change a batch that has not ended",
         answer=ExtendedBatchObject,
         body=UpdateBatch,
     ),
-    ("POST", "/v1/batches/{batch_id}/retry"): Operation(
+    ("POST", "/v1/batches/{batch_id}/retry"): ApiOperation(
         id="retryBatch",
         summary="Run again what failed in a batch that has ended, as a new batch",
         answer=ExtendedBatchObject,
         body=RetryBatch,
     ),
-    ("GET", "/v1/batches/{batch_id}/results"): Operation(
+    ("GET", "/v1/batches/{batch_id}/results"): ApiOperation(
         id="listBatchResults",
         summary="Read the results that there are, and those to come",
         media_type="application/jsonl",
         sample=LINE,
         query={"after": _CURSOR, "limit": limit(0, 10_000, 1000), "follow": _FOLLOW},
     ),
-    ("GET", "/v1/batches/{batch_id}/requests"): Operation(
+    ("GET", "/v1/batches/{batch_id}/requests"): ApiOperation(
         id="retrieveBatchRequest",
         summary="Tell what has become of one request",
         answer=BatchRequestObject,
         query={"custom_id": said(STRING, "Your name for the request.", "ticket-1")},
         required_query=("custom_id",),
     ),
-    ("GET", "/v1/batches/{batch_id}/analytics"): Operation(
+    ("GET", "/v1/batches/{batch_id}/analytics"): ApiOperation(
         id="retrieveBatchAnalytics",
         summary="Show phases, throughput, latencies, retries, errors and cost of a batch",
         answer=BatchAnalyticsObject,
     ),
-    ("GET", "/v1/usage"): Operation(
+    ("GET", "/v1/usage"): ApiOperation(
         id="listUsage",
         summary="Add up requests, tokens and cost of ended batches by day",
         answer=UsagePage,

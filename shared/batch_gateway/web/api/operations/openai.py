@@ -14,7 +14,7 @@ from batch_gateway.web.api.operations.operation import (
     PAGE,
     STRING,
     WEBHOOK_PAGE,
-    Operation,
+    ApiOperation,
     Schema,
     limit,
     list_of,
@@ -52,8 +52,8 @@ _PURPOSE: Schema = said(
 )
 
 #: (method, path) -> what OpenAI's clients find there.
-STANDARD: dict[tuple[str, str], Operation] = {
-    ("GET", "/v1/files"): Operation(
+STANDARD: dict[tuple[str, str], ApiOperation] = {
+    ("GET", "/v1/files"): ApiOperation(
         id="listFiles",
         summary="List files",
         answer=FileList,
@@ -68,7 +68,7 @@ STANDARD: dict[tuple[str, str], Operation] = {
             "purpose": said(STRING, "Only files of this purpose.", "batch"),
         },
     ),
-    ("POST", "/v1/files"): Operation(
+    ("POST", "/v1/files"): ApiOperation(
         id="createFile",
         summary="Upload a file",
         answer=FileObject,
@@ -81,96 +81,96 @@ STANDARD: dict[tuple[str, str], Operation] = {
         },
         required=("purpose", "file"),
     ),
-    ("GET", "/v1/files/{file_id}"): Operation(
+    ("GET", "/v1/files/{file_id}"): ApiOperation(
         id="retrieveFile", summary="Describe a file", answer=FileObject
     ),
-    ("DELETE", "/v1/files/{file_id}"): Operation(
+    ("DELETE", "/v1/files/{file_id}"): ApiOperation(
         id="deleteFile", summary="Delete a file", answer=FileDeleted
     ),
-    ("GET", "/v1/files/{file_id}/content"): Operation(
+    ("GET", "/v1/files/{file_id}/content"): ApiOperation(
         id="downloadFile", summary="Download a file, or a range of it", sample=LINE
     ),
-    ("POST", "/v1/uploads"): Operation(
+    ("POST", "/v1/uploads"): ApiOperation(
         id="createUpload",
         summary="Begin a file that comes in parts",
         answer=UploadObject,
         body=CreateUpload,
     ),
-    ("POST", "/v1/uploads/{upload_id}/parts"): Operation(
+    ("POST", "/v1/uploads/{upload_id}/parts"): ApiOperation(
         id="addUploadPart",
         summary="Add a part",
         answer=PartObject,
         form={"data": said(BINARY, "The bytes of the part, up to 64 MiB.", "...")},
         required=("data",),
     ),
-    ("POST", "/v1/uploads/{upload_id}/complete"): Operation(
+    ("POST", "/v1/uploads/{upload_id}/complete"): ApiOperation(
         id="completeUpload",
         summary="Join the parts to a file",
         answer=UploadObject,
         body=CompleteUpload,
     ),
-    ("POST", "/v1/uploads/{upload_id}/cancel"): Operation(
+    ("POST", "/v1/uploads/{upload_id}/cancel"): ApiOperation(
         id="cancelUpload", summary="Give up an upload", answer=UploadObject
     ),
-    ("GET", "/v1/batches"): Operation(
+    ("GET", "/v1/batches"): ApiOperation(
         id="listBatches", summary="List batches, newest first", answer=BatchList, query=PAGE
     ),
-    ("POST", "/v1/batches"): Operation(
+    ("POST", "/v1/batches"): ApiOperation(
         id="createBatch", summary="Create a batch", answer=BatchObject, body=CreateBatch
     ),
-    ("GET", "/v1/batches/{batch_id}"): Operation(
+    ("GET", "/v1/batches/{batch_id}"): ApiOperation(
         id="retrieveBatch", summary="Describe a batch", answer=BatchObject
     ),
-    ("POST", "/v1/batches/{batch_id}/cancel"): Operation(
+    ("POST", "/v1/batches/{batch_id}/cancel"): ApiOperation(
         id="cancelBatch", summary="Cancel a batch", answer=BatchObject
     ),
-    ("GET", "/v1/webhook_endpoints"): Operation(
+    ("GET", "/v1/webhook_endpoints"): ApiOperation(
         id="listWebhookEndpoints",
         summary="List webhook endpoints, newest first",
         answer=WebhookEndpointList,
         query=WEBHOOK_PAGE,
     ),
-    ("POST", "/v1/webhook_endpoints"): Operation(
+    ("POST", "/v1/webhook_endpoints"): ApiOperation(
         id="createWebhookEndpoint",
         summary="Be told of batches that end",
         answer=WebhookEndpointWithSecret,
         body=CreateWebhookEndpoint,
     ),
-    ("GET", ENDPOINT): Operation(
+    ("GET", ENDPOINT): ApiOperation(
         id="retrieveWebhookEndpoint",
         summary="Describe a webhook endpoint",
         answer=WebhookEndpointObject,
     ),
-    ("POST", ENDPOINT): Operation(
+    ("POST", ENDPOINT): ApiOperation(
         id="updateWebhookEndpoint",
         summary="Change a webhook endpoint; a disabled one is enabled again",
         answer=WebhookEndpointObject,
         body=UpdateWebhookEndpoint,
     ),
-    ("DELETE", ENDPOINT): Operation(
+    ("DELETE", ENDPOINT): ApiOperation(
         id="deleteWebhookEndpoint",
         summary="Delete a webhook endpoint",
         answer=WebhookEndpointDeleted,
     ),
-    ("POST", f"{ENDPOINT}/rotate_secret"): Operation(
+    ("POST", f"{ENDPOINT}/rotate_secret"): ApiOperation(
         id="rotateWebhookEndpointSecret",
         summary="Give a webhook endpoint a new secret",
         answer=WebhookEndpointWithSecret,
         body=RotateWebhookSecret,
     ),
-    ("POST", f"{ENDPOINT}/test"): Operation(
+    ("POST", f"{ENDPOINT}/test"): ApiOperation(
         id="testWebhookEndpoint",
         summary="Send an example to a webhook endpoint",
         answer=WebhookEndpointTested,
         body=TestWebhookEndpoint,
     ),
-    ("GET", "/v1/webhook_event_types"): Operation(
+    ("GET", "/v1/webhook_event_types"): ApiOperation(
         id="listWebhookEventTypes",
         summary="List the event types of webhook endpoints",
         answer=WebhookEventTypeList,
     ),
-    ("GET", "/v1/models"): Operation(id="listModels", summary="List models", answer=ModelList),
-    ("GET", "/v1/models/{model:path}"): Operation(
+    ("GET", "/v1/models"): ApiOperation(id="listModels", summary="List models", answer=ModelList),
+    ("GET", "/v1/models/{model:path}"): ApiOperation(
         id="retrieveModel", summary="Describe a model", answer=ModelObject
     ),
 }

@@ -30,7 +30,7 @@ def list_of(kind: Model, name: str) -> Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class ApiOperation:
     """A route. Schemas of parameters and parts of forms have a description and examples."""
 
     id: str  # in generated clients: OpenAI's own name where it has the route

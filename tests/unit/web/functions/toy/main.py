@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from batch_gateway import log
 from batch_gateway.core.events import Event
-from batch_gateway.settings import Log
+from batch_gateway.settings import LogSettings
 from batch_gateway.web.function import event_app, http_function
 from batch_gateway.web.stopping import stopping
 
@@ -33,7 +33,7 @@ async def ready() -> None:
 
 @asynccontextmanager
 async def build() -> AsyncIterator[ASGIApp]:
-    log.configure(Log(), service="toy")
+    log.configure(LogSettings(), service="toy")
     print("opened", flush=True)
     yield event_app("toy", obey, keys=(), ready=ready)
     print("closed", flush=True)

@@ -30,7 +30,7 @@ class StepFailed(Temporary):
     """Some items of a step could not be handled."""
 
 
-class ItemRunner:
+class SweepStepRunner:
     """Handles the items of all steps of one janitor; keeps a list of those that fail."""
 
     def __init__(self, clock: Clock, budget: timedelta) -> None:
