@@ -1,7 +1,7 @@
 """Adds up result lines as they come: counts, tokens and the statistics of their calls.
 
-It is done for every line, so the sums are plain numbers; the immutable ``ResultTally`` is made when it is
-asked for.
+Every line is added, so the sums are plain numbers; the immutable ``ResultTally`` is made on
+request.
 """
 
 from typing import Self

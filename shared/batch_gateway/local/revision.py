@@ -9,8 +9,8 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
   seconds, and what is over in a moment is not worth a process;
 - never more replicas than ``most`` (the processor cores): on one machine more would only take each
   other's time;
-- a request may tell which Services it will lead to (``KnativeService.start_next``); the first replicas of
-  these are started at once, beside the Service's own;
+- a request may name the Services that it will lead to (``KnativeService.start_next``); the first
+  replicas of these are started at once, beside the Service's own;
 - requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
   idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
   Kubernetes may stop one;

@@ -149,7 +149,7 @@ class SlotReport:
     endpoint: str  # whose ceiling the pool shares with others
     want: int  # in-flight calls plus those ready to start
     in_use: int  # calls in flight
-    seen: PoolObservation  # since the last report; its ``in_flight`` and ``watched`` are not looked at
+    seen: PoolObservation  # since the last report; ``in_flight`` and ``watched`` are not read
     aborted: int = 0  # calls aborted since the last report
     ceiling: int | None = None  # of the pool, below the rules' own; None: no further bound
     endpoint_ceiling: int | None = None  # of all pools of the endpoint together; None: no bound
