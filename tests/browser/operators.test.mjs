@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import {
   HOSTILE,
+  HOOK,
   SECURED,
   HANDS,
   User,
@@ -51,6 +52,8 @@ describe("batches of all tenants", () => {
   for (const [width, hand] of HANDS) {
     test(`they are found, opened and cancelled at ${width} pixels, by ${hand}`, async () => {
       const zoe = client(SECURED, (await operator.post("admin/keys", { tenant: "zoe" })).secret);
+      const hook = { name: `zoe's hook ${width}`, url: HOOK, event_types: ["batch.cancelled"] };
+      await zoe.post("webhook_endpoints", hook);
       const note = { metadata: { name: `secret of zoe ${width}` } };
       const lines = [request("mine", "private words", { model: "locked" })];
       const made = await Promise.all([zoe.submit(lines, note), zoe.submit(lines), ada.submit(lines)]);
@@ -78,10 +81,20 @@ describe("batches of all tenants", () => {
       await page.getByText("Cancelled", { exact: true }).first().waitFor({ timeout: 60_000 });
       await user.press("link", "Events", page.getByRole("navigation", { name: "Parts of the batch" }));
       await page.getByText("batch.cancel").first().waitFor();
+      await eventually(async () => {
+        const told = await operator.get(`admin/batches/${made[0].id}/deliveries`);
+        return told.data.some((one) => one.status === "delivered");
+      });
+      await user.press("button", "Read again");
+      const sent = page.getByRole("row", { name: new RegExp(hook.name) });
+      await sent.getByText("Delivered").waitFor();
+      assert.equal(await page.getByText(HOOK).count(), 0);
       await judged(page, "any-batch-events");
       await page.to(`all-batches/${bad.id}/errors`);
       await page.getByText("not parseable as valid JSON").waitFor();
       await judged(page, "any-batch-errors");
+      await page.to(`all-batches/${bad.id}/events`);
+      await page.getByText("No webhook endpoint of the tenant was told of it.").waitFor();
 
       await page.to("all-batches");
       await user.tick(`Choose ${made[1].id}`);

@@ -176,7 +176,8 @@ def provided(port: int) -> dict[str, str]:
 
 
 def main(folder: Path, files: list[str]) -> int:
-    sys.path.insert(0, str(HERE.parent))
+    sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+    from filled import TENANT, fill
     from fixtures.command import up  # the tests' own fixtures are no package
     from fixtures.node import NODE, installed
     from fixtures.redis import free_port
@@ -189,11 +190,12 @@ def main(folder: Path, files: list[str]) -> int:
         echo = stack.enter_context(echoing())
         settings = {**BRISK, "INFERENCE__ROUTES": routes(shared, engine, echo)}
         port = free_port()
+        fill(shared / "keys")
         services = {"open": {}, "keys": {"AUTH__KIND": "api-key"}, "oidc": provided(port)}
         (_, open_url), (_, keys_url), (_, oidc_url) = stack.enter_context(
             together([up(shared / name, **settings, **own) for name, own in services.items()])
         )
-        keys = {tenant: made_key(shared / "keys", tenant) for tenant in TENANTS}
+        keys = {tenant: made_key(shared / "keys", tenant) for tenant in (*TENANTS, TENANT)}
         scopes = (word for scope in ("read", "submit", "operate") for word in ("--scope", scope))
         keys["operator"] = made_key(shared / "keys", "platform", *scopes)
         given = {"hostile": HOSTILE, "letters": made_letters(shared / "keys")}

@@ -138,10 +138,15 @@ def assert_percentiles(latency, answers):
 
 
 def assert_calls_within_a_bucket(latency, answers):
-    """Of whole calls, from both sides: of calls so long that the way there and back is less than
-    another bucket, on a busy machine too."""
+    """Of whole calls, from both sides: within a bucket.
+
+    A call takes longer for its client than for the engine, by the way there and back. The mean is
+    exact, so it tells the sum of these differences, and no single call can have more than that.
+    """
     calls = [1000 * (one["ended_at"] - one["arrived_at"]) for one in answers]
+    way = latency["call"]["mean_ms"] * len(calls) - sum(calls)
     assert min(calls) >= SLOW_CALL_MS
+    assert way >= -len(calls)  # durations are whole milliseconds
     for share in (50, 95, 99):
         told, own = latency["call"][f"p{share}_ms"], percentile(calls, share)
-        assert own / 1.01 <= told <= own * BUCKET**2, share
+        assert own - 1 <= told <= (own + max(way, 0) + 1) * BUCKET, share

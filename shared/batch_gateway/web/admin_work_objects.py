@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from batch_gateway.core.function_instances import FunctionInstance
 from batch_gateway.core.model import Batch
+from batch_gateway.core.webhooks import WebhookDelivery, WebhookEndpoint
 from batch_gateway.web.extensions import ExtendedBatchObject
 from batch_gateway.web.openai import RequestCounts, whole_seconds
+from batch_gateway.web.openai_webhooks import WebhookDeliveryObject
 
 
 class AdminBatch(BaseModel):
@@ -60,6 +62,18 @@ class AdminBatchDetail(ExtendedBatchObject):
     def fields_with(cls, batch: Batch, *, urgent: bool | None) -> dict[str, Any]:
         """``urgent``: as in ``AdminBatch``."""
         return {**cls.fields(batch), "tenant": batch.tenant, "urgent": urgent}
+
+
+class AdminDelivery(WebhookDeliveryObject):
+    """Without the endpoint's URL, which often holds a secret of its receiver."""
+
+    endpoint_id: str
+    endpoint_name: str
+
+    @classmethod
+    def to(cls, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Self:
+        fields = WebhookDeliveryObject.of(delivery).model_dump()
+        return cls(**fields, endpoint_id=endpoint.id, endpoint_name=endpoint.name)
 
 
 class RunningInstance(BaseModel):

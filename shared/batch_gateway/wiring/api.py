@@ -126,6 +126,7 @@ def _admin(
         rows=runtime.metadata.batches,
         batches=services.batches,
         analytics=services.analytics,
+        endpoints=services.endpoints,
         scratch=runtime.scratch,
         estimates=estimates,
         clock=runtime.clock,

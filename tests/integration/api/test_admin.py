@@ -18,7 +18,9 @@ from batch_gateway.core.ids import ActivationId, BatchId, TenantId, shard_id
 from batch_gateway.core.limits import PoolObservation
 from batch_gateway.core.model import QueueEntry
 from batch_gateway.core.scopes import AccessScope
+from batch_gateway.core.webhooks import deliveries_of
 from batch_gateway.ports.scratch import SlotReport
+from batch_gateway.services.webhooks import endpoints
 from batch_gateway.settings import AuthSettings
 from batch_gateway.web.api.auditing import RefusedOperations
 
@@ -287,6 +289,35 @@ async def test_an_operator_looks_at_a_batch_of_another_tenant_and_cancels_it(gua
     assert done[0] == ("batch.cancel", "ok", "platform", True)
     assert log[0]["api_key_id"] == name
     assert ("batch.cancel", "refused", "umbrella", False) in done
+
+
+async def test_an_operator_sees_what_a_tenant_s_webhook_endpoints_were_told(guarded, monkeypatch):
+    monkeypatch.setattr(endpoints, "_PAGE", 2)
+    _, operator = await with_scopes(guarded, "platform", "operate")
+    _, owner = await with_scopes(guarded, "acme", "read", "submit")
+    batch, silent = await created(guarded, "acme"), await created(guarded, "acme")
+    path = f"/admin/batches/{batch}/deliveries"
+    asked = {"url": "https://8.8.8.8/secret", "event_types": ["batch.failed"]}
+    async with operator, owner:
+        for number in range(3):
+            await owner.post("/webhook_endpoints", json=asked | {"name": f"hook {number}"})
+        before = (await operator.get(path)).json()
+        async with guarded.metadata() as store:
+            failed = await store.batches.fail(BatchId(batch), [], now=datetime.now(UTC), events=[])
+            heard = (await store.webhooks.list(failed.tenant, limit=10)).items
+            await store.webhooks.enqueue(deliveries_of(failed, heard, datetime.now(UTC)))
+        told = (await operator.get(path)).json()
+        nothing = (await operator.get(f"/admin/batches/{silent}/deliveries")).json()
+        unknown = await operator.get("/admin/batches/batch_none/deliveries")
+        forbidden = await owner.get(path)
+
+    assert before["data"] == nothing["data"] == []
+    assert {one["endpoint_name"] for one in told["data"]} == {"hook 0", "hook 1", "hook 2"}
+    assert {one["endpoint_id"] for one in told["data"]} == {endpoint.id for endpoint in heard}
+    assert {(one["batch_id"], one["status"]) for one in told["data"]} == {(batch, "pending")}
+    assert told["has_more"] is False
+    assert "secret" not in str(told)
+    assert (unknown.status_code, forbidden.status_code) == (404, 403)
 
 
 async def test_a_batch_that_has_ended_is_not_cancelled_by_an_operator(guarded):

@@ -29,6 +29,7 @@ from batch_gateway.ports.webhooks import WebhookClient, WebhookResponse, Webhook
 
 logger = logging.getLogger(__name__)
 
+_PAGE = 100  # endpoints looked at together
 _ROUNDS = 5  # changes of the same endpoint at the same time that one gives way to
 
 
@@ -172,6 +173,22 @@ class EndpointService:
     ) -> Sequence[WebhookDelivery]:
         """What the endpoint is told of one batch, newest first."""
         return await self._webhooks.deliveries_of_batch(tenant, endpoint, batch)
+
+    async def all_deliveries_of_batch(
+        self, tenant: TenantId, batch: BatchId
+    ) -> Sequence[tuple[WebhookEndpoint, WebhookDelivery]]:
+        """What the tenant's endpoints are told of one batch, newest first."""
+        found: list[tuple[WebhookEndpoint, WebhookDelivery]] = []
+        after: EndpointId | None = None
+        while True:
+            page = await self._webhooks.list(tenant, limit=_PAGE, after=after)
+            endpoints = [] if page is None else page.items
+            for endpoint in endpoints:
+                told = await self._webhooks.deliveries_of_batch(tenant, endpoint.id, batch)
+                found += [(endpoint, delivery) for delivery in told]
+            if page is None or not page.more:  # None: the last endpoint was deleted meanwhile
+                return sorted(found, key=lambda each: each[1].created_at, reverse=True)
+            after = endpoints[-1].id
 
     def _later(self, before: datetime) -> datetime:
         """Now, but never ``before``: the time of the last change identifies it."""

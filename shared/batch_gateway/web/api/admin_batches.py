@@ -1,7 +1,7 @@
 """``/v1/admin/batches``: the batches of all tenants, for operators.
 
-Operators see what a batch is and how it goes, and may cancel it. They do not see its requests and
-answers.
+Operators see what a batch is, how it goes and which webhooks were sent of it, and may cancel it.
+They do not see its requests and answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,8 @@ from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.analytics import AnalyticsService
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.service import BatchService
-from batch_gateway.web.admin_work_objects import AdminBatch, AdminBatchDetail
+from batch_gateway.services.webhooks.endpoints import EndpointService
+from batch_gateway.web.admin_work_objects import AdminBatch, AdminBatchDetail, AdminDelivery
 from batch_gateway.web.api.admin_work import asked_page
 from batch_gateway.web.api.batch_actions import conflicts
 from batch_gateway.web.api.batches import asked_batch, no_such_batch, unknown_cursor
@@ -41,6 +42,7 @@ class AdminBatchRoutes:
         rows: BatchRows,
         batches: BatchService,
         analytics: AnalyticsService,
+        endpoints: EndpointService,
         scratch: ScratchStore,
         estimates: CompletionEstimates,
         clock: Clock,
@@ -48,6 +50,7 @@ class AdminBatchRoutes:
         self._rows = rows
         self._batches = batches
         self._analytics = analytics
+        self._endpoints = endpoints
         self._scratch = scratch
         self._estimates = estimates
         self._clock = clock
@@ -59,6 +62,7 @@ class AdminBatchRoutes:
             "/v1/admin/batches": {"GET": self.list},
             one: {"GET": self.get},
             f"{one}/analytics": {"GET": self.analytics},
+            f"{one}/deliveries": {"GET": self.deliveries},
             f"{one}/cancel": {"POST": self.cancel},
         }
 
@@ -116,6 +120,11 @@ class AdminBatchRoutes:
         if found is None:
             raise no_such_batch(batch.id)
         return answer(BatchAnalyticsObject.of(found))
+
+    async def deliveries(self, call: ApiRequest) -> Response:
+        batch = await self._asked(call)
+        found = await self._endpoints.all_deliveries_of_batch(batch.tenant, batch.id)
+        return answer(ListObject.of([AdminDelivery.to(*each) for each in found], more=False))
 
     async def cancel(self, call: ApiRequest) -> Response:
         """The body is not looked at, as with the tenant's own route."""

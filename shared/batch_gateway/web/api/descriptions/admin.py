@@ -7,6 +7,7 @@ from batch_gateway.web.api.descriptions.about import (
     ENDED_AT,
     KEY,
     LETTER,
+    WEBHOOK,
     Fields,
     Objects,
     ObjectText,
@@ -16,6 +17,7 @@ from batch_gateway.web.api.descriptions.about import (
     page,
 )
 from batch_gateway.web.api.descriptions.batches import EXTENDED_BATCH
+from batch_gateway.web.api.descriptions.webhooks import DELIVERY
 
 _POOL = "default/sim-large"
 _SCOPES = about(
@@ -92,6 +94,17 @@ OBJECTS: Objects = {
         {**EXTENDED_BATCH, "tenant": _TENANT, "urgent": _URGENT},
     ),
     "AdminBatchList": ObjectText("A page of batches.", page(BATCH)),
+    "AdminDelivery": ObjectText(
+        "An event of a batch that was sent, or is to be sent, to a webhook endpoint of its tenant.",
+        {
+            **DELIVERY,
+            "endpoint_id": about("The id of the webhook endpoint.", WEBHOOK),
+            "endpoint_name": about("Its name.", "reports"),
+        },
+    ),
+    "AdminDeliveryList": ObjectText(
+        "The deliveries of a batch.", page("whd_3c2b1a09f8e7d6c5b4a3928170605040")
+    ),
     "AdminDeadLetter": ObjectText("An event that no subscriber has taken.", _LETTER),
     "AdminDeadLetterDetail": ObjectText(
         "An event that no subscriber has taken, with its content.",

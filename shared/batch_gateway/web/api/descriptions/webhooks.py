@@ -47,6 +47,30 @@ _DISABLED: Fields = {
 }
 _EVENT_TYPE = about("The kind of the event.", "batch.completed")
 
+DELIVERY: Fields = {
+    "id": about("The id of the delivery.", "whd_3c2b1a09f8e7d6c5b4a3928170605040"),
+    "object": kind("webhook_endpoint.delivery"),
+    "event_id": about(
+        "The id of the event, sent as the header `webhook-id`: the same for all endpoints "
+        "and attempts.",
+        "evt_7b6a5948372615040f1e2d3c4b5a6978",
+    ),
+    "event_type": _EVENT_TYPE,
+    "batch_id": about("The batch that has ended.", BATCH),
+    "status": about(
+        "`pending`: it is tried, perhaps again. `delivered`: the receiver answered 2xx. "
+        "`failed`: it was given up.",
+        "delivered",
+        enum=[state.value for state in DeliveryState],
+    ),
+    "attempts": about("How often it was tried.", 1),
+    "created_at": moment("When the batch ended", ENDED_AT),
+    "attempted_at": moment("When it was last tried", ENDED_AT + 1),
+    "next_attempt_at": moment("When it is tried next; null: not again", ENDED_AT + 11, None),
+    "status_code": about("What the receiver answered last; null: nothing.", 200),
+    "error": about("Why the last attempt failed.", "timeout", None),
+}
+
 OBJECTS: Objects = {
     "CreateWebhookEndpoint": ObjectText(
         "A new webhook endpoint.", {"name": NAME, "url": URL, "event_types": EVENT_TYPES}
@@ -80,31 +104,7 @@ OBJECTS: Objects = {
     ),
     "WebhookDeliveryObject": ObjectText(
         "An event that was sent, or is to be sent, to a webhook endpoint.",
-        {
-            "id": about("The id of the delivery.", "whd_3c2b1a09f8e7d6c5b4a3928170605040"),
-            "object": kind("webhook_endpoint.delivery"),
-            "event_id": about(
-                "The id of the event, sent as the header `webhook-id`: the same for all endpoints "
-                "and attempts.",
-                "evt_7b6a5948372615040f1e2d3c4b5a6978",
-            ),
-            "event_type": _EVENT_TYPE,
-            "batch_id": about("The batch that has ended.", BATCH),
-            "status": about(
-                "`pending`: it is tried, perhaps again. `delivered`: the receiver answered 2xx. "
-                "`failed`: it was given up.",
-                "delivered",
-                enum=[state.value for state in DeliveryState],
-            ),
-            "attempts": about("How often it was tried.", 1),
-            "created_at": moment("When the batch ended", ENDED_AT),
-            "attempted_at": moment("When it was last tried", ENDED_AT + 1),
-            "next_attempt_at": moment(
-                "When it is tried next; null: not again", ENDED_AT + 11, None
-            ),
-            "status_code": about("What the receiver answered last; null: nothing.", 200),
-            "error": about("Why the last attempt failed.", "timeout", None),
-        },
+        DELIVERY,
     ),
     "WebhookEndpointDeleted": ObjectText(
         "Says that a webhook endpoint was deleted.",

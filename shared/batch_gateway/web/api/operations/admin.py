@@ -15,7 +15,12 @@ from batch_gateway.web.admin_objects import (
     DeadLetterReplayed,
     SessionObject,
 )
-from batch_gateway.web.admin_work_objects import AdminBatch, AdminBatchDetail, AdminFunction
+from batch_gateway.web.admin_work_objects import (
+    AdminBatch,
+    AdminBatchDetail,
+    AdminDelivery,
+    AdminFunction,
+)
 from batch_gateway.web.api.descriptions.about import (
     BATCH,
 )
@@ -32,6 +37,7 @@ from batch_gateway.web.api.operations.operation import (
 from batch_gateway.web.openai_usage import BatchAnalyticsObject
 
 PoolList = list_of(AdminPool, "PoolList")
+AdminDeliveryList = list_of(AdminDelivery, "AdminDeliveryList")
 AdminBatchList = list_of(AdminBatch, "AdminBatchList")
 FunctionList = list_of(AdminFunction, "FunctionList")
 TenantList = list_of(AdminTenant, "TenantList")
@@ -74,6 +80,11 @@ ADMIN: dict[tuple[str, str], ApiOperation] = {
         id="retrieveAnalyticsOfAnyTenant",
         summary="Show how a batch of any tenant goes, or went",
         answer=BatchAnalyticsObject,
+    ),
+    ("GET", "/v1/admin/batches/{batch_id}/deliveries"): ApiOperation(
+        id="listWebhookDeliveriesOfAnyTenant",
+        summary="List what webhook endpoints were told of a batch of any tenant, newest first",
+        answer=AdminDeliveryList,
     ),
     ("POST", "/v1/admin/batches/{batch_id}/cancel"): ApiOperation(
         id="cancelBatchOfAnyTenant",
