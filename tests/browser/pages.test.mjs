@@ -6,6 +6,7 @@ import {
   HOOK,
   OPEN,
   client,
+  WIDTHS,
   closed,
   configured,
   judged,
@@ -69,6 +70,21 @@ const PAGES = {
   "not-found": ["no-such-page", (page) => page.getByText("There is no such page")],
   "no-batch": ["batches/batch_none", (page) => page.getByText("No batch found with id")],
 };
+
+describe("the API reference", () => {
+  for (const width of WIDTHS) {
+    test(`shows routes, fields and examples at ${width} pixels, and is linked from the address of up`, async () => {
+      const page = await opened(browser, { width });
+      await page.goto(OPEN.replace(/\/v1$/, "/"));
+      await page.getByRole("link", { name: "API reference" }).click();
+      await page.getByText("Create a batch", { exact: true }).click({ timeout: 60_000 });
+      await page.getByText("completion_window", { exact: false }).first().waitFor();
+      await page.getByText("batch_b9b94f15ed9d3855a62cd249f0223a88", { exact: false }).first().waitFor();
+      if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/docs-${width}.png` });
+      await closed(page);
+    });
+  }
+});
 
 describe("all pages are drawn, accessible and as wide as the window", () => {
   for (const look of LOOKS) {

@@ -61,6 +61,19 @@ def test_a_run_yields_results_in_order_and_goes_on_when_repeated(service, batche
     assert (made, listed(service) - before) == (1, 1)
 
 
+def test_a_run_goes_on_where_its_batch_is_when_the_one_before_was_left(service, batches):
+    asked = questions(20, salt="left")
+    with service.slowed(ttft_ms=5000):
+        (batch,) = batches.submit(asked)
+        before = listed(service)
+
+    found = list(batches.run(asked))
+
+    assert listed(service) == before
+    assert [result.ok for result in found] == [True] * 20
+    assert batches.wait(batch.id).request_counts.completed == 20
+
+
 def test_many_requests_become_several_batches(service, batches, monkeypatch):
     monkeypatch.setattr(BatchTerms, "__init__", _smaller(BatchTerms.__init__))
 
@@ -147,7 +160,12 @@ async def test_the_asynchronous_client_does_the_same(service):
         with service.slowed(ttft_ms=5000):
             many = [chat("sim-large", f"async {n}") for n in range(40)]
             paused = await batches.pause((await batches.submit(many))[0].id)
-        await batches.cancel(paused.id)
+        updated = await batches.update(paused.id, priority=2, window="7d")
+        resumed = await batches.resume(paused.id)
+        cancelled = await batches.cancel(paused.id)
+        ended = await batches.wait(paused.id)
+        retried = await batches.retry(paused.id, window="1h")
+        again = await batches.wait(retried.id)
         with pytest.raises(BatchFailed):
             [each async for each in batches.run([Request(body={})])]
 
@@ -156,7 +174,10 @@ async def test_the_asynchronous_client_does_the_same(service):
     assert sorted(followed) == sorted(result.custom_id for result in found)
     assert stream.cursor
     assert standing.result == found[3]
-    assert paused.model_extra["paused"] is True
+    assert (paused.model_extra["paused"], resumed.model_extra["paused"]) == (True, False)
+    assert (updated.model_extra["priority"], updated.completion_window) == (2, "7d")
+    assert (cancelled.status, ended.status) == ("cancelling", "cancelled")
+    assert (retried.model_extra["retry_of"], again.request_counts.completed) == (paused.id, 40)
 
 
 def test_the_environment_names_service_and_key(service, monkeypatch):

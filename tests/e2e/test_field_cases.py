@@ -74,6 +74,15 @@ async def test_each_has_the_right_end(start_gateway):
                 asking_elsewhere("/v1/completions", prompt_embeds="AAAA"),
             )
         ]
+        media = await gateway.submit(
+            [
+                asking_elsewhere("/v1/images/generations", prompt="a tent", n=2),
+                asking_elsewhere("/v1/images/edits", prompt="a tent", images=[{"file_id": "f"}]),
+                asking_elsewhere("/v1/videos", prompt="a tent", seconds="4"),
+                asking_elsewhere("/v1/responses", input=[{"role": "user", "content": "hi"}]),
+            ],
+            endpoint="*",
+        )
         broken = b"no JSON object\n" + encoded(chat_lines(2))
         unread = await gateway.submit(broken)
         skipping = await skipping_invalid_lines(gateway, broken)
@@ -83,6 +92,7 @@ async def test_each_has_the_right_end(start_gateway):
         await an_error_in_a_200_is_an_error(gateway, await gateway.ended(wrapped))
         for batch in vllm:
             assert (await gateway.ended(batch)).request_counts.completed == 1
+        assert (await gateway.ended(media)).request_counts.completed == 4
         await the_first_line_is_judged_with_the_batch(gateway, unread, skipping)
         await the_encoded_file_name_wins(gateway)
 

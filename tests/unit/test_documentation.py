@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from batch_gateway.cli import settings as settings_list
 from batch_gateway.cli.main import app
+from batch_gateway.core.validation import ENDPOINTS, EXTENDED_ENDPOINTS
 from batch_gateway.settings import ExecutionSettings, MetadataSettings
 
 ROOT = Path(__file__).parents[2]
@@ -312,3 +313,17 @@ def test_targets_of_make_that_pages_name_exist():
 
     assert len(named) > 8
     assert named - targets == set()
+
+
+def test_the_api_s_page_says_of_each_endpoint_whether_a_batch_has_it_and_why():
+    text = (ROOT / "docs" / "api.md").read_text()
+    table = text[text.index("| endpoint | in a batch | why |") :].partition("\n\n")[0]
+    rows = [re.split(r" ?\| ?", line)[1:4] for line in table.splitlines()[2:]]
+    said: dict[str, set[str]] = {}
+    for names, answer, why in rows:
+        assert why
+        said.setdefault(answer, set()).update(re.findall(r"`(/[^`]+)`", names))
+
+    assert said["yes"] == set(ENDPOINTS)
+    assert said["not in strict mode"] == set(EXTENDED_ENDPOINTS) - set(ENDPOINTS)
+    assert said["no"] >= {"/pooling", "/v1/audio/transcriptions", "/v1/audio/translations"}

@@ -22,7 +22,7 @@ PRINTING = {"-o", "--output", "--template"}
 LIST = COMMON | PRINTING | {"-A", "--all-namespaces", "--no-headers"}
 DESCRIBE = COMMON | PRINTING | {"-v", "--verbose"}
 KN = {
-    "plugin list": {"--name-only"},
+    "plugin list": set(),
     "service list": LIST,
     "service describe": DESCRIBE,
     "service update": COMMON
@@ -33,7 +33,7 @@ KN = {
     "route list": LIST,
     "route describe": DESCRIBE,
     "broker list": LIST,
-    "broker describe": DESCRIBE,
+    "broker describe": COMMON | PRINTING,
     "trigger list": LIST,
     "trigger describe": DESCRIBE,
     "trigger create": COMMON | {"--broker", "--filter", "-s", "--sink"},

@@ -1,8 +1,10 @@
 import json
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.batch_create_params import BatchCreateParams
 
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.validation import (
@@ -31,6 +33,13 @@ def body(**changes):
 
 def without(mapping, key):
     return {name: value for name, value in mapping.items() if name != key}
+
+
+def test_the_endpoints_are_those_of_openai_s_batches():
+    """As its SDK has them now."""
+    named = get_args(get_type_hints(BatchCreateParams)["endpoint"])
+
+    assert set(named) == set(ENDPOINTS)
 
 
 def test_a_good_line_is_valid():
