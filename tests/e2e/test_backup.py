@@ -66,7 +66,7 @@ def backup(tmp_path: Path) -> Path:
 
 async def test_one_machine(start_gateway, backup, tmp_path):
     data = tmp_path / "data"
-    gateway = await start_gateway(data=data, simulator={"ttft_ms": 300})
+    gateway = await start_gateway(data=data, simulator={"ttft_ms": 1200})
     done = await gateway.ended(await gateway.submit(chat_lines(3)))
     batch = await gateway.halfway(await gateway.submit(chat_lines(LINES)), done=20)
     assert batch.status == "in_progress"
@@ -120,7 +120,7 @@ async def test_postgresql_while_everything_runs(
         "BATCH_GATEWAY_METADATA__URL": postgres_url,
         "BATCH_GATEWAY_FILES__URL": f"file://{files}",
     }
-    gateway = await start_gateway(settings=settings, simulator={"ttft_ms": 300})
+    gateway = await start_gateway(settings=settings, simulator={"ttft_ms": 1200})
     done = await gateway.ended(await gateway.submit(chat_lines(3)))
     batch = await gateway.halfway(await gateway.submit(chat_lines(LINES)), done=20)
     await run("PostgreSQL", "Back up", **variables)

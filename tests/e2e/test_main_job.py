@@ -91,7 +91,7 @@ async def test_a_bad_line_fails_the_batch_with_its_number_and_code(start_gateway
 
 
 async def test_cancelling_keeps_what_is_finished_and_accounts_for_the_rest(start_gateway):
-    gateway = await start_gateway(simulator={"ttft_ms": 50, "slots": 8})
+    gateway = await start_gateway(simulator={"ttft_ms": 200, "slots": 8})
     batch = await gateway.halfway(await gateway.submit(chat_lines(500)), done=20)
 
     cancelled = await gateway.client.batches.cancel(batch.id)
