@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import msgspec
 import pytest
@@ -76,3 +77,34 @@ def test_nothing_gives_nothing(tmp_path, runs):
     merge, output, error = merged(tmp_path, runs)
 
     assert (output, error, merge.output.size) == ([], [], 0)
+
+
+def test_long_lines_of_many_runs_are_not_in_memory_together(tmp_path):
+    merge, runs = ResultMerge(tmp_path), 40
+    for number in range(1, runs + 1):
+        merge.add_run(encoded(number, text="x" * 1_000_000))
+
+    tracemalloc.start()
+    try:
+        found = [len(chunk) for _, chunk in merge.chunks()]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        merge.close()
+
+    assert sum(found) > runs * 1_000_000
+    assert peak < 10_000_000
+
+
+def test_large_runs_and_others_come_out_in_one_order_and_the_first_result_wins(tmp_path):
+    merge = ResultMerge(tmp_path)
+    merge.add_large_run([(5, encoded(5, text="x" * 300_000)), (2, encoded(2))])
+    merge.add_run(encoded(1) + encoded(4))
+    merge.add_large_run([])
+    merge.add_large_run([(3, encoded(3)), (5, encoded(5, ok=False))])
+
+    chunks = b"".join(chunk for _, chunk in merge.chunks())
+    merge.close()
+
+    assert [json.loads(line)["n"] for line in chunks.splitlines()] == [1, 2, 3, 4, 5]
+    assert (merge.output.lines, merge.error.lines) == (5, 0)

@@ -192,16 +192,14 @@ class Termination:
         shard = lease.shard
         known = {part.key for part in shard.parts}
         found = [part for part in await earlier_parts(self._files, shard) if part.key not in known]
-        good, new = await read_new(self._files, found)
-        parts = [*shard.parts, *good]
+        recorded: Sequence[ResultPart] = shard.parts
         try:
-            results = await read_recorded(self._files, shard.parts)
+            results = await read_recorded(self._files, recorded, keep=False)
         except Corrupt:
             if not await self._lost_objects.is_final(shard.id):
                 raise
-            results, parts = await self._survivors(shard, good)
-        for raw in new.lines.values():
-            results.add(raw)
+            results, recorded = await self._survivors(shard)
+        parts = [*recorded, *await read_new(self._files, found, results)]
         event = internal_event(EventType.BATCH_EXECUTED, shard.batch, traceparent=lease.traceparent)
         released = await self._metadata.shards.release(
             lease.ref,
@@ -225,10 +223,8 @@ class Termination:
                 await self._publisher.publish(event)
         return True
 
-    async def _survivors(
-        self, shard: Shard, new: Sequence[ResultPart]
-    ) -> tuple[ShardResults, list[ResultPart]]:
-        """What is left of the recorded results, stored as one part; it comes before ``new``."""
+    async def _survivors(self, shard: Shard) -> tuple[ShardResults, Sequence[ResultPart]]:
+        """What is left of the recorded results, stored as one part."""
         results, lost = await read_surviving(self._files, shard.parts)
         logger.error(
             "%d recorded parts of %s are lost; %d of its %d lines have results",
@@ -240,4 +236,4 @@ class Termination:
         )
         meters.PARTS_LOST.inc(lost)
         kept = list(results.lines.values())
-        return results, [*([await write_part(self._files, shard, 0, kept)] if kept else []), *new]
+        return results, [await write_part(self._files, shard, 0, kept)] if kept else []

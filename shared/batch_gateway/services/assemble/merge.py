@@ -1,17 +1,19 @@
 """External merge of a batch's result lines by line number, in bounded memory.
 
-Each shard is one sorted *run*, appended to one file on scratch disk; merging reads all runs side
-by side with small buffers. Lines come out in input order, as chunks for the output and the error
-file. Runs in a worker thread.
+The results of some shards are one sorted *run*, appended to one file on scratch disk; merging reads
+all runs side by side with small buffers. Of runs with long lines, only the places of the lines are
+in memory, and a line is read when its turn comes. Lines come out in input order, as chunks for the
+output and the error file. Runs in a worker thread.
 """
 
 import hashlib
 import heapq
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.engine_response import NO_TOKENS, Tokens
@@ -23,6 +25,15 @@ CHUNK = 1024 * 1024  # bytes handed on at a time
 _BUFFERS = 64 * 1024 * 1024  # bytes of all read buffers together
 _LARGEST_BUFFER = 256 * 1024
 _SMALLEST_BUFFER = 4 * 1024
+_LONG = 256 * 1024  # bytes of a line that is not in memory before its turn
+
+
+class _StoredLine(NamedTuple):
+    """Where an encoded part line is in the file."""
+
+    line: int
+    start: int
+    size: int  # bytes
 
 
 @dataclass(slots=True)
@@ -96,25 +107,39 @@ class ResultMerge(OutputFiles):
         super().__init__()
         self._file = tempfile.TemporaryFile(dir=temp_dir)  # noqa: SIM115  (closed by close)
         self._runs: list[tuple[int, int]] = []  # offset, end
+        self._large: list[list[_StoredLine]] = []
 
     def add_run(self, lines: bytes) -> None:
-        """Add one shard's encoded part lines, sorted by line number."""
-        if lines:
+        """Add encoded part lines of some shards, sorted by line number."""
+        single = lines.splitlines(keepends=True)
+        if max(map(len, single), default=0) > _LONG:
+            self.add_large_run((decode_part_line(raw).line, raw) for raw in single)
+        elif lines:
             start = self._file.tell()
             self._file.write(lines)
             self._runs.append((start, start + len(lines)))
+
+    def add_large_run(self, lines: Iterable[tuple[int, bytes]]) -> None:
+        """Add line numbers with encoded part lines, of which some may be large; in any order."""
+        found = []
+        for number, raw in lines:
+            found.append(_StoredLine(number, self._file.tell(), len(raw)))
+            self._file.write(raw)
+        self._large.append(sorted(found))
 
     def chunks(self) -> Iterator[tuple[MergedFile, bytes]]:
         """Yield the contents of both files in order, each chunk with the product it belongs to."""
         self._file.flush()
         share = _BUFFERS // max(1, len(self._runs))
         buffer = min(_LARGEST_BUFFER, max(_SMALLEST_BUFFER, share))
-        runs = [self._read(start, end, buffer) for start, end in self._runs]
+        runs: list[Iterable[PartLine | _StoredLine]] = [*self._large]
+        runs += [self._read(start, end, buffer) for start, end in self._runs]
         last = 0
-        for line in heapq.merge(*runs, key=_number):
-            if line.line == last:  # the first result of a line wins
+        for found in heapq.merge(*runs, key=_number):
+            if found.line == last:  # the first result of a line wins
                 continue
-            last = line.line
+            last = found.line
+            line = self._load(found) if isinstance(found, _StoredLine) else found
             product = self.add(line)
             if product.full():
                 yield product, product.take()
@@ -133,9 +158,12 @@ class ResultMerge(OutputFiles):
             for raw in lines:
                 yield decode_part_line(raw)
 
+    def _load(self, at: _StoredLine) -> PartLine:
+        return decode_part_line(os.pread(self._file.fileno(), at.size, at.start))
+
     def close(self) -> None:
         self._file.close()
 
 
-def _number(line: PartLine) -> int:
+def _number(line: PartLine | _StoredLine) -> int:
     return line.line

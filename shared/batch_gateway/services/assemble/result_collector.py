@@ -5,6 +5,9 @@ consecutive shards, sorted by line number. Each run that is full is stored besid
 says which shards are in it. So an assembler that comes after one that has died reads those few runs
 instead of the many small parts, which it does not touch again, and goes on where they end. The last
 run of a batch, and with it all of a small batch, is never stored: it is as quickly read again.
+
+A shard whose results are large is not held in memory: its parts go to the temporary file one by
+one. It is in no run, and an assembler that comes later reads it again.
 """
 
 import asyncio
@@ -36,10 +39,11 @@ from batch_gateway.services.results.completion_order import CompletionOrderLog, 
 from batch_gateway.services.results.lost_objects import RESULT_LOST
 from batch_gateway.services.results.pages import grouped
 from batch_gateway.services.results.parts import (
+    MOST_BYTES,
     ShardResults,
     earlier_parts,
     read_blob,
-    read_recorded,
+    read_part_by_part,
     read_surviving,
 )
 from batch_gateway.services.task_group import task_group
@@ -110,8 +114,12 @@ class ResultCollector:
                 for shard in shards:
                     self.summary.add_sums(shard)
                 left = [shard for shard in shards if shard.index >= self.shards]
-                for found in await asyncio.gather(*(self._results(shard) for shard in left)):
-                    self._add(*found)
+                read = await asyncio.gather(*(self._results(shard) for shard in left))
+                for shard, found in zip(left, read, strict=True):
+                    if found is None:
+                        await self._add_large(shard)
+                    else:
+                        self._add(shard, *found)
                 if self._size >= self._run_bytes and self._surviving:
                     await self._bind()
                 elif self._size >= self._run_bytes:
@@ -226,6 +234,27 @@ class ResultCollector:
         self._size += sum(map(len, results.lines.values()))
         self.shards = shard.index + 1
 
+    async def _add_large(self, shard: Shard) -> None:
+        """Take up a shard part by part, after the run that has come together so far."""
+        if self._run_order:
+            await self._bind()
+        results = ShardResults(keep=False)
+        async for part in read_part_by_part(self._files, shard.parts):
+            for line, raw in part:
+                results.add_line(line, raw)
+            await asyncio.to_thread(
+                self._merge.add_large_run, [(line.line, raw) for line, raw in part]
+            )
+        results.keep = True  # error lines
+        missing = await self._add_unanswered(shard, results)
+        errors = [(number, raw) for number, raw in results.lines.items() if raw]
+        await asyncio.to_thread(self._merge.add_large_run, errors)
+        await asyncio.to_thread(self._order.add, order_of(results))
+        self.shards = shard.index + 1
+        self.lines += len(results.lines)
+        self.not_run += missing
+        self._begin()
+
     async def _bind(self) -> tuple[SortedRun, bytes]:
         """Take up the run that has come together and begin the next; the run as it is kept."""
         run = SortedRun(
@@ -241,26 +270,35 @@ class ResultCollector:
         await self._take(run, content)
         return run, content
 
-    async def _results(self, shard: Shard) -> tuple[Shard, ShardResults, int]:
-        """A closed shard's results, one for each of its lines; how many were never run."""
-        lost = 0
-        if self._surviving:
-            results, lost = await read_surviving(self._files, await self._parts(shard))
-            meters.PARTS_LOST.inc(lost)
-        else:
-            results = await read_recorded(self._files, shard.parts)
+    async def _results(self, shard: Shard) -> tuple[ShardResults, int] | None:
+        """A closed shard's results, one for each of its lines; how many were never run. None: they
+        are too large to be held in memory."""
+        if not self._surviving:
+            results = ShardResults()
+            async for part in read_part_by_part(self._files, shard.parts):
+                for line, raw in part:
+                    results.add_line(line, raw)
+                if results.size > MOST_BYTES:
+                    return None
+            return results, await self._add_unanswered(shard, results)
+        results, lost = await read_surviving(self._files, await self._parts(shard))
+        meters.PARTS_LOST.inc(lost)
+        return results, await self._add_unanswered(shard, results, lost=lost)
+
+    async def _add_unanswered(self, shard: Shard, results: ShardResults, *, lost: int = 0) -> int:
+        """Add error lines for lines without a result; how many of them were never run."""
         missing = max(0, shard.lines - len(results.lines))
         if not missing:
-            return shard, results, 0
+            return 0
         if shard.tally.lines >= shard.lines and not self._surviving:
             raise RequestsLost(f"{shard.id} was closed without {missing} results")
         if self._batch.ending is None and not self._surviving:
             raise Corrupt(f"{shard.id} is closed without {missing} results")
         if self._batch.ending is None or lost:
             await self._add_surviving(shard, results, *RESULT_LOST)
-            return shard, results, 0
+            return 0
         await self._add_surviving(shard, results, *NOT_RUN[self._batch.ending])
-        return shard, results, missing
+        return missing
 
     async def _parts(self, shard: Shard) -> Sequence[ResultPart]:
         """Those that are recorded; of a shard that has lost its list, those that are stored."""

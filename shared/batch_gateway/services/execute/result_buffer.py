@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from batch_gateway.core.lines import PartLine, encode_part_line
 from batch_gateway.core.model import ResultPart, ResultTally, Shard
 from batch_gateway.core.result_totals import ResultTotals
+from batch_gateway.services.results.parts import MOST_BYTES
 
 if TYPE_CHECKING:
     from batch_gateway.services.results.parts import ShardResults
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 class ResultBuffer:
     """Keeps results in memory until they are stored as a part, and counts all results.
 
-    ``parts`` are stored, ``sequence`` is the number of the next one. ``stored_tally`` counts the
-    results in ``parts``, ``recorded_tally`` is the tally that the database has.
+    It is full with a number of results, or with ``MOST_BYTES`` of them; the results of calls that
+    run then are added too. ``parts`` are stored, ``sequence`` is the number of the next one.
+    ``stored_tally`` counts the results in ``parts``, ``recorded_tally`` is the tally that the
+    database has.
     """
 
     def __init__(self, shard: Shard, *, most: int) -> None:
@@ -26,6 +29,8 @@ class ResultBuffer:
         self.recorded_tally = shard.tally
         self._totals = ResultTotals.of(shard.tally)
         self._waiting: list[bytes] = []
+        self._bytes = 0  # of the waiting results
+        self._bytes_stored = 0
         self._most = most
         self._reported = self._totals.lines
 
@@ -33,7 +38,8 @@ class ResultBuffer:
         """Continue after the results of ``done``, which are stored."""
         self._totals = done.totals
         self.stored_tally = done.tally
-        self._waiting = []
+        self._waiting, self._bytes = [], 0
+        self._bytes_stored = done.size
         self._reported = self._totals.lines
 
     def __len__(self) -> int:
@@ -43,12 +49,17 @@ class ResultBuffer:
     @property
     def full(self) -> bool:
         """No line may be started until results have been stored."""
-        return len(self._waiting) >= self._most
+        return len(self._waiting) >= self._most or self._bytes >= MOST_BYTES
 
     @property
     def should_store(self) -> bool:
         """Enough results wait to store them before the interval is over."""
-        return len(self._waiting) >= self._most // 4
+        return len(self._waiting) >= self._most // 4 or self._bytes >= MOST_BYTES // 4
+
+    @property
+    def fits_one_part(self) -> bool:
+        """All results, stored or not, are few enough bytes to be held in memory together."""
+        return self._bytes_stored + self._bytes <= MOST_BYTES
 
     @property
     def all_recorded(self) -> bool:
@@ -57,24 +68,27 @@ class ResultBuffer:
 
     def add(self, results: Iterable[PartLine]) -> None:
         results = list(results)
-        self._waiting += [encode_part_line(one) for one in results]  # may raise: count afterwards
+        encoded = [encode_part_line(one) for one in results]  # may raise: count afterwards
+        self._waiting += encoded
+        self._bytes += sum(map(len, encoded))
         for one in results:
             self._totals.add(one)
 
     def take(self) -> list[bytes]:
         """The waiting results as encoded lines; the caller stores them or puts them back."""
-        lines, self._waiting = self._waiting, []
+        lines, self._waiting, self._bytes = self._waiting, [], 0
         return lines
 
     def put_back(self, lines: list[bytes]) -> None:
         """Undo ``take`` after a failed write."""
         self._waiting = lines + self._waiting
+        self._bytes += sum(map(len, lines))
 
-    def stored(self, part: ResultPart, tally: ResultTally) -> None:
-        """``part`` was written; ``tally`` counts all results that were stored by then."""
+    def stored(self, part: ResultPart, size: int) -> None:
+        """``part`` of ``size`` bytes was written."""
         self.sequence += 1
         self.parts.append(part)
-        self.stored_tally = tally
+        self._bytes_stored += size
 
     def closed_unreadable(self, tally: ResultTally) -> None:
         """The shard was closed with ``tally`` because its lines cannot be read."""

@@ -2,7 +2,8 @@
 
 The queue proposes a shard and the database grants the lease. Each step that ends a lease stores the
 exact list of parts with it, so what is written under the lease later is never read. A finished
-shard is compacted into one part, so merging a batch reads one object per shard.
+shard is compacted into one part, so merging a batch reads one object per shard; unless its results
+are so large that a reader should not hold all of them in memory.
 """
 
 import asyncio
@@ -30,7 +31,9 @@ from batch_gateway.services.execute.shard_opener import ShardOpener, log
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.progress_events import BatchObserver
 from batch_gateway.services.results.parts import (
+    MOST_BYTES,
     ShardResults,
+    divided,
     read_recorded,
     write_part,
 )
@@ -173,19 +176,25 @@ class ShardLeases:
                 shard.cleared(to_clear, asyncio.get_running_loop().time())
 
     async def _write(self, shard: LeasedShard, notes: Sequence[bytes] = ()) -> None:
-        """Store what is finished, and ``notes`` behind it; these only count if that succeeds."""
-        lines, tally = shard.results.take(), shard.results.whole_tally
+        """Store what is finished, and ``notes`` behind it; these only count if that succeeds.
+
+        Each part has ``MOST_BYTES`` at most, or one line: readers hold a part in memory.
+        """
+        results = shard.results
+        lines, tally = results.take(), results.whole_tally
         if not lines and not notes:
             return
+        stored = 0
         try:
             with shard.spans.flush(len(lines)):
-                part = await write_part(
-                    self._files, shard.lease.shard, shard.results.sequence, [*lines, *notes]
-                )
+                for piece in divided([*lines, *notes], MOST_BYTES):
+                    part = await write_part(self._files, shard.lease.shard, results.sequence, piece)
+                    results.stored(part, sum(map(len, piece)))
+                    stored += len(piece)
         except BaseException:
-            shard.results.put_back(lines)
+            results.put_back(lines[stored:])
             raise
-        shard.results.stored(part, tally)
+        results.stored_tally = tally
         meters.flushed(len(lines))
 
     async def checkpoint(self, shards: Iterable[LeasedShard]) -> None:
@@ -213,22 +222,36 @@ class ShardLeases:
         async with shard.writing:
             if await self._complete(shard):
                 return
-            results = await read_recorded(self._files, shard.results.parts)
-            buffered = shard.results.take()
-            try:
-                results.add(b"".join(buffered))
-                with shard.spans.flush(len(results.lines)):
-                    part = await write_part(
-                        self._files, shard.lease.shard, shard.results.sequence, [results.content()]
-                    )
+            if shard.results.fits_one_part:
+                closed = await self._finish_compacted(shard, event)
+            else:
+                await self._write(shard)
                 closed = await self._rows.finish(
-                    shard.lease.ref, [part], results.tally, now=self._clock.now(), events=[event]
+                    shard.lease.ref,
+                    shard.results.parts,
+                    shard.results.stored_tally,
+                    now=self._clock.now(),
+                    events=[event],
                 )
-            except BaseException:
-                shard.results.put_back(buffered)
-                shard.results.sequence += 1
-                raise
         await self._closed(shard, closed, event)
+
+    async def _finish_compacted(self, shard: LeasedShard, event: Event) -> ClosedShard | None:
+        """Close it with all its results in one part."""
+        results = await read_recorded(self._files, shard.results.parts)
+        buffered = shard.results.take()
+        try:
+            results.add(b"".join(buffered))
+            with shard.spans.flush(len(results.lines)):
+                part = await write_part(
+                    self._files, shard.lease.shard, shard.results.sequence, [results.content()]
+                )
+            return await self._rows.finish(
+                shard.lease.ref, [part], results.tally, now=self._clock.now(), events=[event]
+            )
+        except BaseException:
+            shard.results.put_back(buffered)
+            shard.results.sequence += 1
+            raise
 
     async def _complete(self, shard: LeasedShard) -> bool:
         """Complete the batch if the shard is all of it and nothing of its results is stored."""

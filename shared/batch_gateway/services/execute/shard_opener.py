@@ -82,7 +82,8 @@ class ShardOpener:
 
     async def _read(self, shard: LeasedShard) -> None:
         passed, lines = self._passed(shard.lease), await self._lines(shard)
-        self._load(shard, lines, await read_recorded(self._files, shard.lease.shard.parts), passed)
+        done = await read_recorded(self._files, shard.lease.shard.parts, keep=False)
+        self._load(shard, lines, done, passed)
 
     async def _lines(self, shard: LeasedShard) -> list[ShardLine]:
         content = await read_blob(self._files, shard.lease.shard.key)

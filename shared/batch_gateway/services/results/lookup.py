@@ -14,7 +14,7 @@ import msgspec
 from batch_gateway.core.errors import Corrupt, NotFound
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import lease_ref
-from batch_gateway.core.lines import custom_id_of, decode_part_line, decode_shard_line
+from batch_gateway.core.lines import PartLine, custom_id_of, decode_part_line, decode_shard_line
 from batch_gateway.core.model import Batch, Shard, ShardState
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
@@ -23,6 +23,7 @@ from batch_gateway.services.results.parts import (
     ShardResults,
     present_parts,
     read_blob,
+    read_part_by_part,
     read_recorded,
 )
 
@@ -106,9 +107,11 @@ class RequestLookup:
             stored = await present_parts(self._files, shard)
             [standing] = await self._metadata.shards.standings([lease_ref(shard)])
             parts += stored if standing.held else []
-        results = await read_recorded(self._files, parts)
-        raw = results.lines.get(line)
-        return _PENDING if raw is None else _found(raw)
+        async for found in read_part_by_part(self._files, parts):
+            for result, _ in found:
+                if result.line == line:
+                    return _status(result)
+        return _PENDING
 
     async def _in_files(self, batch: Batch, custom_id: str) -> RequestResult | None:
         name = b'"custom_id":' + msgspec.json.encode(custom_id) + b","
@@ -162,7 +165,10 @@ def _first(lines: Iterator[bytes], custom_id: str) -> RequestResult | None:
 
 
 def _found(raw: bytes) -> RequestResult:
-    line = decode_part_line(raw)
+    return _status(decode_part_line(raw))
+
+
+def _status(line: PartLine) -> RequestResult:
     state = RequestState.COMPLETED if line.ok else RequestState.FAILED
     return RequestResult(state, line.result_line)
 

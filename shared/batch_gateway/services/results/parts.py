@@ -1,13 +1,14 @@
 """Reads and writes the result lines of one shard.
 
-A shard is small (some hundred lines), so its results are held in memory as a whole. Of several
+A shard is small (some hundred lines), so its results are held in memory as a whole, unless they are
+large (embeddings of many inputs, images): then they are read part by part. Of several
 results for one line the first wins, in the order of the accepted list. That order is kept whatever
 becomes of the shard, because readers count by it (``results.stream``): results only ever come
 behind those that are there.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -19,19 +20,25 @@ from batch_gateway.core.layout import (
     parts_prefix,
     verifies,
 )
-from batch_gateway.core.lines import CallRecord, decode_part_line
+from batch_gateway.core.lines import CallRecord, PartLine, decode_part_line
 from batch_gateway.core.model import ResultPart, ResultTally, Shard
 from batch_gateway.core.result_totals import ResultTotals
 from batch_gateway.ports.files import FileStore
 
 logger = logging.getLogger(__name__)
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Of results of a shard that are held in memory together, and of a part; one line may be longer."""
+
 
 class ShardResults:
     """Encoded part lines by line number; notes of attempts beside them."""
 
-    def __init__(self) -> None:
-        self.lines: dict[int, bytes] = {}
+    def __init__(self, *, keep: bool = True) -> None:
+        """``keep``: whether lines that are added are kept; otherwise only their numbers are."""
+        self.keep = keep
+        self.lines: dict[int, bytes] = {}  # empty ones, unless they are kept
+        self.size = 0  # bytes of all lines
         self.failed: set[int] = set()  # of those lines, the ones for the error file
         self.attempts: dict[int, int] = {}  # calls made for lines without a result
         self.deaths: dict[int, int] = {}  # of workers while these lines were in flight
@@ -48,16 +55,20 @@ class ShardResults:
     def add(self, content: bytes) -> None:
         """Take up the part lines of ``content``; those already known are left alone."""
         for raw in content.splitlines(keepends=True):
-            line = decode_part_line(raw)
-            if line.ok is None:
-                self._note(line.line, *line.tokens)
-                if line.call is not None:
-                    self.calls[line.line] = line.call
-            elif line.line not in self.lines:
-                self.lines[line.line] = raw
-                if not line.ok:
-                    self.failed.add(line.line)
-                self.totals.add(line)
+            self.add_line(decode_part_line(raw), raw)
+
+    def add_line(self, line: PartLine, raw: bytes) -> None:
+        """Take up a part line, unless it is known already; ``raw`` is how it is encoded."""
+        if line.ok is None:
+            self._note(line.line, *line.tokens)
+            if line.call is not None:
+                self.calls[line.line] = line.call
+        elif line.line not in self.lines:
+            self.lines[line.line] = raw if self.keep else b""
+            self.size += len(raw)
+            if not line.ok:
+                self.failed.add(line.line)
+            self.totals.add(line)
 
     def _note(self, line: int, attempts: int, deaths: int, aborts: int, cut: int) -> None:
         self.attempts[line], self.deaths[line], self.aborts[line] = attempts, deaths, aborts
@@ -76,6 +87,20 @@ class ShardResults:
     def content(self) -> bytes:
         """All results in the order in which they came about, as the content of one part."""
         return b"".join(self.lines.values())
+
+
+def divided(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+    """``lines`` in pieces of up to ``most`` bytes; a longer line is a piece of its own."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) > most:
+            yield piece
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    if piece:
+        yield piece
 
 
 async def write_part(
@@ -119,10 +144,10 @@ async def present_parts(files: FileStore, shard: Shard) -> list[ResultPart]:
 
 
 async def read_new(
-    files: FileStore, parts: Sequence[ResultPart]
-) -> tuple[list[ResultPart], ShardResults]:
-    """Read parts that are not recorded yet; those that do not verify are left out."""
-    results = ShardResults()
+    files: FileStore, parts: Sequence[ResultPart], results: ShardResults
+) -> Sequence[ResultPart]:
+    """Add parts that are not recorded yet to ``results``; returns those that verify, the others
+    are left out."""
     good = []
     for part in parts:
         content = await read_blob(files, part.key)
@@ -137,18 +162,40 @@ async def read_new(
             logger.exception("A part is unreadable", extra={"action": "part", "key": part.key})
             continue
         good.append(part)
-    return good, results
+    return good
 
 
-async def read_recorded(files: FileStore, parts: Sequence[ResultPart]) -> ShardResults:
-    """Read parts that are recorded. Raises Corrupt when one is missing or damaged."""
-    results = ShardResults()
+async def read_recorded(
+    files: FileStore, parts: Sequence[ResultPart], *, keep: bool = True
+) -> ShardResults:
+    """Read parts that are recorded; ``keep``: with the lines themselves. Raises Corrupt when one is
+    missing or damaged."""
+    results = ShardResults(keep=keep)
     for part in parts:
         try:
             results.add(await _recorded(files, part))
         except msgspec.MsgspecError as error:
             raise Corrupt(f"recorded part {part.key} is unreadable: {error}") from error
     return results
+
+
+async def read_part_by_part(
+    files: FileStore, parts: Sequence[ResultPart]
+) -> AsyncIterator[list[tuple[PartLine, bytes]]]:
+    """The results of each recorded part, decoded and encoded, without those of lines that an
+    earlier part has. One part is held in memory. Raises Corrupt as ``read_recorded``."""
+    known: set[int] = set()
+    for part in parts:
+        found = []
+        try:
+            for raw in (await _recorded(files, part)).splitlines(keepends=True):
+                line = decode_part_line(raw)
+                if line.ok is not None and line.line not in known:
+                    known.add(line.line)
+                    found.append((line, raw))
+        except msgspec.MsgspecError as error:
+            raise Corrupt(f"recorded part {part.key} is unreadable: {error}") from error
+        yield found
 
 
 async def read_surviving(files: FileStore, parts: Sequence[ResultPart]) -> tuple[ShardResults, int]:

@@ -22,14 +22,13 @@ from batch_gateway.core.cursor import WHOLE, FilePosition, ResultCursor
 from batch_gateway.core.errors import Corrupt, InvalidRequest, NotFound
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import lease_ref
-from batch_gateway.core.lines import decode_part_line
 from batch_gateway.core.model import Batch, ResultPart, Shard, ShardState
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.results.completion_order import read_lines_given
 from batch_gateway.services.results.pages import grouped, split_lines
-from batch_gateway.services.results.parts import present_parts, read_recorded
+from batch_gateway.services.results.parts import present_parts, read_part_by_part
 
 _SHARDS = 100  # rows looked at together
 _PAGE_BYTES = 16 * 1024 * 1024  # of one answer: its lines are held in memory
@@ -231,11 +230,13 @@ class _Reader:
         given = self._given.get(shard.index, 0)
         if sum(part.lines for part in parts) <= given:
             return
-        results = await read_recorded(self._files, parts)
-        for raw in list(results.lines.values())[given:]:
-            given += 1
-            self._given[shard.index] = given
-            yield decode_part_line(raw).result_line + b"\n"
+        number = 0
+        async for lines in read_part_by_part(self._files, parts):
+            for line, _ in lines:
+                number += 1
+                if number > given:
+                    self._given[shard.index] = given = number
+                    yield line.result_line + b"\n"
         if given == shard.lines and shard.state is ShardState.CLOSED:
             self._given[shard.index] = WHOLE
 
