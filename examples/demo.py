@@ -18,6 +18,7 @@ from pathlib import Path
 
 from openai import OpenAI
 from openai.types import Batch
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -106,16 +107,18 @@ def prove(client: OpenAI, path: Path, batch: Batch) -> None:
 
 
 def where_the_time_went(batches: list[tuple[Path, Batch]]) -> Table:
-    table = Table(title="Where the time went (seconds)")
-    for name in ("batch", "validating", "running", "merging", "tokens in", "cached", "tokens out"):
-        table.add_column(name, justify="left" if name == "batch" else "right")
+    """At most 80 columns wide."""
+    title = "Where the time went (seconds), and tokens"
+    table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
+    for name in ("batch", "validating", "running", "merging", "input", "cached", "output"):
+        table.add_column(name, justify="left" if name == "batch" else "right", no_wrap=True)
     for path, batch in batches:
         assert batch.in_progress_at
         assert batch.finalizing_at
         assert batch.completed_at
         assert batch.usage
         table.add_row(
-            path.name,
+            path.stem,
             str(batch.in_progress_at - batch.created_at),
             str(batch.finalizing_at - batch.in_progress_at),
             str(batch.completed_at - batch.finalizing_at),

@@ -54,7 +54,7 @@ async def test_a_batch_is_submitted_followed_and_fetched_by_kn(start_gateway, tm
     await kn("results", batch, "-o", str(tmp_path / "out.jsonl"))
     state, _ = await kn("status", batch)
     listed, _ = await kn("list")
-    folder = str(gateway.platform.data)
+    folder, pids = str(gateway.platform.data), gateway.platform.pids("api")
     whole = await asyncio.to_thread(CliRunner().invoke, app, ["status", "--data", folder])
 
     assert follower.returncode == 130
@@ -67,8 +67,9 @@ async def test_a_batch_is_submitted_followed_and_fetched_by_kn(start_gateway, tm
     assert (tmp_path / "out.jsonl").read_text() == output
     assert state.split() == [batch, "completed", "40/40"]
     assert batch in listed
-    services = {line.split()[0] for line in whole.stdout.splitlines() if line}
-    assert {"api", "planner", "executor", "assembler", "janitor"} <= services
+    services = dict(line.split(maxsplit=1) for line in whole.stdout.splitlines() if line)
+    assert {"api", "planner", "executor", "assembler", "janitor"} <= services.keys()
+    assert set(services["api"].split()) & set(map(str, pids))
     assert "batches       1 completed" in whole.stdout
 
 

@@ -4,6 +4,10 @@ import importlib.util
 import itertools
 import json
 from pathlib import Path
+from types import ModuleType
+
+from openai.types import Batch, BatchUsage
+from rich.console import Console
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = ("support-tickets.jsonl", "reviews.jsonl")
@@ -13,12 +17,16 @@ def lines(name: str) -> list[dict]:
     return [json.loads(line) for line in (EXAMPLES / name).read_text().splitlines()]
 
 
-def test_the_files_are_what_the_script_writes(tmp_path):
-    spec = importlib.util.spec_from_file_location("make_examples", EXAMPLES / "make_examples.py")
+def loaded(name: str) -> ModuleType:
+    """A script of examples/ as a module; it is not run."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
 
-    script.write(tmp_path)
+
+def test_the_files_are_what_the_script_writes(tmp_path):
+    loaded("make_examples").write(tmp_path)
 
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (EXAMPLES / name).read_bytes()
@@ -43,3 +51,27 @@ def test_custom_ids_are_unique():
     for name in FILES:
         ids = [line["custom_id"] for line in lines(name)]
         assert len(ids) == len(set(ids))
+
+
+def test_the_table_of_the_demo_fits_a_terminal_of_80_columns():
+    usage = BatchUsage(
+        input_tokens=2_742_810,
+        input_tokens_details={"cached_tokens": 2_489_120},
+        output_tokens=319_000,
+        output_tokens_details={"reasoning_tokens": 0},
+        total_tokens=3_061_810,
+    )
+    times = {"created_at": 0, "in_progress_at": 1, "finalizing_at": 200, "completed_at": 3000}
+    batch = Batch.model_construct(**times, usage=usage)
+    paths = [EXAMPLES / name for name in FILES]
+    console = Console(width=80)
+
+    with console.capture() as shown:
+        console.print(loaded("demo").where_the_time_went([(path, batch) for path in paths]))
+
+    rows = [line.split() for line in shown.get().splitlines() if "2,742,810" in line]
+    names = [path.stem for path in paths]
+    assert rows == [
+        [name, "1", "199", "2800", "2,742,810", "2,489,120", "319,000"] for name in names
+    ]
+    assert max(len(line.rstrip()) for line in shown.get().splitlines()) <= 80

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 SERVING = "serving.knative.dev/v1"
+_SERVE = b"batch_gateway.web.serve"  # the module that functions run
 _CLASS = "eventing.knative.dev/broker.class"
 
 
@@ -127,18 +128,35 @@ def _platform(data: Path) -> int:
 
 
 def _processes(platform: int) -> dict[str, list[int]]:
-    """Functions and the processes that ``platform`` has started for them; Linux only."""
-    found: dict[str, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    """Functions and the processes that run them for ``platform``; Linux only.
+
+    They are children of the process that it forks functions from, or its own.
+    """
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent != platform:
-                continue
-            environment = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # gone, or another user's
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # gone
             continue
-        for variable in environment:
-            if variable.startswith(b"K_SERVICE="):
-                service = os.fsdecode(variable.partition(b"=")[2])
-                found.setdefault(service, []).append(int(folder.name))
+    found: dict[str, list[int]] = {}
+    for pid, parent in sorted(parents.items()):
+        if platform in (parent, parents.get(parent)) and (service := _service_of(pid)):
+            found.setdefault(service, []).append(pid)
     return found
+
+
+def _service_of(pid: int) -> str | None:
+    """The function that a process runs: by its command line, or by what its program was given.
+
+    A forked process has the environment of the one that it was forked from.
+    """
+    folder = Path("/proc") / str(pid)
+    try:
+        words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        variables = (folder / "environ").read_bytes().split(b"\0")
+    except OSError:  # gone, or another user's
+        return None
+    if words[1:3] == [b"-m", _SERVE]:
+        return os.fsdecode(words[-1])
+    given = (one.partition(b"=") for one in variables)
+    return next((os.fsdecode(value) for name, _, value in given if name == b"K_SERVICE"), None)
