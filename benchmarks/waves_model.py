@@ -186,7 +186,8 @@ class Model:
     def _look(self) -> None:
         before = slots(self._state)
         now = START + timedelta(seconds=self._time.time())
-        seen = self._seen + PoolObservation(signal=self._news, in_flight=len(self._calls))
+        calls = len(self._calls)
+        seen = self._seen + PoolObservation(signal=self._news, in_flight=calls, slots=calls)
         self._state = fold(self._state, seen, self._limits, now)
         self._news, self._seen = None, PoolObservation(watched=self._setting != "latency")
         self._lent = min(before, slots(self._state))

@@ -254,6 +254,20 @@ def test_calls_beyond_the_limit_are_aborted_for_a_while_after_the_watch_has_brak
     assert not after.aborts(NOW + limits.ABORT_FOR)
 
 
+@pytest.mark.parametrize(
+    ("slots", "running", "users"),
+    [(30, 46, False), (30, 47, True), (60, 56, False), (60, 57, True)],
+)
+def test_no_call_is_aborted_while_all_requests_can_be_calls_of_executors(slots, running, users):
+    told = replace(signal(-5), running=float(running), waiting=4.0)
+    seen = PoolObservation(signal=told, in_flight=30, slots=slots)
+
+    after = fold(LimitState(limit=50.0), seen, RULES)
+
+    assert after.limit == 25.0
+    assert after.aborts(NOW) == users
+
+
 @given(state=states, seen=drops)
 def test_drops_abort_nothing(state, seen):
     assert not fold(state, seen, RULES).aborts(NOW)
@@ -372,7 +386,7 @@ def test_an_idle_pool_goes_half_of_the_way_back_in_each_half_life():
     ids=str,
 )
 def test_senseless_rules_are_refused(wrong):
-    with pytest.raises(ValueError, match="Limits"):
+    with pytest.raises(ValueError, match="LimitSettings"):
         LimitSettings(**wrong)
 
 

@@ -11,10 +11,12 @@ from benchmarks import waves_model
 from benchmarks.stage import percentile
 from benchmarks.waves import TPOT_MS, Scene
 
-from batch_gateway.core.engine_signals import probe_signal
+from batch_gateway.core.engine_signals import EngineReading, probe_signal
 from batch_gateway.core.limits import Brake
 from batch_gateway.core.own_queue import OwnQueue
-from batch_gateway.settings import EngineMonitorSettings
+from batch_gateway.services.execute.engine_monitor import EngineMonitor
+from batch_gateway.services.routing import OneEndpoint
+from batch_gateway.settings import EngineMonitorSettings, InferenceSettings
 
 USUAL = timedelta(milliseconds=50)
 RULES = EngineMonitorSettings()
@@ -71,6 +73,33 @@ def test_users_wait_hardly_longer_beside_a_batch(setting, seed, most):
 
     assert percentile(played.ttft_s, 0.99) / alone <= most
     assert played.progress > 0.75
+
+
+@pytest.mark.parametrize(("before", "users_wait"), [(6, False), (5, True)])
+async def test_a_call_that_ends_while_metrics_are_read_is_no_user(before, users_wait):
+    calls = [before, 5]  # before the metrics were read and afterwards
+
+    class Metrics:
+        async def read(self, *_: Any) -> EngineReading:
+            calls.pop(0)
+            return EngineReading(running=4, waiting=2)
+
+    nothing: Any = None
+    monitor = EngineMonitor(
+        OneEndpoint(InferenceSettings(url="http://engine")).routes("m")[0],
+        client=nothing,
+        metrics=Metrics(),
+        settings=RULES,
+        urgent=lambda: None,
+        ended=lambda: 0,
+        running=lambda: calls[0],
+    )
+
+    assert await monitor._read(timedelta(seconds=0.2))
+    told = monitor.take()
+
+    assert told is not None
+    assert told.users_wait == users_wait
 
 
 def late(own: OwnQueue, at: float, running: int, ended: int, *, looks: int = 1) -> Any:

@@ -62,6 +62,7 @@ class PoolObservation:
     dropped: int = 0
     ignored: int = 0
     in_flight: int = 0  # calls running now
+    slots: int = 0  # of the holders: granted, or in use by calls that still run
     busy_ms: int = 0  # what the successes took together
     work: int = 0  # what they did (``core.latency_baseline``)
     retry_after: timedelta = timedelta(0)  # the longest pause that the endpoint asked for
@@ -74,6 +75,7 @@ class PoolObservation:
             dropped=self.dropped + other.dropped,
             ignored=self.ignored + other.ignored,
             in_flight=self.in_flight + other.in_flight,
+            slots=self.slots + other.slots,
             busy_ms=self.busy_ms + other.busy_ms,
             work=self.work + other.work,
             retry_after=max(self.retry_after, other.retry_after),
@@ -183,8 +185,20 @@ def _given_up(
         last_brake=signal.brake,
         reason=signal.reason,
         braked_at=now,
-        abort_until=now + ABORT_FOR if signal.users_wait else state.abort_until,
+        abort_until=now + ABORT_FOR if _users_wait(state, seen, signal) else state.abort_until,
     )
+
+
+def _users_wait(state: LimitState, seen: PoolObservation, signal: MonitorSignal) -> bool:
+    """Whether some of the requests in the engine must be those of interactive users.
+
+    A monitor knows the calls of its own executor. Those of all executors together are at most as
+    many as their slots, or as the limit that they had until now.
+    """
+    if signal.running is None or signal.waiting is None:
+        return signal.users_wait
+    own = max(float(seen.slots), state.limit)
+    return signal.users_wait and signal.running + signal.waiting > own
 
 
 def _cut(state: LimitState, seen: PoolObservation, rules: LimitRules, now: datetime) -> LimitState:

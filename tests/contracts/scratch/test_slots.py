@@ -235,6 +235,18 @@ async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
     assert abs(state.limit.braked_at - before) < timedelta(minutes=1)
 
 
+async def test_a_queue_of_calls_of_all_holders_aborts_none(moving: RedisScratchStore) -> None:
+    await sync(moving, "a", want=4, in_use=4)
+    await sync(moving, "b", want=10, in_use=10)  # of before the limit was lowered
+    own = replace(QUEUE, running=11)
+
+    grant = await sync(moving, "a", want=4, in_use=4, seen=PoolObservation(signal=own))
+    assert (grant.limit, grant.excess, grant.users_wait) == (5, 0, False)
+
+    more = PoolObservation(signal=replace(own, waiting=4))
+    assert (await sync(moving, "a", want=4, in_use=4, seen=more)).excess > 0
+
+
 async def test_news_of_the_watch_are_folded_once(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=8, in_use=8, seen=PoolObservation(signal=QUEUE))
 

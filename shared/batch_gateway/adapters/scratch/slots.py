@@ -237,12 +237,14 @@ def _observation(
     signal: str,
     watched: int,
     _idle_ms: int | None,
+    slots: int,
 ) -> PoolObservation:
     return PoolObservation(
         successes=successes,
         dropped=dropped,
         ignored=ignored,
         in_flight=in_flight,
+        slots=slots,
         busy_ms=busy_ms,
         work=work,
         retry_after=timedelta(milliseconds=retry_after_ms),

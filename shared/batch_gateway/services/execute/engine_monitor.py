@@ -104,7 +104,7 @@ class EngineMonitor:
         """Look at the metrics ``passed`` after the last time; False: there are none."""
         if not self._settings.metrics or self._clock() < self._readable_at:
             return False
-        asked = self._clock()
+        asked, running = self._clock(), self._running()
         try:
             reading = await self._metrics.read(
                 self._route.endpoint.metrics,
@@ -127,7 +127,7 @@ class EngineMonitor:
         self._fit = self._fit.after(reading, passed, brief=brief)
         age = timedelta(seconds=self._clock() - asked)
         signal = engine_signal(reading, age, self._fit, self._settings, brief=brief)
-        if reading.running + reading.waiting <= self._running():
+        if reading.running + reading.waiting <= max(running, self._running()):
             signal = replace(signal, users_wait=False)  # all requests in the engine are ours
         self._say(signal)
         return True

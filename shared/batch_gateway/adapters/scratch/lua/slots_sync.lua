@@ -13,7 +13,7 @@
 --         running; the bound is what ceilings leave of the limit, or -1 for all of it. The
 --         observation is all that was seen since the last one, and its receiver must fold
 --         it: {successes, dropped, ignored, ms, work, Retry-After in ms, signal or '', watched (0 or 1),
---         ms since the last one or nil}.
+--         ms since the last one or nil, slots on record of all holders}.
 --
 -- pools         zset  pool by the instant in ms when it is forgotten
 -- held          zset  pool by the instant in ms when the last grant of it runs out
@@ -201,6 +201,7 @@ for _, pool in ipairs(mine) do
       tonumber(seen[1] or 0), seen[4] and seen[2] or '',
       seen[3] and now - tonumber(seen[3]) < watch_ms and 1 or 0,
       pool.folded_at > 0 and now - pool.folded_at,
+      pool.others + pool.my_slots,
     }
     redis.call('HDEL', state,
       'successes', 'dropped', 'ignored', 'busy_ms', 'work', 'retry_after', 'news')
