@@ -40,6 +40,7 @@ from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.collaborators import (
     EngineClients,
+    ExecutorDependencies,
     ExecutorPolicies,
     ProcessResources,
     StopRequests,
@@ -136,7 +137,6 @@ class Memory:
         return Lease(
             shard=shard,
             tenant=TenantId("t"),
-            endpoint="/v1/chat/completions",
             deadline=DEADLINE,
             priority=5,
             options={},
@@ -362,24 +362,28 @@ class Stage:
         )
         return Activation(
             ActivationId("me"),
-            stores=Stores(
-                metadata=SimpleNamespace(shards=self.memory),  # type: ignore[arg-type]
-                files=self.memory,  # type: ignore[arg-type]
-                scratch=self.scratch,
-            ),
-            engines=EngineClients(
-                client=client, metrics=client, routes=self.routes, header_passthrough=None
-            ),
-            events=EventSenders(publisher=silent, activation_trigger=silent, webhook_outbox=silent),
-            termination=silent,
-            policies=ExecutorPolicies(
-                execution=RULES,
-                queue=QueueSettings(),
-                retry=retry,
-                watching=watching,
-                prices=PriceList(),
-                clock=self.clock,
-                output_expiry=None,
+            ExecutorDependencies(
+                stores=Stores(
+                    metadata=SimpleNamespace(shards=self.memory),  # type: ignore[arg-type]
+                    files=self.memory,  # type: ignore[arg-type]
+                    scratch=self.scratch,
+                ),
+                engines=EngineClients(
+                    client=client, metrics=client, routes=self.routes, header_passthrough=None
+                ),
+                events=EventSenders(
+                    publisher=silent, activation_trigger=silent, webhook_outbox=silent
+                ),
+                termination=silent,
+                policies=ExecutorPolicies(
+                    execution=RULES,
+                    queue=QueueSettings(),
+                    retry=retry,
+                    watching=watching,
+                    prices=PriceList(),
+                    clock=self.clock,
+                    output_expiry=None,
+                ),
             ),
             shared=ProcessResources(
                 attempts=ModelCaller(client, retry, budget_s=RULES.hard_budget_s),

@@ -23,7 +23,6 @@ def lease(batch: BatchId, sealed: str | None) -> Lease:
     return Lease(
         shard=Shard(batch=batch, index=0, model="m", key="k", lines=1, cost=1),
         tenant=TenantId("t"),
-        endpoint="/v1/chat/completions",
         deadline=datetime(2026, 11, 26, tzinfo=UTC),
         priority=5,
         options={},

@@ -36,7 +36,6 @@ def leased(
         Lease(
             shard=shard,
             tenant=TenantId("t"),
-            endpoint="/v1/chat/completions",
             deadline=deadline,
             priority=5,
             options={},

@@ -308,7 +308,6 @@ class Lease:
 
     shard: Shard  # with this lease's epoch, token and holder
     tenant: TenantId
-    endpoint: str
     deadline: datetime
     priority: int
     options: Mapping[str, Any]
@@ -318,6 +317,21 @@ class Lease:
     """Until the deadline, by the database's clock at the grant. None: not told."""
     batch: Batch | None = field(default=None, repr=False, compare=False)
     """The batch as it was at the grant. None: not told."""
+
+    @classmethod
+    def granted(cls, shard: Shard, batch: Batch, at: datetime) -> "Lease":
+        """The lease of a shard of ``batch``, granted at ``at`` by the database's clock."""
+        return cls(
+            shard=shard,
+            tenant=batch.tenant,
+            deadline=batch.deadline,
+            priority=batch.priority,
+            options=batch.options,
+            traceparent=batch.traceparent,
+            sealed=batch.sealed,
+            time_left=batch.deadline - at,
+            batch=batch,
+        )
 
     @property
     def ref(self) -> "LeaseRef":

@@ -21,6 +21,7 @@ def make_executor(
     from batch_gateway.adapters.model_http import HttpModelClient
     from batch_gateway.services.execute.collaborators import (
         EngineClients,
+        ExecutorDependencies,
         ExecutorPolicies,
         StopRequests,
     )
@@ -31,7 +32,7 @@ def make_executor(
     stack.push_async_callback(metrics.close)
     settings = runtime.settings
     expiry = settings.api.output_expiry_s
-    return Executor(
+    dependencies = ExecutorDependencies(
         stores=runtime.stores,
         engines=EngineClients(
             client=client,
@@ -51,8 +52,9 @@ def make_executor(
             spans=settings.tracing.requests_per_shard,
             output_expiry=timedelta(seconds=expiry) if expiry else None,
         ),
-        stop_requests=StopRequests(stopping=stopping, superseded=runtime.superseded),
     )
+    stop_requests = StopRequests(stopping=stopping, superseded=runtime.superseded)
+    return Executor(dependencies, stop_requests)
 
 
 def executor_function() -> Function:

@@ -66,7 +66,6 @@ async def test_a_claim_grants_all_that_the_holder_must_know(metadata):
     assert lease == Lease(
         shard=row,
         tenant=ALICE,
-        endpoint=batch.endpoint,
         deadline=FAR_AHEAD,
         priority=2,
         options={"a": [1]},

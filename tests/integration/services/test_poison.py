@@ -14,6 +14,7 @@ from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, TenantId
 from batch_gateway.core.model import BatchStatus
+from batch_gateway.services.collaborators import Stores
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import ActivationSignals, LeasedShard
@@ -139,9 +140,7 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
     await world.planner.plan(batch.id)
     leases = ShardLeases(
         ActivationId("me"),
-        rows=world.metadata.shards,
-        files=files,
-        scratch=world.scratch,
+        stores=Stores(metadata=world.metadata, files=files, scratch=world.scratch),
         renewer=LeaseRenewer(world.scratch.queue, ttl=timedelta(seconds=9), every_s=3),
         publisher=world.publisher,
         header_passthrough=None,

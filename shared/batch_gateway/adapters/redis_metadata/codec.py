@@ -270,18 +270,7 @@ def from_mended(shard: Shard) -> Row:
 def to_lease(granted: Sequence[Any]) -> Lease:
     """A lease from what ``grant`` in the prelude returns."""
     batch = to_batch(row(granted[1]))
-    return Lease(
-        shard=to_shard(batch.id, granted[0]),
-        tenant=batch.tenant,
-        endpoint=batch.endpoint,
-        deadline=batch.deadline,
-        priority=batch.priority,
-        options=batch.options,
-        traceparent=batch.traceparent,
-        sealed=batch.sealed,
-        time_left=batch.deadline - instant(granted[2]),
-        batch=batch,
-    )
+    return Lease.granted(to_shard(batch.id, granted[0]), batch, instant(granted[2]))
 
 
 def plan_model_and_cost(plan: str) -> tuple[str, int]:

@@ -220,18 +220,7 @@ async def _grant(
     row = (await connection.execute(grant, {**named, **values})).one_or_none()
     if row is None:
         return None
-    return Lease(
-        shard=to_shard(row),
-        tenant=batch.tenant,
-        endpoint=batch.endpoint,
-        deadline=batch.deadline,
-        priority=batch.priority,
-        options=batch.options,
-        traceparent=batch.traceparent,
-        sealed=batch.sealed,
-        time_left=batch.deadline - row.database_now,
-        batch=batch,
-    )
+    return Lease.granted(to_shard(row), batch, row.database_now)
 
 
 async def _close(

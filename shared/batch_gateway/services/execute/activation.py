@@ -19,11 +19,9 @@ import math
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.event_publisher import PENDING
 from batch_gateway.services.execute.collaborators import (
-    EngineClients,
-    ExecutorPolicies,
+    ExecutorDependencies,
     ProcessResources,
     StopRequests,
 )
@@ -35,7 +33,6 @@ from batch_gateway.services.execute.supervision import keep_running
 from batch_gateway.services.execute.takeover import REGISTERED, RENEW, SILENCE
 from batch_gateway.services.execute.waiting import signal_or
 from batch_gateway.services.task_group import task_group
-from batch_gateway.services.termination import Termination
 
 logger = logging.getLogger(__name__)
 
@@ -47,24 +44,18 @@ class Activation:
     def __init__(
         self,
         me: ActivationId,
+        dependencies: ExecutorDependencies,
         *,
-        stores: Stores,
-        engines: EngineClients,
-        events: EventSenders,
-        termination: Termination,
-        policies: ExecutorPolicies,
         shared: ProcessResources,
         stop_requests: StopRequests,
     ) -> None:
         self._me = me
-        self._stores = stores
-        self._engines = engines
-        self._events = events
-        self._termination = termination
-        self._policies = policies
+        self._dependencies = dependencies
+        self._scratch = dependencies.stores.scratch
+        self._activation_trigger = dependencies.events.activation_trigger
         self._shared = shared
         self._stop_requests = stop_requests
-        self._rules = policies.execution
+        self._rules = dependencies.policies.execution
         now = asyncio.get_running_loop().time()
         hard_end = now + self._rules.hard_budget_s
         self._budget = TimeBudget(
@@ -100,11 +91,7 @@ class Activation:
         return ActivationComponents(
             self._me,
             group,
-            stores=self._stores,
-            engines=self._engines,
-            events=self._events,
-            termination=self._termination,
-            policies=self._policies,
+            self._dependencies,
             shared=self._shared,
             signals=self._signals,
             budget=self._budget,
@@ -131,7 +118,7 @@ class Activation:
         parts = self._components
         return LeaseLoop(
             self._me,
-            scratch=self._stores.scratch,
+            scratch=self._scratch,
             selector=parts.selector,
             shards=parts.shards,
             pools=parts.pools,
@@ -163,9 +150,7 @@ class Activation:
         while True:
             await signal_or(self._renew_now, RENEW.total_seconds())
             try:
-                dead = await self._stores.scratch.activations.renew(
-                    self._me, REGISTERED, silence=SILENCE
-                )
+                dead = await self._scratch.activations.renew(self._me, REGISTERED, silence=SILENCE)
                 self._components.reclaimer.take_over(dead)
             except Temporary as error:
                 logger.debug(
@@ -200,15 +185,15 @@ class Activation:
         if self._now() < self._woke_at + PENDING.total_seconds():
             return
         try:
-            if (await self._stores.scratch.queue.depth()).ready:
+            if (await self._scratch.queue.depth()).ready:
                 self._woke_at = self._now()
-                await self._events.activation_trigger.wake()
+                await self._activation_trigger.wake()
         except Temporary as error:
             logger.debug("The backlog is unknown: %s", error, extra={"action": "wake"})
 
     async def _leave(self) -> None:
         """Give slots back, leave the register, and only then open a successor if there is work."""
-        scratch = self._stores.scratch
+        scratch = self._scratch
         try:
             await self._components.pools.leave()
             await self._components.throughput.report((), at_once=True)
@@ -222,10 +207,10 @@ class Activation:
             )
             return
         if self._end is LoopEnd.OUT_OF_TIME and (depth.ready or depth.leased):
-            await self._events.activation_trigger.wake()
+            await self._activation_trigger.wake()
         elif depth.ready and self._end is not LoopEnd.FORBIDDEN:
             # it was queued while this activation left
-            await self._events.activation_trigger.wake(first=True)
+            await self._activation_trigger.wake(first=True)
 
     @staticmethod
     def _now() -> float:

@@ -8,7 +8,12 @@ from datetime import timedelta
 import msgspec
 
 from batch_gateway.core import tracing
-from batch_gateway.core.engine_response import MalformedResponse, decode, excerpt
+from batch_gateway.core.engine_response import (
+    MalformedResponse,
+    ResponseBody,
+    decode,
+    excerpt,
+)
 from batch_gateway.core.ids import result_id
 from batch_gateway.core.json_splice import splice_members
 from batch_gateway.core.lines import PartLine, answered, not_answered
@@ -18,6 +23,7 @@ from batch_gateway.core.retry import (
     CUT,
     LATE,
     CallOutcome,
+    JudgedResponse,
     RetryDecision,
     RetryRules,
     judge_response,
@@ -133,6 +139,7 @@ class ModelCaller:
     def _judged(
         self, work: LineInFlight, route: Route, answer: ModelResponse, others_admitted: bool
     ) -> AttemptResult:
+        """What an answer means for its line: another attempt, or a result."""
         rules = self._rules(route)
         try:
             body = decode(answer.body)
@@ -155,29 +162,23 @@ class ModelCaller:
                 work, verdict, answer.retry_after, rules, f"it {reason}", f"http_{judged.status}"
             )
             return msgspec.structs.replace(ended, status=judged.status)
-        lease = work.shard.lease
-        if body is None or 300 <= answer.status < 400:  # where that leads is in no body
-            said = excerpt(answer.body)
-            message = f"The endpoint {judged.problem or f'answered {judged.status}'}"
-            if 200 <= answer.status < 300:
-                result = not_answered(
-                    lease.shard.batch,
-                    work.line.line,
-                    work.line.custom_id,
-                    code="invalid_response",
-                    message=f"{message}: {said or 'the answer is empty'}",
-                )
-                return AttemptResult(
-                    verdict,
-                    result,
-                    timedelta(0),
-                    None,
-                    cause="invalid_response",
-                    status=judged.status,
-                )
-            body = decode(_envelope(f"{message}: {said}" if said else f"{message}."))
+        if body is not None and not 300 <= answer.status < 400:
+            return self._answered(work, judged, answer, body)
+        # An answer without a JSON object, or a redirect, whose target is in no body.
+        said = excerpt(answer.body)
+        message = f"The endpoint {judged.problem or f'answered {judged.status}'}"
+        if 200 <= answer.status < 300:
+            return self._invalid(work, judged, f"{message}: {said or 'the answer is empty'}")
+        envelope = _envelope(f"{message}: {said}" if said else f"{message}.")
+        return self._answered(work, judged, answer, decode(envelope))
+
+    def _answered(
+        self, work: LineInFlight, judged: JudgedResponse, answer: ModelResponse, body: ResponseBody
+    ) -> AttemptResult:
+        """The answer with ``body`` is the line's result, be it a success or an error."""
+        verdict = judged.verdict
         result = answered(
-            lease.shard.batch,
+            work.shard.lease.shard.batch,
             work.line,
             body,
             status=judged.status,
@@ -191,6 +192,24 @@ class ModelCaller:
             timedelta(0),
             None,
             first_token_ms=-1 if told is None else told,
+            status=judged.status,
+        )
+
+    def _invalid(self, work: LineInFlight, judged: JudgedResponse, message: str) -> AttemptResult:
+        """A success without a usable body: the line gets an error of the gateway's own."""
+        result = not_answered(
+            work.shard.lease.shard.batch,
+            work.line.line,
+            work.line.custom_id,
+            code="invalid_response",
+            message=message,
+        )
+        return AttemptResult(
+            judged.verdict,
+            result,
+            timedelta(0),
+            None,
+            cause="invalid_response",
             status=judged.status,
         )
 

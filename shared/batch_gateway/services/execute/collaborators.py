@@ -1,4 +1,4 @@
-"""Dependencies of an executor beyond stores and events, grouped by kind."""
+"""Dependencies of an executor, grouped by kind."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import ModelClient
+from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.progress_events import BatchObserver
 from batch_gateway.services.routing import Routes
+from batch_gateway.services.termination import Termination
 from batch_gateway.settings import (
     EngineMonitorSettings,
     ExecutionSettings,
@@ -44,6 +46,17 @@ class ExecutorPolicies:
     clock: Clock
     spans: int = 0  # calls of one shard that get a span at most
     output_expiry: timedelta | None  # of result files whose batch says nothing; None: they are kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorDependencies:
+    """What an executor works with; each of its activations gets all of it."""
+
+    stores: Stores
+    engines: EngineClients
+    events: EventSenders
+    termination: Termination
+    policies: ExecutorPolicies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

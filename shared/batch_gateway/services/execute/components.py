@@ -7,10 +7,8 @@ from datetime import timedelta
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.services.assemble.ended_batches import EndedBatches, EndedBatchQueue
 from batch_gateway.services.assemble.single_shard import SingleShardBatches
-from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.execute.collaborators import (
-    EngineClients,
-    ExecutorPolicies,
+    ExecutorDependencies,
     ProcessResources,
 )
 from batch_gateway.services.execute.lease_monitor import LeaseMonitor, LeaseReclaimer
@@ -24,7 +22,6 @@ from batch_gateway.services.execute.shard_supervisor import ShardSupervisor, Tim
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.takeover import Takeover
 from batch_gateway.services.execute.throughput import ThroughputReporter
-from batch_gateway.services.termination import Termination
 
 
 class ActivationComponents:
@@ -34,12 +31,8 @@ class ActivationComponents:
         self,
         me: ActivationId,
         group: asyncio.TaskGroup,
+        dependencies: ExecutorDependencies,
         *,
-        stores: Stores,
-        engines: EngineClients,
-        events: EventSenders,
-        termination: Termination,
-        policies: ExecutorPolicies,
         shared: ProcessResources,
         signals: ActivationSignals,
         budget: TimeBudget,
@@ -49,11 +42,11 @@ class ActivationComponents:
         one asks whether it runs."""
         self._me = me
         self._group = group
-        self._stores = stores
-        self._engines = engines
-        self._events = events
-        self._termination = termination
-        self._policies = policies
+        self._stores = stores = dependencies.stores
+        self._engines = dependencies.engines
+        self._events = events = dependencies.events
+        self._termination = dependencies.termination
+        self._policies = policies = dependencies.policies
         self._shared = shared
         self._signals = signals
         self._budget = budget
@@ -95,9 +88,7 @@ class ActivationComponents:
         stores, policies = self._stores, self._policies
         return ShardLeases(
             self._me,
-            rows=stores.metadata.shards,
-            files=stores.files,
-            scratch=stores.scratch,
+            stores=stores,
             renewer=self.renewer,
             publisher=self._events.publisher,
             header_passthrough=self._engines.header_passthrough,
@@ -165,8 +156,7 @@ class ActivationComponents:
             termination=self._termination,
             signals=self._signals,
             budget=self._budget,
-            rules=self._rules,
-            spans=self._policies.spans,
+            policies=self._policies,
         )
 
     def _make_selector(self) -> ShardSelector:

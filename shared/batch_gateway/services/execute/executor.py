@@ -5,42 +5,29 @@ import secrets
 import socket
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.execute.activation import Activation
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.budget import BudgetGuard
 from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.collaborators import (
-    EngineClients,
-    ExecutorPolicies,
+    ExecutorDependencies,
     ProcessResources,
     StopRequests,
 )
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.execute.takeover import REGISTERED, REMEMBERED, Takeover
 from batch_gateway.services.progress_events import BatchObservers, ProgressEvents
-from batch_gateway.services.termination import Termination
 
 logger = logging.getLogger(__name__)
 
 
 class Executor:
-    def __init__(
-        self,
-        *,
-        stores: Stores,
-        engines: EngineClients,
-        events: EventSenders,
-        termination: Termination,
-        policies: ExecutorPolicies,
-        stop_requests: StopRequests,
-    ) -> None:
-        self._stores = stores
-        self._engines = engines
-        self._events = events
-        self._termination = termination
-        self._policies = policies
+    def __init__(self, dependencies: ExecutorDependencies, stop_requests: StopRequests) -> None:
+        self._dependencies = dependencies
         self._stop_requests = stop_requests
+        self._activations = dependencies.stores.scratch.activations
+        stores, engines = dependencies.stores, dependencies.engines
+        termination, policies = dependencies.termination, dependencies.policies
         self._takeover = Takeover(stores.metadata, stores.scratch, termination)
         self._shared = ProcessResources(
             attempts=ModelCaller(
@@ -53,7 +40,7 @@ class Executor:
             watches=BatchObservers(
                 [
                     BudgetGuard(termination, stores.metadata.shards, policies.prices),
-                    ProgressEvents(stores.scratch, events.publisher, policies.clock),
+                    ProgressEvents(stores.scratch, dependencies.events.publisher, policies.clock),
                 ]
             ),
         )
@@ -67,23 +54,16 @@ class Executor:
         """
         me = ActivationId(f"{socket.gethostname()}-{secrets.token_hex(4)}")
         if request is not None:
-            before = await self._stores.scratch.activations.serve(request, me, REMEMBERED)
+            before = await self._activations.serve(request, me, REMEMBERED)
             await self._takeover.of_predecessors(before)
-        if not await self._stores.scratch.activations.enter(
-            me, maximum=self._policies.execution.max_activations, ttl=REGISTERED
+        if not await self._activations.enter(
+            me, maximum=self._dependencies.policies.execution.max_activations, ttl=REGISTERED
         ):
             return
         log = {"action": "activation", "activation": me}
         logger.info("Activation begins", extra=log)
         activation = Activation(
-            me,
-            stores=self._stores,
-            engines=self._engines,
-            events=self._events,
-            termination=self._termination,
-            policies=self._policies,
-            shared=self._shared,
-            stop_requests=self._stop_requests,
+            me, self._dependencies, shared=self._shared, stop_requests=self._stop_requests
         )
         await activation.run()
         logger.info("Activation ends", extra=log)

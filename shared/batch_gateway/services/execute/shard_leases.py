@@ -19,10 +19,8 @@ from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.ids import ActivationId, ShardId, split_shard_id
 from batch_gateway.core.model import ClosedShard, Lease, LeaseRef, QueueEntry
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.files import FileStore
-from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.ports.shards import ShardRows
 from batch_gateway.services.assemble.single_shard import SingleShardBatches
+from batch_gateway.services.collaborators import Stores
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.leased_shard import LeasedShard
@@ -59,9 +57,7 @@ class ShardLeases:
         self,
         holder: ActivationId,
         *,
-        rows: ShardRows,
-        files: FileStore,
-        scratch: ScratchStore,
+        stores: Stores,
         renewer: LeaseRenewer,
         publisher: EventPublisher,
         header_passthrough: HeaderPassthrough | None,
@@ -74,23 +70,23 @@ class ShardLeases:
         whose recorded counts have changed. ``single_shards`` completes batches of one shard; None:
         the assembler does."""
         self._holder = holder
-        self._rows = rows
-        self._files = files
-        self._queue = scratch.queue
+        self._rows = stores.metadata.shards
+        self._files = stores.files
+        self._queue = stores.scratch.queue
         self._renewer = renewer
         self._publisher = publisher
         self._watch = watch
         self._clock = clock
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
         self._opener = ShardOpener(
-            files=files,
-            scratch=scratch,
+            files=stores.files,
+            scratch=stores.scratch,
             header_passthrough=header_passthrough,
             close_unreadable=self._close_unreadable,
         )
         self.open = self._opener.open
         self._mender = UnreadableShardCloser(
-            rows=rows, queue=scratch.queue, publisher=publisher, clock=clock
+            rows=self._rows, queue=self._queue, publisher=publisher, clock=clock
         )
         self._single_shards = single_shards
 

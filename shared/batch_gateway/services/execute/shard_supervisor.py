@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batch_gateway.core.errors import BatchGatewayError, Corrupt, Temporary
+from batch_gateway.services.execute.collaborators import ExecutorPolicies
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import ActivationSignals, LeasedShard
@@ -19,7 +20,6 @@ from batch_gateway.services.execute.supervision import report_unforeseen
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
 from batch_gateway.services.execute.throughput import ThroughputReporter
 from batch_gateway.services.termination import Termination
-from batch_gateway.settings import ExecutionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +51,8 @@ class ShardSupervisor:
         termination: Termination,
         signals: ActivationSignals,
         budget: TimeBudget,
-        rules: ExecutionSettings,
-        spans: int,
+        policies: ExecutorPolicies,
     ) -> None:
-        """``spans``: calls of one shard that get a span at most."""
         self._group = group
         self._leases = leases
         self._renewer = renewer
@@ -64,8 +62,8 @@ class ShardSupervisor:
         self._signals = signals
         self._isolation = SuspectIsolation()
         self._budget = budget
-        self._rules = rules
-        self._spans = spans
+        self._rules = policies.execution
+        self._spans = policies.spans
         self._shards: list[LeasedShard] = []
         self._abandoned = False
 
