@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def make_janitor(runtime: FunctionRuntime) -> "Janitor":
     from batch_gateway.services.maintenance.available_work import AvailableWork
-    from batch_gateway.services.maintenance.sweep import Janitor, RecordRetention
+    from batch_gateway.services.maintenance.cleanup import RecordRetention
+    from batch_gateway.services.maintenance.sweep import Janitor
 
     settings = runtime.settings
     return Janitor(

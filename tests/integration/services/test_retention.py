@@ -98,7 +98,7 @@ async def test_a_batch_stays_until_its_work_objects_are_gone(make_world, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(world.files, "delete_prefix", away)
-        with pytest.raises(Temporary, match="_delete_work"):
+        with pytest.raises(Temporary, match="could not delete_work"):
             await world.janitor.sweep()
         assert await rows_of(world, batch) == [True]
 
@@ -148,9 +148,9 @@ async def test_a_sweep_that_is_killed_anywhere_is_finished_by_the_next(make_worl
         with monkeypatch.context() as patch:
             patch.setattr(owner, step, die)
             with pytest.raises(Killed):
-                await world.janitor._delete_batches()
+                await world.janitor._cleanup.delete_batches()
 
-    await world.janitor._delete_batches()
+    await world.janitor._cleanup.delete_batches()
 
     assert await rows_of(world, first, second) == [False, False]
     assert await world.metadata.files.existing([made]) == set()
@@ -207,7 +207,7 @@ async def test_a_retry_goes_on_after_the_batch_that_it_retries_is_deleted(make_w
     await world.assembler.assemble(old.id)
     new = await retries(world).retry(TENANT, old.id, RetryRequest(), traceparent=None)
     world.clock.ahead = timedelta(hours=1)
-    await world.janitor._delete_batches()
+    await world.janitor._cleanup.delete_batches()
     assert await rows_of(world, old, new) == [False, True]
 
     done = await world.run(new)
@@ -221,7 +221,7 @@ async def test_a_batch_that_waits_for_a_deleted_one_fails_and_says_why(make_worl
     first = await ended(world)
     second = await follow(world, first)
     world.clock.ahead = timedelta(hours=1)
-    await world.janitor._delete_batches()
+    await world.janitor._cleanup.delete_batches()
 
     await world.planner.plan(second.id)
 

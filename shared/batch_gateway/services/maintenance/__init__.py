@@ -1,6 +1,7 @@
 """Maintenance: repairs after crashes, lost events and a restarted Redis without data.
 
 sweep             one run of the janitor over all stores
+cleanup           the steps of a sweep that delete
 sweep_step_runner handles the items of one step separately, in pages, within a time budget
 open_batches      publishes lost events again, and reports deadlines at risk
 janitor_loop      repeats the sweep while there is work

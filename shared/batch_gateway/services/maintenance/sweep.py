@@ -8,62 +8,33 @@ events are only made to agree with it.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
 
 from batch_gateway import meters
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.events import EventType, internal_event
-from batch_gateway.core.idempotency import KEPT
 from batch_gateway.core.ids import TenantId
-from batch_gateway.core.layout import blobs_of, upload_prefix, work_prefix
-from batch_gateway.core.model import Batch, File, LeaseRef
-from batch_gateway.core.uploads import Upload
+from batch_gateway.core.model import Batch, LeaseRef
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.dependents import DependentBatches
 from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.ended_leases import settle_ended_leases
 from batch_gateway.services.maintenance.available_work import AvailableWork
+from batch_gateway.services.maintenance.cleanup import Cleanup, RecordRetention
 from batch_gateway.services.maintenance.open_batches import OpenBatchChecks
-from batch_gateway.services.maintenance.orphans import delete_orphans
 from batch_gateway.services.maintenance.rebuild import MissingShards, ensure_generation
 from batch_gateway.services.maintenance.retention import BatchRetention
-from batch_gateway.services.maintenance.sweep_step_runner import StepFailed, SweepStepRunner
+from batch_gateway.services.maintenance.sweep_step_runner import LIMIT, StepFailed, SweepStepRunner
 from batch_gateway.services.termination import Termination
 from batch_gateway.settings import SweepSettings
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 200  # things of a kind that are looked at together
 _EXPIRED = 5000  # leases of the queue that one sweep looks at
-#: How long an upload that was completed in the last moment may take to become a file.
-_COMPLETING = timedelta(hours=1)
 _RIGHT = timedelta(seconds=30)  # how long the right to sweep outlives a janitor that has died
-_RARELY = timedelta(hours=1)
-_SELDOM = timedelta(days=1)
-
-
-class ExpiringRows(Protocol):
-    """Rows that are deleted when they are old."""
-
-    async def forget(self, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` rows of before ``before``; how many."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordRetention:
-    """How long records are kept that no request deletes."""
-
-    deliveries: timedelta  # of webhooks
-    causes: timedelta
-    dead_letters: timedelta
-    usage: timedelta  # of a day; zero: for ever
-    audit: timedelta  # entries; zero: for ever
 
 
 class Janitor:
@@ -90,11 +61,18 @@ class Janitor:
         self._termination = termination
         self._clock = clock
         self._available_work = available_work
-        self._retention = retention
         self._ttl = lease_ttl
-        self._kept = kept
         self._rules = rules
         self._items = SweepStepRunner(clock, _seconds(rules.step_budget_s))
+        self._cleanup = Cleanup(
+            stores=stores,
+            webhook_outbox=events.webhook_outbox,
+            clock=clock,
+            retention=retention,
+            kept=kept,
+            items=self._items,
+            rules=rules,
+        )
         self._missing_shards = MissingShards(stores.metadata, stores.scratch)
         self._open_batch_checks = OpenBatchChecks(
             metadata=stores.metadata,
@@ -119,7 +97,7 @@ class Janitor:
             if not alone:
                 return False
             self._items.begin()
-            failed = [step.__name__ for step in self._steps() if not await self._run(step)]
+            failed = [_name(step) for step in self._steps() if not await self._run(step)]
         if failed:
             meters.SWEEPS_FAILED.inc()
             raise Temporary(f"sweep could not {', '.join(failed)}")
@@ -140,13 +118,7 @@ class Janitor:
             self._open_batch_checks.warn_of_deadlines,
             self._wake,
             self._deliver_webhooks,
-            self._delete_files,
-            self._forget_uploads,
-            self._delete_work,
-            self._delete_batches,
-            self._forget_records,
-            self._delete_leftovers,
-            self._delete_orphans,
+            *self._cleanup.steps,
             self._recount,
         )
 
@@ -193,12 +165,12 @@ class Janitor:
         except StepFailed:  # each item is logged already
             failed = True
         except Exception:  # whatever it is, the other steps go on
-            logger.exception("A step of the sweep failed", extra={"action": step.__name__})
+            logger.exception("A step of the sweep failed", extra={"action": _name(step)})
             failed = True
         else:
             failed = False
         if failed:
-            meters.SWEEP_STEPS_FAILED.labels(step.__name__.lstrip("_")).inc()
+            meters.SWEEP_STEPS_FAILED.labels(_name(step)).inc()
         return not failed
 
     async def _send_outbox(self) -> None:
@@ -307,77 +279,6 @@ class Janitor:
     async def _deliver_webhooks(self) -> None:
         await self._webhook_outbox.wake_if_due()
 
-    async def _delete_files(self) -> None:
-        """The blobs first: what fails is found again by its row."""
-        rows, now = self._metadata.files, self._clock.now()
-
-        async def delete(file: File) -> None:
-            await self._files.delete(*blobs_of(file.id))
-            await rows.delete(file.tenant, file.id)
-
-        await self._items.drain(
-            "delete_files",
-            lambda limit: rows.expired(now, limit),
-            delete,
-            name=lambda file: file.id,
-            page=LIMIT,
-        )
-
-    async def _forget_uploads(self) -> None:
-        """Long after an upload's time is over, whatever became of it, nothing works on it."""
-        rows, before = self._metadata.uploads, self._clock.now() - _COMPLETING
-
-        async def forget(upload: Upload) -> None:
-            await self._files.delete_prefix(upload_prefix(upload.id))
-            await rows.forget(upload.id)
-
-        await self._items.drain(
-            "forget_uploads",
-            lambda limit: rows.expired(before, limit),
-            forget,
-            name=lambda upload: upload.id,
-            page=LIMIT,
-        )
-
-    async def _delete_work(self) -> None:
-        async def delete(batch: Batch) -> None:
-            await self._webhook_outbox.enqueue(batch)
-            await self._files.delete_prefix(work_prefix(batch.id))
-            await self._metadata.batches.swept(batch.id)
-
-        await self._of_batches(
-            "delete_work", lambda limit: self._metadata.batches.ended(limit=limit), delete
-        )
-
-    async def _delete_batches(self) -> None:
-        await self._retention.enforce()
-
-    async def _forget_records(self) -> None:
-        """Delete old deliveries, processed events, claims and dead letters."""
-        store, now = self._metadata, self._clock.now()
-        records: Mapping[str, tuple[ExpiringRows, timedelta]] = {
-            "claims": (store.claims, KEPT),
-            "causes": (
-                store.processed_events,
-                self._kept.causes + _RARELY,
-            ),  # longer than they are refused
-            "dead letters": (store.dead_letters, self._kept.dead_letters),
-            "deliveries": (store.webhooks, self._kept.deliveries),
-            "usage": (store.usage, self._kept.usage),
-            "audit": (store.audit, self._kept.audit),
-        }
-
-        async def forget(name: str) -> None:
-            rows, kept = records[name]
-            if not kept:
-                return
-            while await rows.forget(now - kept, LIMIT) == LIMIT:
-                pass
-
-        failed = await self._items.each("forget_records", list(records), forget, name=str)
-        if failed:
-            raise StepFailed(f"{failed} kinds of records are not forgotten")
-
     async def _recount(self) -> None:
         """What tenants have, in case two releases at once have counted differently."""
         if not await self._scratch.once("recount", _seconds(self._rules.recount_s)):
@@ -394,18 +295,9 @@ class Janitor:
                 extra={"action": "recount", "tenant_id": tenant},
             )
 
-    async def _delete_leftovers(self) -> None:
-        if await self._scratch.once("leftovers", _RARELY):
-            await self._files.sweep(self._old())
 
-    async def _delete_orphans(self) -> None:
-        if await self._scratch.once("orphans", _SELDOM):
-            deleted = await delete_orphans(self._metadata, self._files, self._old())
-            logger.info("Deleted %d orphaned blobs", deleted, extra={"action": "orphans"})
-
-    def _old(self) -> datetime:
-        """What was written before has no writer any more."""
-        return self._clock.now() - _seconds(self._rules.leftovers_s)
+def _name(step: Callable[[], Awaitable[None]]) -> str:
+    return step.__name__.lstrip("_")
 
 
 def _seconds(number: float) -> timedelta:

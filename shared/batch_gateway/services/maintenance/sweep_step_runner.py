@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+LIMIT = 200  # items that a step fetches at once
 AT_ONCE = 8  # items handled side by side
 _AWAY = 5  # Temporary errors in a row after which a store counts as away
 _FIRST = timedelta(minutes=1)  # until an item that failed is tried again; then twice as long
