@@ -32,7 +32,8 @@ from batch_gateway.core.model import (
 )
 from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.model_client import CallFailed, CallRefused, ModelResponse
-from batch_gateway.ports.scratch import QueueDepth, SlotGrant
+from batch_gateway.ports.scratch import SlotGrant
+from batch_gateway.ports.shard_queue import QueueDepth
 from batch_gateway.ports.shards import LeaseStatus
 from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.execute.activation import Activation

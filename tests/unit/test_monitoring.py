@@ -19,7 +19,8 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.local.metrics_targets import FILE
 from batch_gateway.local.options import PlatformOptions
 from batch_gateway.ports.batches import Backlog
-from batch_gateway.ports.scratch import PoolState, QueueDepth
+from batch_gateway.ports.scratch import PoolState
+from batch_gateway.ports.shard_queue import QueueDepth
 from batch_gateway.services.state_snapshot import ScratchState, ServiceState, StoredState
 from batch_gateway.web import metrics
 from batch_gateway.web.state_metrics import families

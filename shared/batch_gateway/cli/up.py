@@ -1,5 +1,6 @@
 """``batch-gateway up``: the whole service on this machine."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,19 +8,23 @@ import typer
 from typer import Option
 
 from batch_gateway.cli.tables import print_text
+from batch_gateway.option_groups import unfolded
 
 if TYPE_CHECKING:
     from batch_gateway.local.platform import PlatformOptions
 
 
-def up(
-    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0: any free.")] = 8080,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressOptions:
+    """Where the service listens, and who else gets its events."""
+
+    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0: any free.")] = 8080
     host: Annotated[
         str, Option(help="Address to listen on; beyond loopback only with an authenticator.")
-    ] = "127.0.0.1",
+    ] = "127.0.0.1"
     broker_port: Annotated[
         int, Option(min=0, max=65535, help="Port of the broker on 127.0.0.1; 0: any free.")
-    ] = 0,
+    ] = 0
     trigger: Annotated[
         list[Path] | None,
         Option(
@@ -27,7 +32,26 @@ def up(
             "times.",
             dir_okay=False,
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenOptions:
+    """What only tests and benchmarks need."""
+
+    manifests: Annotated[
+        Path | None, Option(help="Folder of knative/ and eventing/.", hidden=True)
+    ] = None
+    speed_up: Annotated[
+        float, Option(min=1, help="Divides idle windows, timer periods and pauses.", hidden=True)
+    ] = 1.0
+    faults: Annotated[bool, Option("--faults", hidden=True)] = False
+
+
+@unfolded
+def up(
+    address: AddressOptions,
+    hidden: HiddenOptions,
     data: Annotated[
         Path | None,
         Option(help="Folder to keep everything in; default: a temporary one.", file_okay=False),
@@ -41,13 +65,6 @@ def up(
     config: Annotated[
         Path | None, Option(help="YAML file with groups of settings.", dir_okay=False)
     ] = None,
-    manifests: Annotated[
-        Path | None, Option(help="Folder of knative/ and eventing/.", hidden=True)
-    ] = None,
-    speed_up: Annotated[
-        float, Option(min=1, help="Divides idle windows, timer periods and pauses.", hidden=True)
-    ] = 1.0,
-    faults: Annotated[bool, Option("--faults", hidden=True)] = False,
     json: Annotated[
         bool, Option("--json", help="Print where everything is as one line of JSON.")
     ] = False,
@@ -61,17 +78,17 @@ def up(
     from batch_gateway.local.platform import PlatformError, PlatformOptions
 
     options = PlatformOptions(
-        host=host,
-        port=port,
-        broker_port=broker_port,
-        triggers=tuple(trigger or ()),
+        host=address.host,
+        port=address.port,
+        broker_port=address.broker_port,
+        triggers=tuple(address.trigger or ()),
         data=data,
         inference_url=inference_url,
         simulator=simulator,
         config=config,
-        root=manifests.resolve() if manifests else None,
-        speed_up=speed_up,
-        faults=faults,
+        root=hidden.manifests.resolve() if hidden.manifests else None,
+        speed_up=hidden.speed_up,
+        faults=hidden.faults,
     )
     try:
         uvloop.run(_serve(options, json=json))

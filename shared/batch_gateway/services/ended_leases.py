@@ -8,7 +8,7 @@ for it, and a shard that was handed back is not proposed.
 from collections.abc import Sequence
 
 from batch_gateway.core.model import LeaseRef
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.ports.shards import ShardRows
 
 _AT_ONCE = 200  # leases that one query asks about

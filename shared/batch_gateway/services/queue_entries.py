@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.model import Batch, Lease, QueueEntry, Shard, ShardState
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shard_queue import ShardQueue
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import PoolState, QueueDepth, ScratchStore
+from batch_gateway.ports.scratch import PoolState, ScratchStore
+from batch_gateway.ports.shard_queue import QueueDepth
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from batch_gateway.core.errors import CorruptRow, Temporary
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.ids import BatchId
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.ports.shards import ShardRows
 from batch_gateway.services.event_publisher import EventPublisher
 

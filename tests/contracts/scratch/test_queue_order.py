@@ -20,7 +20,7 @@ from fixtures.scratch import (
 
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import BatchId, TenantId
-from batch_gateway.ports.scratch import WaitingWork
+from batch_gateway.ports.shard_queue import WaitingWork
 
 pytestmark = pytest.mark.redis
 

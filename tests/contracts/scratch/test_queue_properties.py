@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import BatchId, ShardId, TenantId
 from batch_gateway.core.model import QueueEntry
-from batch_gateway.ports.scratch import QueueDepth
+from batch_gateway.ports.shard_queue import QueueDepth
 
 MODELS = ("llama", "qwen")
 TICKETS = {

@@ -7,7 +7,7 @@ from fixtures.scratch import ALICE, HOUR, MINUTE, NO_TIME, T0, a_lease, a_ticket
 
 from batch_gateway.adapters.scratch import RedisScratchStore
 from batch_gateway.core.ids import BatchId, TenantId
-from batch_gateway.ports.scratch import QueueDepth
+from batch_gateway.ports.shard_queue import QueueDepth
 
 pytestmark = pytest.mark.redis
 

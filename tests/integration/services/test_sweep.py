@@ -16,7 +16,7 @@ from batch_gateway.core.idempotency import KEPT, IdempotencyClaim
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ResultTally, ShardState
 from batch_gateway.core.quotas import QuotaUsage
-from batch_gateway.ports.scratch import QueueDepth
+from batch_gateway.ports.shard_queue import QueueDepth
 from batch_gateway.services.maintenance import sweep
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.settings import ExecutionSettings, PlanningSettings

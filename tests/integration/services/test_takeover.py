@@ -16,7 +16,7 @@ from fixtures.worker import spawn_worker
 
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.model import BatchStatus, ResultTally
-from batch_gateway.ports.scratch import QueueDepth
+from batch_gateway.ports.shard_queue import QueueDepth
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.takeover import Takeover
 from batch_gateway.settings import EngineMonitorSettings, ExecutionSettings, PlanningSettings

@@ -23,7 +23,7 @@ import msgspec
 from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds
 from batch_gateway.core.ids import BatchId, ShardId, TenantId, shard_id, split_shard_id
 from batch_gateway.core.model import LeaseRef, QueueEntry
-from batch_gateway.ports.scratch import QueueDepth, WaitingWork
+from batch_gateway.ports.shard_queue import QueueDepth, WaitingWork
 
 T = TypeVar("T")
 

@@ -1,6 +1,7 @@
 """``batch-gateway deploy``: the manifests onto a cluster, until all of it is ready."""
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -17,24 +18,24 @@ if TYPE_CHECKING:
     from batch_gateway.cli.cluster.kube import ClusterClient
 
 
-@report_errors
-def deploy(
-    place: ClusterOptions,
-    how: RolloutOptions,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentOptions:
+    """What is deployed."""
+
     overlay: Annotated[
         str | None,
         Option(
             help="An overlay of knative/overlays by its name, or a folder with one of yours;"
             " default: the last deployment's, with its options."
         ),
-    ] = None,
+    ] = None
     broker: Annotated[
         Literal["kafka", "rabbitmq", "mt"] | None,
         Option(help="Class of the Broker; default: what the overlay or the cluster says."),
-    ] = None,
-    image: Annotated[
-        str | None, Option(help="Image of the functions, with a tag or a digest.")
-    ] = None,
+    ] = None
+    image: Annotated[str | None, Option(help="Image of the functions, with a tag or a digest.")] = (
+        None
+    )
     set_: Annotated[
         list[str] | None,
         Option(
@@ -42,7 +43,14 @@ def deploy(
             metavar="GROUP.FIELD=VALUE",
             help="A setting, such as inference.url=http://...; may be given several times.",
         ),
-    ] = None,
+    ] = None
+
+
+@report_errors
+def deploy(
+    place: ClusterOptions,
+    how: RolloutOptions,
+    what: DeploymentOptions,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Have the cluster judge everything, and change nothing.")
     ] = False,
@@ -52,13 +60,14 @@ def deploy(
     json: JsonLines = False,
 ) -> None:
     """Install or change the service on a cluster; the same again changes nothing."""
-    plain, secret = chosen_settings(set_)
-    from batch_gateway.cli.cluster.apply import PlannedDeployment, dry_run_objects
+    plain, secret = chosen_settings(what.set_)
+    from batch_gateway.cli.cluster.apply import PlannedDeployment
     from batch_gateway.cli.cluster.build import build, component_there
     from batch_gateway.cli.cluster.secrets import secret_changes
 
     cluster, steps = None if print_ else place.cluster(), StepReporter(json)
-    options: dict[str, Any] = {"broker": broker, "image": image, "settings": plain}
+    options: dict[str, Any] = {"broker": what.broker, "image": what.image, "settings": plain}
+    overlay = what.overlay
     if overlay is None:
         overlay, options = _as_the_last_time(cluster, options)
     objects = build(overlay, namespace=place.namespace, **options)
@@ -78,13 +87,20 @@ def deploy(
         timeout_s=how.timeout,
     )
     if dry_run:
-        unjudged, why = dry_run_objects(cluster, wanted, steps)
-        told = f"; {unjudged} objects are not judged: {why}" if unjudged else ""
-        steps.end(f"nothing was changed: --dry-run{told}", dry_run=True, not_judged=unjudged)
+        _rehearse(cluster, wanted, steps)
         return
     changed = {*plain, *(name for each in wanted.secrets if each.has for name in each.changes)}
     with recorded_change("deployment.deploy", place.namespace, changed):
         finish(cluster, wanted, steps)
+
+
+def _rehearse(cluster: "ClusterClient", wanted: "PlannedDeployment", steps: StepReporter) -> None:
+    """Have the cluster judge a deployment by dry runs. Raises CommandError."""
+    from batch_gateway.cli.cluster.apply import dry_run_objects
+
+    unjudged, why = dry_run_objects(cluster, wanted, steps)
+    told = f"; {unjudged} objects are not judged: {why}" if unjudged else ""
+    steps.end(f"nothing was changed: --dry-run{told}", dry_run=True, not_judged=unjudged)
 
 
 def finish(cluster: "ClusterClient", wanted: "PlannedDeployment", steps: StepReporter) -> None:

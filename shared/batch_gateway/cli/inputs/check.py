@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,8 @@ from batch_gateway.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from batch_gateway.core.model import BatchError
+    from batch_gateway.services.plan.input_scan import InputRules
+    from batch_gateway.settings import ApiSettings
 
 
 @report_errors
@@ -145,7 +148,39 @@ def surveyed(
     from batch_gateway.adapters.sqlite_line_index import SqliteLineIndexes
     from batch_gateway.core.planning import cut_shards
     from batch_gateway.core.validation import LineValidator
-    from batch_gateway.services.plan.input_scan import InputRules, scan_lines, too_large, too_many
+    from batch_gateway.services.plan.input_scan import scan_lines
+
+    api, rules = _judging(strict=strict, limit=limit)
+    validator = LineValidator(endpoint, models=models, strict=rules.strict, twins=deduplicate)
+    shards, by_model, identical = 0, Counter[str](), 0
+    with SqliteLineIndexes(Path(tempfile.gettempdir())).open() as index:
+        found = scan_lines(path, index, validator, rules)
+        if deduplicate:
+            found.spare(index.join_twins(rules.planning.shard_lines))
+            identical = found.deduplicated
+        for refs in cut_shards(index.ordered(), rules.shard_size):
+            shards += 1
+            by_model[refs[0].model] += len(refs) + sum(ref.copies for ref in refs)
+    too_much = _too_much(found.total, path.stat().st_size, max_requests or api.max_lines, api)
+    return InputCheck(
+        endpoint=endpoint,
+        requests=found.total,
+        shards=shards,
+        errors=[*found.errors, *too_much],
+        more_errors=len(found.errors) >= limit,
+        by_model=by_model,
+        tokens=found.costs,
+        unknown=tuple(sorted(model for model in by_model if not validator.known(model))),
+        identical=identical,
+    )
+
+
+def _judging(*, strict: bool, limit: int) -> "tuple[ApiSettings, InputRules]":
+    """This environment's limits, and rules by which a scan reads the whole file.
+
+    Raises CommandError for a wrong setting.
+    """
+    from batch_gateway.services.plan.input_scan import InputRules
     from batch_gateway.settings import WrongSetting, read_settings
 
     try:
@@ -156,37 +191,21 @@ def surveyed(
         planning=settings.planning.model_copy(
             update={"max_errors": limit, "max_models": sys.maxsize}
         ),
-        max_lines=sys.maxsize,  # the whole file is judged, however long it is
+        max_lines=sys.maxsize,
         max_file_bytes=settings.api.max_file_bytes,
         strict=strict or settings.api.mode == "strict",
     )
-    validator = LineValidator(endpoint, models=models, strict=rules.strict, twins=deduplicate)
-    most = max_requests or settings.api.max_lines
-    shards, by_model, identical = 0, Counter[str](), 0
-    with SqliteLineIndexes(Path(tempfile.gettempdir())).open() as index:
-        found = scan_lines(path, index, validator, rules)
-        if deduplicate:
-            found.spare(index.join_twins(rules.planning.shard_lines))
-            identical = found.deduplicated
-        for refs in cut_shards(index.ordered(), rules.shard_size):
-            shards += 1
-            by_model[refs[0].model] += len(refs) + sum(ref.copies for ref in refs)
-    errors = list(found.errors)
-    if found.total > most:
-        errors.append(too_many(most))
-    if path.stat().st_size > rules.max_file_bytes:
-        errors.append(too_large(rules.max_file_bytes))
-    return InputCheck(
-        endpoint=endpoint,
-        requests=found.total,
-        shards=shards,
-        errors=errors,
-        more_errors=len(found.errors) >= limit,
-        by_model=by_model,
-        tokens=found.costs,
-        unknown=tuple(sorted(model for model in by_model if not validator.known(model))),
-        identical=identical,
-    )
+    return settings.api, rules
+
+
+def _too_much(requests: int, size: int, most: int, api: "ApiSettings") -> "Iterator[BatchError]":
+    """The errors of a file with too many requests, or of more bytes than are accepted."""
+    from batch_gateway.services.plan.input_scan import too_large, too_many
+
+    if requests > most:
+        yield too_many(most)
+    if size > api.max_file_bytes:
+        yield too_large(api.max_file_bytes)
 
 
 def _first_url(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from batch_gateway.core.layout import work_prefix
 from batch_gateway.core.model import Batch, Lease
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.services.event_publisher import EventPublisher, log_errors
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
 

@@ -18,7 +18,8 @@ from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import BatchChanges, ShardQueue
+from batch_gateway.ports.scratch import BatchChanges
+from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.services.event_publisher import ActivationTrigger
 from batch_gateway.services.queue_entries import enqueue_shards
 from batch_gateway.services.termination import Termination

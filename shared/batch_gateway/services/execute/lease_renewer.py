@@ -15,7 +15,7 @@ from datetime import timedelta
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ShardId
 from batch_gateway.core.model import LeaseRef
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shard_queue import ShardQueue
 
 logger = logging.getLogger(__name__)
 

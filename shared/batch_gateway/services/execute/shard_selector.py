@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from batch_gateway.core.model import QueueEntry
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.shard_leases import ClaimedShard, ShardLeases

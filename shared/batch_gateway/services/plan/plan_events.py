@@ -6,7 +6,7 @@ from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.lifecycle import lifecycle_event, terminal_event
 from batch_gateway.core.model import Batch, BatchStatus, Shard
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ShardQueue
+from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
 from batch_gateway.services.queue_entries import enqueue_shards, push
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
