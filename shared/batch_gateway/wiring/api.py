@@ -8,7 +8,12 @@ from starlette.types import ASGIApp
 
 from batch_gateway.web.body import IDLE_S
 from batch_gateway.web.envelope import as_api_error
-from batch_gateway.wiring.batches import make_batches, make_completion_estimates, make_files
+from batch_gateway.wiring.batches import (
+    file_dependencies,
+    make_batches,
+    make_completion_estimates,
+    make_files,
+)
 from batch_gateway.wiring.function import Function, hosted_function
 from batch_gateway.wiring.runtime import FunctionRuntime
 from batch_gateway.wiring.sink import BrokerSink
@@ -151,14 +156,7 @@ def _admin(
 def _uploads(runtime: FunctionRuntime) -> "UploadService":
     from batch_gateway.services.files.uploads import UploadService
 
-    return UploadService(
-        metadata=runtime.metadata,
-        files=runtime.files,
-        clock=runtime.clock,
-        api=runtime.settings.api,
-        quotas=runtime.settings.quota.quotas,
-        scratch=runtime.scratch,
-    )
+    return UploadService(file_dependencies(runtime))
 
 
 def _actions(runtime: FunctionRuntime) -> "BatchActions":

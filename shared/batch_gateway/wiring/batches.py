@@ -8,6 +8,7 @@ from batch_gateway.wiring.runtime import FunctionRuntime
 if TYPE_CHECKING:
     from batch_gateway.services.batches.completion_estimates import CompletionEstimates
     from batch_gateway.services.batches.service import BatchService
+    from batch_gateway.services.files.dependencies import FileDependencies
     from batch_gateway.services.files.service import FileService
 
 
@@ -41,7 +42,13 @@ def make_batches(
 def make_files(runtime: FunctionRuntime) -> "FileService":
     from batch_gateway.services.files.service import FileService
 
-    return FileService(
+    return FileService(file_dependencies(runtime))
+
+
+def file_dependencies(runtime: FunctionRuntime) -> "FileDependencies":
+    from batch_gateway.services.files.dependencies import FileDependencies
+
+    return FileDependencies(
         metadata=runtime.metadata,
         files=runtime.files,
         clock=runtime.clock,

@@ -9,6 +9,7 @@ import pytest
 from batch_gateway.core.errors import InvalidRequest, NotFound
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.uploads import Upload, UploadPart
+from batch_gateway.services.files.dependencies import FileDependencies
 from batch_gateway.services.files.uploads import LIFETIME, NewUpload, UploadService
 from batch_gateway.settings import ApiSettings
 
@@ -20,9 +21,10 @@ LONG_AFTER = LIFETIME + timedelta(hours=1, seconds=1)
 
 @pytest.fixture
 def uploads(world) -> UploadService:
-    return UploadService(
+    dependencies = FileDependencies(
         metadata=world.metadata, files=world.files, clock=world.clock, api=ApiSettings()
     )
+    return UploadService(dependencies)
 
 
 async def create(uploads: UploadService, size: int) -> Upload:

@@ -1,7 +1,8 @@
 """Files: uploaded whole or in parts, or produced by batches.
 
-service  created, listed, read, deleted
-uploads  files that come in parts
-content  what is asked of a file whose bytes have come
-room     whether a tenant has room for one more
+service        files: create, list, read, delete
+uploads        files in parts
+content        checks of a received file
+storage_check  checks of a tenant's storage quota before its bytes are sent
+dependencies   stores, clock and limits of both services
 """

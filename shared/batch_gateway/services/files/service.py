@@ -17,16 +17,11 @@ from batch_gateway.core.filenames import safe_name
 from batch_gateway.core.ids import FileId, TenantId, file_id
 from batch_gateway.core.layout import blobs_of, file_key
 from batch_gateway.core.model import File
-from batch_gateway.core.quotas import NO_QUOTAS, Quotas
-from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.files import FileStore
-from batch_gateway.ports.metadata import MetadataStore, Page
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.pages import Page
 from batch_gateway.services.files.content import ContentCheck, FileRules, too_large
+from batch_gateway.services.files.dependencies import FileDependencies
 from batch_gateway.services.files.storage_check import check_storage
-from batch_gateway.services.full_stores import refuse_if_full
 from batch_gateway.services.request_errors import missing
-from batch_gateway.settings import ApiSettings
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +32,13 @@ NOT_DOWNLOADABLE = frozenset({"assistants", "user_data"})
 class IncomingFile:
     """One file on its way in: ``store`` its bytes, then ``keep`` it. See ``FileService.upload``."""
 
-    def __init__(
-        self,
-        tenant: TenantId,
-        *,
-        metadata: MetadataStore,
-        files: FileStore,
-        clock: Clock,
-        api: ApiSettings,
-        quotas: Quotas,
-        scratch: ScratchStore | None,
-    ) -> None:
-        self._scratch = scratch
-        self._rows = metadata.files
-        self._accounts = metadata.accounts
-        self._quotas = quotas
-        self._files = files
-        self._clock = clock
-        self._rules = FileRules(api)
+    def __init__(self, tenant: TenantId, dependencies: FileDependencies) -> None:
+        self._dependencies = dependencies
+        self._rows = dependencies.metadata.files
+        self._quotas = dependencies.quotas
+        self._files = dependencies.files
+        self._clock = dependencies.clock
+        self._rules = FileRules(dependencies.api)
         self._tenant = tenant
         self._id = file_id(secrets.token_bytes(12))
         self._key = file_key(self._id)
@@ -74,9 +58,9 @@ class IncomingFile:
         Raises InvalidRequest, OverQuota or StorageFull as soon as it is clear that the file will
         not be kept.
         """
-        if self._scratch is not None:
-            await refuse_if_full(self._scratch)
-        await check_storage(self._accounts, self._quotas, self._tenant, size=1)
+        await self._dependencies.refuse_if_full()
+        accounts = self._dependencies.metadata.accounts
+        await check_storage(accounts, self._quotas, self._tenant, size=1)
         filename = safe_name(filename)
         if purpose is not None:
             self._rules.judge_words(filename, purpose)
@@ -125,36 +109,16 @@ class IncomingFile:
 class FileService:
     """A tenant's files. ``None`` or ``False`` says: there is no such file of that tenant."""
 
-    def __init__(
-        self,
-        *,
-        metadata: MetadataStore,
-        files: FileStore,
-        clock: Clock,
-        api: ApiSettings,
-        quotas: Quotas = NO_QUOTAS,
-        scratch: ScratchStore | None = None,
-    ) -> None:
-        """``scratch`` has the names of full stores; None: only the stores themselves are asked."""
-        self._scratch = scratch
-        self._metadata = metadata
-        self._quotas = quotas
-        self._files = files
-        self._clock = clock
-        self._api = api
+    def __init__(self, dependencies: FileDependencies) -> None:
+        self._dependencies = dependencies
+        self._metadata = dependencies.metadata
+        self._files = dependencies.files
+        self._clock = dependencies.clock
 
     @asynccontextmanager
     async def upload(self, tenant: TenantId) -> AsyncIterator[IncomingFile]:
         """An upload; when the block ends with an error nothing of it remains."""
-        upload = IncomingFile(
-            tenant,
-            metadata=self._metadata,
-            files=self._files,
-            clock=self._clock,
-            api=self._api,
-            quotas=self._quotas,
-            scratch=self._scratch,
-        )
+        upload = IncomingFile(tenant, self._dependencies)
         try:
             yield upload
         except BaseException:  # also when the request is cancelled

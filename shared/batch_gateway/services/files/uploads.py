@@ -36,17 +36,12 @@ from batch_gateway.core.ids import (
 )
 from batch_gateway.core.layout import file_key, upload_part_key, upload_prefix
 from batch_gateway.core.model import File
-from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.files import FileStore
-from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.files.content import ContentCheck, FileRules, too_large
+from batch_gateway.services.files.dependencies import FileDependencies
 from batch_gateway.services.files.storage_check import check_storage
-from batch_gateway.services.full_stores import refuse_if_full
 from batch_gateway.services.request_errors import missing
-from batch_gateway.settings import ApiSettings
 
 logger = logging.getLogger(__name__)
 
@@ -72,19 +67,11 @@ class NewUpload:
 class IncomingPart:
     """One part on its way in: ``store`` its bytes, then ``keep`` it."""
 
-    def __init__(
-        self,
-        upload: Upload,
-        *,
-        metadata: MetadataStore,
-        files: FileStore,
-        clock: Clock,
-        quotas: Quotas,
-    ) -> None:
-        self._rows = metadata.uploads
-        self._quotas = quotas
-        self._files = files
-        self._clock = clock
+    def __init__(self, upload: Upload, dependencies: FileDependencies) -> None:
+        self._rows = dependencies.metadata.uploads
+        self._quotas = dependencies.quotas
+        self._files = dependencies.files
+        self._clock = dependencies.clock
         self._upload = upload
         self._id = part_id(secrets.token_bytes(16))
         self._key = upload_part_key(upload.id, self._id)
@@ -132,31 +119,21 @@ class IncomingPart:
 class UploadService:
     """A tenant's uploads. Raises NotFound when there is no such upload of that tenant."""
 
-    def __init__(
-        self,
-        *,
-        metadata: MetadataStore,
-        files: FileStore,
-        clock: Clock,
-        api: ApiSettings,
-        quotas: Quotas = NO_QUOTAS,
-        scratch: ScratchStore | None = None,
-    ) -> None:
-        """``scratch`` has the names of full stores; None: only the stores themselves are asked."""
-        self._scratch = scratch
-        self._metadata = metadata
-        self._quotas = quotas
-        self._rows = metadata.uploads
-        self._files = files
-        self._clock = clock
-        self._rules = FileRules(api)
+    def __init__(self, dependencies: FileDependencies) -> None:
+        self._dependencies = dependencies
+        self._metadata = dependencies.metadata
+        self._quotas = dependencies.quotas
+        self._rows = dependencies.metadata.uploads
+        self._files = dependencies.files
+        self._clock = dependencies.clock
+        self._rules = FileRules(dependencies.api)
 
     async def create(self, tenant: TenantId, asked: NewUpload) -> Upload:
         """Raises InvalidRequest when no bytes could make a file of it; OverQuota, StorageFull.
 
         The file is named ``safe_name(asked.filename)``.
         """
-        await self._demand_room()
+        await self._dependencies.refuse_if_full()
         filename = safe_name(asked.filename)
         self._rules.judge_words(filename, asked.purpose)
         if asked.size > self._rules.limit_in_parts(asked.purpose):
@@ -177,22 +154,12 @@ class UploadService:
         await self._rows.create(upload)
         return upload
 
-    async def _demand_room(self) -> None:
-        if self._scratch is not None:
-            await refuse_if_full(self._scratch)
-
     @asynccontextmanager
     async def part(self, tenant: TenantId, upload: UploadId) -> AsyncIterator[IncomingPart]:
         """A part of a pending upload; when the block ends with an error nothing of it remains."""
         found = _demand_pending(await self._rows.get(tenant, upload), upload, self._clock)
-        await self._demand_room()
-        part = IncomingPart(
-            found,
-            metadata=self._metadata,
-            files=self._files,
-            clock=self._clock,
-            quotas=self._quotas,
-        )
+        await self._dependencies.refuse_if_full()
+        part = IncomingPart(found, self._dependencies)
         try:
             yield part
         except Temporary:
