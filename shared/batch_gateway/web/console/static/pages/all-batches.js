@@ -2,11 +2,12 @@
 
 import { get, post } from "../api.js";
 import { h } from "../dom.js";
-import { ago, duration, instant, plural, title } from "../format.js";
+import { ago, duration, instant, plural } from "../format.js";
 import { Loaded, poll } from "../live.js";
 import { Pages, table, twoLines } from "../tables.js";
-import { badge, empty, ended, heading, loaded, outlook, progress, select } from "../ui.js";
-import { AGES, STATUSES, each } from "./batches.js";
+import { badge, empty, ended, heading, loaded, outlook, progress } from "../ui.js";
+import { createdAfter, filterBar, filtered } from "./batch-filters.js";
+import { each } from "./batches.js";
 
 const PAGE = 50;
 
@@ -31,7 +32,7 @@ export default function allBatches(app, _path, query) {
 
   function asked() {
     const { age, ...rest } = filter;
-    return age ? { ...rest, created_after: Math.floor(Date.now() / 1000 - Number(age)) } : rest;
+    return { ...rest, created_after: createdAfter(age) };
   }
 
   function narrowed(changes) {
@@ -39,14 +40,6 @@ export default function allBatches(app, _path, query) {
     const found = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
     history.replaceState(null, "", `#/all-batches${found.size ? `?${found}` : ""}`);
     pages.first();
-  }
-
-  function search(event) {
-    event.preventDefault();
-    const { tenant, model } = event.target.elements;
-    const text = tenant.value.trim();
-    if (/^batch_[\w-]+$/.test(text)) app.go(`#/all-batches/${text}`);
-    else narrowed({ tenant: text, model: model.value.trim() });
   }
 
   async function cancel(some) {
@@ -65,53 +58,17 @@ export default function allBatches(app, _path, query) {
     polling.now();
   }
 
-  const filtered = () => Object.values(filter).some(Boolean);
-
-  function filters() {
-    return h(
-      "form",
-      { class: "filters", role: "search", onsubmit: search },
-      h("input", {
-        type: "search",
-        name: "tenant",
-        value: filter.tenant,
-        placeholder: "Tenant or batch id",
-        "aria-label": "Tenant or batch id",
-        onchange: (event) => event.target.value || narrowed({ tenant: "" }),
-      }),
-      select(
-        [["", "Any status"], ...STATUSES.map((one) => [one, title(one)])],
-        filter.status,
-        (status) => narrowed({ status }),
-        { "aria-label": "Status" },
-      ),
-      h("input", {
-        type: "search",
-        name: "model",
-        value: filter.model,
-        placeholder: "Model",
-        "aria-label": "Model",
-        onchange: (event) => event.target.value || narrowed({ model: "" }),
-      }),
-      select(AGES, filter.age, (age) => narrowed({ age }), { "aria-label": "Age" }),
-      h("button", null, "Search"),
-      filtered()
-        ? h(
-            "button",
-            {
-              type: "button",
-              class: "ghost",
-              onclick: () => narrowed({ tenant: "", status: "", model: "", age: "" }),
-            },
-            "Clear",
-          )
-        : null,
-    );
-  }
+  const filters = () =>
+    filterBar({
+      filter,
+      text: { name: "tenant", placeholder: "Tenant or batch id", label: "Tenant or batch id" },
+      narrowed,
+      open: (id) => app.go(`#/all-batches/${id}`),
+    });
 
   function content(page) {
     if (!page.data.length)
-      return filtered()
+      return filtered(filter)
         ? empty("No batch matches", "Try other filters.")
         : empty("No batches yet", "No tenant has any.");
     const here = page.data.filter((one) => chosen.has(one.id));

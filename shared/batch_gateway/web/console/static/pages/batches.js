@@ -6,26 +6,10 @@ import { ago, instant, plural, title } from "../format.js";
 import { Loaded, poll } from "../live.js";
 import { strict } from "../session.js";
 import { Pages } from "../tables.js";
-import { badge, empty, ended, heading, loaded, named, outlook, progress, select } from "../ui.js";
+import { badge, empty, ended, heading, loaded, named, outlook, progress } from "../ui.js";
+import { createdAfter, filterBar, filtered } from "./batch-filters.js";
 
 const PAGE = 50;
-export const STATUSES = [
-  "validating",
-  "in_progress",
-  "finalizing",
-  "completed",
-  "failed",
-  "expired",
-  "cancelling",
-  "cancelled",
-];
-export const AGES = [
-  ["", "Any time"],
-  ["3600", "Last hour"],
-  ["86400", "Last day"],
-  ["604800", "Last 7 days"],
-  ["2592000", "Last 30 days"],
-];
 
 export default function batches(app, _path, query) {
   const filter = {
@@ -57,13 +41,6 @@ export default function batches(app, _path, query) {
     pages.first();
   }
 
-  function search(event) {
-    event.preventDefault();
-    const text = event.target.elements.text.value.trim();
-    if (/^batch_[\w-]+$/.test(text)) app.go(`#/batches/${text}`);
-    else narrowed({ text });
-  }
-
   async function forAll(verb, some, said) {
     const agreed = await app.confirm({
       title: `${title(verb)} ${plural(some.length, "batch", "batches")}?`,
@@ -84,7 +61,6 @@ export default function batches(app, _path, query) {
   }
 
   const pick = (one, on) => (on ? chosen.add(one.id) : chosen.delete(one.id), app.refresh());
-  const filtered = () => Object.values(filter).some(Boolean);
 
   function view() {
     return [
@@ -96,49 +72,21 @@ export default function batches(app, _path, query) {
 
   function filters() {
     if (strict()) return null;
-    return h(
-      "form",
-      { class: "filters", role: "search", onsubmit: search },
-      h("input", {
-        type: "search",
+    return filterBar({
+      filter,
+      text: {
         name: "text",
-        value: filter.text,
         placeholder: "Batch id or note=value",
-        "aria-label": "Search by batch id or note",
-        onchange: (event) => event.target.value || narrowed({ text: "" }),
-      }),
-      select(
-        [["", "Any status"], ...STATUSES.map((one) => [one, title(one)])],
-        filter.status,
-        (status) => narrowed({ status }),
-        { "aria-label": "Status" },
-      ),
-      h("input", {
-        type: "search",
-        value: filter.model,
-        placeholder: "Model",
-        "aria-label": "Model",
-        onchange: (event) => narrowed({ model: event.target.value.trim() }),
-      }),
-      select(AGES, filter.age, (age) => narrowed({ age }), { "aria-label": "Age" }),
-      h("button", null, "Search"),
-      filtered()
-        ? h(
-            "button",
-            {
-              type: "button",
-              class: "ghost",
-              onclick: () => narrowed({ status: "", age: "", model: "", text: "" }),
-            },
-            "Clear",
-          )
-        : null,
-    );
+        label: "Search by batch id or note",
+      },
+      narrowed,
+      open: (id) => app.go(`#/batches/${id}`),
+    });
   }
 
   function table(page) {
     if (!page.data.length)
-      return filtered()
+      return filtered(filter)
         ? empty("No batch matches", "Try other filters.")
         : empty("No batches yet", "A batch runs a file of requests at the pace that the models allow.", {
             href: "#/new",
@@ -265,8 +213,7 @@ export async function each(some, act) {
 
 /** The filter as the API's query. A note is asked for as key=value; a bare word as the note `name`. */
 function asked({ status, age, model, text }) {
-  const query = { status, model };
-  if (age) query.created_after = Math.floor(Date.now() / 1000 - Number(age));
+  const query = { status, model, created_after: createdAfter(age) };
   if (text) {
     const [key, ...value] = text.split("=");
     if (value.length) query[`metadata[${key.trim()}]`] = value.join("=").trim();
