@@ -1,4 +1,4 @@
-"""F1: what one executor process makes of its CPU when the model costs no time.
+"""F1: requests per CPU second of one executor process, with a model that takes no time.
 
 Lines of 2 KB, answers of 500 bytes, 256 calls at once, everything on: slots, parts, counts,
 leases in the database. A second of CPU does more on one machine than on another, and less while

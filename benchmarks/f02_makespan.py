@@ -1,4 +1,4 @@
-"""F2: how much of the slots' time is work, from the creation of a batch to its completion.
+"""F2: the share of slot time that is used, from the creation of a batch to its completion.
 
 N requests of L seconds in C slots cannot take less than N * L / C. The functions are up and the
 limit is learned when it is measured: a batch before it has seen to that.

@@ -1,4 +1,4 @@
-"""F4: from a batch's last answer to its output file, 10,000 lines.
+"""F4: time from a batch's last answer to its output file, 10,000 lines.
 
 The clock starts when the simulator has answered the last request, and stops when a client that
 asks every few milliseconds has read the first bytes of the output file.

@@ -1,4 +1,4 @@
-"""F11: what a huge batch costs the small ones of others, and whether deadlines are met.
+"""F11: the effect of one huge batch on small batches of other tenants, and on deadlines.
 
 One executor, 64 slots that are known from the beginning, answers after half a second.
 

@@ -1,4 +1,4 @@
-"""F13: what batch work does to interactive users beside it, and how far it gets itself.
+"""F13: the effect of batch work on interactive users, and the capacity that it uses.
 
 The scene of ``benchmarks.waves``, in three settings: an engine whose metrics can be read, a router
 that answers 429 to batch work when the engine is full and shows no metrics, and a plain engine

@@ -1,4 +1,4 @@
-"""F15: whether more executors do more, and what they ask of Redis and the database.
+"""F15: throughput by the number of executors, and their load on Redis and the database.
 
 Each executor has its slots' worth of the limit; requests take 200 ms each. Ideal is what the slots
 could do: N * L / C. Executors, endpoint, Redis and database are processes of their own whose

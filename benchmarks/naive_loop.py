@@ -1,4 +1,4 @@
-"""The loop that one writes by hand, to compare with: asyncio and aiohttp, no queue, no retries.
+"""The naive loop for comparison: asyncio and aiohttp, no queue, no retries.
 
 ``python -m benchmarks.naive_loop URL INPUT CALLS`` sends the lines of INPUT, CALLS at once, writes
 the answers beside INPUT, and says what it took.

@@ -1,4 +1,4 @@
-"""One executor process: opens the stores that the environment names, works, says what it took.
+"""One executor process on the stores that the environment names; prints what it used.
 
 ``python -m benchmarks.one_activation [PROFILE]`` writes a profile of the work into that file.
 """

@@ -1,4 +1,4 @@
-"""Intake: batches that other systems ask for by events.
+"""Intake: creates batches from events of other systems.
 
 Hears ``batch.requested``, and what object stores tell of new objects; the same event makes one
 batch, however often it comes.

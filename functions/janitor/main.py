@@ -1,4 +1,4 @@
-"""Janitor: repairs what crashes and lost events have left behind.
+"""Janitor: repairs the effects of crashes and lost events.
 
 Hears ``upkeep.due`` when work is made, and goes round each minute until there is none. A PingSource
 calls it every ten minutes in any case; a sweep is harmless and safe to run twice at once.

@@ -1,4 +1,4 @@
-"""Notifier: delivers webhooks to those who want to hear of their batches.
+"""Notifier: delivers webhooks to the endpoints that subscribe to them.
 
 Hears ``webhook.due``, which carries nothing: what is to be delivered is in the database. It is sent
 when a batch has ended that a webhook endpoint subscribes to, and by the janitor when the next

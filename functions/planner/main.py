@@ -1,4 +1,4 @@
-"""Planner: validates one batch and cuts it into shards.
+"""Planner: validates one batch and divides it into shards.
 
 Hears ``batch.created``; a redelivered event plans again to the same shards, or announces again
 what has become of the batch.

@@ -1,4 +1,4 @@
-"""Logs: one line per record, with the ids of what it is about.
+"""Logs: one line per record, with the ids of the batch, shard or request.
 
 A record carries fields from two places: ``extra={...}`` of the call, and whatever ``bound`` has
 tied to the current context (a batch, a shard, a trace), so that code deep inside a use case need

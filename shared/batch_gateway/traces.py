@@ -1,4 +1,4 @@
-"""Spans of what the use cases do in this process, for OpenTelemetry.
+"""Tracing spans of the use cases, for OpenTelemetry.
 
 Until ``record_with`` is called nothing is recorded: a span then is ``NOT_RECORDED`` or carries the
 trace context of its parent on, and no package of OpenTelemetry is imported. ``adapters.otel`` has

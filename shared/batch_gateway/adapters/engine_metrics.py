@@ -1,4 +1,4 @@
-"""EngineMetrics from Prometheus' text format, which all engines and routers speak.
+"""Reads an engine's metrics in Prometheus' text format.
 
 The text of a busy vLLM has some thousand lines and is read several times a second, so it is not
 parsed as a whole: only the lines of the few names below are looked at.

@@ -1,4 +1,4 @@
-"""What ``up`` says when it is ready: a block on a terminal, a line elsewhere."""
+"""The message of ``up`` when it is ready: a block on a terminal, one line elsewhere."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""``batch-gateway dead``: look at events that no subscriber has taken, and send them again.
+"""``batch-gateway dead``: lists undeliverable events, and sends them again.
 
 The dead letter sink has put them into the metadata store. Every subscriber of an event gets it when
 it is sent again; subscribers go by what the database says, so that does no harm.

@@ -1,4 +1,4 @@
-"""``kn-batch``: the plugin by which ``kn batch submit`` works.
+"""``kn-batch``: the plugin that provides ``kn batch``.
 
 ``kn`` runs the executable ``kn-batch`` that it finds on the PATH (or in its plugins folder) and
 hands all further words on. Under another name, by a symbolic link, it is that command's plugin:

@@ -1,4 +1,4 @@
-"""``batch-gateway logs``: what the functions have written, on a cluster or on this machine."""
+"""``batch-gateway logs``: prints the functions' logs, of a cluster or of this machine."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""``batch-gateway migrate``: bring the metadata database's schema up to date.
+"""``batch-gateway migrate``: brings the metadata database's schema up to date.
 
 On a cluster the Job ``migrate`` runs it with each release; the embedded platform needs no such
 command. Running it twice, or twice at once, is harmless.

@@ -1,4 +1,4 @@
-"""``login`` and ``config``: which service the commands speak to, and as whom."""
+"""``login`` and ``config``: the service and the API key that commands use."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""``batch-gateway settings``: what there is, an example file, and what holds here."""
+"""``batch-gateway settings``: lists settings, prints an example file or the effective values."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""``batch-gateway up``: the whole service on this machine."""
+"""``batch-gateway up``: runs the whole service on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path

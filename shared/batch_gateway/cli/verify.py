@@ -1,4 +1,4 @@
-"""``batch-gateway verify``: holds the database against the file store, and changes nothing."""
+"""``batch-gateway verify``: compares the database with the file store, and changes nothing."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated

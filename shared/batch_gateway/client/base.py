@@ -1,4 +1,4 @@
-"""What both clients have in common: bodies of requests, and the SDK's options if none is given."""
+"""Common parts of both clients: bodies of requests, and default options of the SDK."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the helpers raise beyond the SDK's own errors.
+"""Errors of the helpers, beyond the SDK's own.
 
 ClientError
 ├── BatchFailed     a batch that ended without running: its input is wrong

@@ -1,4 +1,4 @@
-"""What the helpers do, as generators without I/O: one text serves both clients.
+"""The helpers as generators without I/O, which both clients run.
 
 A generator yields a ``SdkCall``, whose answer it is sent (or whose error is thrown into it), a
 ``PollPause``, or a ``FoundResult``, which is for the caller. The clients carry them out.

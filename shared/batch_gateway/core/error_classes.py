@@ -1,4 +1,4 @@
-"""Groups failed requests by what is wrong with them, under the words that a retry can select."""
+"""Groups failed requests by error; a retry can select groups by their names."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the limit of a pool and its calls in flight went on."""
+"""Recent history of a pool: its limit and its calls in flight."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Adds up result lines as they come: counts, tokens and the statistics of their calls.
+"""Running totals of result lines: counts, tokens and the statistics of their calls.
 
 Every line is added, so the sums are plain numbers; the immutable ``ResultTally`` is made on
 request.

@@ -1,4 +1,4 @@
-"""What the holder of a key may do."""
+"""Scopes: the operations that an API key permits."""
 
 from collections.abc import Iterable
 from enum import StrEnum

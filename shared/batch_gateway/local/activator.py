@@ -1,4 +1,4 @@
-"""Activator: two ports in front of the functions; a request starts the function that it is for.
+"""Activator: two ports in front of the functions; a request starts its function if none runs.
 
 The public port leads to the one public Service. The internal port is for the broker and the timer;
 there the ``Host`` header names the Service by its cluster-local name, as it does on a cluster.

@@ -1,4 +1,4 @@
-"""ObjectReader in external stores that become input files of batches."""
+"""ObjectReader: reads objects of external stores that become input files."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Brings leases that the queue records in line with the database, which is what counts.
+"""Removes leases from the queue that have ended in the database.
 
 A holder ends a lease in the database first and tells the queue afterwards. One that dies in between
 leaves a lease in the queue that nothing renews and nothing needs: until it runs out, executors stay

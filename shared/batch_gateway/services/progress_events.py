@@ -1,4 +1,4 @@
-"""Publishes progress events, in steps of 10 %, where results are stored.
+"""Publishes a progress event for each 10 % of a batch.
 
 Looked for where results are stored, every two seconds at most for each batch. No row records what
 was told: a step's event has an id of its own, and a key in the scratch memory keeps others from

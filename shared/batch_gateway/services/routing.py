@@ -1,4 +1,4 @@
-"""Where requests to a model go. Configuration only, never a client's words."""
+"""Routes: the endpoints that serve a model, from configuration only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

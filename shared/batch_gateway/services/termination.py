@@ -1,5 +1,4 @@
-"""Ends batches early: on deadlines and cancellation, and by reclaiming shards that are not
-released.
+"""Ends batches early, at their deadline or when they are cancelled.
 
 The end reason is set in one transaction. Executors are notified and release their shards; closing
 the last one publishes ``batch.executed``. A shard that is still leased at the fence time is

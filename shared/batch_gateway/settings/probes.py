@@ -1,4 +1,4 @@
-"""Settings of what a process checks about itself and its stores."""
+"""Settings of health checks."""
 
 from batch_gateway.settings.base import Seconds, SettingsGroup
 

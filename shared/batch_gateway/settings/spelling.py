@@ -1,4 +1,4 @@
-"""Names that were meant: suggestions for misspelt settings."""
+"""Suggests setting names for misspelt ones."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Shapes of the operators' API and of the session."""
+"""JSON objects of the operators' API and of the session."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

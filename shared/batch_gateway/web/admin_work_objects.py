@@ -1,4 +1,4 @@
-"""Shapes of batches and functions in the operators' API."""
+"""JSON objects of batches and functions in the operators' API."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime

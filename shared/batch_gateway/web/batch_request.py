@@ -1,4 +1,4 @@
-"""What the data of a ``batch.requested`` event may say (its schema: ``web.requested_schema``)."""
+"""Validates the data of a ``batch.requested`` event (its schema: ``web.requested_schema``)."""
 
 import msgspec
 

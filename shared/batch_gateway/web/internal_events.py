@@ -1,4 +1,4 @@
-"""The gateway's own events as they come from the broker: type, data and signature."""
+"""Parses the gateway's own events from the broker: type, data and signature."""
 
 import json
 import re

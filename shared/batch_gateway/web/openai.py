@@ -1,4 +1,4 @@
-"""OpenAI's wire: the objects that requests and answers are made of.
+"""OpenAI's request and response objects.
 
 Answers always have all their keys, with null for what is not known: clients rely on it. Instants
 are whole unix seconds. Unknown keys of a request are refused, so that a misspelt extension never

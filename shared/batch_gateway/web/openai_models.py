@@ -1,4 +1,4 @@
-"""OpenAI's wire: models."""
+"""OpenAI's model objects."""
 
 from collections.abc import Sequence
 from typing import Literal, Self

@@ -1,4 +1,4 @@
-"""OpenAI's wire, continued: uploads in parts (see ``web.openai``)."""
+"""OpenAI's objects of uploads in parts (see ``web.openai``)."""
 
 from typing import Annotated, Literal, Self
 

@@ -1,4 +1,4 @@
-"""Shapes of usage, cost and analytics: those of OpenAI's usage API where it has one.
+"""Objects of usage, cost and analytics, in the form of OpenAI's usage API where it has one.
 
 OpenAI's project is our tenant. Amounts of money are decimal texts: a JSON number would be rounded
 by most readers.

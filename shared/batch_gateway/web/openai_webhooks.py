@@ -1,4 +1,4 @@
-"""OpenAI's wire for webhook endpoints, and the log of their deliveries, which is our own."""
+"""OpenAI's objects of webhook endpoints, and our own log of deliveries."""
 
 from typing import Annotated, Literal, Self
 

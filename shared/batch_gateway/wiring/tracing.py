@@ -1,4 +1,4 @@
-"""Records the spans of a function while it is served, if that is asked for."""
+"""Records the spans of a function while it is served, if tracing is configured."""
 
 import asyncio
 import socket

@@ -1,5 +1,7 @@
-"""Pages of rows: listings of a tenant, and what sweeps ask for. Rows that cannot be decoded are
-left out and made up for."""
+"""Pages of rows, for listings of a tenant and for sweeps.
+
+Rows that cannot be decoded are left out, and further rows take their places.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Commands for users of a running service: submit, follow, fetch. They only speak its HTTP API."""
+"""Commands for users of a running service: submit, follow, fetch. They use its HTTP API only."""
 
 import typer
 

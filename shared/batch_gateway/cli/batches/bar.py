@@ -1,4 +1,4 @@
-"""A batch's progress on a terminal, in one line that fits however wide the terminal is."""
+"""A progress bar for one batch, in one line that fits the terminal's width."""
 
 import time
 from collections import deque

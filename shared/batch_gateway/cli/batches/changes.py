@@ -1,4 +1,4 @@
-"""``update`` and ``delete``: what can still be changed of a batch."""
+"""``update`` and ``delete``: change or delete a batch."""
 
 from typing import Annotated, Any
 

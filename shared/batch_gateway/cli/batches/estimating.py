@@ -1,4 +1,4 @@
-"""A dry run: what the service says that a file would take."""
+"""A dry run: asks the service for the requests, tokens and time of a file."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""``events``: what has happened to batches, and what happens, from the batches' own instants.
+"""``events``: past events of batches, and new ones as they happen, from the times in each batch.
 
 It uses the HTTP API, so it works wherever the other commands do. The CloudEvents of the broker,
 which programs subscribe to, are on the page docs/events.md.

@@ -1,4 +1,4 @@
-"""The HTTP API as the commands see it: answers are plain objects, errors are one line each.
+"""HTTP client of the commands: responses are plain objects, each error is one line.
 
 What may be repeated without harm is repeated: reading always, writing because each POST carries an
 ``Idempotency-Key``. A refused connection is not retried: most often no service runs there.

@@ -1,4 +1,4 @@
-"""What is said of a batch that has ended: how many requests failed, and with which errors."""
+"""Summary of an ended batch: how many requests failed, and with which errors."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

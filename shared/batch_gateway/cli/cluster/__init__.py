@@ -1,4 +1,4 @@
-"""Commands for those who run the service on a cluster, by the kubernetes client."""
+"""Commands for operators of a cluster, on the kubernetes client."""
 
 import typer
 

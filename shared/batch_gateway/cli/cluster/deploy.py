@@ -1,4 +1,4 @@
-"""``batch-gateway deploy``: the manifests onto a cluster, until all of it is ready."""
+"""``batch-gateway deploy``: applies the manifests, and waits until everything is ready."""
 
 import sys
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""``batch-gateway rollback``: what was deployed before, settings and images included."""
+"""``batch-gateway rollback``: deploys the previous release again, with its settings and images."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any

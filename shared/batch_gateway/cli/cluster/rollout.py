@@ -1,4 +1,4 @@
-"""Waits until everything that was applied is ready, and says why when it does not become so.
+"""Waits until everything that was applied is ready, or reports why it is not.
 
 A controller reports failures that pass: a Service whose image is being pulled or whose database
 starts, a Trigger whose subscriber comes later. Those are waited out. What cannot pass (``causes``)

@@ -1,4 +1,4 @@
-"""Judges the settings of a deployment before it is applied."""
+"""Checks the settings of a deployment before it is applied."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""``batch-gateway uninstall``: the service off a cluster; what it has stored stays by default."""
+"""``batch-gateway uninstall``: removes the service from a cluster; stored data stays by default."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -1,1 +1,1 @@
-"""``batch-gateway doctor``: one module per thing that is looked at."""
+"""``batch-gateway doctor``: one module per group of checks."""

@@ -1,4 +1,4 @@
-"""``batch-gateway doctor``: looks at everything that has to be right, and says what helps."""
+"""``batch-gateway doctor``: checks stores, settings and cluster, and prints a fix per problem."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Checks of the cluster that the service stands on: Kubernetes and Knative."""
+"""Checks of the cluster itself: Kubernetes and Knative."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence

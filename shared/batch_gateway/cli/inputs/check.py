@@ -1,4 +1,4 @@
-"""``check``: an input file judged by the planner's own rules, without a service."""
+"""``check``: validates an input file by the planner's rules, without a service."""
 
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"""``convert``: tables and prompts to requests, results to a table; a row at a time."""
+"""``convert``: converts tables and prompts to requests, and results to a table, row by row."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""``set-model``: other model names in a file of requests; all other bytes stay as they are."""
+"""``set-model``: replaces the model names in a file of requests; all other bytes stay."""
 
 import json
 from typing import TYPE_CHECKING, Annotated

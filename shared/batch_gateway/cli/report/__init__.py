@@ -1,1 +1,1 @@
-"""``report``: how a batch went, as text, JSON or a page of HTML."""
+"""``report``: summarises a batch as text, JSON or a page of HTML."""

@@ -1,4 +1,4 @@
-"""A report as text that fits 80 columns: what is longer is whole in JSON and HTML."""
+"""Renders a report as text of 80 columns; long values are complete in JSON and HTML."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

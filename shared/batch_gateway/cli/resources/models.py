@@ -1,4 +1,4 @@
-"""``models``: what requests may name."""
+"""``models``: lists the models that requests may name."""
 
 import typer
 

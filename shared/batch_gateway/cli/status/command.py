@@ -1,4 +1,4 @@
-"""``batch-gateway status``: what runs, what waits, and what holds it up."""
+"""``batch-gateway status``: running functions, waiting batches, and what blocks them."""
 
 import os
 import sys

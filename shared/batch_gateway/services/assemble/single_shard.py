@@ -1,4 +1,4 @@
-"""Completes a batch of one shard where its last line is answered: in the shard's executor.
+"""Completes a batch of one shard in its executor, without the assembler.
 
 The results are in the executor's memory, all of them, and nothing of them is stored yet. So its
 files are written from there, and one transaction closes the shard and completes the batch. That

@@ -1,11 +1,10 @@
-"""Adds to running batches when they will be done and what they wait for
-(``core.completion_estimate``).
+"""Adds completion estimates and blocking reasons to running batches.
 
-Both come from the scratch memory: what is queued, what executors have in their hands and how fast
-they are. Without it nothing is said.
+``core.completion_estimate`` computes both from the scratch store: queued work, the work that
+executors hold, and their throughput. While the scratch store is unavailable there are none.
 
-Clients ask for their batches several times a second. What is the same for all batches (the speeds
-of models, the pools, full stores) is therefore read once for all that ask within ``FRESH_FOR_S``.
+Clients poll their batches several times a second. Values that are the same for all batches (the
+throughput of models, pools, full stores) are therefore read once per ``FRESH_FOR_S``.
 """
 
 import asyncio

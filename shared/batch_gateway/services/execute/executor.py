@@ -1,4 +1,4 @@
-"""Executor: one activation per ``work.available`` event, as long as there is room for one."""
+"""Executor: runs one activation per ``work.available`` event, up to the maximum."""
 
 import logging
 import secrets

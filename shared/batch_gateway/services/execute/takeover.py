@@ -1,4 +1,4 @@
-"""Takes over what dead activations have left: their slots and their leases.
+"""Takes over the slots and leases of dead activations.
 
 A lease and a grant run out by themselves, but only after seconds in which nothing goes on. An
 activation is known to be dead earlier:

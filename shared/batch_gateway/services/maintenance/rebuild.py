@@ -1,11 +1,13 @@
-"""Fills the queue again from the database: all of it after the scratch store lost its data, and in
-each sweep what single processes have left out.
+"""Fills the queue again from the database.
 
-Each process that finds the sentinel missing tries; one at a time does it, under a lock that it
-renews as long as it goes on. When it crashes or loses the lock, another one starts again; what is
-queued already costs it little. Leases are not rebuilt: their holders register them again with their
-next heartbeat. For one lease time no holder's silence counts against it, and no slot is granted
-beyond what is running - unless the database shows no lease.
+After the scratch store lost its data the whole queue is rebuilt. In each sweep only the shards are
+added that a process did not queue before it crashed.
+
+Each process that finds the sentinel missing starts a rebuild; a lock, which the holder renews, lets
+one run at a time. When the holder crashes or loses the lock, another process starts again; shards
+that are queued already take it little time. Leases are not rebuilt: their holders register them
+with their next heartbeat. For one lease time no lease is reclaimed for a missing heartbeat, and
+slots are granted for running calls only, unless the database shows no lease.
 """
 
 import asyncio

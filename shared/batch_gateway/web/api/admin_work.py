@@ -1,4 +1,4 @@
-"""``/v1/admin/functions`` and ``/v1/admin/pools``: what works, for operators."""
+"""``/v1/admin/functions`` and ``/v1/admin/pools``: running functions and pools, for operators."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What each object and field of the API means, with examples: the texts of ``/openapi.json``.
+"""Descriptions and examples of all objects and fields of the API, for ``/openapi.json``.
 
 Read only when the document is asked for, so a start of the api does not pay for it. A test demands
 a text and an example for every field, and holds the examples against their own schemas.

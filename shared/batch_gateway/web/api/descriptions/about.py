@@ -1,4 +1,4 @@
-"""What a description of an object is made of, and what examples have in common."""
+"""Types of the descriptions of objects and fields, and values that examples share."""
 
 from dataclasses import dataclass, field
 from typing import Any

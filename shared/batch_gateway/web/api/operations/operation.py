@@ -1,4 +1,4 @@
-"""What the description of a route is made of."""
+"""The type that describes a route."""
 
 import json
 from collections.abc import Mapping
