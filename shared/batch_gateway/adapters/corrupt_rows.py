@@ -11,6 +11,7 @@ from typing import TypeVar
 from batch_gateway import meters
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.ports.corrupt_rows import note
+from batch_gateway.ports.pages import Page
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -71,3 +72,19 @@ async def decodable_page(
         if len(found) >= limit or len(rows) < wanted:
             return found[:limit]
         wanted = max(2 * wanted, limit + len(rows) - len(found))
+
+
+async def decodable_listing(
+    fetch: Callable[[int], Awaitable[Sequence[R] | None]], decode: Callable[[R], T], limit: int
+) -> Page[T] | None:
+    """A page of a listing; None when ``fetch`` returns None: no row has the id of its cursor."""
+    unknown = False
+
+    async def known(most: int) -> Sequence[R]:
+        nonlocal unknown
+        rows = await fetch(most)
+        unknown = rows is None
+        return rows or []
+
+    items = await decodable_page(known, decode, limit + 1)
+    return None if unknown else Page(items=items[:limit], more=len(items) > limit)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from batch_gateway.adapters.corrupt_rows import decodable_page
+from batch_gateway.adapters.corrupt_rows import decodable_listing, decodable_page
 from batch_gateway.adapters.redis_metadata.fields import Row, row
 from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts
 from batch_gateway.core.ids import TenantId
@@ -29,10 +29,8 @@ async def listing(
     limit: int,
 ) -> Page[T] | None:
     """A page of the tenant's rows as values; None when ``after`` names no row of the tenant."""
-    unknown = False
 
-    async def fetch(most: int) -> Sequence[Row]:
-        nonlocal unknown
+    async def fetch(most: int) -> Sequence[Row] | None:
         rows = await scripts.run(
             "page",
             kind=kind,
@@ -43,11 +41,9 @@ async def listing(
             descending=descending,
             limit=most,
         )
-        unknown = rows is None
-        return [row(fields) for fields in rows or []]
+        return None if rows is None else [row(fields) for fields in rows]
 
-    items = await decodable_page(fetch, decode, limit + 1)
-    return None if unknown else Page(items=items[:limit], more=len(items) > limit)
+    return await decodable_listing(fetch, decode, limit)
 
 
 async def due(

@@ -10,7 +10,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from batch_gateway.adapters.corrupt_rows import decodable_page
+from batch_gateway.adapters.corrupt_rows import decodable_listing, decodable_page
 from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.rows import Row
 from batch_gateway.core.ids import TenantId
@@ -34,12 +34,10 @@ async def listing(
 
     ``tenant`` None: of all tenants.
     """
-    unknown = False
 
-    async def fetch(rows: int) -> Sequence[Row]:
-        nonlocal unknown
+    async def fetch(rows: int) -> Sequence[Row] | None:
         async with database.reading() as connection:
-            found = await _page(
+            return await _page(
                 connection,
                 table,
                 tenant,
@@ -49,11 +47,8 @@ async def listing(
                 descending=descending,
                 limit=rows,
             )
-        unknown = found is None
-        return found or []
 
-    items = await decodable_page(fetch, decode, limit + 1)
-    return None if unknown else Page(items=items[:limit], more=len(items) > limit)
+    return await decodable_listing(fetch, decode, limit)
 
 
 async def rows(
