@@ -3,13 +3,18 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import promql_parser
 import pytest
 import yaml
 from fixtures.scrapes import appearing_later
+from grafana_foundation_sdk.cog import encoder, plugins
+from grafana_foundation_sdk.models import dashboard
+from grafana_foundation_sdk.models.prometheus import Dataquery
 from prometheus_client import REGISTRY
 
 from batch_gateway import meters
@@ -141,6 +146,32 @@ def test_an_expression_is_promql_and_gives_a_value_per_series(expression):
 def test_what_is_no_promql_is_found(wrong, why):
     with pytest.raises(ValueError, match=why):
         promql_parser.parse(wrong)
+
+
+def lost(given: Any, read: Any, where: str = "") -> Iterator[str]:
+    """What of ``given`` is not in ``read`` as it was."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        for name, value in given.items():
+            yield from lost(value, read.get(name), f"{where}/{name}")
+    elif isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
+        for number, (value, other) in enumerate(zip(given, read, strict=True)):
+            yield from lost(value, other, f"{where}/{number}")
+    elif given != read:
+        yield where
+
+
+def test_grafana_s_own_types_read_the_whole_dashboard():
+    plugins.register_default_plugins()
+    given = json.loads((COMPONENT / "batch-gateway.json").read_text())
+    read = dashboard.Dashboard.from_json(given)
+    misspelt = dashboard.Dashboard.from_json(given | {"refesh": "30s"})
+
+    encoded = encoder.JSONEncoder(sort_keys=True).encode
+    assert list(lost(given, json.loads(encoded(read)))) == []
+    assert list(lost(given | {"refesh": "30s"}, json.loads(encoded(misspelt)))) == ["/refesh"]
+    for panel in read.panels:
+        assert panel.grid_pos.x + panel.grid_pos.w <= 24
+        assert {type(target) for target in panel.targets} == {Dataquery}
 
 
 def test_legends_and_alerts_use_labels_that_their_metrics_have(known):
