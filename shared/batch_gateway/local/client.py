@@ -150,14 +150,11 @@ class ClientConnection(asyncio.Protocol):
         if revision is None:
             self._refuse(404, "Not Found", "no such host")
             return
-        method = self._parser.get_method()
-        path = self._target.partition(b"?")[0]
-        revision.lead_on(method.decode("latin-1"), path.decode("latin-1"))
         http10 = self._parser.get_http_version() == "1.0"
         self._exchange = ProxiedRequest(
             self,
             revision,
-            method=method,
+            method=self._parser.get_method(),
             target=self._target,
             headers=self._headers,
             framing=framing,

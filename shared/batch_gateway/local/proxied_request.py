@@ -57,6 +57,7 @@ class ProxiedRequest:
         self._client = client
         self._revision = revision
         self._method = method
+        self._path = target.partition(b"?")[0]
         self._framing = framing
         self._head = self._request_head(method, target, headers)
         self._awaits_continue = http1.header(headers, b"expect") is not None
@@ -79,6 +80,13 @@ class ProxiedRequest:
             loop.call_later(service.response_start_timeout_s, self._not_begun_in_time),
         ]
         self._task = tasks.create_task(self._run())
+        if not self._revision.service.public:
+            self._start_next()
+
+    def _start_next(self) -> None:
+        """Start the functions that the request leads to: at once for an event, which the broker has
+        taken; a user's request may be refused, so not before it has succeeded."""
+        self._revision.start_next(self._method.decode("latin-1"), self._path.decode("latin-1"))
 
     async def _run(self) -> None:
         """Find a replica and hand the request over; the rest happens as bytes come and go."""
@@ -169,6 +177,8 @@ class ProxiedRequest:
             self._close = True
         if self._close:
             own.append(http1.CLOSE)
+        if self._revision.service.public and 200 <= status < 300:
+            self._start_next()
         self._answer = _ResponseState.BEGUN
         line = b"HTTP/1.1 %d %b" % (status, reason)
         self._client.write(http1.head(line, http1.end_to_end(headers), *own))

@@ -9,8 +9,8 @@ What Knative spreads over autoscaler, activator and queue-proxy happens here at 
   seconds, and what is over in a moment is not worth a process;
 - never more replicas than ``most`` (the processor cores): on one machine more would only take each
   other's time;
-- a request may name the Services that it will lead to (``KnativeService.start_next``); the first
-  replicas of these are started at once, beside the Service's own;
+- a request may name the Services that it leads to (``KnativeService.start_next``): an event starts
+  their first replicas at once, a request to the public Service when it has succeeded;
 - requests go to the oldest replica with room, so the surplus ones become idle. A replica that was
   idle for a whole stable window is stopped, down to ``min-scale``. A busy replica is never stopped;
   Kubernetes may stop one;
@@ -89,8 +89,8 @@ class Revision:
         self.was_ready = False
         """Whether the Service has an address: it gets one once a revision of it was ready."""
 
-    def lead_on(self, method: str, path: str) -> None:
-        """Start what a request that has come will lead to, so that it need not wait for it."""
+    def start_next(self, method: str, path: str) -> None:
+        """Start what such a request leads to, so that its event need not wait for it."""
         for name in self.service.start_next.get(f"{method} {path}", ()):
             self._start_first(name)
 

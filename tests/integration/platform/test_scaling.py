@@ -114,13 +114,14 @@ async def test_there_are_never_more_processes_than_the_cores_can_use(toys):
         assert len({answer.text for answer in answers}) <= 2
 
 
-async def test_a_request_starts_what_it_will_lead_to(toys):
-    toys.service(start_next="POST /work: back, nothing")
+async def test_a_request_that_succeeds_starts_what_it_leads_to(toys):
+    toys.service(start_next="POST /work: back, nothing\nPOST /refuse: back")
     toys.service("back", public=False, annotations={"window": "600s"})
     async with toys.up() as running:
         platform = running.platform
         assert (await running.http.get("/work")).status_code == 200
-        assert platform.pids("back") == []
+        assert (await running.http.post("/refuse", content=b"x")).status_code == 413
+        assert platform._machine.replicas("back") == []
 
         await running.http.post("/work?now=1")
 
