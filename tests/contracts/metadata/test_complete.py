@@ -1,14 +1,18 @@
 """ShardRows.complete: a batch of one shard is closed and completed in one transaction."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from fixtures.metadata import (
     ALICE,
+    BOB,
     FAR_AHEAD,
     SECOND,
     T0,
+    a_batch,
     a_file,
+    a_shard,
     a_tally,
     an_event,
     claimed,
@@ -18,7 +22,7 @@ from fixtures.metadata import (
 
 from batch_gateway.core.errors import Conflict
 from batch_gateway.core.events import EventType
-from batch_gateway.core.ids import ActivationId, FileId
+from batch_gateway.core.ids import ActivationId, FileId, shard_id
 from batch_gateway.core.model import BatchStatus, LineCounts
 from batch_gateway.core.quotas import QuotaUsage
 from batch_gateway.core.usage import BatchReport, UsageRecord
@@ -90,6 +94,92 @@ async def test_a_batch_is_completed_once(metadata):
     assert await complete(metadata, lease) is not None
     assert await complete(metadata, lease, files=[a_file()]) is None
     assert (await metadata.accounts.get(ALICE)).files == 0
+
+
+async def test_small_batches_may_be_planned_leased_and_completed_at_once(metadata):
+    batches = [a_batch(tenant=tenant) for tenant in (ALICE, BOB) * 4]
+    for batch in batches:
+        await metadata.batches.create(batch, [])
+    paused, taken, *others = batches
+
+    def plan(batch):
+        return metadata.batches.plan(
+            batch.id,
+            [a_shard(batch, 0)],
+            total=10,
+            model="m",
+            now=T0,
+            events=[an_event(batch, EventType.BATCH_IN_PROGRESS)],
+        )
+
+    planned = one_of_two(await asyncio.gather(*map(plan, [*batches, others[0]])))
+    assert [batch.status for batch in planned] == [BatchStatus.IN_PROGRESS] * 8
+    await metadata.batches.pause(paused.tenant, paused.id, True)
+
+    leases = one_of_two(
+        await asyncio.gather(
+            *(
+                metadata.shards.claim(
+                    shard_id(batch.id, 0), holder=ActivationId("a"), token=f"{n}", now=T0
+                )
+                for n, batch in enumerate([*batches, others[0]])
+            )
+        )
+    )
+    assert leases[0] is None  # paused
+    assert await metadata.shards.take_over(
+        leases[1].ref, holder=ActivationId("b"), token="b", now=T0
+    )
+
+    files = [a_file(tenant=batch.tenant) for batch in others]
+    done = await asyncio.gather(
+        *(
+            complete(
+                metadata,
+                lease,
+                files=[file],
+                output=file.id,
+                events=[an_event(batch, EventType.BATCH_COMPLETED)],
+                report=a_report(batch),
+            )
+            for batch, lease, file in zip(others, leases[2:], files, strict=True)
+        ),
+        complete(metadata, leases[1], files=[a_file()]),
+    )
+
+    assert done[-1] is None
+    assert [batch.status for batch in done[:-1]] == [BatchStatus.COMPLETED] * 6
+    assert [await metadata.batches.load(batch.id) for batch in others] == done[:-1]
+    assert [await shards_of(metadata, batch) for batch in others] == [[]] * 6
+    assert [lease.shard for lease, _ in await metadata.shards.leased(limit=9)] == [
+        shard_id(taken.id, 0)
+    ]
+    for tenant in (ALICE, BOB):
+        assert await metadata.accounts.get(tenant) == QuotaUsage(
+            files=3,
+            stored_bytes=sum(file.size for file in files if file.tenant == tenant),
+            open_batches=1,
+            queued_requests=10,
+        )
+        [used] = await metadata.usage.between(T0.date(), FAR_AHEAD.date(), tenant=tenant)
+        assert used.completed == 30
+    assert sorted(await unsent_ids(metadata)) == sorted(
+        [an_event(batch, EventType.BATCH_IN_PROGRESS).id for batch in batches]
+        + [an_event(batch, EventType.BATCH_COMPLETED).id for batch in others]
+    )
+
+
+def one_of_two(results):
+    """``results``, of which the last is another try at the third: just one of them succeeded."""
+    *rest, again = results
+    assert [rest[2], again].count(None) == 1
+    rest[2] = rest[2] or again
+    return rest
+
+
+def a_report(batch):
+    used = UsageRecord(day=LATER.date(), tenant=batch.tenant, api_key="", model="m", completed=10)
+    return BatchReport(summary="a summary", usage=(used,))
 
 
 async def test_the_grant_tells_the_batch(metadata):

@@ -26,9 +26,10 @@ class SqlAudit:
     async def add(self, entry: AuditEntry) -> None:
         await self._adding.add(entry)
 
-    async def _add(self, entries: Sequence[AuditEntry]) -> None:
+    async def _add(self, entries: Sequence[AuditEntry]) -> Sequence[None]:
         async with self._database.writing() as connection:
             await connection.execute(_ADD, [asdict(entry) for entry in entries])
+        return [None] * len(entries)
 
     async def close(self) -> None:
         await self._adding.close()

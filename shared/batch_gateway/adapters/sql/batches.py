@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_gateway.adapters.sql.accounts import book, of_ended
+from batch_gateway.adapters.sql.accounts import book, book_all, of_ended
 from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
@@ -21,7 +21,9 @@ from batch_gateway.adapters.sql.schema import shards as shard_table
 from batch_gateway.adapters.sql.steps import (
     close_shards,
     lock,
+    lock_all,
     save,
+    save_all,
     write_dated_events,
     write_events,
 )
@@ -44,13 +46,15 @@ from batch_gateway.core.model import (
     ShardState,
     TokenUsage,
 )
-from batch_gateway.core.quotas import NO_QUOTAS, Quotas, QuotaUsage
+from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.core.transitions import BatchChange, allows, change_to
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.batches import ALL_BATCHES, BatchFilter
 from batch_gateway.ports.metadata import Page
 
 _ADD = sa.insert(batches)
+_ADD_SHARD = sa.insert(shard_table)
+_FEW = 10  # shards: plans of no more are written together
 _ADD_CAUSE = sa.insert(causes)
 _BY_ID = sa.select(batches).where(batches.c.id == sa.bindparam("batch"))
 
@@ -70,11 +74,36 @@ class _NewBatch:
         return {"id": self.cause.key, "batch": self.batch.id, "created_at": created_at}
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    batch: BatchId
+    shards: Sequence[Shard]
+    total: int
+    model: str | None
+    now: datetime
+    events: Sequence[Event]
+    options: Mapping[str, Any] | None
+    quotas: Quotas
+
+    def applied_to(self, before: Batch) -> Batch:
+        """The batch as this plan makes it."""
+        closed = [shard for shard in self.shards if shard.state is ShardState.CLOSED]
+        begun = moved(before, BatchStatus.IN_PROGRESS, self.now).evolve(
+            model=self.model,
+            open_shards=len(self.shards),
+            counts=LineCounts(total=self.total),
+            options=before.options if self.options is None else self.options,
+        )
+        tally = sum((shard.tally for shard in closed), ResultTally())
+        return shards_closed(counted(begun, tally), len(closed), self.now)
+
+
 class SqlBatches(SqlSweepQueries):
     def __init__(self, database: SqlDatabase) -> None:
         super().__init__(database)
         self._database = database
         self._creating = GatheredWrites(self._create)
+        self._planning = GatheredWrites(self._plan)
 
     async def create(
         self,
@@ -86,7 +115,7 @@ class SqlBatches(SqlSweepQueries):
     ) -> None:
         await self._creating.add(_NewBatch(batch, events, cause, quotas))
 
-    async def _create(self, new: Sequence[_NewBatch]) -> None:
+    async def _create(self, new: Sequence[_NewBatch]) -> Sequence[None]:
         async with self._database.writing() as connection:
             await connection.execute(_ADD, [batch_columns(one.batch) for one in new])
             if caused := [one.cause_columns for one in new if one.cause is not None]:
@@ -95,12 +124,13 @@ class SqlBatches(SqlSweepQueries):
                 connection, [(event, one.batch.created_at) for one in new for event in one.events]
             )
             opened = Counter((one.batch.tenant, one.quotas) for one in new)
-            for (tenant, quotas), count in sorted(opened.items(), key=lambda of: of[0][0]):
-                await book(connection, tenant, QuotaUsage(open_batches=count), quotas)
+            await book_all(connection, opened, "open_batches")
+        return [None] * len(new)
 
     async def close(self) -> None:
         """Wait for what is being written."""
         await self._creating.close()
+        await self._planning.close()
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
         found = await self.load(batch)
@@ -172,33 +202,36 @@ class SqlBatches(SqlSweepQueries):
         options: Mapping[str, Any] | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> Batch | None:
+        plan = _Plan(batch, shards, total, model, now, events, options, quotas)
+        if len(shards) > _FEW:
+            [planned] = await self._plan([plan])
+            return planned
+        return await self._planning.add(plan)
+
+    async def _plan(self, plans: Sequence[_Plan]) -> Sequence[Batch | None]:
+        results: list[Batch | None] = []
         async with self._database.writing() as connection:
-            before = await lock(connection, batch)
-            if before is None or not allows(before, BatchChange.PLAN):
-                return None
-            closed = [shard for shard in shards if shard.state is ShardState.CLOSED]
-            tally = sum((shard.tally for shard in closed), ResultTally())
-            after = shards_closed(
-                counted(
-                    moved(before, BatchStatus.IN_PROGRESS, now).evolve(
-                        model=model,
-                        open_shards=len(shards),
-                        counts=LineCounts(total=total),
-                        options=before.options if options is None else options,
-                    ),
-                    tally,
-                ),
-                len(closed),
-                now,
+            found = await lock_all(connection, [plan.batch for plan in plans])
+            made: list[tuple[_Plan, Batch, Batch]] = []
+            for plan in plans:
+                before = found.get(plan.batch)
+                if before is None or not allows(before, BatchChange.PLAN):
+                    results.append(None)
+                    continue
+                found[plan.batch] = after = plan.applied_to(before)
+                made.append((plan, before, after))
+                results.append(after)
+            if rows := [shard_columns(shard) for plan, *_ in made for shard in plan.shards]:
+                await connection.execute(_ADD_SHARD, rows)
+            await save_all(connection, [(before, after) for _, before, after in made])
+            await write_dated_events(
+                connection, [(event, plan.now) for plan, *_ in made for event in plan.events]
             )
-            if shards:
-                await connection.execute(
-                    sa.insert(shard_table), [shard_columns(shard) for shard in shards]
-                )
-            await save(connection, before, after)
-            await write_events(connection, events, now)
-            await book(connection, after.tenant, QuotaUsage(queued_requests=total), quotas)
-        return after
+            queued = Counter[tuple[TenantId, Quotas]]()
+            for plan, before, _ in made:
+                queued[before.tenant, plan.quotas] += plan.total
+            await book_all(connection, queued, "queued_requests")
+        return results
 
     async def fail(
         self,

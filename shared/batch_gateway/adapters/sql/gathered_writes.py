@@ -15,27 +15,29 @@ from typing import Generic, TypeVar
 from batch_gateway.core.errors import Temporary
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _MOST = 100  # items that are written together
 
 
-class GatheredWrites(Generic[T]):
-    def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]]) -> None:
-        """``write`` writes all of its items in one transaction, or none of them."""
+class GatheredWrites(Generic[T, R]):
+    def __init__(self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        """``write`` writes all of its items in one transaction, or none of them; it returns what
+        became of each."""
         self._write = write
-        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None  # None: nothing is being written
 
-    async def add(self, item: T) -> None:
-        """Returns when ``item`` is committed; raises what writing it raises.
+    async def add(self, item: T) -> R:
+        """What became of ``item``, once that is committed; raises what writing it raises.
 
         A caller that is cancelled meanwhile does not know whether it was written.
         """
-        written = asyncio.get_running_loop().create_future()
+        written: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))
         if self._task is None:
             self._task = asyncio.create_task(self._write_waiting())
-        await written
+        return await written
 
     async def close(self) -> None:
         """Wait for what is being written."""
@@ -52,10 +54,11 @@ class GatheredWrites(Generic[T]):
             for _, written in self._waiting:  # none, unless the task was cancelled
                 written.cancel()
 
-    async def _write_some(self, some: Sequence[tuple[T, "asyncio.Future[None]"]]) -> None:
+    async def _write_some(self, some: Sequence[tuple[T, "asyncio.Future[R]"]]) -> None:
+        if not some:
+            return
         try:
-            if some:
-                await self._write([item for item, _ in some])
+            results = await self._write([item for item, _ in some])
         except Exception as error:  # noqa: BLE001 - the callers' own
             if len(some) > 1 and not isinstance(error, Temporary):
                 await asyncio.gather(*(self._write_some([one]) for one in some))
@@ -68,6 +71,6 @@ class GatheredWrites(Generic[T]):
                 written.cancel()
             raise
         else:
-            for _, written in some:
+            for (_, written), result in zip(some, results, strict=True):
                 if not written.done():
-                    written.set_result(None)
+                    written.set_result(result)

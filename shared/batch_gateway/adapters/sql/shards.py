@@ -1,7 +1,7 @@
 """Changes of shard rows: leases, checkpoints and results."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from batch_gateway.adapters.corrupt_rows import skipped
-from batch_gateway.adapters.sql.accounts import book, of_ended
+from batch_gateway.adapters.sql.accounts import book_ended
 from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import DatabaseNow
+from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
 from batch_gateway.adapters.sql.rows import (
     file_columns,
     result_columns,
@@ -30,13 +31,16 @@ from batch_gateway.adapters.sql.steps import (
     delete_leased,
     leased_shard,
     lock,
+    lock_all,
     naming,
     save,
+    save_all,
+    write_dated_events,
     write_events,
 )
 from batch_gateway.adapters.sql.transitions import completed, shards_closed
 from batch_gateway.adapters.sql.unreadable_shards import mend
-from batch_gateway.adapters.sql.usage import add_report
+from batch_gateway.adapters.sql.usage import add_reports
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import (
@@ -62,6 +66,7 @@ from batch_gateway.core.transitions import BatchChange, allows
 from batch_gateway.core.usage import BatchReport
 from batch_gateway.ports.shards import RepairedShards
 
+_ADD_FILE = sa.insert(file_table)
 _GRANT = (
     sa.update(shards)
     .values(
@@ -81,21 +86,78 @@ _GRANT_READY = _GRANT.where(
 _GRANT_LEASED = _GRANT.where(IS_LEASE)
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    shard: ShardId
+    holder: ActivationId
+    token: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Completion:
+    lease: LeaseRef
+    tally: ResultTally
+    deadline: datetime
+    files: Sequence[File]
+    output: FileId | None
+    error: FileId | None
+    now: datetime
+    events: Sequence[Event]
+    options: Mapping[str, Any] | None
+    report: BatchReport | None
+
+    @property
+    def batch(self) -> BatchId:
+        return split_shard_id(self.lease.shard)[0]
+
+    def applied_to(self, before: Batch) -> Batch | None:
+        """The batch as this makes it; None when it cannot be completed so."""
+        return completed(
+            before, self.tally, self.deadline, self.output, self.error, self.now, self.options
+        )
+
+
 class SqlShards(ShardQueries):
     def __init__(self, database: SqlDatabase) -> None:
         super().__init__(database)
         self._database = database
+        self._claiming = GatheredWrites(self._claim)
+        self._completing = GatheredWrites(self._complete)
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await self._claiming.close()
+        await self._completing.close()
 
     async def claim(
         self, shard: ShardId, *, holder: ActivationId, token: str, now: datetime
     ) -> Lease | None:
-        batch_id, index = split_shard_id(shard)
+        return await self._claiming.add(_Claim(shard, holder, token, now))
+
+    async def _claim(self, claims: Sequence[_Claim]) -> Sequence[Lease | None]:
+        leases: list[Lease | None] = []
         async with self._database.writing() as connection:
-            batch = await lock(connection, batch_id)
-            if batch is None or not allows(batch, BatchChange.LEASE):
-                return None
-            named = {"of_batch": batch_id, "at_position": index}
-            return await _grant(connection, batch, _GRANT_READY, named, holder, token, now)
+            named = [split_shard_id(claim.shard) for claim in claims]
+            found = await lock_all(connection, [batch for batch, _ in named])
+            for claim, (batch_id, index) in zip(claims, named, strict=True):
+                batch = found.get(batch_id)
+                if batch is None or not allows(batch, BatchChange.LEASE):
+                    leases.append(None)
+                    continue
+                place = {"of_batch": batch_id, "at_position": index}
+                leases.append(
+                    await _grant(
+                        connection,
+                        batch,
+                        _GRANT_READY,
+                        place,
+                        claim.holder,
+                        claim.token,
+                        claim.now,
+                    )
+                )
+        return leases
 
     async def take_over(
         self, observed: LeaseRef, *, holder: ActivationId, token: str, now: datetime
@@ -138,21 +200,33 @@ class SqlShards(ShardQueries):
         options: Mapping[str, Any] | None = None,
         report: BatchReport | None = None,
     ) -> Batch | None:
-        batch_id, _ = split_shard_id(lease.shard)
+        completion = _Completion(
+            lease, tally, deadline, files, output, error, now, events, options, report
+        )
+        return await self._completing.add(completion)
+
+    async def _complete(self, completions: Sequence[_Completion]) -> Sequence[Batch | None]:
         async with self._database.writing() as connection:
-            before = await lock(connection, batch_id)
-            after = before and completed(before, tally, deadline, output, error, now, options)
-            if before is None or after is None or not await delete_leased(connection, lease):
-                return None
-            if files:
-                await connection.execute(
-                    sa.insert(file_table), [file_columns(file) for file in files]
-                )
-            await save(connection, before, after)
-            await write_events(connection, events, now)
-            await add_report(connection, batch_id, report)
-            await book(connection, after.tenant, of_ended(before, *files))
-        return after
+            found = await lock_all(connection, [one.batch for one in completions])
+            can: dict[ShardId, tuple[_Completion, Batch, Batch]] = {}
+            for one in completions:
+                before = found.get(one.batch)
+                after = before and one.applied_to(before)
+                if before is not None and after is not None:
+                    can.setdefault(one.lease.shard, (one, before, after))
+            held = await delete_leased(connection, [one.lease for one, *_ in can.values()])
+            done = [one for shard, one in can.items() if shard in held]
+            if rows := [file_columns(file) for one, *_ in done for file in one.files]:
+                await connection.execute(_ADD_FILE, rows)
+            await save_all(connection, [(before, after) for _, before, after in done])
+            await write_dated_events(
+                connection, [(event, one.now) for one, *_ in done for event in one.events]
+            )
+            reports = [(one.batch, one.report) for one, *_ in done if one.report is not None]
+            await add_reports(connection, reports)
+            await book_ended(connection, [(before, one.files) for one, before, _ in done])
+        ended = {id(one): after for one, _, after in done}
+        return [ended.get(id(one)) for one in completions]
 
     async def release(
         self,

@@ -8,7 +8,7 @@ takes longer than SQLite needs to run it. None has a list of rows in it, which S
 compile anew each time; rows are given beside the statement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,10 +25,16 @@ from batch_gateway.adapters.sql.rows import (
 )
 from batch_gateway.adapters.sql.schema import batches, outbox, shards
 from batch_gateway.core.events import Event
-from batch_gateway.core.ids import BatchId, split_shard_id
+from batch_gateway.core.ids import BatchId, ShardId, shard_id, split_shard_id
 from batch_gateway.core.model import Batch, LeaseRef, Shard, ShardState
 
 _LOCK = sa.select(batches).where(batches.c.id == sa.bindparam("batch")).with_for_update()
+_LOCK_ALL = (
+    sa.select(batches)
+    .where(batches.c.id.in_(sa.bindparam("batches", expanding=True)))
+    .order_by(batches.c.id)
+    .with_for_update()
+)
 _SAVED = sa.update(batches).where(batches.c.id == sa.bindparam("batch"))
 #: The shard of the lease that ``naming`` gives, while it still is that lease's.
 IS_LEASE = sa.and_(
@@ -40,7 +46,16 @@ IS_LEASE = sa.and_(
 )
 _LEASED_SHARD = sa.select(shards).where(IS_LEASE)
 _CHANGE_LEASED = sa.update(shards).where(IS_LEASE)
-_DELETE_LEASED = sa.delete(shards).where(IS_LEASE)
+_DELETE_LEASED = (
+    sa.delete(shards)
+    .where(
+        sa.tuple_(*shards.c["batch_id", "position", "epoch", "token"]).in_(
+            sa.bindparam("leases", expanding=True)
+        ),
+        shards.c.state == ShardState.LEASED,
+    )
+    .returning(*shards.c["batch_id", "position"])
+)
 
 
 async def lock(
@@ -50,6 +65,23 @@ async def lock(
     query = _LOCK.where(*conditions) if conditions else _LOCK
     row = (await connection.execute(query, {"batch": batch})).one_or_none()
     return None if row is None else to_batch(row)
+
+
+async def lock_all(connection: AsyncConnection, names: Iterable[BatchId]) -> dict[BatchId, Batch]:
+    """Those of the batches that there are, by id; locked, in the order of their ids, until the
+    transaction ends."""
+    found = await connection.execute(_LOCK_ALL, {"batches": sorted(set(names))})
+    return {batch.id: batch for batch in map(to_batch, found.all())}
+
+
+async def save_all(connection: AsyncConnection, changes: Iterable[tuple[Batch, Batch]]) -> None:
+    """Write what differs between each batch before and after."""
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for before, after in changes:
+        if values := changed(batch_columns(before), batch_columns(after)):
+            alike.setdefault(tuple(values), []).append({"batch": before.id, **values})
+    for rows in alike.values():
+        await connection.execute(_SAVED, rows)
 
 
 async def save(
@@ -81,9 +113,16 @@ async def change_leased(
     return change.rowcount == 1
 
 
-async def delete_leased(connection: AsyncConnection, lease: LeaseRef) -> bool:
-    """Delete the shard that ``lease`` holds; False when it holds it no more."""
-    return (await connection.execute(_DELETE_LEASED, naming(lease))).rowcount == 1
+async def delete_leased(connection: AsyncConnection, leases: Iterable[LeaseRef]) -> set[ShardId]:
+    """Delete the shards that ``leases`` still hold; which these were."""
+    places = [
+        (*split_shard_id(lease.shard), lease.epoch, lease.token)
+        for lease in sorted(leases, key=lambda lease: lease.shard)
+    ]
+    if not places:
+        return set()
+    found = await connection.execute(_DELETE_LEASED, {"leases": places})
+    return {shard_id(batch, position) for batch, position in found}
 
 
 async def leased_shard(connection: AsyncConnection, lease: LeaseRef) -> Shard | None:

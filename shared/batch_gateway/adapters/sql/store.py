@@ -44,6 +44,7 @@ class SqlMetadata:
 
     async def close(self) -> None:
         await self.batches.close()
+        await self.shards.close()
         await self.audit.close()
         await self._database.close()
 

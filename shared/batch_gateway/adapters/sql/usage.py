@@ -16,6 +16,7 @@ from batch_gateway.core.engine_values import MOST
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.usage import AMOUNTS, BatchReport, UsageRecord
 
+_ADD_SUMMARY = sa.insert(batch_summaries)
 _KEY = (usage.c.day, usage.c.tenant, usage.c.api_key, usage.c.model)
 
 
@@ -45,17 +46,27 @@ class SqlUsage:
 async def add_report(
     connection: AsyncConnection, batch: BatchId, report: BatchReport | None
 ) -> None:
-    """Keep the report of a batch that ends in this transaction.
+    """Keep the report of a batch that ends in this transaction."""
+    if report is not None:
+        await add_reports(connection, [(batch, report)])
+
+
+async def add_reports(
+    connection: AsyncConnection, reports: Sequence[tuple[BatchId, BatchReport]]
+) -> None:
+    """Keep the reports of batches that end in this transaction.
 
     Rows of usage are changed in the order of their keys, so two transactions never wait for each
     other.
     """
-    if report is None:
+    if not reports:
         return
-    summary = {"batch_id": batch, "summary": report.summary}
-    await connection.execute(sa.insert(batch_summaries), summary)
-    for record in sorted(report.usage, key=lambda r: (r.day, r.tenant, r.api_key, r.model)):
-        await connection.execute(_adding(connection.dialect.name), asdict(record))
+    summaries = [{"batch_id": batch, "summary": report.summary} for batch, report in reports]
+    await connection.execute(_ADD_SUMMARY, summaries)
+    records = [record for _, report in reports for record in report.usage]
+    records.sort(key=lambda r: (r.day, r.tenant, r.api_key, r.model))
+    if records:
+        await connection.execute(_adding(connection.dialect.name), list(map(asdict, records)))
 
 
 @cache
