@@ -37,7 +37,7 @@ ANSWER = _answer()
 
 
 class Connection(asyncio.Protocol):
-    """Counts bytes: of a request it wants to know only where it ends."""
+    """Counts bytes: of a request it only finds the end."""
 
     def __init__(self, latency_s: float) -> None:
         self._latency_s = latency_s

@@ -84,7 +84,7 @@ async def leave(platform: LocalPlatform, name: str) -> None:
 async def watch(platform: LocalPlatform) -> tuple[float, int, float]:
     """(seconds to zero, most functions at once afterwards, share of time with the janitor).
 
-    Prints who is there whenever that changes.
+    Prints the running processes whenever they change.
     """
     began = perf_counter()
     zero_at: float | None = None

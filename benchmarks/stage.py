@@ -27,7 +27,7 @@ CHAT = "/v1/chat/completions"
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 MIB = 1024 * 1024
 
-#: A simulator that answers at once; a figure asks for the latency that it wants to see.
+#: A simulator that answers at once; each figure sets the latency that it needs.
 INSTANT = {"ttft_ms": 0, "tpot_ms": 0, "prefill_us_per_token": 0}
 
 #: For thousands of requests from one client.

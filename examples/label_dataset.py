@@ -3,7 +3,7 @@
     python examples/label_dataset.py reviews.csv labels.csv
 
 The service is the one that BATCH_GATEWAY_URL names, or the one on this machine. Stop it and start
-it again: it goes on where it was.
+it again: it continues where it was.
 """
 
 import csv

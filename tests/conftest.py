@@ -31,7 +31,7 @@ def pytest_configure() -> None:
 
     A shell without job control starts background commands with SIGINT and SIGQUIT ignored, and an
     ignored signal is inherited by all descendants. A signal with a handler gets its default in a
-    new program; the handler here does nothing, so the tests themselves go on ignoring it.
+    new program; the handler here does nothing, so the tests themselves continue ignoring it.
     """
     for number in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:

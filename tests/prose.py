@@ -29,6 +29,9 @@ RULES: dict[str, re.Pattern[str]] = {
         r"|(?:own|caller's|client's) affair)\b",
         re.IGNORECASE,
     ),
+    "a phrase of people: 'continues'": re.compile(
+        r"\b(?:goes|go|gone|going|went) on(?! (?:the|a|an|to|and)\b)\b", re.IGNORECASE
+    ),
     "an inverted sentence: subject first": re.compile(
         r"(?:^|[.;:!?]\s+|\n\s*[-*]\s+)"
         r"(?:Who(?:se)?\s[^.?!]*?\b(?:is|are|may|has|gets|does|can)\b[^.?!]*[.!](?:\s|$)"

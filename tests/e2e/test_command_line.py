@@ -56,8 +56,10 @@ async def test_a_run_that_is_interrupted_goes_on_with_the_same_command(start_gat
 
     batch = begun.split()[0]
     assert (first.returncode, there) == (130, False)
-    assert f"batch-gateway: {batch} goes on; the same command fetches the results" in told.decode()
-    assert again.splitlines()[0] == f"{batch} of {file} goes on; --new makes another"
+    assert (
+        f"batch-gateway: {batch} continues; the same command fetches the results" in told.decode()
+    )
+    assert again.splitlines()[0] == f"{batch} of {file} continues; --new makes another"
     assert again.splitlines()[-1].endswith("is completed: 12 of 12 requests succeeded, 0 failed")
     assert third == ""
     assert [json.loads(line)["id"] for line in listed.splitlines()] == [batch]

@@ -58,7 +58,7 @@ async def test_a_batch_is_submitted_followed_and_fetched_by_kn(start_gateway, tm
     whole = await asyncio.to_thread(CliRunner().invoke, app, ["status", "--data", folder])
 
     assert follower.returncode == 130
-    assert f"{batch} goes on" in interrupted.decode()
+    assert f"{batch} continues" in interrupted.decode()
     assert [json.loads(line)["custom_id"] for line in output.splitlines()] == [
         line["custom_id"] for line in lines
     ]

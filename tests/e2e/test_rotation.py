@@ -177,7 +177,7 @@ async def test_a_second_user_replaces_the_first_without_losing_a_line(
 async def test_a_password_that_is_altered_in_one_step_delays_work_and_loses_none(
     start_gateway, database
 ):
-    """Connections of before go on; whatever needs a new one waits for the new configuration."""
+    """Connections of before continue; whatever needs a new one waits for the new configuration."""
     server, name = database
     gateway = await start_gateway(
         settings=on(server.url(name, "first", "of-first")), simulator=SLOW

@@ -113,7 +113,7 @@ def test_rules_that_make_no_sense_are_refused(wrong):
 
 
 class Calls:
-    """Calls of one endpoint that go on side by side."""
+    """Calls of one endpoint that continue side by side."""
 
     def __init__(self) -> None:
         self.state = CLOSED

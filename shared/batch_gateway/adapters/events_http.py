@@ -69,7 +69,7 @@ class HttpSink:
         await self._post(headers, event.data)
 
     async def _post(self, headers: Mapping[str, str], body: bytes) -> None:
-        import aiohttp  # slow to import: only those who send pay for it
+        import aiohttp  # slow to import, so only processes that send import it
 
         headers = {**headers, **self._identity()}
         try:

@@ -1,7 +1,7 @@
 """TLS contexts of endpoints: private CAs, client certificates, and their renewal.
 
 Certificates are renewed by replacing files. A context is made anew when one of its files is another
-one than before; connections that are open go on with the old one.
+one than before; connections that are open continue with the old one.
 """
 
 import ssl

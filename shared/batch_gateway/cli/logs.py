@@ -34,7 +34,7 @@ def logs(
         Argument(metavar="SERVICE", help="Such as executor; may be several. Default: all."),
     ] = None,
     follow: Annotated[
-        bool, Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")
+        bool, Option("--follow", "-f", help="Continue with what is written, until Ctrl-C.")
     ] = False,
     batch: Annotated[str | None, Option(help="Only what names this batch.")] = None,
     tail: Annotated[int, Option(min=0, help="Records of each log to begin with.")] = 100,

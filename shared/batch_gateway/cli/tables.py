@@ -47,7 +47,7 @@ def print_row(cells: Row) -> None:
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Lines of words. On a terminal a line that is too long goes on below, indented; in a pipe it
+    """Lines of words. On a terminal a line that is too long continues below, indented; in a pipe it
     stays one line."""
     if (sys.stderr if err else sys.stdout).isatty():
         width = shutil.get_terminal_size().columns

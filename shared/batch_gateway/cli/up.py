@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressOptions:
-    """Where the service listens, and who else gets its events."""
+    """Where the service listens, and further subscribers of its events."""
 
     port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0: any free.")] = 8080
     host: Annotated[

@@ -2,7 +2,7 @@
 
 ``BatchClient`` works on an ``openai.OpenAI``, ``AsyncBatchClient`` on an ``openai.AsyncOpenAI``;
 both have the same methods. ``run`` makes batches of any number of requests, waits for them and
-yields a result for each request in the requests' order; the same call again goes on where the
+yields a result for each request in the requests' order; the same call again continues where the
 batches are.
 
     from batch_gateway.client import BatchClient, chat

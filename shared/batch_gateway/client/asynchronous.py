@@ -55,7 +55,7 @@ class AsyncBatchClient:
         """A result for each request, in the requests' order.
 
         Makes batches of at most 50,000 requests and waits for them, in ``window`` from their
-        creation. The same requests again go on where the batches of the call before are, unless
+        creation. The same requests again continue where the batches of the call before are, unless
         ``resume`` is False; what had expired is retried. ``fields`` are extensions, such as
         ``priority=0`` or ``deduplicate=True``. Requests are written to disk, and results read in
         pieces: memory does not grow with their number. Raises BatchFailed for a wrong request.
@@ -97,7 +97,7 @@ class AsyncBatchClient:
         return await self._one(steps.change(batch, "pause", {}))
 
     async def resume(self, batch: str) -> Batch:
-        """Go on with a paused batch."""
+        """Resume a paused batch."""
         return await self._one(steps.change(batch, "resume", {}))
 
     async def cancel(self, batch: str) -> Batch:

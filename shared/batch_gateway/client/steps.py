@@ -123,7 +123,7 @@ def _begin(file: InputFile, terms: BatchTerms) -> Generator[Step, Any, Batch]:
 
 
 def _earlier(note: str) -> Generator[Step, Any, Batch | None]:
-    """The newest batch with this note that goes on, or its retry."""
+    """The newest batch with this note that continues, or its retry."""
     page = yield _get("/batches", {"limit": "100", f"metadata[{NOTE}]": note})
     for found in page.json()["data"]:
         if (found.get("metadata") or {}).get(NOTE) != note:

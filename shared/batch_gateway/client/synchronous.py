@@ -55,7 +55,7 @@ class BatchClient:
         """A result for each request, in the requests' order.
 
         Makes batches of at most 50,000 requests and waits for them, in ``window`` from their
-        creation. The same requests again go on where the batches of the call before are, unless
+        creation. The same requests again continue where the batches of the call before are, unless
         ``resume`` is False; what had expired is retried. ``fields`` are extensions, such as
         ``priority=0`` or ``deduplicate=True``. Requests are written to disk, and results read in
         pieces: memory does not grow with their number. Raises BatchFailed for a wrong request.
@@ -95,7 +95,7 @@ class BatchClient:
         return self._one(steps.change(batch, "pause", {}))
 
     def resume(self, batch: str) -> Batch:
-        """Go on with a paused batch."""
+        """Resume a paused batch."""
         return self._one(steps.change(batch, "resume", {}))
 
     def cancel(self, batch: str) -> Batch:
@@ -172,6 +172,6 @@ class Results(Iterator[Result]):
 
     @property
     def cursor(self) -> str | None:
-        """Where another stream goes on. It moves when a page of at most 1,000 results was read to
-        its end, so going on repeats at most one page. None: from the beginning."""
+        """Where another stream continues. It moves when a page of at most 1,000 results was read to
+        its end, so continuing repeats at most one page. None: from the beginning."""
         return self._place.cursor

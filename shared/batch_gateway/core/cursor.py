@@ -66,7 +66,7 @@ class ResultCursor:
         return cls(given, None if packed.place is None else FilePosition(*packed.place))
 
 
-_MOST_SHARDS = 500_000  # no batch has so many; who makes up a cursor gets no memory for it
+_MOST_SHARDS = 500_000  # more than any batch has: a forged cursor takes no memory
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 

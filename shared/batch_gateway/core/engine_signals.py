@@ -163,7 +163,7 @@ class TtftBaseline:
     _least: deque[tuple[float, timedelta]] = field(default_factory=deque)  # rising, by age
 
     def add(self, at: float, ttft: timedelta) -> None:
-        """A probe was answered at ``at`` (seconds of any clock that goes on)."""
+        """A probe was answered at ``at`` (seconds of any monotonic clock)."""
         while self._least and self._least[-1][1] >= ttft:
             self._least.pop()
         self._least.append((at, ttft))

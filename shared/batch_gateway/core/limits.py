@@ -230,7 +230,8 @@ def _to_recover(
 ) -> float:
     """The limit to come back to after these drops.
 
-    As long as half of the calls go on, the engine is there and full: what it runs is what fits.
+    As long as half of the calls are served, the engine is available and full: what it runs is what
+    fits.
     Otherwise it is away, and what fitted before will fit again; a little less with every new
     trouble on the way.
     """

@@ -24,7 +24,7 @@ _QUICK = 3  # calls that end during a probe in time: no user notices one that wa
 
 @dataclass(slots=True)
 class OwnQueue:
-    """Times are seconds of any clock that goes on; calls that ended are counted from any start."""
+    """Times are seconds of any monotonic clock; ended calls are counted from any start."""
 
     window: timedelta = timedelta(minutes=5)
     _fits: deque[tuple[float, int]] = field(default_factory=deque)  # falling, by time

@@ -25,7 +25,7 @@ class Quotas:
     def exceeded(self, then: QuotaUsage, added: QuotaUsage) -> str | None:
         """What there would be too much of; None when all is well.
 
-        Only what is added is looked at: who has too much of one thing may have more of another.
+        Only what is added is looked at: a tenant beyond one quota may still use more of another.
         """
         limits, after, more = asdict(self), asdict(then), asdict(added)
         return next(

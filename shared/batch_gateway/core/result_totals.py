@@ -20,7 +20,7 @@ class ResultTotals:
 
     @classmethod
     def of(cls, tally: ResultTally) -> Self:
-        """Totals that go on from ``tally``; its statistics are left out."""
+        """Totals that continue from ``tally``; its statistics are left out."""
         found, usage = cls(), tally.usage
         found._completed, found._failed = tally.completed, tally.failed
         found._given, found._cached = usage.input_tokens, usage.cached_tokens

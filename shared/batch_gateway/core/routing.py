@@ -20,7 +20,7 @@ _ANY = 1_000_000_000  # calls at once: more than there can be
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
-    """How an endpoint proves who it is, and we to it."""
+    """TLS of an endpoint: how it is authenticated, and the client certificate for it."""
 
     ca: Path | None = None  # authorities in PEM; None: the system's
     certificate: Path | None = None  # ours, with its chain, in PEM; None: we have none

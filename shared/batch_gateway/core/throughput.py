@@ -1,9 +1,8 @@
 """Throughput of batches and models, time needed and urgency, from the reports of executors.
 
-Work is counted in estimated tokens, as shards are, and collected in buckets of five seconds. Of a
-batch we want its speed as it is, pauses included: the newer a bucket, the more it counts, so an
-estimate follows the world by half within a minute. Of a model we want what it can do when there is
-something to do: only buckets with work count.
+Work is counted in estimated tokens, as shards are, and collected in buckets of five seconds. The
+throughput of a batch includes its pauses: newer buckets have more weight, so an estimate covers
+half of a change within a minute. The throughput of a model counts only buckets with work.
 
 From the speed follows the time that a batch still needs, and from that and its deadline the instant
 from which it is urgent. Nothing is guessed: without reports there is no estimate, and then only the

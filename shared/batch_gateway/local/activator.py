@@ -42,7 +42,7 @@ class Activator:
         return await self._listen("127.0.0.1", 0, self._named)
 
     def close(self) -> None:
-        """Take no new connection and drop the idle ones; open requests go on."""
+        """Take no new connection and drop the idle ones; open requests continue."""
         for server in self._servers:
             server.close()
         for connection in list(self._connections):

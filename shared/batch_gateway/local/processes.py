@@ -122,7 +122,7 @@ class ChildProcess:
                 os.kill(self.pid, number)
 
     async def stop(self, grace_s: float) -> None:
-        """SIGTERM, and SIGKILL to who is still there after ``grace_s``."""
+        """SIGTERM, and SIGKILL to processes that still run after ``grace_s``."""
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_s):

@@ -152,7 +152,7 @@ class Revision:
     def retire(self) -> None:
         """Another revision gets the requests now: each replica stops when it falls idle.
 
-        A replica that is busy goes on, as on a cluster, for as long as its requests last.
+        A replica that is busy continues, as on a cluster, for as long as its requests last.
         """
         self._retired = True
         for replica in list(self.replicas):
@@ -167,7 +167,7 @@ class Revision:
             for replica in self.replicas:
                 stopping.create_task(replica.stop(grace_s))
 
-    # who gets a place
+    # which gets a place
 
     def _with_room(self) -> FunctionReplica | None:
         """The oldest ready replica below its target, else the least busy one below its limit."""
@@ -255,7 +255,7 @@ class Revision:
         await self._attend(replica)
 
     async def _attend(self, replica: FunctionReplica) -> None:
-        """Wait for the end of a replica, and see to those who still wait for one."""
+        """Wait for the end of a replica, and start another for the requests that wait."""
         child = await replica.wait()
         self._forget(replica)
         if replica.state is not ReplicaState.STOPPING:

@@ -128,7 +128,7 @@ class ShardRows(Protocol):
         ...
 
     async def checkpoint(self, tallies: Mapping[LeaseRef, ResultTally]) -> Sequence[Batch]:
-        """Record what is finished under leases that go on; returns the batches that changed.
+        """Record what is finished under leases that continue; returns the batches that changed.
 
         Leases that are lost are passed over. A batch's counts and usage are the sums of what is
         recorded for its shards, and never fall: of two tallies of a shard the greater is kept,

@@ -17,7 +17,7 @@ class WorkReport:
     model: str
     done: float  # cost of lines finished; those given back unfinished do not count
     left: float  # cost of lines in its hands that are not finished
-    blocked: BlockedReason | None = None  # why none of them goes on; None: some do
+    blocked: BlockedReason | None = None  # why none of them continues; None: some do
 
 
 class ThroughputStore(Protocol):

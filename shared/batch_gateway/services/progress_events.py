@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSE = timedelta(seconds=2)  # between two looks at a batch
 _REMEMBERED = timedelta(days=1)  # that a step was told
-_KNOWN = 1000  # batches; who has not been heard of for long is forgotten
+_KNOWN = 1000  # batches; batches without reports for long are forgotten
 _DONE = 100  # percent: then it is the assembler's news
 
 

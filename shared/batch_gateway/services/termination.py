@@ -171,7 +171,7 @@ class Termination:
         False when it has another lease by now. Takes over, finds out what the old holder finished,
         and hands back; dying in between leaves a lease without heartbeat, which is reclaimed in the
         same way. Raises Corrupt when recorded results are missing, until they count as lost
-        (``results.losses``): then only what is left stays recorded, and the shard goes on. One
+        (``results.losses``): then only what is left stays recorded, and the shard continues. One
         whose row cannot be decoded is closed (``mending``).
         """
         try:

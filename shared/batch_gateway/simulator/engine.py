@@ -5,8 +5,8 @@ A request waits until a slot is free, in order of arrival (or of priority), then
     ttft + uncached prompt tokens * prefill + (output tokens - 1) * tpot
 
 and gives its slot to the next one. Its time to first token, as a user feels it, is the time in
-the queue plus the first two terms. Nothing is preempted: who has a slot keeps it until the end,
-or until its client hangs up.
+the queue plus the first two terms. Nothing is preempted: a request keeps its slot until it ends or
+its client hangs up.
 
 The engine is driven by callbacks and one timer per request, not by tasks, so that a request
 without latency costs no turn of the event loop. The clock is an argument: an event loop is one,

@@ -70,7 +70,7 @@ class HttpRequest:
         *,
         content_type: str = "application/json",
     ) -> None:
-        """Answer, and go on with the connection's next request."""
+        """Answer, and continue with the connection's next request."""
         self._connection.write(self._answer(status, body, headers, content_type))
         self._end()
 
@@ -103,7 +103,7 @@ class HttpRequest:
             asyncio.get_running_loop().call_later(DRIP_S, self._drip, drop)
 
     def begin_stream(self, headers: Headers = ()) -> None:
-        """Begin an answer of server-sent events; go on with ``send`` and ``end_stream``."""
+        """Begin an answer of server-sent events; continue with ``send`` and ``end_stream``."""
         head = self._head(200, headers, "text/event-stream; charset=utf-8")
         self._connection.write(b"%btransfer-encoding: chunked\r\n\r\n" % head)
 

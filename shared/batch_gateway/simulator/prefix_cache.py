@@ -24,7 +24,7 @@ def count_tokens(prompt: bytes) -> int:
 def block_hashes(prompt: bytes) -> list[int]:
     """Chained hashes of the full blocks of ``prompt``.
 
-    The last token never counts: an engine has to compute it to have something to go on from.
+    The last token never counts: an engine has to compute it to have something to continue from.
     """
     chain: list[int] = []
     above = 0

@@ -24,7 +24,7 @@ from batch_gateway.web.identity import Identity, everything, user_of
 
 class Authenticator(Protocol):
     async def identify(self, headers: Headers) -> Identity:
-        """Who makes the request. Raises ApiError with status 401."""
+        """The identity of the caller. Raises ApiError with status 401."""
         ...
 
 

@@ -35,12 +35,12 @@ class Amount(BaseModel):
 
 
 class Phase(BaseModel):
-    """One phase of a batch; the last one has no end while the batch goes on."""
+    """One phase of a batch; the last one has no end while the batch is open."""
 
     name: Literal["validating", "in_progress", "finalizing", "cancelling"]
     started_at: int
     ended_at: int | None
-    duration_s: float | None  # None: it goes on
+    duration_s: float | None  # None: it has not ended
 
 
 class TimelinePoint(BaseModel):

@@ -4,7 +4,7 @@ A function begins unready and stays so until everything that it needs has answer
 of the database among it; before that it handles no request. From then on an outage must last for a
 while before the function takes itself out of service: if every pod left at the first failed ping, a
 blink of Redis would be an outage of everything, and nothing here gets better by it. The other way
-round there is no waiting: who is well again is ready at once.
+round there is no waiting: a function whose stores answer again is ready at once.
 
 It restarts no pod: that is the job of the liveness probe, which checks none of this.
 """

@@ -1,8 +1,7 @@
 """Gives a function's process a wall clock of its own: Python runs this at its start (``site``).
 
 The product reads wall clocks at ``SystemClock`` and, in libraries, at ``time.time``; both get the
-offset of the Service's file. What measures time (the monotonic clock) goes on as it is, as after a
-step of NTP.
+offset of the Service's file. The monotonic clock is not changed, as after a step of NTP.
 """
 
 import importlib.abc

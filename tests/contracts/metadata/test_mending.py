@@ -1,4 +1,4 @@
-"""A shard whose row cannot be decoded is closed, so its batch ends; its siblings go on."""
+"""A shard whose row cannot be decoded is closed, so its batch ends; its siblings continue."""
 
 from typing import Any
 

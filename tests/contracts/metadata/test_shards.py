@@ -159,7 +159,7 @@ async def test_a_lease_is_taken_over_in_spite_of_pause_and_ending(metadata, endi
         assert taken.shard.epoch == 2
 
 
-# Counts while leases go on ----------------------------------------------------------------------
+# Counts of open leases ---------------------------------------------------------------------------
 
 
 def counting(batch, tally):

@@ -23,7 +23,7 @@ CHECKS = {
     14: "a deleted file is gone",
     15: "deleting an unknown file is 404",
     16: "a batch whose input is deleted before it is planned fails",
-    17: "a batch whose input is deleted later goes on",
+    17: "a batch whose input is deleted later continues",
     18: "content comes back byte for byte, whatever is accepted",
     19: "content of user_data is not handed out",
     20: "files are listed newest first, by purpose if asked",

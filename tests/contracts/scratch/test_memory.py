@@ -1,4 +1,4 @@
-"""A server without memory: calls are refused as a whole, and go on once there is room."""
+"""A server without memory: calls are refused as a whole, and continue once there is room."""
 
 from collections.abc import Callable
 from contextlib import suppress

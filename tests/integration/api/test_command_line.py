@@ -311,7 +311,7 @@ def test_following_shows_each_change_once_and_ctrl_c_leaves_the_batch_alone(
     assert told == [
         f"{batch}  validating",
         f"{batch}  validating  paused",
-        f"batch-gateway: {batch} goes on; see it with `get`, end it with `cancel`",
+        f"batch-gateway: {batch} continues; see it with `get`, end it with `cancel`",
     ]
     assert json.loads(command("get", batch, "--json").stdout)["status"] == "validating"
 

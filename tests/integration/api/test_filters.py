@@ -58,7 +58,7 @@ async def test_batches_are_listed_by_the_creation_that_they_show(openai, made):
 
 
 async def test_a_number_in_place_of_the_last_batch_is_an_offset(openai, made):
-    """So clients of gateways that count read on; a real cursor goes on meaning what it does."""
+    """So clients of gateways that count read on; a real cursor keeps its meaning."""
     assert await listed(openai, after="0") == [batch.id for batch in made]
     assert await listed(openai, after="2") == [made[2].id]
     assert await listed(openai, after="3") == []

@@ -175,7 +175,7 @@ def test_settings_go_into_the_config_map_and_make_a_new_revision(kube, command):
         (["--set", "inference.speed=9"], "there is no setting inference.speed"),
         (["--set", "limits.ceiling=many"], "setting limits.ceiling: Input should be a valid"),
         (["--overlay", "absent"], "there is no overlay absent: a folder, or one of laptop,"),
-        (["--image", "registry/batch-gateway"], "--image wants a tag or a digest"),
+        (["--image", "registry/batch-gateway"], "--image needs a tag or a digest"),
         (
             ["--overlay", "production", "--broker", "kafka"],
             "has a broker already (RabbitMQBroker): leave out --broker kafka, or use the overlay"

@@ -63,7 +63,7 @@ def _is_for_clusters(command: str) -> bool:
 
 
 def _commands(block: str) -> Iterator[str]:
-    """Whole commands: up to the end of what a quote, a backslash or a loop goes on with."""
+    """Whole commands: up to the end of what a quote, a backslash or a loop continues with."""
     command = ""
     for line in textwrap.dedent(block).splitlines():
         command += f"{line}\n"

@@ -151,7 +151,7 @@ async def test_a_shard_in_no_known_state_ends_with_its_batch_beyond_the_fence(wo
 
 
 async def test_a_shard_in_no_known_state_is_closed_and_named_by_the_next_sweep(world, caplog):
-    """Long before its batch's deadline; the batch beside it goes on."""
+    """Long before its batch's deadline; the batch beside it continues."""
     broken, whole = await planned(world), await planned(world)
     names = await names_in(world, (await shards_of(world, broken))[1])
     await damage(world, broken, 1, "state", "parked")

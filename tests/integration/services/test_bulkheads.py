@@ -1,4 +1,4 @@
-"""What is broken for one shard, batch, tenant, model or call keeps no other from going on."""
+"""What is broken for one shard, batch, tenant, model or call keeps no other from continuing."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Lines that kill their worker: found, reported, and the rest goes on."""
+"""Lines that kill their worker: found, reported, and the rest continues."""
 
 import asyncio
 import json

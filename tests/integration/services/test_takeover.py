@@ -1,6 +1,6 @@
 """What a killed executor has left is taken over at once, and never from one that lives.
 
-Leases and grants last for ten minutes here, so only taking over lets the batch go on in time.
+Leases and grants last for ten minutes here, so only taking over lets the batch continue in time.
 """
 
 import asyncio

@@ -56,7 +56,7 @@ async def test_a_lock_that_lasts_too_long_is_unavailable(tmp_path):
 
     with pytest.raises(Unavailable, match="locked"):
         await store.batches.create(a_batch(), [])
-    assert (await store.batches.list(ALICE, limit=1)).items == []  # readers go on
+    assert (await store.batches.list(ALICE, limit=1)).items == []  # readers continue
 
     other.execute("ROLLBACK")
     await store.batches.create(batch := a_batch(), [])

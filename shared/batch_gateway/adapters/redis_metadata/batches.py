@@ -100,7 +100,7 @@ class RedisBatches:
             if rows is None:
                 if cursor == after:
                     return None
-                # The row that we had come to was deleted meanwhile: the next page goes on.
+                # The row that we had come to was deleted meanwhile: the next page continues.
                 return Page(items=found[:limit], more=True)
             raw = [row(fields) for fields in rows]
             read = decodable(raw, to_batch)

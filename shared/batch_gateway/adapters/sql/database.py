@@ -21,7 +21,7 @@ class SqlDatabase:
         self._on_full = on_full
         self._reader = reading(engine)
         self._turns = writers_turns(engine)
-        # PostgreSQL locks rows: its writers go on side by side, and it groups commits by itself.
+        # PostgreSQL locks rows: its writers continue side by side, and it groups commits by itself.
         self._groups = GroupCommit(engine, self._turns) if engine.dialect.name == "sqlite" else None
         self._transaction = engine.begin if self._groups is None else self._groups.transaction
         self._schema_is_known = False
@@ -52,7 +52,7 @@ class SqlDatabase:
         """Raise Unavailable unless the database answers and has the schema of this release.
 
         A schema that was right once is not looked at again: while a newer release is rolled out,
-        processes of this one that are at work go on, and only new ones wait.
+        processes of this one that are at work continue, and only new ones wait.
         """
         async with self.reading() as connection:
             if self._schema_is_known:

@@ -3,7 +3,7 @@
 SQLite locks the file, not rows: a writing transaction begins with BEGIN IMMEDIATE, so it waits for
 its turn before it reads, and what it has read cannot change until it commits. (Begun otherwise it
 would fail when another wrote in between; whose turn it is, ``turns`` says.) The write-ahead log
-lets readers go on meanwhile, and ``synchronous=FULL`` puts each commit on the disk. PostgreSQL
+lets readers continue meanwhile, and ``synchronous=FULL`` puts each commit on the disk. PostgreSQL
 locks the batch's row with SELECT FOR UPDATE, which SQLAlchemy leaves out for SQLite.
 
 Reads are single statements and run without a transaction on both.

@@ -1,9 +1,9 @@
 """Group commit: write transactions of one process that wait for each other share one commit.
 
 A SQLite database has one writer at a time, and each commit waits for the disk (a few milliseconds),
-so a burst of small transactions would take as many disk writes. Here a transaction that finds
-another one of this process finished but not committed goes on in it, behind a savepoint. The group
-is committed when no further transaction waits, or after ``_LONGEST_S`` or ``_MOST`` of them, and
+so a burst of small transactions would take as many disk writes. Here a transaction joins
+another one of this process that is finished but not committed, behind a savepoint. The group is
+committed when no further transaction waits, or after ``_LONGEST_S`` or ``_MOST`` of them, and
 none of its transactions returns before that.
 
 A transaction that fails by itself (a conflict, an error of the caller) is rolled back to its
@@ -28,7 +28,7 @@ _LONGEST_S = 0.02  # for so long a group may keep other processes from writing, 
 
 
 class _Group:
-    """One transaction of the database, in which several of ours go on."""
+    """One transaction of the database, shared by several of ours."""
 
     def __init__(self, connection: AsyncConnection, resources: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()

@@ -339,7 +339,7 @@ async def _hand_back(
 async def _record(
     connection: AsyncConnection, batch: Batch, lease: LeaseRef, tally: ResultTally
 ) -> Batch:
-    """Record what is finished under a lease that goes on; the batch with it."""
+    """Record what is finished under a lease that continues; the batch with it."""
     known = await _recorded(connection, lease)
     if known is None or not tally.lines or (kept := known.at_least(tally)) == known:
         return batch

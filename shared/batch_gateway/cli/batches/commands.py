@@ -172,7 +172,7 @@ def resume(
     to: ConnectionOptions,
     json: AsJson = False,
 ) -> None:
-    """Go on with a paused batch."""
+    """Resume a paused batch."""
     _change(batch, "resume", to.service(), json=json)
 
 

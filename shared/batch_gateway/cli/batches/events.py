@@ -61,7 +61,9 @@ def events(
     ] = None,
     follow: Annotated[
         bool,
-        Option("--follow", "-f", help="Go on with what happens, until Ctrl-C or the batch's end."),
+        Option(
+            "--follow", "-f", help="Continue with what happens, until Ctrl-C or the batch's end."
+        ),
     ] = False,
     limit: Annotated[int, Option(min=1, help="Batches to begin with, the newest first.")] = 20,
     json: JsonLines = False,

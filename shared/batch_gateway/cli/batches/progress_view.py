@@ -36,7 +36,7 @@ def follow(service: "ServiceClient", batch_id: str, *, quiet: bool = False) -> "
             for batch in states(service, batch_id):
                 view.show(batch)
     except KeyboardInterrupt as error:
-        hint = f"{batch_id} goes on; see it with `get`, end it with `cancel`"
+        hint = f"{batch_id} continues; see it with `get`, end it with `cancel`"
         raise CommandError(hint, INTERRUPTED) from error
     return batch
 

@@ -1,7 +1,7 @@
 """``run``: from files of requests to their results, in one command that can be repeated.
 
 A batch is found again by a note in its metadata: a digest of the file and of what was asked for.
-So nothing is kept on this machine, and the same command goes on from any machine, whatever ended
+So nothing is kept on this machine, and the same command continues from any machine, whatever ended
 it before.
 """
 
@@ -55,7 +55,7 @@ def run(
     fail_on_errors: FailOnErrors = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run files of requests and print their results; the same again goes on after Ctrl-C."""
+    """Run files of requests and print their results; the same again continues after Ctrl-C."""
     fail_above = rate(fail_on_errors)
     job = _Job(asked, new=new, quiet=quiet)
     with to.service() as service:
@@ -82,7 +82,9 @@ class _Job:
             body = self.asked.body(source)
             note = self._digest(stream, body)
             if not self.new and (found := _found(service, note)) is not None:
-                self._tell(service, found, f"{found['id']} of {name} goes on; --new makes another")
+                self._tell(
+                    service, found, f"{found['id']} of {name} continues; --new makes another"
+                )
                 return found
             with uploading(source, quiet=self.quiet):
                 uploaded = service.upload(source)
@@ -109,10 +111,10 @@ class _Job:
 
 
 def _found(service: "ServiceClient", note: str) -> "Json | None":
-    """The newest batch with this note, if it can go on.
+    """The newest batch with this note, if it can continue.
 
     What an expired or cancelled one has finished is taken over by its retry; a failed one had
-    nothing that could go on.
+    nothing that could continue.
     """
     after = None
     while True:
@@ -171,7 +173,7 @@ def _delivered(
 
 def _hint(going: "list[Json]") -> str:
     batches = " and ".join(batch["id"] for batch in going)
-    verb = "goes on" if len(going) == 1 else "go on"
+    verb = "continues" if len(going) == 1 else "continue"
     return f"{batches} {verb}; the same command fetches the results, `cancel` ends a batch"
 
 

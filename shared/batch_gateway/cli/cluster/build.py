@@ -130,7 +130,7 @@ def _parted(image: str) -> dict[str, str]:
     head, colon, tag = image.rpartition(":")
     if colon and "/" not in tag:
         return {"newName": head, "newTag": tag}
-    raise CommandError(f"--image wants a tag or a digest: {image}:TAG", 2)
+    raise CommandError(f"--image needs a tag or a digest: {image}:TAG", 2)
 
 
 def _built(folder: Path, layer: Mapping[str, Any]) -> list[Object]:

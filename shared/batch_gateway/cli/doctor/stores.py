@@ -39,7 +39,7 @@ async def findings_of(check: Any, settings: Settings) -> list[DoctorFinding]:
     return found
 
 
-_MAKE_ROOM = "delete what is not needed, or give it more room: work goes on by itself then"
+_MAKE_ROOM = "delete what is not needed, or give it more room: work continues by itself then"
 _REACH = "is it running, is the URL right, and do NetworkPolicies let us through?"
 
 

@@ -211,7 +211,7 @@ def share(part: int, whole: int) -> str:
 def seconds(value: float | None) -> str:
     """A duration; None: it has not ended."""
     if value is None:
-        return "goes on"
+        return "continues"
     if value < 120:
         return f"{value:.1f} s"
     hours, rest = divmod(round(value), 3600)

@@ -1,10 +1,10 @@
 """Collects the results of a batch in temporary files, and stores most of them for resumption.
 
 Shards are read in plan order, some side by side, and bound together as runs: the results of
-consecutive shards, sorted by line number. Each run that is full is stored besides, under a key that
-says which shards are in it. So an assembler that comes after one that has died reads those few runs
-instead of the many small parts, which it does not touch again, and goes on where they end. The last
-run of a batch, and with it all of a small batch, is never stored: it is as quickly read again.
+consecutive shards, sorted by line number. Each full run is also stored, under a key that names
+its shards. After a crash the next assembler reads these few runs instead of the many small parts,
+and continues where they end. The last run of a batch, and with it all of a small batch, is never
+stored: its parts are read again as quickly.
 
 A shard whose results are large is not held in memory: its parts go to the temporary file one by
 one. It is in no run, and an assembler that comes later reads it again.
@@ -204,7 +204,7 @@ class ResultCollector:
                 self._found.update(decode_part_line(raw).line for raw in lines)
         if keys:
             logger.info(
-                "An assembly goes on behind %d shards",
+                "An assembly continues behind %d shards",
                 self.shards,
                 extra={"action": "assembly", "batch_id": self._batch.id},
             )

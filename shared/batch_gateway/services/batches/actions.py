@@ -2,7 +2,7 @@
 
 The change is one transaction; executors learn of it by their heartbeats, at once when the hint on
 the control channel arrives. A paused batch leaves the queue, its running calls end as they would,
-and its deadline goes on. What the queue misses because the scratch server is away, the next sweep
+and its deadline continues. What the queue misses because the scratch server is away, the next sweep
 makes up for.
 """
 
@@ -70,7 +70,7 @@ class BatchActions:
         return paused
 
     async def resume(self, tenant: TenantId, batch: BatchId) -> Batch | None:
-        """Go on where the pause began; asking again changes nothing."""
+        """Continue where the pause began; asking again changes nothing."""
         resumed = await self._metadata.batches.pause(tenant, batch, False)
         if resumed is None:
             return await self._refused(tenant, batch, "resume")

@@ -17,7 +17,7 @@ from batch_gateway.ports.batches import BatchRows
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.event_publisher import EventPublisher
 
-_LOOKED_AT = 200  # batches that wait; who waits behind them is announced by the janitor
+_LOOKED_AT = 200  # batches that wait; the janitor announces the others
 
 
 class DependentBatches:

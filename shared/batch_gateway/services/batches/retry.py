@@ -109,7 +109,7 @@ class BatchRetries:
 def _origin(old: Batch, asked: RetryRequest) -> RetryOrigin:
     """What the new batch takes over.
 
-    A retry that ended before it was planned has taken nothing over yet: its own origin goes on.
+    A retry that ended before it was planned has taken nothing over yet: its own origin continues.
     """
     before = RetryOrigin.of(old.options)
     inherited = before if before and "carried_over" not in old.options else None

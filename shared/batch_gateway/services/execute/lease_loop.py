@@ -123,7 +123,7 @@ class LeaseLoop:
         return self._pools.need_work or claimed.lease.tenant not in tenants
 
     def _stop_overdue(self) -> None:
-        """Hand back what may not or cannot go on here."""
+        """Hand back what may not or cannot continue here."""
         now = self._now()
         for shard in self._shards:
             if now >= shard.stop_at:

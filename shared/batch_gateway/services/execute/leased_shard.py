@@ -60,8 +60,8 @@ class LeasedShard:
         most_buffered: int,
         most_spans: int = 0,
     ) -> None:
-        """``stop_at`` is the batch's deadline as ``loop.time()``: no call goes on beyond it. While
-        more than ``most_buffered`` finished lines wait to be stored, no line is started. At most
+        """``stop_at`` is the batch's deadline as ``loop.time()``: calls end then. While more than
+        ``most_buffered`` finished lines wait to be stored, no line is started. At most
         ``most_spans`` calls get a span."""
         self.lease = lease
         self.entry = entry

@@ -84,7 +84,7 @@ class SlotPool:
             self.shards.append(shard)
 
     def detach(self, shard: LeasedShard) -> None:
-        """Take no more lines of ``shard``; calls that run go on."""
+        """Take no more lines of ``shard``; calls that run continue."""
         if shard in self.shards:
             self.shards.remove(shard)
 

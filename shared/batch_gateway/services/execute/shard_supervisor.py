@@ -1,6 +1,6 @@
 """One task per leased shard: opens it, works on it until it is settled, and ends its lease.
 
-Whatever goes wrong with a shard ends in its own task: other shards and the activation go on.
+Whatever goes wrong with a shard ends in its own task: other shards and the activation continue.
 """
 
 import asyncio

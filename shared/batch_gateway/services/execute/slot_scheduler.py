@@ -1,7 +1,7 @@
 """Selects the line that gets the next free slot of a pool.
 
 Urgent shards go first, by deadline, up to their share of the slots while other work waits; a shard
-that they outrank keeps its lease and goes on when there is room. All other work shares the slots
+that they outrank keeps its lease and continues when there is room. All other work shares the slots
 by its tenants' weights: so a small batch does not wait for the huge one of another tenant. A
 tenant's shards go in the order in which they were leased, line by line in plan order: neighbours
 in the prefix tree are dispatched together. A part of the slots may be reserved for urgent work.

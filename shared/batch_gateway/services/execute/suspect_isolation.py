@@ -61,7 +61,7 @@ class SuspectIsolation:
         return not self.running
 
     def release(self, work: "LineInFlight", now: float) -> None:
-        """Let the others go on, if they have waited for ``work``."""
+        """Let the others continue, if they have waited for ``work``."""
         if self.alone is work:
             self.alone = None
             self._rest_until = now + (now - self._asked_at)

@@ -1,6 +1,6 @@
 """Takes over the slots and leases of dead activations.
 
-A lease and a grant run out by themselves, but only after seconds in which nothing goes on. An
+A lease and a grant run out by themselves, but only after seconds in which nothing continues. An
 activation is known to be dead earlier:
 
 - Its request comes again. The broker delivers an event again when the process that served it has

@@ -42,7 +42,7 @@ class ThroughputReporter:
         blocked_reason_of: Callable[[LeasedShard], BlockedReason | None] = lambda _: None,
         models_blocked: Callable[[], Mapping[str, BlockedReason | None]] = dict,
     ) -> None:
-        """``blocked_reason_of`` says why a shard does not go on; None: it does.
+        """``blocked_reason_of`` says why a shard does not continue; None: it does.
         ``models_blocked`` gives models of which no call can be made, and why; None: a call was
         answered since it was asked last."""
         self._holder = holder
@@ -97,7 +97,7 @@ class ThroughputReporter:
         self._told = {key for key, cost in left.items() if cost}
 
     def _blocked(self, shards: Sequence[LeasedShard]) -> BlockedReason | None:
-        """Why none of ``shards`` goes on; None: one does, or will at once."""
+        """Why none of ``shards`` continues; None: one does, or will at once."""
         found = [self._blocked_reason_of(shard) for shard in shards]
         return None if None in found else next(iter(found), None)
 

@@ -52,7 +52,7 @@ class OpenBatchChecks:
         self._clock = clock
         self._items = items
         self._stuck = stuck
-        self._after: Batch | None = None  # where the walk over all deadlines goes on
+        self._after: Batch | None = None  # where the walk over all deadlines continues
 
     async def announce_stuck(self) -> None:
         """Announce batches again that wait for an event that was probably lost.

@@ -4,8 +4,8 @@ The janitor sends what the broker did not take, and announces again what was not
 there yet when work begins: most batches are done before there is anything to look after, and its
 start would only keep them waiting. So each process that has published events checks a few times
 afterwards, while it runs anyway: it sends what is still in the outbox, and triggers the janitor
-when a batch has not gone on since, or has ended and was not cleared up. Should all these processes
-be killed before, the timer starts the janitor.
+when a batch has made no progress since, or has ended and was not cleared up. If all these
+processes are killed before that, the timer starts the janitor.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 A batch is deleted when its work objects are gone and its webhook deliveries are stored, so nothing
 but its row is left to remove. What hangs on it goes before it: a sweep that is killed in between
-finds the batch again and goes on. Input, output and error files live as long as they say
+finds the batch again and continues. Input, output and error files live as long as they say
 themselves; the one file that has no life of its own is the input that the planner made for a
 chained batch, unless its ``expires_at`` says otherwise.
 """

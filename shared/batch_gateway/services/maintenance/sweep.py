@@ -134,7 +134,7 @@ class Janitor:
         """Hold the right to sweep; False: another janitor has it.
 
         Several sweeps at once do no harm, but send every reminder once more. So a janitor that
-        cannot reach the scratch server sweeps, and one that loses the right goes on.
+        cannot reach the scratch server sweeps, and one that loses the right continues.
         """
         me = secrets.token_hex(8)
         try:
@@ -164,7 +164,7 @@ class Janitor:
             await step()
         except StepFailed:  # each item is logged already
             failed = True
-        except Exception:  # whatever it is, the other steps go on
+        except Exception:  # whatever it is, the other steps continue
             logger.exception("A step of the sweep failed", extra={"action": _name(step)})
             failed = True
         else:

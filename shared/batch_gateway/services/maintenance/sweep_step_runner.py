@@ -1,6 +1,6 @@
 """Runs a sweep step over many items: separately, in pages, within a time budget.
 
-An item that fails, for whatever reason, is logged and counted, and the others go on. A janitor
+An item that fails, for whatever reason, is logged and counted, and the others continue. A janitor
 tries it again later and later. When a store does not answer, nothing else can be handled either, so
 the step ends after a few such errors in a row.
 """
@@ -35,7 +35,7 @@ class SweepStepRunner:
     """Handles the items of all steps of one janitor; keeps a list of those that fail."""
 
     def __init__(self, clock: Clock, budget: timedelta) -> None:
-        """``budget``: how long one step may go on before it leaves the rest to the next sweep."""
+        """``budget``: longest duration of one step; the next sweep handles the rest."""
         self.left = False
         """Whether a step had to leave items behind since ``begin``."""
         self._clock = clock
@@ -99,7 +99,7 @@ class SweepStepRunner:
                     return
                 try:
                     await handle(item)
-                except Exception as error:  # noqa: BLE001 - the other items go on
+                except Exception as error:  # noqa: BLE001 - the other items continue
                     failed += 1
                     self._note(step, name(item), error)
                     if isinstance(error, Temporary):

@@ -1,4 +1,4 @@
--- Record what is finished under leases that go on; those that are lost are passed over.
+-- Record what is finished under leases that continue; those that are lost are passed over.
 -- KEYS     the root
 -- ARGS     leases [{batch, index, epoch, token, tally {field: amount}}]
 -- Returns  the rows of the batches that changed

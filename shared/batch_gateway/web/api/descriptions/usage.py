@@ -99,8 +99,8 @@ OBJECTS: Objects = {
         {
             "name": about("The state that the batch was in.", "in_progress"),
             "started_at": moment("When it began"),
-            "ended_at": moment("When it ended; null: it goes on", ENDED_AT),
-            "duration_s": about("How long it took, in seconds; null: it goes on.", 418.2),
+            "ended_at": moment("When it ended; null: it has not", ENDED_AT),
+            "duration_s": about("How long it took, in seconds; null: it has not ended.", 418.2),
         },
     ),
     "ReasonCount": ObjectText(

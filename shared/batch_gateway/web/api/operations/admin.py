@@ -101,7 +101,7 @@ ADMIN: dict[tuple[str, str], ApiOperation] = {
         query={
             "history": said(
                 {"type": "string", "enum": ["true", "false"], "default": "false"},
-                "`true`: also how each limit went on in the last hour.",
+                "`true`: also each limit during the last hour.",
                 "true",
             )
         },

@@ -64,7 +64,7 @@ _CURSOR: Schema = said(
 )
 _FOLLOW: Schema = said(
     {"type": "string", "enum": ["true", "false"], "default": "false"},
-    "`true`: the answer goes on until the batch has ended.",
+    "`true`: the answer continues until the batch has ended.",
     "true",
 )
 
@@ -109,7 +109,7 @@ EXTENSIONS: dict[tuple[str, str], ApiOperation] = {
         id="pauseBatch", summary="Start no more lines of a batch", answer=ExtendedBatchObject
     ),
     ("POST", "/v1/batches/{batch_id}/resume"): ApiOperation(
-        id="resumeBatch", summary="Go on with a paused batch", answer=ExtendedBatchObject
+        id="resumeBatch", summary="Resume a paused batch", answer=ExtendedBatchObject
     ),
     ("POST", "/v1/batches/{batch_id}/update"): ApiOperation(
         id="updateBatch",
