@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -9,7 +10,12 @@ from msgspec import Raw
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.core.lines import ShardLine, decode_part_line, not_answered
 from batch_gateway.core.model import Lease, QueueEntry, Shard
-from batch_gateway.services.execute.lease_state import LeaseState
+from batch_gateway.services.execute.lease_state import (
+    FINAL,
+    TRANSITIONS,
+    IllegalTransition,
+    LeaseState,
+)
 from batch_gateway.services.execute.leased_shard import ActivationSignals, LeasedShard
 from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.suspect_isolation import SuspectIsolation
@@ -188,3 +194,30 @@ def test_what_is_handed_back_accuses_nobody():
     notes = [decode_part_line(raw) for raw in held.notes()]
 
     assert [(one.line, one.tokens[:2]) for one in notes] == [(1, (0, 1))]
+
+
+@pytest.mark.parametrize("to", LeaseState)
+@pytest.mark.parametrize("state", LeaseState)
+def test_a_shard_changes_its_state_as_the_table_says_only(state, to):
+    held = leased(2)
+    held.state = state
+
+    if to in TRANSITIONS[state]:
+        held.move(to)
+        assert held.state is to
+        assert held.held == (to not in FINAL)
+    else:
+        with pytest.raises(IllegalTransition, match=f"from {state} to {to}"):
+            held.move(to)
+        assert held.state is state
+
+
+def test_each_state_leads_to_the_end_of_the_lease_and_to_its_loss():
+    assert {LeaseState.ENDED, LeaseState.LOST} == FINAL
+    for state in TRANSITIONS.keys() - FINAL:
+        reached, new = {state}, {state}
+        while new:
+            new = {to for one in new for to in TRANSITIONS[one]} - reached
+            reached |= new
+        assert reached >= FINAL
+        assert LeaseState.LOST in TRANSITIONS[state]

@@ -14,6 +14,7 @@ from batch_gateway.adapters.local_files import LocalFiles
 from batch_gateway.adapters.routing_file import RoutingFile
 from batch_gateway.core.errors import CorruptRow, Unavailable
 from batch_gateway.core.ids import TenantId
+from batch_gateway.core.layout import lease_ref
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.results import lost_objects
 from batch_gateway.services.results.parts import read_blob
@@ -245,6 +246,47 @@ async def test_a_lease_is_kept_while_its_shard_is_opened_slowly(make_world, tmp_
 
 async def leased(world, batch):
     return (await shards_of(world, batch))[0].state is ShardState.LEASED
+
+
+async def test_leases_are_kept_while_an_executor_slowly_reclaims_another_one(make_world, tmp_path):
+    rules = ExecutionSettings(
+        complete_bytes=0,
+        lease_ttl_s=0.6,
+        heartbeat_s=0.2,
+        flush_interval_s=0.05,
+        idle_exit_s=0.3,
+        slot_ttl_s=1,
+    )
+    world = make_world(execution=rules, watching=UNWATCHED)
+    await world.configure(ttft_ms=200, slots=4)
+    left = await planned(world, chat_lines(100))
+    async with working(world):
+        await until(lambda: parts_of(world, left))
+    [dead] = await shards_of(world, left)
+    await world.configure(ttft_ms=60_000, slots=64)
+    other = make_world(execution=rules, watching=UNWATCHED)
+    other.files = slow = Slow(tmp_path / "files")
+    held = await planned(world, chat_lines(4))
+
+    async with working(other):
+        await until(lambda: leased(world, held))
+        slow.delay_s = 2.0  # for each part
+        looks = 0
+        async with asyncio.timeout(60):
+            while lease_ref(dead) in await leases_of(world, left):
+                await asyncio.sleep(0.02)
+            while "reclaimer" in [shard.holder for shard in await shards_of(world, left)]:
+                silent = await world.scratch.queue.expired(10)
+                assert [ref for ref in silent if ref.shard.startswith(held.id)] == []
+                looks += 1
+                await asyncio.sleep(0.02)
+        assert looks > 0
+
+        assert [shard.epoch for shard in await shards_of(world, held)] == [1]
+
+
+async def leases_of(world, batch):
+    return [lease_ref(shard) for shard in await shards_of(world, batch)]
 
 
 async def test_leases_live_on_while_the_database_is_away(make_world, monkeypatch):
