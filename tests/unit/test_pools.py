@@ -38,8 +38,16 @@ class Slots:
         self.in_use: dict[str, int] = {}  # as it was told last
         self.leaving, self.may_leave = asyncio.Event(), asyncio.Event()
         self.may_leave.set()
+        self.syncing, self.may_sync = asyncio.Event(), asyncio.Event()
+        self.may_sync.set()
 
     async def sync(self, _: str, reports: Any, *, ttl: timedelta) -> dict[str, SlotGrant]:
+        """A server carries out what it was sent, also when the client no longer waits for it."""
+        return await asyncio.shield(asyncio.ensure_future(self._served(reports)))
+
+    async def _served(self, reports: Any) -> dict[str, SlotGrant]:
+        self.syncing.set()
+        await self.may_sync.wait()
         self.in_use = {name: report.in_use for name, report in reports.items()}
         return {
             name: SlotGrant(slots=report.want, limit=9, free=0, generation="g")
@@ -137,6 +145,27 @@ async def test_a_shard_that_arrives_while_its_pool_is_left_gets_slots_that_are_c
         await on.until(lambda: on.slots.in_use == {pool.route.pool: 2})
         on.pools.stop(second)  # a cancelled batch
         await on.until(lambda: on.engine.open == 0)
+
+
+async def test_a_sync_that_is_cancelled_on_its_way_leaves_no_slot_behind():
+    async with stage() as on:
+        shard = leased(1)
+        on.pools.add(shard)
+        await on.until(lambda: on.engine.open == 1)
+        on.slots.may_sync.clear()
+        on.slots.syncing.clear()
+        await on.slots.syncing.wait()
+
+        on.keeping.cancel()
+        await asyncio.wait([on.keeping])
+        on.pools.abort()
+        leaving = asyncio.create_task(on.pools.leave())
+        await asyncio.sleep(0)
+        on.slots.may_sync.set()
+        await leaving
+        await asyncio.sleep(0)
+
+        assert on.slots.in_use == {}
 
 
 async def test_a_trial_that_is_cancelled_before_its_first_step_leaves_nothing_behind():

@@ -9,7 +9,7 @@ have changed are taken up, and what calendars allow by then.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
@@ -17,7 +17,7 @@ from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import Slots
+from batch_gateway.ports.scratch import SlotGrant, SlotReport, Slots
 from batch_gateway.services.event_publisher import ActivationTrigger
 from batch_gateway.services.execute.collaborators import ProcessResources
 from batch_gateway.services.execute.engine_monitor import EngineMonitor
@@ -77,6 +77,7 @@ class SlotPools:
         self._sync_now = asyncio.Event()
         self._sync_soon: asyncio.TimerHandle | None = None  # sets it
         self._synced_at = asyncio.get_running_loop().time()
+        self._syncing: asyncio.Future[Mapping[str, SlotGrant]] | None = None  # the last sync
         self._woke_at = 0.0
 
     def __iter__(self) -> Iterator[SlotPool]:
@@ -323,9 +324,7 @@ class SlotPools:
         pools = dict(self._pools)  # shards may bring new ones meanwhile
         reports = {name: pool.report(self._news(name)) for name, pool in pools.items()}
         try:
-            grants = await self._slots.sync(
-                self._holder, reports, ttl=timedelta(seconds=self._rules.slot_ttl_s)
-            )
+            grants = await self._report(reports)
         except BaseException:
             for name, report in reports.items():
                 pools[name].unreported(report)
@@ -344,6 +343,12 @@ class SlotPools:
         if help_wanted and now - self._woke_at > _WAKE_EVERY_S:
             self._woke_at = now
             await self._activation_trigger.wake()
+
+    async def _report(self, reports: Mapping[str, SlotReport]) -> Mapping[str, SlotGrant]:
+        """A sync that is cancelled here may still be carried out by the server: ``leave`` waits."""
+        ttl = timedelta(seconds=self._rules.slot_ttl_s)
+        self._syncing = asyncio.ensure_future(self._slots.sync(self._holder, reports, ttl=ttl))
+        return await asyncio.shield(self._syncing)
 
     async def _leave(self, pools: Sequence[SlotPool]) -> None:
         """Give up the slots of ``pools``. They are gone from here first, so a shard that arrives
@@ -387,6 +392,8 @@ class SlotPools:
 
     async def leave(self) -> None:
         """Give all slots back; they would expire by themselves."""
+        if self._syncing is not None:
+            await asyncio.gather(self._syncing, return_exceptions=True)
         try:
             await self._leave(list(self))
         except Temporary as error:
