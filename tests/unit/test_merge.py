@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lines import PartLine, encode_part_line, not_answered
 from batch_gateway.services.assemble.merge import ResultMerge
+from batch_gateway.services.assemble.result_collector import _joined
 
 
 def encoded(number, *, ok=True, text=""):
@@ -108,3 +109,23 @@ def test_large_runs_and_others_come_out_in_one_order_and_the_first_result_wins(t
 
     assert [json.loads(line)["n"] for line in chunks.splitlines()] == [1, 2, 3, 4, 5]
     assert (merge.output.lines, merge.error.lines) == (5, 0)
+
+
+def test_a_run_is_bound_and_written_without_a_second_copy_of_it(tmp_path):
+    tracemalloc.start()
+    try:
+        lines = {n: encoded(n, text="x" * 500) for n in range(10_000, 0, -1)}
+        run = _joined(b"order", lines)
+        bound, peak = tracemalloc.get_traced_memory()
+        assert not lines
+        assert peak < 1.7 * len(run)
+        merge = ResultMerge(tmp_path)
+        tracemalloc.reset_peak()
+        merge.add_run(run, len(b"order"))
+        assert tracemalloc.get_traced_memory()[1] < bound + len(run) / 4
+    finally:
+        tracemalloc.stop()
+    read = [chunk for _, chunk in merge.chunks()]
+    merge.close()
+    numbers = [json.loads(line)["n"] for line in b"".join(read).splitlines()]
+    assert numbers == list(range(1, 10_001))

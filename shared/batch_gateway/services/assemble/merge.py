@@ -109,15 +109,16 @@ class ResultMerge(OutputFiles):
         self._runs: list[tuple[int, int]] = []  # offset, end
         self._large: list[list[_StoredLine]] = []
 
-    def add_run(self, lines: bytes) -> None:
-        """Add encoded part lines of some shards, sorted by line number."""
-        single = lines.splitlines(keepends=True)
-        if max(map(len, single), default=0) > _LONG:
-            self.add_large_run((decode_part_line(raw).line, raw) for raw in single)
-        elif lines:
-            start = self._file.tell()
-            self._file.write(lines)
-            self._runs.append((start, start + len(lines)))
+    def add_run(self, content: bytes, start: int = 0) -> None:
+        """Add encoded part lines of some shards, sorted by line number: ``content`` from ``start``
+        on, which is not copied."""
+        if _has_long_line(content, start):
+            lines = content[start:].splitlines(keepends=True)
+            self.add_large_run((decode_part_line(raw).line, raw) for raw in lines)
+        elif start < len(content):
+            begin = self._file.tell()
+            self._file.write(memoryview(content)[start:])
+            self._runs.append((begin, self._file.tell()))
 
     def add_large_run(self, lines: Iterable[tuple[int, bytes]]) -> None:
         """Add line numbers with encoded part lines, of which some may be large; in any order."""
@@ -167,3 +168,13 @@ class ResultMerge(OutputFiles):
 
 def _number(line: PartLine | _StoredLine) -> int:
     return line.line
+
+
+def _has_long_line(content: bytes, start: int) -> bool:
+    """Whether a line of ``content`` from ``start`` on is longer than ``_LONG``."""
+    while len(content) - start > _LONG:
+        end = content.rfind(b"\n", start, start + _LONG)
+        if end < 0:
+            return True
+        start = end + 1
+    return False

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 
@@ -211,7 +212,7 @@ class ResultCollector:
 
     async def _take(self, run: SortedRun, content: bytes) -> None:
         await asyncio.to_thread(self._order.add, content[: run.order])
-        await asyncio.to_thread(self._merge.add_run, content[run.order :])
+        await asyncio.to_thread(self._merge.add_run, content, run.order)
         self.shards = run.end
         self.lines += run.lines
         self.not_run += run.not_run
@@ -264,8 +265,7 @@ class ResultCollector:
             not_run=self._run_not_run,
             order=len(self._run_order),
         )
-        lines = [raw for _, raw in sorted(self._run.items())]
-        content = await asyncio.to_thread(b"".join, [self._run_order, *lines])
+        content = await asyncio.to_thread(_joined, self._run_order, self._run)
         self._begin()
         await self._take(run, content)
         return run, content
@@ -328,3 +328,13 @@ class ResultCollector:
                         self._batch.id, number, custom_id, code=code, message=message
                     )
                     results.add(encode_part_line(part))
+
+
+def _joined(order: bytes | bytearray, lines: dict[int, bytes]) -> bytes:
+    """``order`` and all ``lines`` by number, which are gone from the dictionary afterwards: a run
+    is some megabytes, and is not held twice."""
+    content = BytesIO()
+    content.write(order)
+    for number in sorted(lines):
+        content.write(lines.pop(number))
+    return content.getvalue()
