@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-TEST_S, ALL_S = 100, 400  # how long one test, and all of them, may take
+TEST_S, ALL_S = 100, 900  # how long one test, and all of them, may take
 TENANTS = ("ada", "bob")
 
 #: Texts that must stay text wherever a page shows them.
