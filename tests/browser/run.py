@@ -145,9 +145,11 @@ def echoing() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:  # its thread would keep a run alive that has failed
+            server.shutdown()
+            thread.join()
 
 
 def routes(folder: Path, engine: str, echo: str) -> str:
