@@ -1,5 +1,6 @@
 """docs/cluster.md: each of its commands can be typed as it stands there."""
 
+import os
 import re
 import runpy
 import shlex
@@ -20,6 +21,7 @@ from batch_gateway.cli.main import app
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/cluster.md").read_text()
 KUBECTL = Path(sys.executable).with_name("kubectl")
+MIN_SCALE = "autoscaling.knative.dev/min-scale"
 SCRIPT = runpy.run_path(str(ROOT / "functions/image.py"), run_name="image")
 
 #: Flags of commands that are not installed with us, as far as they could be of use here
@@ -216,3 +218,23 @@ def test_a_name_in_the_host_header_reaches_the_ingress():
 
     assert done.exit_code == 0, done.output
     assert hosts == [["api.batch-gateway.127.0.0.1.sslip.io"]]
+
+
+def test_the_overlay_for_warm_functions_keeps_a_pod_of_each_that_it_names(tmp_path):
+    section = PAGE.partition("## Warm functions\n")[2].partition("\n## ")[0]
+    (text,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    content = yaml.safe_load(text)
+    (resource,) = content["resources"]
+    ours = ROOT / resource.rpartition("//")[2].partition("?")[0]
+    content["resources"] = [os.path.relpath(ours, tmp_path)]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    built = subprocess.run([KUBECTL, "kustomize", tmp_path], capture_output=True, check=True)
+
+    kept = {
+        d["metadata"]["name"]: d["spec"]["template"]["metadata"]["annotations"][MIN_SCALE]
+        for d in yaml.safe_load_all(built.stdout)
+        if d["apiVersion"] == "serving.knative.dev/v1"
+    }
+
+    assert {name for name, scale in kept.items() if scale == "1"} == {"planner", "executor"}
+    assert set(kept.values()) <= {"0", "1", "2"}

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures.kube import WAITING, Kube
+from fixtures.kube import Kube
 from fixtures.kube.knative import BINDER, inject
 from fixtures.kube.people import kn_service_update, kubectl_apply, kubectl_edit
 from fixtures.kube.refusals import Refused
@@ -191,16 +191,28 @@ def test_deploying_after_kubectl_takes_no_field_from_the_binding(kube, command):
     assert unready(kube) == []
 
 
-def test_a_binding_without_an_address_keeps_what_it_has_injected(kube, command):
-    """Its Broker is away for a moment: then the webhook injects nothing into what is applied."""
+def test_where_a_binding_is_it_alone_tells_functions_of_a_new_broker(kube, command):
+    """While there is no address, a SinkBinding takes away what it has injected."""
     applied(kube, "minimal")
-    kube.play("SinkBinding", "batch-gateway", {"conditions": WAITING})
+    command("deploy", "--overlay", "minimal")
+    before = started(kube)
+    assert "BATCH_GATEWAY_EVENTS__SINK" not in settings(kube)
+    kube.delete(EVENTING, ("Broker", "batch-gateway", "batch-gateway"))
+    kube.settle()
+    assert environment_of(kube, "planner") == []
+    assert started(kube) == {name: count + 1 for name, count in before.items()}
 
-    command("deploy", "--overlay", "minimal", "--image", "registry/gateway:2", "--no-wait")
+    command("deploy")
+    kube.settle()
 
-    (container,) = service(kube, "planner")["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == "registry/gateway:2"
-    assert [e["name"] for e in container["env"]] == ["K_SINK", "K_CE_OVERRIDES"]
+    assert environment_of(kube, "planner") == ["K_SINK", "K_CE_OVERRIDES"]
+    assert started(kube) == {name: count + 2 for name, count in before.items()}
+    assert unready(kube) == []
+
+
+def environment_of(kube: Kube, name: str) -> list[str]:
+    (container,) = service(kube, name)["spec"]["template"]["spec"]["containers"]
+    return [variable["name"] for variable in container.get("env", ())]
 
 
 def test_deploying_while_the_binding_is_at_work_loses_no_race(kube, command):

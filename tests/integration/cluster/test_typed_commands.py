@@ -100,6 +100,7 @@ CASES: dict[str, list[str]] = {
     "trial": [
         *of("knative/overlays/trial/README.md", "kubectl"),
         *of("docs/cluster.md", "overlays/trial"),
+        *of("docs/cluster.md", "annotate --overwrite sinkbinding"),
         *of("docs/cluster.md", "^for "),
         *of("knative/components/api-keys/README.md"),
     ],

@@ -22,6 +22,7 @@ from batch_gateway.cli.cluster.secrets import SecretChange
 from batch_gateway.cli.cluster.settings_check import require_settings
 from batch_gateway.cli.cluster.sinks import (
     address,
+    bind_to,
     is_settings,
     plan_sink,
     put_sink,
@@ -264,6 +265,8 @@ class _Run:
             later = self._with_address(broker, first, later, steps)
         for result in later:
             self._apply(result, steps, created)
+        if self._sink.lost is not None:
+            self._bind(self._sink.lost, first)
         if number is None:
             self._record(applied=True)
         else:
@@ -310,12 +313,7 @@ class _Run:
         steps: StepReporter,
     ) -> list[DryRunResult]:
         """The functions with the broker's address among their settings, or with a SinkBinding."""
-        needed = [v.obj for v in first if v.obj["kind"] in ("StatefulSet", "Job", "Broker")]
-        needed += [v.obj for v in first if _is_function(v.obj)]
-        watch = RolloutWait(self._cluster, needed)
-        patience_s = min(ADDRESS_S, self._wanted.timeout_s)
-        watch.until(lambda: address(self._cluster, broker) is not None, patience_s)
-        url = address(self._cluster, broker)
+        url = self._await_address(broker, first)
         if url is None:
             steps.note("the Broker has no address yet: a SinkBinding will give it to the functions")
             return [*(self._judge.judge(binding) for binding in self._sink.bindings), *later]
@@ -328,6 +326,22 @@ class _Run:
         self._sink.found = True
         mark_settings([result.obj for result in later], self._contents, self._releases.salt)
         return list(later)
+
+    def _bind(self, broker: Object, applied: Sequence[DryRunResult]) -> None:
+        """Have a SinkBinding look at a Broker that is new."""
+        self._await_address(broker, applied)
+        for result in applied:
+            if result.obj["kind"] == "SinkBinding" and bind_to(self._cluster, result.obj, broker):
+                self._judge.apply(result)
+
+    def _await_address(self, broker: Object, applied: Sequence[DryRunResult]) -> str | None:
+        """The Broker's address; None: it has none in time."""
+        needed = [v.obj for v in applied if v.obj["kind"] in ("StatefulSet", "Job", "Broker")]
+        needed += [v.obj for v in applied if _is_function(v.obj)]
+        patience_s = min(ADDRESS_S, self._wanted.timeout_s)
+        watch = RolloutWait(self._cluster, needed)
+        watch.until(lambda: address(self._cluster, broker) is not None, patience_s)
+        return address(self._cluster, broker)
 
 
 def _sends(obj: Object, broker: Object) -> bool:
