@@ -18,7 +18,7 @@ HORIZON = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallLimitWindow:
+class CalendarWindow:
     """At most ``most`` calls at once (0: none) while one of ``when`` matches."""
 
     when: tuple[Cron, ...]
@@ -28,7 +28,7 @@ class CallLimitWindow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointCalendar:
     zone: ZoneInfo
-    windows: tuple[CallLimitWindow, ...]
+    windows: tuple[CalendarWindow, ...]
 
     def ceiling(self, at: datetime, usual: int) -> int:
         """Calls allowed at once at the instant ``at``, where ``usual`` are without any window."""

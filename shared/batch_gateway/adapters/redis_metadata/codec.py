@@ -14,7 +14,7 @@ from batch_gateway.adapters.redis_metadata.fields import (
     INSTANT,
     NUMBER,
     TEXT,
-    FieldType,
+    FieldCodec,
     Row,
     decoded,
     instant,
@@ -71,7 +71,7 @@ _FILE = {
 _BATCH = {
     "id": TEXT,
     "tenant": TEXT,
-    "status": FieldType(str, BatchStatus),
+    "status": FieldCodec(str, BatchStatus),
     "endpoint": TEXT,
     "input_file_id": TEXT,
     "completion_window": TEXT,
@@ -82,7 +82,7 @@ _BATCH = {
     "priority": NUMBER,
     "paused": FLAG,
     "model": TEXT,
-    "ending": FieldType(str, EndReason),
+    "ending": FieldCodec(str, EndReason),
     "fence_at": INSTANT,
     "open_shards": NUMBER,
     "errors": json_type(tuple[BatchError, ...]),
@@ -110,7 +110,7 @@ _API_KEY = {
     "created_at": INSTANT,
     "expires_at": INSTANT,
     "revoked_at": INSTANT,
-    "scopes": FieldType(lambda scopes: json_text(ordered(scopes)), json_type(list[str]).read),
+    "scopes": FieldCodec(lambda scopes: json_text(ordered(scopes)), json_type(list[str]).read),
     "last_used_at": INSTANT,
 }
 
@@ -118,7 +118,7 @@ _API_KEY = {
 _UPLOAD = {
     "id": TEXT,
     "tenant": TEXT,
-    "status": FieldType(str, UploadStatus),
+    "status": FieldCodec(str, UploadStatus),
     "purpose": TEXT,
     "filename": TEXT,
     "size": NUMBER,

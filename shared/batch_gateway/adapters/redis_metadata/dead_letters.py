@@ -8,7 +8,7 @@ from batch_gateway.adapters.corrupt_rows import decodable_page
 from batch_gateway.adapters.redis_metadata.fields import (
     INSTANT,
     TEXT,
-    FieldType,
+    FieldCodec,
     Row,
     decoded,
     json_type,
@@ -21,7 +21,7 @@ from batch_gateway.core.dead_letters import DeadLetter
 _LETTER = {
     "id": TEXT,
     "attributes": json_type(dict[str, str]),
-    "data": FieldType(lambda data: base64.b64encode(data).decode(), base64.b64decode),
+    "data": FieldCodec(lambda data: base64.b64encode(data).decode(), base64.b64decode),
     "target": TEXT,
     "code": TEXT,
     "reason": TEXT,

@@ -36,36 +36,36 @@ def json_text(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class FieldType:
+class FieldCodec:
     """How one field is written and read."""
 
     write: Callable[[Any], str]
     read: Callable[[str], Any]
 
 
-def json_type(type_: Any) -> FieldType:
-    return FieldType(json_text, msgspec.json.Decoder(type_).decode)
+def json_type(type_: Any) -> FieldCodec:
+    return FieldCodec(json_text, msgspec.json.Decoder(type_).decode)
 
 
-TEXT = FieldType(str, str)
-NUMBER = FieldType(str, int)
-FLAG = FieldType(lambda flag: "1" if flag else "0", lambda text: text == "1")
-INSTANT = FieldType(micros, instant)
+TEXT = FieldCodec(str, str)
+NUMBER = FieldCodec(str, int)
+FLAG = FieldCodec(lambda flag: "1" if flag else "0", lambda text: text == "1")
+INSTANT = FieldCodec(micros, instant)
 
 
-def write(value: object, fields: Mapping[str, FieldType]) -> dict[str, str]:
+def write(value: object, fields: Mapping[str, FieldCodec]) -> dict[str, str]:
     known = {name: getattr(value, name) for name in fields}
     return {name: fields[name].write(known[name]) for name in known if known[name] is not None}
 
 
-def read(row: Row, fields: Mapping[str, FieldType]) -> dict[str, Any]:
+def read(row: Row, fields: Mapping[str, FieldCodec]) -> dict[str, Any]:
     return {
         name: None if (text := row.get(name)) is None else kind.read(text)
         for name, kind in fields.items()
     }
 
 
-def decoded(kind: str, type_: type[T], row: Row, fields: Mapping[str, FieldType]) -> T:
+def decoded(kind: str, type_: type[T], row: Row, fields: Mapping[str, FieldCodec]) -> T:
     """The row of a ``kind`` as a ``type_``. Raises CorruptRow."""
     with decoding(kind, row.get("id", "without id")):
         return checked(kind, type_, read(row, fields))

@@ -11,7 +11,7 @@ from batch_gateway.core.pool_history import PoolSample, with_pauses
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.scratch import PoolState, ScratchStore
-from batch_gateway.services.routing import Routes as ModelRoutes
+from batch_gateway.services.routing import Routes as ModelListRoutes
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web.admin_objects import AdminPool
 from batch_gateway.web.admin_work_objects import AdminFunction
@@ -31,7 +31,7 @@ class AdminWorkRoutes:
         *,
         scratch: ScratchStore,
         state: StateReader,
-        models: ModelRoutes,
+        models: ModelListRoutes,
         clock: Clock,
         functions: Sequence[str],
         ceiling: int,

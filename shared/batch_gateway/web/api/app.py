@@ -31,7 +31,7 @@ from batch_gateway.web.api.batches import BatchRoutes
 from batch_gateway.web.api.docs import docs
 from batch_gateway.web.api.files import FileRoutes
 from batch_gateway.web.api.idempotency import IdempotencyGuard
-from batch_gateway.web.api.models import ModelRoutes
+from batch_gateway.web.api.models import ModelListRoutes
 from batch_gateway.web.api.rates import RateLimits
 from batch_gateway.web.api.request_scope import with_request_scope
 from batch_gateway.web.api.results import ResultRoutes
@@ -128,7 +128,7 @@ def _openai_routes(
         **FileRoutes(services.files, idle_s=idle_s, strict=strict).routes,
         **UploadRoutes(services.uploads, max_bytes=longest, idle_s=idle_s).routes,
         **batches.routes,
-        **ModelRoutes(services.models).routes,
+        **ModelListRoutes(services.models).routes,
         **webhooks.routes,
     }
 

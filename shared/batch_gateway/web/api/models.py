@@ -9,7 +9,7 @@ from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai_models import ModelList, ModelObject
 
 
-class ModelRoutes:
+class ModelListRoutes:
     def __init__(self, models: ModelService) -> None:
         self._models = models
 
