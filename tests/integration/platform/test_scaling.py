@@ -177,10 +177,10 @@ async def test_an_answer_must_begin_within_its_own_limit(toys):
 
 
 async def test_waiting_in_the_queue_counts_against_the_limit(toys):
-    toys.service(concurrency=1, timeout=2, annotations={"max-scale": "1"})
+    toys.service(concurrency=1, timeout=5, annotations={"max-scale": "1"})
     async with toys.up() as running:
         await running.http.get("/")  # its process runs now
-        answers = await asyncio.gather(*(running.http.get("/sleep?s=1.2") for _ in range(2)))
+        answers = await asyncio.gather(*(running.http.get("/sleep?s=2.7") for _ in range(2)))
 
         assert sorted(answer.status_code for answer in answers) == [200, 504]
 
