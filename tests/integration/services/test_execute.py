@@ -230,7 +230,7 @@ async def test_the_deadline_ends_the_batch_with_what_is_finished(make_world):
 async def test_a_wiped_redis_costs_nothing_but_time(make_world):
     world = make_world(
         planning=PlanningSettings(shard_lines=10),
-        execution=ExecutionSettings(heartbeat_s=0.2, slot_ttl_s=1),
+        execution=ExecutionSettings(heartbeat_s=0.2, slot_ttl_s=4),
         watching=EngineMonitorSettings(abort=False),
     )
     await world.configure(ttft_ms=30, slots=4)
