@@ -183,6 +183,17 @@ async def test_one_changed_byte_is_found_by_the_checksum(stored, kind):
     assert (finding.problem, finding.key) == (StorageProblem.CHECKSUM, stored.keys[kind])
 
 
+async def test_an_old_shard_without_checksum_that_lacks_a_request_is_found(stored):
+    key = stored.keys["old shard"]
+    content = await read(stored.files, key)
+    await replace(stored.files, key, b"".join(content.splitlines(keepends=True)[:-1]))
+
+    (finding,), _ = await stored.verified()
+
+    assert (finding.problem, finding.key) == (StorageProblem.CONTENT, key)
+    assert "2 requests are recorded, 1 are there" in finding.detail
+
+
 async def test_all_damage_is_told_not_only_the_first(stored):
     for key in stored.keys.values():
         await stored.files.delete(key)
