@@ -58,7 +58,9 @@ async def test_a_connection_whose_answer_ended_while_the_client_was_full_serves_
         replica=SimpleNamespace(connect=connect, give_back=idle.append), leave=lambda: None
     )
     revision: Any = SimpleNamespace(
-        service=SimpleNamespace(timeout_s=60, response_start_timeout_s=60), enter=enter
+        service=SimpleNamespace(timeout_s=60, response_start_timeout_s=60, public=True),
+        enter=enter,
+        start_next=lambda _method, _path: None,
     )
     async with asyncio.timeout(45), asyncio.TaskGroup() as tasks:
         for takes in (20, 1000):
