@@ -160,9 +160,9 @@ async def test_the_asynchronous_client_does_the_same(service):
         with service.slowed(ttft_ms=5000):
             many = [chat("sim-large", f"async {n}") for n in range(40)]
             paused = await batches.pause((await batches.submit(many))[0].id)
-        updated = await batches.update(paused.id, priority=2, window="7d")
-        resumed = await batches.resume(paused.id)
-        cancelled = await batches.cancel(paused.id)
+            updated = await batches.update(paused.id, priority=2, window="7d")
+            resumed = await batches.resume(paused.id)
+            cancelled = await batches.cancel(paused.id)
         ended = await batches.wait(paused.id)
         retried = await batches.retry(paused.id, window="1h")
         again = await batches.wait(retried.id)

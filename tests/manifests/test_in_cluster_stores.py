@@ -69,7 +69,7 @@ def test_the_page_tells_how_many_cpus_the_trial_asks_for():
     assert all(cpu.endswith("m") for cpu in asked)
     cores = math.ceil(sum(int(cpu.removesuffix("m")) for cpu in asked) / 1000)
     page = " ".join((ROOT / "docs" / "cluster.md").read_text().split())
-    assert f"(the pods ask for {cores};" in page
+    assert f"(the pods request {cores};" in page
 
 
 MAX_SCALE = "autoscaling.knative.dev/max-scale"

@@ -14,6 +14,7 @@ from batch_gateway.adapters.scratch import open_scratch
 from batch_gateway.core.errors import Busy, Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import TenantId
+from batch_gateway.core.layout import file_key
 from batch_gateway.core.lines import decode_shard_line
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.results.parts import read_blob
@@ -389,6 +390,18 @@ async def test_large_inputs_are_planned_one_at_a_time_and_keep_no_small_one_wait
     small = await world.submit(chat_lines(1))
     size = (await world.metadata.files.get(small.tenant, small.input_file_id)).size
     monkeypatch.setattr("batch_gateway.services.plan.planner.SMALL", size)
+    copies, small_is_read = world.files.local_copy, asyncio.Event()
+
+    @asynccontextmanager
+    async def local_copy(key, folder):
+        async with copies(key, folder) as path:
+            if key == file_key(small.input_file_id):
+                small_is_read.set()
+            async with asyncio.timeout(45):
+                await small_is_read.wait()  # beside the first large one
+            yield path
+
+    monkeypatch.setattr(world.files, "local_copy", local_copy)
     planner = world.planner
 
     await asyncio.gather(*(planner.plan(batch.id) for batch in [*large, small]))

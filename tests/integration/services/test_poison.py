@@ -97,7 +97,8 @@ async def test_a_line_that_kills_its_workers_is_reported_and_the_rest_goes_on(
     assert (other.counts.completed, other.counts.failed) == (40, 0)
     assert deaths == 4  # once unawares, once among others, once as the one suspect, once alone
     calls = Counter(arrival.body for arrival in endpoint.arrivals)
-    assert max(calls.values()) <= deaths + 1
+    # A worker that stands still for longer than its slots live gives its calls back.
+    assert max(calls.values()) <= 2 * deaths
 
 
 async def test_a_worker_that_dies_for_another_reason_accuses_nobody(make_world, start_endpoint):
