@@ -46,7 +46,7 @@ def platform(data: Path) -> Iterator[str]:
             console.print(line.rstrip())
         raise SystemExit("the platform did not start")
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         process.wait()
 
 
