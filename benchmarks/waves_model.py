@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count, cycle
 from statistics import mean
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from batch_gateway.core.engine_signals import (
 )
 from batch_gateway.core.latency_baseline import work_units
 from batch_gateway.core.limits import MonitorSignal, PoolObservation, fold, initial, slots
-from batch_gateway.core.own_queue import OwnQueue
+from batch_gateway.core.own_queue import NO_OTHERS, CallsOfOthers, OwnCalls, OwnQueue
 from batch_gateway.core.preemption_budget import PreemptionBudget
 from batch_gateway.settings import EngineMonitorSettings, LimitSettings
 from batch_gateway.simulator.config import SimulatorConfig
@@ -95,8 +96,26 @@ def config(tpot_ms: float = TPOT_MS) -> SimulatorConfig:
     return SimulatorConfig(slots=SLOTS, ttft_ms=TTFT_MS, tpot_ms=tpot_ms, prefill_us_per_token=0.0)
 
 
+@dataclass(kw_only=True)
+class Executor:
+    """One of those that share the limit; its last report is what others know of it."""
+
+    lent: int = 0  # a rise of the limit is lent with the sync after it
+    calls: dict[int, tuple[float, SimulatedGeneration]] = field(
+        default_factory=dict
+    )  # with the time that each was sent
+    done: int = 0
+    seen: PoolObservation = field(default_factory=PoolObservation)  # since the last report
+    slot_time: PreemptionBudget = field(default_factory=PreemptionBudget)
+    told_calls: int = 0
+    told_slots: int = 0
+    told_done: int = 0
+
+
 class Model:
-    def __init__(self, scene: Scene, setting: Setting) -> None:
+    """The first of ``executors`` monitors the engine."""
+
+    def __init__(self, scene: Scene, setting: Setting, *, executors: int = 1) -> None:
         self.played = Played(capacity_s=SLOTS * (scene.end_s - scene.warm_s))
         self._scene = scene
         self._setting = setting
@@ -104,32 +123,30 @@ class Model:
         self._engine = SimulatedEngine(config(), self._time)
         self._limits, self._watching = LimitSettings(), EngineMonitorSettings()
         self._state = initial(self._limits)
-        self._fit, self._usual, self._own = CapacityEstimate(), TtftBaseline(), OwnQueue()
-        self._done = 0  # calls of the batch
+        self._fit, self._usual, self._queue = CapacityEstimate(), TtftBaseline(), OwnQueue()
         self._news: MonitorSignal | None = None
-        self._seen = PoolObservation(watched=setting != "latency")
-        self._slot_time = PreemptionBudget()
-        self._calls: dict[
-            int, tuple[float, SimulatedGeneration]
-        ] = {}  # with the time that each was sent
+        self._seen = PoolObservation()  # reported since the last fold
+        self._executors = [Executor() for _ in range(executors)]
+        self._others = NO_OTHERS  # as the first executor knows them
         self._lines: Iterator[dict[str, Any]] = cycle(lines(scene))  # aborted ones come again
         self._number = count()
-        self._lent = 0  # a rise of the limit is lent with the sync after it
 
     def play(self) -> Played:
         scene, at = self._scene, self._time.call_later
         for user in users(scene.plan(), mean_tokens=tokens(scene.user_s), seed=scene.seed):
             at(user.at, lambda made=user.tokens: self._user(made))
         if self._setting != "alone":
-            at(0.0, self._sync)
+            for n, executor in enumerate(self._executors):
+                at(n * SYNC_S / len(self._executors), partial(self._sync, executor))
         if self._setting == "metrics":
             at(0.0, self._read)
         elif self._setting in ("router", "plain"):
             at(0.0, self._probe)
         self._time.run(scene.end_s)
-        for _, generation in self._calls.values():
-            if generation.running:
-                self.played.useful_s += self._counted(_begun(generation))
+        for executor in self._executors:
+            for _, generation in executor.calls.values():
+                if generation.running:
+                    self.played.useful_s += self._counted(_begun(generation))
         return self.played
 
     def _user(self, made: int) -> None:
@@ -150,74 +167,107 @@ class Model:
         """Slot seconds from then on that are measured."""
         return max(0.0, self._time.time() - max(since, self._scene.warm_s))
 
-    def _call(self, made: int) -> None:
+    def _call(self, executor: Executor, made: int) -> None:
         number, sent = next(self._number), self._time.time()
         begun: list[float] = []
 
         def done() -> None:
-            del self._calls[number]
-            self._done += 1
+            del executor.calls[number]
+            executor.done += 1
             took = self._time.time() - sent
             self.played.useful_s += self._counted(begun[0])
-            self._slot_time = self._slot_time.used(took)
-            self._seen += PoolObservation(
+            executor.slot_time = executor.slot_time.used(took)
+            executor.seen += PoolObservation(
                 successes=1, busy_ms=round(1000 * took), work=round(work_units(PROMPT_TOKENS, made))
             )
-            self._fill()
+            self._fill(executor)
 
         generation = _generation(made, lambda: begun.append(self._time.time()), done)
-        self._calls[number] = sent, generation
+        executor.calls[number] = sent, generation
         self._engine.submit(generation)
 
-    def _fill(self) -> None:
-        while len(self._calls) < self._lent:
+    def _fill(self, executor: Executor) -> None:
+        while len(executor.calls) < executor.lent:
             full = self._engine.running + self._engine.waiting >= SLOTS
             if self._setting == "router" and full:
                 self.played.refused += 1
-                self._seen += PoolObservation(dropped=1)
-                self._lent -= 1
+                executor.seen += PoolObservation(dropped=1)
+                executor.lent -= 1
             else:
-                self._call(next(self._lines)["body"]["max_tokens"])
+                self._call(executor, next(self._lines)["body"]["max_tokens"])
 
-    def _sync(self) -> None:
-        self._look()
-        self._time.call_later(SYNC_S, self._sync)
+    def _sync(self, executor: Executor) -> None:
+        self._look(executor)
+        self._time.call_later(SYNC_S, partial(self._sync, executor))
 
-    def _look(self) -> None:
+    def _look(self, executor: Executor) -> None:
+        """A sync of the slots: there is always more work than slots, so shares are equal."""
         before = slots(self._state)
         now = START + timedelta(seconds=self._time.time())
-        calls = len(self._calls)
-        seen = self._seen + PoolObservation(signal=self._news, in_flight=calls, slots=calls)
+        others = [one for one in self._executors if one is not executor]
+        executor.told_calls, executor.told_done = len(executor.calls), executor.done
+        record = sum(one.told_slots for one in others)
+        executor.told_slots = max(len(executor.calls), self._grant(executor, before - record))
+        watched = self._setting != "latency"
+        seen = self._seen + executor.seen
+        seen += PoolObservation(
+            signal=self._news if executor is self._executors[0] else None,
+            in_flight=sum(one.told_calls for one in self._executors),
+            slots=sum(one.told_slots for one in self._executors),
+            watched=watched,
+        )
         self._state = fold(self._state, seen, self._limits, now)
-        self._news, self._seen = None, PoolObservation(watched=self._setting != "latency")
-        self._lent = min(before, slots(self._state))
+        self._seen, executor.seen = PoolObservation(), PoolObservation()
+        executor.lent = self._grant(executor, min(before, slots(self._state)) - record)
+        if executor is self._executors[0]:
+            self._news = None
+            self._others = CallsOfOthers(
+                running=sum(one.told_calls for one in others),
+                most=max(record, slots(self._state) - executor.told_slots) if others else 0,
+                ended=sum(one.told_done for one in others),
+                reported_after=self._time.time() - SYNC_S,
+            )
         if self._state.aborts(now):
-            self._abort(len(self._calls) - slots(self._state))
-        self._fill()
+            share = self._share(executor, slots(self._state))
+            self._abort(executor, len(executor.calls) - share)
+        self._fill(executor)
 
-    def _abort(self, excess: int) -> None:
-        youngest = sorted(self._calls.items(), key=lambda item: -item[1][0])
+    def _grant(self, executor: Executor, left: int) -> int:
+        """What an executor gets of what the others leave: its share at most."""
+        return max(0, min(left, self._share(executor, slots(self._state))))
+
+    def _share(self, executor: Executor, limit: int) -> int:
+        rest = self._executors.index(executor) < limit % len(self._executors)
+        return limit // len(self._executors) + rest
+
+    def _abort(self, executor: Executor, excess: int) -> None:
+        youngest = sorted(executor.calls.items(), key=lambda item: -item[1][0])
         for number, (sent, generation) in youngest[: max(0, excess)]:
             age = self._time.time() - sent
-            if not self._slot_time.affords(age, EngineMonitorSettings().abort_share):
+            if not executor.slot_time.affords(age, EngineMonitorSettings().abort_share):
                 return
-            self._slot_time = self._slot_time.wasted(age)
+            executor.slot_time = executor.slot_time.wasted(age)
             self.played.aborted += 1
             if generation.running:
                 self.played.wasted_s += self._counted(_begun(generation))
-            del self._calls[number]
+            del executor.calls[number]
             self._engine.abort(generation)
+
+    def _own(self) -> OwnCalls:
+        """Calls of all executors, as the first one knows them."""
+        first = self._executors[0]
+        return OwnCalls(running=len(first.calls), ended=first.done, others=self._others)
 
     def _say(self, signal: MonitorSignal) -> None:
         self._news = signal
         if signal.room is not None and signal.room < 0:
-            self._look()
+            self._look(self._executors[0])
 
     def _read(self) -> None:
         reading = EngineReading(running=self._engine.running, waiting=self._engine.waiting)
         self._fit = self._fit.after(reading, timedelta(seconds=SYNC_S))
         signal = engine_signal(reading, timedelta(0), self._fit, self._watching)
-        if reading.running + reading.waiting <= len(self._calls):
+        if reading.running + reading.waiting <= self._own().most:
             signal = replace(signal, users_wait=False)
         self._say(signal)
         self._time.call_later(SYNC_S, self._read)
@@ -226,7 +276,7 @@ class Model:
         sent, usual = self._time.time(), self._usual.ttft
         answered: list[bool] = []
         looks = count(1)
-        self._own.sent(len(self._calls), self._done)
+        self._queue.sent(sent, self._own())
 
         def late() -> None:
             if not answered:
@@ -246,17 +296,16 @@ class Model:
         self._engine.submit(_generation(1, None, done))
 
     def _say_late(self, open_for: timedelta, looks: int) -> None:
-        usual, rules, calls = self._usual.ttft, self._watching, len(self._calls)
+        usual, rules, at = self._usual.ttft, self._watching, self._time.time()
         signal = probe_signal(ttft=None, open_for=open_for, looks=looks, usual=usual, rules=rules)
-        at = self._time.time()
-        self._say(self._own.late(signal, looks, at, calls, self._done, usual, rules.probe_wait))
+        self._say(self._queue.late(signal, looks, at, self._own(), usual, rules.probe_wait))
 
     def _say_answered(self, ttft: timedelta) -> None:
         usual, rules, at = self._usual.ttft, self._watching, self._time.time()
         self._usual.add(at, ttft)
         signal = probe_signal(ttft=ttft, open_for=None, usual=self._usual.ttft, rules=rules)
         in_time = usual is None or ttft <= usual + rules.probe_wait
-        self._say(self._own.answered(signal, at, len(self._calls), self._done, in_time=in_time))
+        self._say(self._queue.answered(signal, at, self._own(), in_time=in_time))
 
 
 def _generation(

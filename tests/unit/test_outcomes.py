@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.limits import Brake, MonitorSignal, PoolObservation
 from batch_gateway.core.retry import ANSWERED, AWAY, FULL, REFUSED
-from batch_gateway.ports.scratch import SlotReport
+from batch_gateway.ports.scratch import SlotGrant, SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult
-from batch_gateway.services.execute.outcomes import PoolOutcomes
+from batch_gateway.services.execute.outcomes import OtherExecutors, PoolOutcomes
 
 SECOND = timedelta(seconds=1)
 
@@ -86,3 +86,22 @@ def test_a_trial_in_vain_is_no_sign_of_overload():
 
     assert outcomes.take(None) == (PoolObservation(), 0)
     assert outcomes.paused_until == 0.0
+
+
+def test_calls_of_other_executors_are_what_the_slot_server_says_beyond_the_own_ones():
+    others = OtherExecutors()
+
+    def told(mine: int, answered: int, at: float):
+        grant = SlotGrant(
+            slots=1, limit=9, free=0, generation="g", others_in_use=2, others_most=3,
+            answered=answered,
+        )  # fmt: skip
+        seen = report(PoolObservation(successes=mine), 0)
+        others.granted(grant, seen, reported_after=at)
+        return others.calls
+
+    assert told(5, 105, 1.0).ended == 0  # of before
+    calls = told(4, 119, 2.0)
+    assert (calls.running, calls.most, calls.ended, calls.reported_after) == (2, 3, 10, 2.0)
+    assert told(1, 1, 3.0).ended == 10  # the server has lost its memory
+    assert told(1, 4, 4.0).ended == 12

@@ -45,6 +45,9 @@ class SlotGrant:
     excess: int = 0  # calls to abort at once, the youngest first: others need their slots
     users_wait: bool = False  # interactive users do, or did a moment ago
     watch: bool = False  # this holder is the one to watch the engine until the next sync
+    others_in_use: int = 0  # calls in flight of all other holders, as each reported last
+    others_most: int = 0  # calls that they can have in flight before this holder's next sync
+    answered: int = 0  # calls of all holders that the engine has answered since the pool is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

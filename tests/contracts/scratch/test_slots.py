@@ -247,6 +247,32 @@ async def test_a_queue_of_calls_of_all_holders_aborts_none(moving: RedisScratchS
     assert (await sync(moving, "a", want=4, in_use=4, seen=more)).excess > 0
 
 
+async def test_a_holder_is_told_the_calls_of_all_others(scratch: RedisScratchStore) -> None:
+    await settle(scratch)
+    alone = await sync(scratch, "a", want=2, in_use=2, seen=PoolObservation(successes=7))
+    await sync(scratch, "b", want=3, in_use=2, seen=PoolObservation(successes=5, dropped=1))
+    await sync(scratch, "c", want=50, in_use=1)
+    told = await sync(scratch, "a", want=2, in_use=2, seen=PoolObservation(successes=1))
+    await sync(scratch, "dead", want=1, in_use=1, ttl=NO_TIME)
+    await scratch.slots.leave(ActivationId("b"), [POOL])
+    left = await sync(scratch, "a", want=1, in_use=1)
+
+    def others(grant: SlotGrant) -> tuple[int, int]:
+        return grant.others_in_use, grant.others_most
+
+    assert others(alone) == (0, 0)
+    assert others(told) == (3, START - 2)  # c may take all that is left
+    assert others(left) == (1, START - 1)
+    assert (alone.answered, told.answered, left.answered) == (7, 13, 13)
+
+
+async def test_others_have_no_more_calls_than_they_want(scratch: RedisScratchStore) -> None:
+    await settle(scratch)
+    await sync(scratch, "a", want=2, in_use=1)
+
+    assert (await sync(scratch, "b", want=3, in_use=1)).others_most == 2
+
+
 async def test_news_of_the_watch_are_folded_once(moving: RedisScratchStore) -> None:
     await sync(moving, "a", want=8, in_use=8, seen=PoolObservation(signal=QUEUE))
 

@@ -66,22 +66,32 @@ class _Synced:
     bound: int | None  # what ceilings leave of the limit; None: all of it
     seen: PoolObservation | None  # None: it is not time to fold
     idle: timedelta  # before ``seen``
+    others_in_use: int
+    others_slots: int
+    answered: int  # calls of all holders since the pool is known
 
     def granted(
-        self, state: LimitState, in_use: int, *, generation: str | None, now: datetime
+        self, state: LimitState, report: SlotReport, *, generation: str | None, now: datetime
     ) -> SlotGrant:
         """The grant of the holder under ``state``; a cut applies to it before the next sync."""
         limit = slots(state) if self.bound is None else min(self.bound, slots(state))
         before = slots(self.state) if self.bound is None else self.bound
         share = min(self.share, self.share * limit // max(1, before))
+        mine = min(self.grant, limit)
+        others = min(
+            self.wanted - max(report.want, report.in_use), limit - max(mine, report.in_use)
+        )
         return SlotGrant(
-            slots=min(self.grant, limit),
+            slots=mine,
             limit=limit,
             free=max(0, limit - self.wanted),
             generation=generation,
-            excess=max(0, in_use - share) if state.aborts(now) else 0,
+            excess=max(0, report.in_use - share) if state.aborts(now) else 0,
             users_wait=state.aborts(now),
             watch=self.watch,
+            others_in_use=self.others_in_use,
+            others_most=max(self.others_slots, others),
+            answered=self.answered,
         )
 
 
@@ -124,7 +134,7 @@ class RedisSlots:
         synced = {pool: _synced(answer) for pool, answer in zip(reports, answers, strict=True)}
         states = await self._fold(synced, reports, now)
         return {
-            pool: one.granted(states[pool], reports[pool].in_use, generation=generation, now=now)
+            pool: one.granted(states[pool], reports[pool], generation=generation, now=now)
             for pool, one in synced.items()
         }
 
@@ -212,7 +222,8 @@ def _spelled(pool: str, report: SlotReport) -> Sequence[str | int]:
 
 
 def _synced(answer: Sequence[Any]) -> _Synced:
-    grant, share, limit, learned, wanted, in_flight, version, watch, bound, seen = answer
+    grant, share, limit, learned, wanted, in_flight, version, watch, bound, seen = answer[:10]
+    others_in_use, others_slots, answered = answer[10:]
     return _Synced(
         grant=grant,
         share=share,
@@ -223,6 +234,9 @@ def _synced(answer: Sequence[Any]) -> _Synced:
         bound=None if bound < 0 else bound,
         seen=None if seen is None else _observation(in_flight, *seen),
         idle=timedelta(0) if seen is None else timedelta(milliseconds=seen[8] or 0),
+        others_in_use=others_in_use,
+        others_slots=others_slots,
+        answered=answered,
     )
 
 

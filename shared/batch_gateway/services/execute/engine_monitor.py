@@ -25,7 +25,7 @@ from batch_gateway.core.engine_signals import (
 )
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.limits import MonitorSignal
-from batch_gateway.core.own_queue import OwnQueue
+from batch_gateway.core.own_queue import OwnCalls, OwnQueue
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import CallFailed, ModelClient
 from batch_gateway.services.routing import OBJECTIVE, Route
@@ -51,11 +51,10 @@ class EngineMonitor:
         metrics: EngineMetrics,
         settings: EngineMonitorSettings,
         urgent: Callable[[], None],
-        ended: Callable[[], int],
-        running: Callable[[], int],
+        calls: Callable[[], OwnCalls],
     ) -> None:
-        """``urgent`` is called when slots are to be given up; ``ended`` counts the calls of this
-        activation that the engine has answered, ``running`` those that run."""
+        """``urgent`` is called when slots are to be given up; ``calls`` counts those of all
+        executors in the engine."""
         self._route = route
         self._model = route.replica.model
         self._headers = {n: value for n, value in route.headers.items() if n != OBJECTIVE}
@@ -63,9 +62,8 @@ class EngineMonitor:
         self._metrics = metrics
         self._settings = settings
         self._urgent = urgent
-        self._ended = ended
-        self._running = running
-        self._counted = ended()
+        self._calls = calls
+        self._ended = calls().all_ended  # as of the last reading
         self._news: MonitorSignal | None = None
         self._fit = CapacityEstimate()
         self._drain = QueueDrain()
@@ -104,7 +102,7 @@ class EngineMonitor:
         """Look at the metrics ``passed`` after the last time; False: there are none."""
         if not self._settings.metrics or self._clock() < self._readable_at:
             return False
-        asked, running = self._clock(), self._running()
+        asked, before = self._clock(), self._calls()
         try:
             reading = await self._metrics.read(
                 self._route.endpoint.metrics,
@@ -121,13 +119,14 @@ class EngineMonitor:
             self._readable_at = self._clock() + pause
             return False
         self._failures = 0
-        counted, self._counted = self._counted, self._ended()
-        self._drain = self._drain.after(self._counted - counted, passed)
+        after, ended = self._calls(), self._ended
+        self._ended = after.all_ended
+        self._drain = self._drain.after(after.all_ended - ended, passed)
         brief = self._drain.brief(reading.waiting, self._settings)
         self._fit = self._fit.after(reading, passed, brief=brief)
         age = timedelta(seconds=self._clock() - asked)
         signal = engine_signal(reading, age, self._fit, self._settings, brief=brief)
-        if reading.running + reading.waiting <= max(running, self._running()):
+        if reading.running + reading.waiting <= max(before.most, after.most):
             signal = replace(signal, users_wait=False)  # all requests in the engine are ours
         self._say(signal)
         return True
@@ -135,7 +134,7 @@ class EngineMonitor:
     async def _probe(self) -> None:
         """Send one probe, and report its duration while it is open and when it is answered."""
         sent = self._clock()
-        self._own.sent(self._running(), self._ended())
+        self._own.sent(sent, self._calls())
         async with task_group() as group:
             call = group.create_task(self._ask())
             patience = (self._usual.ttft or _GIVE_UP) + self._settings.probe_wait
@@ -151,18 +150,14 @@ class EngineMonitor:
     def _late(self, open_for: timedelta, looks: int) -> MonitorSignal:
         usual, rules = self._usual.ttft, self._settings
         signal = probe_signal(ttft=None, open_for=open_for, looks=looks, usual=usual, rules=rules)
-        return self._own.late(
-            signal, looks, self._clock(), self._running(), self._ended(), usual, rules.probe_wait
-        )
+        return self._own.late(signal, looks, self._clock(), self._calls(), usual, rules.probe_wait)
 
     def _answered(self, ttft: timedelta) -> MonitorSignal:
         usual, rules = self._usual.ttft, self._settings
         self._usual.add(self._clock(), ttft)
         signal = probe_signal(ttft=ttft, open_for=None, usual=self._usual.ttft, rules=rules)
         in_time = usual is None or ttft <= usual + rules.probe_wait
-        return self._own.answered(
-            signal, self._clock(), self._running(), self._ended(), in_time=in_time
-        )
+        return self._own.answered(signal, self._clock(), self._calls(), in_time=in_time)
 
     async def _ask(self) -> bool:
         """Whether the probe was answered; the pool's calls detect all other faults."""
@@ -210,8 +205,7 @@ class EngineMonitors:
         route: Route,
         *,
         urgent: Callable[[], None],
-        ended: Callable[[], int],
-        running: Callable[[], int],
+        calls: Callable[[], OwnCalls],
     ) -> EngineMonitor:
         return EngineMonitor(
             route,
@@ -219,6 +213,5 @@ class EngineMonitors:
             metrics=self._metrics,
             settings=self.settings,
             urgent=urgent,
-            ended=ended,
-            running=running,
+            calls=calls,
         )

@@ -10,13 +10,35 @@ from datetime import timedelta
 from batch_gateway.core.engine_response import NO_TOKENS
 from batch_gateway.core.latency_baseline import work_units
 from batch_gateway.core.limits import MonitorSignal, PoolObservation
+from batch_gateway.core.own_queue import NO_OTHERS, CallsOfOthers
 from batch_gateway.core.retry import CallOutcome, pause
-from batch_gateway.ports.scratch import SlotReport
+from batch_gateway.ports.scratch import SlotGrant, SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult
 
 _FIRST_PAUSE = timedelta(seconds=0.25)
 _LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit's matter
 _LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
+
+
+class OtherExecutors:
+    """Calls of other executors in the same pool, as the slot server knew them at the last sync."""
+
+    def __init__(self) -> None:
+        self.calls = NO_OTHERS
+        self._answered: int | None = None  # calls of all, as of the last sync; None: there was none
+
+    def granted(self, grant: SlotGrant, report: SlotReport, *, reported_after: float) -> None:
+        """Take up what ``grant`` says of others; it answers ``report``."""
+        ended = 0
+        if self._answered is not None:  # begins anew when the server has lost its memory
+            ended = max(0, grant.answered - self._answered - report.seen.successes)
+        self._answered = grant.answered
+        self.calls = CallsOfOthers(
+            running=grant.others_in_use,
+            most=grant.others_most,
+            ended=self.calls.ended + ended,
+            reported_after=reported_after,
+        )
 
 
 class PoolOutcomes:

@@ -21,6 +21,7 @@ from operator import itemgetter
 from batch_gateway import meters
 from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.lines import not_answered
+from batch_gateway.core.own_queue import OwnCalls
 from batch_gateway.core.retry import CallOutcome
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.scratch import SlotGrant, SlotReport
@@ -28,7 +29,7 @@ from batch_gateway.services.execute.attempt import AttemptResult, ModelCaller
 from batch_gateway.services.execute.circuit import EndpointCircuit
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.line_in_flight import LineInFlight
-from batch_gateway.services.execute.outcomes import PoolOutcomes
+from batch_gateway.services.execute.outcomes import OtherExecutors, PoolOutcomes
 from batch_gateway.services.execute.preemption import LimitHeadroom, Preemption
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import report_unforeseen
@@ -74,6 +75,7 @@ class SlotPool:
         self._preemption = preemption
         self._runners: dict[asyncio.Task[None], LineInFlight | None] = {}
         self._outcomes = PoolOutcomes()
+        self._others = OtherExecutors()
         self._told_answered = 0
         self._room = LimitHeadroom()
 
@@ -93,14 +95,15 @@ class SlotPool:
         return len(self._runners)
 
     @property
-    def answered(self) -> int:
-        """Calls that the engine has done, ever."""
-        return self._outcomes.answered
+    def own_calls(self) -> OwnCalls:
+        """Calls of all executors in the engine."""
+        answered = self._outcomes.answered
+        return OwnCalls(running=self.in_use, ended=answered, others=self._others.calls)
 
     def take_answered(self) -> bool:
         """Whether the engine has answered a call since the last time."""
-        told, self._told_answered = self._told_answered, self.answered
-        return self.answered > told
+        told, self._told_answered = self._told_answered, self._outcomes.answered
+        return self._outcomes.answered > told
 
     @property
     def load(self) -> float:
@@ -207,7 +210,9 @@ class SlotPool:
         """Undo ``report``: it was not delivered."""
         self._outcomes.put_back(report)
 
-    def granted(self, grant: SlotGrant) -> None:
+    def granted(self, grant: SlotGrant, report: SlotReport, reported_after: float) -> None:
+        """The answer to ``report``; other holders have reported after that ``loop.time()``."""
+        self._others.granted(grant, report, reported_after=reported_after)
         self.grant = self._granted = 0 if self.shut else grant.slots
         self._free = grant.free
         self.known = True
@@ -286,10 +291,9 @@ class SlotPool:
         return work
 
     def _take(self, now: float, *, calm: bool) -> LineInFlight | None:
-        def take(shard: LeasedShard) -> LineInFlight | None:
-            return shard.take(now, self.name, calm=calm)
-
-        return self._scheduler.next(self.shards, self.grant, take)
+        return self._scheduler.next(
+            self.shards, self.grant, lambda shard: shard.take(now, self.name, calm=calm)
+        )
 
     async def _run(self, work: LineInFlight | None) -> None:
         task = asyncio.current_task()

@@ -323,6 +323,7 @@ class SlotPools:
             return
         pools = dict(self._pools)  # shards may bring new ones meanwhile
         reports = {name: pool.report(self._news(name)) for name, pool in pools.items()}
+        asked_at = asyncio.get_running_loop().time()
         try:
             grants = await self._report(reports)
         except BaseException:
@@ -330,7 +331,7 @@ class SlotPools:
                 pools[name].unreported(report)
             raise
         for name, grant in grants.items():
-            pools[name].granted(grant)
+            pools[name].granted(grant, reports[name], asked_at - self._rules.slot_sync_s)
             self._watch(name, mine=grant.watch and pools[name].usable)
         self.fill()
         if any(grant.generation is None for grant in grants.values()):
@@ -367,10 +368,7 @@ class SlotPools:
         elif name not in self._monitors:
             pool = self._pools[name]
             monitor = self._engine_monitors.monitor(
-                pool.route,
-                urgent=self._sync_now.set,
-                ended=lambda: pool.answered,
-                running=lambda: pool.in_use,
+                pool.route, urgent=self._sync_now.set, calls=lambda: pool.own_calls
             )
             task = self._group.create_task(keep_running("engine monitor", monitor.keep))
             self._monitors[name] = monitor, task

@@ -9,17 +9,18 @@
 --       Retry-After in ms, signal or '', breaker
 -- Returns {now in ms, generation or nil, answers}; an answer, in the order of the pools:
 --         {grant, share, limit, learned or '', slots wanted by all, in flight, version, watch (0 or 1),
---          bound, observation or nil}. The share is what the holder would have if no call were
---         running; the bound is what ceilings leave of the limit, or -1 for all of it. The
---         observation is all that was seen since the last one, and its receiver must fold
---         it: {successes, dropped, ignored, ms, work, Retry-After in ms, signal or '', watched (0 or 1),
+--          bound, observation or nil, in use of the other holders, slots on record of the other
+--          holders, calls of all holders that were answered since the pool is known}.
+--         The share is what the holder would have if no call were running; the bound is what
+--         ceilings leave of the limit, or -1 for all of it. The observation is all that was seen
+--         since the last one, and its receiver must fold it: {successes, dropped, ignored, ms, work, Retry-After in ms, signal or '', watched (0 or 1),
 --         ms since the last one or nil, slots on record of all holders}.
 --
 -- pools         zset  pool by the instant in ms when it is forgotten
 -- held          zset  pool by the instant in ms when the last grant of it runs out
 -- limit:POOL    hash  limit, learned (what else core.limits knows), version; endpoint and its
---                     ceiling; breaker; folded_at; what was seen since; aborted; signal and signal_at;
---                     watcher and watch_until; sampled_at
+--                     ceiling; breaker; folded_at; what was seen since; aborted and answered since the
+--                     pool is known; signal and signal_at; watcher and watch_until; sampled_at
 -- history:POOL  list  "instant in ms:limit:calls in flight", the last one at the end
 -- holders:POOL  hash  holder -> "expiry:slots:want:in use", slots being the greater of granted
 --                     and in use
@@ -176,6 +177,7 @@ for _, pool in ipairs(mine) do
     local count = ARGV[i + 5 + n]
     if tonumber(count) > 0 then redis.call('HINCRBY', state, name, count) end
   end
+  if tonumber(ARGV[i + 7]) > 0 then redis.call('HINCRBY', state, 'answered', ARGV[i + 7]) end
   local sums = redis.call('HMGET', state, 'successes', 'dropped', 'ignored', 'busy_ms', 'work')
   local seen = redis.call('HMGET', state,
     'retry_after', 'signal', 'signal_at', 'news', 'watcher', 'watch_until')
@@ -223,6 +225,8 @@ for _, pool in ipairs(mine) do
   answers[#answers + 1] = {
     grant, share, pool.limit, pool.learned, pool.wanted, pool.in_flight, pool.version,
     watch and 1 or 0, pool.within < pool.whole and pool.within or -1, observation,
+    pool.in_flight - report.in_use, pool.others,
+    tonumber(redis.call('HGET', state, 'answered') or 0),
   }
 end
 return { now, generation[1], answers }
