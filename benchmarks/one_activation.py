@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from batch_gateway import log
 from batch_gateway.settings import Settings
+from batch_gateway.web.server import collect_seldom
 from batch_gateway.wiring.executor import make_executor
 from batch_gateway.wiring.runtime import open_runtime
 
@@ -51,6 +52,7 @@ async def work(profile: cProfile.Profile | None) -> None:
     log.configure(settings.log, service="executor")
     async with open_runtime(settings) as runtime, AsyncExitStack() as stack:
         executor = make_executor(runtime, stack, stopping=asyncio.Event())
+        collect_seldom()  # as a function does when it has started
         wall, cpu = time.perf_counter(), time.process_time()
         if profile is not None:
             profile.enable()
