@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
-import msgspec
 import xxhash
 
 from batch_gateway.core.planning import LineRef, ShardLimits, cut_shards
 from batch_gateway.core.prefix import sort_key
-from batch_gateway.core.prompt_rendering import Prompt
+from batch_gateway.core.prompt_rendering import read_prompt
 from batch_gateway.simulator.prefix_cache import (
     BLOCK_TOKENS,
     PrefixCache,
@@ -172,7 +171,6 @@ def by_system_hash(lines: Sequence[Line]) -> list[Line]:
 
 def planned(lines: Sequence[Line]) -> list[list[Line]]:
     """Our shards."""
-    decode = msgspec.json.Decoder(Prompt).decode
     refs = sorted(
         (
             LineRef(
@@ -180,7 +178,7 @@ def planned(lines: Sequence[Line]) -> list[list[Line]]:
                 offset=0,
                 length=len(line.body),
                 model="m",
-                prefix=sort_key(CHAT, decode(line.body)),
+                prefix=sort_key(CHAT, read_prompt(line.body)),
                 cost=len(line.body) // 4,
                 custom_id_hash=b"",
             )

@@ -22,7 +22,7 @@ from batch_gateway.core.lines import (
     custom_id_of,
     decode_input,
     decode_shard_line,
-    encode_shard_line,
+    encode_shard_lines,
     not_answered,
 )
 from batch_gateway.core.model import BatchError
@@ -87,7 +87,7 @@ def line(data: bytes) -> None:
         assert isinstance(request.url, str)
         assert isinstance(request.body, msgspec.Raw)
         stored = ShardLine(1, request.custom_id, request.url, found.model, request.body)
-        again = decode_shard_line(encode_shard_line(stored).rstrip(b"\n"))
+        again = decode_shard_line(encode_shard_lines([stored]).rstrip(b"\n"))
         assert bytes(again.body) == bytes(request.body)
     not_answered("batch_1", 1, custom_id_of(data), code="x", message="y")  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.errors import NotFound, Unavailable
 from batch_gateway.core.ids import ActivationId, BatchId, TenantId
-from batch_gateway.core.lines import ShardLine, encode_shard_line
+from batch_gateway.core.lines import ShardLine, encode_shard_lines
 from batch_gateway.core.model import (
     Batch,
     BatchStatus,
@@ -295,12 +295,8 @@ def new_memory() -> Memory:
     memory = Memory()
     for index in range(SHARDS):
         key = f"lines-{index}"
-        memory.blobs[key] = b"".join(
-            encode_shard_line(
-                ShardLine(
-                    index * LINES + n + 1, f"c{n}", "/v1/x", "m", msgspec.Raw(b'{"model":"m"}')
-                )
-            )
+        memory.blobs[key] = encode_shard_lines(
+            ShardLine(index * LINES + n + 1, f"c{n}", "/v1/x", "m", msgspec.Raw(b'{"model":"m"}'))
             for n in range(LINES)
         )
         memory.shards[index] = Shard(

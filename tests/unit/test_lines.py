@@ -16,7 +16,7 @@ from batch_gateway.core.lines import (
     decode_part_line,
     decode_shard_line,
     encode_part_line,
-    encode_shard_line,
+    encode_shard_lines,
     not_answered,
     stored_result,
 )
@@ -36,7 +36,7 @@ def answer(body, status=200):
 def test_a_body_survives_byte_for_byte():
     body = b'{"seed":12345678901234567890123,"b":1.50,"a":"\xc3\xa4","z":{"y":[1, 2]}}'
 
-    there = decode_shard_line(encode_shard_line(line(body)))
+    there = decode_shard_line(encode_shard_lines([line(body)]))
 
     assert bytes(there.body) == body
 

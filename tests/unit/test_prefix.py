@@ -13,13 +13,13 @@ from batch_gateway.core.prefix import (
     shared,
     sort_key,
 )
-from batch_gateway.core.prompt_rendering import Prompt
+from batch_gateway.core.prompt_rendering import read_prompt
 
 CHAT = "/v1/chat/completions"
 
 
 def prompt(**body):
-    return msgspec.json.decode(msgspec.json.encode(body), type=Prompt)
+    return read_prompt(msgspec.json.encode(body))
 
 
 def chat(system, *turns):

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_gateway.core.prompt_rendering import Prompt, render_prompt
+from batch_gateway.core.prompt_rendering import read_prompt, render_prompt
 
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
 
 def of(body: bytes) -> bytes:
-    return render_prompt(msgspec.json.decode(body, type=Prompt))
+    return render_prompt(read_prompt(body))
 
 
 def said(**body: object) -> bytes:

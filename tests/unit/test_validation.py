@@ -49,6 +49,17 @@ def test_a_good_line_is_valid():
     assert (found.custom_id, found.model) == ("a", "m")
 
 
+def test_messages_that_cannot_be_decoded_are_valid_and_have_their_place_in_the_order():
+    """JSON's grammar allows a number of any size; the decoder has no value for this one."""
+    raw = json.dumps(request()).encode()
+    odd, other = (raw.replace(b'"hi"', number) for number in (b"1e999", b"2e999"))
+
+    found = [check(line, strict=strict) for line in (odd, other) for strict in (False, True)]
+
+    assert all(isinstance(one, ValidLine) for one in found)
+    assert len({one.prefix for one in found}) == 2
+
+
 @pytest.mark.parametrize("name", ["custom_id", "method", "url", "body"])
 def test_each_missing_parameter_is_named(name):
     error = check(without(request(), name))

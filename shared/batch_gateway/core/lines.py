@@ -15,6 +15,8 @@ Four forms:
 - result line: OpenAI's ``{"id", "custom_id", "response", "error"}``.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 import xxhash
 
@@ -90,6 +92,7 @@ class PartLine(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 decode_input = msgspec.json.Decoder(InputLine).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_named = tolerant(msgspec.json.Decoder(_Named).decode)
@@ -97,8 +100,8 @@ decode_shard_line = msgspec.json.Decoder(ShardLine).decode
 decode_part_line = msgspec.json.Decoder(PartLine).decode
 
 
-def encode_shard_line(line: ShardLine) -> bytes:
-    return _encode(line) + b"\n"
+def encode_shard_lines(lines: Iterable[ShardLine]) -> bytes:
+    return _encode_lines(lines)
 
 
 def encode_part_line(line: PartLine) -> bytes:

@@ -20,11 +20,12 @@ _TEXTS = ("text", "refusal", "output", "arguments", "reasoning_content")
 
 
 class Prompt(msgspec.Struct):
-    """The parts of a request body that planning looks at, all unparsed; empty when missing."""
+    """The parts of a request body that planning looks at, unparsed except ``messages``; empty when
+    missing."""
 
     model: msgspec.Raw = _NOTHING
     stream: msgspec.Raw = _NOTHING
-    messages: msgspec.Raw = _NOTHING
+    messages: Any = _NOTHING  # nearly all of most bodies: parsed in the same pass
     tools: msgspec.Raw = _NOTHING
     prompt: msgspec.Raw = _NOTHING
     instructions: msgspec.Raw = _NOTHING
@@ -36,33 +37,49 @@ class Prompt(msgspec.Struct):
     seed: msgspec.Raw = _NOTHING
 
 
+class _UnparsedPrompt(Prompt):
+    """For a body whose messages are JSON that cannot be decoded, such as the number 1e999."""
+
+    messages: msgspec.Raw = _NOTHING
+
+
 _decode = msgspec.json.Decoder().decode
+_decode_prompt = msgspec.json.Decoder(Prompt).decode
+_decode_unparsed = msgspec.json.Decoder(_UnparsedPrompt).decode
 _encode = msgspec.json.Encoder().encode
+
+
+def read_prompt(body: bytes | msgspec.Raw) -> Prompt:
+    """The parts of ``body``. Raises DecodeError when it is no JSON object."""
+    try:
+        return _decode_prompt(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_unparsed(body)
 
 
 def render_prompt(prompt: Prompt) -> bytes:
     """The prompt as bytes, from its beginning."""
-    turns = [*_turns("system", prompt.instructions), *_turns("user", prompt.messages)]
-    turns += _turns("user", prompt.input)
-    first = 0
-    while first < len(turns) and turns[first][0] in _FIRST_ROLES:
-        first += 1
-    head, rest = turns[:first], turns[first:]
-    return b"".join(
-        [
-            _text_prompt(prompt.prompt),
-            *(_turn(role, content) for role, content in head),
-            _tools(prompt.tools),
-            *(_turn(role, content) for role, content in rest),
-        ]
-    )
+    turns = _turns("user", prompt.messages)
+    if prompt.instructions:
+        turns = [*_turns("system", prompt.instructions), *turns]
+    if prompt.input:
+        turns += _turns("user", prompt.input)
+    pieces = [_turn(role, content) for role, content in turns]
+    if tools := _tools(prompt.tools):
+        first = 0
+        while first < len(turns) and turns[first][0] in _FIRST_ROLES:
+            first += 1
+        pieces.insert(first, tools)
+    if text := _text_prompt(prompt.prompt):
+        pieces.insert(0, text)
+    return b"".join(pieces)
 
 
 def _turn(role: str, content: bytes) -> bytes:
     return b"<|%b|>%b" % (role.encode("utf-8", "replace"), content)
 
 
-def _turns(role: str, raw: msgspec.Raw) -> list[tuple[str, bytes]]:
+def _turns(role: str, raw: Any) -> list[tuple[str, bytes]]:
     """Role and content of each message; a text alone is one message of ``role``."""
     value = _value(raw)
     if value is None:
@@ -75,6 +92,10 @@ def _message(role: str, item: Any) -> tuple[str, bytes]:
     """A chat message, or an item of a response's input: a message, a call, its output."""
     if not isinstance(item, dict):
         return role, _content(item)
+    if len(item) == 2:  # most messages have a role and a text, nothing else
+        named, text = item.get("role"), item.get("content")
+        if type(named) is str and type(text) is str:
+            return named, text.encode("utf-8", "replace")
     named = item.get("role", item.get("type"))
     said = [_content(item["content"])] if "content" in item else []
     said += [_content(item[name]) for name in _TEXTS if name in item]
@@ -129,7 +150,10 @@ def _text_prompt(raw: msgspec.Raw) -> bytes:
     return _content(value)
 
 
-def _value(raw: msgspec.Raw) -> Any:
+def _value(raw: Any) -> Any:
+    """What ``raw`` holds; a value that is parsed already, as it is."""
+    if not isinstance(raw, msgspec.Raw):
+        return raw
     if not raw:
         return None
     try:

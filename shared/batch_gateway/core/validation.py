@@ -7,15 +7,16 @@ only what routing depends on is checked.
 """
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import xxhash
 
-from batch_gateway.core.lines import InputLine, custom_id_hash, decode_input
+from batch_gateway.core.lines import InputLine, decode_input
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.prefix import UNORDERED, sort_key
-from batch_gateway.core.prompt_rendering import Prompt
+from batch_gateway.core.prompt_rendering import Prompt, read_prompt
 
 #: Paths that a batch's requests may go to, in the order of OpenAI's messages.
 ENDPOINTS = (
@@ -62,6 +63,7 @@ LONGEST_MODEL = 256  # characters
 #: parsers count their own recursion, so without a limit a line passes in one process and raises
 #: RecursionError in another.
 DEEPEST = 256
+_FEW = 8  # brackets of a kind in a line that most lines do not exceed
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[{])|[\]}]', re.DOTALL)
 _CHAT = "/v1/chat/completions"
 _DEFAULT_OUTPUT_TOKENS = 256  # assumed where a request names no maximum
@@ -72,7 +74,6 @@ _NAMES = {
     "/v1/responses": "Responses",
 }
 
-_decode_prompt = msgspec.json.Decoder(Prompt).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_number = msgspec.json.Decoder(int).decode
 _decode_decimal = msgspec.json.Decoder(float).decode
@@ -89,10 +90,6 @@ class ValidLine(NamedTuple):
     inputs: int = 0  # texts to embed; only counted where they are limited
     twin: bytes = b""  # the same for requests that need to be answered once only; else empty
     answer: int = 0  # the part of the cost that the answer has
-
-    @property
-    def custom_id_hash(self) -> bytes:
-        return custom_id_hash(self.custom_id)
 
 
 class LineValidator:
@@ -133,38 +130,31 @@ class LineValidator:
         return self._check_request(line, request)
 
     def _check_request(self, line: int, request: InputLine) -> ValidLine | BatchError:
-        for name, value in zip(REQUIRED, msgspec.structs.astuple(request), strict=True):
-            if value is msgspec.UNSET or value is None:
-                return BatchError(
-                    code="missing_required_parameter",
-                    message=f"Missing required parameter: '{name}'.",
-                    param=name,
-                    line=line,
-                )
-        if request.method != "POST":
+        values = msgspec.structs.astuple(request)
+        if None in values or msgspec.UNSET in values:
+            return _missing(line, values)
+        custom_id, method, url, body = values
+        if method != "POST":
             return BatchError(
                 code="invalid_method",
                 message="The method of a batch request must be 'POST'.",
                 param="method",
                 line=line,
             )
-        if request.url not in self._endpoints:
+        if url not in self._endpoints:
             return BatchError(
                 code="invalid_url",
                 message="The URL provided for this request does not match the batch endpoint.",
                 param="url",
                 line=line,
             )
-        assert isinstance(request.custom_id, str)
-        assert isinstance(request.url, str)
-        assert isinstance(request.body, msgspec.Raw)
-        return self._check_body(line, request.custom_id, request.url, request.body)
+        return self._check_body(line, custom_id, url, body)
 
     def _check_body(
         self, line: int, custom_id: str, url: str, body: msgspec.Raw
     ) -> ValidLine | BatchError:
         try:
-            prompt = _decode_prompt(body)
+            prompt = read_prompt(body)
         except msgspec.DecodeError:
             return _wrong(line, "body", "The body of a request must be a JSON object.")
         if _present(prompt.stream) and bytes(prompt.stream) != b"false":
@@ -223,9 +213,24 @@ def _default_model(models: frozenset[str], *, strict: bool) -> str | None:
     return DEFAULT_MODEL if not models or DEFAULT_MODEL in models else None
 
 
+def _missing(line: int, values: Sequence[Any]) -> BatchError:
+    """The first of ``REQUIRED`` that a line with these ``values`` does not have."""
+    name = next(
+        name
+        for name, value in zip(REQUIRED, values, strict=True)
+        if value is None or value is msgspec.UNSET
+    )
+    return BatchError(
+        code="missing_required_parameter",
+        message=f"Missing required parameter: '{name}'.",
+        param=name,
+        line=line,
+    )
+
+
 def _missing_content(line: int, url: str, prompt: Prompt) -> BatchError | None:
     """What OpenAI's endpoint ``url`` demands besides a model, if the body does not have it."""
-    if url == _CHAT and bytes(memoryview(prompt.messages)[:1]) != b"[":
+    if url == _CHAT and not _is_list(prompt.messages):
         return _wrong(line, "body.messages", "Messages parameter is required.")
     if url == "/v1/completions" and not _present(prompt.prompt):
         return _wrong(line, "body.prompt", "Prompt parameter is required.")
@@ -249,6 +254,8 @@ def deeper(raw: bytes, levels: int) -> bool:
 
     The time is linear in the length of ``raw``; a line with few brackets costs next to nothing.
     """
+    if levels >= 2 * _FEW and _has_few(raw, b"{") and _has_few(raw, b"["):
+        return False
     if raw.count(b"[") + raw.count(b"{") <= levels:
         return False
     depth = 0
@@ -259,6 +266,17 @@ def deeper(raw: bytes, levels: int) -> bool:
                 return True
         elif found[0][:1] != b'"':
             depth -= 1
+    return False
+
+
+def _has_few(raw: bytes, bracket: bytes) -> bool:
+    """Whether at most ``_FEW`` are found; that is faster than counting, which looks at each byte by
+    itself."""
+    at = -1
+    for _ in range(_FEW + 1):
+        at = raw.find(bracket, at + 1)
+        if at < 0:
+            return True
     return False
 
 
@@ -293,6 +311,13 @@ def _wrong(line: int, param: str, message: str) -> BatchError:
 
 def _present(raw: msgspec.Raw) -> bool:
     return bytes(memoryview(raw)[:4]) not in (b"", b"null")
+
+
+def _is_list(value: Any) -> bool:
+    """Whether ``value`` is a list, parsed or not."""
+    if isinstance(value, msgspec.Raw):
+        return bytes(memoryview(value)[:1]) == b"["
+    return isinstance(value, list)
 
 
 def _text(raw: msgspec.Raw) -> str | None:

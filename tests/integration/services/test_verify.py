@@ -18,7 +18,7 @@ from batch_gateway.core.layout import (
     shard_key,
     upload_part_key,
 )
-from batch_gateway.core.lines import ShardLine, encode_shard_line
+from batch_gateway.core.lines import ShardLine, encode_shard_lines
 from batch_gateway.core.model import ResultPart
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.services.verify import expected as expected_module
@@ -28,16 +28,15 @@ from batch_gateway.settings import PlanningSettings
 
 
 def line(number: int, copies: int = 0) -> bytes:
-    return encode_shard_line(
-        ShardLine(
-            line=number,
-            custom_id=f"line-{number}",
-            url="/v1/chat/completions",
-            model="m",
-            body=b'{"model":"m"}',
-            copies=[(number + 100 + n, f"copy-{n}") for n in range(copies)],
-        )
+    made = ShardLine(
+        line=number,
+        custom_id=f"line-{number}",
+        url="/v1/chat/completions",
+        model="m",
+        body=b'{"model":"m"}',
+        copies=[(number + 100 + n, f"copy-{n}") for n in range(copies)],
     )
+    return encode_shard_lines([made])
 
 
 class Stored:

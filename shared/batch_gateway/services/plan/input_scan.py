@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from batch_gateway.core.lines import custom_id_hash
 from batch_gateway.core.model import BatchError
 from batch_gateway.core.planning import INVALID, LineRef, ShardLimits
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
@@ -93,12 +94,14 @@ def scan_lines(
         scan.total += raw is not None or skip
         length = len(raw or b"")
         if isinstance(found, ValidLine):
-            scan.model = scan.model or found.model
-            scan.costs[found.model] += found.cost
-            scan.answers[found.model] += found.answer
-            scan.lines[found.model] += 1
-            scan.inputs += found.inputs
-            refs.append(_valid(number, offset, length, found))
+            custom_id, model, prefix, cost, inputs, twin, answer = found
+            scan.model = scan.model or model
+            scan.costs[model] += cost
+            scan.answers[model] += answer
+            scan.lines[model] += 1
+            scan.inputs += inputs
+            digest = custom_id_hash(custom_id)
+            refs.append(LineRef(number, offset, length, model, prefix, cost, digest, twin))
         elif skip:
             refs.append(_invalid(number, offset, length))
         else:
@@ -125,19 +128,6 @@ def scan_lines(
         scan.errors += [duplicate(n) for n in index.duplicates(most - len(scan.errors))]
         scan.errors.sort(key=lambda error: error.line or 0)
     return scan
-
-
-def _valid(number: int, offset: int, length: int, line: ValidLine) -> LineRef:
-    return LineRef(
-        number,
-        offset,
-        length,
-        line.model,
-        line.prefix,
-        line.cost,
-        line.custom_id_hash,
-        line.twin,
-    )
 
 
 def _invalid(number: int, offset: int, length: int) -> LineRef:

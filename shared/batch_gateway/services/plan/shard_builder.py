@@ -19,7 +19,7 @@ from batch_gateway.core.lines import (
     custom_id_of,
     decode_input,
     encode_part_line,
-    encode_shard_line,
+    encode_shard_lines,
     not_answered,
 )
 from batch_gateway.core.model import BatchError, ResultTally
@@ -92,24 +92,24 @@ class ShardBuilder:
     def _read(self, number: int, refs: list[LineRef]) -> BuiltShard:
         model = refs[0].model
         refused = model == INVALID or not self._validator.known(model)
-        encode = self._refusal if refused else self._shard_line
-        content = b"".join(encode(ref) for ref in refs)
         lines = len(refs) + sum(ref.copies for ref in refs)
         if refused:
+            content = b"".join(map(self._refusal, refs))
             return BuiltShard(number, model, content, lines, 0, ResultTally(failed=lines))
+        content = encode_shard_lines([line for ref in refs for line in self._requests(ref)])
         return BuiltShard(number, model, content, lines, sum(ref.cost for ref in refs), None)
 
-    def _shard_line(self, ref: LineRef) -> bytes:
+    def _requests(self, ref: LineRef) -> list[ShardLine]:
         """The request as shards have it, with those that are the same to the last byte."""
         line = self._request(ref)
-        different = []
+        lines = [line]
         for twin in self._index.copies(ref.line) if ref.copies else ():
             other = self._request(twin)
             if (other.url, bytes(other.body)) == (line.url, bytes(line.body)):
                 line.copies.append((other.line, other.custom_id))
             else:  # only its digest is the same
-                different.append(other)
-        return b"".join(map(encode_shard_line, (line, *different)))
+                lines.append(other)
+        return lines
 
     def _request(self, ref: LineRef) -> ShardLine:
         request = decode_input(os.pread(self._file, ref.length, ref.offset))
