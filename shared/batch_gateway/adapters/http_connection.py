@@ -27,12 +27,13 @@ _SHOWN = 60  # characters of what is not HTTP
 _SLICE = 16 * 1024  # bytes of a compressed body that are unpacked in one step
 _MOST_MEMBERS = 4096  # of a gzip body; a usual compressor makes one for at least 16 KiB
 
-_KEPT = frozenset(
-    {
+_KEPT = {
+    name.encode(): name
+    for name in (
         *("content-encoding", "content-length", "transfer-encoding"),
         *("x-request-id", "retry-after", "location", "server-timing"),
-    }
-)
+    )
+}
 
 
 class NoAnswer(CallFailed):
@@ -161,8 +162,8 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:  # after it
             return
-        key = name.lower().decode("latin-1")
-        if key in _KEPT:
+        key = _KEPT.get(name.lower())
+        if key is not None:
             self._headers.setdefault(key, value.decode(errors="surrogateescape"))
 
     def on_headers_complete(self) -> None:

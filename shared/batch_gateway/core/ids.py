@@ -6,6 +6,7 @@ its kind is known without a look-up. Ids of facts derive from their cause (``cor
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import NewType
 
 TenantId = NewType("TenantId", str)  # owner of files and batches
@@ -56,6 +57,7 @@ def split_shard_id(shard: ShardId) -> tuple[BatchId, int]:
     return BatchId(batch), int(index)
 
 
+@lru_cache(maxsize=4096)  # a call needs it for its header and for its result
 def result_id(batch: BatchId, line: int) -> str:
     """The ``id`` of a result line: the same however often the line is run."""
     digest = hashlib.blake2b(f"{batch}/{line}".encode(), digest_size=16)

@@ -43,6 +43,8 @@ class EndpointCircuit:
 
     def start(self) -> bool:
         """A call begins; True when it is a trial. To be followed by one of the three below."""
+        if self._state.closed:
+            return False
         now = asyncio.get_running_loop().time()
         self._state = breaker.started(self._state, now, self._endpoint.breaker)
         return not self._state.closed
@@ -97,6 +99,8 @@ class EndpointCircuit:
 
     def gave_up(self, *, trial: bool) -> None:
         """A call ended otherwise, which says nothing about the endpoint."""
+        if self._state.closed:
+            return
         now = asyncio.get_running_loop().time()
         self._state = breaker.gave_up(self._state, now, trial=trial)
 

@@ -239,11 +239,11 @@ class LeasedShard:
         return min(noted + again, 1) if self._suspects else noted + again
 
     def _startable(self, now: float) -> bool:
-        if self._isolation.stops(self, now) or self.to_clear() is not None:
+        if not self.runs or self.results.full or self._isolation.stops(self, now):
             return False
-        if self._suspects and (self._running or not self._isolation.is_free()):
+        if self._charged is not None and self.to_clear() is not None:
             return False
-        return self.runs and not self.results.full
+        return not self._suspects or (not self._running and self._isolation.is_free())
 
     def take(self, now: float, pool: str, *, calm: bool) -> LineInFlight | None:
         """The next line for ``pool`` at ``now`` (``loop.time()``)."""

@@ -1,6 +1,6 @@
 """The results of a leased shard: stored parts, and results that wait to be stored."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batch_gateway.core.lines import PartLine, encode_part_line
@@ -66,13 +66,17 @@ class ResultBuffer:
         """The database has recorded all stored results."""
         return self.stored_tally == self.recorded_tally
 
-    def add(self, results: Iterable[PartLine]) -> None:
-        results = list(results)
+    def add(self, results: Sequence[PartLine]) -> None:
         encoded = [encode_part_line(one) for one in results]  # may raise: count afterwards
         self._waiting += encoded
-        self._bytes += sum(map(len, encoded))
-        for one in results:
+        for one, line in zip(results, encoded, strict=True):
+            self._bytes += len(line)
             self._totals.add(one)
+
+    @property
+    def waiting(self) -> Sequence[bytes]:
+        """The results that wait to be stored, as encoded lines."""
+        return self._waiting
 
     def take(self) -> list[bytes]:
         """The waiting results as encoded lines; the caller stores them or puts them back."""

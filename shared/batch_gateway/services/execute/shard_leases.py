@@ -17,7 +17,7 @@ from batch_gateway import meters
 from batch_gateway.core.errors import CorruptRow, Temporary
 from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.ids import ActivationId, ShardId, split_shard_id
-from batch_gateway.core.model import ClosedShard, Lease, LeaseRef, QueueEntry
+from batch_gateway.core.model import ClosedShard, Lease, LeaseRef, QueueEntry, ResultTally
 from batch_gateway.ports.clock import Clock
 from batch_gateway.services.assemble.single_shard import SingleShardBatches
 from batch_gateway.services.collaborators import Stores
@@ -32,6 +32,7 @@ from batch_gateway.services.results.parts import (
     MOST_BYTES,
     ShardResults,
     divided,
+    read_contents,
     read_recorded,
     write_part,
 )
@@ -233,21 +234,30 @@ class ShardLeases:
 
     async def _finish_compacted(self, shard: LeasedShard, event: Event) -> ClosedShard | None:
         """Close it with all its results in one part."""
-        results = await read_recorded(self._files, shard.results.parts)
+        content, tally = await self._compacted(shard)
         buffered = shard.results.take()
         try:
-            results.add(b"".join(buffered))
-            with shard.spans.flush(len(results.lines)):
+            with shard.spans.flush(tally.completed + tally.failed):
                 part = await write_part(
-                    self._files, shard.lease.shard, shard.results.sequence, [results.content()]
+                    self._files, shard.lease.shard, shard.results.sequence, [content]
                 )
             return await self._rows.finish(
-                shard.lease.ref, [part], results.tally, now=self._clock.now(), events=[event]
+                shard.lease.ref, [part], tally, now=self._clock.now(), events=[event]
             )
         except BaseException:
             shard.results.put_back(buffered)
             shard.results.sequence += 1
             raise
+
+    async def _compacted(self, shard: LeasedShard) -> tuple[bytes, ResultTally]:
+        """All results of a shard, stored or not, without notes, and what they come to."""
+        buffered = b"".join(shard.results.waiting)
+        if shard.lease.shard.epoch == 1:  # all parts are this lease's: no line twice, no notes
+            contents = await read_contents(self._files, shard.results.parts)
+            return b"".join([*contents, buffered]), shard.results.whole_tally
+        results = await read_recorded(self._files, shard.results.parts)
+        results.add(buffered)
+        return results.content(), results.tally
 
     async def _complete(self, shard: LeasedShard) -> bool:
         """Complete the batch if the shard is all of it and nothing of its results is stored."""

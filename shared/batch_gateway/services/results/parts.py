@@ -179,6 +179,11 @@ async def read_recorded(
     return results
 
 
+async def read_contents(files: FileStore, parts: Sequence[ResultPart]) -> list[bytes]:
+    """The encoded lines of recorded parts. Raises Corrupt when one is missing or damaged."""
+    return [await _recorded(files, part) for part in parts]
+
+
 async def read_part_by_part(
     files: FileStore, parts: Sequence[ResultPart]
 ) -> AsyncIterator[list[tuple[PartLine, bytes]]]:
