@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,8 @@ from time import process_time
 import pytest
 from fixtures.simulator import until
 
-from batch_gateway.adapters import http_connections, model_http
+from batch_gateway.adapters import answer_budget, http_connections, model_http
+from batch_gateway.adapters.answer_budget import AnswerBudget
 from batch_gateway.adapters.model_http import HttpModelClient
 from batch_gateway.ports.model_client import CallFailed, CallRefused, CallTimeout, ModelClient
 
@@ -589,3 +591,131 @@ async def test_an_answer_that_comes_before_the_request_is_out_ends_its_connectio
 
     assert connections == 2
     assert client.idle_connections == 0
+
+
+LARGE = 8 * 1024 * 1024
+READS_MANY = """
+import asyncio, resource, sys
+from datetime import timedelta
+from batch_gateway.adapters.answer_budget import AnswerBudget
+from batch_gateway.adapters.model_http import HttpModelClient
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+async def main(url, calls, most):
+    client, before = HttpModelClient(budget=AnswerBudget(most)), peak()
+
+    async def call():
+        return len((await client.call(url, b"{}", {}, timedelta(minutes=5))).body)
+
+    print(sum(await asyncio.gather(*[call() for _ in range(calls)])), peak() - before)
+    await client.close()
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+"""
+
+
+async def test_memory_is_bounded_while_many_large_answers_come_at_once(listen):
+    """Sixty of 8 MiB, which all are on their way before the first may be read to its end."""
+    calls, budget = 60, 32 * 1024 * 1024
+    whole, arrived, all_asked = answer(bytes(LARGE)), 0, asyncio.Event()
+
+    async def serve(reader, writer):
+        nonlocal arrived
+        await read_request(reader)
+        arrived += 1
+        if arrived == calls:
+            all_asked.set()
+        await all_asked.wait()
+        writer.write(whole)
+        await writer.drain()
+
+    url = await listen(serve)
+    words = [sys.executable, "-c", READS_MANY, url, str(calls), str(budget)]
+    child = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    said, _ = await child.communicate()
+
+    read, grown = map(int, said.split())
+    assert read == calls * LARGE
+    assert grown < budget + 4 * LARGE + calls * 256 * 1024  # a buffer of the socket for each
+
+
+async def test_compressed_answers_wait_before_they_are_unpacked(listen, monkeypatch):
+    """For as long as the results of others wait to be stored; here no time passes."""
+    monkeypatch.setattr(answer_budget, "_now", lambda: 0.0)
+    kept: list[bytes] = []
+    client = HttpModelClient(budget=AnswerBudget(20_000_000, results=lambda: sum(map(len, kept))))
+    packed = gzip.compress(bytes(LARGE), mtime=0)
+
+    async def serve(reader, writer):
+        await read_request(reader)
+        writer.write(answer(packed, b"content-encoding: gzip\r\n"))
+        await writer.drain()
+
+    async def call():
+        kept.append((await client.call(url, BODY, {}, LONG)).body)
+
+    url = await listen(serve)
+    calls = [asyncio.ensure_future(call()) for _ in range(10)]
+    await until(lambda: client.budget.waiting == 7)
+    assert len(kept) == 3
+    kept.clear()
+    await until(lambda: client.budget.waiting == 4)
+    assert len(kept) == 3
+    kept.clear()
+    await until(lambda: client.budget.waiting == 1)
+    kept.clear()
+    await asyncio.gather(*calls)
+
+    await client.close()
+
+
+async def test_a_call_whose_answer_waits_for_others_does_not_run_into_its_time_out(listen):
+    """The other one stops in the middle until this one has its answer."""
+    client = HttpModelClient(budget=AnswerBudget(1_000_000))
+    done = asyncio.Event()
+
+    async def serve(reader, writer):
+        request = await read_request(reader)
+        if b"stalls" in request:
+            writer.write(answer(bytes(4_000_000))[:2_000_000])
+            stalled.set()
+            await done.wait()
+            writer.write(bytes(4_000_000)[: len(answer(bytes(4_000_000))) - 2_000_000])
+        else:
+            writer.write(answer(bytes(4_000_000)))
+        await writer.drain()
+
+    url, stalled = await listen(serve), asyncio.Event()
+    first = asyncio.ensure_future(client.call(url, b'"stalls"', {}, LONG))
+    await until(lambda: client.budget.held >= 1_500_000)
+    began = asyncio.get_running_loop().time()
+    second = await client.call(url, BODY, {}, timedelta(seconds=0.7))
+    waited = asyncio.get_running_loop().time() - began
+    done.set()
+
+    assert len(second.body) == len((await first).body) == 4_000_000
+    assert waited > 0.7  # so it would have run into it
+    assert client.budget.held == 0
+    await client.close()
+
+
+async def test_a_call_that_is_cancelled_while_its_answer_waits_leaves_the_budget(listen):
+    client = HttpModelClient(budget=AnswerBudget(100_000))
+
+    async def serve(reader, writer):
+        await read_request(reader)
+        writer.write(answer(bytes(4_000_000))[:2_000_000])
+        await writer.drain()
+        await reader.read()
+
+    url = await listen(serve)
+    calls = [asyncio.ensure_future(client.call(url, BODY, {}, LONG)) for _ in range(4)]
+    await until(lambda: client.budget.waiting == 3)
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+
+    assert (client.budget.held, client.budget.waiting) == (0, 0)
+    await client.close()

@@ -36,7 +36,9 @@ def test_what_is_taken_makes_room_and_what_is_put_back_takes_it_again(buffer):
 
     taken = buffer.take()
     assert (len(buffer), buffer.should_store, buffer.full) == (0, False, False)
+    assert buffer.waiting_bytes == sum(map(len, taken)) > 16 * MIB
     buffer.put_back(taken)
+    assert buffer.waiting_bytes == sum(map(len, taken))
     assert (len(buffer), buffer.should_store, buffer.full) == (8, True, True)
 
 
@@ -45,6 +47,7 @@ def test_all_results_fit_one_part_until_they_are_too_large(buffer):
     taken = buffer.take()
     buffer.stored(ResultPart(key="p", lines=4), sum(map(len, taken)))
     assert buffer.fits_one_part
+    assert buffer.waiting_bytes == 0
 
     buffer.add([result(number) for number in range(4, 8)])
     assert not buffer.fits_one_part

@@ -13,6 +13,7 @@ from typing import cast
 
 import httptools
 
+from batch_gateway.adapters.answer_budget import AnswerBudget
 from batch_gateway.core import engine_values
 from batch_gateway.core.engine_response import excerpt
 from batch_gateway.ports.model_client import CallFailed, CallTimeout, CallTooLong
@@ -59,17 +60,23 @@ class HttpResponse:
 class HttpConnection(asyncio.Protocol):
     """``lost`` is called once, when the connection is closed."""
 
-    def __init__(self, most_bytes: int, lost: Callable[["HttpConnection"], None]) -> None:
-        """``most_bytes``: of an answer's body, packed and unpacked."""
+    def __init__(
+        self, most_bytes: int, budget: AnswerBudget, lost: Callable[["HttpConnection"], None]
+    ) -> None:
+        """``most_bytes``: of an answer's body, packed and unpacked; ``budget``: of all answers."""
         self.used = False  # it has carried an answer
         self.idle_since = 0.0  # loop.time()
         self._most_bytes = most_bytes
+        self._budget = budget
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = _parser(self)
         self._keep_alive = True
         self._answer: asyncio.Future[HttpResponse] | None = None  # None: nothing was asked
+        self._timer: asyncio.TimerHandle | None = None  # of the present request
+        self._deadline = 0.0  # loop.time()
+        self._paused_at: float | None = None  # loop.time(); None: it reads
         self._headers: dict[str, str]
         self._body: bytes | bytearray
         self._begin()
@@ -88,23 +95,32 @@ class HttpConnection(asyncio.Protocol):
     async def request(self, sent: bytes, deadline: float) -> HttpResponse:
         """Send the bytes of a request, and give its answer.
 
-        Raises CallTimeout at ``deadline`` (``loop.time()``), NoAnswer, CallTooLong, or CallFailed.
-        Unless it returns, the connection is closed.
+        Raises CallTimeout at ``deadline`` (``loop.time()``), which is later by as long as reading
+        was paused, NoAnswer, CallTooLong, or CallFailed. Unless it returns, the connection is
+        closed.
         """
         if self._transport is None:
             raise NoAnswer
         self._begin()
         answer: asyncio.Future[HttpResponse] = self._loop.create_future()
         self._answer = answer
-        timer = self._loop.call_at(deadline, self._fail, CallTimeout("no complete answer in time"))
+        self._end_at(deadline)
         try:
             self._transport.write(sent)
-            return await answer
+            whole = await answer
+            return await self._plain(whole) if "content-encoding" in whole.headers else whole
         except BaseException:
             self.abort()
             raise
         finally:
-            timer.cancel()
+            self._stop_timer()
+
+    async def _plain(self, answer: HttpResponse) -> HttpResponse:
+        """An answer without its content coding."""
+        self._stop_timer()
+        await self._budget.room()
+        body = _unpacked(answer.body, answer.headers["content-encoding"], self._most_bytes)
+        return HttpResponse(answer.status, answer.headers, body)
 
     def close(self) -> None:
         """Close an idle connection in good order."""
@@ -115,8 +131,49 @@ class HttpConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close it at once, whatever is on its way."""
         self._keep_alive = False
+        self._budget.done(self)
         if self._transport is not None:
             self._transport.abort()
+
+    # -- what the budget tells ------------------------------------------------------------------
+
+    def pause(self) -> None:
+        if self._paused_at is None and self._transport and not self._transport.is_closing():
+            self._paused_at = self._loop.time()
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._read_on()
+        if self._timer is None and self._answer is not None:
+            self._end_at(self._deadline)
+
+    def _read_on(self) -> None:
+        if self._paused_at is None:
+            return
+        self._deadline += self._loop.time() - self._paused_at
+        self._paused_at = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _end_at(self, deadline: float) -> None:
+        self._stop_timer()
+        self._deadline = deadline
+        self._timer = self._loop.call_at(deadline, self._late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        """The deadline has come; while reading is paused, it waits."""
+        self._timer = None
+        if self._paused_at is not None:
+            return
+        if self._loop.time() < self._deadline:  # reading was paused
+            self._end_at(self._deadline)
+            return
+        self._fail(CallTimeout("no complete answer in time"))
 
     # -- what the event loop tells --------------------------------------------------------------
 
@@ -145,9 +202,12 @@ class HttpConnection(asyncio.Protocol):
             most += _MOST_FRAMING + 2 * len(self._body)
         if self._received > most:
             self._fail(CallFailed("the answer has more bytes around its body than it may have"))
+        elif self._answer is not None:
+            self._budget.check(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._budget.done(self)
         if self._until_close and exc is None:
             self.on_message_complete()
         self._fail(CallFailed("the answer was cut off") if self._received else NoAnswer())
@@ -186,6 +246,8 @@ class HttpConnection(asyncio.Protocol):
             self._body += body
         else:
             self._body = body
+        if self._answer is not None:
+            self._budget.add(self, len(body))
 
     def on_message_complete(self) -> None:
         if self._interim:
@@ -201,15 +263,11 @@ class HttpConnection(asyncio.Protocol):
         ):
             self._keep_alive = False  # or the request is still on its way
         body = bytes(self._body)
-        if "content-encoding" in self._headers:
-            try:
-                body = _unpacked(body, self._headers["content-encoding"], self._most_bytes)
-            except CallFailed as error:
-                self._fail(error)
-                return
         self.used = True
         self._answer, self._body = None, b""
         answer.set_result(HttpResponse(self._status, self._headers, body))
+        self._read_on()
+        self._budget.done(self)
 
     def _begin(self) -> None:
         self._received = 0  # bytes of the present answer

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from aiohappyeyeballs import start_connection
 
+from batch_gateway.adapters.answer_budget import AnswerBudget
 from batch_gateway.adapters.http_connection import HttpConnection
 from batch_gateway.ports.model_client import CallRefused, CallTimeout
 
@@ -39,9 +40,10 @@ _Key = tuple[Origin, ssl.SSLContext | None]
 class HttpConnections:
     """All connections of a client, idle and in use. Belongs to one event loop."""
 
-    def __init__(self, most_bytes: int) -> None:
-        """``most_bytes``: of an answer's body."""
+    def __init__(self, most_bytes: int, budget: AnswerBudget) -> None:
+        """``most_bytes``: of an answer's body; ``budget``: of all that are being read."""
         self._most_bytes = most_bytes
+        self._budget = budget
         self._lookups = _Lookups()
         self._open: dict[HttpConnection, _Key] = {}
         self._idle: dict[_Key, list[HttpConnection]] = {}  # those used last at the end
@@ -121,7 +123,7 @@ class HttpConnections:
                     infos, happy_eyeballs_delay=_NEXT_FAMILY_S, interleave=1, loop=loop
                 )
                 _, connection = await loop.create_connection(
-                    lambda: HttpConnection(self._most_bytes, self._lost),
+                    lambda: HttpConnection(self._most_bytes, self._budget, self._lost),
                     sock=found,
                     ssl=context,
                     server_hostname=origin.host if context else None,

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
+from batch_gateway.adapters.answer_budget import AnswerBudget
 from batch_gateway.adapters.http_connection import HttpResponse, NoAnswer
 from batch_gateway.adapters.http_connections import HttpConnections, Origin
 from batch_gateway.adapters.tls import TlsContexts
@@ -44,9 +45,13 @@ _PLAIN = "/:?#[]@!$&'()*+,;=%~"  # of a URL, what is no reason to quote it
 
 
 class HttpModelClient:
-    def __init__(self, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self, *, budget: AnswerBudget | None = None, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
+        """``budget``: of all answers that are being read; None: two of ``max_answer_bytes``."""
         self._contexts = TlsContexts()
-        self._connections = HttpConnections(max_answer_bytes)
+        self.budget = budget or AnswerBudget(2 * max_answer_bytes)
+        self._connections = HttpConnections(max_answer_bytes, self.budget)
 
     @property
     def idle_connections(self) -> int:

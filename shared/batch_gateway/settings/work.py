@@ -32,6 +32,10 @@ class ExecutionSettings(SettingsGroup):
     clusters give."""
     max_calls: Positive = 256
     """Most calls that one activation has in flight; further slots start further activations."""
+    answer_memory_bytes: Positive = 128 * 1024 * 1024
+    """Bytes of answers that one executor process holds in memory: those it is reading, and results
+    that wait to be stored. Beyond that it reads one answer at a time, and the others wait, which
+    does not count for their time-outs."""
     max_leases: Positive = 16
     """Maximum number of shards of one model that one activation leases at once, without blocked
     ones; four times as many over all models. A shard of fewer than 64 lines counts as a part of

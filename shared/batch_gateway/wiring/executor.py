@@ -17,6 +17,7 @@ def make_executor(
     runtime: FunctionRuntime, stack: AsyncExitStack, *, stopping: asyncio.Event
 ) -> "Executor":
     """The executor; what it opens is closed with ``stack``."""
+    from batch_gateway.adapters.answer_budget import AnswerBudget
     from batch_gateway.adapters.engine_metrics import HttpEngineMetrics
     from batch_gateway.adapters.model_http import HttpModelClient
     from batch_gateway.services.execute.collaborators import (
@@ -27,10 +28,11 @@ def make_executor(
     )
     from batch_gateway.services.execute.executor import Executor
 
-    client, metrics = HttpModelClient(), HttpEngineMetrics()
+    settings = runtime.settings
+    budget = AnswerBudget(settings.execution.answer_memory_bytes)
+    client, metrics = HttpModelClient(budget=budget), HttpEngineMetrics()
     stack.push_async_callback(client.close)
     stack.push_async_callback(metrics.close)
-    settings = runtime.settings
     expiry = settings.api.output_expiry_s
     dependencies = ExecutorDependencies(
         stores=runtime.stores,
@@ -54,7 +56,9 @@ def make_executor(
         ),
     )
     stop_requests = StopRequests(stopping=stopping, superseded=runtime.superseded)
-    return Executor(dependencies, stop_requests)
+    executor = Executor(dependencies, stop_requests)
+    budget.results = lambda: executor.waiting_result_bytes
+    return executor
 
 
 def executor_function() -> Function:

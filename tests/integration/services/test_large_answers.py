@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 from fixtures.world import TENANT, chat_lines
 
+from batch_gateway.adapters import answer_budget
+from batch_gateway.adapters.answer_budget import AnswerBudget
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.model import BatchStatus, ShardState
 from batch_gateway.services.assemble import result_collector
@@ -145,11 +147,19 @@ async def test_readers_have_each_line_once_before_and_after_assembly(world, endp
 @pytest.mark.usefixtures("endpoint")
 async def test_a_store_that_fails_between_two_parts_loses_and_doubles_nothing(world, monkeypatch):
     batch = await planned(world, chat_lines(LINES))
-    put, writes = world.files.put, []
+    put, writes, budgets, waiting = world.files.put, [], [], []
+
+    class Budget(AnswerBudget):
+        def __init__(self, *words):
+            super().__init__(*words)
+            budgets.append(self)
+
+    monkeypatch.setattr(answer_budget, "AnswerBudget", Budget)
 
     async def fails_now_and_then(key, content):
         if "/parts/" in key:
             writes.append(key)
+            waiting.append(budgets[0].results())
             if len(writes) % 3 == 0:
                 raise Unavailable("503 SlowDown")
         return await put(key, content)
@@ -162,6 +172,8 @@ async def test_a_store_that_fails_between_two_parts_loses_and_doubles_nothing(wo
     assert {shard.state for shard in shards} == {ShardState.CLOSED}
     assert sum(part.lines for shard in shards for part in shard.parts) == LINES
     assert sum(shard.tally.completed for shard in shards) == LINES
+    assert max(waiting) > ANSWER  # what is being stored counts until it is stored
+    assert (budgets[0].results(), budgets[0].held) == (0, 0)
     await world.assembler.assemble(batch.id)
     output, _ = await world.results(await world.reload(batch))
     assert [line["custom_id"] for line in output] == [f"line-{n}" for n in range(1, LINES + 1)]

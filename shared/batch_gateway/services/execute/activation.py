@@ -16,6 +16,7 @@ the activation.
 import asyncio
 import logging
 import math
+from collections.abc import Iterable
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
@@ -27,7 +28,7 @@ from batch_gateway.services.execute.collaborators import (
 )
 from batch_gateway.services.execute.components import ActivationComponents
 from batch_gateway.services.execute.lease_loop import LeaseLoop, LoopEnd
-from batch_gateway.services.execute.leased_shard import ActivationSignals
+from batch_gateway.services.execute.leased_shard import ActivationSignals, LeasedShard
 from batch_gateway.services.execute.shard_supervisor import TimeBudget
 from batch_gateway.services.execute.supervision import keep_running
 from batch_gateway.services.execute.takeover import REGISTERED, RENEW, SILENCE
@@ -64,15 +65,22 @@ class Activation:
             give_up_at=hard_end + _LAST_RETRIES_S,
         )
         self._signals = ActivationSignals()
+        self._shards: Iterable[LeasedShard] = ()
         self._end = LoopEnd.OUT_OF_TIME
         self._renew_now = asyncio.Event()
         self._woke_at = -math.inf  # when another activation was asked for while this one ends
+
+    @property
+    def waiting_result_bytes(self) -> int:
+        """Of results that wait to be stored."""
+        return sum(shard.results.waiting_bytes for shard in self._shards)
 
     async def run(self) -> None:
         """Work until there is nothing to do, no slot, or no time; then leave in good order."""
         try:
             async with task_group() as group:
                 self._components = self._make_components(group)
+                self._shards = self._components.shards
                 loops = self._start_loops(group)
                 try:
                     self._end = await self._lease_loop().run()

@@ -26,6 +26,7 @@ class Executor:
         self._dependencies = dependencies
         self._stop_requests = stop_requests
         self._activations = dependencies.stores.scratch.activations
+        self._open: set[Activation] = set()
         stores, engines = dependencies.stores, dependencies.engines
         termination, policies = dependencies.termination, dependencies.policies
         self._takeover = Takeover(stores.metadata, stores.scratch, termination)
@@ -44,6 +45,11 @@ class Executor:
                 ]
             ),
         )
+
+    @property
+    def waiting_result_bytes(self) -> int:
+        """Of results that wait to be stored."""
+        return sum(activation.waiting_result_bytes for activation in self._open)
 
     async def work(self, request: str | None = None) -> None:
         """Work until there is no more to do or the time is over; return at once when as many
@@ -65,5 +71,9 @@ class Executor:
         activation = Activation(
             me, self._dependencies, shared=self._shared, stop_requests=self._stop_requests
         )
-        await activation.run()
+        self._open.add(activation)
+        try:
+            await activation.run()
+        finally:
+            self._open.discard(activation)
         logger.info("Activation ends", extra=log)

@@ -30,6 +30,7 @@ class ResultBuffer:
         self._totals = ResultTotals.of(shard.tally)
         self._waiting: list[bytes] = []
         self._bytes = 0  # of the waiting results
+        self._taken = 0  # bytes of those that are being stored
         self._bytes_stored = 0
         self._most = most
         self._reported = self._totals.lines
@@ -45,6 +46,11 @@ class ResultBuffer:
     def __len__(self) -> int:
         """Results that wait to be stored."""
         return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of results that are not stored."""
+        return self._bytes + self._taken
 
     @property
     def full(self) -> bool:
@@ -80,19 +86,22 @@ class ResultBuffer:
 
     def take(self) -> list[bytes]:
         """The waiting results as encoded lines; the caller stores them or puts them back."""
-        lines, self._waiting, self._bytes = self._waiting, [], 0
+        lines, self._waiting = self._waiting, []
+        self._taken, self._bytes = self._bytes, 0
         return lines
 
     def put_back(self, lines: list[bytes]) -> None:
         """Undo ``take`` after a failed write."""
         self._waiting = lines + self._waiting
         self._bytes += sum(map(len, lines))
+        self._taken = 0
 
     def stored(self, part: ResultPart, size: int) -> None:
         """``part`` of ``size`` bytes was written."""
         self.sequence += 1
         self.parts.append(part)
         self._bytes_stored += size
+        self._taken = max(0, self._taken - size)
 
     def closed_unreadable(self, tally: ResultTally) -> None:
         """The shard was closed with ``tally`` because its lines cannot be read."""
