@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from batch_gateway import log
 from batch_gateway.settings import Settings
-from batch_gateway.web.server import collect_seldom
+from batch_gateway.web.process_memory import collect_seldom, give_back_freed_memory
 from batch_gateway.wiring.executor import make_executor
 from batch_gateway.wiring.runtime import open_runtime
 
@@ -64,6 +64,7 @@ async def work(profile: cProfile.Profile | None) -> None:
 
 
 def main(profile_path: str | None) -> None:
+    give_back_freed_memory()  # as a function does when it starts
     profile = cProfile.Profile() if profile_path else None
     uvloop.run(work(profile))
     if profile is not None:

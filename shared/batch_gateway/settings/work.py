@@ -66,7 +66,7 @@ class ExecutionSettings(SettingsGroup):
     complete_bytes: Count = 1024 * 1024
     """Up to so many bytes of results, the executor that finishes a batch of one shard completes the
     batch itself, without the assembler; 0: the assembler completes every batch."""
-    assembly_run_bytes: Positive = 16 * 1024 * 1024
+    assembly_run_bytes: Positive = 4 * 1024 * 1024
     """Approximate size of the pieces, in bytes, in which an assembler stores collected results.
     After a crash the next one reads at most one piece again from small objects. A piece is held in
     memory."""

@@ -12,7 +12,6 @@ back. A second SIGTERM changes nothing; a second Ctrl-C gives up waiting.
 """
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -26,9 +25,8 @@ from starlette.applications import Starlette
 from batch_gateway.web.framework import create_asgi_app
 from batch_gateway.web.function import HostedFunction, hosted
 from batch_gateway.web.listening import listening_on
+from batch_gateway.web.process_memory import collect_seldom, give_back_freed_memory
 from batch_gateway.web.stopping import stopping
-
-_NEW_OBJECTS = 10_000  # that can be part of a cycle: 2 MiB at most when they all are garbage
 
 
 def load(name: str, source: Path) -> Starlette:
@@ -69,19 +67,9 @@ class FunctionServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._stopping.set)
 
 
-def collect_seldom() -> None:
-    """Look for garbage only among what is made from now on, and after many new objects.
-
-    What a function makes for a request is freed by its reference count; with Python's own threshold
-    of 700 objects a tenth of the processor time of a large batch goes into looking for cycles.
-    """
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
-    gc.enable()
-
-
 def main() -> None:
     """Serve the function that the argument or the environment names, until a signal comes."""
+    give_back_freed_memory()
     name = sys.argv[1] if len(sys.argv) > 1 else os.environ["FUNCTION_TARGET"]
     source = Path(os.environ.get("FUNCTION_SOURCE", f"functions/{name}/main.py"))
     app = load(name, source)

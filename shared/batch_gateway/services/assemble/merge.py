@@ -22,7 +22,7 @@ from batch_gateway.core.lines import PartLine, decode_part_line
 from batch_gateway.core.model import TokenUsage
 
 CHUNK = 1024 * 1024  # bytes handed on at a time
-_BUFFERS = 64 * 1024 * 1024  # bytes of all read buffers together
+_BUFFERS = 16 * 1024 * 1024  # bytes of all read buffers together
 _LARGEST_BUFFER = 256 * 1024
 _SMALLEST_BUFFER = 4 * 1024
 _LONG = 256 * 1024  # bytes of a line that is not in memory before its turn
