@@ -48,6 +48,20 @@ def test_every_outcome_is_told_once_however_many_reports_are_lost(calls, lost):
     assert rest.signal is None  # old news are no news
 
 
+@pytest.mark.parametrize(
+    ("seconds", "rounds"),
+    [pytest.param(0.5, 1, id="long"), pytest.param(0.025, 4, id="short"), (0.0, 10)],
+)
+def test_lines_are_needed_for_as_long_as_leasing_a_shard_may_take(seconds, rounds):
+    outcomes = PoolOutcomes()
+    assert outcomes.rounds_ahead == 1
+
+    for _ in range(1000):
+        outcomes.count(ended(ANSWERED), 0.0, seconds, trial=False, slots=4)
+
+    assert outcomes.rounds_ahead == pytest.approx(rounds, rel=0.01)
+
+
 def test_a_pool_pauses_when_every_slot_was_refused_in_a_row_and_longer_each_round():
     outcomes, pauses = PoolOutcomes(), []
 

@@ -26,7 +26,7 @@ _PLENTY_LOOK_S = 0.5  # the same, with lines for several rounds of calls
 _EMPTY_S = 0.05  # after an empty queue, however much happens
 _RETRY_S = 0.5  # after a server did not answer
 _BLOCKED_S = 2.0  # after this, shards whose endpoints are unavailable are handed back
-_SIDE_BY_SIDE = 8  # small shards that are leased at once
+_SIDE_BY_SIDE = 8  # shards that are leased at once
 
 
 class LoopEnd(Enum):
@@ -92,13 +92,15 @@ class LeaseLoop:
         """Lease shards and work on them; False when no more need be tried now.
 
         That is when there were none, or when there are lines enough and the activation held a shard
-        of the same tenant already. Behind small shards as many more are leased side by side: one
-        after the other, their transactions would take longer than their calls.
+        of the same tenant already. Behind small shards as many more are leased side by side, and
+        some where calls are short: one after the other, their transactions would take longer than
+        their calls.
         """
         held = self._shards.held
         if not held and await self._reclaimer.generation_age() is None:
             return False  # the queue is being rebuilt
-        at_once = min(max(1, self._small_in_a_row), _SIDE_BY_SIDE)
+        ahead = self._pools.rounds_ahead if held else 1  # an idle activation asks once
+        at_once = min(max(self._small_in_a_row, ahead), _SIDE_BY_SIDE)
         found = await asyncio.gather(
             *(self._lease_one(held) for _ in range(at_once)), return_exceptions=True
         )

@@ -17,6 +17,9 @@ from batch_gateway.services.execute.attempt import AttemptResult
 
 _FIRST_PAUSE = timedelta(seconds=0.25)
 _LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit's matter
+_AHEAD_S = 0.1  # what leasing and opening a shard may take
+_SHORTEST_S = 0.01  # of a call, for this: ten rounds at most
+_LATELY = 64  # calls
 _LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
 
 
@@ -47,9 +50,16 @@ class PoolOutcomes:
         self.refusals = 0  # drops in a row
         self.unavailable = False  # the last call found the endpoint unavailable
         self.paused_until = 0.0  # loop.time(); nothing is started before
+        self._call_s = _AHEAD_S  # about as long as calls take lately
         self._successes = self._busy_ms = self._work = 0  # since the last report
         self._others = PoolObservation()  # what else was seen since then
         self._aborted = 0  # since the last report
+
+    @property
+    def rounds_ahead(self) -> float:
+        """Rounds of calls that lines are needed for: one, or more of calls that take less time than
+        leasing a shard."""
+        return max(1.0, _AHEAD_S / max(_SHORTEST_S, self._call_s))
 
     def aborted(self) -> None:
         """A call was aborted because users wait."""
@@ -81,6 +91,7 @@ class PoolOutcomes:
         self.unavailable = ended.verdict.alive is False
         match ended.verdict.outcome:
             case CallOutcome.SUCCESS:
+                self._call_s += (seconds - self._call_s) / _LATELY
                 self._successes += 1
                 self._busy_ms += round(1000 * seconds)
                 self._work += _work(ended)

@@ -74,7 +74,7 @@ class SlotPool:
         self._full_budget_s = full_budget_s
         self._preemption = preemption
         self._runners: dict[asyncio.Task[None], LineInFlight | None] = {}
-        self._outcomes = PoolOutcomes()
+        self.outcomes = PoolOutcomes()
         self._others = OtherExecutors()
         self._told_answered = 0
         self._room = LimitHeadroom()
@@ -97,13 +97,13 @@ class SlotPool:
     @property
     def own_calls(self) -> OwnCalls:
         """Calls of all executors in the engine."""
-        answered = self._outcomes.answered
+        answered = self.outcomes.answered
         return OwnCalls(running=self.in_use, ended=answered, others=self._others.calls)
 
     def take_answered(self) -> bool:
         """Whether the engine has answered a call since the last time."""
-        told, self._told_answered = self._told_answered, self._outcomes.answered
-        return self._outcomes.answered > told
+        told, self._told_answered = self._told_answered, self.outcomes.answered
+        return self.outcomes.answered > told
 
     @property
     def load(self) -> float:
@@ -132,7 +132,8 @@ class SlotPool:
 
     @property
     def needs_work(self) -> bool:
-        """Less than one round of lines is left for the slots granted, if they can be used.
+        """Fewer lines are left than the slots granted use in a round of calls, or in the time that
+        leasing a shard may take; if they can be used.
 
         Lines that wait, to be tried again or for calm, keep no other work away.
         """
@@ -146,7 +147,8 @@ class SlotPool:
         return self._could_use(sum(shard.ready(now) for shard in self.shards if shard.urgent))
 
     def _could_use(self, lines: int) -> bool:
-        return self.usable and lines < max(1, min(self.grant, self._most))
+        slots = max(1, min(self.grant, self._most))
+        return self.usable and lines < slots * self.outcomes.rounds_ahead
 
     @property
     def can_run(self) -> bool:
@@ -167,9 +169,9 @@ class SlotPool:
         """Why one more call could not be started now, or would be in vain; None: it could."""
         if self.circuit.unauthorized:
             return BlockedReason.ENDPOINT_UNAUTHORIZED
-        if not self.circuit.closed or self._outcomes.unavailable:
+        if not self.circuit.closed or self.outcomes.unavailable:
             return BlockedReason.WAITING_FOR_MODEL
-        if self._outcomes.refusals >= max(1, self.grant):
+        if self.outcomes.refusals >= max(1, self.grant):
             return BlockedReason.ENGINE_SATURATED
         return BlockedReason.NO_SLOTS if self.known and len(self._runners) >= self.grant else None
 
@@ -179,7 +181,7 @@ class SlotPool:
             return self.in_use
         now = asyncio.get_running_loop().time()
         startable = 0
-        if now >= self._outcomes.paused_until and self.circuit.allows(now):
+        if now >= self.outcomes.paused_until and self.circuit.allows(now):
             calm = self._preemption.calm(self._room)
             startable = self._startable(now, calm=calm)
             if not startable and not calm and self._room.mostly_free(self.in_use):
@@ -194,7 +196,7 @@ class SlotPool:
 
     def report(self, signal: MonitorSignal | None) -> SlotReport:
         """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
-        seen, aborted = self._outcomes.take(signal)
+        seen, aborted = self.outcomes.take(signal)
         return SlotReport(
             endpoint=self.route.endpoint.name,
             want=self.want(),
@@ -208,7 +210,7 @@ class SlotPool:
 
     def unreported(self, report: SlotReport) -> None:
         """Undo ``report``: it was not delivered."""
-        self._outcomes.put_back(report)
+        self.outcomes.put_back(report)
 
     def granted(self, grant: SlotGrant, report: SlotReport, reported_after: float) -> None:
         """The answer to ``report``; other holders have reported after that ``loop.time()``."""
@@ -228,7 +230,7 @@ class SlotPool:
         for work in self._preemption.choose(running, excess):
             work.aborts += 1
             work.aborting = True
-            self._outcomes.aborted()
+            self.outcomes.aborted()
             running[work].cancel()
 
     def start(self) -> bool:
@@ -278,7 +280,7 @@ class SlotPool:
 
     def _next(self) -> LineInFlight | None:
         now = self._now()
-        if self.closed or self.shut or now < self._outcomes.paused_until:
+        if self.closed or self.shut or now < self.outcomes.paused_until:
             return None
         if not self.circuit.allows(now):
             return None
@@ -393,7 +395,7 @@ class SlotPool:
     def _count(self, work: LineInFlight, ended: AttemptResult, now: float) -> None:
         """Report the outcome; a slot that was refused is not used again before the next sync."""
         took = now - work.started_at
-        if self._outcomes.count(ended, now, took, trial=work.trial, slots=self._granted):
+        if self.outcomes.count(ended, now, took, trial=work.trial, slots=self._granted):
             self.grant = max(0, self.grant - 1)
 
     def _time_for(self, shard: LeasedShard) -> tuple[timedelta, bool]:

@@ -279,6 +279,11 @@ class SlotPools:
         return bool(self._pools) and all(pool.left >= 3 * pool.grant > 0 for pool in self)
 
     @property
+    def rounds_ahead(self) -> int:
+        """Rounds of calls that lines are needed for where calls are shortest."""
+        return max((int(pool.outcomes.rounds_ahead) for pool in self), default=1)
+
+    @property
     def need_work(self) -> bool:
         """Some pool could use more lines."""
         return any(pool.needs_work for pool in self)
