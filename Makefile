@@ -103,7 +103,7 @@ sbom: $(VENV)/.test ## Write what the image is made of to build/sbom.json, as Cy
 	@echo "build/sbom.json"
 
 constraints: $(VENV)/.test ## Pin the newest versions of all dependencies
-	$(BIN)/uv pip compile -q --universal --upgrade --no-header --no-annotate --extra test --extra bench --no-emit-package batch-gateway -o constraints.txt pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade --no-header --no-annotate --extra test --extra bench --no-emit-package batch-gateway -o constraints.txt pyproject.toml
 
 settings-docs: $(VENV)/.local ## Write docs/settings.md from the settings classes
 	@$(BIN)/python -m batch_gateway.cli.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md

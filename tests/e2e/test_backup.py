@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from fixtures.gateway import chat_lines, custom_ids
 from fixtures.postgres import BIN
+from fixtures.simulator import until
 from redis.asyncio import Redis
 
 PAGE = (Path(__file__).parents[2] / "docs/backup.md").read_text()
@@ -29,9 +30,10 @@ def commands(chapter: str, section: str) -> str:
     return found[1]
 
 
-async def run(chapter: str, section: str, **variables: str) -> str:
-    """What the block prints; it must end well, each line of it."""
-    path = f"{Path(sys.executable).parent}:{BIN}:{os.environ['PATH']}"
+async def run(chapter: str, section: str, *, tools: str = "", **variables: str) -> str:
+    """What the block prints; it must end well, each line of it. ``tools``: a folder of programs
+    that replace those of the same names."""
+    path = f"{tools}:{Path(sys.executable).parent}:{BIN}:{os.environ['PATH']}".lstrip(":")
     process = await asyncio.create_subprocess_exec(
         *("bash", "-euo", "pipefail", "-c", commands(chapter, section)),
         env={**os.environ, "PATH": path, **variables},
@@ -123,7 +125,15 @@ async def test_postgresql_while_everything_runs(
     gateway = await start_gateway(settings=settings, simulator={"ttft_ms": 1200})
     done = await gateway.ended(await gateway.submit(chat_lines(3)))
     batch = await gateway.halfway(await gateway.submit(chat_lines(LINES)), done=20)
-    await run("PostgreSQL", "Back up", **variables)
+    backing_up = asyncio.create_task(
+        run("PostgreSQL", "Back up", tools=str(waiting_pg_dump(tmp_path)), **variables)
+    )
+    await until(lambda: (tmp_path / "files are copied").exists() or backing_up.done())
+    between = await gateway.client.files.create(
+        file=("between.jsonl", b'{"custom_id": "between"}\n'), purpose="batch"
+    )
+    (tmp_path / "go on").touch()
+    await backing_up
     batch = await gateway.client.batches.retrieve(batch.id)
     assert batch.status == "in_progress"  # it was in flight all the time
     await stopped(gateway)
@@ -145,6 +155,22 @@ async def test_postgresql_while_everything_runs(
     await finished(again, batch.id)
     output, _ = await again.results(await again.client.batches.retrieve(done.id))
     assert len(output) == 3
+    content = await again.client.files.content(between.id)
+    assert content.read() == b'{"custom_id": "between"}\n'
+
+
+def waiting_pg_dump(folder: Path) -> Path:
+    """A folder with a ``pg_dump`` that waits before it begins, until ``go on`` exists."""
+    tools = folder / "tools"
+    tools.mkdir()
+    program = tools / "pg_dump"
+    program.write_text(
+        f"#!/bin/bash\ntouch '{folder}/files are copied'\n"
+        f"until [ -e '{folder}/go on' ]; do sleep 0.05; done\n"
+        f'exec {BIN}/pg_dump "$@"\n'
+    )
+    program.chmod(0o755)
+    return tools
 
 
 def test_every_chapter_with_commands_has_both_halves():

@@ -185,6 +185,39 @@ async def test_batches_of_an_earlier_release_finish_in_this_one(make_successor, 
     assert (account.open_batches, account.queued_requests) == (0, 0)
 
 
+AMOUNTS = (
+    *("completed", "failed", "input_tokens", "cached_tokens"),
+    *("output_tokens", "reasoning_tokens"),
+)
+
+
+async def test_counts_of_running_batches_become_those_of_all_their_shards(url):
+    """Earlier releases counted what was recorded for closed shards only."""
+    await restore(url, "0005")
+    engine, names = create_engine(url, 1), left_behind("0005")["batches"]
+    values = ", ".join(f"{name} = {10 * n + 1}" for n, name in enumerate(AMOUNTS))
+    amounts = ", ".join(AMOUNTS)
+    async with engine.begin() as connection:
+        await connection.run_sync(_upgrade_to("0008"))
+        await connection.execute(sa.text(f"UPDATE shards SET {values}"))
+        before = await connection.execute(sa.text(f"SELECT id, {amounts} FROM batches"))
+        ended = {row[0]: tuple(row[1:]) for row in before}[names["completed"]]
+        shards = await connection.execute(
+            sa.text("SELECT batch_id, COUNT(*) FROM shards GROUP BY batch_id")
+        )
+        numbers = {row[0]: row[1] for row in shards}
+        await connection.run_sync(_upgrade_to("0007"))
+        found = await connection.execute(sa.text(f"SELECT id, {amounts} FROM batches"))
+        counts = {row[0]: tuple(row[1:]) for row in found}
+    await engine.dispose()
+
+    assert numbers[names["in_progress"]] > 2
+    for state in ("in_progress", "cancelling", "finalizing"):
+        shards_of = numbers[names[state]]
+        assert counts[names[state]] == tuple(shards_of * (10 * n + 1) for n in range(len(AMOUNTS)))
+    assert counts[names["completed"]] == ended
+
+
 @pytest.mark.redis
 @every_release
 async def test_rows_that_an_earlier_release_writes_after_the_migration_are_worked_on(

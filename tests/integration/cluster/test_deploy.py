@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.cluster import kube as kube_client
+from batch_gateway.cli.cluster.recording import record_change
 from batch_gateway.cli.main import app
+from batch_gateway.core.audit import AuditOutcome
 from batch_gateway.local.manifests import deployment_root
 
 SERVING = "serving.knative.dev"
@@ -479,6 +481,30 @@ def test_a_deployment_that_fails_is_recorded_as_failed(kube, command, monkeypatc
 
     (entry,) = map(json.loads, command("audit", "--json").stdout.splitlines())
     assert (entry["action"], entry["outcome"]) == ("deployment.deploy", "failed")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://u:p@127.0.0.1:9/db",
+        "sqlite+aiosqlite:////nowhere/metadata.db",
+        "sqlite+aiosqlite:///{folder}/text.db",
+        "sqlite+aiosqlite:///{folder}/empty.db",
+        "redis+sentinel://127.0.0.1:9/primary/0",
+        "nothing://of-the-kind",
+        "not a URL",
+    ],
+)
+def test_what_cannot_be_recorded_is_told_and_raises_nothing(url, monkeypatch, tmp_path, capsys):
+    (tmp_path / "text.db").write_text("no database")
+    (tmp_path / "empty.db").touch()
+    monkeypatch.setenv("BATCH_GATEWAY_METADATA__URL", url.format(folder=tmp_path))
+
+    record_change("deployment.uninstall", "batch-gateway", AuditOutcome.OK, ["api.mode"])
+
+    told = capsys.readouterr().err
+    assert told.startswith("deployment.uninstall is not in the audit log: ")
+    assert "Traceback" not in told
 
 
 def test_a_database_that_is_away_stops_no_deployment(command, monkeypatch):

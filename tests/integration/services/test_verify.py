@@ -193,6 +193,23 @@ async def test_an_old_shard_without_checksum_that_lacks_a_request_is_found(store
     assert "2 requests are recorded, 1 are there" in finding.detail
 
 
+async def test_a_part_with_another_number_of_results_than_its_row_says_is_found(stored):
+    """Its checksum is right: the row is what is wrong."""
+    result = b"[2,true,[1,0,1,0],{}]\n"
+    batch = await stored.metadata.batches.load(stored.batch_id)
+    lease = await claimed(stored.metadata, batch, 1)
+    key = part_key(lease.shard, 0, result, 1)
+    await stored.files.put(key, result)
+    await stored.metadata.shards.finish(
+        lease.ref, [ResultPart(key=key, lines=3)], a_tally(3), now=T0, events=[]
+    )
+
+    (finding,), _ = await stored.verified()
+
+    assert (finding.problem, finding.key) == (StorageProblem.CONTENT, key)
+    assert finding.detail == "3 lines are recorded, 1 are there"
+
+
 async def test_all_damage_is_told_not_only_the_first(stored):
     for key in stored.keys.values():
         await stored.files.delete(key)
