@@ -133,6 +133,7 @@ async def workshop(latency_ms: float, settings: Groups) -> AsyncIterator[Worksho
             ),
             **variables(settings),
         }
+        stack.callback(_restore, dict(os.environ))
         os.environ.update(environment)  # where Settings reads
         runtime = await stack.enter_async_context(open_runtime(Settings()))
         yield Workshop(
@@ -142,3 +143,9 @@ async def workshop(latency_ms: float, settings: Groups) -> AsyncIterator[Worksho
             endpoint_pid=model.pid,
             scratch_url=valkey.url,
         )
+
+
+def _restore(environment: dict[str, str]) -> None:
+    """Give this process its environment back: what is started later is no part of the workshop."""
+    os.environ.clear()
+    os.environ.update(environment)

@@ -27,6 +27,7 @@ _EMPTY_S = 0.05  # after an empty queue, however much happens
 _RETRY_S = 0.5  # after a server did not answer
 _BLOCKED_S = 2.0  # after this, shards whose endpoints are unavailable are handed back
 _SIDE_BY_SIDE = 8  # shards that are leased at once
+_AHEAD = 2  # the same, of large ones for short calls: each is some MiB in memory
 
 
 class LoopEnd(Enum):
@@ -99,7 +100,7 @@ class LeaseLoop:
         held = self._shards.held
         if not held and await self._reclaimer.generation_age() is None:
             return False  # the queue is being rebuilt
-        ahead = self._pools.rounds_ahead if held else 1  # an idle activation asks once
+        ahead = min(self._pools.rounds_ahead, _AHEAD) if held else 1  # idle: it asks once
         at_once = min(max(self._small_in_a_row, ahead), _SIDE_BY_SIDE)
         found = await asyncio.gather(
             *(self._lease_one(held) for _ in range(at_once)), return_exceptions=True

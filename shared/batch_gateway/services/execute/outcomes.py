@@ -18,7 +18,7 @@ from batch_gateway.services.execute.attempt import AttemptResult
 _FIRST_PAUSE = timedelta(seconds=0.25)
 _LONGEST_PAUSE = timedelta(seconds=2)  # an endpoint that is away is the circuit's matter
 _AHEAD_S = 0.1  # what leasing and opening a shard may take
-_SHORTEST_S = 0.01  # of a call, for this: ten rounds at most
+_SHORTEST_S = 0.04  # of a call, for this: shards are held in memory
 _LATELY = 64  # calls
 _LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
 
