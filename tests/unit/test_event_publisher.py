@@ -166,3 +166,57 @@ async def test_events_are_forgotten_together_while_that_is_done_later(monkeypatc
     later.cancel()
     await asyncio.wait({later})
     assert forgotten[1:] == [[events[2].id]]  # what is left when the process ends
+
+
+async def test_an_event_is_sent_in_the_background_and_before_the_process_ends():
+    let_through = asyncio.Event()
+    sent, forgotten = [], []
+
+    class Sink:
+        async def send(self, event):
+            await let_through.wait()
+            sent.append(event.id)
+
+    class Outbox:
+        async def sent(self, ids):
+            forgotten.extend(ids)
+
+    publisher = EventPublisher(Outbox(), Sink())
+    event = internal_event(EventType.BATCH_CREATED, BatchId("a"))
+    later = asyncio.create_task(publisher.forget_later())
+    await asyncio.sleep(0)
+
+    await publisher.publish_soon(event)  # returns, though the broker does not answer
+    assert (sent, forgotten) == ([], [])
+
+    later.cancel()
+    let_through.set()
+    await asyncio.wait({later})
+    assert (sent, forgotten) == ([event.id], [event.id])
+
+
+async def test_no_more_than_so_many_events_are_sent_in_the_background(monkeypatch):
+    monkeypatch.setattr(event_publisher, "_MOST_SENDING", 1)
+    let_through = asyncio.Event()
+
+    class Sink:
+        async def send(self, event):
+            await let_through.wait()
+
+    class Outbox:
+        async def sent(self, ids):
+            """Forgets everything."""
+
+    publisher = EventPublisher(Outbox(), Sink())
+    event = internal_event(EventType.BATCH_CREATED, BatchId("a"))
+    later = asyncio.create_task(publisher.forget_later())
+    await asyncio.sleep(0)
+
+    await publisher.publish_soon(event)
+    waiting = asyncio.create_task(publisher.publish_soon(event))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    let_through.set()
+    await waiting
+    later.cancel()
+    await asyncio.wait({later})

@@ -35,6 +35,8 @@ _CALLED = timedelta(seconds=15)
 #: Events that are sent stay in the outbox for so long, to be deleted with others.
 _FORGOTTEN_AFTER_S = 0.1
 
+_MOST_SENDING = 100  # events that are sent while nothing waits for them
+
 #: Events that another function must act upon.
 _OPEN = frozenset(
     {
@@ -89,6 +91,7 @@ class EventPublisher:
         self._one_at_a_time = asyncio.Lock()
         self._forgets_later = False
         self._to_forget = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
         self.published = asyncio.Event()
         """Set whenever an event was published that another function must act upon."""
 
@@ -101,6 +104,20 @@ class EventPublisher:
         if any(event.type in _OPEN for event in events):
             self.published.set()
         await self._send_all(events)
+
+    async def publish_soon(self, event: Event) -> None:
+        """Publish while the caller goes on, so that an answer does not wait for the broker.
+
+        The event is in the outbox: if the process is killed first, the janitor sends it. Before
+        ``forget_later`` ends, everything has been sent. While that does not run, or while many
+        events are being sent, this is as ``publish``.
+        """
+        if not self._forgets_later or len(self._sending) >= _MOST_SENDING:
+            await self.publish(event)
+            return
+        task = asyncio.create_task(self.publish(event))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     async def deliver(self, event: Event) -> None:
         """Send an event that is in the outbox already, and forget it there.
@@ -141,7 +158,8 @@ class EventPublisher:
     async def forget_later(self) -> None:
         """Delete events that are sent, those of some time together, until cancelled.
 
-        A request that publishes an event then does not wait for a transaction more.
+        A request that publishes an event then does not wait for a transaction more; with
+        ``publish_soon`` it does not wait for the broker either.
         """
         self._forgets_later = True
         try:
@@ -152,6 +170,7 @@ class EventPublisher:
                 await self._forget_all()
         finally:
             self._forgets_later = False
+            await asyncio.gather(*self._sending)
             await self._forget_all()
 
     async def _forget_all(self) -> None:

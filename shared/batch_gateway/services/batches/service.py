@@ -151,7 +151,7 @@ class BatchService:
                 raise
             return made
         logger.info("Created", extra={"action": "created", "batch_id": batch.id})
-        await self._publisher.publish(event)
+        await self._publisher.publish_soon(event)
         return batch
 
     async def get(self, tenant: TenantId, batch: BatchId) -> Batch | None:
