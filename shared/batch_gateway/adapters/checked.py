@@ -22,7 +22,7 @@ def checked(kind: str, type_: type[T], fields: Mapping[str, Any]) -> T:
 
 def checked_batch(fields: Mapping[str, Any]) -> Batch:
     """The batch with these fields. Raises ValueError when one has a wrong type or is missing."""
-    batch = msgspec.convert(fields, Batch, from_attributes=True)
+    batch = msgspec.convert(fields, Batch)
     since: object = batch.status_since
     if since is None:
         raise ValueError(f"it has no {batch.status}_at")

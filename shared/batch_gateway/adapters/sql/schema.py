@@ -40,13 +40,18 @@ class UtcTimestamp(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, _: sa.Dialect) -> int | None:
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
-    def process_result_value(self, value: int | None, _: sa.Dialect) -> datetime | None:
-        if value is None:
-            return None
-        try:
-            return _EPOCH + value * _MICROSECOND
-        except (OverflowError, TypeError):
-            return UndecodableValue()  # type: ignore[return-value]  # for the row's decoder to refuse
+    def result_processor(self, *_: object) -> Callable[[int | None], datetime | None]:
+        """The only step: a row of a batch has ten instants, and a list a hundred rows."""
+        return _instant
+
+
+def _instant(value: int | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return _EPOCH + timedelta(0, 0, value)
+    except (OverflowError, TypeError):
+        return UndecodableValue()  # type: ignore[return-value]  # for the row's decoder to refuse
 
 
 def _column(name: str, type_: Any, **options: Any) -> sa.Column[Any]:

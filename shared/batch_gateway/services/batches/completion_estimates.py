@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from batch_gateway.core.completion_estimate import PoolUsage, blocked_reason, completes_at
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import Batch, BatchBlockedReason, BatchStatus
-from batch_gateway.core.routing import RoutingTable
+from batch_gateway.core.routing import CalendarBlockedModels, RoutingTable
 from batch_gateway.core.throughput import (
     BatchThroughput,
     BlockedReason,
@@ -92,9 +92,11 @@ class CompletionEstimates:
             logger.warning("No completion estimate: %s", error, extra={"action": "no_outlook"})
             return batches
         speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
+        now = self._clock.now()
+        shut = self._routes.table.shut(now)
         return [
             self._with_outlook(
-                batch, paces.get(batch.id), left[batch.id], speeds, pools, models_blocked
+                batch, paces.get(batch.id), left[batch.id], speeds, pools, models_blocked, now, shut
             )
             if batch.id in left
             else batch
@@ -127,12 +129,12 @@ class CompletionEstimates:
         speeds: Mapping[str, float | None],
         pools: Sequence[PoolState],
         models_blocked: Mapping[str, BlockedReason],
+        now: datetime,
+        shut: CalendarBlockedModels,
     ) -> Batch:
         if batch.blocked_reason is BatchBlockedReason.STORAGE_FULL:
             return batch
-        now = self._clock.now()
         table = self._routes.table
-        shut = table.shut(now)
 
         def is_shut(model: str) -> bool:
             return model in shut.names or (shut.only is not None and model not in shut.only)
