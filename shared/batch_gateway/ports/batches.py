@@ -261,6 +261,13 @@ class BatchRows(Protocol):
         """
         ...
 
+    async def dependent(self, limit: int) -> Sequence[Batch]:
+        """At most ``limit`` batches in validating that have the option ``after``, longest first.
+
+        Those behind the first ``limit`` batches in validating may be left out.
+        """
+        ...
+
     async def running(self, *, limit: int, after: Batch | None = None) -> Sequence[Batch]:
         """validating or in_progress, without ending, by deadline and then id.
 

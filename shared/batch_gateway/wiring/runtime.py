@@ -55,7 +55,7 @@ class FunctionRuntime:
         self.clock: Clock = clock or SystemClock()
         self.janitor_trigger = JanitorTrigger(scratch, sink)
         self.publisher = EventPublisher(metadata.outbox, sink)
-        self.dependents = DependentBatches(metadata.batches, self.publisher, self.clock)
+        self.dependents = DependentBatches(metadata.batches, self.publisher)
         self.webhook_outbox = WebhookOutbox(metadata.webhooks, sink, self.clock, self.dependents)
         self.superseded = asyncio.Event()
         """Set when this process runs on an old configuration (``wiring.configuration_watch``)."""

@@ -63,6 +63,19 @@ async def test_unfinished_batches_are_gone_through_piece_by_piece(metadata):
     assert found == [*sorted(_ids(same_time)), running.id]
 
 
+async def test_batches_that_wait_for_another_one_are_found_among_those_in_validating(metadata):
+    first = await planned(metadata)
+    after = {"batch_id": first.id, "template": {"model": "m"}}
+    later = a_batch(created_at=T0 + SECOND, options={"after": after})
+    earlier = a_batch(created_at=T0, options={"deduplicate": True, "after": after})
+    no_option = a_batch(options={"deduplicate": True}, metadata={"after": '{"after":1}'})
+    for batch in (later, no_option, earlier):
+        await metadata.batches.create(batch, [])
+    await planned(metadata, options={"after": after})  # waits no more
+
+    assert _ids(await metadata.batches.dependent(10)) == [earlier.id, later.id]
+
+
 async def test_running_batches_come_by_their_deadline_piece_by_piece(metadata):
     same = [a_batch(deadline=FAR_AHEAD - SECOND) for _ in range(5)]
     for batch in same:

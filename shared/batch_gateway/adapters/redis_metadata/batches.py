@@ -21,6 +21,7 @@ from batch_gateway.adapters.redis_metadata.fields import Row, instant, json_text
 from batch_gateway.adapters.redis_metadata.scripts import MetadataScripts, translated
 from batch_gateway.adapters.redis_metadata.staging import stage
 from batch_gateway.core.batch_request import SourceEvent
+from batch_gateway.core.chaining import after_of
 from batch_gateway.core.events import Event
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import (
@@ -283,6 +284,13 @@ class RedisBatches:
         return await decodable_page(
             lambda rows: self._since(statuses, before, rows, after), to_batch, limit
         )
+
+    async def dependent(self, limit: int) -> Sequence[Batch]:
+        rows = await self._due(
+            f"batches-by-status:{BatchStatus.VALIDATING}", until="+inf", limit=limit
+        )
+        mention = [found for found in rows if '"after"' in found.get("options", "")]
+        return [batch for batch in decodable(mention, to_batch) if after_of(batch) is not None]
 
     async def outlived(
         self, *, before: datetime, limit: int, after: Batch | None = None

@@ -18,9 +18,13 @@ from batch_gateway.adapters.sql.schema import (
     UtcTimestamp,
     batches,
 )
+from batch_gateway.core.chaining import after_of
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import TERMINAL, Batch, BatchStatus
 from batch_gateway.ports.batches import Backlog
+
+#: True for each row with the option ``after``, and for few others.
+_MENTIONS_AFTER = sa.cast(batches.c.options, sa.Text).contains('"after"')
 
 
 class SqlSweepQueries:
@@ -43,6 +47,11 @@ class SqlSweepQueries:
         ]
         found.sort(key=lambda batch: (batch.status_since, batch.id))
         return found[:limit]
+
+    async def dependent(self, limit: int) -> Sequence[Batch]:
+        validating = batches.c.status == BatchStatus.VALIDATING
+        found = await self._oldest(batches.c.status_since, validating, _MENTIONS_AFTER, limit=limit)
+        return [batch for batch in found if after_of(batch) is not None]
 
     async def running(self, *, limit: int, after: Batch | None = None) -> Sequence[Batch]:
         deadline = batches.c.deadline

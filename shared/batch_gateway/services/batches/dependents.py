@@ -6,7 +6,6 @@ There can be no circle, because a batch can only name one that is there already.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from batch_gateway.core.chaining import after_of
 from batch_gateway.core.events import EventType
@@ -14,7 +13,6 @@ from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lifecycle import lifecycle_event
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.batches import BatchRows
-from batch_gateway.ports.clock import Clock
 from batch_gateway.services.event_publisher import EventPublisher
 
 _LOOKED_AT = 200  # batches that wait; the janitor announces the others
@@ -23,22 +21,16 @@ _LOOKED_AT = 200  # batches that wait; the janitor announces the others
 class DependentBatches:
     """Those that wait for a batch to end."""
 
-    def __init__(self, batches: BatchRows, publisher: EventPublisher, clock: Clock) -> None:
+    def __init__(self, batches: BatchRows, publisher: EventPublisher) -> None:
         self._batches = batches
         self._publisher = publisher
-        self._clock = clock
 
     async def wake(self, *ended: Batch) -> None:
         """Have the batches planned that wait for one of ``ended``. Raises Unavailable."""
         names = {batch.id for batch in ended}
-        waiting = await self._batches.unfinished(
-            [BatchStatus.VALIDATING],
-            before=self._clock.now() + timedelta(seconds=1),
-            limit=_LOOKED_AT,
-        )
         events = [
             lifecycle_event(EventType.BATCH_CREATED, batch)
-            for batch in waiting
+            for batch in await self._batches.dependent(_LOOKED_AT)
             if after_of(batch) in names
         ]
         await self._publisher.publish(*events)

@@ -78,7 +78,7 @@ class Janitor:
             metadata=stores.metadata,
             scratch=stores.scratch,
             publisher=events.publisher,
-            dependents=DependentBatches(stores.metadata.batches, events.publisher, clock),
+            dependents=DependentBatches(stores.metadata.batches, events.publisher),
             estimates=estimates,
             clock=clock,
             items=self._items,
