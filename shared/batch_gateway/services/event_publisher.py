@@ -108,7 +108,7 @@ class EventPublisher:
     async def publish_soon(self, event: Event) -> None:
         """Publish while the caller goes on, so that an answer does not wait for the broker.
 
-        The event is in the outbox: if the process is killed first, the janitor sends it. Before
+        The event is in the outbox: if the process is killed first, the next one sends it. Before
         ``forget_later`` ends, everything has been sent. While that does not run, or while many
         events are being sent, this is as ``publish``.
         """

@@ -179,11 +179,11 @@ async def relaying(world):
 
 async def test_the_janitor_is_called_for_a_batch_that_does_not_go_on(world):
     batch = await world.submit(chat_lines(1))
+    assert world.sink.calls == 0
 
     async with relaying(world) as publisher:
         await publisher.publish(_created(batch))
 
-        assert world.sink.calls == 0
         async with asyncio.timeout(45):
             while not world.sink.calls:
                 await asyncio.sleep(0.01)
@@ -221,6 +221,18 @@ async def test_the_janitor_is_not_called_for_a_batch_that_is_done(world, monkeyp
             while len(looks) < 3:
                 await asyncio.sleep(0.01)
     assert world.sink.calls == 0
+
+
+async def test_what_a_killed_process_did_not_send_is_sent_by_the_next_one(world):
+    world.sink.away = True
+    await world.submit(chat_lines(1))  # answered, and not sent
+    world.sink.away = False
+
+    async with relaying(world):
+        async with asyncio.timeout(45):
+            while await world.metadata.outbox.unsent(before=world.clock.now(), limit=1):
+                await asyncio.sleep(0.01)
+    assert EventType.BATCH_CREATED in world.sink.types()
 
 
 async def test_what_the_broker_did_not_take_is_sent_again_by_who_announced_it(world):

@@ -4,8 +4,9 @@ The janitor sends what the broker did not take, and announces again what was not
 there yet when work begins: most batches are done before there is anything to look after, and its
 start would only keep them waiting. So each process that has published events checks a few times
 afterwards, while it runs anyway: it sends what is still in the outbox, and triggers the janitor
-when a batch has made no progress since, or has ended and was not cleared up. If all these
-processes are killed before that, the timer starts the janitor.
+when a batch has made no progress since, or has ended and was not cleared up. It checks so after its
+own start too: a process before it may have been killed when it had answered a client and not sent
+the event yet. If all these processes are killed and none is started, the timer starts the janitor.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ class OutboxRelay:
 
     async def run(self) -> None:
         """Look after what is announced, until cancelled. Never raises."""
+        self._publisher.published.set()  # perhaps by a process that has died
         while True:
             await self._publisher.published.wait()
             self._publisher.published.clear()
