@@ -106,7 +106,7 @@ class EventPublisher:
         await self._send_all(events)
 
     async def publish_soon(self, event: Event) -> None:
-        """Publish while the caller goes on, so that an answer does not wait for the broker.
+        """Publish while the caller continues, so an answer does not wait for the broker.
 
         The event is in the outbox: if the process is killed first, the next one sends it. Before
         ``forget_later`` ends, everything has been sent. While that does not run, or while many
