@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from batch_gateway.core.model import Batch
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
-from batch_gateway.services.routing import OneEndpoint
+from batch_gateway.services.routing import SingleEndpointRouteProvider
 from benchmarks.figure import Figure
 from benchmarks.stage import chat_lines
 from benchmarks.workshop import Workshop, workshop
@@ -95,7 +95,7 @@ async def estimate_error() -> float:
     lines = 2000
     async with workshop(LATENCY_MS, SETTINGS) as shop:
         runtime = shop.runtime
-        routes = OneEndpoint(runtime.settings.inference)
+        routes = SingleEndpointRouteProvider(runtime.settings.inference)
         estimates = CompletionEstimates(runtime.scratch, routes, runtime.clock, ceiling=SLOTS)
         batch = await shop.submit(chat_lines(lines))
         working = asyncio.create_task(shop.work())

@@ -24,7 +24,12 @@ from batch_gateway.core.engine_signals import (
 )
 from batch_gateway.core.latency_baseline import work_units
 from batch_gateway.core.limits import MonitorSignal, PoolObservation, fold, initial, slots
-from batch_gateway.core.own_queue import NO_OTHERS, CallsOfOthers, OwnCalls, OwnQueue
+from batch_gateway.core.own_queue import (
+    NO_OTHERS,
+    ExecutorCalls,
+    OtherExecutorCalls,
+    ProbeDelayClassifier,
+)
 from batch_gateway.core.preemption_budget import PreemptionBudget
 from batch_gateway.settings import EngineMonitorSettings, LimitSettings
 from batch_gateway.simulator.config import SimulatorConfig
@@ -123,7 +128,11 @@ class Model:
         self._engine = SimulatedEngine(config(), self._time)
         self._limits, self._watching = LimitSettings(), EngineMonitorSettings()
         self._state = initial(self._limits)
-        self._fit, self._usual, self._queue = CapacityEstimate(), TtftBaseline(), OwnQueue()
+        self._fit, self._usual, self._queue = (
+            CapacityEstimate(),
+            TtftBaseline(),
+            ProbeDelayClassifier(),
+        )
         self._news: MonitorSignal | None = None
         self._seen = PoolObservation()  # reported since the last fold
         self._executors = [Executor() for _ in range(executors)]
@@ -221,7 +230,7 @@ class Model:
         executor.lent = self._grant(executor, min(before, slots(self._state)) - record)
         if executor is self._executors[0]:
             self._news = None
-            self._others = CallsOfOthers(
+            self._others = OtherExecutorCalls(
                 running=sum(one.told_calls for one in others),
                 most=max(record, slots(self._state) - executor.told_slots) if others else 0,
                 ended=sum(one.told_done for one in others),
@@ -253,10 +262,10 @@ class Model:
             del executor.calls[number]
             self._engine.abort(generation)
 
-    def _own(self) -> OwnCalls:
+    def _own(self) -> ExecutorCalls:
         """Calls of all executors, as the first one knows them."""
         first = self._executors[0]
-        return OwnCalls(running=len(first.calls), ended=first.done, others=self._others)
+        return ExecutorCalls(running=len(first.calls), ended=first.done, others=self._others)
 
     def _say(self, signal: MonitorSignal) -> None:
         self._news = signal

@@ -16,9 +16,9 @@ from batch_gateway.core.errors import Permanent
 from batch_gateway.extras import require
 
 if TYPE_CHECKING:
+    from batch_gateway.ports.coordination import CoordinationStore
     from batch_gateway.ports.files import FileStore
     from batch_gateway.ports.metadata import MetadataStore
-    from batch_gateway.ports.scratch import ScratchStore
     from batch_gateway.settings import Settings
 
 METADATA_STORES = "batch_gateway.metadata_stores"
@@ -27,7 +27,7 @@ SCRATCH_STORES = "batch_gateway.scratch_stores"
 
 _SQL = "batch_gateway.adapters.sql.plugin"
 _REDIS_METADATA = "batch_gateway.adapters.redis_metadata.plugin"
-_REDIS_SCRATCH = "batch_gateway.adapters.scratch.plugin"
+_REDIS_SCRATCH = "batch_gateway.adapters.redis_coordination.plugin"
 
 #: Group -> scheme -> value of an entry point; ``[extra]`` names the extra that has its driver.
 #: These stand here and not in the metadata of this package, because a function would have to read
@@ -92,8 +92,8 @@ class FilePlugin(Protocol):
         ...
 
 
-class ScratchPlugin(Protocol):
-    def open_store(self, settings: "Settings") -> "ScratchStore":
+class CoordinationPlugin(Protocol):
+    def open_store(self, settings: "Settings") -> "CoordinationStore":
         """The store at ``settings.scratch.url``; it connects when it is used."""
         ...
 
@@ -108,9 +108,9 @@ def file_plugin(settings: "Settings") -> FilePlugin:
     return cast(FilePlugin, _load(FILE_STORES, settings.files.url))
 
 
-def scratch_plugin(settings: "Settings") -> ScratchPlugin:
+def scratch_plugin(settings: "Settings") -> CoordinationPlugin:
     """Raises as ``metadata_plugin``."""
-    return cast(ScratchPlugin, _load(SCRATCH_STORES, settings.scratch.url.get_secret_value()))
+    return cast(CoordinationPlugin, _load(SCRATCH_STORES, settings.scratch.url.get_secret_value()))
 
 
 def require_stores(settings: "Settings") -> None:

@@ -15,9 +15,9 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import FileId, TenantId
 from batch_gateway.core.layout import FILES, ORDERS, UPLOADS, WORK
 from batch_gateway.core.model import OPEN
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.maintenance.orphans import delete_orphans
 from batch_gateway.services.verify.verifier import StorageVerifier
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
@@ -77,7 +77,7 @@ async def _rows(metadata: MetadataStore) -> list[str]:
     return found
 
 
-async def _slots(scratch: ScratchStore) -> list[str]:
+async def _slots(scratch: CoordinationStore) -> list[str]:
     found = [
         f"pool {pool.pool}: {pool.in_use} slots in use, {pool.granted} granted"
         for pool in await scratch.slots.pools()

@@ -142,7 +142,7 @@ async def clock(world: World, service: str, offset_s: float, for_s: float) -> No
             world.clocks.set(name, 0)
 
 
-# -- the scratch server ---------------------------------------------------------------------------
+# -- the coordination store ------------------------------------------------------------------------
 
 
 async def wipe_scratch(world: World) -> None:

@@ -18,7 +18,7 @@ from batch_gateway.client import (
     embedding,
 )
 from batch_gateway.client.requests import files_of
-from batch_gateway.client.steps import BatchTerms
+from batch_gateway.client.steps import BatchParameters
 
 pytestmark = pytest.mark.e2e
 
@@ -75,7 +75,7 @@ def test_a_run_goes_on_where_its_batch_is_when_the_one_before_was_left(service, 
 
 
 def test_many_requests_become_several_batches(service, batches, monkeypatch):
-    monkeypatch.setattr(BatchTerms, "__init__", _smaller(BatchTerms.__init__))
+    monkeypatch.setattr(BatchParameters, "__init__", _smaller(BatchParameters.__init__))
 
     found = list(batches.run(questions(25, salt="several")))
 

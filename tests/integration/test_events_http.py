@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from cloudevents.http import CloudEvent, from_http
 
-from batch_gateway.adapters.events_http import HttpSink
+from batch_gateway.adapters.events_http import HttpEventSink
 from batch_gateway.core.errors import Permanent, Temporary, Unavailable
 from batch_gateway.core.events import SOURCE, Event, EventType, internal_event, signed_by, wake_up
 from batch_gateway.core.ids import BatchId
@@ -56,8 +56,8 @@ async def broker() -> AsyncIterator[Broker]:
 
 
 @pytest.fixture
-async def sink(broker: Broker) -> AsyncIterator[HttpSink]:
-    sink = HttpSink(broker.url, keys=KEYS, timeout=SECONDS)
+async def sink(broker: Broker) -> AsyncIterator[HttpEventSink]:
+    sink = HttpEventSink(broker.url, keys=KEYS, timeout=SECONDS)
     yield sink
     await sink.close()
 
@@ -72,7 +72,7 @@ def received(event: CloudEvent) -> Event:
     )
 
 
-async def test_an_event_arrives_as_it_was_sent(broker: Broker, sink: HttpSink):
+async def test_an_event_arrives_as_it_was_sent(broker: Broker, sink: HttpEventSink):
     before = datetime.now(UTC)
 
     await sink.send(CREATED)
@@ -84,14 +84,14 @@ async def test_an_event_arrives_as_it_was_sent(broker: Broker, sink: HttpSink):
     assert before <= datetime.fromisoformat(event["time"]) <= datetime.now(UTC)
 
 
-async def test_an_event_carries_traceparent_and_tracestate(broker: Broker, sink: HttpSink):
+async def test_an_event_carries_traceparent_and_tracestate(broker: Broker, sink: HttpEventSink):
     await sink.send(replace(CREATED, traceparent=f"{TRACE} a=1,b=2"))
 
     (event,) = broker.events()
     assert (event["traceparent"], event["tracestate"]) == (TRACE, "a=1,b=2")
 
 
-async def test_an_event_is_sent_in_binary_mode(broker: Broker, sink: HttpSink):
+async def test_an_event_is_sent_in_binary_mode(broker: Broker, sink: HttpEventSink):
     await sink.send(CREATED)
 
     ((headers, body),) = broker.received
@@ -100,7 +100,7 @@ async def test_an_event_is_sent_in_binary_mode(broker: Broker, sink: HttpSink):
     assert body == b'{"batch_id": "batch_1"}'
 
 
-async def test_an_event_carries_the_signature_of_the_first_key(broker: Broker, sink: HttpSink):
+async def test_an_event_carries_the_signature_of_the_first_key(broker: Broker, sink: HttpEventSink):
     await sink.send(CREATED)
 
     (event,) = broker.events()
@@ -110,7 +110,7 @@ async def test_an_event_carries_the_signature_of_the_first_key(broker: Broker, s
 
 
 async def test_without_keys_and_trace_an_event_carries_neither(broker: Broker):
-    sink = HttpSink(broker.url, keys=[], timeout=SECONDS)
+    sink = HttpEventSink(broker.url, keys=[], timeout=SECONDS)
 
     await sink.send(wake_up(bytes(12)))
     await sink.close()
@@ -122,7 +122,7 @@ async def test_without_keys_and_trace_an_event_carries_neither(broker: Broker):
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
-async def test_any_2xx_is_taken(broker: Broker, sink: HttpSink, status: int):
+async def test_any_2xx_is_taken(broker: Broker, sink: HttpEventSink, status: int):
     broker.status = status
 
     await sink.send(CREATED)
@@ -134,7 +134,7 @@ async def test_any_2xx_is_taken(broker: Broker, sink: HttpSink, status: int):
     "status", [307, 401, 403, 404, 405, 408, 409, 410, 429, 500, 502, 503, 504]
 )
 async def test_what_is_not_the_event_s_fault_is_temporary(
-    broker: Broker, sink: HttpSink, status: int
+    broker: Broker, sink: HttpEventSink, status: int
 ):
     """The token of the sender has expired, the Broker is not there: the event stays unsent."""
     broker.status = status
@@ -146,7 +146,9 @@ async def test_what_is_not_the_event_s_fault_is_temporary(
 
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
-async def test_a_refusal_is_permanent_and_says_why(broker: Broker, sink: HttpSink, status: int):
+async def test_a_refusal_is_permanent_and_says_why(
+    broker: Broker, sink: HttpEventSink, status: int
+):
     broker.status = status
 
     with pytest.raises(Permanent, match=f"answers {status}: as told"):
@@ -156,7 +158,7 @@ async def test_a_refusal_is_permanent_and_says_why(broker: Broker, sink: HttpSin
 async def test_a_broker_that_is_not_there_is_unavailable():
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
-        sink = HttpSink(
+        sink = HttpEventSink(
             f"http://127.0.0.1:{reserved.getsockname()[1]}/", keys=KEYS, timeout=SECONDS
         )
 
@@ -168,7 +170,7 @@ async def test_a_broker_that_is_not_there_is_unavailable():
 
 async def test_a_broker_that_is_silent_is_unavailable_after_the_time_out(broker: Broker):
     broker.status = None
-    sink = HttpSink(broker.url, keys=KEYS, timeout=timedelta(milliseconds=200))
+    sink = HttpEventSink(broker.url, keys=KEYS, timeout=timedelta(milliseconds=200))
 
     with pytest.raises(Unavailable, match="event sink http"):
         await sink.send(CREATED)
@@ -177,7 +179,7 @@ async def test_a_broker_that_is_silent_is_unavailable_after_the_time_out(broker:
     await sink.close()
 
 
-async def test_events_may_be_sent_at_the_same_time(broker: Broker, sink: HttpSink):
+async def test_events_may_be_sent_at_the_same_time(broker: Broker, sink: HttpEventSink):
     events = [wake_up(bytes([n]) * 12) for n in range(20)]
 
     await asyncio.gather(*(sink.send(event) for event in events))
@@ -186,14 +188,14 @@ async def test_events_may_be_sent_at_the_same_time(broker: Broker, sink: HttpSin
 
 
 async def test_a_sink_may_be_closed_unused():
-    sink = HttpSink("http://127.0.0.1:9/", keys=KEYS, timeout=SECONDS)
+    sink = HttpEventSink("http://127.0.0.1:9/", keys=KEYS, timeout=SECONDS)
 
     await sink.close()
 
 
 async def test_a_token_is_sent_as_it_is_at_that_moment_and_only_if_there_is_one(broker, tmp_path):
     token = tmp_path / "token"
-    sink = HttpSink(broker.url, keys=KEYS, timeout=SECONDS, token_file=token)
+    sink = HttpEventSink(broker.url, keys=KEYS, timeout=SECONDS, token_file=token)
 
     await sink.send(CREATED)
     for content in ("first\n", "second"):

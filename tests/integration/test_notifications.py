@@ -18,7 +18,7 @@ import yaml
 from fixtures.metadata import a_batch
 from manifests.admission import refusals
 
-from batch_gateway.adapters.events_http import HttpSink
+from batch_gateway.adapters.events_http import HttpEventSink
 from batch_gateway.core.errors import Permanent, Temporary
 from batch_gateway.core.events import EventType, internal_event
 from batch_gateway.core.lifecycle import lifecycle_event, terminal_event
@@ -127,7 +127,7 @@ async def notifying(**variables):
 
 
 async def sent(url, event):
-    sink = HttpSink(url, keys=[b"key"], timeout=timedelta(seconds=30))
+    sink = HttpEventSink(url, keys=[b"key"], timeout=timedelta(seconds=30))
     try:
         await sink.send(event)
     finally:

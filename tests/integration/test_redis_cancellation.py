@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 from fixtures.redis import valkey_server
 
+from batch_gateway.adapters.redis_coordination import open_scratch
 from batch_gateway.adapters.redis_metadata import open_redis_metadata
-from batch_gateway.adapters.scratch import open_scratch
 
 pytestmark = pytest.mark.redis
 

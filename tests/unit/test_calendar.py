@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.core.calendar import CalendarWindow, EndpointCalendar
+from batch_gateway.core.calendar import CallLimitWindow, EndpointCalendar
 from batch_gateway.core.cron import parse_cron
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -18,7 +18,7 @@ def calendar(*windows: tuple[str, int], zone: ZoneInfo = BERLIN) -> EndpointCale
     return EndpointCalendar(
         zone=zone,
         windows=tuple(
-            CalendarWindow(when=(parse_cron(cron),), most=most) for cron, most in windows
+            CallLimitWindow(when=(parse_cron(cron),), most=most) for cron, most in windows
         ),
     )
 

@@ -31,8 +31,8 @@ from batch_gateway.core.model import (
     ShardState,
 )
 from batch_gateway.core.prices import PriceList
+from batch_gateway.ports.coordination import SlotGrant
 from batch_gateway.ports.model_client import CallFailed, CallRefused, ModelResponse
-from batch_gateway.ports.scratch import SlotGrant
 from batch_gateway.ports.shard_queue import QueueDepth
 from batch_gateway.ports.shards import LeaseStatus
 from batch_gateway.services.collaborators import EventSenders, Stores
@@ -49,7 +49,7 @@ from batch_gateway.services.execute.collaborators import (
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.progress_events import BatchObservers
 from batch_gateway.services.results.parts import read_recorded
-from batch_gateway.services.routing import OneEndpoint
+from batch_gateway.services.routing import SingleEndpointRouteProvider
 from batch_gateway.settings import (
     EngineMonitorSettings,
     ExecutionSettings,
@@ -75,7 +75,7 @@ RULES = ExecutionSettings(
 
 @dataclass
 class Memory:
-    """Database, file store and scratch server in one; ``down`` makes all of them fail."""
+    """Database, file store and coordination store in one; ``down`` makes all of them fail."""
 
     shards: dict[int, Shard] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -320,7 +320,7 @@ class Stage:
     def __init__(self, script: list[str]) -> None:
         self.memory, self.engine, self.clock = new_memory(), Engine(script), Clock()
         self.circuits = EndpointCircuits()
-        self.routes = OneEndpoint(InferenceSettings(url="http://engine"))
+        self.routes = SingleEndpointRouteProvider(InferenceSettings(url="http://engine"))
         memory: Any = self.memory
         nothing = memory.nothing
         self.scratch: Any = SimpleNamespace(

@@ -24,9 +24,9 @@ from batch_gateway.core.model import BatchStatus
 from batch_gateway.local.metrics_targets import FILE
 from batch_gateway.local.options import PlatformOptions
 from batch_gateway.ports.batches import Backlog
-from batch_gateway.ports.scratch import PoolState
+from batch_gateway.ports.coordination import PoolState
 from batch_gateway.ports.shard_queue import QueueDepth
-from batch_gateway.services.state_snapshot import ScratchState, ServiceState, StoredState
+from batch_gateway.services.state_snapshot import CoordinationState, MetadataState, ServiceState
 from batch_gateway.web import metrics
 from batch_gateway.web.state_metrics import families
 
@@ -57,14 +57,14 @@ def full_state() -> ServiceState:
     backlog = Backlog(first_deadline=NOW, requests={"m": 1}, open_batches={TenantId("t"): 1})
     return ServiceState(
         at=NOW,
-        stored=StoredState(
+        stored=MetadataState(
             batches={BatchStatus.VALIDATING: 1},
             backlog=backlog,
             last_dead=NOW,
             pending_webhooks=0,
             unsent_since=NOW,
         ),
-        shared=ScratchState(
+        shared=CoordinationState(
             depth=QueueDepth(ready=1, leased=1, reserved=1),
             pools=[pool],
             running=1,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from batch_gateway.core.limits import Brake, MonitorSignal, PoolObservation
 from batch_gateway.core.retry import ANSWERED, AWAY, FULL, REFUSED
-from batch_gateway.ports.scratch import SlotGrant, SlotReport
+from batch_gateway.ports.coordination import SlotGrant, SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult
-from batch_gateway.services.execute.outcomes import OtherExecutors, PoolOutcomes
+from batch_gateway.services.execute.outcomes import OtherExecutorTracker, PoolOutcomes
 
 SECOND = timedelta(seconds=1)
 
@@ -103,7 +103,7 @@ def test_a_trial_in_vain_is_no_sign_of_overload():
 
 
 def test_calls_of_other_executors_are_what_the_slot_server_says_beyond_the_own_ones():
-    others = OtherExecutors()
+    others = OtherExecutorTracker()
 
     def told(mine: int, answered: int, at: float):
         grant = SlotGrant(

@@ -14,9 +14,9 @@ from benchmarks.waves import TPOT_MS, Scene
 
 from batch_gateway.core.engine_signals import EngineReading, probe_signal
 from batch_gateway.core.limits import Brake, MonitorSignal
-from batch_gateway.core.own_queue import CallsOfOthers, OwnCalls, OwnQueue
+from batch_gateway.core.own_queue import ExecutorCalls, OtherExecutorCalls, ProbeDelayClassifier
 from batch_gateway.services.execute.engine_monitor import EngineMonitor
-from batch_gateway.services.routing import OneEndpoint
+from batch_gateway.services.routing import SingleEndpointRouteProvider
 from batch_gateway.settings import EngineMonitorSettings, InferenceSettings
 
 USUAL = timedelta(milliseconds=50)
@@ -92,12 +92,12 @@ async def test_a_call_that_ends_while_metrics_are_read_is_no_user(before, users_
 
     nothing: Any = None
     monitor = EngineMonitor(
-        OneEndpoint(InferenceSettings(url="http://engine")).routes("m")[0],
+        SingleEndpointRouteProvider(InferenceSettings(url="http://engine")).routes("m")[0],
         client=nothing,
         metrics=Metrics(),
         settings=RULES,
         urgent=lambda: None,
-        calls=lambda: OwnCalls(running=calls[0], ended=0),
+        calls=lambda: ExecutorCalls(running=calls[0], ended=0),
     )
 
     assert await monitor._read(timedelta(seconds=0.2))
@@ -107,35 +107,35 @@ async def test_a_call_that_ends_while_metrics_are_read_is_no_user(before, users_
     assert told.users_wait == users_wait
 
 
-def late(own: OwnQueue, at: float, running: int, ended: int, *, looks: int = 1) -> Any:
+def late(own: ProbeDelayClassifier, at: float, running: int, ended: int, *, looks: int = 1) -> Any:
     signal = probe_signal(
         ttft=None, open_for=timedelta(seconds=1), looks=looks, usual=USUAL, rules=RULES
     )
     assert signal.users_wait
     return own.late(
-        signal, looks, at, OwnCalls(running=running, ended=ended), USUAL, RULES.probe_wait
+        signal, looks, at, ExecutorCalls(running=running, ended=ended), USUAL, RULES.probe_wait
     )
 
 
 @pytest.fixture
-def own() -> OwnQueue:
+def own() -> ProbeDelayClassifier:
     """32 requests are known to fit."""
-    own = OwnQueue()
-    own.sent(0.0, OwnCalls(running=31, ended=100))
+    own = ProbeDelayClassifier()
+    own.sent(0.0, ExecutorCalls(running=31, ended=100))
     signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
-    own.answered(signal, 10.0, OwnCalls(running=31, ended=100), in_time=True)
+    own.answered(signal, 10.0, ExecutorCalls(running=31, ended=100), in_time=True)
     assert own.fits == 32
     return own
 
 
 def test_a_probe_that_waits_beside_fewer_calls_than_fit_waits_for_users(own):
-    own.sent(0.0, OwnCalls(running=31, ended=100))
+    own.sent(0.0, ExecutorCalls(running=31, ended=100))
 
     assert late(own, 11.0, 31, 100).users_wait
 
 
 def test_a_probe_that_waits_behind_our_own_calls_lowers_the_limit_alone(own):
-    own.sent(0.0, OwnCalls(running=34, ended=100))
+    own.sent(0.0, ExecutorCalls(running=34, ended=100))
 
     first = late(own, 11.0, 34, 100)
     second = late(own, 11.2, 34, 101, looks=2)
@@ -145,7 +145,7 @@ def test_a_probe_that_waits_behind_our_own_calls_lowers_the_limit_alone(own):
 
 
 def test_a_probe_that_waits_after_more_calls_have_ended_than_were_too_many_waits_for_users(own):
-    own.sent(0.0, OwnCalls(running=34, ended=100))
+    own.sent(0.0, ExecutorCalls(running=34, ended=100))
 
     assert not late(own, 11.0, 31, 103).users_wait  # the fourth may have made room for it
     assert not late(own, 11.2, 30, 104).users_wait  # its answer may be on its way
@@ -153,13 +153,15 @@ def test_a_probe_that_waits_after_more_calls_have_ended_than_were_too_many_waits
 
 
 def test_more_than_fits_is_tried_now_and_then(own):
-    own.sent(0.0, OwnCalls(running=33, ended=100))
+    own.sent(0.0, ExecutorCalls(running=33, ended=100))
     late(own, 11.0, 33, 100)
     signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
 
     def room(at: float, running: int) -> int | None:
-        own.sent(0.0, OwnCalls(running=running, ended=200))
-        return own.answered(signal, at, OwnCalls(running=running, ended=200), in_time=False).room
+        own.sent(0.0, ExecutorCalls(running=running, ended=200))
+        return own.answered(
+            signal, at, ExecutorCalls(running=running, ended=200), in_time=False
+        ).room
 
     assert room(12.0, 30) == 1  # fewer than fit
     assert room(12.0, 31) == 0
@@ -167,28 +169,28 @@ def test_more_than_fits_is_tried_now_and_then(own):
 
 
 def test_while_calls_end_quickly_one_more_is_always_tried(own):
-    own.sent(0.0, OwnCalls(running=200, ended=100))
+    own.sent(0.0, ExecutorCalls(running=200, ended=100))
     signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
 
-    assert own.answered(signal, 11.0, OwnCalls(running=200, ended=150), in_time=True).room == 1
+    assert own.answered(signal, 11.0, ExecutorCalls(running=200, ended=150), in_time=True).room == 1
 
 
 def test_what_was_seen_long_ago_is_forgotten(own):
-    own.sent(0.0, OwnCalls(running=20, ended=100))
+    own.sent(0.0, ExecutorCalls(running=20, ended=100))
     signal = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
-    own.answered(signal, 400.0, OwnCalls(running=20, ended=100), in_time=True)
+    own.answered(signal, 400.0, ExecutorCalls(running=20, ended=100), in_time=True)
 
     assert own.fits == 21
 
 
-def beside(others: CallsOfOthers, running: int = 16, ended: int = 0) -> OwnCalls:
-    return OwnCalls(running=running, ended=ended, others=others)
+def beside(others: OtherExecutorCalls, running: int = 16, ended: int = 0) -> ExecutorCalls:
+    return ExecutorCalls(running=running, ended=ended, others=others)
 
 
 def test_calls_of_other_executors_fit_when_all_have_reported_since():
-    own = OwnQueue()
+    own = ProbeDelayClassifier()
     in_time = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
-    others = CallsOfOthers(running=16, most=16, reported_after=9.5)
+    others = OtherExecutorCalls(running=16, most=16, reported_after=9.5)
     own.sent(10.0, beside(others))
     own.answered(in_time, 10.1, beside(others), in_time=True)
     fewer = replace(others, most=10)
@@ -204,13 +206,15 @@ def test_calls_of_other_executors_fit_when_all_have_reported_since():
 
 
 def test_a_call_of_another_executor_that_ended_before_it_was_reported_proves_nothing():
-    own = OwnQueue()
+    own = ProbeDelayClassifier()
     in_time = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
-    others = CallsOfOthers(running=16, most=16, reported_after=9.5)
+    others = OtherExecutorCalls(running=16, most=16, reported_after=9.5)
     own.sent(10.0, beside(others))
     own.answered(in_time, 10.1, beside(others), in_time=True)
 
-    known = CallsOfOthers(running=6, most=6, reported_after=10.2)  # ten had ended before the probe
+    known = OtherExecutorCalls(
+        running=6, most=6, reported_after=10.2
+    )  # ten had ended before the probe
     own.sent(10.6, beside(known, running=20))
 
     assert not own.late(
@@ -219,11 +223,11 @@ def test_a_call_of_another_executor_that_ended_before_it_was_reported_proves_not
 
 
 def test_calls_of_other_executors_that_may_run_unreported_are_no_users():
-    own = OwnQueue()
+    own = ProbeDelayClassifier()
     in_time = probe_signal(ttft=USUAL, open_for=None, usual=USUAL, rules=RULES)
-    own.sent(10.0, OwnCalls(running=31, ended=0))
-    own.answered(in_time, 10.1, OwnCalls(running=31, ended=0), in_time=True)
-    joined = CallsOfOthers(running=0, most=16, reported_after=10.0)
+    own.sent(10.0, ExecutorCalls(running=31, ended=0))
+    own.answered(in_time, 10.1, ExecutorCalls(running=31, ended=0), in_time=True)
+    joined = OtherExecutorCalls(running=0, most=16, reported_after=10.0)
 
     own.sent(11.0, beside(joined))
 

@@ -10,8 +10,8 @@ from typing import Any
 from unit.test_leased_shard import leased
 
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.ports.coordination import SlotGrant
 from batch_gateway.ports.model_client import CallFailed, ModelResponse
-from batch_gateway.ports.scratch import SlotGrant
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.collaborators import ProcessResources
@@ -19,7 +19,7 @@ from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.progress_events import BatchObservers
-from batch_gateway.services.routing import OneEndpoint
+from batch_gateway.services.routing import SingleEndpointRouteProvider
 from batch_gateway.settings import (
     EngineMonitorSettings,
     ExecutionSettings,
@@ -86,7 +86,7 @@ class Stage:
         engine: Any = self.engine
         silent: Any = SimpleNamespace(wake=asyncio.sleep)
         retry = RetrySettings(attempts=9, backoff_s=0.001, backoff_max_s=0.002)
-        self.routes = OneEndpoint(InferenceSettings(url="http://engine"))
+        self.routes = SingleEndpointRouteProvider(InferenceSettings(url="http://engine"))
         self.pools = SlotPools(
             ActivationId("me"),
             group,

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batch_gateway.core.calendar import CalendarWindow, EndpointCalendar
+from batch_gateway.core.calendar import CallLimitWindow, EndpointCalendar
 from batch_gateway.core.cron import parse_cron
 from batch_gateway.core.retry import judge
 from batch_gateway.core.routing import (
@@ -22,7 +22,7 @@ NIGHT = datetime(2026, 11, 26, 22, tzinfo=UTC)
 
 
 def endpoint(name: str, *, most: int | None = None, by_day: int | None = None) -> ModelEndpoint:
-    windows = (CalendarWindow(when=(parse_cron("* 9-17 * * *"),), most=by_day or 0),)
+    windows = (CallLimitWindow(when=(parse_cron("* 9-17 * * *"),), most=by_day or 0),)
     return ModelEndpoint(
         name=name,
         url=f"http://{name}",

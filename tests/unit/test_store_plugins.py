@@ -6,7 +6,7 @@ import pytest
 
 from batch_gateway.extras import MissingExtra
 from batch_gateway.settings import Settings
-from batch_gateway.settings.stores import FileSettings, MetadataSettings, ScratchSettings
+from batch_gateway.settings.stores import CoordinationSettings, FileSettings, MetadataSettings
 from batch_gateway.store_plugins import (
     UnknownStore,
     file_plugin,
@@ -52,8 +52,16 @@ def install(tmp_path, monkeypatch):
         (metadata_plugin, metadata_at("valkey://h"), "redis_metadata"),
         (file_plugin, files_at("file:///x"), "local_files"),
         (file_plugin, files_at("s3://bucket/prefix"), "s3_files"),
-        (scratch_plugin, Settings(scratch=ScratchSettings(url="valkeys://h")), "scratch"),
-        (scratch_plugin, Settings(scratch=ScratchSettings(url="unix:///x")), "scratch"),
+        (
+            scratch_plugin,
+            Settings(scratch=CoordinationSettings(url="valkeys://h")),
+            "redis_coordination",
+        ),
+        (
+            scratch_plugin,
+            Settings(scratch=CoordinationSettings(url="unix:///x")),
+            "redis_coordination",
+        ),
     ],
 )
 def test_the_scheme_selects_the_plug_in(plugin, settings, module):
@@ -67,7 +75,7 @@ def test_all_groups_take_installed_packages(install):
     settings = Settings(
         metadata=MetadataSettings(url="toy+driver://h"),
         files=FileSettings(url="toy:x"),
-        scratch=ScratchSettings(url="toy:"),
+        scratch=CoordinationSettings(url="toy:"),
     )
 
     require_stores(settings)

@@ -14,7 +14,7 @@ from batch_gateway.core.engine_values import SHOWN, count, header
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.ports.engine import ServedModel
-from batch_gateway.services.routing import Routes
+from batch_gateway.ports.routing import RouteProvider
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _decode_listed = tolerant(msgspec.json.Decoder(_Listed).decode)
 
 
 class HttpModelCatalog:
-    def __init__(self, routes: Routes, *, timeout: timedelta = TIMEOUT) -> None:
+    def __init__(self, routes: RouteProvider, *, timeout: timedelta = TIMEOUT) -> None:
         """Asks the endpoints that serve any name, as ``routes`` has them at that moment."""
         self._routes = routes
         self._timeout_s = timeout.total_seconds()

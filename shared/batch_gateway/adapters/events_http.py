@@ -34,7 +34,7 @@ _REUSED_S = 2.0  # idle time after which a connection is not used any more
 _SHOWN = 200  # bytes of a refusal that go into the error's message
 
 
-class HttpSink:
+class HttpEventSink:
     def __init__(
         self,
         url: str,

@@ -15,7 +15,8 @@ from pathlib import Path
 import yaml
 
 from batch_gateway.core.routing import ModelEndpoint, RoutingTable
-from batch_gateway.services.routing import Route, call_headers, routes_of
+from batch_gateway.ports.routing import ReplicaRoute
+from batch_gateway.services.routing import call_headers, routes_of
 from batch_gateway.settings.routes import checked_routes
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class RoutingFile:
     def headers(self, endpoint: ModelEndpoint) -> Mapping[str, str]:
         return self._headers[endpoint.name]
 
-    def routes(self, name: str) -> Sequence[Route]:
+    def routes(self, name: str) -> Sequence[ReplicaRoute]:
         self._look()
         return routes_of(self._table, name, self.headers)
 

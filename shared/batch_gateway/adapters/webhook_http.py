@@ -32,7 +32,7 @@ _READ = 64 * 1024  # bytes of an answer; what it says is of no interest
 _SHOWN = 200
 
 
-class NotPublic(OSError):
+class PrivateAddressError(OSError):
     """A host that only has addresses of private networks."""
 
 
@@ -62,7 +62,7 @@ class HttpWebhooks:
         try:
             async with asyncio.timeout(self._timeout.total):
                 await self._allowed.addresses(host, port)
-        except NotPublic:
+        except PrivateAddressError:
             raise not_public() from None
         except (OSError, TimeoutError):
             return
@@ -121,7 +121,7 @@ class _Allowed(AbstractResolver):
         self._allow_private = allow_private
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
-        """Raises OSError when the host has none, NotPublic when it has none that is allowed."""
+        """Raises OSError when the host has none, PrivateAddressError when none is allowed."""
         found = [host] if _is_address(host) else await self._resolve(host, port)
         return self.judge(host, found)
 
@@ -130,7 +130,7 @@ class _Allowed(AbstractResolver):
             return addresses
         allowed = [address for address in addresses if public(address)]
         if not allowed:
-            raise NotPublic(errno.EACCES, f"{host} is in a private network")
+            raise PrivateAddressError(errno.EACCES, f"{host} is in a private network")
         return allowed
 
     async def resolve(

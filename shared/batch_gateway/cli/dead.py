@@ -185,12 +185,12 @@ def _run_inside(place: ClusterOptions, words: list[str], *, json: bool) -> None:
 async def _replayed(
     metadata: "MetadataStore", letters: Sequence[str] | None, all_: bool, url: str
 ) -> int:
-    from batch_gateway.adapters.events_http import HttpSink
+    from batch_gateway.adapters.events_http import HttpEventSink
     from batch_gateway.cli.audit import recorded
     from batch_gateway.core.audit import AuditOutcome
     from batch_gateway.services.dead_letters import replay
 
-    sink = HttpSink(url, keys=(), timeout=_WAIT)
+    sink = HttpEventSink(url, keys=(), timeout=_WAIT)
     chosen = await _chosen(metadata, letters, all_)
     try:
         for letter in reversed(chosen):  # the oldest first

@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.metadata_settings import LocalDataOption
+from batch_gateway.cli.metadata_settings import LocalPlatformOption
 from batch_gateway.cli.output import JsonLines, print_json
 from batch_gateway.cli.tables import print_text
 
@@ -27,7 +27,7 @@ _SERVICE = "serving.knative.dev/service"
 
 @report_errors
 def logs(
-    machine: LocalDataOption,
+    machine: LocalPlatformOption,
     place: ClusterOptions,
     services: Annotated[
         list[str] | None,

@@ -31,7 +31,7 @@ class MetadataStoreOption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalDataOption:
+class LocalPlatformOption:
     """Whether a command is about this machine instead of a cluster."""
 
     data: Annotated[

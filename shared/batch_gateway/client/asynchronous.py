@@ -12,7 +12,7 @@ from batch_gateway.client import steps
 from batch_gateway.client.base import retry_body, sdk_options, update_body
 from batch_gateway.client.requests import Request
 from batch_gateway.client.results import RequestStatus, Result
-from batch_gateway.client.steps import BatchTerms, FoundResult, PollPause, SdkCall, Step
+from batch_gateway.client.steps import BatchParameters, MatchedResult, PollPause, SdkCall, Step
 
 T = TypeVar("T")
 
@@ -60,7 +60,9 @@ class AsyncBatchClient:
         ``priority=0`` or ``deduplicate=True``. Requests are written to disk, and results read in
         pieces: memory does not grow with their number. Raises BatchFailed for a wrong request.
         """
-        terms = BatchTerms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        terms = BatchParameters(
+            window=window, metadata=metadata or {}, fields=fields, resume=resume
+        )
         return self._all(steps.run(requests, terms))
 
     async def submit(
@@ -73,7 +75,9 @@ class AsyncBatchClient:
         **fields: Any,
     ) -> list[Batch]:
         """The batches of the requests, as ``run`` makes them, without waiting."""
-        terms = BatchTerms(window=window, metadata=metadata or {}, fields=fields, resume=resume)
+        terms = BatchParameters(
+            window=window, metadata=metadata or {}, fields=fields, resume=resume
+        )
         return await self._one(steps.submit(requests, terms))
 
     async def wait(self, batch: str) -> Batch:
@@ -143,7 +147,7 @@ class AsyncBatchClient:
                 except StopIteration:
                     return
                 answer, error = None, None
-                if isinstance(step, FoundResult):
+                if isinstance(step, MatchedResult):
                     yield step.result
                 else:
                     answer, error = await self._carried_out(step)

@@ -1,7 +1,7 @@
 """The helpers as generators without I/O, which both clients run.
 
 A generator yields a ``SdkCall``, whose answer it is sent (or whose error is thrown into it), a
-``PollPause``, or a ``FoundResult``, which is for the caller. The clients carry them out.
+``PollPause``, or a ``MatchedResult``, which is for the caller. The clients carry them out.
 """
 
 import time
@@ -43,15 +43,15 @@ class PollPause:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundResult:
+class MatchedResult:
     result: Result
 
 
-Step = SdkCall | PollPause | FoundResult
+Step = SdkCall | PollPause | MatchedResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchTerms:
+class BatchParameters:
     """How batches are made of requests."""
 
     window: str = "24h"
@@ -69,7 +69,7 @@ class BatchTerms:
         }
 
 
-def run(requests: Iterable[Request], terms: BatchTerms) -> Generator[Step, Any, None]:
+def run(requests: Iterable[Request], terms: BatchParameters) -> Generator[Step, Any, None]:
     """Batches of all requests, and then a result for each request in order."""
     begun: list[tuple[InputFile, Batch]] = []
     try:
@@ -86,7 +86,9 @@ def run(requests: Iterable[Request], terms: BatchTerms) -> Generator[Step, Any, 
             file.stream.close()
 
 
-def submit(requests: Iterable[Request], terms: BatchTerms) -> Generator[Step, Any, list[Batch]]:
+def submit(
+    requests: Iterable[Request], terms: BatchParameters
+) -> Generator[Step, Any, list[Batch]]:
     """The batches, without waiting for them."""
     begun = []
     limits = {"most_requests": terms.most_requests, "most_bytes": terms.most_bytes}
@@ -96,7 +98,7 @@ def submit(requests: Iterable[Request], terms: BatchTerms) -> Generator[Step, An
     return begun
 
 
-def _begin(file: InputFile, terms: BatchTerms) -> Generator[Step, Any, Batch]:
+def _begin(file: InputFile, terms: BatchParameters) -> Generator[Step, Any, Batch]:
     """The batch of a file: one that an earlier call has made, or a new one."""
     note = file.digest(terms.plain())
     if terms.resume and (found := (yield from _earlier(note))) is not None:
@@ -168,7 +170,7 @@ def _in_order(file: InputFile, batch: Batch) -> Generator[Step, Any, None]:
             result = yield from source.head()
             if result is not None and result.custom_id == name:
                 source.take()
-                yield FoundResult(result)
+                yield MatchedResult(result)
                 break
 
 
@@ -224,7 +226,7 @@ def results(batch_id: str, place: StreamPosition, *, follow: bool) -> Generator[
         query = {"after": place.cursor} if place.cursor else {}
         page: httpx.Response = yield _get(f"/batches/{batch_id}/results", query)
         for raw in page.content.splitlines():
-            yield FoundResult(parsed(raw))
+            yield MatchedResult(parsed(raw))
         moved = place.cursor != page.headers["x-next-cursor"]
         place.cursor = page.headers["x-next-cursor"]
         if page.headers["x-has-more"] == "false":

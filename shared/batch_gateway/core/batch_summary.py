@@ -9,7 +9,7 @@ from batch_gateway.core.engine_values import total
 from batch_gateway.core.model import Shard, TokenUsage
 
 
-class ModelSum(msgspec.Struct, array_like=True):
+class ModelTotals(msgspec.Struct, array_like=True):
     """Sums over the requests that name one model."""
 
     lines: int = 0
@@ -33,7 +33,7 @@ class ModelSum(msgspec.Struct, array_like=True):
 class BatchSummary(msgspec.Struct, omit_defaults=True):
     """Sums over the shards of a batch."""
 
-    models: dict[str, ModelSum] = {}
+    models: dict[str, ModelTotals] = {}
     calls: CallStatistics = msgspec.field(default_factory=CallStatistics)
 
     def add(self, shard: Shard) -> None:
@@ -43,7 +43,7 @@ class BatchSummary(msgspec.Struct, omit_defaults=True):
 
     def add_sums(self, shard: Shard) -> None:
         """The same without the statistics of its calls."""
-        known = self.models.setdefault(shard.model, ModelSum())
+        known = self.models.setdefault(shard.model, ModelTotals())
         tally, usage = shard.tally, shard.tally.usage
         known.lines += shard.lines
         known.completed += tally.completed

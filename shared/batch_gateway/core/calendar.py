@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from batch_gateway.core.cron import Cron
+from batch_gateway.core.cron import CronSchedule
 
 _MINUTE = timedelta(minutes=1)
 #: A change that is further away is none.
@@ -18,17 +18,17 @@ HORIZON = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CalendarWindow:
+class CallLimitWindow:
     """At most ``most`` calls at once (0: none) while one of ``when`` matches."""
 
-    when: tuple[Cron, ...]
+    when: tuple[CronSchedule, ...]
     most: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointCalendar:
     zone: ZoneInfo
-    windows: tuple[CalendarWindow, ...]
+    windows: tuple[CallLimitWindow, ...]
 
     def ceiling(self, at: datetime, usual: int) -> int:
         """Calls allowed at once at the instant ``at``, where ``usual`` are without any window."""

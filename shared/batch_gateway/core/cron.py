@@ -13,7 +13,7 @@ _WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cron:
+class CronSchedule:
     """Minutes that a cron expression matches; cron's own rules, five fields.
 
     ``minute hour day month weekday``, each ``*``, a number, a range ``a-b``, either with a step
@@ -58,13 +58,13 @@ class Cron:
         return day or weekday if self.either_day else day and weekday
 
 
-def parse_cron(text: str) -> Cron:
+def parse_cron(text: str) -> CronSchedule:
     """Raises ValueError, saying which field is wrong."""
     fields = text.split()
     if len(fields) != 5:
         raise ValueError(f"{text!r} must have five fields: minute hour day month weekday")
     minute, hour, day, month, weekday = fields
-    return Cron(
+    return CronSchedule(
         minutes=_field("minute", minute, 0, 59),
         hours=_field("hour", hour, 0, 23),
         days=_field("day", day, 1, 31),

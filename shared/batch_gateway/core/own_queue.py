@@ -11,8 +11,8 @@ that ``n + 1 - c`` requests fit beside those of others. Afterwards,
 For our own queue the limit is lowered, but no call is aborted.
 
 *Our* calls are those of all executors. The one that probes counts its own at any moment, and those
-of the others as of its last sync (``CallsOfOthers``). What those say of a probe is judged when all
-have reported since; until then no call counts as a user's.
+of the others as of its last sync (``OtherExecutorCalls``). A probe is judged by those when all have
+reported since; until then no call counts as a user's.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ _QUICK = 3  # calls that end during a probe in time: no user notices one that wa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallsOfOthers:
+class OtherExecutorCalls:
     """Calls of the other executors in one engine, as they have reported them."""
 
     running: int = 0
@@ -37,16 +37,16 @@ class CallsOfOthers:
     reported_after: float = 0.0  # the instant since when each of them has reported
 
 
-NO_OTHERS = CallsOfOthers()
+NO_OTHERS = OtherExecutorCalls()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnCalls:
+class ExecutorCalls:
     """Calls of all executors in one engine at one moment, as one of them knows them."""
 
     running: int  # of this executor
     ended: int  # of this executor, that the engine has answered, counted from any start
-    others: CallsOfOthers = NO_OTHERS
+    others: OtherExecutorCalls = NO_OTHERS
 
     @property
     def most(self) -> int:
@@ -96,13 +96,13 @@ class _Most:
 
 
 @dataclass(slots=True)
-class OwnQueue:
+class ProbeDelayClassifier:
     """Times are seconds of any monotonic clock."""
 
     _fits: _Most = field(default_factory=lambda: _Most(_WINDOW_S))  # about
     _proven: _Most = field(default_factory=lambda: _Most(_WINDOW_S))  # at least
     _passed: int = 0  # calls that end during a probe in time, about the most of lately
-    _sent: OwnCalls = OwnCalls(running=0, ended=0)  # when the present probe was sent
+    _sent: ExecutorCalls = ExecutorCalls(running=0, ended=0)  # when the present probe was sent
     _sent_at: float = 0.0
     _others_ended: int | None = None  # by a moment after that; None: it is not known yet
     _in_time: list[_ProbeInTime] = field(default_factory=list)
@@ -115,14 +115,14 @@ class OwnQueue:
         """About as many requests fit beside those of users, as was seen lately; None: not known."""
         return self._fits.now
 
-    def sent(self, at: float, calls: OwnCalls) -> None:
+    def sent(self, at: float, calls: ExecutorCalls) -> None:
         """A probe is sent at ``at`` beside ``calls``."""
         self._take_up(calls)
         self._sent, self._sent_at = calls, at
         self._beyond = self._others_ended = None
 
     def answered(
-        self, signal: MonitorSignal, at: float, calls: OwnCalls, *, in_time: bool
+        self, signal: MonitorSignal, at: float, calls: ExecutorCalls, *, in_time: bool
     ) -> MonitorSignal:
         """What ``signal`` says of a probe that was answered at ``at``, ``in_time`` or not.
 
@@ -142,7 +142,7 @@ class OwnQueue:
         signal: MonitorSignal,
         looks: int,
         at: float,
-        calls: OwnCalls,
+        calls: ExecutorCalls,
         usual: timedelta | None,
         wait: timedelta,
     ) -> MonitorSignal:
@@ -157,7 +157,7 @@ class OwnQueue:
         room = -self._give_up(at, calls.about) if looks == 1 else 0
         return replace(signal, users_wait=False, room=room)
 
-    def _prove(self, at: float, calls: OwnCalls) -> None:
+    def _prove(self, at: float, calls: ExecutorCalls) -> None:
         sent, others = self._sent, calls.others
         passed = calls.ended - sent.ended
         lately = passed + max(0, others.ended - sent.others.ended)
@@ -179,7 +179,7 @@ class OwnQueue:
             )
         )
 
-    def _take_up(self, calls: OwnCalls) -> None:
+    def _take_up(self, calls: ExecutorCalls) -> None:
         """What the other executors have reported by now."""
         others, waiting = calls.others, []
         if self._others_ended is None and others.reported_after >= self._sent_at:
@@ -193,7 +193,7 @@ class OwnQueue:
             self._proven.add(probe.at, probe.running + probe.others + 1 - passed)
         self._in_time = waiting
 
-    def _others_wait(self, at: float, calls: OwnCalls, answer_s: float) -> bool:
+    def _others_wait(self, at: float, calls: ExecutorCalls, answer_s: float) -> bool:
         fits = self._proven.now
         if fits is None:
             return False

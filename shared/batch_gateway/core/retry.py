@@ -117,7 +117,7 @@ def judge(status: int, again: Collection[int] | None = None) -> RetryDecision:
     return replace(usual, again=not usual.again)
 
 
-class JudgedResponse(msgspec.Struct, frozen=True, kw_only=True):
+class ClassifiedResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What one answer means, and how a result line shows it."""
 
     verdict: RetryDecision
@@ -133,7 +133,7 @@ def judge_response(
     leads_to: str | None = None,
     own_credentials: bool = False,
     others_admitted: bool = False,
-) -> JudgedResponse:
+) -> ClassifiedResponse:
     """What an answer means, by its status and by what its body says.
 
     ``body`` None: it is not one JSON object; ``leads_to``: the Location of a redirect, None:
@@ -146,11 +146,11 @@ def judge_response(
     """
     if 200 <= status < 300:
         if body is None:
-            return JudgedResponse(
+            return ClassifiedResponse(
                 verdict=BROKEN, status=status, problem=f"answered {status} without JSON"
             )
         if body.error is None:
-            return JudgedResponse(verdict=ANSWERED, status=status)
+            return ClassifiedResponse(verdict=ANSWERED, status=status)
         meant = body.error.status or 500
         inner = judge_response(
             meant,
@@ -162,24 +162,24 @@ def judge_response(
         verdict = (
             inner.verdict if inner.verdict.unauthorized else replace(inner.verdict, counts=True)
         )
-        return JudgedResponse(
+        return ClassifiedResponse(
             verdict=verdict, status=meant, problem=f"answered {status} with an error"
         )
     verdict = judge(status, again)
     if verdict.unauthorized and own_credentials:
-        return JudgedResponse(verdict=DENIED, status=status)
+        return ClassifiedResponse(verdict=DENIED, status=status)
     if verdict.unauthorized and others_admitted:
-        return JudgedResponse(verdict=FORBIDDEN, status=status)
+        return ClassifiedResponse(verdict=FORBIDDEN, status=status)
     if 300 <= status < 400:
         where = f"to {leads_to}" if leads_to else "without saying where"
         problem = f"answered {status}: it redirects {where}; set the endpoint's url accordingly"
-        return JudgedResponse(verdict=verdict, status=status, problem=problem)
+        return ClassifiedResponse(verdict=verdict, status=status, problem=problem)
     if status == 404 and not (body and body.error and body.error.about_model):
         verdict = BROKEN if again is None else verdict
-        return JudgedResponse(
+        return ClassifiedResponse(
             verdict=verdict, status=status, problem="answered 404: it has no such route"
         )
-    return JudgedResponse(verdict=verdict, status=status)
+    return ClassifiedResponse(verdict=verdict, status=status)
 
 
 def pause(

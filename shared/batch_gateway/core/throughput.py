@@ -39,7 +39,7 @@ class BlockedReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldWork:
+class ExecutorWork:
     """What one executor has in its hands of a batch and model."""
 
     model: str
@@ -54,7 +54,7 @@ class BatchThroughput:
     since: datetime  # of the first report; older buckets than are kept do not count
     at: datetime  # of the last report
     done: Buckets
-    held: tuple[HeldWork, ...] = ()
+    held: tuple[ExecutorWork, ...] = ()
 
     def known_until(self, now: datetime) -> datetime:
         """The instant of the last report; later if reports have ceased."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from batch_gateway.core.batch_summary import BatchSummary, ModelSum
+from batch_gateway.core.batch_summary import BatchSummary, ModelTotals
 from batch_gateway.core.engine_values import total
 from batch_gateway.core.ids import TenantId
 from batch_gateway.core.model import Batch
@@ -72,7 +72,7 @@ def report_of(batch: Batch, now: datetime, summary: BatchSummary) -> BatchReport
 def _record(
     batch: Batch, day: date, model: str, summary: BatchSummary, first: bool, unplanned: int
 ) -> UsageRecord:
-    known = summary.models.get(model, ModelSum())
+    known = summary.models.get(model, ModelTotals())
     not_run = max(0, known.lines - known.completed - known.failed)
     return UsageRecord(
         day=day,

@@ -136,7 +136,7 @@ class LocalPlatform:
 
     @property
     def scratch_url(self) -> str:
-        """The functions' scratch server, which may be emptied at any moment."""
+        """The functions' coordination store, which may be emptied at any moment."""
         return self._machine.scratch_url
 
     @property

@@ -15,7 +15,7 @@ FIRST = (
     "batch_gateway.adapters.engine_http",
     "batch_gateway.adapters.events_http",
     "batch_gateway.adapters.local_files.plugin",
-    "batch_gateway.adapters.scratch.plugin",
+    "batch_gateway.adapters.redis_coordination.plugin",
     "batch_gateway.adapters.sealing",
     "batch_gateway.adapters.sql.plugin",
     "batch_gateway.adapters.sql.sqlite_driver",

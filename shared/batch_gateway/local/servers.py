@@ -1,7 +1,8 @@
-"""The Valkey servers of one machine: the scratch store, and the store of the broker.
+"""The Valkey servers of one machine: the coordination store, and the store of the broker.
 
-The scratch server keeps nothing on disk, as it may be emptied at any moment. The broker's writes
-every change to its append-only file before it answers, so an accepted event survives a crash.
+The coordination store keeps nothing on disk, as it may lose its data at any time. The broker's
+writes every change to its append-only file before it answers, so an accepted event survives a
+crash.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ class EventSink(Protocol):
     async def close(self) -> None: ...
 
 
-class RawSink(Protocol):
+class RawEventSink(Protocol):
     async def send_raw(self, event: ExternalEvent) -> None:
         """Hand an event to the broker exactly as it is. Raises as ``EventSink.send`` does."""
         ...

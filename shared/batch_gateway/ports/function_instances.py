@@ -1,4 +1,4 @@
-"""Which instances of functions run, on the scratch store.
+"""Which instances of functions run, on the coordination store.
 
 All methods raise Unavailable when the server does not answer. All times are the server's own.
 """

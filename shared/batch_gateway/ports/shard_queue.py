@@ -1,4 +1,4 @@
-"""The queue of ready shards; a part of the scratch store (``ports.scratch``)."""
+"""The queue of ready shards; a part of the coordination store (``ports.coordination``)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

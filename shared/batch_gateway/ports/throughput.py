@@ -1,4 +1,4 @@
-"""Throughput reports of executors; a part of the scratch store (``ports.scratch``)."""
+"""Throughput reports of executors; a part of the coordination store (``ports.coordination``)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

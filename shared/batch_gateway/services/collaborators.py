@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
 
@@ -13,7 +13,7 @@ from batch_gateway.services.webhooks.outbox import WebhookOutbox
 class Stores:
     metadata: MetadataStore
     files: FileStore
-    scratch: ScratchStore
+    scratch: CoordinationStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from batch_gateway.core.batch_request import ExternalEvent
 from batch_gateway.core.dead_letters import DeadLetter, dead_letter
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.dead_letters import DeadLetterRows
-from batch_gateway.ports.event_sink import RawSink
+from batch_gateway.ports.event_sink import RawEventSink
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class DeadLetterService:
         )
 
 
-async def replay(letter: DeadLetter, rows: DeadLetterRows, sink: RawSink) -> None:
+async def replay(letter: DeadLetter, rows: DeadLetterRows, sink: RawEventSink) -> None:
     """Send the event to the broker again; its letter goes when the broker has it.
 
     All subscribers get it again; they are idempotent. Raises Temporary, Permanent.

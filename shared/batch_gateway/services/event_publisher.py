@@ -21,9 +21,9 @@ from datetime import datetime, timedelta
 
 from batch_gateway.core.errors import BatchGatewayError, Permanent, Temporary, Unavailable
 from batch_gateway.core.events import Event, EventType, upkeep_due, wake_up
+from batch_gateway.ports.coordination import Activations, CoordinationStore
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.outbox import EventOutbox
-from batch_gateway.ports.scratch import Activations, ScratchStore
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ async def log_errors(what: str, action: str) -> AsyncIterator[None]:
 class JanitorTrigger:
     """Sends the event that starts the janitor."""
 
-    def __init__(self, scratch: ScratchStore, sink: EventSink) -> None:
+    def __init__(self, scratch: CoordinationStore, sink: EventSink) -> None:
         self._scratch = scratch
         self._sink = sink
 

@@ -1,6 +1,6 @@
 """Holds a lock during a long operation, so that a repeated event does not run it twice.
 
-This only spares work: what is done must bear being done twice, since the scratch server, which
+This only spares work: what is done must bear being done twice, since the coordination store, which
 knows who is at it, may be wiped or away.
 """
 
@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from batch_gateway.core.errors import Busy, Temporary
-from batch_gateway.ports.scratch import Locks
+from batch_gateway.ports.coordination import Locks
 from batch_gateway.services.task_group import task_group
 
 logger = logging.getLogger(__name__)

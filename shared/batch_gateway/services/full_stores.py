@@ -1,8 +1,8 @@
 """Shares between processes which stores are full.
 
-The adapters report a write that a full store has refused. The report is counted, logged and kept in
-the scratch store for ten seconds, so that uploads are refused before their bytes are sent and users
-see why their batches wait. The next refused write repeats the report, so the end needs none.
+The adapters report a write that a full store has refused. The report is counted, logged and kept
+for ten seconds in the coordination store, so that uploads are refused before their bytes are sent
+and users see why their batches wait. Every refused write repeats the report.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from functools import partial
 
 from batch_gateway import meters
 from batch_gateway.core.errors import StorageFull, Temporary
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.coordination import CoordinationStore
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class FullStoreReporter:
         self._any.set()
 
     @asynccontextmanager
-    async def published(self, scratch: ScratchStore) -> AsyncIterator[None]:
+    async def published(self, scratch: CoordinationStore) -> AsyncIterator[None]:
         """Tell the other processes, as long as the context is."""
         publishing = asyncio.create_task(self._publish(scratch))
         try:
@@ -49,7 +49,7 @@ class FullStoreReporter:
             publishing.cancel()
             await asyncio.wait({publishing})
 
-    async def _publish(self, scratch: ScratchStore) -> None:
+    async def _publish(self, scratch: CoordinationStore) -> None:
         while True:
             await self._any.wait()
             self._any.clear()
@@ -63,7 +63,7 @@ class FullStoreReporter:
             await asyncio.sleep(_EVERY_S)
 
 
-async def refuse_if_full(scratch: ScratchStore) -> None:
+async def refuse_if_full(scratch: CoordinationStore) -> None:
     """Raise StorageFull when what a user sends could not be kept now. Does not raise else."""
     try:
         full = await scratch.full_stores.stores()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine import ModelCatalog, ServedModel
-from batch_gateway.services.routing import Routes
+from batch_gateway.ports.routing import RouteProvider
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ OWNER = "batch-gateway"
 
 
 class ModelService:
-    def __init__(self, *, routes: Routes, engine: ModelCatalog, clock: Clock) -> None:
+    def __init__(self, *, routes: RouteProvider, engine: ModelCatalog, clock: Clock) -> None:
         """``engine`` queries the default endpoints, which ``routes`` uses for any other name."""
         self._routes = routes
         self._engine = engine

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from batch_gateway.core.errors import Permanent, Temporary
-from batch_gateway.ports.scratch import Locks, RateDecision, RateLimiter
+from batch_gateway.ports.coordination import Locks, RateDecision, RateLimiter
 from batch_gateway.services.exclusive_lock import exclusive_lock
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class TooManyProcessDeaths(Permanent):
 
 class ProcessDeaths:
     def __init__(self, work: str, rate_limits: RateLimiter, locks: Locks) -> None:
-        """``work``: what is done to batches, as a word for keys on the scratch server."""
+        """``work``: what is done to batches, as a word for keys on the coordination store."""
         self._work = work
         self._rate_limits = rate_limits
         self._locks = locks
@@ -44,7 +44,8 @@ class ProcessDeaths:
         """One attempt at ``batch``; it counts as a death unless the context is left.
 
         Raises TooManyProcessDeaths after ``DEATHS`` of them, and Busy while another process works
-        on a batch that is a suspect. While the scratch server is unavailable nothing is counted.
+        on a batch that is a suspect. Nothing is counted while the coordination store is
+        unavailable.
         """
         name = f"{self._work}/{batch}"
         async with self._turns.shared():

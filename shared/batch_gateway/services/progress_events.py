@@ -16,7 +16,7 @@ from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lifecycle import progress_event, step_reached
 from batch_gateway.core.model import Batch, BatchStatus, Lease
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.services.event_publisher import EventPublisher, log_errors
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class _LastCheck:
 class ProgressEvents:
     def __init__(
         self,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         publisher: EventPublisher,
         clock: Clock,
         *,

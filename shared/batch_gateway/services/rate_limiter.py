@@ -1,8 +1,8 @@
-"""Rate limits that fall back to one process while the scratch store is unavailable.
+"""Rate limits that fall back to one process while the coordination store is unavailable.
 
-This process counts too. A request passes when neither count refuses it; while the scratch server is
-away, this process's count alone decides. So an outage of the scratch server neither stops requests
-nor lifts the limit: each process then lets at most the limit pass.
+Each process also counts by itself. A request passes when neither count refuses it. While the
+coordination store is unavailable, the count of the process alone decides: an outage does not stop
+requests, and each process admits at most the limit.
 """
 
 import logging
@@ -10,7 +10,7 @@ import time
 from datetime import timedelta
 
 from batch_gateway.core.errors import Unavailable
-from batch_gateway.ports.scratch import RateDecision, RateLimiter
+from batch_gateway.ports.coordination import RateDecision, RateLimiter
 
 logger = logging.getLogger(__name__)
 

@@ -1,13 +1,10 @@
-"""Routes: the endpoints that serve a model, from configuration only."""
+"""Routes to the models' endpoints, built from the settings or a routing table."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
-
-import msgspec
 
 from batch_gateway.core.routing import ModelEndpoint, ModelReplica, ModelRoute, RoutingTable
+from batch_gateway.ports.routing import ReplicaRoute
 from batch_gateway.settings import InferenceSettings
 from batch_gateway.settings.endpoints import BreakerEntry
 
@@ -16,56 +13,7 @@ OBJECTIVE = "x-gateway-inference-objective"
 and shed requests."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One replica of a model, and what a call of it takes at present."""
-
-    replica: ModelReplica
-    headers: Mapping[str, str] = field(repr=False)  # of every call, the API key among them
-    ceiling: int | None = None  # of the pool's slots, by the model's limit; None: no such limit
-
-    @property
-    def pool(self) -> str:
-        return self.replica.pool
-
-    @property
-    def endpoint(self) -> ModelEndpoint:
-        return self.replica.endpoint
-
-    def changes(self, model: str, priority: int) -> Mapping[str, bytes] | None:
-        """What is to be set in a body that names ``model``, of a batch with this priority.
-
-        Encoded values by key; None: it goes out as it is.
-        """
-        found = {}
-        if self.replica.served != model:
-            found["model"] = msgspec.json.encode(self.replica.served)
-        if self.endpoint.priority is not None:
-            found["priority"] = b"%d" % self.endpoint.priority.value(priority)
-        return found or None
-
-
-class Routes(Protocol):
-    """The routes of a deployment, as they are now: a file may change while we run."""
-
-    @property
-    def table(self) -> RoutingTable: ...
-
-    @property
-    def version(self) -> int:
-        """Another one whenever a route has changed, be it only an API key."""
-        ...
-
-    def headers(self, endpoint: ModelEndpoint) -> Mapping[str, str]:
-        """What every call of ``endpoint`` carries, its API key among them."""
-        ...
-
-    def routes(self, name: str) -> Sequence[Route]:
-        """One for each replica of the model that clients call ``name``; empty: it is not served."""
-        ...
-
-
-class OneEndpoint:
+class SingleEndpointRouteProvider:
     """All models at one OpenAI-compatible endpoint."""
 
     version = 0
@@ -96,20 +44,20 @@ class OneEndpoint:
     def headers(self, endpoint: ModelEndpoint) -> Mapping[str, str]:  # noqa: ARG002 - there is but one
         return self._headers
 
-    def routes(self, name: str) -> Sequence[Route]:
+    def routes(self, name: str) -> Sequence[ReplicaRoute]:
         return routes_of(self.table, name, self.headers)
 
 
 def routes_of(
     table: RoutingTable, name: str, headers: Callable[[ModelEndpoint], Mapping[str, str]]
-) -> Sequence[Route]:
+) -> Sequence[ReplicaRoute]:
     """The routes of ``name``; a limit of the model is shared out among its replicas by weight."""
     model = table.model(name)
     if model is None:
         return ()
     weights = sum(replica.weight for replica in model.replicas)
     return [
-        Route(
+        ReplicaRoute(
             replica=replica,
             headers=headers(replica.endpoint),
             ceiling=None

@@ -1,6 +1,6 @@
 """Collects the state of the whole service from its stores.
 
-Any process can read it, even if all others are at zero. Database and scratch server are read
+Any process can read it, even if all others are at zero. Database and coordination store are read
 independently: while one is unavailable, the state has the other's part. It is reused for
 a moment, so however many ask, the servers are asked once.
 """
@@ -15,8 +15,8 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.ports.batches import Backlog
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import CoordinationStore, PoolState
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import PoolState, ScratchStore
 from batch_gateway.ports.shard_queue import QueueDepth
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ _PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredState:
+class MetadataState:
     """What the database says."""
 
     batches: Mapping[BatchStatus, int]
@@ -37,8 +37,8 @@ class StoredState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScratchState:
-    """What the scratch server says."""
+class CoordinationState:
+    """What the coordination store says."""
 
     depth: QueueDepth
     pools: Sequence[PoolState]
@@ -50,8 +50,8 @@ class ScratchState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceState:
     at: datetime
-    stored: StoredState | None  # None: the database does not answer
-    shared: ScratchState | None  # None: the scratch server does not answer
+    stored: MetadataState | None  # None: the database does not answer
+    shared: CoordinationState | None  # None: the coordination store does not answer
 
     @property
     def slack(self) -> timedelta | None:
@@ -70,7 +70,7 @@ class StateReader:
     def __init__(
         self,
         metadata: MetadataStore,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         clock: Clock,
         *,
         kept: timedelta = timedelta(seconds=1),
@@ -96,11 +96,11 @@ class StateReader:
         stored, shared = await asyncio.gather(_or_none(self._stored()), _or_none(self._shared()))
         return ServiceState(at=self._clock.now(), stored=stored, shared=shared)
 
-    async def _stored(self) -> StoredState:
+    async def _stored(self) -> MetadataState:
         batches = self._metadata.batches
         dead = await self._metadata.dead_letters.list(limit=1)
         unsent = await self._metadata.outbox.unsent(before=self._clock.now(), limit=1)
-        return StoredState(
+        return MetadataState(
             batches=await batches.count_by_status(),
             backlog=await batches.backlog(),
             last_dead=dead[0].died_at if dead else None,
@@ -108,9 +108,9 @@ class StateReader:
             unsent_since=unsent[0].created_at if unsent else None,
         )
 
-    async def _shared(self) -> ScratchState:
+    async def _shared(self) -> CoordinationState:
         running, pending = await self._scratch.activations.count()
-        return ScratchState(
+        return CoordinationState(
             depth=await self._scratch.queue.depth(),
             pools=await self._scratch.slots.pools(),
             running=running,

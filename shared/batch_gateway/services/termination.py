@@ -25,9 +25,9 @@ from batch_gateway.core.model import (
     ShardState,
 )
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.ended_leases import settle_ended_leases
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.queue_entries import queue_entry
@@ -51,7 +51,7 @@ class Termination:
         *,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         publisher: EventPublisher,
         clock: Clock,
         fence: timedelta,

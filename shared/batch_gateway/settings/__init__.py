@@ -31,10 +31,10 @@ from batch_gateway.settings.readers import (
 from batch_gateway.settings.reading import WrongSetting, explained, read_settings
 from batch_gateway.settings.root import Settings
 from batch_gateway.settings.stores import (
+    CoordinationSettings,
     EventSettings,
     FileSettings,
     MetadataSettings,
-    ScratchSettings,
 )
 from batch_gateway.settings.tracing import TracingSettings
 from batch_gateway.settings.webhooks import WebhookSettings
@@ -50,6 +50,7 @@ __all__ = [
     "ApiSettings",
     "AuthSettings",
     "BatchSettings",
+    "CoordinationSettings",
     "DeadLetterSettings",
     "EngineMonitorSettings",
     "EventSettings",
@@ -67,7 +68,6 @@ __all__ = [
     "QueueSettings",
     "QuotaSettings",
     "RetrySettings",
-    "ScratchSettings",
     "Settings",
     "SettingsGroup",
     "SweepSettings",

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from batch_gateway.core.calendar import CalendarWindow, EndpointCalendar
-from batch_gateway.core.cron import Cron, parse_cron
+from batch_gateway.core.calendar import CallLimitWindow, EndpointCalendar
+from batch_gateway.core.cron import CronSchedule, parse_cron
 from batch_gateway.core.routing import EnginePriority, ModelEndpoint, TlsOptions
 from batch_gateway.settings.base import Count, Positive, Seconds, SettingsGroup
 
@@ -84,7 +84,7 @@ class CalendarEntry(SettingsGroup):
         return EndpointCalendar(
             zone=ZoneInfo(self.time_zone),
             windows=tuple(
-                CalendarWindow(when=_crons(window.when), most=window.max_concurrency)
+                CallLimitWindow(when=_crons(window.when), most=window.max_concurrency)
                 for window in self.windows
             ),
         )
@@ -205,5 +205,5 @@ class EndpointEntry(SettingsGroup):
         )
 
 
-def _crons(texts: Sequence[str]) -> tuple[Cron, ...]:
+def _crons(texts: Sequence[str]) -> tuple[CronSchedule, ...]:
     return tuple(parse_cron(text) for text in texts)

@@ -16,10 +16,10 @@ from batch_gateway.settings.prices import AuditSettings, PriceSettings, UsageSet
 from batch_gateway.settings.probes import ProbeSettings
 from batch_gateway.settings.queue import QueueSettings
 from batch_gateway.settings.stores import (
+    CoordinationSettings,
     EventSettings,
     FileSettings,
     MetadataSettings,
-    ScratchSettings,
 )
 from batch_gateway.settings.tracing import TracingSettings
 from batch_gateway.settings.webhooks import WebhookSettings
@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
 
     metadata: MetadataSettings = MetadataSettings()
-    scratch: ScratchSettings = ScratchSettings()
+    scratch: CoordinationSettings = CoordinationSettings()
     files: FileSettings = FileSettings()
     events: EventSettings = EventSettings()
     api: ApiSettings = ApiSettings()

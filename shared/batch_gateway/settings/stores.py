@@ -19,7 +19,7 @@ class MetadataSettings(SettingsGroup):
     it itself."""
 
 
-class ScratchSettings(SettingsGroup):
+class CoordinationSettings(SettingsGroup):
     url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis or Valkey 6.2 or newer for queue, slots, control channel and live progress. May be
     emptied at any moment. redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,.../SERVICE/DB or

@@ -14,7 +14,7 @@ from batch_gateway.core.pool_history import PoolSample
 from batch_gateway.core.quotas import QuotaUsage
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.core.scopes import ordered
-from batch_gateway.ports.scratch import PoolState
+from batch_gateway.ports.coordination import PoolState
 from batch_gateway.services.state_snapshot import ServiceState
 from batch_gateway.web.identity import Identity
 from batch_gateway.web.openai import RequestModel, Text, whole_seconds

@@ -13,39 +13,42 @@ from starlette.types import Receive
 IDLE_S = 60.0
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection before its request was complete."""
 
 
-class TooSlow(Exception):
+class BodyTimeout(Exception):
     """The client has sent nothing for the idle time-out."""
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """The body is larger than this request may have."""
 
 
 async def chunks(receive: Receive, *, idle_s: float = IDLE_S) -> AsyncIterator[bytes]:
-    """Yield the body as it arrives. Raises ClientGone, TooSlow."""
+    """Yield the body as it arrives. Raises ClientDisconnected, BodyTimeout."""
     more = True
     while more:
         try:
             async with asyncio.timeout(idle_s):
                 message = await receive()
         except TimeoutError:
-            raise TooSlow from None
+            raise BodyTimeout from None
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         more = message.get("more_body", False)
         if body := message.get("body", b""):
             yield body
 
 
 async def read(receive: Receive, limit: int, *, idle_s: float = IDLE_S) -> bytes:
-    """The whole body of at most ``limit`` bytes. Raises ClientGone, TooSlow, TooLarge."""
+    """The whole body, at most ``limit`` bytes.
+
+    Raises ClientDisconnected, BodyTimeout, BodyTooLarge.
+    """
     body = bytearray()
     async for chunk in chunks(receive, idle_s=idle_s):
         body += chunk
         if len(body) > limit:
-            raise TooLarge
+            raise BodyTooLarge
     return bytes(body)

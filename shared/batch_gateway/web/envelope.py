@@ -19,7 +19,7 @@ from batch_gateway.core.errors import (
     Temporary,
 )
 from batch_gateway.core.excerpts import excerpt
-from batch_gateway.web.body import TooLarge, TooSlow
+from batch_gateway.web.body import BodyTimeout, BodyTooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +108,9 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(400, error.message, param=error.param, code=error.code)
         case OverQuota():
             return over_quota(error)
-        case TooLarge():
+        case BodyTooLarge():
             return ApiError(413, "The request body is too large.")
-        case TooSlow():
+        case BodyTimeout():
             return ApiError(
                 408,
                 "The request body did not arrive in time.",

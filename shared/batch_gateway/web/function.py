@@ -46,7 +46,7 @@ _TYPES = frozenset(map(str, EventType))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventHandling:
+class EventTask:
     """One event of a request, and what is to be done about it."""
 
     id: str
@@ -57,7 +57,7 @@ class EventHandling:
 
 
 #: Headers and body of a request -> its events. Raises UndecodableEvent.
-Decode = Callable[[Mapping[str, str], bytes], Sequence[EventHandling]]
+Decode = Callable[[Mapping[str, str], bytes], Sequence[EventTask]]
 
 #: status -> (what it is called in metrics, how bad it is: the worst event of a batch decides).
 _OUTCOMES = {202: "done", 400: "refused", 409: "busy", 503: "unavailable", 500: "crashed"}
@@ -83,9 +83,9 @@ def event_app(
         verify(received, keys, datetime.now(UTC), patience)
         await handle(received.event)
 
-    def hear(headers: Mapping[str, str], content: bytes) -> Sequence[EventHandling]:
+    def hear(headers: Mapping[str, str], content: bytes) -> Sequence[EventTask]:
         return [
-            EventHandling(
+            EventTask(
                 id=received.event.id,
                 type=str(received.event.type),
                 batch=received.event.data.get("batch_id"),
@@ -114,10 +114,10 @@ def event_handling_app(name: str, hear: Decode, *, ready: Ready) -> ASGIApp:
 
 def external_event_handling(
     event: ExternalEvent, handle: Callable[[ExternalEvent], Awaitable[None]]
-) -> EventHandling:
+) -> EventTask:
     """How to handle an event with untrusted attributes."""
     known = event.type in _TYPES
-    return EventHandling(
+    return EventTask(
         id=event.id,
         type=event.type if known else "other",
         batch=None,
@@ -135,11 +135,11 @@ async def _outcome_of(
     """
     try:
         heard = hear(headers, await body.read(receive, MAX_EVENT_BYTES))
-    except body.ClientGone:
+    except body.ClientDisconnected:
         return 400, "the request was not sent to its end"  # the broker delivers again
-    except body.TooSlow:
+    except body.BodyTimeout:
         return 408, "the request was sent too slowly"
-    except (UndecodableEvent, body.TooLarge) as error:
+    except (UndecodableEvent, body.BodyTooLarge) as error:
         metrics.EVENTS.labels(name, "unknown", "refused").inc()
         reason = str(error) or f"larger than {MAX_EVENT_BYTES} bytes"
         logger.warning("Refused a request: %s", reason, extra={"action": "refuse"})
@@ -148,7 +148,7 @@ async def _outcome_of(
     return max(outcomes, key=lambda outcome: _BADNESS.index(outcome[0]), default=(202, ""))
 
 
-async def _handled(name: str, handling: EventHandling) -> tuple[int, str]:
+async def _handled(name: str, handling: EventTask) -> tuple[int, str]:
     """Run the use case for one event and count how it went: status and reason. Never raises."""
     started = time.perf_counter()
     with log.bound(

@@ -36,7 +36,7 @@ from batch_gateway.services.intake import Intake, IntakeRequest
 from batch_gateway.settings.intake import DropFolderSettings, EventSourceSettings
 from batch_gateway.web.batch_request import asked
 from batch_gateway.web.cloudevents import decode
-from batch_gateway.web.function import EventHandling, event_handling_app, external_event_handling
+from batch_gateway.web.function import EventTask, event_handling_app, external_event_handling
 from batch_gateway.web.internal_events import is_signature, not_verified, sent_at
 from batch_gateway.web.openai import MADE_INPUT
 from batch_gateway.web.probes import Ready
@@ -77,7 +77,7 @@ class _IntakeHandler:
         self._clock = clock
         self._patience = patience
 
-    def hear(self, headers: Mapping[str, str], content: bytes) -> Sequence[EventHandling]:
+    def hear(self, headers: Mapping[str, str], content: bytes) -> Sequence[EventTask]:
         """What is to be done about a request. Raises Undecodable."""
         notice = self._notice(headers, content)
         events = decode(headers, content) if notice is None else [notice]

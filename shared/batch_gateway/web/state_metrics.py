@@ -15,8 +15,8 @@ from batch_gateway.core.limits import MonitorSignal, slots
 from batch_gateway.core.model import BatchStatus
 from batch_gateway.meters import OTHERS
 from batch_gateway.ports.batches import Backlog
-from batch_gateway.ports.scratch import PoolState
-from batch_gateway.services.state_snapshot import ScratchState, ServiceState
+from batch_gateway.ports.coordination import PoolState
+from batch_gateway.services.state_snapshot import CoordinationState, ServiceState
 
 Name = TypeVar("Name", bound=str)
 
@@ -93,7 +93,7 @@ def _backlog(backlog: Backlog, tenants: int) -> Iterator[GaugeMetricFamily]:
     )
 
 
-def _shared(shared: ScratchState) -> Iterator[GaugeMetricFamily]:
+def _shared(shared: CoordinationState) -> Iterator[GaugeMetricFamily]:
     depth = shared.depth
     yield _gauge(
         "storage_full",

@@ -34,7 +34,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batch_gateway.core.errors import BatchGatewayError
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.settings import Settings
 from batch_gateway.web.probes import Ready, is_probe
 
@@ -93,7 +93,7 @@ def _digest(key: str, content: bytes) -> str:
 class ConfigurationWatch:
     def __init__(
         self,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         own: RunningConfiguration,
         *,
         superseded: asyncio.Event,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_janitor(runtime: FunctionRuntime) -> "Janitor":
-    from batch_gateway.services.maintenance.available_work import AvailableWork
+    from batch_gateway.services.maintenance.available_work import AvailableWorkCheck
     from batch_gateway.services.maintenance.cleanup import RecordRetention
     from batch_gateway.services.maintenance.sweep import Janitor
 
@@ -27,7 +27,7 @@ def make_janitor(runtime: FunctionRuntime) -> "Janitor":
         events=runtime.events,
         termination=runtime.termination,
         clock=runtime.clock,
-        available_work=AvailableWork(runtime.scratch, runtime.routes, runtime.clock),
+        available_work=AvailableWorkCheck(runtime.scratch, runtime.routes, runtime.clock),
         estimates=make_completion_estimates(runtime),
         retention=make_retention(runtime),
         lease_ttl=timedelta(seconds=settings.execution.lease_ttl_s),
@@ -51,7 +51,7 @@ def make_retention(runtime: FunctionRuntime) -> "BatchRetention":
 
 
 def make_janitor_loop(runtime: FunctionRuntime, *, stopping: asyncio.Event) -> "JanitorLoop":
-    from batch_gateway.services.maintenance.available_work import AvailableWork
+    from batch_gateway.services.maintenance.available_work import AvailableWorkCheck
     from batch_gateway.services.maintenance.janitor_loop import JanitorLoop
     from batch_gateway.services.maintenance.janitor_schedule import JanitorSchedule
 
@@ -61,7 +61,7 @@ def make_janitor_loop(runtime: FunctionRuntime, *, stopping: asyncio.Event) -> "
         schedule=JanitorSchedule(
             metadata=runtime.metadata,
             dependents=runtime.dependents,
-            available_work=AvailableWork(runtime.scratch, runtime.routes, runtime.clock),
+            available_work=AvailableWorkCheck(runtime.scratch, runtime.routes, runtime.clock),
             retention=make_retention(runtime),
             routes=runtime.routes,
             clock=runtime.clock,

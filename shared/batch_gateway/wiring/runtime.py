@@ -8,17 +8,17 @@ from functools import cached_property
 
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.event_sink import EventSink
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.routing import RouteProvider
 from batch_gateway.services.batches.dependents import DependentBatches
 from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.event_publisher import ActivationTrigger, EventPublisher, JanitorTrigger
 from batch_gateway.services.full_stores import FullStoreReporter
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.maintenance.outbox_relay import OutboxRelay
-from batch_gateway.services.routing import Routes
 from batch_gateway.services.termination import Termination
 from batch_gateway.services.webhooks.outbox import WebhookOutbox
 from batch_gateway.settings import Settings
@@ -41,7 +41,7 @@ class FunctionRuntime:
         settings: Settings,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         sink: EventSink,
         *,
         clock: Clock | None = None,
@@ -99,7 +99,7 @@ class FunctionRuntime:
         )
 
     @cached_property
-    def routes(self) -> Routes:
+    def routes(self) -> RouteProvider:
         """Raises ValueError when the routing file cannot be used."""
         return open_routes(self.settings)
 

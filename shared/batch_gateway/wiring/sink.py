@@ -11,7 +11,7 @@ from batch_gateway.settings import Settings
 from batch_gateway.wiring.stores import signing_keys
 
 if TYPE_CHECKING:
-    from batch_gateway.adapters.events_http import HttpSink
+    from batch_gateway.adapters.events_http import HttpEventSink
 
 
 def broker_url(settings: Settings) -> str | None:
@@ -28,7 +28,7 @@ class BrokerSink:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: HttpSink | None = None
+        self._client: HttpEventSink | None = None
 
     async def send(self, event: Event) -> None:
         await self._opened().send(event)
@@ -40,16 +40,16 @@ class BrokerSink:
         if self._client is not None:
             await self._client.close()
 
-    def _opened(self) -> "HttpSink":
+    def _opened(self) -> "HttpEventSink":
         """Raises Unavailable when there is no broker."""
         if self._client is None:
-            from batch_gateway.adapters.events_http import HttpSink
+            from batch_gateway.adapters.events_http import HttpEventSink
 
             url = broker_url(self._settings)
             if url is None:
                 raise Unavailable("there is no broker yet: neither events.sink nor K_SINK is set")
             events = self._settings.events
-            self._client = HttpSink(
+            self._client = HttpEventSink(
                 url,
                 keys=signing_keys(self._settings),
                 timeout=timedelta(seconds=events.timeout_s),

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.secrets import SecretSealer
 from batch_gateway.ports.webhooks import WebhookResponse
 from batch_gateway.settings import Settings, WebhookSettings
@@ -44,7 +44,7 @@ def open_files(settings: Settings, *, on_full: Callable[[], None] = _ignored) ->
     return file_plugin(settings).open_store(settings, on_full=on_full)
 
 
-def open_scratch_server(settings: Settings) -> ScratchStore:
+def open_scratch_server(settings: Settings) -> CoordinationStore:
     return scratch_plugin(settings).open_store(settings)
 
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 from fixtures.scratch import open_own
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 
 
 @pytest.fixture
-async def scratch(redis_url: str) -> AsyncIterator[RedisScratchStore]:
+async def scratch(redis_url: str) -> AsyncIterator[RedisCoordinationStore]:
     scratch = open_own(redis_url)
     yield scratch
     await scratch.close()

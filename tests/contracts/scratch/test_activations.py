@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from fixtures.scratch import MINUTE, NO_TIME
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import ActivationId
 
 pytestmark = pytest.mark.redis
@@ -15,7 +15,7 @@ BRIEF = timedelta(seconds=0.3)
 A, B = ActivationId("a"), ActivationId("b")
 
 
-async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisScratchStore) -> None:
+async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisCoordinationStore) -> None:
     names = [ActivationId(f"a{n}") for n in range(12)]
 
     entered = await asyncio.gather(
@@ -27,7 +27,7 @@ async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisScratchStore
 
 
 async def test_running_and_invited_together_never_exceed_the_maximum(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.activations.enter(A, maximum=3, ttl=MINUTE)
 
@@ -39,14 +39,14 @@ async def test_running_and_invited_together_never_exceed_the_maximum(
     assert await scratch.activations.count() == (1, 2)
 
 
-async def test_entering_uses_up_a_pending_wake_up(scratch: RedisScratchStore) -> None:
+async def test_entering_uses_up_a_pending_wake_up(scratch: RedisCoordinationStore) -> None:
     await scratch.activations.invite(maximum=1, ttl=MINUTE)
 
     assert await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_entering_again_keeps_the_place(scratch: RedisScratchStore) -> None:
+async def test_entering_again_keeps_the_place(scratch: RedisCoordinationStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
     assert not await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
 
@@ -54,7 +54,7 @@ async def test_entering_again_keeps_the_place(scratch: RedisScratchStore) -> Non
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisScratchStore) -> None:
+async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisCoordinationStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
     await scratch.activations.invite(maximum=2, ttl=NO_TIME)
 
@@ -62,7 +62,7 @@ async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisScratchSto
     assert await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
 
 
-async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisScratchStore) -> None:
+async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisCoordinationStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
 
     await scratch.activations.renew(A, MINUTE, silence=MINUTE)
@@ -70,7 +70,7 @@ async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisScratchStor
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_leaving_makes_room(scratch: RedisScratchStore) -> None:
+async def test_leaving_makes_room(scratch: RedisCoordinationStore) -> None:
     await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
 
     await scratch.activations.leave(A)
@@ -78,7 +78,9 @@ async def test_leaving_makes_room(scratch: RedisScratchStore) -> None:
     assert await scratch.activations.invite(maximum=1, ttl=MINUTE)
 
 
-async def test_of_several_that_want_to_leave_exactly_one_stays(scratch: RedisScratchStore) -> None:
+async def test_of_several_that_want_to_leave_exactly_one_stays(
+    scratch: RedisCoordinationStore,
+) -> None:
     names = [ActivationId(f"a{n}") for n in range(6)]
     for name in names:
         await scratch.activations.enter(name, maximum=6, ttl=MINUTE)
@@ -89,7 +91,9 @@ async def test_of_several_that_want_to_leave_exactly_one_stays(scratch: RedisScr
     assert await scratch.activations.count() == (1, 0)
 
 
-async def test_a_dead_activation_does_not_let_the_last_one_go(scratch: RedisScratchStore) -> None:
+async def test_a_dead_activation_does_not_let_the_last_one_go(
+    scratch: RedisCoordinationStore,
+) -> None:
     await scratch.activations.enter(A, maximum=2, ttl=MINUTE)
     await scratch.activations.enter(B, maximum=2, ttl=NO_TIME)
 
@@ -100,7 +104,7 @@ async def test_a_dead_activation_does_not_let_the_last_one_go(scratch: RedisScra
 
 
 async def test_silent_activations_are_dead_until_they_renew_or_are_forgotten(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     register = scratch.activations
     for name in (A, B):
@@ -116,7 +120,7 @@ async def test_silent_activations_are_dead_until_they_renew_or_are_forgotten(
     assert await register.renew(me, MINUTE, silence=NO_TIME) == []
 
 
-async def test_activations_that_leave_are_not_dead(scratch: RedisScratchStore) -> None:
+async def test_activations_that_leave_are_not_dead(scratch: RedisCoordinationStore) -> None:
     register = scratch.activations
     await register.enter(A, maximum=2, ttl=MINUTE)
     await register.leave(A)
@@ -125,7 +129,7 @@ async def test_activations_that_leave_are_not_dead(scratch: RedisScratchStore) -
 
 
 async def test_a_request_that_comes_again_names_who_has_served_it(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     register = scratch.activations
 
@@ -135,7 +139,7 @@ async def test_a_request_that_comes_again_names_who_has_served_it(
     assert await register.serve("request", ActivationId("c"), MINUTE) == [A, B]
 
 
-async def test_a_challenge_is_met_by_renewing(scratch: RedisScratchStore) -> None:
+async def test_a_challenge_is_met_by_renewing(scratch: RedisCoordinationStore) -> None:
     register = scratch.activations
     for name in (A, B):
         await register.enter(name, maximum=3, ttl=MINUTE)
@@ -152,7 +156,9 @@ async def test_a_challenge_is_met_by_renewing(scratch: RedisScratchStore) -> Non
     assert await register.count() == (1, 0)
 
 
-async def test_one_that_has_missed_a_heartbeat_is_dead_at_once(scratch: RedisScratchStore) -> None:
+async def test_one_that_has_missed_a_heartbeat_is_dead_at_once(
+    scratch: RedisCoordinationStore,
+) -> None:
     register = scratch.activations
     await register.enter(A, maximum=3, ttl=MINUTE)
     await register.enter(B, maximum=3, ttl=2 * MINUTE)

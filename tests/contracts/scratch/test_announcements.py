@@ -2,12 +2,12 @@
 
 import pytest
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 
 pytestmark = pytest.mark.redis
 
 
-async def test_the_newest_announcement_of_a_name_counts(scratch: RedisScratchStore) -> None:
+async def test_the_newest_announcement_of_a_name_counts(scratch: RedisCoordinationStore) -> None:
     assert await scratch.announced("janitor") is None
 
     await scratch.announce("janitor", "1:old")

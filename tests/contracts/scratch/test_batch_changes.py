@@ -6,7 +6,7 @@ import pytest
 from fixtures.redis import valkey_server
 from fixtures.scratch import open_own
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import BatchId
 
@@ -16,7 +16,7 @@ A, B = BatchId("batch_a"), BatchId("batch_b")
 
 
 async def test_what_is_published_after_entering_is_heard_by_every_listener(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     async with scratch.batch_changes.listen() as one, scratch.batch_changes.listen() as two:
         await scratch.batch_changes.publish(A)
@@ -27,7 +27,7 @@ async def test_what_is_published_after_entering_is_heard_by_every_listener(
 
 
 async def test_deployments_do_not_hear_each_other(
-    scratch: RedisScratchStore, redis_url: str
+    scratch: RedisCoordinationStore, redis_url: str
 ) -> None:
     other = open_own(redis_url)
     async with scratch.batch_changes.listen() as changes:
@@ -38,8 +38,8 @@ async def test_deployments_do_not_hear_each_other(
     await other.close()
 
 
-async def test_a_silent_channel_stays_open(scratch: RedisScratchStore, monkeypatch) -> None:
-    monkeypatch.setattr("batch_gateway.adapters.scratch.batch_changes._PATIENCE_S", 0.01)
+async def test_a_silent_channel_stays_open(scratch: RedisCoordinationStore, monkeypatch) -> None:
+    monkeypatch.setattr("batch_gateway.adapters.redis_coordination.batch_changes._PATIENCE_S", 0.01)
     async with scratch.batch_changes.listen() as changes, asyncio.TaskGroup() as tasks:
         first = tasks.create_task(anext(changes))
         done, _ = await asyncio.wait([first], timeout=0.2)
@@ -50,7 +50,7 @@ async def test_a_silent_channel_stays_open(scratch: RedisScratchStore, monkeypat
 
 
 async def test_a_lost_connection_is_told_and_one_can_listen_again(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     async with scratch.batch_changes.listen() as changes:
         await scratch._client.client_kill_filter(_type="pubsub")
@@ -75,7 +75,7 @@ async def test_listening_to_a_server_that_is_gone_is_told(tmp_path) -> None:
     await scratch.close()
 
 
-async def test_a_listener_can_be_cancelled(scratch: RedisScratchStore) -> None:
+async def test_a_listener_can_be_cancelled(scratch: RedisCoordinationStore) -> None:
     async def listen() -> None:
         async with scratch.batch_changes.listen() as changes:
             listening.set()

@@ -41,7 +41,7 @@ async def ended_ones(instances) -> dict[str, FunctionInstance]:
 
 
 async def test_very_many_instances_are_forgotten_the_first_to_end_first(scratch, monkeypatch):
-    monkeypatch.setattr("batch_gateway.adapters.scratch.function_instances._MOST", 3)
+    monkeypatch.setattr("batch_gateway.adapters.redis_coordination.function_instances._MOST", 3)
     instances = scratch.function_instances
     for n in range(5):
         await instances.report("api", f"i{n}", started_at=None, lifetime=MINUTE * (n + 1))
@@ -50,7 +50,7 @@ async def test_very_many_instances_are_forgotten_the_first_to_end_first(scratch,
 
 
 async def test_what_ended_is_forgotten_after_its_time(scratch, monkeypatch):
-    monkeypatch.setattr("batch_gateway.adapters.scratch.function_instances.KEPT", BRIEF)
+    monkeypatch.setattr("batch_gateway.adapters.redis_coordination.function_instances.KEPT", BRIEF)
     instances = scratch.function_instances
     await instances.report("api", "old", started_at=None, lifetime=BRIEF)
 

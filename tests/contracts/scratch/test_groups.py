@@ -1,4 +1,4 @@
-"""The scratch store on a Redis cluster, and on a primary that Sentinels watch."""
+"""The coordination store on a Redis cluster, and on a primary that Sentinels watch."""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +8,7 @@ from fixtures.redis_groups import redis_cluster, redis_with_sentinels
 from fixtures.scratch import HOUR, a_ticket, open_own, sync
 
 from batch_gateway.adapters import redis_locator
-from batch_gateway.adapters.scratch import RedisScratchStore, server
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore, server
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import BatchId
 
@@ -24,7 +24,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, 30.0)
 
 
-async def works(scratch: RedisScratchStore, word: str) -> None:
+async def works(scratch: RedisCoordinationStore, word: str) -> None:
     """Single commands, scripts and subscriptions; each at most once unavailable meanwhile."""
     async with asyncio.timeout(60):
         while True:

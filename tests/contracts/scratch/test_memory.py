@@ -19,14 +19,14 @@ from fixtures.scratch import (
     sync,
 )
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId
 
 pytestmark = pytest.mark.redis
 
 
-async def limit(scratch: RedisScratchStore, *, full: bool) -> None:
+async def limit(scratch: RedisCoordinationStore, *, full: bool) -> None:
     used = int((await scratch._client.info("memory"))["used_memory"])
     await scratch._client.config_set("maxmemory", str(used + 20_000 if full else 0))
 

@@ -20,7 +20,7 @@ from fixtures.scratch import (
     sync,
 )
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import BatchId
 
 pytestmark = pytest.mark.redis
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.redis
 MANY = 20_000
 
 
-async def pushed(scratch: RedisScratchStore, count: int = MANY) -> None:
+async def pushed(scratch: RedisCoordinationStore, count: int = MANY) -> None:
     """A batch of Alice that names that many models."""
     entries = [a_ticket("batch_a", n, model=f"model-{n:05}") for n in range(count)]
     await asyncio.gather(
@@ -36,13 +36,15 @@ async def pushed(scratch: RedisScratchStore, count: int = MANY) -> None:
     )
 
 
-async def commands(scratch: RedisScratchStore) -> int:
+async def commands(scratch: RedisCoordinationStore) -> int:
     """How many commands the server has run so far, those of scripts included."""
     found = await scratch._client.info("commandstats")
     return sum(command["calls"] for command in found.values())
 
 
-async def test_a_batch_that_names_very_many_models_stops_nobody(scratch: RedisScratchStore) -> None:
+async def test_a_batch_that_names_very_many_models_stops_nobody(
+    scratch: RedisCoordinationStore,
+) -> None:
     await pushed(scratch)
     others = [a_ticket("batch_b", n, tenant=BOB) for n in range(10)]
     await scratch.queue.push(others)
@@ -62,7 +64,7 @@ async def test_a_batch_that_names_very_many_models_stops_nobody(scratch: RedisSc
     assert len(waiting[BatchId("batch_a")].cost) == MANY - 10
 
 
-async def test_models_are_left_out_however_many_there_are(scratch: RedisScratchStore) -> None:
+async def test_models_are_left_out_however_many_there_are(scratch: RedisCoordinationStore) -> None:
     await pushed(scratch, 500)
     other = a_ticket("batch_b", tenant=BOB)
     await scratch.queue.push([other, a_ticket("batch_c", tenant=BOB, model="qwen")])
@@ -77,7 +79,7 @@ async def test_models_are_left_out_however_many_there_are(scratch: RedisScratchS
     assert (first.model, second, third.model) == ("model-00000", other, "model-00050")
 
 
-async def test_urgent_work_of_very_many_models_comes_first(scratch: RedisScratchStore) -> None:
+async def test_urgent_work_of_very_many_models_comes_first(scratch: RedisCoordinationStore) -> None:
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(10)])
     await pushed(scratch)
 
@@ -92,7 +94,7 @@ async def test_urgent_work_of_very_many_models_comes_first(scratch: RedisScratch
 
 
 async def test_a_batch_of_very_many_models_is_withdrawn_in_steps(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await pushed(scratch)
     before = await commands(scratch)
@@ -107,7 +109,7 @@ async def test_a_batch_of_very_many_models_is_withdrawn_in_steps(
 
 
 async def test_what_is_given_back_of_very_many_models_is_proposed_again(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await pushed(scratch, 500)
     entry = await scratch.queue.propose(reserve=HOUR)
@@ -142,7 +144,7 @@ async def test_pools_that_are_remembered_cost_no_sync_under_a_ceiling(redis_url:
     await scratch.close()
 
 
-async def test_deadlines_are_kept_among_very_many_models(scratch: RedisScratchStore) -> None:
+async def test_deadlines_are_kept_among_very_many_models(scratch: RedisCoordinationStore) -> None:
     await pushed(scratch, 500)
     sooner = a_ticket("batch_b", model="model-00300", deadline=T0 - HOUR)
     await scratch.queue.push([sooner])

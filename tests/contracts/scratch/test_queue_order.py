@@ -18,28 +18,32 @@ from fixtures.scratch import (
     open_own,
 )
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.ports.shard_queue import WaitingWork
 
 pytestmark = pytest.mark.redis
 
 
-async def test_a_batch_is_proposed_in_plan_order(scratch: RedisScratchStore) -> None:
+async def test_a_batch_is_proposed_in_plan_order(scratch: RedisCoordinationStore) -> None:
     entries = [a_ticket(index=index) for index in range(12)]
     await scratch.queue.push(entries[::-1])
 
     assert await drain(scratch) == entries
 
 
-async def test_plan_order_holds_across_the_models_of_a_batch(scratch: RedisScratchStore) -> None:
+async def test_plan_order_holds_across_the_models_of_a_batch(
+    scratch: RedisCoordinationStore,
+) -> None:
     entries = [a_ticket(index=index, model="zephyr" if index < 3 else "aya") for index in range(6)]
     await scratch.queue.push(entries[::-1])
 
     assert await drain(scratch) == entries
 
 
-async def test_in_a_tenant_priority_comes_before_the_deadline(scratch: RedisScratchStore) -> None:
+async def test_in_a_tenant_priority_comes_before_the_deadline(
+    scratch: RedisCoordinationStore,
+) -> None:
     late_but_first = a_ticket("batch_a", priority=0, deadline=T0 + 9 * HOUR)
     sooner = a_ticket("batch_b", priority=5, deadline=T0 + HOUR)
     later = a_ticket("batch_c", priority=5, deadline=T0 + 2 * HOUR)
@@ -49,7 +53,7 @@ async def test_in_a_tenant_priority_comes_before_the_deadline(scratch: RedisScra
 
 
 async def test_a_later_push_moves_a_batch_whose_deadline_has_changed(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", deadline=T0 + HOUR)])
     await scratch.queue.push([a_ticket("batch_b", deadline=T0 + 2 * HOUR)])
@@ -59,7 +63,7 @@ async def test_a_later_push_moves_a_batch_whose_deadline_has_changed(
     assert [entry.shard for entry in await drain(scratch)] == ["batch_b.0", "batch_a.0"]
 
 
-async def test_only_allowed_models_are_proposed(scratch: RedisScratchStore) -> None:
+async def test_only_allowed_models_are_proposed(scratch: RedisCoordinationStore) -> None:
     llama, qwen, aya = (a_ticket(f"batch_{m}", model=m) for m in ("llama", "qwen", "aya"))
     await scratch.queue.push([llama, qwen, aya])
 
@@ -72,7 +76,7 @@ async def test_only_allowed_models_are_proposed(scratch: RedisScratchStore) -> N
     assert await scratch.queue.propose() == aya
 
 
-async def test_a_saturated_model_hides_nobody_elses_work(scratch: RedisScratchStore) -> None:
+async def test_a_saturated_model_hides_nobody_elses_work(scratch: RedisCoordinationStore) -> None:
     await scratch.queue.push(
         [
             a_ticket(f"batch_{n}", tenant=TenantId(f"t{n % 7}"), priority=0, urgent_after=PAST)
@@ -86,7 +90,7 @@ async def test_a_saturated_model_hides_nobody_elses_work(scratch: RedisScratchSt
 
 
 async def test_a_small_job_does_not_wait_behind_a_huge_one_of_another_tenant(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_huge", n, deadline=T0) for n in range(300)])
     for _ in range(20):
@@ -115,7 +119,7 @@ async def test_tenants_share_by_their_weights(redis_url: str) -> None:
 
 
 async def test_a_returning_tenant_neither_waits_nor_makes_up_for_its_absence(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", n) for n in range(100)])
     for _ in range(30):
@@ -129,7 +133,9 @@ async def test_a_returning_tenant_neither_waits_nor_makes_up_for_its_absence(
     assert Counter(tenants) == {ALICE: 10, BOB: 10}
 
 
-async def test_leaving_for_a_moment_does_not_wipe_out_a_debt(scratch: RedisScratchStore) -> None:
+async def test_leaving_for_a_moment_does_not_wipe_out_a_debt(
+    scratch: RedisCoordinationStore,
+) -> None:
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(10)])
     await scratch.queue.push([a_ticket("batch_a", cost=500)])
     first_two = {(await scratch.queue.propose(reserve=HOUR)).tenant for _ in range(2)}  # type: ignore[union-attr]
@@ -141,7 +147,7 @@ async def test_leaving_for_a_moment_does_not_wipe_out_a_debt(scratch: RedisScrat
     assert tenants == [BOB] * 4
 
 
-async def test_what_was_not_served_is_given_back(scratch: RedisScratchStore) -> None:
+async def test_what_was_not_served_is_given_back(scratch: RedisCoordinationStore) -> None:
     await scratch.queue.push([a_ticket("batch_a", n) for n in range(50)])
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(50)])
     for _ in range(40):
@@ -159,7 +165,7 @@ async def test_what_was_not_served_is_given_back(scratch: RedisScratchStore) -> 
 
 
 async def test_a_reservation_that_runs_out_costs_its_tenant_nothing(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", deadline=T0)])
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(9)])
@@ -169,7 +175,7 @@ async def test_a_reservation_that_runs_out_costs_its_tenant_nothing(
         assert found.tenant == ALICE
 
 
-async def test_urgent_batches_come_first_by_deadline(scratch: RedisScratchStore) -> None:
+async def test_urgent_batches_come_first_by_deadline(scratch: RedisCoordinationStore) -> None:
     fair = a_ticket("batch_a", tenant=BOB, priority=0, deadline=T0)
     later = a_ticket("batch_b", deadline=T0 + 2 * HOUR, urgent_after=PAST)
     sooner = a_ticket("batch_c", priority=9, deadline=T0 + HOUR, urgent_after=PAST)
@@ -179,7 +185,7 @@ async def test_urgent_batches_come_first_by_deadline(scratch: RedisScratchStore)
     assert (await drain(scratch))[:2] == [sooner, later]
 
 
-async def test_a_batch_becomes_urgent_when_its_time_comes(scratch: RedisScratchStore) -> None:
+async def test_a_batch_becomes_urgent_when_its_time_comes(scratch: RedisCoordinationStore) -> None:
     entry = a_ticket("batch_b", priority=9, deadline=T0 + HOUR, urgent_after=T0)
     await scratch.queue.push([a_ticket("batch_a", priority=0), entry])
     # The server's clock cannot be moved, so the instant is.
@@ -189,7 +195,7 @@ async def test_a_batch_becomes_urgent_when_its_time_comes(scratch: RedisScratchS
 
 
 async def test_a_push_takes_a_batch_out_of_the_urgent_lane_when_its_window_was_extended(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     first = a_ticket("batch_a", priority=1)
     await scratch.queue.push([first, a_ticket("batch_b", urgent_after=PAST)])
@@ -200,7 +206,7 @@ async def test_a_push_takes_a_batch_out_of_the_urgent_lane_when_its_window_was_e
 
 
 async def test_urgent_work_leaves_every_fourth_turn_to_the_others(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", n, urgent_after=PAST) for n in range(40)])
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB) for n in range(40)])
@@ -213,7 +219,7 @@ async def test_urgent_work_leaves_every_fourth_turn_to_the_others(
     assert tenants[:3] == [ALICE] * 3
 
 
-async def test_the_urgent_lane_cannot_be_bought(scratch: RedisScratchStore) -> None:
+async def test_the_urgent_lane_cannot_be_bought(scratch: RedisCoordinationStore) -> None:
     tenants = [TenantId(f"t{n}") for n in range(10)]
     for tenant in tenants:
         urgent_after = PAST if tenant == "t0" else None
@@ -233,7 +239,7 @@ async def test_the_urgent_lane_cannot_be_bought(scratch: RedisScratchStore) -> N
 
 
 async def test_urgent_work_that_has_had_its_advance_hides_no_urgent_work_of_others(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push(
         [a_ticket(f"batch_a{n}", deadline=T0, urgent_after=PAST) for n in range(100)]
@@ -251,7 +257,7 @@ async def test_urgent_work_that_has_had_its_advance_hides_no_urgent_work_of_othe
 
 
 async def test_urgent_work_beside_a_tenant_that_nobody_serves_gets_every_turn(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_b", n, tenant=BOB, model="dead") for n in range(9)])
     entries = [a_ticket("batch_a", n, urgent_after=PAST) for n in range(20)]
@@ -262,7 +268,7 @@ async def test_urgent_work_beside_a_tenant_that_nobody_serves_gets_every_turn(
     assert found == entries
 
 
-async def test_urgent_work_alone_gets_every_turn(scratch: RedisScratchStore) -> None:
+async def test_urgent_work_alone_gets_every_turn(scratch: RedisCoordinationStore) -> None:
     entries = [
         a_ticket(f"batch_{n}", deadline=T0 + timedelta(minutes=n), urgent_after=PAST)
         for n in range(9)
@@ -273,7 +279,7 @@ async def test_urgent_work_alone_gets_every_turn(scratch: RedisScratchStore) -> 
 
 
 async def test_a_push_that_says_nothing_of_urgency_leaves_it_as_it_is(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     urgent = a_ticket("batch_b", deadline=T0 + HOUR)
     await scratch.queue.push([a_ticket("batch_a"), urgent])
@@ -284,7 +290,7 @@ async def test_a_push_that_says_nothing_of_urgency_leaves_it_as_it_is(
     assert await scratch.queue.propose() == urgent
 
 
-async def test_a_batch_is_urged_and_no_longer_urged(scratch: RedisScratchStore) -> None:
+async def test_a_batch_is_urged_and_no_longer_urged(scratch: RedisCoordinationStore) -> None:
     await scratch.queue.push([a_ticket("batch_a"), a_ticket("batch_b", deadline=T0 + HOUR)])
 
     await scratch.queue.urge({BatchId("batch_b"): PAST, BatchId("batch_z"): PAST})
@@ -299,7 +305,7 @@ async def test_a_batch_is_urged_and_no_longer_urged(scratch: RedisScratchStore) 
 
 
 async def test_who_has_fair_work_enough_still_gets_what_is_urgent(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", n, tenant=BOB) for n in range(9)])
     urgent = [a_ticket("batch_b", n, urgent_after=PAST) for n in range(5)]
@@ -313,7 +319,7 @@ async def test_who_has_fair_work_enough_still_gets_what_is_urgent(
 
 
 async def test_who_has_a_tenants_work_enough_still_gets_that_of_others(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket("batch_a", n) for n in range(3)])
     other = a_ticket("batch_b", tenant=BOB)
@@ -328,7 +334,7 @@ async def test_who_has_a_tenants_work_enough_still_gets_that_of_others(
     assert await scratch.queue.propose(**sated, held=[]) is not None
 
 
-async def test_what_waits_is_told_by_batch_and_model(scratch: RedisScratchStore) -> None:
+async def test_what_waits_is_told_by_batch_and_model(scratch: RedisCoordinationStore) -> None:
     await scratch.queue.push(
         [
             a_ticket("batch_a", 0, cost=10),

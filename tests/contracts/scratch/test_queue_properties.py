@@ -19,7 +19,7 @@ from fixtures.scratch import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import BatchId, ShardId, TenantId
 from batch_gateway.core.model import QueueEntry
 from batch_gateway.ports.shard_queue import QueueDepth
@@ -64,7 +64,7 @@ steps = st.lists(
 
 
 @asynccontextmanager
-async def opened(url: str, **options: object) -> AsyncIterator[RedisScratchStore]:
+async def opened(url: str, **options: object) -> AsyncIterator[RedisCoordinationStore]:
     scratch = open_own(url, **options)  # type: ignore[arg-type]
     try:
         yield scratch
@@ -89,7 +89,7 @@ class Model:
         )
 
 
-async def step(scratch: RedisScratchStore, model: Model, verb: str, what: object) -> None:
+async def step(scratch: RedisCoordinationStore, model: Model, verb: str, what: object) -> None:
     queue = scratch.queue
     match verb, what:
         case "push", list(shards):

@@ -5,14 +5,14 @@ import asyncio
 import pytest
 from fixtures.scratch import ALICE, HOUR, MINUTE, NO_TIME, T0, a_lease, a_ticket, drain
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import BatchId, TenantId
 from batch_gateway.ports.shard_queue import QueueDepth
 
 pytestmark = pytest.mark.redis
 
 
-async def test_a_ticket_comes_back_as_it_was_pushed(scratch: RedisScratchStore) -> None:
+async def test_a_ticket_comes_back_as_it_was_pushed(scratch: RedisCoordinationStore) -> None:
     entry = a_ticket(
         tenant=TenantId("a:b {c} ü"),
         model='org/"llama":8b {x} 模型',
@@ -24,12 +24,14 @@ async def test_a_ticket_comes_back_as_it_was_pushed(scratch: RedisScratchStore) 
     assert await scratch.queue.propose() == entry
 
 
-async def test_an_empty_queue_proposes_nothing(scratch: RedisScratchStore) -> None:
+async def test_an_empty_queue_proposes_nothing(scratch: RedisCoordinationStore) -> None:
     assert await scratch.queue.propose() is None
     assert await scratch.queue.depth() == QueueDepth(ready=0, leased=0, reserved=0)
 
 
-async def test_a_known_shard_is_not_pushed_again_in_any_state(scratch: RedisScratchStore) -> None:
+async def test_a_known_shard_is_not_pushed_again_in_any_state(
+    scratch: RedisCoordinationStore,
+) -> None:
     entries = [a_ticket(index=index) for index in range(3)]
     assert await scratch.queue.push(entries) == 3
     await scratch.queue.propose(reserve=MINUTE)
@@ -41,7 +43,7 @@ async def test_a_known_shard_is_not_pushed_again_in_any_state(scratch: RedisScra
     assert await scratch.queue.depth() == QueueDepth(ready=1, leased=1, reserved=1)
 
 
-async def test_concurrent_proposals_never_share_a_shard(scratch: RedisScratchStore) -> None:
+async def test_concurrent_proposals_never_share_a_shard(scratch: RedisCoordinationStore) -> None:
     await scratch.queue.push([a_ticket(index=index) for index in range(50)])
 
     found = await asyncio.gather(*(scratch.queue.propose() for _ in range(80)))
@@ -51,7 +53,7 @@ async def test_concurrent_proposals_never_share_a_shard(scratch: RedisScratchSto
 
 
 async def test_a_reservation_that_runs_out_makes_the_shard_ready_again(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     entry = a_ticket()
     await scratch.queue.push([entry])
@@ -62,7 +64,7 @@ async def test_a_reservation_that_runs_out_makes_the_shard_ready_again(
     assert await scratch.queue.propose(reserve=MINUTE) is None
 
 
-async def test_a_leased_shard_is_not_proposed_and_alive(scratch: RedisScratchStore) -> None:
+async def test_a_leased_shard_is_not_proposed_and_alive(scratch: RedisCoordinationStore) -> None:
     entry = a_ticket()
     await scratch.queue.push([entry])
     await scratch.queue.propose(reserve=NO_TIME)
@@ -77,7 +79,7 @@ async def test_a_leased_shard_is_not_proposed_and_alive(scratch: RedisScratchSto
 
 
 async def test_leases_that_ran_out_are_listed_longest_first_until_renewed(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     entries = [a_ticket(index=index) for index in range(4)]
     leases = [a_lease(entry) for entry in entries]
@@ -92,7 +94,7 @@ async def test_leases_that_ran_out_are_listed_longest_first_until_renewed(
 
 
 async def test_a_lease_unknown_here_is_registered_by_its_heartbeat(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     lease = a_lease(a_ticket())
 
@@ -103,7 +105,7 @@ async def test_a_lease_unknown_here_is_registered_by_its_heartbeat(
 
 
 async def test_the_heartbeat_of_an_earlier_epoch_changes_nothing(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     entry = a_ticket()
     await scratch.queue.lease(entry, a_lease(entry, epoch=2), NO_TIME)
@@ -113,7 +115,7 @@ async def test_the_heartbeat_of_an_earlier_epoch_changes_nothing(
     assert await scratch.queue.expired(10) == [a_lease(entry, epoch=2)]
 
 
-async def test_a_higher_epoch_replaces_the_lease(scratch: RedisScratchStore) -> None:
+async def test_a_higher_epoch_replaces_the_lease(scratch: RedisCoordinationStore) -> None:
     entry = a_ticket()
     await scratch.queue.lease(entry, a_lease(entry, epoch=9), MINUTE)
 
@@ -124,7 +126,7 @@ async def test_a_higher_epoch_replaces_the_lease(scratch: RedisScratchStore) -> 
 
 
 async def test_a_replaced_holder_cannot_hide_a_shard_that_was_handed_back(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     entry = a_ticket()
     await scratch.queue.lease(entry, a_lease(entry, epoch=3), MINUTE)
@@ -136,7 +138,7 @@ async def test_a_replaced_holder_cannot_hide_a_shard_that_was_handed_back(
 
 
 async def test_a_lease_takes_a_shard_that_was_queued_again_out_of_the_queue(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     entry = a_ticket()
     await scratch.queue.push([entry])
@@ -146,7 +148,9 @@ async def test_a_lease_takes_a_shard_that_was_queued_again_out_of_the_queue(
     assert await scratch.queue.depth() == QueueDepth(ready=0, leased=1, reserved=0)
 
 
-async def test_released_shards_are_ready_whatever_they_were(scratch: RedisScratchStore) -> None:
+async def test_released_shards_are_ready_whatever_they_were(
+    scratch: RedisCoordinationStore,
+) -> None:
     reserved, leased, forgotten, ready = (a_ticket(index=index) for index in range(4))
     await scratch.queue.push([reserved])
     await scratch.queue.propose(reserve=MINUTE)
@@ -161,7 +165,7 @@ async def test_released_shards_are_ready_whatever_they_were(scratch: RedisScratc
 
 
 async def test_completed_shards_are_forgotten_whatever_they_were(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     entries = [a_ticket(index=index) for index in range(4)]
     await scratch.queue.push(entries)
@@ -176,7 +180,7 @@ async def test_completed_shards_are_forgotten_whatever_they_were(
 
 
 async def test_withdrawing_a_batch_leaves_its_leases_and_other_batches_alone(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     many = [a_ticket(index=index, model=f"model-{index % 3}") for index in range(700)]
     other = a_ticket("batch_b")
@@ -189,7 +193,7 @@ async def test_withdrawing_a_batch_leaves_its_leases_and_other_batches_alone(
     assert await drain(scratch) == [other]
 
 
-async def test_only_the_very_lease_is_discarded(scratch: RedisScratchStore) -> None:
+async def test_only_the_very_lease_is_discarded(scratch: RedisCoordinationStore) -> None:
     entries = [a_ticket(index=index) for index in range(3)]
     for entry in entries[:2]:
         await scratch.queue.lease(entry, a_lease(entry, epoch=2), NO_TIME)
@@ -204,7 +208,7 @@ async def test_only_the_very_lease_is_discarded(scratch: RedisScratchStore) -> N
 
 
 async def test_leases_are_listed_whether_they_have_run_out_or_not(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     entries = [a_ticket(index=index) for index in range(3)]
     leases = [a_lease(entry) for entry in entries]
@@ -215,7 +219,7 @@ async def test_leases_are_listed_whether_they_have_run_out_or_not(
     assert await scratch.queue.leases(1) == [leases[1]]
 
 
-async def test_only_the_very_lease_is_reopened(scratch: RedisScratchStore) -> None:
+async def test_only_the_very_lease_is_reopened(scratch: RedisCoordinationStore) -> None:
     entry = a_ticket()
     lease = a_lease(entry, epoch=2)
     await scratch.queue.lease(entry, lease, HOUR)
@@ -231,7 +235,7 @@ async def test_only_the_very_lease_is_reopened(scratch: RedisScratchStore) -> No
     assert await scratch.queue.propose() == entry
 
 
-async def test_what_ends_a_lease_leaves_a_newer_one_alone(scratch: RedisScratchStore) -> None:
+async def test_what_ends_a_lease_leaves_a_newer_one_alone(scratch: RedisCoordinationStore) -> None:
     entry = a_ticket()
     newer = a_lease(entry, epoch=2, token="other")
     await scratch.queue.lease(entry, newer, HOUR)
@@ -244,7 +248,9 @@ async def test_what_ends_a_lease_leaves_a_newer_one_alone(scratch: RedisScratchS
     assert await scratch.queue.depth() == QueueDepth(ready=1, leased=0, reserved=0)
 
 
-async def test_a_queue_that_has_run_empty_keeps_no_shards_keys(scratch: RedisScratchStore) -> None:
+async def test_a_queue_that_has_run_empty_keeps_no_shards_keys(
+    scratch: RedisCoordinationStore,
+) -> None:
     entries = [
         a_ticket(f"batch_{n}", 0, model=f"m{n % 4}", tenant=TenantId(f"t{n % 3}"))
         for n in range(20)
@@ -258,7 +264,7 @@ async def test_a_queue_that_has_run_empty_keeps_no_shards_keys(scratch: RedisScr
 
 
 async def test_nothing_refers_to_other_deployments_on_the_server(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.queue.push([a_ticket(tenant=ALICE)])
     await scratch.activations.invite(maximum=1, ttl=HOUR)

@@ -8,21 +8,21 @@ from fixtures.scratch import HOUR, drain, open_own
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.adapters.sql import open_sql
 from batch_gateway.core.ids import ActivationId, ShardId
 from batch_gateway.core.model import Batch, LeaseRef, QueueEntry, ShardState
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.maintenance.rebuild import MissingShards, ensure_generation
+from batch_gateway.services.maintenance.rebuild import QueueRebuilder, ensure_generation
 
 HOLDER = ActivationId("holder")
 VERBS = ["plan", "plan, and die", "claim", "claim", "finish", "release", "wipe", "rebuild"]
 
 
 class Play:
-    """Planners, executors and janitors on one database and one scratch server."""
+    """Planners, executors and janitors on one database and one coordination store."""
 
-    def __init__(self, metadata: MetadataStore, scratch: RedisScratchStore) -> None:
+    def __init__(self, metadata: MetadataStore, scratch: RedisCoordinationStore) -> None:
         self.metadata = metadata
         self.scratch = scratch
         self.batches: list[Batch] = []
@@ -67,7 +67,7 @@ class Play:
     async def rebuild(self) -> None:
         """As each sweep does."""
         assert await ensure_generation(self.metadata, self.scratch) is not None
-        await MissingShards(self.metadata, self.scratch).push()
+        await QueueRebuilder(self.metadata, self.scratch).push()
 
     async def ready(self) -> list[ShardId]:
         return sorted(

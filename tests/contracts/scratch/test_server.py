@@ -8,8 +8,8 @@ from fixtures.redis import free_port, valkey_server
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, a_lease, a_ticket, drain, open_own, sync
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch import RedisScratchStore, open_scratch, server
-from batch_gateway.adapters.scratch.server import CONNECTIONS
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore, open_scratch, server
+from batch_gateway.adapters.redis_coordination.server import CONNECTIONS
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, BatchId
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.redis
 
 
 async def test_a_new_server_has_no_generation_until_one_is_planted(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     assert await scratch.generation() is None
 
@@ -30,7 +30,7 @@ async def test_a_new_server_has_no_generation_until_one_is_planted(
     assert NO_TIME <= found[1] < MINUTE
 
 
-async def test_one_at_a_time_rebuilds(scratch: RedisScratchStore) -> None:
+async def test_one_at_a_time_rebuilds(scratch: RedisCoordinationStore) -> None:
     took = await asyncio.gather(*(scratch.begin_rebuild(f"h{n}", MINUTE) for n in range(8)))
 
     assert sum(took) == 1
@@ -40,14 +40,14 @@ async def test_one_at_a_time_rebuilds(scratch: RedisScratchStore) -> None:
     assert await scratch.end_rebuild(holder, "g")
 
 
-async def test_nobody_rebuilds_what_has_been_rebuilt(scratch: RedisScratchStore) -> None:
+async def test_nobody_rebuilds_what_has_been_rebuilt(scratch: RedisCoordinationStore) -> None:
     assert await scratch.begin_rebuild("one", MINUTE)
     assert await scratch.end_rebuild("one", "g")
 
     assert not await scratch.begin_rebuild("two", MINUTE)
 
 
-async def test_a_lost_lock_plants_nothing(scratch: RedisScratchStore) -> None:
+async def test_a_lost_lock_plants_nothing(scratch: RedisCoordinationStore) -> None:
     assert await scratch.begin_rebuild("slow", NO_TIME)
     await _until_free(scratch, "quick")
 
@@ -55,20 +55,20 @@ async def test_a_lost_lock_plants_nothing(scratch: RedisScratchStore) -> None:
     assert await scratch.end_rebuild("quick", "new")
 
 
-async def _until_free(scratch: RedisScratchStore, holder: str) -> None:
+async def _until_free(scratch: RedisCoordinationStore, holder: str) -> None:
     async with asyncio.timeout(45):
         while not await scratch.begin_rebuild(holder, MINUTE):
             await asyncio.sleep(0)
 
 
-async def test_something_is_done_once_in_a_while(scratch: RedisScratchStore) -> None:
+async def test_something_is_done_once_in_a_while(scratch: RedisCoordinationStore) -> None:
     firsts = await asyncio.gather(*(scratch.once("sweep", HOUR) for _ in range(8)))
 
     assert sum(firsts) == 1
     assert await scratch.once("another", HOUR)
 
 
-async def test_everything_works_again_after_a_wipe(scratch: RedisScratchStore) -> None:
+async def test_everything_works_again_after_a_wipe(scratch: RedisCoordinationStore) -> None:
     entries = [a_ticket(index=index) for index in range(5)]
     await scratch.queue.push(entries)
     held = await scratch.queue.propose(reserve=HOUR)
@@ -90,7 +90,7 @@ async def test_everything_works_again_after_a_wipe(scratch: RedisScratchStore) -
     assert await drain(scratch) == entries[1:]
 
 
-async def test_a_hand_back_after_a_wipe_queues_the_shard(scratch: RedisScratchStore) -> None:
+async def test_a_hand_back_after_a_wipe_queues_the_shard(scratch: RedisCoordinationStore) -> None:
     entry = a_ticket()
 
     await scratch.queue.release(entry, refund=1.0)
@@ -196,14 +196,14 @@ async def test_a_valkey_url_means_the_same(valkey_url: str) -> None:
     await scratch.close()
 
 
-def be_patient(scratch: RedisScratchStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def be_patient(scratch: RedisCoordinationStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands take long, as they may on a busy machine."""
     monkeypatch.setattr(server, "ANSWER_TIMEOUT_S", 60.0)
     scratch._client.connection_pool.connection_kwargs["socket_connect_timeout"] = 60.0
 
 
 async def test_commands_wait_for_a_connection(
-    scratch: RedisScratchStore, monkeypatch: pytest.MonkeyPatch
+    scratch: RedisCoordinationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(scratch, monkeypatch)
     others = {client["id"] for client in await scratch._client.client_list()}
@@ -217,7 +217,7 @@ async def test_commands_wait_for_a_connection(
 
 
 async def test_a_cancelled_command_gives_its_connection_to_the_next(
-    scratch: RedisScratchStore, monkeypatch: pytest.MonkeyPatch
+    scratch: RedisCoordinationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(scratch, monkeypatch)
     for round_ in range(20):
@@ -254,7 +254,7 @@ async def test_more_commands_than_a_paused_server_answers_are_unavailable_and_he
         await scratch.close()
 
 
-async def _answers(scratch: RedisScratchStore) -> bool:
+async def _answers(scratch: RedisCoordinationStore) -> bool:
     try:
         await scratch.check()
     except Unavailable:
@@ -288,7 +288,7 @@ async def test_keys_on_another_node_of_a_cluster_are_unavailable(tmp_path: Path)
             await one.close()
 
 
-async def refusal(scratch: RedisScratchStore) -> str:
+async def refusal(scratch: RedisCoordinationStore) -> str:
     """What a command is refused with; nothing when it is not."""
     try:
         await scratch.queue.depth()
@@ -297,7 +297,7 @@ async def refusal(scratch: RedisScratchStore) -> str:
     return ""
 
 
-async def test_any_refusal_is_unavailable(scratch: RedisScratchStore) -> None:
+async def test_any_refusal_is_unavailable(scratch: RedisCoordinationStore) -> None:
     await scratch._client.set(f"{scratch._keys.queue}:state", "no hash")
 
     with pytest.raises(Unavailable, match="WRONGTYPE"):

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_own, settle, sync
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import Brake, MonitorSignal, PoolObservation
-from batch_gateway.ports.scratch import SlotGrant, SlotReport
+from batch_gateway.ports.coordination import SlotGrant, SlotReport
 from batch_gateway.settings import LimitSettings
 
 pytestmark = pytest.mark.redis
@@ -29,13 +29,15 @@ async def moving(redis_url):
     await scratch.close()
 
 
-async def expire_watch(scratch: RedisScratchStore) -> None:
+async def expire_watch(scratch: RedisCoordinationStore) -> None:
     """As if its keeper had been silent for long."""
     state = f"{scratch._keys.slots}:limit:{POOL}"
     await scratch._client.hset(state, "watch_until", "0")
 
 
-async def test_one_holder_gets_what_he_wants_up_to_the_limit(scratch: RedisScratchStore) -> None:
+async def test_one_holder_gets_what_he_wants_up_to_the_limit(
+    scratch: RedisCoordinationStore,
+) -> None:
     await settle(scratch, "g1")
 
     modest = await sync(scratch, "a", want=3)
@@ -45,7 +47,7 @@ async def test_one_holder_gets_what_he_wants_up_to_the_limit(scratch: RedisScrat
     assert greedy == SlotGrant(slots=START, limit=START, free=0, generation="g1", watch=True)
 
 
-async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisScratchStore) -> None:
+async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=50)
 
@@ -60,7 +62,7 @@ async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisScratchSto
     assert at_last.slots == 4
 
 
-async def test_what_the_modest_leave_is_for_the_others(scratch: RedisScratchStore) -> None:
+async def test_what_the_modest_leave_is_for_the_others(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=1)
     await sync(scratch, "b", want=0)
@@ -68,7 +70,7 @@ async def test_what_the_modest_leave_is_for_the_others(scratch: RedisScratchStor
     assert (await sync(scratch, "c", want=100)).slots == START - 1
 
 
-async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisScratchStore) -> None:
+async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     wants = {"a": 9, "b": 9, "c": 9}
     for _ in range(3):
@@ -79,7 +81,7 @@ async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisScratchStore
     assert again == shares
 
 
-async def test_a_silent_holder_loses_his_grant(scratch: RedisScratchStore) -> None:
+async def test_a_silent_holder_loses_his_grant(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=8, ttl=NO_TIME)
 
@@ -87,7 +89,7 @@ async def test_a_silent_holder_loses_his_grant(scratch: RedisScratchStore) -> No
     assert (await sync(scratch, "a", want=8)).slots == 0
 
 
-async def test_leaving_gives_everything_back_at_once(scratch: RedisScratchStore) -> None:
+async def test_leaving_gives_everything_back_at_once(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=8)
 
@@ -96,7 +98,7 @@ async def test_leaving_gives_everything_back_at_once(scratch: RedisScratchStore)
     assert (await sync(scratch, "b", want=8)).slots == 8
 
 
-async def test_pools_do_not_share(scratch: RedisScratchStore) -> None:
+async def test_pools_do_not_share(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
 
     one = await sync(scratch, "a", want=99, pool="one")
@@ -105,7 +107,7 @@ async def test_pools_do_not_share(scratch: RedisScratchStore) -> None:
     assert one.slots == other.slots == START
 
 
-async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratchStore) -> None:
+async def test_pools_are_listed_with_what_they_have_learned(moving: RedisCoordinationStore) -> None:
     await sync(moving, "a", want=3, in_use=2, seen=PoolObservation(dropped=1))
     await sync(moving, "b", want=2)
     await sync(moving, "dead", want=2, ttl=NO_TIME)
@@ -119,7 +121,7 @@ async def test_pools_are_listed_with_what_they_have_learned(moving: RedisScratch
 
 
 async def test_the_history_of_a_pool_has_a_sample_every_ten_seconds(
-    moving: RedisScratchStore,
+    moving: RedisCoordinationStore,
 ) -> None:
     state = f"{moving._keys.slots}:limit:{POOL}"
 
@@ -144,7 +146,7 @@ async def test_the_history_of_a_pool_has_a_sample_every_ten_seconds(
 
 
 async def test_the_history_of_a_pool_is_bounded_and_forgotten_after_an_hour(
-    moving: RedisScratchStore,
+    moving: RedisCoordinationStore,
 ) -> None:
     history = f"{moving._keys.slots}:history:{POOL}"
     await moving._client.rpush(history, *[f"{n}:1:0" for n in range(400)])
@@ -157,11 +159,11 @@ async def test_the_history_of_a_pool_is_bounded_and_forgotten_after_an_hour(
     assert 3_590_000 < await moving._client.pttl(history) <= 3_600_000
 
 
-async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisScratchStore) -> None:
+async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisCoordinationStore) -> None:
     assert await scratch.slots.pools() == []
 
 
-async def test_a_drop_cuts_the_limit_at_once(moving: RedisScratchStore) -> None:
+async def test_a_drop_cuts_the_limit_at_once(moving: RedisCoordinationStore) -> None:
     await sync(moving, "a", want=50)
 
     cut = await sync(moving, "a", want=50, in_use=8, seen=DROP)
@@ -169,7 +171,7 @@ async def test_a_drop_cuts_the_limit_at_once(moving: RedisScratchStore) -> None:
     assert (cut.limit, cut.slots) == (7, 7)
 
 
-async def test_after_a_cut_grants_only_fall(moving: RedisScratchStore) -> None:
+async def test_after_a_cut_grants_only_fall(moving: RedisCoordinationStore) -> None:
     await sync(moving, "a", want=4)
     await sync(moving, "b", want=4)
     for _ in range(3):
@@ -183,7 +185,9 @@ async def test_after_a_cut_grants_only_fall(moving: RedisScratchStore) -> None:
     assert mine.slots == 2  # its share: two of its calls must end before it starts another
 
 
-async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScratchStore) -> None:
+async def test_full_use_without_trouble_doubles_a_young_limit(
+    moving: RedisCoordinationStore,
+) -> None:
     await sync(moving, "a", want=50)
 
     grown = await sync(moving, "a", want=50, in_use=8, seen=PoolObservation(successes=8))
@@ -192,7 +196,7 @@ async def test_full_use_without_trouble_doubles_a_young_limit(moving: RedisScrat
     assert (await sync(moving, "a", want=50, in_use=8)).slots == 16
 
 
-async def test_an_unused_limit_does_not_grow(moving: RedisScratchStore) -> None:
+async def test_an_unused_limit_does_not_grow(moving: RedisCoordinationStore) -> None:
     await sync(moving, "a", want=2)
 
     grant = await sync(moving, "a", want=2, in_use=2, seen=PoolObservation(successes=500))
@@ -200,7 +204,7 @@ async def test_an_unused_limit_does_not_grow(moving: RedisScratchStore) -> None:
     assert grant.limit == START
 
 
-async def test_all_holders_calls_count_as_use(moving: RedisScratchStore) -> None:
+async def test_all_holders_calls_count_as_use(moving: RedisCoordinationStore) -> None:
     for name in "abcd":
         await sync(moving, name, want=2)
     for name in "abc":
@@ -217,7 +221,7 @@ QUEUE = MonitorSignal(
 
 
 async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
-    moving: RedisScratchStore,
+    moving: RedisCoordinationStore,
 ) -> None:
     await sync(moving, "a", want=4, in_use=4)
     await sync(moving, "b", want=4, in_use=4)
@@ -235,7 +239,7 @@ async def test_what_the_watch_says_reaches_all_holders_and_whoever_asks(
     assert abs(state.limit.braked_at - before) < timedelta(minutes=1)
 
 
-async def test_a_queue_of_calls_of_all_holders_aborts_none(moving: RedisScratchStore) -> None:
+async def test_a_queue_of_calls_of_all_holders_aborts_none(moving: RedisCoordinationStore) -> None:
     await sync(moving, "a", want=4, in_use=4)
     await sync(moving, "b", want=10, in_use=10)  # of before the limit was lowered
     own = replace(QUEUE, running=11)
@@ -247,7 +251,7 @@ async def test_a_queue_of_calls_of_all_holders_aborts_none(moving: RedisScratchS
     assert (await sync(moving, "a", want=4, in_use=4, seen=more)).excess > 0
 
 
-async def test_a_holder_is_told_the_calls_of_all_others(scratch: RedisScratchStore) -> None:
+async def test_a_holder_is_told_the_calls_of_all_others(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     alone = await sync(scratch, "a", want=2, in_use=2, seen=PoolObservation(successes=7))
     await sync(scratch, "b", want=3, in_use=2, seen=PoolObservation(successes=5, dropped=1))
@@ -266,21 +270,21 @@ async def test_a_holder_is_told_the_calls_of_all_others(scratch: RedisScratchSto
     assert (alone.answered, told.answered, left.answered) == (7, 13, 13)
 
 
-async def test_others_have_no_more_calls_than_they_want(scratch: RedisScratchStore) -> None:
+async def test_others_have_no_more_calls_than_they_want(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     await sync(scratch, "a", want=2, in_use=1)
 
     assert (await sync(scratch, "b", want=3, in_use=1)).others_most == 2
 
 
-async def test_news_of_the_watch_are_folded_once(moving: RedisScratchStore) -> None:
+async def test_news_of_the_watch_are_folded_once(moving: RedisCoordinationStore) -> None:
     await sync(moving, "a", want=8, in_use=8, seen=PoolObservation(signal=QUEUE))
 
     assert (await sync(moving, "a", want=8, in_use=5)).limit == 5
 
 
 async def test_while_a_watch_is_kept_a_limit_does_not_grow_without_its_word(
-    moving: RedisScratchStore,
+    moving: RedisCoordinationStore,
 ) -> None:
     quiet = replace(QUEUE, room=0)
     await sync(moving, "a", want=50, in_use=8, seen=PoolObservation(signal=quiet))
@@ -290,13 +294,13 @@ async def test_while_a_watch_is_kept_a_limit_does_not_grow_without_its_word(
     assert grant.limit == START
 
 
-async def test_drops_make_nobody_abort_a_call(moving: RedisScratchStore) -> None:
+async def test_drops_make_nobody_abort_a_call(moving: RedisCoordinationStore) -> None:
     await sync(moving, "a", want=8)
 
     assert (await sync(moving, "a", want=8, in_use=8, seen=DROP)).excess == 0
 
 
-async def test_one_holder_watches_until_he_falls_silent(scratch: RedisScratchStore) -> None:
+async def test_one_holder_watches_until_he_falls_silent(scratch: RedisCoordinationStore) -> None:
     first = await sync(scratch, "a", want=8)
     second = await sync(scratch, "b", want=8)
     still = await sync(scratch, "a", want=8)
@@ -310,7 +314,7 @@ async def test_one_holder_watches_until_he_falls_silent(scratch: RedisScratchSto
     ]
 
 
-async def test_aborted_calls_are_counted(scratch: RedisScratchStore) -> None:
+async def test_aborted_calls_are_counted(scratch: RedisCoordinationStore) -> None:
     await sync(scratch, "a", want=8, aborted=2)
     await sync(scratch, "b", want=8, aborted=3)
 
@@ -319,7 +323,7 @@ async def test_aborted_calls_are_counted(scratch: RedisScratchStore) -> None:
     assert state.aborted == 5
 
 
-async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisScratchStore) -> None:
+async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisCoordinationStore) -> None:
     low = await sync(moving, "a", want=50, in_use=2, ceiling=3)
     high = await sync(moving, "a", want=50, in_use=3, ceiling=30)
 
@@ -327,7 +331,9 @@ async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisScratchStore) -> Non
     assert high.limit == 3  # what it has learned meanwhile, and grows from
 
 
-async def test_an_endpoint_shares_its_ceiling_among_its_pools(scratch: RedisScratchStore) -> None:
+async def test_an_endpoint_shares_its_ceiling_among_its_pools(
+    scratch: RedisCoordinationStore,
+) -> None:
     await settle(scratch)
 
     async def ask(pool: str, want: int, in_use: int = 0, endpoint: str = "engine") -> SlotGrant:
@@ -361,7 +367,7 @@ async def test_the_total_bounds_all_endpoints_together(redis_url: str) -> None:
     await scratch.close()
 
 
-async def test_several_pools_are_synced_at_once(scratch: RedisScratchStore) -> None:
+async def test_several_pools_are_synced_at_once(scratch: RedisCoordinationStore) -> None:
     await settle(scratch)
     reports = {
         f"engine/{n}": SlotReport(
@@ -375,7 +381,7 @@ async def test_several_pools_are_synced_at_once(scratch: RedisScratchStore) -> N
     assert [grants[pool].slots for pool in reports] == [2, 2, 2, 2]
 
 
-async def test_the_breaker_is_as_a_holder_saw_it_last(scratch: RedisScratchStore) -> None:
+async def test_the_breaker_is_as_a_holder_saw_it_last(scratch: RedisCoordinationStore) -> None:
     report = SlotReport(endpoint="engine", want=1, in_use=0, seen=PoolObservation())
     shown = []
     for state in BreakerState:
@@ -420,7 +426,9 @@ async def test_another_process_goes_on_from_the_learned_limit(redis_url: str) ->
     await second.close()
 
 
-async def test_an_idle_pool_is_forgotten_after_ten_half_lives(moving: RedisScratchStore) -> None:
+async def test_an_idle_pool_is_forgotten_after_ten_half_lives(
+    moving: RedisCoordinationStore,
+) -> None:
     await sync(moving, "a", want=8)
 
     lifetimes = [
@@ -432,7 +440,7 @@ async def test_an_idle_pool_is_forgotten_after_ten_half_lives(moving: RedisScrat
 
 
 async def test_without_a_generation_only_running_calls_are_granted(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     silent = await sync(scratch, "a", want=5)
     busy = await sync(scratch, "b", want=50, in_use=5)
@@ -444,7 +452,7 @@ async def test_without_a_generation_only_running_calls_are_granted(
 
 
 async def test_for_one_grace_period_after_planting_only_running_calls_are_granted(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     assert await scratch.begin_rebuild("me", MINUTE)
     assert await scratch.end_rebuild("me", "g2")
@@ -457,7 +465,7 @@ async def test_for_one_grace_period_after_planting_only_running_calls_are_grante
 
 
 async def test_calls_that_outlived_a_wipe_count_against_the_limit_afterwards(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await sync(scratch, "a", want=6, in_use=6)
     await settle(scratch)

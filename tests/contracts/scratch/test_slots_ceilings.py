@@ -7,7 +7,7 @@ from fixtures.scratch import NO_TIME, open_own, settle, sync
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import PoolObservation
 from batch_gateway.settings import LimitSettings
@@ -35,7 +35,7 @@ steps = st.lists(
 
 
 async def ask(
-    scratch: RedisScratchStore, name: str, pool: str, want: int, in_use: int, **more
+    scratch: RedisCoordinationStore, name: str, pool: str, want: int, in_use: int, **more
 ) -> int:
     endpoint = POOLS[pool]
     grant = await sync(
@@ -51,7 +51,7 @@ async def ask(
     return grant.slots
 
 
-async def recorded(scratch: RedisScratchStore) -> dict[str, int]:
+async def recorded(scratch: RedisCoordinationStore) -> dict[str, int]:
     """Slots on record by endpoint."""
     found = dict.fromkeys(CEILINGS, 0)
     for pool in await scratch.slots.pools():

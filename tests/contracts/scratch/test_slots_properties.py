@@ -7,7 +7,7 @@ from fixtures.scratch import MINUTE, NO_TIME, POOL, open_own, settle, sync
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import PoolObservation
 from batch_gateway.settings import LimitSettings
@@ -39,14 +39,16 @@ examples = settings(
 )
 
 
-async def total(scratch: RedisScratchStore) -> tuple[int, int]:
+async def total(scratch: RedisCoordinationStore) -> tuple[int, int]:
     """(limit, slots on record) of the pool."""
     for pool in await scratch.slots.pools():
         return int(pool.limit.limit), pool.granted
     return RULES.start, 0
 
 
-async def step(scratch: RedisScratchStore, holder: Holder, name: str, verb: str, n: int) -> None:
+async def step(
+    scratch: RedisCoordinationStore, holder: Holder, name: str, verb: str, n: int
+) -> None:
     match verb:
         case "sync":
             holder.running = max(holder.running, min(holder.grant, n))

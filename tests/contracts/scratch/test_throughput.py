@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from fixtures.scratch import MINUTE, NO_TIME
 
-from batch_gateway.adapters.scratch import RedisScratchStore
+from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.throughput import BUCKET, BlockedReason, HeldWork
+from batch_gateway.core.throughput import BUCKET, BlockedReason, ExecutorWork
 from batch_gateway.ports.throughput import WorkReport
 
 pytestmark = pytest.mark.redis
@@ -22,7 +22,7 @@ def report(batch: BatchId = A, *, model: str = "m", done: float = 0, left: float
 
 
 async def test_what_all_holders_did_adds_up_by_batch_and_by_model(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.throughput.report(ONE, [report(done=10, left=90), report(B, done=1)], ttl=MINUTE)
     await scratch.throughput.report(OTHER, [report(done=5.5, left=4, model="org/m:x")], ttl=MINUTE)
@@ -37,27 +37,29 @@ async def test_what_all_holders_did_adds_up_by_batch_and_by_model(
 
 
 async def test_what_is_left_is_a_holders_last_word_until_it_runs_out(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     await scratch.throughput.report(ONE, [report(left=90)], ttl=MINUTE)
     await scratch.throughput.report(ONE, [report(left=40)], ttl=MINUTE)
     await scratch.throughput.report(OTHER, [report(left=7)], ttl=NO_TIME)
-    assert (await scratch.throughput.of_batches([A]))[A].held == (HeldWork(model="m", cost=40),)
+    assert (await scratch.throughput.of_batches([A]))[A].held == (ExecutorWork(model="m", cost=40),)
 
     await scratch.throughput.report(ONE, [report(left=0)], ttl=MINUTE)
     assert (await scratch.throughput.of_batches([A]))[A].held == ()
 
 
-async def test_a_holder_says_why_it_does_not_go_on(scratch: RedisScratchStore) -> None:
+async def test_a_holder_says_why_it_does_not_go_on(scratch: RedisCoordinationStore) -> None:
     why = WorkReport(batch=A, model="m", done=0, left=7, blocked=BlockedReason.NO_SLOTS)
     await scratch.throughput.report(ONE, [why], ttl=MINUTE)
 
     held = (await scratch.throughput.of_batches([A]))[A].held
 
-    assert held == (HeldWork(model="m", cost=7, blocked=BlockedReason.NO_SLOTS),)
+    assert held == (ExecutorWork(model="m", cost=7, blocked=BlockedReason.NO_SLOTS),)
 
 
-async def test_the_first_report_begins_the_time_that_is_known(scratch: RedisScratchStore) -> None:
+async def test_the_first_report_begins_the_time_that_is_known(
+    scratch: RedisCoordinationStore,
+) -> None:
     await scratch.throughput.report(ONE, [report(left=90)], ttl=MINUTE)
     await asyncio.sleep(0.05)
     await scratch.throughput.report(ONE, [report(done=90)], ttl=MINUTE)
@@ -69,7 +71,7 @@ async def test_the_first_report_begins_the_time_that_is_known(scratch: RedisScra
 
 
 async def test_buckets_that_are_too_old_go_when_a_new_one_begins(
-    scratch: RedisScratchStore,
+    scratch: RedisCoordinationStore,
 ) -> None:
     old = f"{scratch._keys.paces}:batch:{A}"
     await scratch._client.hset(old, mapping={"since": 1, "done:17": 5})

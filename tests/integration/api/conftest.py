@@ -13,7 +13,7 @@ import pytest
 from fixtures.api import AUTH, NO_QUOTA, Server, http_client, openai_client, running
 from openai import AsyncOpenAI
 
-from batch_gateway.adapters.scratch import open_scratch
+from batch_gateway.adapters.redis_coordination import open_scratch
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.settings import ApiSettings, AuthSettings, QuotaSettings
@@ -100,7 +100,7 @@ async def metadata(server) -> AsyncIterator[MetadataStore]:
 
 @pytest.fixture
 async def scratch(server):
-    """The server's scratch server, seen from outside of it."""
+    """The server's coordination store, seen from outside of it."""
     store = open_scratch(server.scratch_url, prefix="api-test")
     yield store
     await store.close()

@@ -19,7 +19,7 @@ from batch_gateway.core.limits import PoolObservation
 from batch_gateway.core.model import QueueEntry
 from batch_gateway.core.scopes import AccessScope
 from batch_gateway.core.webhooks import deliveries_of
-from batch_gateway.ports.scratch import SlotReport
+from batch_gateway.ports.coordination import SlotReport
 from batch_gateway.services.webhooks import endpoints
 from batch_gateway.settings import AuthSettings
 from batch_gateway.web.api.auditing import RefusedOperations

@@ -20,7 +20,7 @@ VALID = {
 
 @pytest.fixture
 async def queue(scratch):
-    """The scratch server's queue, with nothing of other tests in it."""
+    """The coordination store's queue, with nothing of other tests in it."""
     while (entry := await scratch.queue.propose()) is not None:
         await scratch.queue.complete([entry.shard])
     return scratch.queue

@@ -10,7 +10,7 @@ from fixtures.api import headers_of
 
 from batch_gateway.core.model import BatchBlockedReason
 from batch_gateway.services.full_stores import KEPT
-from batch_gateway.settings import ScratchSettings, Settings
+from batch_gateway.settings import CoordinationSettings, Settings
 from batch_gateway.wiring.stores import open_scratch_server
 
 LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}}\n'
@@ -18,7 +18,7 @@ LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}
 
 @pytest.fixture
 async def scratch(server):
-    settings = Settings(scratch=ScratchSettings(url=server.scratch_url, prefix="api-test"))
+    settings = Settings(scratch=CoordinationSettings(url=server.scratch_url, prefix="api-test"))
     scratch = open_scratch_server(settings)
     yield scratch
     for store in ("files", "metadata"):

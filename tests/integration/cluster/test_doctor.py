@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from batch_gateway.cli.doctor.stores import check_stores
 from batch_gateway.cli.main import app
 from batch_gateway.settings import (
+    CoordinationSettings,
     FileSettings,
     InferenceSettings,
     MetadataSettings,
-    ScratchSettings,
     Settings,
 )
 
@@ -137,7 +137,7 @@ def test_stores_are_looked_at_from_inside_by_a_job_that_goes_away(healthy):
 def stores_of(tmp_path, valkey_url: str, simulator_url: str, **changes) -> Settings:
     groups = {
         "metadata": MetadataSettings(url=f"sqlite+aiosqlite:///{tmp_path}/m.db", migrate=True),
-        "scratch": ScratchSettings(url=valkey_url),
+        "scratch": CoordinationSettings(url=valkey_url),
         "files": FileSettings(url=f"file://{tmp_path}/files"),
         "inference": InferenceSettings(url=simulator_url),
     }
@@ -193,7 +193,7 @@ def open_store(settings):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("toy://here", "OK: the scratch store (toy) answers"),
+        ("toy://here", "OK: the coordination store (toy) answers"),
         ("toy://away", "ERROR: scratch: nothing listens at toy://away"),
         ("other://here", "ERROR: scratch: scratch.url: no plug-in for other:// is installed"),
     ],
@@ -243,7 +243,7 @@ async def test_stores_that_are_full_are_named_as_such(tmp_path, monkeypatch):
         monkeypatch.undo()
 
     told = {f.what.split(" (")[0]: f.fix for f in found if f.severity.name == "ERROR"}
-    assert told["the scratch server is full"] == "give it more memory"
+    assert told["the coordination store is full"] == "give it more memory"
     (files,) = [what for what in told if what.startswith("files: ")]
     assert "No space left on device" in files
     assert "room" in told[files]

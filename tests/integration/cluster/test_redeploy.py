@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from batch_gateway.cli.cluster import apply, rollout
 from batch_gateway.cli.cluster.dry_run import DryRun
-from batch_gateway.cli.cluster.kube import ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterApiError
 from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.main import app
 
@@ -255,7 +255,7 @@ def test_a_field_taken_since_the_judging_is_judged_anew(kube, command):
     kn_service_update(kube, "executor", annotations={MAX_SCALE: "16"})
 
     judge.apply(verdicts[0])
-    with pytest.raises(ClusterRefusal, match="kn has set"):
+    with pytest.raises(ClusterApiError, match="kn has set"):
         judge.apply(verdicts[1])
 
     assert [verdict.force for verdict in verdicts] == [False, False]

@@ -146,7 +146,7 @@ async def test_stores_alone_tell_the_state(world, tmp_path, monkeypatch):
     monkeypatch.setattr(SystemClock, "now", lambda _: datetime.now(UTC) + timedelta(minutes=10))
     later = (await asyncio.to_thread(run, "--stores")).stdout.splitlines()
 
-    assert at_once[:2] == ["the scratch store does not answer", "batches       1 validating"]
+    assert at_once[:2] == ["the coordination store does not answer", "batches       1 validating"]
     unsent = "events        the broker has not accepted the oldest one for 10 m"
     assert unsent not in at_once
     assert unsent in later

@@ -10,7 +10,7 @@ import pytest
 from fixtures.redis import free_port
 from fixtures.world import CHAT, chat_lines
 
-from batch_gateway.adapters.scratch import open_scratch
+from batch_gateway.adapters.redis_coordination import open_scratch
 from batch_gateway.core.errors import Busy, Unavailable
 from batch_gateway.core.events import EventType
 from batch_gateway.core.ids import TenantId

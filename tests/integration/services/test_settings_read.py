@@ -11,11 +11,11 @@ from batch_gateway.core.events import wake_up
 from batch_gateway.settings import (
     READS,
     AuthSettings,
+    CoordinationSettings,
     EventSettings,
     FileSettings,
     InferenceSettings,
     MetadataSettings,
-    ScratchSettings,
     Settings,
     SettingsGroup,
     TracingSettings,
@@ -67,7 +67,7 @@ def settings(folder, redis_url, **inference):
             url=f"sqlite+aiosqlite:///{folder / 'metadata.db'}", migrate=True
         ),
         files=FileSettings(url=f"file://{folder / 'files'}"),
-        scratch=ScratchSettings(url=redis_url),
+        scratch=CoordinationSettings(url=redis_url),
         events=EventSettings(signing_keys="key", sink="http://127.0.0.1:1"),
         auth=AuthSettings(kind="trusted-header", secret="s"),
         tracing=TracingSettings(enabled=True),

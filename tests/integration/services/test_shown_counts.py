@@ -64,7 +64,7 @@ class Shown:
 
 
 async def test_after_four_lease_times_without_an_executor_all_that_was_counted_is_shown(world):
-    """Leases run out, the scratch server loses its memory, sweeps take the shards back."""
+    """Leases run out, the coordination store loses its memory, sweeps take the shards back."""
     await world.configure(ttft_ms=30, slots=8)
     batch = await world.submit(chat_lines(LINES))
     await world.planner.plan(batch.id)

@@ -232,7 +232,7 @@ async def test_a_long_backlog_is_compared_with_the_queue_in_turn(world, monkeypa
     batches = [await planned(world) for _ in range(5)]
     for batch in batches:
         await world.scratch.queue.withdraw(batch.id)
-    missing = rebuild.MissingShards(world.metadata, world.scratch)
+    missing = rebuild.QueueRebuilder(world.metadata, world.scratch)
 
     pushed = [await missing.push() for _ in range(3)]
 
@@ -245,7 +245,7 @@ async def test_a_short_backlog_is_compared_whole_wherever_the_walk_begins(world)
     for _ in range(4):
         batch = await planned(world)
         await world.scratch.queue.withdraw(batch.id)
-        missing = rebuild.MissingShards(world.metadata, world.scratch)
+        missing = rebuild.QueueRebuilder(world.metadata, world.scratch)
         assert await missing.push() == 1
     assert (await world.scratch.queue.depth()).ready == 4
 

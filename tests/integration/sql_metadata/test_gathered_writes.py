@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from fixtures.metadata import ALICE, a_batch, an_event
 
-from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
+from batch_gateway.adapters.sql.gathered_writes import WriteCoalescer
 from batch_gateway.adapters.sql.store import open_sql
 from batch_gateway.core.errors import Conflict, Unavailable
 
@@ -55,7 +55,7 @@ class Table:
 
 async def test_what_comes_while_another_is_written_goes_together():
     table = Table()
-    writes = GatheredWrites(table.write)
+    writes = WriteCoalescer(table.write)
     adding = [asyncio.create_task(writes.add(1))]
     while not table.tries:
         await asyncio.sleep(0)
@@ -74,7 +74,7 @@ async def test_what_comes_while_another_is_written_goes_together():
 
 async def test_an_outage_is_told_to_all_of_them_and_not_tried_again():
     table = Table()
-    writes = GatheredWrites(table.write)
+    writes = WriteCoalescer(table.write)
     table.away = True
     table.may_go_on.set()
 
@@ -89,7 +89,7 @@ async def test_an_outage_is_told_to_all_of_them_and_not_tried_again():
 
 async def test_a_caller_that_gives_up_takes_no_other_with_it():
     table = Table()
-    writes = GatheredWrites(table.write)
+    writes = WriteCoalescer(table.write)
     first, second, third = (asyncio.create_task(writes.add(number)) for number in range(3))
     while not table.tries:
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""MetadataStore on a persistent Redis or Valkey (6.2 or newer), separate from the scratch store.
+"""MetadataStore on a persistent Redis or Valkey (6.2 or newer), not the coordination store's.
 
 Every write of the port is one Lua script, so it is a transaction without locks; the server's own
 clock judges deadlines and fences. Whatever is looked for has an index: nothing ever scans the key

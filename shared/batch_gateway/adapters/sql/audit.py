@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from batch_gateway.adapters.checked import checked
 from batch_gateway.adapters.corrupt_rows import decodable
 from batch_gateway.adapters.sql.database import SqlDatabase
-from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
+from batch_gateway.adapters.sql.gathered_writes import WriteCoalescer
 from batch_gateway.adapters.sql.rows import Row, columns_of
 from batch_gateway.adapters.sql.schema import audit
 from batch_gateway.core.audit import AuditEntry
@@ -21,7 +21,7 @@ _ADD = sa.insert(audit)
 class SqlAudit:
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
-        self._adding = GatheredWrites(self._add)
+        self._adding = WriteCoalescer(self._add)
 
     async def add(self, entry: AuditEntry) -> None:
         await self._adding.add(entry)

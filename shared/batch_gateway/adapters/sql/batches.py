@@ -12,7 +12,7 @@ from batch_gateway.adapters.sql.accounts import book, book_all, of_ended
 from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
-from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
+from batch_gateway.adapters.sql.gathered_writes import WriteCoalescer
 from batch_gateway.adapters.sql.paging import listing
 from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
 from batch_gateway.adapters.sql.schema import batch_summaries, batches, causes
@@ -102,8 +102,8 @@ class SqlBatches(SqlSweepQueries):
     def __init__(self, database: SqlDatabase) -> None:
         super().__init__(database)
         self._database = database
-        self._creating = GatheredWrites(self._create)
-        self._planning = GatheredWrites(self._plan)
+        self._creating = WriteCoalescer(self._create)
+        self._planning = WriteCoalescer(self._plan)
 
     async def create(
         self,

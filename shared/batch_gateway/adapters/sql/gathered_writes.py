@@ -20,7 +20,7 @@ R = TypeVar("R")
 _MOST = 100  # items that are written together
 
 
-class GatheredWrites(Generic[T, R]):
+class WriteCoalescer(Generic[T, R]):
     def __init__(self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
         """``write`` writes all of its items in one transaction, or none of them; it returns what
         became of each."""

@@ -12,7 +12,7 @@ from batch_gateway.adapters.corrupt_rows import skipped
 from batch_gateway.adapters.sql.accounts import book_ended
 from batch_gateway.adapters.sql.database import SqlDatabase
 from batch_gateway.adapters.sql.dialects import DatabaseNow
-from batch_gateway.adapters.sql.gathered_writes import GatheredWrites
+from batch_gateway.adapters.sql.gathered_writes import WriteCoalescer
 from batch_gateway.adapters.sql.rows import (
     file_columns,
     result_columns,
@@ -122,8 +122,8 @@ class SqlShards(ShardQueries):
     def __init__(self, database: SqlDatabase) -> None:
         super().__init__(database)
         self._database = database
-        self._claiming = GatheredWrites(self._claim)
-        self._completing = GatheredWrites(self._complete)
+        self._claiming = WriteCoalescer(self._claim)
+        self._completing = WriteCoalescer(self._complete)
 
     async def close(self) -> None:
         """Wait for what is being written."""

@@ -83,7 +83,7 @@ def _remarks(batch: "Json") -> "Iterator[str]":
         yield f"done about {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M}Z"
 
 
-class LineView:
+class LineProgressView:
     """For logs and pipes: a line whenever it would be a different one."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class LineView:
             typer.echo(now, err=True)
 
 
-class NoView:
+class SilentProgressView:
     """For those who asked for quiet."""
 
     def show(self, batch: "Json") -> None:
@@ -105,10 +105,10 @@ class NoView:
 @contextmanager
 def view_of(*, quiet: bool = False) -> "Iterator[ProgressView]":
     if quiet:
-        yield NoView()
+        yield SilentProgressView()
         return
     if not sys.stderr.isatty():
-        yield LineView()
+        yield LineProgressView()
         return
     from batch_gateway.cli.batches.bar import BatchProgressBar
 

@@ -13,7 +13,7 @@ from typing import Any
 from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.digests import mark_settings, sources
 from batch_gateway.cli.cluster.dry_run import DryRun, DryRunResult
-from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterApiError, ClusterClient
 from batch_gateway.cli.cluster.ownership import with_injected
 from batch_gateway.cli.cluster.preconditions import require
 from batch_gateway.cli.cluster.releases import Releases
@@ -229,7 +229,7 @@ class _Run:
             for kind, name in sources(obj) - self._contents.keys():
                 try:
                     found = self._cluster.get("v1", kind, name)
-                except ClusterRefusal:
+                except ClusterApiError:
                     found = None  # this user may not look: its changes make no new revision
                 if found is not None:
                     self._contents[kind, name] = found.get("data") or {}
@@ -301,7 +301,7 @@ class _Run:
                 self._cluster.apply(obj)
             elif result.done != "kept":
                 self._judge.apply(result)
-        except ClusterRefusal as refusal:
+        except ClusterApiError as refusal:
             raise CommandError(f"{name}: {refusal}", refusal.exit_code) from refusal
         _tell(steps, obj, "created" if name in created else result.done)
 

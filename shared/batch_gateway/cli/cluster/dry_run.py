@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterApiError, ClusterClient
 from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status
 from batch_gateway.cli.cluster.ownership import ownership_conflicts
 
@@ -52,7 +52,7 @@ class DryRun:
             after, force = self._dry_run(obj, before)
         except _AtStake as conflicts_found:
             return DryRunResult(obj=obj, refused=str(conflicts_found), exit_code=1)
-        except ClusterRefusal as refusal:
+        except ClusterApiError as refusal:
             return DryRunResult(obj=obj, refused=str(refusal), exit_code=refusal.exit_code)
         if before is None:
             done = "created"
@@ -64,19 +64,19 @@ class DryRun:
         """Apply what was judged. Controllers may have taken fields meanwhile: see anew then."""
         try:
             self._cluster.apply(result.obj, force=result.force)
-        except ClusterRefusal as refusal:
+        except ClusterApiError as refusal:
             if refusal.status != 409:
                 raise
             again = self.judge(result.obj)
             if again.refused:
-                raise ClusterRefusal(again.refused, refusal.status) from refusal
+                raise ClusterApiError(again.refused, refusal.status) from refusal
             self._cluster.apply(result.obj, force=again.force)
 
     def _dry_run(self, obj: Object, before: Object | None) -> tuple[Object, bool]:
         judged = self._with_account(obj)
         try:
             return self._cluster.apply(judged, force=self._force, dry_run=True), self._force
-        except ClusterRefusal as refusal:
+        except ClusterApiError as refusal:
             if refusal.status != 409 or before is None:
                 raise
             conflicts = refusal.conflicts

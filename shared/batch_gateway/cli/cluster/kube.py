@@ -55,11 +55,11 @@ class FieldConflict:
     field: str
 
 
-class NoCluster(CommandError):
+class ClusterNotConfigured(CommandError):
     """No kubeconfig names a cluster, and we run in none."""
 
 
-class ClusterRefusal(CommandError):
+class ClusterApiError(CommandError):
     """The cluster has said no, with an HTTP status; of an apply, also whose fields it is about."""
 
     def __init__(
@@ -108,7 +108,7 @@ class ClusterClient:
             )
         except config.ConfigException as error:
             if kubeconfig or context:
-                raise NoCluster(f"no cluster: {error}", 2) from error
+                raise ClusterNotConfigured(f"no cluster: {error}", 2) from error
             _load_own_cluster(configuration)
         self.url = configuration.host
         self._client = DynamicClient(client.ApiClient(configuration), discoverer=_NoDiscovery)
@@ -235,7 +235,7 @@ class ClusterClient:
     def _maybe(self, method: str, path: str, **given: Any) -> Object | None:
         try:
             return self._request(method, path, **given)
-        except ClusterRefusal as refusal:
+        except ClusterApiError as refusal:
             if refusal.status == 404:
                 return None
             raise
@@ -245,7 +245,7 @@ class ClusterClient:
         for pause_s in ATTEMPTS_S:
             try:
                 return self._requested(method, path, **given)
-            except ClusterRefusal as refusal:
+            except ClusterApiError as refusal:
                 if not refusal.passes:
                     raise
             time.sleep(pause_s)
@@ -266,7 +266,7 @@ def _load_own_cluster(configuration: client.Configuration) -> None:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException as error:
         hint = "there is no kubeconfig (KUBECONFIG or ~/.kube/config)"
-        raise NoCluster(f"no cluster: {hint}", 2) from error
+        raise ClusterNotConfigured(f"no cluster: {hint}", 2) from error
 
 
 class _NoDiscovery:
@@ -281,7 +281,7 @@ def _translated() -> Iterator[None]:
         yield
     except DynamicApiError as error:
         status = _status(error)
-        raise ClusterRefusal(_message(error, status), error.status, _conflicts(status)) from error
+        raise ClusterApiError(_message(error, status), error.status, _conflicts(status)) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise CommandError(f"the cluster does not answer: {error}", UNREACHABLE) from error
 

@@ -40,11 +40,11 @@ class ClusterOptions:
 
     def cluster(self, *, or_machine: bool = False) -> "ClusterClient":
         """Raises CommandError, with a hint at --data if the command has it (``or_machine``)."""
-        from batch_gateway.cli.cluster.kube import ClusterClient, NoCluster
+        from batch_gateway.cli.cluster.kube import ClusterClient, ClusterNotConfigured
 
         try:
             return ClusterClient(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
-        except NoCluster as error:
+        except ClusterNotConfigured as error:
             hint = "; name the folder of `batch-gateway up` with --data" if or_machine else ""
             raise CommandError(f"{error}{hint}", 2) from error
 

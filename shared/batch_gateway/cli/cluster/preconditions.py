@@ -5,7 +5,7 @@ from typing import Any
 
 from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.build import CLASS
-from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterApiError, ClusterClient
 from batch_gateway.cli.cluster.secrets import SecretChange
 from batch_gateway.cli.errors import CommandError
 
@@ -92,7 +92,7 @@ def _claims_of_others(cluster: ClusterClient, objects: Sequence[Object]) -> Iter
             continue
         try:
             live = cluster.same(obj)
-        except ClusterRefusal:
+        except ClusterApiError:
             continue  # only cluster administrators may look; the server still has its say
         owner = ((live or {}).get("spec") or {}).get("namespace")
         if owner not in (None, obj["spec"]["namespace"]):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import typer
 
 from batch_gateway.cli.cluster.diagnosis import Diagnosis, diagnose
-from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterApiError, ClusterClient
 from batch_gateway.cli.cluster.object_status import (
     READY,
     ObjectReadiness,
@@ -30,7 +30,7 @@ LASTING_S = 30.0
 """How long what cannot pass must have lasted: the first pull may fail where the second succeeds."""
 
 
-class RolloutView(Protocol):
+class RolloutProgressView(Protocol):
     def show(self, ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -> None: ...
 
 
@@ -43,7 +43,7 @@ def wait_for(cluster: ClusterClient, objects: Sequence[Object], timeout_s: float
         raise CommandError(f"{lead}: {ended.diagnosis}", BAD_END)
 
 
-class FailedWait:
+class WaitFailure:
     """How a wait ended that did not find what it waited for."""
 
     def __init__(self, diagnosis: Diagnosis, *, timed_out: bool) -> None:
@@ -61,7 +61,7 @@ class RolloutWait:
         #: Objects with a cause that cannot pass -> when one was first and last seen.
         self._hopeless: dict[str, tuple[float, float]] = {}
 
-    def until(self, done: Callable[[], bool], timeout_s: float) -> FailedWait | None:
+    def until(self, done: Callable[[], bool], timeout_s: float) -> WaitFailure | None:
         """Look until ``done``, until what is wrong cannot pass, or until time is over."""
         until = time.monotonic() + timeout_s
         with _view() as view:
@@ -74,9 +74,9 @@ class RolloutWait:
                 diagnosis = self._diagnosis(statuses)
                 now = time.monotonic()
                 if self._lasting(diagnosis, statuses, now):
-                    return FailedWait(diagnosis, timed_out=False)
+                    return WaitFailure(diagnosis, timed_out=False)
                 if now > until:
-                    return FailedWait(diagnosis, timed_out=True)
+                    return WaitFailure(diagnosis, timed_out=True)
                 time.sleep(PAUSE_S)
 
     def _look(self) -> dict[str, ObjectStatus]:
@@ -120,7 +120,7 @@ def _pods(cluster: ClusterClient) -> list[Object]:
     """None where this user may not look: the conditions then have to do."""
     try:
         return cluster.list("v1", "Pod")
-    except ClusterRefusal:
+    except ClusterApiError:
         return []
 
 
@@ -162,7 +162,7 @@ def _line(ready: int, total: int, waiting: Sequence[tuple[str, ObjectStatus]]) -
 
 
 @contextmanager
-def _view() -> "Iterator[RolloutView]":
+def _view() -> "Iterator[RolloutProgressView]":
     if not sys.stderr.isatty():
         yield _Lines()
         return

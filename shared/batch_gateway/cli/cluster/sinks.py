@@ -26,7 +26,7 @@ BOUND_TO = "batchgateway.dev/broker-uid"
 
 
 @dataclass(slots=True)
-class SinkPlan:
+class BrokerAddressPlan:
     """What of the overlay's objects is applied, and whether an address is still missing."""
 
     objects: list[Object]
@@ -37,9 +37,11 @@ class SinkPlan:
     found: bool = False  # the address in the settings is the Broker's, not the overlay's
 
 
-def plan_sink(cluster: ClusterClient, objects: Sequence[Object], *, wait: bool) -> SinkPlan:
+def plan_sink(
+    cluster: ClusterClient, objects: Sequence[Object], *, wait: bool
+) -> BrokerAddressPlan:
     """See above. The address goes into the settings of ``objects`` if it is known already."""
-    plan = SinkPlan(list(objects))
+    plan = BrokerAddressPlan(list(objects))
     plan.bound = bool(cluster.list("sources.knative.dev/v1", "SinkBinding"))
     bindings = [obj for obj in objects if obj["kind"] == "SinkBinding"]
     brokers = [obj for obj in objects if obj["kind"] == "Broker"]

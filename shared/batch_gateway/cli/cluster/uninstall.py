@@ -92,11 +92,11 @@ def _ours(cluster: "ClusterClient") -> list[Object]:
 
 
 def _listed(cluster: "ClusterClient", version: str, kind: str, label: str) -> list[Object]:
-    from batch_gateway.cli.cluster.kube import ClusterRefusal
+    from batch_gateway.cli.cluster.kube import ClusterApiError
 
     try:
         return cluster.list(version, kind, labels=label)
-    except ClusterRefusal:
+    except ClusterApiError:
         if version.startswith(_OF_ADMINISTRATORS):
             return []
         raise

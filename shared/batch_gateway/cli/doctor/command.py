@@ -9,7 +9,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.errors import BAD_END, CommandError, report_errors
-from batch_gateway.cli.metadata_settings import LocalDataOption
+from batch_gateway.cli.metadata_settings import LocalPlatformOption
 from batch_gateway.cli.tables import print_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @report_errors
 def doctor(
-    machine: LocalDataOption,
+    machine: LocalPlatformOption,
     place: ClusterOptions,
     stores: Annotated[
         bool,

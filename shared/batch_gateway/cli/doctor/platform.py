@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from batch_gateway.cli.cluster import fixes
-from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterApiError, ClusterClient
 from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status
 from batch_gateway.cli.doctor.findings import DoctorFinding, error, note, ok, warning
 
@@ -72,7 +72,7 @@ def check_knative(cluster: ClusterClient) -> Iterator[DoctorFinding]:
     for namespace, parts in _PARTS.items():
         try:
             yield from _installation(cluster, namespace, parts)
-        except ClusterRefusal as refusal:
+        except ClusterApiError as refusal:
             yield note(
                 f"{namespace} cannot be looked at: {refusal}", "ask an administrator of the cluster"
             )
@@ -115,7 +115,7 @@ def check_features(cluster: ClusterClient, services: Sequence[Object]) -> Iterat
         return
     try:
         config = cluster.get("v1", "ConfigMap", "config-features", namespace="knative-serving")
-    except ClusterRefusal as refusal:
+    except ClusterApiError as refusal:
         yield note(f"Knative's features cannot be looked at: {refusal}")
         return
     data = (config or {}).get("data") or {}
@@ -149,7 +149,7 @@ def _used(service: Object) -> Iterator[str]:
 def check_scale_to_zero(cluster: ClusterClient) -> Iterator[DoctorFinding]:
     try:
         config = cluster.get("v1", "ConfigMap", "config-autoscaler", namespace="knative-serving")
-    except ClusterRefusal as refusal:
+    except ClusterApiError as refusal:
         yield note(f"the autoscaler's configuration cannot be looked at: {refusal}")
         return
     if ((config or {}).get("data") or {}).get("enable-scale-to-zero", "true") == "false":

@@ -7,7 +7,7 @@ from batch_gateway.cli.cluster import fixes
 from batch_gateway.cli.cluster.build import SETTINGS
 from batch_gateway.cli.cluster.digests import SINK
 from batch_gateway.cli.cluster.kinds import WITH_STATUS
-from batch_gateway.cli.cluster.kube import ClusterClient, ClusterRefusal
+from batch_gateway.cli.cluster.kube import ClusterApiError, ClusterClient
 from batch_gateway.cli.cluster.object_status import ObjectReadiness, object_status
 from batch_gateway.cli.cluster.releases import Releases
 from batch_gateway.cli.cluster.secrets import decoded
@@ -50,7 +50,7 @@ def redeployed(cluster: ClusterClient, *words: str) -> str:
     """The command that deploys again with these further words, if one has deployed before."""
     try:
         known = Releases(cluster).last() is not None
-    except ClusterRefusal:
+    except ClusterApiError:
         known = False
     if not known:
         return "apply your overlay again" + (f", with {' '.join(words)}" if words else "")
@@ -130,7 +130,7 @@ def _default_class(cluster: ClusterClient) -> str | None:
 
     try:
         config = cluster.get("v1", "ConfigMap", "config-br-defaults", namespace="knative-eventing")
-    except ClusterRefusal:
+    except ClusterApiError:
         return None
     text = ((config or {}).get("data") or {}).get("default-br-config")
     if text is None:
@@ -214,7 +214,7 @@ def _check_longest_request(cluster: ClusterClient, limit: int) -> Iterator[Docto
         return
     try:
         config = cluster.get("v1", "ConfigMap", "config-defaults", namespace="knative-serving")
-    except ClusterRefusal as refusal:
+    except ClusterApiError as refusal:
         yield note(f"Knative's longest request cannot be looked at: {refusal}")
         return
     data = (config or {}).get("data") or {}

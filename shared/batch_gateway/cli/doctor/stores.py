@@ -69,13 +69,13 @@ async def metadata(settings: Settings) -> AsyncIterator[DoctorFinding]:
         url = settings.metadata.url.get_secret_value()
         if _places(url) & _places(settings.scratch.url.get_secret_value()):
             yield error(
-                "the metadata store and the scratch server are one Redis",
+                "the metadata store and the coordination store are one Redis",
                 "give the metadata store a persistent Redis of its own",
             )
 
 
 async def scratch(settings: Settings) -> AsyncIterator[DoctorFinding]:
-    """The scratch store answers; Redis is also recent enough and keeps all keys."""
+    """The coordination store answers; Redis is also recent enough and keeps all keys."""
     from batch_gateway.store_plugins import SCRATCH_STORES, is_built_in
     from batch_gateway.wiring.stores import open_scratch_server
 
@@ -89,14 +89,14 @@ async def scratch(settings: Settings) -> AsyncIterator[DoctorFinding]:
         await store.check()
     finally:
         await store.close()
-    yield ok(f"the scratch store ({urlsplit(url).scheme}) answers")
+    yield ok(f"the coordination store ({urlsplit(url).scheme}) answers")
 
 
 async def redis_scratch(settings: Settings) -> AsyncIterator[DoctorFinding]:
     """The server is recent enough, evicts no keys, and its clock agrees with this host's."""
     from redis.exceptions import RedisError
 
-    from batch_gateway.adapters.scratch.server import connect
+    from batch_gateway.adapters.redis_coordination.server import connect
 
     client = connect(settings.scratch.url.get_secret_value(), tag=settings.scratch.prefix)
     try:
@@ -111,21 +111,24 @@ async def redis_scratch(settings: Settings) -> AsyncIterator[DoctorFinding]:
         await client.aclose()
     version = str(info.get("valkey_version") or info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
-        yield error(f"the scratch server is {version}", "6.2 or newer is needed")
+        yield error(f"the coordination store is {version}", "6.2 or newer is needed")
     else:
-        yield ok(f"the scratch server answers ({info.get('server_name', 'redis')} {version})")
+        yield ok(f"the coordination store answers ({info.get('server_name', 'redis')} {version})")
     most = int(info.get("maxmemory", 0))
     if most and int(info["used_memory"]) >= most:
-        yield error(f"the scratch server is full (maxmemory {most} bytes)", "give it more memory")
+        yield error(
+            f"the coordination store is full (maxmemory {most} bytes)", "give it more memory"
+        )
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory", 0) and policy != "noeviction":
         yield warning(
-            f"the scratch server evicts keys (maxmemory-policy {policy}): slots and leases may go",
+            f"the coordination store evicts keys (maxmemory-policy {policy}): "
+            "slots and leases may be lost",
             "CONFIG SET maxmemory-policy noeviction",
         )
     skew = int(seconds) + int(micros) / 1e6 - (began + time.time()) / 2
     if abs(skew) > _SKEW_S:
-        yield warning(f"the scratch server's clock is {skew:+.0f} s from ours", "use NTP")
+        yield warning(f"the coordination store's clock is {skew:+.0f} s from ours", "use NTP")
 
 
 async def files(settings: Settings) -> AsyncIterator[DoctorFinding]:

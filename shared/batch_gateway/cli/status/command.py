@@ -14,7 +14,7 @@ from typer import Option
 
 from batch_gateway.cli.cluster.options import ClusterOptions
 from batch_gateway.cli.errors import CommandError, report_errors
-from batch_gateway.cli.metadata_settings import LocalDataOption
+from batch_gateway.cli.metadata_settings import LocalPlatformOption
 from batch_gateway.cli.output import AsJson, print_json
 from batch_gateway.cli.tables import print_text
 
@@ -29,7 +29,7 @@ _TOKEN = "BATCH_GATEWAY_METRICS__TOKEN"
 
 @report_errors
 def status(
-    machine: LocalDataOption,
+    machine: LocalPlatformOption,
     place: ClusterOptions,
     stores: Annotated[
         bool,

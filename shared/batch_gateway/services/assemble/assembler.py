@@ -30,10 +30,10 @@ from batch_gateway.core.layout import file_key
 from batch_gateway.core.model import Batch, BatchError, BatchStatus, EndReason, LineCounts
 from batch_gateway.core.usage import report_of
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.services.assemble.ended_batches import EndedBatches
+from batch_gateway.services.assemble.ended_batches import EndedBatchHandler
 from batch_gateway.services.assemble.merge import ResultMerge
 from batch_gateway.services.assemble.result_collector import RequestsLost, ResultCollector
 from batch_gateway.services.assemble.result_files import (
@@ -71,7 +71,7 @@ class Assembler:
         *,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         publisher: EventPublisher,
         webhook_outbox: WebhookOutbox,
         clock: Clock,
@@ -89,7 +89,7 @@ class Assembler:
         self._metadata = metadata
         self._files = files
         self._scratch = scratch
-        self._ended = EndedBatches(metadata, files, publisher, webhook_outbox)
+        self._ended = EndedBatchHandler(metadata, files, publisher, webhook_outbox)
         self._clock = clock
         self._temp_dir = temp_dir
         self._ttl = lease_ttl

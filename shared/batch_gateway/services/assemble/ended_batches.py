@@ -19,7 +19,7 @@ from batch_gateway.services.webhooks.outbox import WebhookOutbox
 _TOGETHER = 100  # batches of one round
 
 
-class EndedBatches:
+class EndedBatchHandler:
     """Announces ended batches, and deletes what only their work needed."""
 
     def __init__(
@@ -44,10 +44,10 @@ class EndedBatches:
         await self._metadata.batches.swept(*(batch.id for batch in batches))
 
 
-class EndedBatchQueue:
+class EndedBatchWorker:
     """Announces and clears batches in the background, several at a time."""
 
-    def __init__(self, ended: EndedBatches, queue: ShardQueue) -> None:
+    def __init__(self, ended: EndedBatchHandler, queue: ShardQueue) -> None:
         self._ended = ended
         self._queue = queue
         self._waiting: list[tuple[Batch, Lease]] = []

@@ -23,7 +23,7 @@ from batch_gateway.core.usage import report_of
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.assemble.ended_batches import EndedBatchQueue
+from batch_gateway.services.assemble.ended_batches import EndedBatchWorker
 from batch_gateway.services.assemble.merge import OutputFiles
 from batch_gateway.services.assemble.result_files import (
     ResultFiles,
@@ -36,7 +36,7 @@ from batch_gateway.services.assemble.result_files import (
 from batch_gateway.services.task_group import task_group
 
 
-class SingleShardBatches:
+class SingleShardCompletion:
     """Completes batches of one shard."""
 
     def __init__(
@@ -47,7 +47,7 @@ class SingleShardBatches:
         clock: Clock,
         default_expiry: timedelta | None,
         most_bytes: int,
-        ended: EndedBatchQueue,
+        ended: EndedBatchWorker,
     ) -> None:
         """``default_expiry`` of result files; None: they are kept. ``most_bytes``: up to so many of
         results a batch is completed here; 0: none is. ``ended`` looks after the completed ones."""

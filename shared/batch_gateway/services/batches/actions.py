@@ -1,9 +1,8 @@
 """Actions on batches: pause, resume, change priority or window, delete.
 
-The change is one transaction; executors learn of it by their heartbeats, at once when the hint on
-the control channel arrives. A paused batch leaves the queue, its running calls end as they would,
-and its deadline continues. What the queue misses because the scratch server is away, the next sweep
-makes up for.
+The change is one transaction. Executors read it with their heartbeats, or at once after a hint on
+the control channel. A paused batch leaves the queue, its running calls continue to their end, and
+its deadline stays. If the coordination store is unavailable, the next sweep updates the queue.
 """
 
 import logging
@@ -16,9 +15,9 @@ from batch_gateway.core.layout import work_prefix
 from batch_gateway.core.model import Batch, BatchStatus, EndReason
 from batch_gateway.core.window import parse_window
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import BatchChangeNotifications
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import BatchChanges
 from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.services.event_publisher import ActivationTrigger
 from batch_gateway.services.queue_entries import enqueue_shards
@@ -47,7 +46,7 @@ class BatchActions:
         metadata: MetadataStore,
         files: FileStore,
         queue: ShardQueue,
-        control: BatchChanges,
+        control: BatchChangeNotifications,
         termination: Termination,
         activation_trigger: ActivationTrigger,
         clock: Clock,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from decimal import Decimal
 
-from batch_gateway.core.batch_summary import BatchSummary, ModelSum
+from batch_gateway.core.batch_summary import BatchSummary, ModelTotals
 from batch_gateway.core.call_statistics import CallStatistics
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import BatchId, TenantId
@@ -27,7 +27,7 @@ class ModelUse:
     """What the requests of a batch that name one model have come to."""
 
     model: str
-    sums: ModelSum
+    sums: ModelTotals
     cost: Decimal | None  # None: the model has no price
 
 

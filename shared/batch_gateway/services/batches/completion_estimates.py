@@ -1,7 +1,7 @@
 """Adds completion estimates and blocking reasons to running batches.
 
-``core.completion_estimate`` computes both from the scratch store: queued work, the work that
-executors hold, and their throughput. While the scratch store is unavailable there are none.
+``core.completion_estimate`` computes both from the coordination store: queued work, the work that
+executors hold, and their throughput. While the coordination store is unavailable there are none.
 
 Clients poll their batches several times a second. Values that are the same for all batches (the
 throughput of models, pools, full stores) are therefore read once per ``FRESH_FOR_S``.
@@ -26,8 +26,8 @@ from batch_gateway.core.throughput import (
     time_needed,
 )
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import PoolState, ScratchStore
-from batch_gateway.services.routing import Routes
+from batch_gateway.ports.coordination import CoordinationStore, PoolState
+from batch_gateway.ports.routing import RouteProvider
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ _NO_END = (BatchBlockedReason.WAITING_FOR_MODEL, BatchBlockedReason.ENDPOINT_UNA
 
 class CompletionEstimates:
     def __init__(
-        self, scratch: ScratchStore, routes: Routes, clock: Clock, *, ceiling: int
+        self, scratch: CoordinationStore, routes: RouteProvider, clock: Clock, *, ceiling: int
     ) -> None:
         """``ceiling``: most slots of a pool, as the deployment has it."""
         self._scratch = scratch

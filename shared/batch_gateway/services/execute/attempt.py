@@ -23,7 +23,7 @@ from batch_gateway.core.retry import (
     CUT,
     LATE,
     CallOutcome,
-    JudgedResponse,
+    ClassifiedResponse,
     RetryDecision,
     RetryRules,
     judge_response,
@@ -38,10 +38,10 @@ from batch_gateway.ports.model_client import (
     ModelClient,
     ModelResponse,
 )
+from batch_gateway.ports.routing import ReplicaRoute
 from batch_gateway.services.execute.line_in_flight import LineInFlight
 from batch_gateway.services.execute.shard_spans import describe
 from batch_gateway.services.execute.supervision import report_unforeseen
-from batch_gateway.services.routing import Route
 from batch_gateway.settings import RetrySettings
 
 SLO = "x-slo-ttft-ms"
@@ -75,7 +75,7 @@ class ModelCaller:
     async def attempt(
         self,
         work: LineInFlight,
-        route: Route,
+        route: ReplicaRoute,
         timeout: timedelta,
         admitted_since: Callable[[float], bool] = lambda _: False,
     ) -> AttemptResult:
@@ -95,7 +95,7 @@ class ModelCaller:
     async def _call(
         self,
         work: LineInFlight,
-        route: Route,
+        route: ReplicaRoute,
         timeout: timedelta,
         admitted_since: Callable[[float], bool],
         trace: Mapping[str, str],
@@ -137,7 +137,7 @@ class ModelCaller:
         return self._judged(work, route, answer, others_admitted)
 
     def _judged(
-        self, work: LineInFlight, route: Route, answer: ModelResponse, others_admitted: bool
+        self, work: LineInFlight, route: ReplicaRoute, answer: ModelResponse, others_admitted: bool
     ) -> AttemptResult:
         """What an answer means for its line: another attempt, or a result."""
         rules = self._rules(route)
@@ -173,7 +173,11 @@ class ModelCaller:
         return self._answered(work, judged, answer, decode(envelope))
 
     def _answered(
-        self, work: LineInFlight, judged: JudgedResponse, answer: ModelResponse, body: ResponseBody
+        self,
+        work: LineInFlight,
+        judged: ClassifiedResponse,
+        answer: ModelResponse,
+        body: ResponseBody,
     ) -> AttemptResult:
         """The answer with ``body`` is the line's result, be it a success or an error."""
         verdict = judged.verdict
@@ -195,7 +199,9 @@ class ModelCaller:
             status=judged.status,
         )
 
-    def _invalid(self, work: LineInFlight, judged: JudgedResponse, message: str) -> AttemptResult:
+    def _invalid(
+        self, work: LineInFlight, judged: ClassifiedResponse, message: str
+    ) -> AttemptResult:
         """A success without a usable body: the line gets an error of the gateway's own."""
         result = not_answered(
             work.shard.lease.shard.batch,
@@ -213,7 +219,7 @@ class ModelCaller:
             status=judged.status,
         )
 
-    def _timed_out(self, work: LineInFlight, route: Route, seconds: float) -> AttemptResult:
+    def _timed_out(self, work: LineInFlight, route: ReplicaRoute, seconds: float) -> AttemptResult:
         """A call that had ``seconds``; a long one is not made as often as a short one."""
         allowed = route.endpoint.timeout.total_seconds()
         setting = "timeout_s of the endpoint" if seconds >= allowed else "execution.hard_budget_s"
@@ -225,7 +231,7 @@ class ModelCaller:
     def _failed(
         self,
         work: LineInFlight,
-        route: Route,
+        route: ReplicaRoute,
         verdict: RetryDecision,
         code: str,
         message: str,
@@ -245,7 +251,7 @@ class ModelCaller:
         )
         return AttemptResult(verdict, result, timedelta(0), None, message, code)
 
-    def _rules(self, route: Route) -> RetryRules:
+    def _rules(self, route: ReplicaRoute) -> RetryRules:
         return route.endpoint.retry or self._retry
 
     def _exhausted(

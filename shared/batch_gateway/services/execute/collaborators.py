@@ -8,13 +8,13 @@ from batch_gateway.core.prices import PriceList
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import ModelClient
+from batch_gateway.ports.routing import RouteProvider
 from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.execute.attempt import ModelCaller
 from batch_gateway.services.execute.circuit import EndpointCircuits
 from batch_gateway.services.execute.engine_monitor import EngineMonitors
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.progress_events import BatchObserver
-from batch_gateway.services.routing import Routes
 from batch_gateway.services.termination import Termination
 from batch_gateway.settings import (
     EngineMonitorSettings,
@@ -30,7 +30,7 @@ class EngineClients:
 
     client: ModelClient
     metrics: EngineMetrics
-    routes: Routes
+    routes: RouteProvider
     header_passthrough: HeaderPassthrough | None  # None: no batch has sealed headers
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.services.assemble.ended_batches import EndedBatches, EndedBatchQueue
-from batch_gateway.services.assemble.single_shard import SingleShardBatches
+from batch_gateway.services.assemble.ended_batches import EndedBatchHandler, EndedBatchWorker
+from batch_gateway.services.assemble.single_shard import SingleShardCompletion
 from batch_gateway.services.execute.collaborators import (
     ExecutorDependencies,
     ProcessResources,
@@ -52,8 +52,10 @@ class ActivationComponents:
         self._budget = budget
         self._rules = policies.execution
         self._ttl = timedelta(seconds=self._rules.lease_ttl_s)
-        self.ended_batches = EndedBatchQueue(
-            EndedBatches(stores.metadata, stores.files, events.publisher, events.webhook_outbox),
+        self.ended_batches = EndedBatchWorker(
+            EndedBatchHandler(
+                stores.metadata, stores.files, events.publisher, events.webhook_outbox
+            ),
             stores.scratch.queue,
         )
         self.renewer = LeaseRenewer(
@@ -95,7 +97,7 @@ class ActivationComponents:
             watch=self._shared.watches,
             clock=policies.clock,
             rules=self._rules,
-            single_shards=SingleShardBatches(
+            single_shards=SingleShardCompletion(
                 metadata=stores.metadata,
                 files=stores.files,
                 clock=policies.clock,

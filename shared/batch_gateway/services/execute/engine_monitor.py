@@ -25,10 +25,11 @@ from batch_gateway.core.engine_signals import (
 )
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.limits import MonitorSignal
-from batch_gateway.core.own_queue import OwnCalls, OwnQueue
+from batch_gateway.core.own_queue import ExecutorCalls, ProbeDelayClassifier
 from batch_gateway.ports.engine_metrics import EngineMetrics
 from batch_gateway.ports.model_client import CallFailed, ModelClient
-from batch_gateway.services.routing import OBJECTIVE, Route
+from batch_gateway.ports.routing import ReplicaRoute
+from batch_gateway.services.routing import OBJECTIVE
 from batch_gateway.services.task_group import task_group
 from batch_gateway.settings import EngineMonitorSettings
 
@@ -45,13 +46,13 @@ class EngineMonitor:
 
     def __init__(
         self,
-        route: Route,
+        route: ReplicaRoute,
         *,
         client: ModelClient,
         metrics: EngineMetrics,
         settings: EngineMonitorSettings,
         urgent: Callable[[], None],
-        calls: Callable[[], OwnCalls],
+        calls: Callable[[], ExecutorCalls],
     ) -> None:
         """``urgent`` is called when slots are to be given up; ``calls`` counts those of all
         executors in the engine."""
@@ -68,7 +69,7 @@ class EngineMonitor:
         self._fit = CapacityEstimate()
         self._drain = QueueDrain()
         self._usual = TtftBaseline()
-        self._own = OwnQueue()
+        self._own = ProbeDelayClassifier()
         self._readable_at = 0.0  # loop.time() from which on metrics are tried
         self._failures = 0  # to read them, in a row
         self._probes = settings.probe
@@ -202,10 +203,10 @@ class EngineMonitors:
 
     def monitor(
         self,
-        route: Route,
+        route: ReplicaRoute,
         *,
         urgent: Callable[[], None],
-        calls: Callable[[], OwnCalls],
+        calls: Callable[[], ExecutorCalls],
     ) -> EngineMonitor:
         return EngineMonitor(
             route,

@@ -7,7 +7,7 @@ from enum import Enum
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.services.execute.collaborators import StopRequests
 from batch_gateway.services.execute.lease_monitor import LeaseReclaimer
 from batch_gateway.services.execute.leased_shard import LeasedShard
@@ -45,7 +45,7 @@ class LeaseLoop:
         self,
         me: ActivationId,
         *,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         selector: ShardSelector,
         shards: ShardSupervisor,
         pools: SlotPools,

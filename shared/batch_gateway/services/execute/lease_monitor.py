@@ -13,8 +13,8 @@ from datetime import timedelta
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.model import LeaseRef
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.ports.shards import LeaseStatus, ShardRows
 from batch_gateway.services.execute.lease_state import LeaseState
 from batch_gateway.services.execute.leased_shard import LeasedShard
@@ -36,7 +36,7 @@ class LeaseMonitor:
         self,
         *,
         rows: ShardRows,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         every_s: float,
         held: Callable[[], Collection[LeasedShard]],
         stop: Callable[[LeasedShard], None],
@@ -118,14 +118,14 @@ class LeaseReclaimer:
         self,
         *,
         metadata: MetadataStore,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         termination: Termination,
         takeover: Takeover,
         every_s: float,
         ttl: timedelta,
     ) -> None:
         self.look_now = asyncio.Event()
-        """Set it to look at once: the scratch server has lost its memory, for example."""
+        """Set it to look at once: the coordination store has lost its memory, for example."""
         self._metadata = metadata
         self._scratch = scratch
         self._termination = termination

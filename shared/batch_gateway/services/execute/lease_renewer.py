@@ -1,6 +1,6 @@
 """Renews the heartbeats of all leases of an activation.
 
-The loop waits for the scratch server and for nothing else: no file store, no database, no reclaim.
+The loop waits for the coordination store only: not for the file store, the database or a reclaim.
 A slow store or an unavailable database therefore never costs a living executor its leases.
 
 The queue registers a lease anew that it does not know, because it may have lost its memory. So a
@@ -19,7 +19,7 @@ from batch_gateway.ports.shard_queue import ShardQueue
 
 logger = logging.getLogger(__name__)
 
-_RETRY_S = 0.5  # after the scratch server did not answer
+_RETRY_S = 0.5  # after the coordination store did not answer
 
 
 class LeaseRenewer:

@@ -10,9 +10,9 @@ from datetime import timedelta
 from batch_gateway.core.engine_response import NO_TOKENS
 from batch_gateway.core.latency_baseline import work_units
 from batch_gateway.core.limits import MonitorSignal, PoolObservation
-from batch_gateway.core.own_queue import NO_OTHERS, CallsOfOthers
+from batch_gateway.core.own_queue import NO_OTHERS, OtherExecutorCalls
 from batch_gateway.core.retry import CallOutcome, pause
-from batch_gateway.ports.scratch import SlotGrant, SlotReport
+from batch_gateway.ports.coordination import SlotGrant, SlotReport
 from batch_gateway.services.execute.attempt import AttemptResult
 
 _FIRST_PAUSE = timedelta(seconds=0.25)
@@ -23,7 +23,7 @@ _LATELY = 64  # calls
 _LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
 
 
-class OtherExecutors:
+class OtherExecutorTracker:
     """Calls of other executors in the same pool, as the slot server knew them at the last sync."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class OtherExecutors:
         if self._answered is not None:  # begins anew when the server has lost its memory
             ended = max(0, grant.answered - self._answered - report.seen.successes)
         self._answered = grant.answered
-        self.calls = CallsOfOthers(
+        self.calls = OtherExecutorCalls(
             running=grant.others_in_use,
             most=grant.others_most,
             ended=self.calls.ended + ended,

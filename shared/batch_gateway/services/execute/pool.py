@@ -21,25 +21,25 @@ from operator import itemgetter
 from batch_gateway import meters
 from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.lines import not_answered
-from batch_gateway.core.own_queue import OwnCalls
+from batch_gateway.core.own_queue import ExecutorCalls
 from batch_gateway.core.retry import CallOutcome
 from batch_gateway.core.throughput import BlockedReason
-from batch_gateway.ports.scratch import SlotGrant, SlotReport
+from batch_gateway.ports.coordination import SlotGrant, SlotReport
+from batch_gateway.ports.routing import ReplicaRoute
 from batch_gateway.services.execute.attempt import AttemptResult, ModelCaller
 from batch_gateway.services.execute.circuit import EndpointCircuit
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.line_in_flight import LineInFlight
-from batch_gateway.services.execute.outcomes import OtherExecutors, PoolOutcomes
+from batch_gateway.services.execute.outcomes import OtherExecutorTracker, PoolOutcomes
 from batch_gateway.services.execute.preemption import LimitHeadroom, Preemption
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import report_unforeseen
-from batch_gateway.services.routing import Route
 
 
 class SlotPool:
     def __init__(
         self,
-        route: Route,
+        route: ReplicaRoute,
         attempts: ModelCaller,
         circuit: EndpointCircuit,
         group: asyncio.TaskGroup,
@@ -66,7 +66,7 @@ class SlotPool:
         self.closed = False
         self._now = asyncio.get_running_loop().time
         self._attempts = attempts
-        self._routes: dict[str, Route] = {}  # by what clients call the model
+        self._routes: dict[str, ReplicaRoute] = {}  # by what clients call the model
         self._group = group
         self._scheduler = scheduler
         self._most = most
@@ -75,11 +75,11 @@ class SlotPool:
         self._preemption = preemption
         self._runners: dict[asyncio.Task[None], LineInFlight | None] = {}
         self.outcomes = PoolOutcomes()
-        self._others = OtherExecutors()
+        self._others = OtherExecutorTracker()
         self._told_answered = 0
         self._room = LimitHeadroom()
 
-    def attach(self, shard: LeasedShard, route: Route) -> None:
+    def attach(self, shard: LeasedShard, route: ReplicaRoute) -> None:
         """Take lines of ``shard`` too, over ``route``; or over another one than before."""
         self.route = self._routes[shard.lease.shard.model] = route
         if shard not in self.shards:
@@ -95,10 +95,10 @@ class SlotPool:
         return len(self._runners)
 
     @property
-    def own_calls(self) -> OwnCalls:
+    def own_calls(self) -> ExecutorCalls:
         """Calls of all executors in the engine."""
         answered = self.outcomes.answered
-        return OwnCalls(running=self.in_use, ended=answered, others=self._others.calls)
+        return ExecutorCalls(running=self.in_use, ended=answered, others=self._others.calls)
 
     def take_answered(self) -> bool:
         """Whether the engine has answered a call since the last time."""

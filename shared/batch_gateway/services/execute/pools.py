@@ -17,7 +17,8 @@ from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import SlotGrant, SlotReport, Slots
+from batch_gateway.ports.coordination import SlotGrant, SlotReport, Slots
+from batch_gateway.ports.routing import ReplicaRoute, RouteProvider
 from batch_gateway.services.event_publisher import ActivationTrigger
 from batch_gateway.services.execute.collaborators import ProcessResources
 from batch_gateway.services.execute.engine_monitor import EngineMonitor
@@ -28,7 +29,6 @@ from batch_gateway.services.execute.preemption import Preemption
 from batch_gateway.services.execute.slot_scheduler import SlotScheduler
 from batch_gateway.services.execute.supervision import keep_running, report_unforeseen
 from batch_gateway.services.execute.waiting import signal_or
-from batch_gateway.services.routing import Route, Routes
 from batch_gateway.settings import ExecutionSettings
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class SlotPools:
         *,
         slots: Slots,
         shared: ProcessResources,
-        routes: Routes,
+        routes: RouteProvider,
         activation_trigger: ActivationTrigger,
         clock: Clock,
         rules: ExecutionSettings,
@@ -54,7 +54,7 @@ class SlotPools:
         stop_calls_at: float,
         memory_lost: asyncio.Event,
     ) -> None:
-        """Calls run in ``group``. ``memory_lost`` is set when the scratch server has no
+        """Calls run in ``group``. ``memory_lost`` is set when the coordination store has no
         generation."""
         self._holder = holder
         self._group = group
@@ -108,7 +108,7 @@ class SlotPools:
             self._pool(route).attach(shard, route)
         return bool(routes)
 
-    def _pool(self, route: Route) -> SlotPool:
+    def _pool(self, route: ReplicaRoute) -> SlotPool:
         if (pool := self._pools.get(route.pool)) is None:
             pool = self._pools[route.pool] = SlotPool(
                 route,

@@ -19,13 +19,13 @@ from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.ids import ActivationId, ShardId, split_shard_id
 from batch_gateway.core.model import ClosedShard, Lease, LeaseRef, QueueEntry, ResultTally
 from batch_gateway.ports.clock import Clock
-from batch_gateway.services.assemble.single_shard import SingleShardBatches
+from batch_gateway.services.assemble.single_shard import SingleShardCompletion
 from batch_gateway.services.collaborators import Stores
 from batch_gateway.services.event_publisher import EventPublisher
 from batch_gateway.services.execute.lease_renewer import LeaseRenewer
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.line_in_flight import starting
-from batch_gateway.services.execute.shard_opener import ShardOpener, log
+from batch_gateway.services.execute.shard_opener import ShardLoader, log
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.progress_events import BatchObserver
 from batch_gateway.services.results.parts import (
@@ -65,7 +65,7 @@ class ShardLeases:
         watch: BatchObserver,
         clock: Clock,
         rules: ExecutionSettings,
-        single_shards: SingleShardBatches | None = None,
+        single_shards: SingleShardCompletion | None = None,
     ) -> None:
         """``header_passthrough`` None: no batch has sealed headers. ``watch`` checks each batch
         whose recorded counts have changed. ``single_shards`` completes batches of one shard; None:
@@ -79,7 +79,7 @@ class ShardLeases:
         self._watch = watch
         self._clock = clock
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
-        self._opener = ShardOpener(
+        self._opener = ShardLoader(
             files=stores.files,
             scratch=stores.scratch,
             header_passthrough=header_passthrough,
@@ -198,7 +198,7 @@ class ShardLeases:
         """Record in the database how much of ``shards`` is stored, in one transaction.
 
         What is shown of a running batch is what is recorded, so it survives whatever becomes of
-        the holder and of the scratch server. Raises Unavailable.
+        the holder and of the coordination store. Raises Unavailable.
         """
         changed = [shard for shard in shards if shard.held and not shard.results.all_recorded]
         if not changed:
@@ -309,7 +309,7 @@ class ShardLeases:
     async def _make_ready(
         self, entry: QueueEntry, *, refund: float, lease: LeaseRef | None = None
     ) -> None:
-        """Put a shard into the queue again; a scratch server that is away gets it by a sweep."""
+        """Put a shard into the queue again; if Redis is unavailable, a sweep does it later."""
         try:
             await self._queue.release(entry, refund=refund, lease=lease)
         except Temporary as error:

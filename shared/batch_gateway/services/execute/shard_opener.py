@@ -15,8 +15,8 @@ from batch_gateway.core.errors import Corrupt, Temporary, Unavailable
 from batch_gateway.core.lines import ShardLine, decode_shard_line, not_answered
 from batch_gateway.core.model import Lease
 from batch_gateway.core.tracing import trace_id
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.header_passthrough import HeaderPassthrough
 from batch_gateway.services.results import lost_objects
@@ -34,12 +34,12 @@ _TRIES = 3  # to read a shard's objects
 _FIRST_PAUSE_S = 0.3  # between two of them; doubles
 
 
-class ShardOpener:
+class ShardLoader:
     def __init__(
         self,
         *,
         files: FileStore,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         header_passthrough: HeaderPassthrough | None,
         close_unreadable: Callable[[LeasedShard, ShardResults], Awaitable[None]],
     ) -> None:

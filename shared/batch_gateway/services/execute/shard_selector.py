@@ -16,11 +16,11 @@ from collections.abc import Sequence
 
 from batch_gateway.core.model import QueueEntry
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.routing import RouteProvider
 from batch_gateway.ports.shard_queue import ShardQueue
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.pools import SlotPools
 from batch_gateway.services.execute.shard_leases import ClaimedShard, ShardLeases
-from batch_gateway.services.routing import Routes
 from batch_gateway.settings import ExecutionSettings, QueueSettings
 
 _ALTOGETHER = 4  # times ``max_leases``: shards that are held of all models, at most
@@ -35,7 +35,7 @@ class ShardSelector:
         leases: ShardLeases,
         queue: ShardQueue,
         pools: SlotPools,
-        routes: Routes,
+        routes: RouteProvider,
         clock: Clock,
         rules: ExecutionSettings,
         queue_rules: QueueSettings,

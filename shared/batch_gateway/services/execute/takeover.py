@@ -20,8 +20,8 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.ended_leases import settle_ended_leases
 from batch_gateway.services.termination import Termination
 
@@ -44,7 +44,7 @@ _RECORDED = 5000  # leases of all activations that are looked at in the queue, a
 
 class Takeover:
     def __init__(
-        self, metadata: MetadataStore, scratch: ScratchStore, termination: Termination
+        self, metadata: MetadataStore, scratch: CoordinationStore, termination: Termination
     ) -> None:
         self._metadata = metadata
         self._scratch = scratch

@@ -15,7 +15,7 @@ from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.throughput import BlockedReason, speed_at_work, time_needed, urgent_after
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.throughput import WorkReport
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.settings import ExecutionSettings, QueueSettings
@@ -35,7 +35,7 @@ class ThroughputReporter:
         self,
         holder: ActivationId,
         *,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         clock: Clock,
         execution: ExecutionSettings,
         rules: QueueSettings,
@@ -62,7 +62,7 @@ class ThroughputReporter:
         self._done[_key(shard)] += shard.newly_done()  # type: ignore[assignment]
 
     async def report(self, shards: Collection[LeasedShard], *, at_once: bool = False) -> None:
-        """Report what was done since the last report and what is left. If the scratch store is
+        """Report what was done since the last report and what is left. If the coordination store is
         unavailable, the next report includes it.
 
         About once a second, unless it must be ``at_once`` or there is work on a new batch.

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from batch_gateway.core.quotas import NO_QUOTAS, Quotas
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.full_stores import refuse_if_full
 from batch_gateway.settings import ApiSettings
 
@@ -18,7 +18,7 @@ class FileDependencies:
     clock: Clock
     api: ApiSettings
     quotas: Quotas = NO_QUOTAS
-    scratch: ScratchStore | None = None
+    scratch: CoordinationStore | None = None
     """Has the names of full stores. None: only the stores themselves are asked."""
 
     async def refuse_if_full(self) -> None:

@@ -1,12 +1,12 @@
 """Whether an executor would find work now, with respect to calendars."""
 
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import ScratchStore
-from batch_gateway.services.routing import Routes
+from batch_gateway.ports.coordination import CoordinationStore
+from batch_gateway.ports.routing import RouteProvider
 
 
-class AvailableWork:
-    def __init__(self, scratch: ScratchStore, routes: Routes, clock: Clock) -> None:
+class AvailableWorkCheck:
+    def __init__(self, scratch: CoordinationStore, routes: RouteProvider, clock: Clock) -> None:
         self._scratch = scratch
         self._routes = routes
         self._clock = clock

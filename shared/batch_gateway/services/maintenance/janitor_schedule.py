@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from batch_gateway.core.model import OPEN, Batch, BatchStatus
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.metadata import MetadataStore
+from batch_gateway.ports.routing import RouteProvider
 from batch_gateway.services.batches.dependents import DependentBatches
-from batch_gateway.services.maintenance.available_work import AvailableWork
+from batch_gateway.services.maintenance.available_work import AvailableWorkCheck
 from batch_gateway.services.maintenance.retention import BatchRetention
-from batch_gateway.services.routing import Routes
 
 _LOOKED_AT = 200  # open batches; more than that always need the janitor
 _A_MOMENT = timedelta(seconds=1)  # clocks differ
@@ -25,9 +25,9 @@ class JanitorSchedule:
         *,
         metadata: MetadataStore,
         dependents: DependentBatches,
-        available_work: AvailableWork,
+        available_work: AvailableWorkCheck,
         retention: BatchRetention,
-        routes: Routes,
+        routes: RouteProvider,
         clock: Clock,
         absence: timedelta,
     ) -> None:

@@ -14,8 +14,8 @@ from batch_gateway.core.events import Event, EventType, internal_event
 from batch_gateway.core.lifecycle import at_risk_event, lifecycle_event
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.dependents import DependentBatches
 from batch_gateway.services.event_publisher import EventPublisher
@@ -35,7 +35,7 @@ class OpenBatchChecks:
         self,
         *,
         metadata: MetadataStore,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         publisher: EventPublisher,
         dependents: DependentBatches,
         estimates: CompletionEstimates,
@@ -77,7 +77,7 @@ class OpenBatchChecks:
             await self._publisher.publish(_reminder(batch))
 
     async def _first(self, name: str, ttl: timedelta) -> bool:
-        """Whether no other did it just now. Without the scratch server: yes."""
+        """Whether no other did it just now. Without the coordination store: yes."""
         try:
             return await self._scratch.once(name, ttl)
         except Temporary:

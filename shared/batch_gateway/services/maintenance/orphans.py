@@ -24,7 +24,7 @@ _AT_ONCE = 500  # blobs whose owners are looked for together
 
 async def delete_orphans(metadata: MetadataStore, files: FileStore, before: datetime) -> int:
     """Delete blobs of before ``before`` that no row names; how many."""
-    orphans = OrphanBlobs(metadata, files, before)
+    orphans = OrphanBlobCleanup(metadata, files, before)
     deleted = 0
     for prefix in (FILES, ORDERS):
         async for some in grouped(orphans.old(prefix), _AT_ONCE):
@@ -36,7 +36,7 @@ async def delete_orphans(metadata: MetadataStore, files: FileStore, before: date
     return deleted
 
 
-class OrphanBlobs:
+class OrphanBlobCleanup:
     def __init__(self, metadata: MetadataStore, files: FileStore, before: datetime) -> None:
         self._metadata = metadata
         self._files = files

@@ -1,7 +1,7 @@
 """Fills the queue again from the database.
 
-After the scratch store lost its data the whole queue is rebuilt. In each sweep only the shards are
-added that a process did not queue before it crashed.
+After the coordination store has lost its data, the whole queue is rebuilt. Each sweep adds the
+shards that a process did not queue before it crashed.
 
 Each process that finds the sentinel missing starts a rebuild; a lock, which the holder renews, lets
 one run at a time. When the holder crashes or loses the lock, another process starts again; shards
@@ -19,8 +19,8 @@ from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
 from batch_gateway.core.ids import BatchId, ShardId, batch_id, shard_id, split_shard_id
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.ports.scratch import ScratchStore
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ AT_MOST = 20_000
 LOCK = timedelta(seconds=30)  # how long a rebuild outlives its process
 
 
-async def refill(metadata: MetadataStore, scratch: ScratchStore) -> int:
+async def refill(metadata: MetadataStore, scratch: CoordinationStore) -> int:
     """Push every ready shard of the database; those that are queued stay as they are.
 
     Returns how many were missing. Pages through the whole backlog.
@@ -43,7 +43,7 @@ async def refill(metadata: MetadataStore, scratch: ScratchStore) -> int:
     return pushed
 
 
-class MissingShards:
+class QueueRebuilder:
     """Queues ready shards again that the queue lacks: a planner died before it pushed them.
 
     One look takes ``AT_MOST`` shards, so it costs the same however long the backlog is. The next
@@ -51,7 +51,7 @@ class MissingShards:
     anywhere, so many short-lived ones see the whole backlog too.
     """
 
-    def __init__(self, metadata: MetadataStore, scratch: ScratchStore) -> None:
+    def __init__(self, metadata: MetadataStore, scratch: CoordinationStore) -> None:
         self._metadata = metadata
         self._scratch = scratch
         self._after = shard_id(batch_id(secrets.token_bytes(16)), 0)
@@ -81,7 +81,9 @@ def _place(shard: ShardId) -> tuple[BatchId, int]:
     return split_shard_id(shard)
 
 
-async def ensure_generation(metadata: MetadataStore, scratch: ScratchStore) -> timedelta | None:
+async def ensure_generation(
+    metadata: MetadataStore, scratch: CoordinationStore
+) -> timedelta | None:
     """Make sure that the queue is complete; returns the age of its generation.
 
     None while another process is rebuilding it.
@@ -98,13 +100,15 @@ async def ensure_generation(metadata: MetadataStore, scratch: ScratchStore) -> t
         logger.warning("Another process rebuilds the queue", extra={"action": "rebuild"})
         return None
     logger.warning(
-        "The scratch server was empty; %d shards queued again", pushed, extra={"action": "rebuilt"}
+        "The coordination store was empty; %d shards queued again",
+        pushed,
+        extra={"action": "rebuilt"},
     )
     return timedelta(0)
 
 
 @asynccontextmanager
-async def _renewed(scratch: ScratchStore, holder: str) -> AsyncIterator[None]:
+async def _renewed(scratch: CoordinationStore, holder: str) -> AsyncIterator[None]:
     """Renew the lock of a rebuild as long as the context is open.
 
     A lock that is lost is noticed when the generation is planted: what was pushed until then is

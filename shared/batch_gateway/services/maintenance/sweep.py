@@ -22,10 +22,10 @@ from batch_gateway.services.batches.completion_estimates import CompletionEstima
 from batch_gateway.services.batches.dependents import DependentBatches
 from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.ended_leases import settle_ended_leases
-from batch_gateway.services.maintenance.available_work import AvailableWork
+from batch_gateway.services.maintenance.available_work import AvailableWorkCheck
 from batch_gateway.services.maintenance.cleanup import Cleanup, RecordRetention
 from batch_gateway.services.maintenance.open_batches import OpenBatchChecks
-from batch_gateway.services.maintenance.rebuild import MissingShards, ensure_generation
+from batch_gateway.services.maintenance.rebuild import QueueRebuilder, ensure_generation
 from batch_gateway.services.maintenance.retention import BatchRetention
 from batch_gateway.services.maintenance.sweep_step_runner import LIMIT, StepFailed, SweepStepRunner
 from batch_gateway.services.termination import Termination
@@ -45,7 +45,7 @@ class Janitor:
         events: EventSenders,
         termination: Termination,
         clock: Clock,
-        available_work: AvailableWork,
+        available_work: AvailableWorkCheck,
         estimates: CompletionEstimates,
         retention: BatchRetention,
         lease_ttl: timedelta,
@@ -73,7 +73,7 @@ class Janitor:
             items=self._items,
             rules=rules,
         )
-        self._missing_shards = MissingShards(stores.metadata, stores.scratch)
+        self._missing_shards = QueueRebuilder(stores.metadata, stores.scratch)
         self._open_batch_checks = OpenBatchChecks(
             metadata=stores.metadata,
             scratch=stores.scratch,
@@ -123,7 +123,7 @@ class Janitor:
         )
 
     async def _first(self) -> bool:
-        """Whether no other sweep began just now. Without the scratch server: yes."""
+        """Whether no other sweep began just now. Without the coordination store: yes."""
         try:
             return await self._scratch.once("sweep", _seconds(self._rules.interval_s))
         except Temporary:
@@ -134,7 +134,7 @@ class Janitor:
         """Hold the right to sweep; False: another janitor has it.
 
         Several sweeps at once do no harm, but send every reminder once more. So a janitor that
-        cannot reach the scratch server sweeps, and one that loses the right continues.
+        cannot reach the coordination store sweeps, and one that loses the right continues.
         """
         me = secrets.token_hex(8)
         try:

@@ -43,6 +43,7 @@ from batch_gateway.core.usage import report_of
 from batch_gateway.core.validation import LineValidator
 from batch_gateway.ports.clock import Clock
 from batch_gateway.ports.line_index import LineIndexes
+from batch_gateway.ports.routing import RouteProvider
 from batch_gateway.services.batches.analytics import recorded_summary
 from batch_gateway.services.collaborators import EventSenders, Stores
 from batch_gateway.services.exclusive_lock import exclusive_lock
@@ -66,7 +67,6 @@ from batch_gateway.services.plan.reused_results import (
 from batch_gateway.services.plan.shard_builder import ShardBuilder, run_in
 from batch_gateway.services.plan.shard_writer import store_shards
 from batch_gateway.services.process_deaths import ProcessDeaths, TooManyProcessDeaths
-from batch_gateway.services.routing import Routes
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Planner:
         prices: PriceList,
         clock: Clock,
         rules: InputRules,
-        routes: Routes,
+        routes: RouteProvider,
         temp_dir: Path,
     ) -> None:
         """``small_indexes`` are for inputs of at most ``IN_MEMORY`` lines."""
@@ -156,7 +156,7 @@ class Planner:
     async def _given_up(self, batch: Batch, error: Exception) -> bool:
         """Whether ``batch`` has failed because planning it keeps failing, at last with ``error``.
 
-        The scratch server counts. Raises Unavailable when it is away: the attempt is repeated.
+        The coordination store counts. Raises Unavailable when it is away: the attempt is repeated.
         """
         passage = await self._rates.take(f"plan:{batch.id}", CRASHES, CRASHES_WITHIN)
         if passage.passed:

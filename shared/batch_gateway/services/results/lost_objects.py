@@ -8,7 +8,7 @@ and the owner of the batch sees which results are lost.
 
 from datetime import timedelta
 
-from batch_gateway.ports.scratch import ScratchStore
+from batch_gateway.ports.coordination import CoordinationStore
 
 TRIES = 5
 APART = timedelta(seconds=30)
@@ -22,9 +22,9 @@ RESULT_LOST = (
 
 
 class LostObjectDetector:
-    """Counts failed attempts on the scratch server."""
+    """Counts failed attempts on the coordination store."""
 
-    def __init__(self, scratch: ScratchStore) -> None:
+    def __init__(self, scratch: CoordinationStore) -> None:
         self._scratch = scratch
 
     async def is_final(self, what: str) -> bool:

@@ -35,7 +35,7 @@ class ExpectedObject:
     row: File | Batch | Upload
 
 
-class ObjectRows:
+class ExpectedObjects:
     """Goes through all rows that name objects, a page at a time."""
 
     def __init__(self, metadata: MetadataStore) -> None:

@@ -19,7 +19,7 @@ from batch_gateway.ports.corrupt_rows import collecting
 from batch_gateway.ports.files import BlobStat, FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.results.pages import grouped, split_lines
-from batch_gateway.services.verify.expected import ExpectedObject, ObjectRows
+from batch_gateway.services.verify.expected import ExpectedObject, ExpectedObjects
 from batch_gateway.services.verify.findings import (
     StorageFinding,
     StorageProblem,
@@ -37,7 +37,7 @@ class StorageVerifier:
         self.summary = VerificationSummary()
         self._metadata = metadata
         self._files = files
-        self._rows = ObjectRows(metadata)
+        self._rows = ExpectedObjects(metadata)
         self._unreadable = 0  # one after the other
 
     async def findings(self) -> AsyncIterator[StorageFinding]:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from batch_gateway.core.errors import InvalidRequest
 from batch_gateway.core.ids import TenantId
 from batch_gateway.ports.audit import AuditFilter
-from batch_gateway.ports.event_sink import RawSink
+from batch_gateway.ports.event_sink import RawEventSink
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.dead_letters import replay
 from batch_gateway.services.state_snapshot import ServiceState, StateReader
@@ -24,7 +24,7 @@ from batch_gateway.web.admin_objects import (
 )
 from batch_gateway.web.api.admin_work import asked_page
 from batch_gateway.web.api.path_ids import not_found, path_id
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import instant
 from batch_gateway.web.openai import ListObject
@@ -37,7 +37,7 @@ class AdminRoutes:
         *,
         metadata: MetadataStore,
         state: StateReader,
-        sink: RawSink,
+        sink: RawEventSink,
         weights: Mapping[str, float],
         max_activations: int,
         auth: str,
@@ -53,7 +53,7 @@ class AdminRoutes:
         self._currency = currency
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         letter = "/v1/admin/dead_letters/{letter_id}"
         return {
             "/v1/session": {"GET": self.session},
@@ -85,10 +85,10 @@ class AdminRoutes:
         )
 
     async def _known(self) -> ServiceState:
-        """The state. Raises ApiError with status 503 while the scratch server is unavailable."""
+        """The state. Raises ApiError (503) while the coordination store is unavailable."""
         state = await self._state.state()
         if state.shared is None:
-            raise ApiError(503, "The scratch server does not answer.", code="unavailable")
+            raise ApiError(503, "The coordination store does not answer.", code="unavailable")
         return state
 
     async def tenants(self, call: ApiRequest) -> Response:

@@ -13,8 +13,8 @@ from batch_gateway.core.ids import BatchId, tenant_id
 from batch_gateway.core.model import Batch
 from batch_gateway.ports.batches import BatchRows
 from batch_gateway.ports.clock import Clock
+from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.pages import Page
-from batch_gateway.ports.scratch import ScratchStore
 from batch_gateway.services.batches.analytics import AnalyticsService
 from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 from batch_gateway.services.batches.service import BatchService
@@ -23,7 +23,7 @@ from batch_gateway.web.admin_work_objects import AdminBatch, AdminBatchDetail, A
 from batch_gateway.web.api.admin_work import asked_page
 from batch_gateway.web.api.batch_actions import conflicts
 from batch_gateway.web.api.batches import asked_batch, no_such_batch, unknown_cursor
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.extensions import asked_filter
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.openai_usage import BatchAnalyticsObject
@@ -43,7 +43,7 @@ class AdminBatchRoutes:
         batches: BatchService,
         analytics: AnalyticsService,
         endpoints: EndpointService,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         estimates: CompletionEstimates,
         clock: Clock,
     ) -> None:
@@ -56,7 +56,7 @@ class AdminBatchRoutes:
         self._clock = clock
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         one = "/v1/admin/batches/{batch_id}"
         return {
             "/v1/admin/batches": {"GET": self.list},
@@ -150,7 +150,7 @@ class AdminBatchRoutes:
 
     async def _urgent(self, batches: Sequence[Batch]) -> Mapping[BatchId, bool]:
         """Whether ready shards are in the urgent lane; nothing for batches without ready shards,
-        and for all while the scratch server does not answer."""
+        and for all while the coordination store does not answer."""
         now = self._clock.now()
         running = [batch.id for batch in batches if not batch.terminal]
         if not running:

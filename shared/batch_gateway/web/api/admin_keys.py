@@ -21,7 +21,7 @@ from batch_gateway.web import body
 from batch_gateway.web.admin_objects import AdminKey, AdminKeyWithSecret, CreateKey
 from batch_gateway.web.api.admin_work import asked_page
 from batch_gateway.web.api.path_ids import not_found, path_id
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.parsing import parse
 
@@ -38,7 +38,7 @@ class AdminKeyRoutes:
         self._idle_s = idle_s
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/admin/keys": {"GET": self.keys, "POST": self.create_key},
             "/v1/admin/keys/{key_id}/revoke": {"POST": self.revoke_key},

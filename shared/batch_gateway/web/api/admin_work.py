@@ -10,12 +10,12 @@ from batch_gateway.core.function_instances import counts_over_time
 from batch_gateway.core.pool_history import PoolSample, with_pauses
 from batch_gateway.core.routing import ModelEndpoint
 from batch_gateway.ports.clock import Clock
-from batch_gateway.ports.scratch import PoolState, ScratchStore
-from batch_gateway.services.routing import Routes as ModelListRoutes
+from batch_gateway.ports.coordination import CoordinationStore, PoolState
+from batch_gateway.ports.routing import RouteProvider
 from batch_gateway.services.state_snapshot import StateReader
 from batch_gateway.web.admin_objects import AdminPool
 from batch_gateway.web.admin_work_objects import AdminFunction
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.parsing import choice, integer, plain_id
@@ -29,9 +29,9 @@ class AdminWorkRoutes:
     def __init__(
         self,
         *,
-        scratch: ScratchStore,
+        scratch: CoordinationStore,
         state: StateReader,
-        models: ModelListRoutes,
+        models: RouteProvider,
         clock: Clock,
         functions: Sequence[str],
         ceiling: int,
@@ -46,7 +46,7 @@ class AdminWorkRoutes:
         self._ceiling = ceiling
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/admin/functions": {"GET": self.functions},
             "/v1/admin/pools": {"GET": self.pools},
@@ -57,7 +57,7 @@ class AdminWorkRoutes:
         with_history = choice(query, "history", ["true", "false"], default="false") == "true"
         shared = (await self._state.state()).shared
         if shared is None:
-            raise ApiError(503, "The scratch server does not answer.", code="unavailable")
+            raise ApiError(503, "The coordination store does not answer.", code="unavailable")
         pools = sorted(shared.pools, key=lambda pool: pool.pool)
         endpoints, now = self._endpoints(), self._clock.now()
         history = await self._history(pools, now) if with_history else {}

@@ -19,7 +19,7 @@ from batch_gateway.services.usage import (
     UsageService,
 )
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.openai_usage import (
     BatchAnalyticsObject,
     UsageBucket,
@@ -42,7 +42,7 @@ class AnalyticsRoutes:
         self._clock = clock
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/batches/{batch_id}/analytics": {"GET": self.analytics},
             "/v1/usage": {"GET": self.usage},

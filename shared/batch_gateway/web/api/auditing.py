@@ -9,7 +9,7 @@ from starlette.responses import Response
 from batch_gateway.core.audit import outcome_of
 from batch_gateway.services.audit import AuditLog
 from batch_gateway.web.api.routing import ApiRequest, Handler
-from batch_gateway.web.body import ClientGone
+from batch_gateway.web.body import ClientDisconnected
 from batch_gateway.web.envelope import as_api_error
 
 #: (method, path) -> the action in the log. Other requests change nothing that is recorded.
@@ -53,7 +53,7 @@ def audited(method: str, path: str, handler: Handler, log: AuditLog) -> Handler:
     async def recorded(call: ApiRequest) -> Response:
         try:
             response = await handler(call)
-        except ClientGone:  # before its request was complete: nothing was asked for
+        except ClientDisconnected:  # before its request was complete: nothing was asked for
             raise
         except Exception as error:
             await _record(log, action, call, as_api_error(error).status, None)

@@ -12,7 +12,7 @@ from batch_gateway.services.batches.actions import BatchActions
 from batch_gateway.services.batches.service import BatchService
 from batch_gateway.web import body
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import BatchDeleted, ExtendedBatchObject, UpdateBatch
 from batch_gateway.web.parsing import parse
@@ -30,7 +30,7 @@ class BatchActionRoutes:
         self._idle_s = idle_s
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/batches/{batch_id}": {"DELETE": self.delete},
             "/v1/batches/{batch_id}/pause": {"POST": self.pause},

@@ -12,7 +12,7 @@ from batch_gateway.ports.batches import ALL_BATCHES
 from batch_gateway.services.batches.inline import InlineBatches
 from batch_gateway.services.batches.service import BatchService
 from batch_gateway.web import body
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.extensions import (
     CreateExtendedBatch,
@@ -52,7 +52,7 @@ class BatchRoutes:
         self._shown: type[BatchObject] = BatchObject if strict else ExtendedBatchObject
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/batches": {"GET": self.list, "POST": self.create},
             "/v1/batches/{batch_id}": {"GET": self.get},

@@ -18,7 +18,7 @@ from typing import Any
 from starlette.responses import Response
 
 from batch_gateway.core.ids import TenantId
-from batch_gateway.web.api.routing import ApiRequest, HttpResource, Routes
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, HttpResource
 from batch_gateway.web.auth import SingleTenantAuthenticator
 
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -62,7 +62,7 @@ _ASSETS = {
 }
 
 
-def docs(routes: Routes, *, strict: bool, console: bool) -> list[HttpResource]:
+def docs(routes: HandlersByPath, *, strict: bool, console: bool) -> list[HttpResource]:
     """The resources that describe ``routes``: for machines, for people, and for a first look.
 
     ``console``: whether there is a web console to lead to.

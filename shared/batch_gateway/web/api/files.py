@@ -11,7 +11,7 @@ from batch_gateway.core.model import File
 from batch_gateway.services.files.service import NOT_DOWNLOADABLE, FileService
 from batch_gateway.web import body, metrics
 from batch_gateway.web.api.file_form import receive_upload
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.header_values import attachment
 from batch_gateway.web.multipart import MultipartForm
@@ -30,7 +30,7 @@ class FileRoutes:
         self._idle_s = idle_s
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/files": {"GET": self.list, "POST": self.create},
             "/v1/files/{file_id}": {"GET": self.get, "DELETE": self.delete},

@@ -216,7 +216,7 @@ class _Sent:
         return {"type": "http.request", "body": self.content, "more_body": False}
 
     async def finish(self, idle_s: float) -> None:
-        """Read the rest of the body. Raises ClientGone, TooSlow."""
+        """Read the rest of the body. Raises ClientDisconnected, BodyTimeout."""
         if not self._ended:
             async for _ in body.chunks(self.receive, idle_s=idle_s):
                 pass

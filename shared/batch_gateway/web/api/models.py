@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from batch_gateway.core.excerpts import excerpt
 from batch_gateway.services.models import ModelService
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai_models import ModelList, ModelObject
 
@@ -14,7 +14,7 @@ class ModelListRoutes:
         self._models = models
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         """A model's name may have slashes; the server has decoded those that were encoded."""
         return {
             "/v1/models": {"GET": self.list},

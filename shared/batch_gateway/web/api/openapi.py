@@ -22,7 +22,7 @@ from batch_gateway.web.api.operations import (
     Model,
     Schema,
 )
-from batch_gateway.web.api.routing import Routes
+from batch_gateway.web.api.routing import HandlersByPath
 from batch_gateway.web.envelope import ErrorBody
 
 VERSION = "3.1.0"
@@ -58,7 +58,7 @@ NAMES = {
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
-def document(routes: Routes, *, strict: bool) -> dict[str, Any]:
+def document(routes: HandlersByPath, *, strict: bool) -> dict[str, Any]:
     """The document of ``routes``; ``strict``: as they are without extensions."""
     known = STANDARD if strict else EXTENDED
     operations = {

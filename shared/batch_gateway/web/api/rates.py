@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from batch_gateway.ports.scratch import RateDecision
+from batch_gateway.ports.coordination import RateDecision
 from batch_gateway.services.rate_limiter import FallbackRateLimiter
 from batch_gateway.settings import QuotaSettings
 from batch_gateway.web.api.routing import ApiRequest, Handler

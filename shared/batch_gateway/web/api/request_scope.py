@@ -12,7 +12,7 @@ from batch_gateway import log, traces
 from batch_gateway.core import tracing
 from batch_gateway.web import metrics
 from batch_gateway.web.api.routing import HttpResource
-from batch_gateway.web.body import ClientGone
+from batch_gateway.web.body import ClientDisconnected
 from batch_gateway.web.envelope import as_api_error
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def with_request_scope(app: ASGIApp) -> ASGIApp:
         ):
             try:
                 await app(scope, receive, exchange.send)
-            except ClientGone:
+            except ClientDisconnected:
                 exchange.status = _GONE
             except Exception as error:  # noqa: BLE001 - logged there unless it is the client's fault
                 await _answer_error(exchange, error, scope, receive)

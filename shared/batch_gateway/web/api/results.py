@@ -16,7 +16,7 @@ from batch_gateway.services.request_errors import missing
 from batch_gateway.services.results.lookup import RequestLookup
 from batch_gateway.services.results.stream import ResultService, StreamCursor
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import ApiRequest, Routes
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.parsing import choice, integer
 
@@ -32,7 +32,7 @@ class ResultRoutes:
         self._lookup = lookup
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/batches/{batch_id}/results": {"GET": self.results},
             "/v1/batches/{batch_id}/requests": {"GET": self.request},

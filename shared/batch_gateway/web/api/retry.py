@@ -9,7 +9,7 @@ from batch_gateway.services.batches.retry import BatchRetries
 from batch_gateway.web import body
 from batch_gateway.web.api.batch_actions import conflicts
 from batch_gateway.web.api.batches import asked_batch, no_such_batch
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.extensions import ExtendedBatchObject, RetryBatch
 from batch_gateway.web.parsing import parse
 
@@ -25,7 +25,7 @@ class RetryRoutes:
         self._idle_s = idle_s
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {"/v1/batches/{batch_id}/retry": {"POST": self.retry}}
 
     async def retry(self, call: ApiRequest) -> Response:

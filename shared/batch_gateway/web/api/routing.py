@@ -45,14 +45,14 @@ Handler = Callable[[ApiRequest], Awaitable[Response]]
 Refused = Callable[[ApiRequest, str, int], Awaitable[None]]
 
 #: path -> method -> handler
-Routes = Mapping[str, Mapping[str, Handler]]
+HandlersByPath = Mapping[str, Mapping[str, Handler]]
 
 
 class RouteGroup(Protocol):
     """Routes of one subject; their handlers share what they need."""
 
     @property
-    def routes(self) -> Routes: ...
+    def routes(self) -> HandlersByPath: ...
 
 
 class HttpResource:

@@ -12,7 +12,7 @@ from batch_gateway.core.uploads import UploadPart
 from batch_gateway.services.files.uploads import IncomingPart, UploadService
 from batch_gateway.services.request_errors import unrecognized
 from batch_gateway.web import body, metrics
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.multipart import MultipartForm
 from batch_gateway.web.openai_uploads import CompleteUpload, CreateUpload, PartObject, UploadObject
@@ -26,7 +26,7 @@ class UploadRoutes:
         self._idle_s = idle_s
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         return {
             "/v1/uploads": {"POST": self.create},
             "/v1/uploads/{upload_id}/parts": {"POST": self.add_part},

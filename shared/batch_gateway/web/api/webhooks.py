@@ -11,7 +11,7 @@ from batch_gateway.core.ids import BatchId
 from batch_gateway.core.webhooks import EVENT_TYPES, DeliveryId, EndpointId
 from batch_gateway.services.webhooks.endpoints import EndpointService
 from batch_gateway.web import body
-from batch_gateway.web.api.routing import ApiRequest, Routes, answer
+from batch_gateway.web.api.routing import ApiRequest, HandlersByPath, answer
 from batch_gateway.web.envelope import ApiError
 from batch_gateway.web.openai import ListObject
 from batch_gateway.web.openai_webhooks import (
@@ -50,9 +50,9 @@ class WebhookRoutes:
         self._strict = strict
 
     @property
-    def routes(self) -> Routes:
+    def routes(self) -> HandlersByPath:
         one = "/v1/webhook_endpoints/{endpoint_id}"
-        standard: Routes = {
+        standard: HandlersByPath = {
             "/v1/webhook_endpoints": {"GET": self.list, "POST": self.create},
             one: {"GET": self.get, "POST": self.update, "DELETE": self.delete},
             f"{one}/rotate_secret": {"POST": self.rotate_secret},

@@ -175,7 +175,7 @@ OBJECTS: Objects = {
         "What waits in the whole service.",
         {
             "object": kind("admin.queue"),
-            "shards": about("Shards in the queue; null: the scratch server does not answer."),
+            "shards": about("Shards in the queue; null: the coordination store does not answer."),
             "batches": about(
                 "Batches by state; null: the database does not answer.", {"in_progress": 3}
             ),

@@ -37,7 +37,7 @@ export default function queue(app) {
         ),
       ),
       state.shards === null
-        ? callout("warn", "The scratch server does not answer", h("p", null, "The queue is not known now."))
+        ? callout("warn", "The coordination store does not answer", h("p", null, "The queue is not known now."))
         : null,
       state.batches === null
         ? callout("warn", "The database does not answer", h("p", null, "Batches are not known now."))

@@ -77,22 +77,24 @@ async def translated() -> AsyncIterator[None]:
             yield
     except builtins.TimeoutError as error:
         raise Unavailable(
-            f"the scratch server has not answered for {ANSWER_TIMEOUT_S:g} s"
+            f"the coordination store has not answered for {ANSWER_TIMEOUT_S:g} s"
         ) from error
     except MovedError as error:
         raise Unavailable(
-            f"the scratch server's cluster keeps the keys on another node (MOVED {error}): "
+            f"the coordination store's cluster keeps the keys on another node (MOVED {error}): "
             "name the cluster by redis+cluster://"
         ) from error
     except (ConnectionError, TimeoutError, OSError) as error:
-        raise Unavailable(f"the scratch server does not answer: {error}") from error
+        raise Unavailable(f"the coordination store does not answer: {error}") from error
     except RedisError as error:
         words = str(error).replace("-", " ").split()
         if isinstance(error, OutOfMemoryError) or "OOM" in words:
-            raise StorageFull(f"the scratch server is full (maxmemory): {error}") from error
+            raise StorageFull(f"the coordination store is full (maxmemory): {error}") from error
         if isinstance(error, ResponseError) and not _TROUBLE.intersection(words):
-            logger.exception("The scratch server refuses a command", extra={"action": "scratch"})
-        raise Unavailable(f"the scratch server refuses work: {error}") from error
+            logger.exception(
+                "The coordination store refuses a command", extra={"action": "scratch"}
+            )
+        raise Unavailable(f"the coordination store refuses work: {error}") from error
 
 
 def connect(url: str, *, tag: str = "", retries: int = 1) -> "Redis":
@@ -118,7 +120,7 @@ def milliseconds(duration: timedelta) -> int:
     return round(duration / timedelta(milliseconds=1))
 
 
-class ScratchScripts:
+class CoordinationScripts:
     """The Lua scripts of this package on one client."""
 
     def __init__(self, client: "Redis") -> None:

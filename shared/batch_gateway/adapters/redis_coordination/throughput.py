@@ -10,7 +10,11 @@ from itertools import chain
 
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds, translated
+from batch_gateway.adapters.redis_coordination.server import (
+    CoordinationScripts,
+    milliseconds,
+    translated,
+)
 from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.throughput import (
     BUCKET,
@@ -18,7 +22,7 @@ from batch_gateway.core.throughput import (
     BatchThroughput,
     BlockedReason,
     Buckets,
-    HeldWork,
+    ExecutorWork,
 )
 from batch_gateway.ports.throughput import WorkReport
 
@@ -26,7 +30,7 @@ _AT_ONCE = 100  # batches or models per call: a script blocks the server while i
 
 
 class RedisThroughput:
-    def __init__(self, client: Redis, scripts: ScratchScripts, root: str) -> None:
+    def __init__(self, client: Redis, scripts: CoordinationScripts, root: str) -> None:
         self._client = client
         self._root = root
         self._report = scripts.load("pace_report")
@@ -97,7 +101,7 @@ class RedisThroughput:
 def _pace(entries: Iterable[tuple[str, str]]) -> BatchThroughput:
     told_ms = {"since": 0, "at": 0}
     done: dict[int, float] = {}
-    held: list[HeldWork] = []
+    held: list[ExecutorWork] = []
     for entry, value in entries:
         kind, _, name = entry.partition(":")
         match kind:
@@ -108,6 +112,6 @@ def _pace(entries: Iterable[tuple[str, str]]) -> BatchThroughput:
             case "left":
                 cost, _, why = value.partition(":")
                 blocked = BlockedReason(why) if why else None
-                held.append(HeldWork(model=name, cost=float(cost), blocked=blocked))
+                held.append(ExecutorWork(model=name, cost=float(cost), blocked=blocked))
     since, at = (datetime.fromtimestamp(ms / 1000, UTC) for ms in told_ms.values())
     return BatchThroughput(since=since, at=at, done=done, held=tuple(held))

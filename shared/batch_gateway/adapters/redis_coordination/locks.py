@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds
+from batch_gateway.adapters.redis_coordination.server import CoordinationScripts, milliseconds
 
 
 class RedisLocks:
-    def __init__(self, scripts: ScratchScripts, root: str) -> None:
+    def __init__(self, scripts: CoordinationScripts, root: str) -> None:
         self._root = root
         self._hold = scripts.load("right_hold")
         self._let_go = scripts.load("right_let_go")

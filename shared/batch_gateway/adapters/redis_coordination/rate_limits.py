@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds
-from batch_gateway.ports.scratch import RateDecision
+from batch_gateway.adapters.redis_coordination.server import CoordinationScripts, milliseconds
+from batch_gateway.ports.coordination import RateDecision
 
 
 class RedisRateLimiter:
-    def __init__(self, scripts: ScratchScripts, root: str) -> None:
+    def __init__(self, scripts: CoordinationScripts, root: str) -> None:
         self._root = root
         self._take = scripts.load("rate_take")
         self._give_back = scripts.load("rate_give_back")

@@ -26,8 +26,12 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch.keys import ScratchKeys
-from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds, translated
+from batch_gateway.adapters.redis_coordination.keys import CoordinationKeys
+from batch_gateway.adapters.redis_coordination.server import (
+    CoordinationScripts,
+    milliseconds,
+    translated,
+)
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import (
@@ -40,7 +44,7 @@ from batch_gateway.core.limits import (
     slots,
 )
 from batch_gateway.core.pool_history import SAMPLE_EVERY, PoolSample
-from batch_gateway.ports.scratch import PoolState, SlotGrant, SlotReport
+from batch_gateway.ports.coordination import PoolState, SlotGrant, SlotReport
 from batch_gateway.settings import LimitSettings
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
@@ -99,8 +103,8 @@ class RedisSlots:
     def __init__(
         self,
         client: "Redis",
-        scripts: ScratchScripts,
-        keys: ScratchKeys,
+        scripts: CoordinationScripts,
+        keys: CoordinationKeys,
         limits: LimitSettings,
     ) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Names of all keys of the scratch store.
+"""Names of all keys of the coordination store.
 
 Every key begins with the hash tag ``{prefix}``, so on a cluster all of them live on one node and
 one script may touch any of them. Scripts derive the keys of single batches, tenants, models and
@@ -6,13 +6,13 @@ pools from the root that they are given.
 """
 
 
-class ScratchKeys:
+class CoordinationKeys:
     """The roots of one deployment's keys."""
 
     def __init__(self, prefix: str) -> None:
         if not prefix or "{" in prefix or "}" in prefix:
             raise ValueError(
-                "the prefix of the scratch server's keys must be a word without braces"
+                "the prefix of the coordination store's keys must be a word without braces"
             )
         self.prefix = prefix
         tag = f"{{{prefix}}}"

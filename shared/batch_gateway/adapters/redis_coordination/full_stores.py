@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch.server import milliseconds, translated
+from batch_gateway.adapters.redis_coordination.server import milliseconds, translated
 
 _STORES = ("files", "metadata")
 SCRATCH = "scratch"

@@ -1,6 +1,6 @@
-"""The scratch store (Redis): queue, slots, locks, rates and notifications.
+"""The coordination store (Redis): queue, slots, locks, rates and notifications.
 
-All of it may be lost at any time. Then ``ScratchStore.generation`` is None until a process has
+All of it may be lost at any time. Then ``CoordinationStore.generation`` is None until a process has
 rebuilt the queue from the database and set a new one. All times are the server's own. All methods
 raise Unavailable when the server does not answer.
 """
@@ -41,7 +41,7 @@ class SlotGrant:
     slots: int  # may be below what is in use: start nothing until it is not
     limit: int  # of the pool, for all holders together, within all ceilings
     free: int  # slots of the pool that are not wanted now
-    generation: str | None  # None: the scratch server lost its memory
+    generation: str | None  # None: the coordination store lost its memory
     excess: int = 0  # calls to abort at once, the youngest first: others need their slots
     users_wait: bool = False  # interactive users do, or did a moment ago
     watch: bool = False  # this holder is the one to watch the engine until the next sync
@@ -168,7 +168,7 @@ class Activations(Protocol):
         ...
 
 
-class BatchChanges(Protocol):
+class BatchChangeNotifications(Protocol):
     """Hints that a batch has changed (cancel, pause, deadline): look at the database now. And
     questions to activations whether they live."""
 
@@ -233,7 +233,7 @@ class FullStoreFlags(Protocol):
         ...
 
 
-class ScratchStore(Protocol):
+class CoordinationStore(Protocol):
     """All of the above on one server."""
 
     @property
@@ -246,7 +246,7 @@ class ScratchStore(Protocol):
     def activations(self) -> Activations: ...
 
     @property
-    def batch_changes(self) -> BatchChanges: ...
+    def batch_changes(self) -> BatchChangeNotifications: ...
 
     @property
     def throughput(self) -> ThroughputStore: ...

@@ -7,7 +7,7 @@ which it left. So nothing has to be removed when an instance dies: its score pas
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds
+from batch_gateway.adapters.redis_coordination.server import CoordinationScripts, milliseconds
 from batch_gateway.core.function_instances import FunctionInstance
 
 KEPT = timedelta(hours=1)  # after the end of an instance
@@ -15,7 +15,7 @@ _MOST = 5000  # instances that are remembered: a script blocks the server while 
 
 
 class RedisFunctionInstances:
-    def __init__(self, scripts: ScratchScripts, key: str) -> None:
+    def __init__(self, scripts: CoordinationScripts, key: str) -> None:
         self._key = key
         self._report = scripts.load("instances_report")
         self._list = scripts.load("instances_list")

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from batch_gateway.adapters.scratch.server import ANSWER_TIMEOUT_S, connect, translated
+from batch_gateway.adapters.redis_coordination.server import ANSWER_TIMEOUT_S, connect, translated
 from batch_gateway.core.errors import Unavailable
 from batch_gateway.core.ids import ActivationId, BatchId
 
@@ -19,7 +19,7 @@ _ASKED = "activation:"  # begins a message that is not a batch's id
 _PATIENCE_S = 1.0  # how long one wait for a message lasts before the connection is looked at
 
 
-class RedisBatchChanges:
+class RedisBatchChangeNotifications:
     def __init__(self, client: "Redis", url: str, tag: str, channel: str) -> None:
         self._client = client
         self._url = url
@@ -44,7 +44,7 @@ class RedisBatchChanges:
                 await subscription.subscribe(self._channel)
                 confirmed = await subscription.get_message(timeout=ANSWER_TIMEOUT_S)
             if confirmed is None:
-                raise Unavailable("the scratch server does not confirm a subscription")
+                raise Unavailable("the coordination store does not confirm a subscription")
             yield _messages(subscription)
 
 

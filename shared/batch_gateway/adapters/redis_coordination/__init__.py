@@ -1,4 +1,4 @@
-"""The scratch store on Redis or Valkey, 6.2 or newer; on a cluster it uses one node.
+"""The coordination store on Redis or Valkey, 6.2 or newer; on a cluster it uses one node.
 
 Whatever must be atomic is one Lua script under the server's own clock. All state either expires
 or can be rebuilt from the database, so the server needs no persistence; it must not evict keys
@@ -11,24 +11,29 @@ from functools import cached_property
 
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch.activations import RedisActivations
-from batch_gateway.adapters.scratch.batch_changes import RedisBatchChanges
-from batch_gateway.adapters.scratch.full_stores import RedisFullStores
-from batch_gateway.adapters.scratch.function_instances import RedisFunctionInstances
-from batch_gateway.adapters.scratch.keys import ScratchKeys
-from batch_gateway.adapters.scratch.locks import RedisLocks
-from batch_gateway.adapters.scratch.queue import RedisQueue
-from batch_gateway.adapters.scratch.rate_limits import RedisRateLimiter
-from batch_gateway.adapters.scratch.server import ScratchScripts, connect, milliseconds, translated
-from batch_gateway.adapters.scratch.slots import RedisSlots
-from batch_gateway.adapters.scratch.throughput import RedisThroughput
+from batch_gateway.adapters.redis_coordination.activations import RedisActivations
+from batch_gateway.adapters.redis_coordination.batch_changes import RedisBatchChangeNotifications
+from batch_gateway.adapters.redis_coordination.full_stores import RedisFullStores
+from batch_gateway.adapters.redis_coordination.function_instances import RedisFunctionInstances
+from batch_gateway.adapters.redis_coordination.keys import CoordinationKeys
+from batch_gateway.adapters.redis_coordination.locks import RedisLocks
+from batch_gateway.adapters.redis_coordination.queue import RedisQueue
+from batch_gateway.adapters.redis_coordination.rate_limits import RedisRateLimiter
+from batch_gateway.adapters.redis_coordination.server import (
+    CoordinationScripts,
+    connect,
+    milliseconds,
+    translated,
+)
+from batch_gateway.adapters.redis_coordination.slots import RedisSlots
+from batch_gateway.adapters.redis_coordination.throughput import RedisThroughput
 from batch_gateway.core.ids import TenantId
 from batch_gateway.settings import LimitSettings
 
-__all__ = ["RedisScratchStore", "open_scratch"]
+__all__ = ["RedisCoordinationStore", "open_scratch"]
 
 
-class RedisScratchStore:
+class RedisCoordinationStore:
     """All parts on one client; ``url`` again for the subscriptions' own connections.
 
     ``limits`` and ``weights`` are called at the first use: not every function has these settings.
@@ -39,11 +44,11 @@ class RedisScratchStore:
         client: "Redis",
         url: str,
         *,
-        keys: ScratchKeys,
+        keys: CoordinationKeys,
         limits: Callable[[], LimitSettings],
         weights: Callable[[], Mapping[TenantId, float]],
     ) -> None:
-        self._scripts = scripts = ScratchScripts(client)
+        self._scripts = scripts = CoordinationScripts(client)
         self._client = client
         self._limits = limits
         self._keys = keys
@@ -53,7 +58,7 @@ class RedisScratchStore:
         self._rebuild_end = scripts.load("rebuild_end")
         self.queue = RedisQueue(scripts, keys.queue, weights)
         self.activations = RedisActivations(client, scripts, keys)
-        self.batch_changes = RedisBatchChanges(client, url, keys.prefix, keys.control)
+        self.batch_changes = RedisBatchChangeNotifications(client, url, keys.prefix, keys.control)
         self.throughput = RedisThroughput(client, scripts, keys.paces)
         self.rate_limiter = RedisRateLimiter(scripts, keys.rates)
         self.locks = RedisLocks(scripts, keys.rights)
@@ -106,11 +111,13 @@ def open_scratch(
     prefix: str,
     limits: Callable[[], LimitSettings] = LimitSettings,
     weights: Callable[[], Mapping[TenantId, float]] = dict,
-) -> RedisScratchStore:
-    """The scratch server at ``url`` (see redis_locator); connects on first use.
+) -> RedisCoordinationStore:
+    """The coordination store at ``url`` (see redis_locator); connects on first use.
 
     ``weights``: shares of tenants in the fair lane; 1 for a tenant without one. ``limits`` and
     ``weights`` are called at the first use.
     """
     client = connect(url, tag=prefix)
-    return RedisScratchStore(client, url, keys=ScratchKeys(prefix), limits=limits, weights=weights)
+    return RedisCoordinationStore(
+        client, url, keys=CoordinationKeys(prefix), limits=limits, weights=weights
+    )

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds
+from batch_gateway.adapters.redis_coordination.server import CoordinationScripts, milliseconds
 from batch_gateway.core.ids import BatchId, ShardId, TenantId, shard_id, split_shard_id
 from batch_gateway.core.model import LeaseRef, QueueEntry
 from batch_gateway.ports.shard_queue import QueueDepth, WaitingWork
@@ -55,7 +55,10 @@ class RedisQueue:
     """
 
     def __init__(
-        self, scripts: ScratchScripts, root: str, weights: Callable[[], Mapping[TenantId, float]]
+        self,
+        scripts: CoordinationScripts,
+        root: str,
+        weights: Callable[[], Mapping[TenantId, float]],
     ) -> None:
         self._keys = [root]
         self._weights_of_tenants = weights

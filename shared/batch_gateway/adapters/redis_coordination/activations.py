@@ -11,13 +11,19 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from batch_gateway.adapters.scratch.keys import ScratchKeys
-from batch_gateway.adapters.scratch.server import ScratchScripts, milliseconds, translated
+from batch_gateway.adapters.redis_coordination.keys import CoordinationKeys
+from batch_gateway.adapters.redis_coordination.server import (
+    CoordinationScripts,
+    milliseconds,
+    translated,
+)
 from batch_gateway.core.ids import ActivationId
 
 
 class RedisActivations:
-    def __init__(self, client: "Redis", scripts: ScratchScripts, keys: ScratchKeys) -> None:
+    def __init__(
+        self, client: "Redis", scripts: CoordinationScripts, keys: CoordinationKeys
+    ) -> None:
         self._client = client
         self._running = keys.running
         self._dead = keys.dead
