@@ -1,6 +1,6 @@
 """Assembler: merges a batch's results into its output and error file.
 
-Hears ``batch.executed``, ``batch.cancelling`` and ``batch.expiring``; begins when no shard is
+Receives ``batch.executed``, ``batch.cancelling`` and ``batch.expiring``; begins when no shard is
 open any more.
 """
 

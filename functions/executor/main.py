@@ -1,6 +1,6 @@
 """Executor: works on shards while its request is open.
 
-Hears ``work.available``, which carries no work: shards are leased by priority from the queue.
+Receives ``work.available``, which carries no work: shards are leased by priority from the queue.
 """
 
 import functions_framework.aio

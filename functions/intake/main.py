@@ -1,6 +1,6 @@
 """Intake: creates batches from events of other systems.
 
-Hears ``batch.requested``, and what object stores tell of new objects; the same event makes one
+Receives ``batch.requested``, and what object stores tell of new objects; the same event makes one
 batch, however often it comes.
 """
 

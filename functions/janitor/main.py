@@ -1,7 +1,7 @@
 """Janitor: repairs the effects of crashes and lost events.
 
-Hears ``upkeep.due`` when work is made, and goes round each minute until there is none. A PingSource
-calls it every ten minutes in any case; a sweep is harmless and safe to run twice at once.
+Receives ``upkeep.due`` when work is created, then sweeps each minute until there is none. A
+PingSource calls it every ten minutes in any case. Two sweeps may run at the same time.
 """
 
 import functions_framework.aio

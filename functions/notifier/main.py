@@ -1,6 +1,6 @@
 """Notifier: delivers webhooks to the endpoints that subscribe to them.
 
-Hears ``webhook.due``, which carries nothing: what is to be delivered is in the database. It is sent
+Receives ``webhook.due``, which has no data: the deliveries are in the database. It is sent
 when a batch has ended that a webhook endpoint subscribes to, and by the janitor when the next
 attempt of a failed delivery is due.
 """

@@ -1,6 +1,6 @@
 """Planner: validates one batch and divides it into shards.
 
-Hears ``batch.created``; a redelivered event plans again to the same shards, or announces again
+Receives ``batch.created``; a redelivered event plans again to the same shards, or announces again
 what has become of the batch.
 """
 

@@ -135,7 +135,7 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # -- what the budget tells ------------------------------------------------------------------
+    # -- calls from the budget ------------------------------------------------------------------
 
     def pause(self) -> None:
         if self._paused_at is None and self._transport and not self._transport.is_closing():
@@ -175,7 +175,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._fail(CallTimeout("no complete answer in time"))
 
-    # -- what the event loop tells --------------------------------------------------------------
+    # -- calls from the event loop --------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -299,7 +299,7 @@ def _parser(connection: HttpConnection) -> httptools.HttpResponseParser:
 
 
 def _reason(error: Exception) -> str:
-    """What a parser says, which may repeat what came, as text that can be logged."""
+    """The message of a parser, which may repeat what came, as text that can be logged."""
     return engine_values.header(str(error), engine_values.SHOWN) or type(error).__name__
 
 

@@ -93,7 +93,7 @@ class HttpConnections:
             connection.abort()
 
     def _close_idle(self) -> None:
-        """Close those that were idle for too long; look again as long as there are any."""
+        """Close those that were idle for too long; check again as long as there are any."""
         loop = asyncio.get_running_loop()
         for connections in self._idle.values():
             for connection in connections:
@@ -148,7 +148,7 @@ class HttpConnections:
 
 
 class _Lookups:
-    """Looks up host names: once for all connections that need it at the same time."""
+    """Resolves host names: once for all connections that need it at the same time."""
 
     def __init__(self) -> None:
         self._known: dict[Origin, tuple[float, asyncio.Task[_Addresses]]] = {}

@@ -10,7 +10,7 @@ from batch_gateway.option_groups import unfolded
 
 T = TypeVar("T")
 
-#: The service, or the cluster, said no. (2 is a wrong command line.)
+#: The service, or the cluster, refused the request. (2 is a wrong command line.)
 REFUSED = 1
 #: Nothing answered, or what answered was out of order.
 UNREACHABLE = 3
@@ -23,7 +23,7 @@ BROKEN_PIPE = 141
 
 
 class CommandError(Exception):
-    """What a command says before it ends, and with which exit code."""
+    """An error that ends a command: its message and exit code."""
 
     def __init__(self, message: str, exit_code: int = REFUSED) -> None:
         super().__init__(message)

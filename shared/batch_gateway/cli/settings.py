@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from batch_gateway.settings import Settings, SettingsGroup
 
-#: What the last word of a number's name says about its unit.
+#: The unit of a number by the last word of its name.
 _UNITS = {"s": "seconds", "ms": "milliseconds", "bytes": "bytes", "tokens": "tokens"}
 
 _PAGE = """# Settings

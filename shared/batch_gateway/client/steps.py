@@ -27,7 +27,7 @@ NOTE = "batch_gateway_client"
 _PATIENCE_S = 300.0  # without any answer
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
-_CHUNK = 4 * 1024 * 1024  # bytes of a file asked for at a time
+_CHUNK = 4 * 1024 * 1024  # bytes of a file requested at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def _in_order(file: InputFile, batch: Batch) -> Generator[Step, Any, None]:
 
 
 class _Lines:
-    """The results of a file, asked for in pieces."""
+    """The results of a file, downloaded in pieces."""
 
     def __init__(self, file_id: str) -> None:
         self._path = f"/files/{file_id}/content"

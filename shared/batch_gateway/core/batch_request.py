@@ -106,7 +106,7 @@ def verified(keys: Sequence[bytes], event: ExternalEvent) -> bytes | None:
 
 
 def objects_of(data: Any) -> Iterator[str]:
-    """The URIs of the objects that an object store says were created.
+    """The URIs of the created objects in a notification of an object store.
 
     Understood are S3's own notifications (``Records``; MinIO, Ceph, SeaweedFS and AWS send them),
     and what EventBridge makes of them (``detail``, alone or inside its envelope).

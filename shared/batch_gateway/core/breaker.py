@@ -1,8 +1,8 @@
 """Circuit breaker of one endpoint, as a pure function of call results.
 
-The breaker is closed until as many calls in a row failed as the rules say. Then it is open: no call
-starts for a pause, which doubles with every failed trial up to the longest. Then it is half open:
-one call is a trial. An answer closes the breaker, a failure opens it anew.
+The breaker is closed until a number of calls in a row have failed (``BreakerRules``). Then it is
+open: no call starts for a pause, which doubles with every failed trial up to the longest. Then it
+is half open: one call is a trial. An answer closes the breaker, a failure opens it anew.
 
 A call may take minutes, so the breaker does not wait for the first trial's end. As long as no trial
 fails, another one may start after a pause that doubles as well: an endpoint that was restarted has

@@ -24,7 +24,7 @@ def encode(lines: Iterable[tuple[int, bool]]) -> bytes:
 
 
 class DeliveredLines:
-    """Which lines of the two files a reader has had already, learnt by feeding the order."""
+    """Lines of the two files that a reader has received already, by the order fed to it."""
 
     def __init__(self, given: Mapping[int, int]) -> None:
         self._given = given

@@ -59,7 +59,7 @@ class CronSchedule:
 
 
 def parse_cron(text: str) -> CronSchedule:
-    """Raises ValueError, saying which field is wrong."""
+    """Raises ValueError with the name of the wrong field."""
     fields = text.split()
     if len(fields) != 5:
         raise ValueError(f"{text!r} must have five fields: minute hour day month weekday")

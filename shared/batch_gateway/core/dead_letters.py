@@ -32,7 +32,7 @@ class DeadLetter:
     data: bytes
     target: str  # URL of the subscriber; "": not told
     code: str  # HTTP status of the last response, as text; "": unknown
-    reason: str  # what the last answer's body said; "": not told
+    reason: str  # the last answer's body; "": not told
     died_at: datetime  # the last time
 
     @property

@@ -58,12 +58,12 @@ NO_TOKENS: Tokens = (0, 0, 0, 0)
 
 
 class MalformedResponse(ValueError):
-    """A body is not one JSON object. The message says why."""
+    """A body is not one JSON object. The message contains the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseError:
-    """An error object in OpenAI's form, or a form near to it; None: the answer does not say."""
+    """An error object in OpenAI's form, or a form near to it; None: the answer has none."""
 
     status: int | None  # 400 to 599
     about_model: bool  # it is about a model
@@ -134,7 +134,7 @@ def decode(body: bytes) -> ResponseBody:
     plain, halves = text, False
     try:
         if not text.isascii():
-            text.decode()  # msgspec does not look into the strings that it skips
+            text.decode()  # msgspec does not check the strings that it skips
         try:
             found = _read(text)
         except msgspec.DecodeError:

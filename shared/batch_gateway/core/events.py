@@ -44,7 +44,7 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A CloudEvent as the services see it. ``data`` is small and JSON, without fractions."""
+    """A CloudEvent in the form that services use. ``data`` is small and JSON, without fractions."""
 
     id: str
     type: EventType

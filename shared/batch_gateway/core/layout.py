@@ -94,7 +94,7 @@ def part_of_key(key: str) -> tuple[int, ResultPart] | None:
 
 
 def verifies(part: ResultPart, content: bytes) -> bool:
-    """Whether ``content`` is what the part's key says."""
+    """Whether ``content`` agrees with the part's key."""
     digest = part.key.rpartition("-")[2].removesuffix(".jsonl")
     return (
         hashlib.sha256(content).hexdigest()[:_DIGEST] == digest
@@ -136,7 +136,7 @@ def run_of_key(key: str) -> SortedRun | None:
 
 
 def is_run(key: str, content: bytes) -> bool:
-    """Whether ``content`` is what the run's key says."""
+    """Whether ``content`` agrees with the run's key."""
     return hashlib.sha256(content).hexdigest()[:_DIGEST] == key.rpartition("-")[2]
 
 

@@ -80,7 +80,7 @@ def rejected_event(
     *,
     traceparent: str | None,
 ) -> Event:
-    """That no batch comes of what ``cause`` asked for."""
+    """The event that no batch is created for what ``cause`` asked for."""
     return Event(
         id=f"rejected/{cause.key[:32]}",
         type=EventType.BATCH_REJECTED,

@@ -1,4 +1,4 @@
-"""Tells whether a probe waits behind our own calls or behind those of others.
+"""Decides whether a probe waits behind our own calls or behind those of others.
 
 An engine without metrics shows its queue by probes alone, and a probe waits for our own calls as it
 does for users'. Engines take requests in order of arrival, more or less. So a probe that was sent
@@ -42,7 +42,7 @@ NO_OTHERS = OtherExecutorCalls()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorCalls:
-    """Calls of all executors in one engine at one moment, as one of them knows them."""
+    """Calls of all executors in one engine at one moment, as known to one of them."""
 
     running: int  # of this executor
     ended: int  # of this executor, that the engine has answered, counted from any start

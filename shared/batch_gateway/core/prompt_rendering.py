@@ -20,7 +20,7 @@ _TEXTS = ("text", "refusal", "output", "arguments", "reasoning_content")
 
 
 class Prompt(msgspec.Struct):
-    """The parts of a request body that planning looks at, unparsed except ``messages``; empty when
+    """The parts of a request body that planning uses, unparsed except ``messages``; empty when
     missing."""
 
     model: msgspec.Raw = _NOTHING

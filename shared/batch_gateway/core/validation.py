@@ -119,7 +119,7 @@ class LineValidator:
         """The valid line, or what is wrong with it. ``line`` is its 1-based number."""
         try:
             if not raw.isascii():
-                raw.decode()  # the parser does not look into the strings that it skips
+                raw.decode()  # the parser does not check the strings that it skips
             request = decode_input(raw)
         except RecursionError:
             return _too_deep(line)

@@ -26,7 +26,7 @@ DeliveryId = NewType("DeliveryId", str)  # whd_...
 #: What an endpoint can subscribe to: the ends of batches, spelled as on OpenAI's wire.
 EVENT_TYPES = tuple(f"batch.{status}" for status in sorted(ENDED))
 
-#: How long the secret before a rotation stays valid if the request says so.
+#: How long the secret before a rotation stays valid if the request sets it.
 OVERLAP = timedelta(hours=24)
 
 SECRET_BYTES = 32

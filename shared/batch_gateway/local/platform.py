@@ -66,7 +66,7 @@ class LocalPlatform:
         await self.stopped()
 
     def stop(self) -> None:
-        """Ask it to stop; asked again, it waits for the functions no longer."""
+        """Request a stop; a second request ends the wait for the functions."""
         if self._stop_asked.is_set() and hasattr(self, "_machine"):
             for name in self._machine.revisions:
                 for child in self._children(name):

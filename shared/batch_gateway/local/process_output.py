@@ -1,4 +1,4 @@
-"""Finds the line of a process's output that says why the process ended."""
+"""Finds the line of a process's output with the reason why the process ended."""
 
 import json
 import re

@@ -142,7 +142,7 @@ class ChildProcess:
         return f"ended with exit code {code}: {line}" if line else f"ended with exit code {code}"
 
     def error_line(self) -> str:
-        """The line of this process's output that says why it ended; empty if it wrote none."""
+        """The line of this process's output with the reason of its end; empty if there is none."""
         with self.command.log.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, end - _TAIL))

@@ -26,7 +26,7 @@ _REUSE_WITHIN_S = 2.0
 
 
 class StartFailed(Exception):
-    """The process ended, or did not become ready in time; says why in one line."""
+    """The process ended, or did not become ready in time; the message is one line."""
 
 
 class ReplicaState(Enum):

@@ -141,7 +141,7 @@ class SinkBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedManifests:
-    """Everything that the manifests say."""
+    """The content of the manifests."""
 
     services: Sequence[KnativeService] = ()
     brokers: Sequence[Broker] = ()

@@ -1,7 +1,7 @@
 """A connection from the activator to one replica: sends a request, parses the response.
 
-What it hears goes to the exchange that it serves at the moment, call by call, without a buffer of
-its own: a side that cannot write pauses the reading of the other side.
+What it receives goes to its present request, call by call, without a buffer of its own:
+a side that cannot write pauses the reading of the other side.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Break the connection; the replica sees its client gone."""
+        """Break the connection; the replica reads the end of the connection."""
         self._exchange = None
         self._transport.abort()
 

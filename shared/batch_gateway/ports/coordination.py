@@ -78,7 +78,7 @@ class Slots(Protocol):
     async def sync(
         self, holder: ActivationId, reports: Mapping[str, SlotReport], *, ttl: timedelta
     ) -> Mapping[str, SlotGrant]:
-        """Report what happened since the last sync and learn the present grants, by pool.
+        """Report what happened since the last sync; returns the present grants, by pool.
 
         What all holders saw is folded into a pool's limit by ``core.limits`` at most once per
         controller interval, and with each signal; the calls in flight are the ``in_use`` of all
@@ -169,7 +169,7 @@ class Activations(Protocol):
 
 
 class BatchChangeNotifications(Protocol):
-    """Hints that a batch has changed (cancel, pause, deadline): look at the database now. And
+    """Hints that a batch has changed (cancel, pause, deadline): read the database now. And
     questions to activations whether they live."""
 
     async def publish(self, batch: BatchId) -> None: ...
@@ -222,7 +222,7 @@ class Locks(Protocol):
 
 
 class FullStoreFlags(Protocol):
-    """Which stores are full, by name: told by the processes that found it out."""
+    """Names of full stores, as reported by the processes whose writes failed."""
 
     async def report(self, store: str, ttl: timedelta) -> None:
         """Count ``store`` as full for ``ttl`` from now on."""

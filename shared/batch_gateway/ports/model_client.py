@@ -10,7 +10,7 @@ from batch_gateway.core.routing import TlsOptions
 
 
 class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoint said, of whatever status; all but the body is bounded by its adapter."""
+    """The endpoint's response, of any status; all but the body is bounded by its adapter."""
 
     status: int
     body: bytes
@@ -50,7 +50,7 @@ class CallTimeout(CallFailed):
 
 
 class CallRefused(CallFailed):
-    """The connection could not be made: the endpoint never saw the request."""
+    """The connection could not be made: the endpoint did not receive the request."""
 
 
 class CallTooLong(CallFailed):

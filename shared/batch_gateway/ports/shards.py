@@ -27,7 +27,7 @@ from batch_gateway.core.usage import BatchReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseStatus:
-    """What the database says of a lease."""
+    """The state of a lease in the database."""
 
     lease: LeaseRef
     held: bool  # epoch and token are still the shard's

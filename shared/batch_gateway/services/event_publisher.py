@@ -8,7 +8,7 @@ A wake-up carries no work and is never stored: it is sent only when the register
 has room for one more, and a lost one is made up for by the janitor.
 
 The janitor does not run while there is no work, nor for work that is done in a moment. A process
-that has published events checks later whether they were delivered and heard, and triggers it if
+that has published events checks later whether they were delivered and processed, and triggers it if
 there is something left to look after (``services.maintenance.outbox_relay``).
 """
 

@@ -41,7 +41,7 @@ class FullStoreReporter:
 
     @asynccontextmanager
     async def published(self, scratch: CoordinationStore) -> AsyncIterator[None]:
-        """Tell the other processes, as long as the context is."""
+        """Report to the other processes while the context is open."""
         publishing = asyncio.create_task(self._publish(scratch))
         try:
             yield

@@ -1,4 +1,4 @@
-"""Reports that this process of a function runs, so that operators see how many do."""
+"""Reports that this process of a function runs, so that operators can count the processes."""
 
 import asyncio
 import logging

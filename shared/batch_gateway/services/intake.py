@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeRequest:
-    """What an event asks for: the input is a file that ``new`` names, or one of the others."""
+    """The batch that an event requests. The input is the file of ``new``, or one of the others."""
 
     new: NewBatch
     requests: Sequence[bytes] | None = None  # JSON objects, each on one line
@@ -90,7 +90,7 @@ class Intake:
         *,
         traceparent: str | None,
     ) -> None:
-        """Publish an event that says that no batch was created."""
+        """Publish the event that no batch was created."""
         now = self._clock.now()
         event = rejected_event(tenant, cause, refusal, now, traceparent=traceparent)
         await self._metadata.outbox.add([event], now)

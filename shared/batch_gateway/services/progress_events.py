@@ -28,7 +28,7 @@ _DONE = 100  # percent: then it is the assembler's news
 
 
 class BatchObserver(Protocol):
-    """Looks at a batch whenever results of it were recorded."""
+    """Called for a batch whenever results of it were recorded."""
 
     async def check(self, lease: Lease, batch: Batch) -> None: ...
 

@@ -27,7 +27,7 @@ _PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataState:
-    """What the database says."""
+    """The part of the state that is in the database."""
 
     batches: Mapping[BatchStatus, int]
     backlog: Backlog
@@ -38,7 +38,7 @@ class MetadataState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinationState:
-    """What the coordination store says."""
+    """The part of the state that is in the coordination store."""
 
     depth: QueueDepth
     pools: Sequence[PoolState]

@@ -3,7 +3,7 @@
 A function gets the settings that it reads and no others: ``readers`` says which.
 
 Every field is an environment variable ``BATCH_GATEWAY_<GROUP>__<FIELD>`` and, with the embedded
-platform, a key of the configuration file. Each field's docstring says its unit, what None means
+platform, a key of the configuration file. Each field's docstring states its unit, what None means
 and why the default is what it is; ``make settings-docs`` writes docs/settings.md from them.
 """
 

@@ -46,7 +46,7 @@ _EVERY = _joined(
     _all_but("files", "scratch_dir"),
     _some(events="signing_keys", auth="kind", metrics="token", tracing="enabled endpoint"),
 )
-#: Of those that hear events signed by us, or by intake's sources.
+#: Of those that receive events signed by us, or by intake's sources.
 _HEARING = _some(events="unknown_key_s")
 _SENDING = _some(events="sink timeout_s token_file", sweep="unsent_s")
 #: ``execution.hard_budget_s`` bounds the time-outs in a routing file.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batch_gateway.services.models import ModelService
     from batch_gateway.services.results.stream import ResultService
     from batch_gateway.services.webhooks.endpoints import EndpointService
-    from batch_gateway.web.api import ApiServices
+    from batch_gateway.web.api import ApiGuards, ApiServices
     from batch_gateway.web.api.routing import RouteGroup
     from batch_gateway.web.probes import Ready
 
@@ -35,50 +35,21 @@ def make_api(
     runtime: FunctionRuntime, stack: AsyncExitStack, *, ready: "Ready", idle_s: float = IDLE_S
 ) -> ASGIApp:
     """The application; what it opens is closed with ``stack``. ``idle_s``: see ``web.api``."""
-    from batch_gateway.services.audit import AuditLog
-    from batch_gateway.services.batches.analytics import AnalyticsService
-    from batch_gateway.services.batches.retry import BatchRetries
-    from batch_gateway.services.rate_limiter import FallbackRateLimiter
-    from batch_gateway.services.results.lookup import RequestLookup
-    from batch_gateway.services.usage import UsageService
-    from batch_gateway.web.api import ApiGuards, ApiServices, api_app
-    from batch_gateway.web.api.rates import RateLimits
-    from batch_gateway.web.auth import authenticator
+    from batch_gateway.web.api import api_app
     from batch_gateway.web.console import console
 
     settings = runtime.settings
-    prices = settings.prices.price_list
     estimates = None if settings.api.mode == "strict" else make_completion_estimates(runtime)
-    batches = make_batches(runtime, estimates)
-    services = ApiServices(
-        files=make_files(runtime),
-        uploads=_uploads(runtime),
-        batches=batches,
-        actions=_actions(runtime),
-        retries=BatchRetries(batches, runtime.metadata, runtime.clock),
-        results=_results(runtime),
-        lookup=RequestLookup(runtime.metadata, runtime.files),
-        models=_models(runtime, stack),
-        endpoints=_endpoints(runtime, stack),
-        analytics=AnalyticsService(runtime.metadata, prices),
-        usage=UsageService(runtime.metadata.usage, prices),
-    )
-    guards = ApiGuards(
-        auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
-        limits=RateLimits(FallbackRateLimiter(runtime.scratch.rate_limiter), settings.quota),
-        claims=runtime.metadata.claims,
-        sealer=open_sealer(settings),
-        audit=AuditLog(runtime.metadata.audit, runtime.clock),
-    )
+    services = _services(runtime, stack, estimates)
     return api_app(
         services,
-        guards,
+        _guards(runtime),
         admin=_admin(
             runtime,
             stack,
             services,
             estimates or make_completion_estimates(runtime),
-            currency=prices.currency,
+            currency=settings.prices.price_list.currency,
             idle_s=idle_s,
         ),
         clock=runtime.clock,
@@ -95,6 +66,50 @@ def api_function() -> Function:
         "api",
         lambda runtime, stack: make_api(runtime, stack, ready=runtime.ready),
         refusal=lambda error: as_api_error(error).response(),
+    )
+
+
+def _services(
+    runtime: FunctionRuntime, stack: AsyncExitStack, estimates: "CompletionEstimates | None"
+) -> "ApiServices":
+    """The use cases; ``estimates`` None: batches have no estimate of their completion."""
+    from batch_gateway.services.batches.analytics import AnalyticsService
+    from batch_gateway.services.batches.retry import BatchRetries
+    from batch_gateway.services.results.lookup import RequestLookup
+    from batch_gateway.services.usage import UsageService
+    from batch_gateway.web.api import ApiServices
+
+    prices = runtime.settings.prices.price_list
+    batches = make_batches(runtime, estimates)
+    return ApiServices(
+        files=make_files(runtime),
+        uploads=_uploads(runtime),
+        batches=batches,
+        actions=_actions(runtime),
+        retries=BatchRetries(batches, runtime.metadata, runtime.clock),
+        results=_results(runtime),
+        lookup=RequestLookup(runtime.metadata, runtime.files),
+        models=_models(runtime, stack),
+        endpoints=_endpoints(runtime, stack),
+        analytics=AnalyticsService(runtime.metadata, prices),
+        usage=UsageService(runtime.metadata.usage, prices),
+    )
+
+
+def _guards(runtime: FunctionRuntime) -> "ApiGuards":
+    from batch_gateway.services.audit import AuditLog
+    from batch_gateway.services.rate_limiter import FallbackRateLimiter
+    from batch_gateway.web.api import ApiGuards
+    from batch_gateway.web.api.rates import RateLimits
+    from batch_gateway.web.auth import authenticator
+
+    settings = runtime.settings
+    return ApiGuards(
+        auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
+        limits=RateLimits(FallbackRateLimiter(runtime.scratch.rate_limiter), settings.quota),
+        claims=runtime.metadata.claims,
+        sealer=open_sealer(settings),
+        audit=AuditLog(runtime.metadata.audit, runtime.clock),
     )
 
 

@@ -12,7 +12,7 @@ away, folds it (``core.limits``) and sets the new limit by compare-and-set; if a
 set it meanwhile, this result is dropped. The same script makes one holder of each pool its monitor,
 for as long as it keeps syncing.
 
-After a wipe the server does not know which calls are running. Until a generation is planted, and
+After a wipe the server has no record of the running calls. Until a generation is planted, and
 for one lifetime of a grant after it, holders are granted at most what they report as in use; after
 that a holder that has not reported has no calls any more. The limit begins anew. What an idle pool
 has learned ages (``core.limits``); after ten half-lives it is forgotten.
@@ -59,7 +59,7 @@ _decode_signal = msgspec.json.Decoder(MonitorSignal).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Synced:
-    """What the server said about one pool."""
+    """The server's reply about one pool."""
 
     grant: int
     share: int  # the holder's, if no call were running

@@ -60,7 +60,7 @@ class RedisQuotaUsage:
         return False
 
     async def _counted(self, tenant: TenantId) -> QuotaUsage:
-        """What the rows say that a tenant has."""
+        """The usage of a tenant as counted from its rows."""
         files = stored = 0
         async for ids in self._files(tenant):
             for (size,) in await self._fields([self._keys.file(id_) for id_ in ids], "size"):

@@ -64,7 +64,7 @@ class SqlQuotaUsage:
 
 
 async def _counted(connection: AsyncConnection, tenant: TenantId) -> QuotaUsage:
-    """What the rows say that a tenant has."""
+    """The usage of a tenant as counted from its rows."""
     number = sa.func.count()
 
     def total(column: sa.Column[int]) -> sa.ColumnElement[int]:

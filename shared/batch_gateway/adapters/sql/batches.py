@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ from batch_gateway.adapters.sql.dialects import DatabaseNow
 from batch_gateway.adapters.sql.filters import admitted
 from batch_gateway.adapters.sql.gathered_writes import WriteCoalescer
 from batch_gateway.adapters.sql.paging import listing
+from batch_gateway.adapters.sql.pending_writes import PendingBatch, PendingPlan
 from batch_gateway.adapters.sql.rows import batch_columns, file_columns, shard_columns, to_batch
 from batch_gateway.adapters.sql.schema import batch_summaries, batches, causes
 from batch_gateway.adapters.sql.schema import files as file_table
@@ -28,7 +28,7 @@ from batch_gateway.adapters.sql.steps import (
     write_events,
 )
 from batch_gateway.adapters.sql.sweeps import SqlSweepQueries
-from batch_gateway.adapters.sql.transitions import counted, moved, shards_closed
+from batch_gateway.adapters.sql.transitions import moved, shards_closed
 from batch_gateway.adapters.sql.usage import add_report
 from batch_gateway.core.batch_request import SourceEvent
 from batch_gateway.core.events import Event
@@ -41,7 +41,6 @@ from batch_gateway.core.model import (
     EndReason,
     File,
     LineCounts,
-    ResultTally,
     Shard,
     ShardState,
     TokenUsage,
@@ -59,45 +58,6 @@ _ADD_CAUSE = sa.insert(causes)
 _BY_ID = sa.select(batches).where(batches.c.id == sa.bindparam("batch"))
 
 
-@dataclass(frozen=True, slots=True)
-class _NewBatch:
-    batch: Batch
-    events: Sequence[Event]
-    cause: SourceEvent | None
-    quotas: Quotas
-
-    @property
-    def cause_columns(self) -> Mapping[str, Any]:
-        """The row that keeps another batch from being made for the same cause."""
-        assert self.cause is not None
-        created_at = self.batch.created_at
-        return {"id": self.cause.key, "batch": self.batch.id, "created_at": created_at}
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    batch: BatchId
-    shards: Sequence[Shard]
-    total: int
-    model: str | None
-    now: datetime
-    events: Sequence[Event]
-    options: Mapping[str, Any] | None
-    quotas: Quotas
-
-    def applied_to(self, before: Batch) -> Batch:
-        """The batch as this plan makes it."""
-        closed = [shard for shard in self.shards if shard.state is ShardState.CLOSED]
-        begun = moved(before, BatchStatus.IN_PROGRESS, self.now).evolve(
-            model=self.model,
-            open_shards=len(self.shards),
-            counts=LineCounts(total=self.total),
-            options=before.options if self.options is None else self.options,
-        )
-        tally = sum((shard.tally for shard in closed), ResultTally())
-        return shards_closed(counted(begun, tally), len(closed), self.now)
-
-
 class SqlBatches(SqlSweepQueries):
     def __init__(self, database: SqlDatabase) -> None:
         super().__init__(database)
@@ -113,9 +73,9 @@ class SqlBatches(SqlSweepQueries):
         cause: SourceEvent | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> None:
-        await self._creating.add(_NewBatch(batch, events, cause, quotas))
+        await self._creating.add(PendingBatch(batch, events, cause, quotas))
 
-    async def _create(self, new: Sequence[_NewBatch]) -> Sequence[None]:
+    async def _create(self, new: Sequence[PendingBatch]) -> Sequence[None]:
         async with self._database.writing() as connection:
             await connection.execute(_ADD, [batch_columns(one.batch) for one in new])
             if caused := [one.cause_columns for one in new if one.cause is not None]:
@@ -202,17 +162,17 @@ class SqlBatches(SqlSweepQueries):
         options: Mapping[str, Any] | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> Batch | None:
-        plan = _Plan(batch, shards, total, model, now, events, options, quotas)
+        plan = PendingPlan(batch, shards, total, model, now, events, options, quotas)
         if len(shards) > _FEW:
             [planned] = await self._plan([plan])
             return planned
         return await self._planning.add(plan)
 
-    async def _plan(self, plans: Sequence[_Plan]) -> Sequence[Batch | None]:
+    async def _plan(self, plans: Sequence[PendingPlan]) -> Sequence[Batch | None]:
         results: list[Batch | None] = []
         async with self._database.writing() as connection:
             found = await lock_all(connection, [plan.batch for plan in plans])
-            made: list[tuple[_Plan, Batch, Batch]] = []
+            made: list[tuple[PendingPlan, Batch, Batch]] = []
             for plan in plans:
                 before = found.get(plan.batch)
                 if before is None or not allows(before, BatchChange.PLAN):

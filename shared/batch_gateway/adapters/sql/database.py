@@ -43,7 +43,7 @@ class SqlDatabase:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """For single SELECTs; each sees what is committed when it starts."""
+        """For single SELECTs; each reads what is committed when it starts."""
         with translated():
             async with self._reader.connect() as connection:
                 yield connection

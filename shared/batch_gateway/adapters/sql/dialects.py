@@ -70,7 +70,7 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 
 
 class UnindexedColumn(FunctionElement[Any]):
-    """A column, told to SQLite in a way that keeps it from choosing that column's indexes.
+    """A column, written for SQLite in a way that keeps it from choosing that column's indexes.
 
     SQLite's planner guesses without statistics; PostgreSQL's has them.
     """

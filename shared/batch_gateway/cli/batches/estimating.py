@@ -1,4 +1,4 @@
-"""A dry run: asks the service for the requests, tokens and time of a file."""
+"""A dry run: requests from the service the requests, tokens and time of a file."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING

@@ -100,7 +100,7 @@ class ConnectionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """What a batch is asked for besides its file."""
+    """Options of a new batch besides its file."""
 
     endpoint: Annotated[
         str | None, Option(help="Where the requests go; default: the first request's url.")

@@ -21,7 +21,7 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def print_deleted(name: str, *, json: bool) -> None:
-    """A line that says what has been deleted; ``json``: for programs."""
+    """A line that names what has been deleted; ``json``: for programs."""
     typer.echo(as_json({"id": name, "deleted": True}) if json else f"{name} deleted")
 
 

@@ -96,7 +96,7 @@ class LineProgressView:
 
 
 class SilentProgressView:
-    """For those who asked for quiet."""
+    """Prints nothing: for `--quiet`."""
 
     def show(self, batch: "Json") -> None:
         """Show nothing."""

@@ -28,7 +28,7 @@ from batch_gateway.cli.output import Output
 if TYPE_CHECKING:
     from batch_gateway.cli.batches.service import ServiceClient
 
-#: How a line begins that is not a result but says where the stream stands.
+#: Beginning of a cursor line: not a result, but the position of the stream.
 _STANDING = b'{"cursor":'
 _MOST_BREAKS = 10  # in a row
 

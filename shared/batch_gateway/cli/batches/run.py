@@ -66,7 +66,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is asked for besides the files."""
+    """Options of a run besides the files."""
 
     asked: BatchOptions
     new: bool

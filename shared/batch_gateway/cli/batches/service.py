@@ -53,7 +53,7 @@ class ServiceClient:
 
     @cached_property
     def _console(self) -> str | None:
-        """Where the service's web console is; None: it serves none, or does not say so in time."""
+        """Where the service's web console is; None: it serves none, or does not answer in time."""
         root = httpx.URL(self.url.removesuffix("/v1")).copy_with(userinfo=b"")
         page = f"{str(root).rstrip('/')}/console/"
         try:
@@ -184,7 +184,7 @@ def base_url(url: str) -> str:
 
 
 def refusal(answer: httpx.Response) -> ErrorResponse:
-    """What an answer that is an error says, in one line."""
+    """The message of an error response, in one line."""
     try:
         message = str(answer.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):

@@ -328,7 +328,7 @@ class _Run:
         return list(later)
 
     def _bind(self, broker: Object, applied: Sequence[DryRunResult]) -> None:
-        """Have a SinkBinding look at a Broker that is new."""
+        """Make the controller of a SinkBinding read a new Broker."""
         self._await_address(broker, applied)
         for result in applied:
             if result.obj["kind"] == "SinkBinding" and bind_to(self._cluster, result.obj, broker):

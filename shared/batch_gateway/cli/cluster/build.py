@@ -174,6 +174,6 @@ def _set(objects: Sequence[Object], settings: Mapping[str, str]) -> None:
 
 
 def _mark(objects: Sequence[Object]) -> None:
-    """Say of each object that it is ours."""
+    """Label each object as one of this application."""
     for obj in objects:
         obj["metadata"].setdefault("labels", {})[MANAGED_BY[0]] = MANAGED_BY[1]

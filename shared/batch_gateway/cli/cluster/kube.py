@@ -60,7 +60,8 @@ class ClusterNotConfigured(CommandError):
 
 
 class ClusterApiError(CommandError):
-    """The cluster has said no, with an HTTP status; of an apply, also whose fields it is about."""
+    """The cluster refused a request, with an HTTP status; for an apply, also the managers
+    of the fields in conflict."""
 
     def __init__(
         self, message: str, status: int, conflicts: tuple[FieldConflict, ...] = ()

@@ -1,4 +1,4 @@
-"""Checks the preconditions of a deployment, and says how to meet them."""
+"""Checks the preconditions of a deployment, and prints how to meet them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -52,7 +52,7 @@ class WaitFailure:
 
 
 class RolloutWait:
-    """Looks at objects again and again until they are ready."""
+    """Polls objects until they are ready."""
 
     def __init__(self, cluster: ClusterClient, objects: Sequence[Object]) -> None:
         self._cluster = cluster
@@ -140,7 +140,7 @@ def _name(obj: Object) -> str:
 
 
 class _Lines:
-    """A line whenever something has become ready or says something else."""
+    """A line whenever an object has become ready or has a new message."""
 
     def __init__(self) -> None:
         self._last = ""

@@ -11,7 +11,7 @@ from batch_gateway.cli.output import print_json
 
 @dataclass(frozen=True, slots=True)
 class StepReporter:
-    """Where a command says what it has done with each object."""
+    """Reports what a command has done with each object."""
 
     json: bool = False
 

@@ -86,16 +86,24 @@ async def _looked(settings: "Settings") -> str:
     return rendered(state, tenants=settings.metrics.tenants).decode()
 
 
+#: Label of a metric -> name of the store.
+_STORES = {
+    "metadata": "metadata store",
+    "files": "file store",
+    "scratch": "coordination store",
+}
+
+
 def described(figures: StatusFigures) -> Iterator[str]:
     """The state, for people."""
     from batch_gateway.cli.tables import columns
 
     for store in ("metadata", "scratch"):
         if figures.one("state_known", store) == 0:
-            yield f"the {store} store does not answer"
+            yield f"the {_STORES[store]} does not answer"
     for (store,), full in figures.of("storage_full").items():
         if full:
-            yield f"the {store} store is full: batches wait, uploads are refused"
+            yield f"the {_STORES.get(store, store)} is full: batches wait, uploads are refused"
     batches = {k: n for (k,), n in figures.of("batches").items() if n}
     if figures.of("batches"):
         yield "batches       " + (_counts(batches) or "none")

@@ -15,7 +15,7 @@ class DeliveryTarget(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def named(self) -> str:
-        """The URL as others would know it: by the Service's name, not by the activator's port."""
+        """The public form of the URL: by the Service's name, not by the activator's port."""
         if self.host is None:
             return self.url
         return urlsplit(self.url)._replace(netloc=self.host).geturl()

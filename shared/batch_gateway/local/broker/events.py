@@ -22,7 +22,7 @@ _PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 
 
 class MalformedEvent(Exception):
-    """Not a valid CloudEvent; the message says why."""
+    """Not a valid CloudEvent; the message contains the reason."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import msgspec
 
 
 class BrokerFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Shares between 0 and 1, looked at in this order; at most one strikes an event."""
+    """Shares between 0 and 1, tried in this order; at most one applies to an event."""
 
     drop: float = 0.0
     duplicate: float = 0.0

@@ -60,7 +60,7 @@ class BatchActions:
         self._clock = clock
 
     async def pause(self, tenant: TenantId, batch: BatchId) -> Batch | None:
-        """Start no more of the batch's lines; asking again changes nothing."""
+        """Start no more of the batch's lines; a second request changes nothing."""
         paused = await self._metadata.batches.pause(tenant, batch, True)
         if paused is None:
             return await self._refused(tenant, batch, "pause")
@@ -69,7 +69,7 @@ class BatchActions:
         return paused
 
     async def resume(self, tenant: TenantId, batch: BatchId) -> Batch | None:
-        """Continue where the pause began; asking again changes nothing."""
+        """Continue where the pause began; a second request changes nothing."""
         resumed = await self._metadata.batches.pause(tenant, batch, False)
         if resumed is None:
             return await self._refused(tenant, batch, "resume")
@@ -137,7 +137,7 @@ class BatchActions:
         raise Conflict(f"Cannot {what} a batch with status '{found.status}'{over}.")
 
     async def _spread(self, batch: Batch) -> None:
-        """Tell the queue and the executors: hints only."""
+        """Send hints to the queue and the executors."""
         try:
             if batch.status is BatchStatus.IN_PROGRESS and not batch.paused:
                 await enqueue_shards(batch, self._metadata, self._queue)

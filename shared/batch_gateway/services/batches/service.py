@@ -55,7 +55,7 @@ class NewBatch:
 
 
 class BatchService:
-    """A tenant's batches. ``None`` says: there is no such batch of that tenant."""
+    """A tenant's batches. ``None``: that tenant has no such batch."""
 
     def __init__(
         self,
@@ -188,7 +188,9 @@ class BatchService:
         return batches if self._estimates is None else await self._estimates.add(batches)
 
     async def cancel(self, tenant: TenantId, batch: BatchId) -> Batch | None:
-        """Ask a batch to stop; asking again changes nothing. Raises Conflict when it has ended.
+        """Request the cancellation of a batch; a second request changes nothing.
+
+        Raises Conflict when it has ended.
 
         The event is announced again too: the first caller may have died before it was sent.
         """

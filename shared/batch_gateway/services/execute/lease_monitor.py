@@ -43,7 +43,7 @@ class LeaseMonitor:
         asked: Callable[[str], None],
     ) -> None:
         """``held`` gives the shards to ask about; ``stop`` cancels the calls of one; ``asked``
-        hears what the control channel says."""
+        listens to the control channel."""
         self._rows = rows
         self._scratch = scratch
         self._every_s = every_s
@@ -53,7 +53,7 @@ class LeaseMonitor:
         self._look_now = asyncio.Event()
 
     async def keep(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             try:
                 await self._look()
@@ -141,7 +141,7 @@ class LeaseReclaimer:
             self.look_now.set()
 
     async def keep(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             try:
                 dead, self._dead = self._dead, set()

@@ -103,7 +103,7 @@ class ShardSpans:
 
 
 def describe(span: traces.Span, ended: "AttemptResult") -> None:
-    """Tell of a call how it ended."""
+    """Record how a call ended."""
     if ended.status is not None:
         span.set({"http.response.status_code": ended.status})
     if ended.result is not None and ended.result.ok:

@@ -29,7 +29,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class MeasuredContent(Protocol):
-    """What there is to know of a file's bytes."""
+    """Facts about a file's bytes."""
 
     size: int
     sha256: "hashlib._Hash"
@@ -39,7 +39,7 @@ class MeasuredContent(Protocol):
 
 
 class ContentCheck:
-    """What there is to know of a file's bytes, learnt while they pass.
+    """Facts about a file's bytes, collected while they pass.
 
     Digests are made in a thread, beside the passing of the next bytes; so all but ``size`` holds
     only when the last byte has passed.

@@ -107,7 +107,7 @@ class IncomingFile:
 
 
 class FileService:
-    """A tenant's files. ``None`` or ``False`` says: there is no such file of that tenant."""
+    """A tenant's files. ``None`` or ``False``: that tenant has no such file."""
 
     def __init__(self, dependencies: FileDependencies) -> None:
         self._dependencies = dependencies

@@ -1,8 +1,8 @@
 """Outbox relay: sends events again that the broker did not accept, and triggers the janitor.
 
-The janitor sends what the broker did not take, and announces again what was not heard. It is not
-there yet when work begins: most batches are done before there is anything to look after, and its
-start would only keep them waiting. So each process that has published events checks a few times
+The janitor sends what the broker did not take, and announces again what was not processed. It is
+not started with the first work: most batches end before they need it, and its start would only
+delay them. So each process that has published events checks a few times
 afterwards, while it runs anyway: it sends what is still in the outbox, and triggers the janitor
 when a batch has made no progress since, or has ended and was not cleared up. It checks so after its
 own start too: a process before it may have been killed when it had answered a client and not sent

@@ -32,7 +32,7 @@ class StorageFinding:
 
 @dataclass(slots=True, kw_only=True)
 class VerificationSummary:
-    """What was looked at so far."""
+    """Numbers of objects checked so far."""
 
     files: int = 0
     upload_parts: int = 0

@@ -43,7 +43,7 @@ class EndpointUpdate:
 
 
 class EndpointService:
-    """``None`` or ``False`` says: there is no such endpoint of that tenant."""
+    """``None`` or ``False``: that tenant has no such endpoint."""
 
     def __init__(
         self,
@@ -171,13 +171,13 @@ class EndpointService:
     async def deliveries_of_batch(
         self, tenant: TenantId, endpoint: EndpointId, batch: BatchId
     ) -> Sequence[WebhookDelivery]:
-        """What the endpoint is told of one batch, newest first."""
+        """The deliveries of one batch to the endpoint, newest first."""
         return await self._webhooks.deliveries_of_batch(tenant, endpoint, batch)
 
     async def all_deliveries_of_batch(
         self, tenant: TenantId, batch: BatchId
     ) -> Sequence[tuple[WebhookEndpoint, WebhookDelivery]]:
-        """What the tenant's endpoints are told of one batch, newest first."""
+        """The deliveries of one batch to the tenant's endpoints, newest first."""
         found: list[tuple[WebhookEndpoint, WebhookDelivery]] = []
         after: EndpointId | None = None
         while True:

@@ -207,7 +207,7 @@ local function describe(ticket)
   place_all(ticket.batch)
 end
 
--- Let batches whose time has come into the urgent lane. The rest follows with the next call.
+-- Move batches whose time has come into the urgent lane. The rest follows with the next call.
 local function promote()
   local due = redis.call('ZRANGEBYSCORE', key('soon'), '-inf', now, 'LIMIT', 0, MOST)
   local placed = 0

@@ -1,4 +1,4 @@
--- Say from when on batches are urgent; those without ready shards are passed over.
+-- Set the time from which batches are urgent; those without ready shards are passed over.
 -- KEYS  1 the queue's root
 -- ARGV  for each batch: batch, instant in ms
 for i = 1, #ARGV, 2 do

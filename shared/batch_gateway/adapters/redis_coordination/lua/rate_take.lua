@@ -1,4 +1,4 @@
--- Let one more pass, or not: a bucket that holds `limit` and refills evenly within the window.
+-- Admit one more, or not: a bucket that holds `limit` and refills evenly within the window.
 -- What is stored is one instant, the time at which the bucket will be full again.
 -- KEYS  1 the bucket
 -- ARGV  1 limit, 2 window in ms

@@ -1,7 +1,7 @@
 -- Write how an attempt went.
 -- KEYS     the root
--- ARGS     delivery {field: value}, healthy ('1', '0'; absent: the endpoint was not asked), now,
---          disable ('1': the endpoint hears no more)
+-- ARGS     delivery {field: value}, healthy ('1', '0'; absent: the endpoint was not called), now,
+--          disable ('1': the endpoint gets no more)
 -- Returns  nothing
 
 local row = args.delivery
