@@ -1,6 +1,8 @@
 """Fixtures for all tests: real servers, started from wheels once per run, wiped per test."""
 
+import os
 import signal
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -27,6 +29,19 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
+    default_signals()
+    if not home_is_writable():
+        os.environ.setdefault("UV_NO_CACHE", "1")  # uv ends where it cannot make its cache
+
+
+def home_is_writable() -> bool:
+    try:
+        return os.access(Path.home(), os.W_OK)
+    except RuntimeError:  # the user has none
+        return False
+
+
+def default_signals() -> None:
     """Give the processes that tests start default signals, however the tests were started.
 
     A shell without job control starts background commands with SIGINT and SIGQUIT ignored, and an
