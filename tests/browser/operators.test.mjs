@@ -225,12 +225,12 @@ describe("states of the pages", () => {
     await judged(page, "keys-none");
     await page.unroute("**/v1/admin/**");
     await page.route("**/v1/admin/**", (route) =>
-      route.fulfill({ status: 503, json: { error: { message: "The scratch server does not answer." } } }),
+      route.fulfill({ status: 503, json: { error: { message: "The coordination store does not answer." } } }),
     );
     for (const [hash, head] of Object.entries(PAGES)) {
       await page.to(hash);
       await page.getByRole("heading", { name: head, exact: true }).waitFor();
-      await page.getByText("The scratch server does not answer.").waitFor();
+      await page.getByText("The coordination store does not answer.").waitFor();
       await page.getByRole("button", { name: "Try again" }).waitFor();
     }
     await page.unroute("**/v1/admin/**");
