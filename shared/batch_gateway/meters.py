@@ -77,6 +77,11 @@ ENDPOINT_UNAUTHORIZED = Counter(
     "Pauses of an endpoint's calls because it refused the configured credentials.",
     ["endpoint"],
 )
+BATCHES_ISOLATED = Counter(
+    "batch_gateway_batches_isolated_total",
+    "Batches whose calls an endpoint did not answer, while it answered those of other batches.",
+    ["endpoint"],
+)
 
 STORAGE_FULL = Counter(
     "batch_gateway_storage_full_total",

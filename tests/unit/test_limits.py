@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_gateway.core import limits
+from batch_gateway.core.latency_baseline import LatencyBaseline
 from batch_gateway.core.limits import (
     Brake,
     LimitState,
@@ -36,11 +37,25 @@ def fold(
     return limits.fold(state, seen, rules, now)
 
 
+milliseconds = st.one_of(st.just(0.0), st.floats(0, 1e9))
 states = st.builds(
     LimitState,
     limit=st.floats(2, 200),
     slow_start=st.booleans(),
     last_brake=st.sampled_from([None, *Brake]),
+)
+learned = st.builds(
+    LimitState,
+    limit=st.floats(2, 200),
+    slow_start=st.booleans(),
+    slowness=st.builds(
+        LatencyBaseline,
+        usual=st.one_of(st.none(), milliseconds),
+        now=milliseconds,
+        calls=st.floats(0, 300),
+        cuts=st.integers(0, 9),
+        before=milliseconds,
+    ),
 )
 signals = st.builds(
     signal,
@@ -52,6 +67,8 @@ observations = st.builds(
     successes=st.integers(0, 500),
     dropped=st.integers(0, 5),
     ignored=st.integers(0, 50),
+    busy_ms=st.integers(0, 10**9),
+    work=st.integers(0, 10**9),
     in_flight=st.integers(0, 300),
     retry_after=st.sampled_from([timedelta(0), SECOND]),
     signal=st.one_of(st.none(), signals),
@@ -435,3 +452,27 @@ def test_new_trouble_on_the_way_back_lowers_what_is_come_back_to():
     later = fold(state, PoolObservation(dropped=32), RULES, NOW + 60 * SECOND)
 
     assert later.recover_to == 64 * RULES.cut
+
+
+def test_calls_that_take_no_whole_millisecond_are_quick_and_not_slow() -> None:
+    state = initial(RULES)
+    for _ in range(100):
+        state = fold(state, PoolObservation(successes=9, busy_ms=0, work=100, in_flight=9), RULES)
+
+    assert state.slowness.slower == 1.0
+    assert state.limit > RULES.start
+
+
+def test_a_stored_baseline_of_zero_is_learned_anew() -> None:
+    stored = LimitState(limit=8.0, slowness=LatencyBaseline(usual=0.0, now=0.0, calls=9.0))
+
+    state = fold(stored, PoolObservation(successes=9, busy_ms=900, work=90, in_flight=9), RULES)
+
+    assert state.slowness.usual == 10.0
+
+
+@given(st.lists(st.tuples(observations, st.integers(0, 9)), max_size=9), learned)
+def test_whatever_was_seen_and_learned_can_be_folded(seen, state) -> None:
+    for observed, seconds in seen:
+        state = fold(aged(state, seconds * SECOND, RULES), observed, RULES)
+        assert RULES.floor <= state.limit <= RULES.ceiling

@@ -67,6 +67,13 @@ def allows(state: CircuitBreaker, now: float) -> bool:
     return state.retry_at is None or now >= state.retry_at
 
 
+def retry_from(state: CircuitBreaker, now: float) -> CircuitBreaker:
+    """Allow a trial from ``now`` on, if there is none before."""
+    if state.retry_at is None:
+        return state
+    return replace(state, retry_at=min(now, state.retry_at))
+
+
 def started(state: CircuitBreaker, now: float, rules: BreakerRules) -> CircuitBreaker:
     """After a call was started that ``allows`` allowed."""
     if state.closed:

@@ -12,6 +12,7 @@ was cut several times, the work or the engine has changed, and what is measured 
 from dataclasses import dataclass, replace
 
 _CALL, _PER_PROMPT_TOKEN = 10.0, 0.02
+_LEAST_MS = 0.5  # of a call: reports are in whole milliseconds, and nothing takes none
 _MOST_TOKENS = 100_000_000  # of a call; more are ignored
 _DRIFT = 1.01  # of what is usual, per round trip
 _VAIN = 6  # cuts without effect: about half of the limit
@@ -37,16 +38,16 @@ class LatencyBaseline:
     @property
     def slower(self) -> float:
         """How many times as long as usual calls take now."""
-        return 1.0 if self.usual is None else self.now / self.usual
+        return self.now / self.usual if self.usual else 1.0
 
     def after(self, calls: int, busy_ms: float, work: float, limit: float) -> "LatencyBaseline":
         """What is known after ``calls`` have ended that took ``busy_ms`` together."""
         if not calls or not work:
             return self
         round_trips = min(1.0, calls / max(1.0, limit))
-        sample = busy_ms / work
-        now = sample if self.usual is None else self.now + (sample - self.now) * round_trips
-        usual = now if self.usual is None else min(now, self.usual * _DRIFT**round_trips)
+        sample = max(busy_ms, _LEAST_MS * calls) / work
+        now = self.now + (sample - self.now) * round_trips if self.usual else sample
+        usual = min(now, self.usual * _DRIFT**round_trips) if self.usual else now
         return replace(self, usual=usual, now=now, calls=self.calls + calls)
 
     def judged(self, limit: float, tolerance: float) -> "tuple[LatencyBaseline, bool]":

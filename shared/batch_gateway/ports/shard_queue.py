@@ -54,6 +54,7 @@ class ShardQueue(Protocol):
         avoid: Sequence[str] = (),
         avoid_fair: Sequence[str] | None = (),
         avoid_urgent: Sequence[str] | None = (),
+        avoid_batches: Sequence[BatchId] = (),
         held: Sequence[TenantId] | None = None,
         reserve: timedelta = timedelta(seconds=10),
     ) -> QueueEntry | None:
@@ -62,8 +63,8 @@ class ShardQueue(Protocol):
         ``models`` limits the choice to those models (None: all); ``avoid`` leaves models out,
         ``avoid_fair`` and ``avoid_urgent`` leave more of them out of one lane (None: all). Of the
         models in ``avoid_fair`` the work of tenants that are not ``held`` is proposed all the same
-        (None: of no tenant). A reservation that is not followed by ``lease``, ``release`` or
-        ``complete`` in time makes the shard ready again.
+        (None: of no tenant). Of ``avoid_batches`` nothing is proposed. A reservation that is not
+        followed by ``lease``, ``release`` or ``complete`` in time makes the shard ready again.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Which shard is next."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from fixtures.scratch import (
@@ -19,7 +19,7 @@ from fixtures.scratch import (
 )
 
 from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
-from batch_gateway.core.ids import BatchId, TenantId
+from batch_gateway.core.ids import BatchId, TenantId, split_shard_id
 from batch_gateway.ports.shard_queue import WaitingWork
 
 pytestmark = pytest.mark.redis
@@ -50,6 +50,53 @@ async def test_in_a_tenant_priority_comes_before_the_deadline(
     await scratch.queue.push([later, sooner, late_but_first])
 
     assert await drain(scratch) == [late_but_first, sooner, later]
+
+
+@pytest.mark.parametrize("urgent_after", [None, PAST], ids=["fair", "urgent"])
+async def test_all_but_the_avoided_batches_are_proposed(
+    scratch: RedisCoordinationStore, urgent_after: datetime | None
+) -> None:
+    entries = [
+        a_ticket(
+            f"batch_{tenant}{model}{number}",
+            tenant=TenantId(tenant),
+            model=model,
+            urgent_after=urgent_after,
+        )
+        for tenant in ("t1", "t2")
+        for model in ("aya", "zephyr")
+        for number in range(2)
+    ]
+    batches = [split_shard_id(entry.shard)[0] for entry in entries]
+    for size in range(len(batches) + 1):
+        avoided = batches[::-1][:size] if size % 2 else batches[:size]
+        await scratch.queue.push(entries)
+        found = []
+        while entry := await scratch.queue.propose(avoid_batches=avoided, held=[TenantId("t1")]):
+            found.append(entry)
+
+        assert {split_shard_id(entry.shard)[0] for entry in found} == {*batches} - {*avoided}
+        for entry in found:
+            await scratch.queue.release(entry, refund=1.0)
+
+
+async def test_a_tenant_whose_batches_are_avoided_leaves_its_turn_to_the_next_one(
+    scratch: RedisCoordinationStore,
+) -> None:
+    await scratch.queue.push([a_ticket("batch_a", index, tenant=ALICE) for index in range(2)])
+    await scratch.queue.push([a_ticket("batch_b", tenant=BOB)])
+    model = a_ticket("batch_a").model
+
+    sated = await scratch.queue.propose(
+        avoid_batches=[BatchId("batch_a")], avoid_fair=[model], held=[TenantId("carol")]
+    )
+    assert sated is not None
+    assert sated.tenant == BOB
+    await scratch.queue.release(sated, refund=1.0)
+    none = await scratch.queue.propose(
+        avoid_batches=[BatchId("batch_a")], avoid_fair=[model], held=[BOB]
+    )
+    assert none is None
 
 
 async def test_a_later_push_moves_a_batch_whose_deadline_has_changed(

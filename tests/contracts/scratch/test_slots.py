@@ -8,6 +8,7 @@ import pytest
 from fixtures.scratch import HOUR, MINUTE, NO_TIME, POOL, another_process, open_own, settle, sync
 
 from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
+from batch_gateway.adapters.redis_coordination import slots as slots_module
 from batch_gateway.core.breaker import BreakerState
 from batch_gateway.core.ids import ActivationId
 from batch_gateway.core.limits import Brake, MonitorSignal, PoolObservation
@@ -486,3 +487,27 @@ async def test_concurrent_folds_are_not_lost_but_never_applied_twice(redis_url: 
     assert 201 <= pool.limit.limit <= 210
     assert pool.limit.limit == int(pool.limit.limit)
     await scratch.close()
+
+
+async def test_numbers_of_one_pool_that_cannot_be_folded_keep_the_slots_of_no_other(
+    moving: RedisCoordinationStore, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    folded = slots_module.fold
+
+    def fold(state, seen, rules, now):
+        return folded(state, seen, rules, now) if seen.successes != 7 else 1 / 0
+
+    monkeypatch.setattr(slots_module, "fold", fold)
+    seen = {"odd": PoolObservation(successes=7), "good": PoolObservation(successes=1)}
+    for _ in range(2):
+        grants = await moving.slots.sync(
+            ActivationId("a"),
+            {
+                name: SlotReport(endpoint=name, want=4, in_use=0, seen=seen[name], aborted=0)
+                for name in seen
+            },
+            ttl=MINUTE,
+        )
+
+    assert [grants[name].slots for name in seen] == [4, 4]
+    assert "What was learned of odd is forgotten" in caplog.text

@@ -93,6 +93,7 @@ class RedisQueue:
         avoid: Sequence[str] = (),
         avoid_fair: Sequence[str] | None = (),
         avoid_urgent: Sequence[str] | None = (),
+        avoid_batches: Sequence[BatchId] = (),
         held: Sequence[TenantId] | None = None,
         reserve: timedelta = timedelta(seconds=10),
     ) -> QueueEntry | None:
@@ -104,7 +105,14 @@ class RedisQueue:
         others = sorted(sated if models is None else sated.intersection(models))
         found = await self._propose(
             self._keys,
-            [milliseconds(reserve), allowed, *left_out, _json(others), _json(list(held or ()))],
+            [
+                milliseconds(reserve),
+                allowed,
+                *left_out,
+                _json(others),
+                _json(list(held or ())),
+                _json(list(avoid_batches)),
+            ],
         )
         return None if found is None else _entry(found[0], urgent=bool(found[1]))
 

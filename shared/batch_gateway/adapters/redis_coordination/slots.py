@@ -18,6 +18,7 @@ that a holder that has not reported has no calls any more. The limit begins anew
 has learned ages (``core.limits``); after ten half-lives it is forgotten.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,8 @@ from batch_gateway.core.limits import (
 from batch_gateway.core.pool_history import SAMPLE_EVERY, PoolSample
 from batch_gateway.ports.coordination import PoolState, SlotGrant, SlotReport
 from batch_gateway.settings import LimitSettings
+
+logger = logging.getLogger(__name__)
 
 _HALF_LIVES = 10  # after which an idle pool is forgotten
 _PAGE = 250  # pools per call: a script blocks the server while it runs
@@ -179,7 +182,14 @@ class RedisSlots:
             if one.seen is None:
                 continue
             rules = _bounded_rules(self._limits, reports[pool].ceiling)
-            state = fold(aged(one.state, one.idle, rules), one.seen, rules, now)
+            try:
+                state = fold(aged(one.state, one.idle, rules), one.seen, rules, now)
+            except (
+                ArithmeticError,
+                ValueError,
+            ):  # one pool's numbers must not keep the slots of all
+                logger.exception("What was learned of %s is forgotten", pool)
+                state = initial(rules)
             if state != one.state:
                 changed[pool] = state
         if changed:

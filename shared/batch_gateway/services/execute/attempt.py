@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -60,6 +61,13 @@ class AttemptResult(msgspec.Struct, frozen=True):
     first_token_ms: int = -1  # as the engine reports it; -1: it does not
     status: int | None = None  # of the answer; None: there was none
     trace_id: str | None = None  # of its span; None: the call has none
+
+
+def of_the_request(result: AttemptResult) -> AttemptResult:
+    """The same failure where only the calls of its batch or line fail: it is no sign of overload,
+    and says nothing about the endpoint."""
+    verdict = replace(result.verdict, outcome=CallOutcome.IGNORED, alive=None)
+    return msgspec.structs.replace(result, verdict=verdict, retry_after=None)
 
 
 class ModelCaller:

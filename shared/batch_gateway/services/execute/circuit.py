@@ -1,6 +1,7 @@
 """Circuit breakers of all endpoints in one process.
 
-They outlive activations: the next one need not find out again that an endpoint is away.
+They outlive activations: the next one need not find out again that an endpoint is unavailable, or
+that a batch's calls fail there.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ from datetime import timedelta
 
 from batch_gateway import meters
 from batch_gateway.core import breaker
+from batch_gateway.core.failing_batches import FailingBatches
+from batch_gateway.core.ids import BatchId
 from batch_gateway.core.routing import ModelEndpoint
 
 logger = logging.getLogger(__name__)
@@ -19,6 +22,8 @@ class EndpointCircuit:
         self._endpoint = endpoint
         self._state = breaker.CLOSED
         self._admitted_at = float("-inf")  # when the newest call began that was let in
+        self._answered_at = float("-inf")  # when a call was answered last
+        self.batches = FailingBatches(endpoint.breaker)
 
     @property
     def closed(self) -> bool:
@@ -32,6 +37,11 @@ class EndpointCircuit:
         """Whether one more call may be started; all ``now`` are ``loop.time()``."""
         return breaker.allows(self._state, now)
 
+    def allows_batch(self, batch: BatchId, now: float) -> bool:
+        """Whether that call may be one of ``batch``. An open breaker gives each batch its trials
+        (in the order of ``batches.failures``), a closed one lets isolated batches wait."""
+        return not self.closed or self.batches.allows(batch, now)
+
     @property
     def unauthorized(self) -> bool:
         """No call is made because the endpoint refuses the deployment's credentials."""
@@ -41,11 +51,19 @@ class EndpointCircuit:
         """Whether a call that began after ``instant`` was let in with these credentials."""
         return self._admitted_at > instant
 
-    def start(self) -> bool:
-        """A call begins; True when it is a trial. To be followed by one of the three below."""
-        if self._state.closed:
-            return False
+    def batch_arrived(self, batch: BatchId, now: float) -> None:
+        """Calls of ``batch`` may be made from now on. If it has not failed here, its first trial
+        call need not wait for the end of the pause, which the failures of others have made long."""
+        if self.batches.failures(batch) == (0, 0):
+            self._state = breaker.retry_from(self._state, now)
+
+    def start(self, batch: BatchId) -> bool:
+        """A call of ``batch`` begins; True when it is a trial of the endpoint. To be followed by
+        one of the three below."""
         now = asyncio.get_running_loop().time()
+        if self._state.closed:
+            self.batches.started(batch, now)
+            return False
         self._state = breaker.started(self._state, now, self._endpoint.breaker)
         return not self._state.closed
 
@@ -61,6 +79,31 @@ class EndpointCircuit:
         if not self._state.closed:
             logger.info("%s is available again", self._endpoint.name, extra=self._log("closed"))
         self._state = breaker.CLOSED
+
+    def batch_answered(self, batch: BatchId, now: float) -> None:
+        """A call of ``batch`` ended with an answer to its request."""
+        self._answered_at = now
+        for isolated in self.batches.answered(batch, now):
+            meters.BATCHES_ISOLATED.labels(self._endpoint.name).inc()
+            logger.warning(
+                "%s answers none of the calls of %s, but those of other batches: one call at a "
+                "time tries whether that has changed",
+                self._endpoint.name,
+                isolated,
+                extra={**self._log("isolated"), "batch_id": isolated},
+            )
+
+    def batch_failed(
+        self, batch: BatchId, now: float, *, started_at: float, failed_before: float | None
+    ) -> bool:
+        """A call of ``batch`` was not answered; ``failed_before``: when its line failed last.
+
+        Returns whether that says something about the endpoint. It does not if only this batch or
+        this line fails, while others are answered.
+        """
+        shows_endpoint = self.batches.failed(batch, now, started_at=started_at)
+        line_alone = failed_before is not None and self._answered_at > failed_before
+        return not self.closed or (shows_endpoint and not line_alone)
 
     def failed(
         self,

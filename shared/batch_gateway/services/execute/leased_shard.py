@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from batch_gateway.core.ids import BatchId
 from batch_gateway.core.lines import PartLine, ShardLine, copied
 from batch_gateway.core.model import Lease, QueueEntry
 from batch_gateway.services.execute.lease_state import FINAL, LeaseState, moved
@@ -122,6 +123,10 @@ class LeasedShard:
     def _headers(self, passed: Mapping[str, str]) -> dict[str, str]:
         """What every call carries, whatever its line and endpoint."""
         return {**passed, FAIRNESS: self.lease.tenant, **self.spans.headers}
+
+    @property
+    def batch(self) -> BatchId:
+        return self.lease.shard.batch
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -245,20 +250,30 @@ class LeasedShard:
             return False
         return not self._suspects or (not self._running and self._isolation.is_free())
 
-    def take(self, now: float, pool: str, *, calm: bool) -> LineInFlight | None:
-        """The next line for ``pool`` at ``now`` (``loop.time()``)."""
+    def take(
+        self, now: float, pool: str, *, calm: bool, untried_first: bool = False
+    ) -> LineInFlight | None:
+        """The next line for ``pool`` at ``now`` (``loop.time()``).
+
+        Lines that were started before go first, unless ``untried_first``.
+        """
         if not self._startable(now):
             return None
         accused = self._next_accused(now, pool, calm=calm)
         if accused is not None:
             return self._take_alone(accused, now)
-        work = self._unfinished.take_retriable(now, pool, calm=calm)
+        work = self._take_pending() if untried_first else None
         if work is None:
-            pending = self._unfinished.pending
-            if not pending or (self._wary and not any(w.noted for w in self._turn()[:1])):
-                return None
-            work = pending.popleft()
-        return self._started(work)
+            work = self._unfinished.take_retriable(now, pool, calm=calm)
+        if work is None:
+            work = self._take_pending()
+        return None if work is None else self._started(work)
+
+    def _take_pending(self) -> LineInFlight | None:
+        pending = self._unfinished.pending
+        if not pending or (self._wary and not any(w.noted for w in self._turn()[:1])):
+            return None
+        return pending.popleft()
 
     def _started(self, work: LineInFlight) -> LineInFlight:
         self._running += 1
@@ -334,7 +349,7 @@ class LeasedShard:
         self._suspects.discard(result.line)
 
     def _keep(self, result: PartLine) -> None:
-        batch = self.lease.shard.batch
+        batch = self.batch
         results = [result]
         if self._copies:
             copies = self._copies.get(result.line, ())

@@ -24,6 +24,7 @@ class LineInFlight:
     failed_at: str | None = None  # the pool that others are preferred to; None: all are alike
     failed_until: float = 0.0  # loop.time() until when
     started_at: float = 0.0  # loop.time() of its present call
+    failed_call_at: float | None = None  # loop.time() when a call was not answered last
     refused_at: float | None = None  # loop.time() when its credentials were refused last
     aborts: int = 0  # calls that were preempted because users waited
     aborting: bool = False  # the present call is being preempted

@@ -15,6 +15,7 @@ slots.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from operator import itemgetter
 
@@ -26,7 +27,8 @@ from batch_gateway.core.retry import CallOutcome
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.coordination import SlotGrant, SlotReport
 from batch_gateway.ports.routing import ReplicaRoute
-from batch_gateway.services.execute.attempt import AttemptResult, ModelCaller
+from batch_gateway.services.execute import pool_lines
+from batch_gateway.services.execute.attempt import AttemptResult, ModelCaller, of_the_request
 from batch_gateway.services.execute.circuit import EndpointCircuit
 from batch_gateway.services.execute.leased_shard import LeasedShard
 from batch_gateway.services.execute.line_in_flight import LineInFlight
@@ -84,6 +86,7 @@ class SlotPool:
         self.route = self._routes[shard.lease.shard.model] = route
         if shard not in self.shards:
             self.shards.append(shard)
+            self.circuit.batch_arrived(shard.batch, self._now())
 
     def detach(self, shard: LeasedShard) -> None:
         """Take no more lines of ``shard``; calls that run continue."""
@@ -137,18 +140,21 @@ class SlotPool:
 
         Lines that wait, to be tried again or for calm, keep no other work away.
         """
-        now = asyncio.get_running_loop().time()
-        return self._could_use(sum(shard.ready(now) for shard in self.shards))
+        return self._could_use(self.shards)
 
     @property
     def needs_urgent_work(self) -> bool:
         """The same, if only urgent work counts."""
-        now = asyncio.get_running_loop().time()
-        return self._could_use(sum(shard.ready(now) for shard in self.shards if shard.urgent))
+        return self._could_use([shard for shard in self.shards if shard.urgent])
 
-    def _could_use(self, lines: int) -> bool:
-        slots = max(1, min(self.grant, self._most))
-        return self.usable and lines < slots * self.outcomes.rounds_ahead
+    def _could_use(self, shards: Sequence[LeasedShard]) -> bool:
+        if self.shut:
+            return False
+        now = self._now()
+        if not self.circuit.closed:  # a trial call needs a batch that does not fail itself
+            return {shard.batch for shard in self.shards} <= {*self.circuit.batches.failing(now)}
+        lines = pool_lines.ready(shards, self.circuit, now)
+        return lines < max(1, min(self.grant, self._most)) * self.outcomes.rounds_ahead
 
     @property
     def can_run(self) -> bool:
@@ -192,7 +198,7 @@ class SlotPool:
 
     def _startable(self, now: float, *, calm: bool) -> int:
         """Lines that could be started with slots enough."""
-        return sum(h.startable(now, self.route.pool, calm=calm) for h in self.shards)
+        return pool_lines.startable(self.shards, self.circuit, now, self.name, calm=calm)
 
     def report(self, signal: MonitorSignal | None) -> SlotReport:
         """What is wanted, and what happened since the last report; ``signal``: news of a watch."""
@@ -289,12 +295,12 @@ class SlotPool:
         if work is None and not calm and self._room.mostly_free(self.in_use):
             work = self._take(now, calm=True)
         if work is not None:
-            work.trial = self.circuit.start()
+            work.trial = self.circuit.start(work.shard.batch)
         return work
 
     def _take(self, now: float, *, calm: bool) -> LineInFlight | None:
-        return self._scheduler.next(
-            self.shards, self.grant, lambda shard: shard.take(now, self.name, calm=calm)
+        return pool_lines.take(
+            self.shards, self.circuit, self._scheduler, now, self.name, slots=self.grant, calm=calm
         )
 
     async def _run(self, work: LineInFlight | None) -> None:
@@ -358,7 +364,8 @@ class SlotPool:
     def _settle(self, task: asyncio.Task[None], work: LineInFlight, ended: AttemptResult) -> None:
         """The line first: what is counted afterwards cannot cost its result."""
         now = self._now()
-        self._judge_endpoint(work, ended, now)
+        if not self._judge_endpoint(work, ended, now):
+            ended = of_the_request(ended)
         if ended.result is not None:
             ended.result.call = work.call_record(ended.first_token_ms, now)
             work.shard.record(ended.result)
@@ -376,21 +383,32 @@ class SlotPool:
             trace_id=ended.trace_id,
         )
 
-    def _judge_endpoint(self, work: LineInFlight, ended: AttemptResult, now: float) -> None:
-        match ended.verdict.alive:
+    def _judge_endpoint(self, work: LineInFlight, ended: AttemptResult, now: float) -> bool:
+        """Returns whether the outcome says something about the endpoint; False: the call failed,
+        but only those of this batch or line do."""
+        batch, verdict = work.shard.batch, ended.verdict
+        match verdict.alive:
             case True:
-                admitted_at = work.started_at if ended.verdict.admitted else None
-                self.circuit.answered(admitted_at=admitted_at)
+                self.circuit.answered(admitted_at=work.started_at if verdict.admitted else None)
+                if verdict.outcome is not CallOutcome.DROPPED:
+                    self.circuit.batch_answered(batch, now)
             case False:
+                failed_before, work.failed_call_at = work.failed_call_at, now
+                if not self.circuit.batch_failed(
+                    batch, now, started_at=work.started_at, failed_before=failed_before
+                ):
+                    self.circuit.gave_up(trial=work.trial)
+                    return False
                 self.circuit.failed(
                     now,
                     trial=work.trial,
                     retry_after=ended.retry_after,
                     reason=ended.reason,
-                    unauthorized=ended.verdict.unauthorized,
+                    unauthorized=verdict.unauthorized,
                 )
             case None:
                 self.circuit.gave_up(trial=work.trial)
+        return True
 
     def _count(self, work: LineInFlight, ended: AttemptResult, now: float) -> None:
         """Report the outcome; a slot that was refused is not used again before the next sync."""

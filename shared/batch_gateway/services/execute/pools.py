@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from batch_gateway.core.errors import Temporary
-from batch_gateway.core.ids import ActivationId
+from batch_gateway.core.ids import ActivationId, BatchId
 from batch_gateway.core.limits import MonitorSignal
 from batch_gateway.core.throughput import BlockedReason
 from batch_gateway.ports.clock import Clock
@@ -184,7 +184,9 @@ class SlotPools:
         if not pools or shard.running:
             return True
         now = asyncio.get_running_loop().time()
-        return shard.ready(now) > 0 and any(pool.can_run for pool in pools)
+        return shard.ready(now) > 0 and any(
+            pool.can_run and not pool.circuit.batches.isolated(shard.batch) for pool in pools
+        )
 
     @property
     def cannot_run(self) -> list[str]:
@@ -193,14 +195,15 @@ class SlotPools:
         blocked = {
             shard.lease.shard.model
             for shard in self._shards()
-            if not any(pool.can_run for pool in self._of(shard))
+            if not any(pool.can_run for pool in self._of(shard)) and not self._fails(shard)
         }
         self._refused = {model for model in self._refused if self._is_refused(model)}
         return sorted(blocked | self._refused)
 
     def refuses(self, model: str) -> bool:
         """Whether no shard of ``model`` is leased now: its endpoints are unavailable, and calls of
-        shards that are held find out when they are back."""
+        shards that are held find out when they are back. A batch whose calls have failed often
+        finds out nothing: the requests themselves may be the cause."""
         if self._is_refused(model):
             self._refused.add(model)
             return True
@@ -208,17 +211,37 @@ class SlotPools:
 
     def _is_refused(self, model: str) -> bool:
         routes = self._routes.routes(model)
-        tried = {pool.route.endpoint.name for pool in self if pool.shards}
+        tried = {
+            pool.route.endpoint.name
+            for pool in self
+            if not all(self._fails(shard) for shard in pool.shards)
+        }
         return bool(routes) and all(
             not self._circuits.of(route.endpoint).closed and route.endpoint.name in tried
             for route in routes
         )
 
+    def _fails(self, shard: LeasedShard) -> bool:
+        """Its endpoints are unavailable, and its batch's own calls have failed often there."""
+        now = asyncio.get_running_loop().time()
+        circuits = [pool.circuit for pool in self._of(shard)]
+        return bool(circuits) and all(
+            not circuit.closed and shard.batch in circuit.batches.failing(now)
+            for circuit in circuits
+        )
+
+    @property
+    def failing_batches(self) -> list[BatchId]:
+        """Batches of which no further shard is leased beside those held: their calls fail."""
+        now = asyncio.get_running_loop().time()
+        with_shards = [pool.circuit for pool in self if pool.shards]
+        return sorted({batch for circuit in with_shards for batch in circuit.batches.failing(now)})
+
     def blocked_too_long(self, now: float, seconds: float) -> list[LeasedShard]:
         """Shards to hand back: their endpoints have been unavailable for ``seconds``, none of
         their calls runs, and another held shard finds out when the endpoints are back."""
         found, tried = [], set[str]()
-        for shard in sorted(self._shards(), key=lambda shard: -shard.left):
+        for shard in sorted(self._shards(), key=lambda shard: (self._fails(shard), -shard.left)):
             pools = self._of(shard)
             if any(pool.circuit.closed for pool in pools):
                 shard.blocked_since = None
@@ -239,6 +262,8 @@ class SlotPools:
         pools = self._of(shard)
         if pools and all(not pool.circuit.closed for pool in pools):
             return pools[0].blocked_reason  # a trial that runs is no progress
+        if pools and all(pool.circuit.batches.isolated(shard.batch) for pool in pools):
+            return BlockedReason.WAITING_FOR_MODEL  # it answers other batches only
         if shard.running:
             return None
         found = [pool.blocked_reason for pool in pools]

@@ -2,7 +2,8 @@
 
 A shard is leased for a model that can use more lines. Left out are models that have enough lines
 for the slots they have, models whose calendars allow no call now, and models that cannot run at
-present although a shard of them is held: one held shard is enough to find out when they can.
+present although a shard of them is held: one held shard is enough to find out when they can,
+unless its batch's calls fail. Of such a batch no further shard is leased, but one of another batch.
 
 Of each model at most ``execution.max_leases`` shards are held, of which the urgent and the fair
 lane may each take ``queue.urgent_share``. Only shards that can run count. So a model whose endpoint
@@ -60,6 +61,7 @@ class ShardSelector:
             while True:
                 no_more, no_more_fair, no_more_urgent = self._full(held)
                 avoid = {*shut.names, *self._pools.cannot_run, *no_more}
+                failing = self._pools.failing_batches
                 urgent_enough = {*self._pools.has_enough_urgent_work, *no_more_urgent}
                 entry = None
                 if no_more_fair:  # of these models urgent shards only
@@ -68,6 +70,7 @@ class ShardSelector:
                         avoid=sorted(avoid),
                         avoid_fair=None,
                         avoid_urgent=sorted(urgent_enough),
+                        avoid_batches=failing,
                     )
                 if entry is None:
                     entry = await self._queue.propose(
@@ -75,6 +78,7 @@ class ShardSelector:
                         avoid=sorted(avoid | no_more_fair),
                         avoid_fair=self._pools.has_enough_work,
                         avoid_urgent=sorted(urgent_enough),
+                        avoid_batches=failing,
                         held=tenants,
                     )
                 if entry is None or not self._pools.refuses(entry.model):

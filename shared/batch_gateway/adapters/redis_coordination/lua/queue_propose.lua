@@ -2,7 +2,8 @@
 -- KEYS  1 the queue's root
 -- ARGV  1 how long in ms, 2 models allowed as a JSON list or '' for all; models left out as JSON
 --       lists or '' for all: 3 in the fair lane, 4 in the urgent one; as JSON lists: 5 models of
---       3 of which the fair lane proposes work of other tenants than those in 6
+--       3 of which the fair lane proposes work of other tenants than those in 6, 7 batches of which
+--       nothing is proposed
 -- Returns {queue entry as JSON, whether its batch is urgent (0 or 1)}, or nil when nothing is ready.
 local URGENT_RUN = 3 -- urgent proposals in a row before there is a fair one
 -- How far the urgent lane may carry a tenant ahead of those that it competes with, in shards of the
@@ -23,6 +24,7 @@ local function set_of(list)
   return set, count
 end
 
+local passed_over, passed_count = set_of(cjson.decode(ARGV[7]))
 local allowed = ARGV[2] ~= '' and cjson.decode(ARGV[2]) or nil
 local is_allowed = allowed and set_of(allowed)
 
@@ -45,17 +47,24 @@ local function better(a, b)
   return a.index < b.index and a or b
 end
 
--- The first shard of the first of a sorted set of batches: a table, or nil.
+-- The first shard of the first of a sorted set of batches that is not passed over: a table, or nil.
 local function first_of(batches, model)
-  local batch = redis.call('ZRANGE', batches, 0, 0, 'WITHSCORES')
-  if not batch[1] then return nil end
-  local first = redis.call('ZRANGE', key('stream', batch[1], model), 0, 0, 'WITHSCORES')
+  local found = redis.call('ZRANGE', batches, 0, passed_count, 'WITHSCORES')
+  local batch, score
+  for i = 1, #found, 2 do
+    if not passed_over[found[i]] then
+      batch, score = found[i], found[i + 1]
+      break
+    end
+  end
+  if not batch then return nil end
+  local first = redis.call('ZRANGE', key('stream', batch, model), 0, 0, 'WITHSCORES')
   if not first[1] then -- left behind by a release that keeps the index otherwise
-    redis.call('ZREM', batches, batch[1])
+    redis.call('ZREM', batches, batch)
     return nil
   end
   return {
-    score = tonumber(batch[2]), batch = batch[1], index = tonumber(first[2]), shard = first[1],
+    score = tonumber(score), batch = batch, index = tonumber(first[2]), shard = first[1],
     model = model,
   }
 end
@@ -101,18 +110,23 @@ end
 
 -- Fair lane --------------------------------------------------------------------------------------
 
--- The best shard of the tenant whose turn it is, among these models. Of `sated` models only the work
--- of tenants counts that are not in `held`.
-local function fair_by_models(models, sated, held, count)
+-- The best shard of the tenant whose turn it is, among these models, and the tenant. Of `sated` models
+-- only the work of tenants counts that are not in `held`. Tenants in `done` are passed over; `count`
+-- and `those` say how many there are in `held` and in both.
+local function turn_by_models(models, sated, held, done, count, those)
   local tenant, least = nil, nil
-  local function consider(model, passed_over, of_them)
-    local name, time = first_tenant(model, passed_over, of_them)
+  local function consider(model, skipped, of_them)
+    local name, time = first_tenant(model, skipped, of_them)
     if time and (not least or time < least or (time == least and name < tenant)) then
       tenant, least = name, time
     end
   end
-  for _, model in ipairs(models) do consider(model, {}, 0) end
-  for _, model in ipairs(sated) do consider(model, held, count) end
+  local either = {}
+  for _, some in ipairs({ held, done }) do
+    for name in pairs(some) do either[name] = true end
+  end
+  for _, model in ipairs(models) do consider(model, done, those - count) end
+  for _, model in ipairs(sated) do consider(model, either, those) end
   local best = nil
   local function add(some)
     for _, model in ipairs(some) do best = better(first_of(key('rank', tenant, model), model), best) end
@@ -121,7 +135,18 @@ local function fair_by_models(models, sated, held, count)
     add(models)
     if not held[tenant] then add(sated) end
   end
-  return best
+  return best, tenant
+end
+
+-- The same; a tenant all of whose batches are passed over leaves its turn to the next one.
+local function fair_by_models(models, sated, held, count)
+  local done = {}
+  for turn = 0, passed_count do
+    local best, tenant = turn_by_models(models, sated, held, done, count, count + turn)
+    if best or not tenant then return best end
+    done[tenant] = true
+  end
+  return nil
 end
 
 -- The same among all models but those that are avoided, walking through the tenants.
