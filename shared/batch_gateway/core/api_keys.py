@@ -3,7 +3,7 @@
 A key's secret is 256 random bits, so it cannot be guessed and a single sha256 hides it: the slow
 hashes that passwords need would only slow requests down. The secret is shown once, at creation;
 what is stored can be compared with, but not used. Looking a key up by the digest of what a client
-presents also leaks no time: a digest that is nearly right says nothing about a secret that is.
+presents also leaks no time: a nearly equal digest gives no information about the secret.
 """
 
 import base64

@@ -93,7 +93,7 @@ def failed(
 ) -> CircuitBreaker:
     """After a call that broke, or was not let in; after any sign of life it is ``CLOSED``.
 
-    ``asked_s`` is the pause that the endpoint asked for (Retry-After); up to the longest it is
+    ``asked_s`` is the pause that the endpoint requested (Retry-After); up to the longest it is
     the least. Calls that were running when it opened fail later than that: they change nothing.
     Of several trials at once only the first failure counts.
     """
@@ -120,7 +120,7 @@ def failed(
 
 
 def gave_up(state: CircuitBreaker, now: float, *, trial: bool) -> CircuitBreaker:
-    """After a call that this process cut itself, which says nothing: a trial may be made now."""
+    """After a call that this process cancelled itself, which is no evidence: a trial is allowed."""
     if state.retry_at is None or not trial or not state.trials:
         return state
     return replace(state, trials=state.trials - 1, retry_at=min(now, state.retry_at))

@@ -156,7 +156,7 @@ def _value(answer: Any, name: str) -> Any:
 
 
 def _text(answer: Any) -> str:
-    """What the model has said, in the answers of chat completions, completions and responses."""
+    """The text of the model, in the answers of chat completions, completions and responses."""
     match answer:
         case {"choices": [{"message": {"content": str(text)}}, *_]}:
             return text

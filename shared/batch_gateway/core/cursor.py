@@ -1,9 +1,9 @@
 """Cursor of a results stream: the position of a client in the results of a batch, as opaque text.
 
 Results of a shard have an order that never changes while they become more: that in which they were
-stored. So a number per shard says all, and most shards are given whole or not at all. Once a batch
-has ended there are only its files, in input order; from then on a place in them is added, and what
-was given before is left out there (``core.completion_order``).
+stored. So one number per shard is enough, and most shards are given whole or not at all. Once a
+batch has ended there are only its files, in input order; from then on a place in them is added, and
+what was given before is left out there (``core.completion_order``).
 
 The word is opaque: a JSON array, compressed, in URL-safe base64.
 """

@@ -30,9 +30,9 @@ class DeadLetter:
     id: str
     attributes: Mapping[str, str]  # as the event was first sent
     data: bytes
-    target: str  # URL of the subscriber; "": not told
+    target: str  # URL of the subscriber; "": unknown
     code: str  # HTTP status of the last response, as text; "": unknown
-    reason: str  # the last answer's body; "": not told
+    reason: str  # the last answer's body; "": unknown
     died_at: datetime  # the last time
 
     @property

@@ -1,12 +1,12 @@
 """Whether a batch will miss its deadline.
 
-What counts is the estimate that its owner sees (``core.throughput``, ``core.completion_estimate``).
-Where there is none, because nothing of the batch or its models has been worked on lately, a
-straight line must do: the share of the work that is done against the share of the time that is
-gone.
+It is decided by the estimate that the batch's owner receives (``core.throughput``,
+``core.completion_estimate``). Without an estimate, because nothing of the batch or its models has
+been worked on lately, a straight line is used: the share of the work that is done against the
+share of the time that has passed.
 
-Nothing is said before enough of the time is gone: at the beginning of work a limit is still being
-felt for, and speeds are not what they will be.
+No risk is reported before enough of the time has passed: at the beginning of the work the limit is
+still adjusting, and throughput is not yet steady.
 """
 
 from datetime import datetime, timedelta

@@ -126,7 +126,7 @@ _decode_value = msgspec.json.Decoder().decode
 
 
 def decode(body: bytes) -> ResponseBody:
-    """What ``body`` says. Raises Malformed unless it is one JSON object."""
+    """The content of ``body``. Raises Malformed unless it is one JSON object."""
     text = body.removeprefix(_BOM)
     if b"\n" in text or b"\r" in text:
         text = text.replace(b"\n", b" ").replace(b"\r", b" ")

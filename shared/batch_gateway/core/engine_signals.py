@@ -11,7 +11,7 @@ tried, then two, then four, because what fits depends on the requests.
 
 A quick engine has a queue now and then for some hundredths of a second, whatever the limit: calls
 come in bunches. How long a queue lasts at most is known, because it is known how many calls end.
-One that a user would not notice is *brief*: it lowers the limit, but says nothing about how much
+One that a user would not notice is *brief*: it lowers the limit, but it is no evidence of how much
 fits, and no call is aborted for it.
 """
 
@@ -53,8 +53,8 @@ class EngineReading:
 
     running: float
     waiting: float
-    cache: float | None = None  # share of the KV cache in use, 0..1; None: not told
-    saturation: float | None = None  # of a router's pool, 1 and above: full; None: not told
+    cache: float | None = None  # share of the KV cache in use, 0..1; None: not reported
+    saturation: float | None = None  # of a router's pool, 1 and above: full; None: not reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class CapacityEstimate:
     ) -> "CapacityEstimate":
         """What is known ``passed`` after the last reading; a queue in it may be ``brief``.
 
-        An engine that runs nothing although requests wait is stalled: that says nothing. One that
+        An engine that runs nothing although requests wait is stalled: no estimate. One that
         runs less than half of what fitted may be stalled in part (a long prompt, a pause of the
         scheduler): it counts only after it has lasted for a while.
         """
@@ -184,7 +184,7 @@ def probe_signal(
     usual: timedelta | None,
     rules: MonitorRules,
 ) -> MonitorSignal:
-    """What a probe says.
+    """The signal of a probe.
 
     ``ttft``: of the one answered just now, None: none was; ``open_for``: the age of the one that is
     still unanswered, None: there is none; ``looks``: how many have found that one unanswered;

@@ -34,7 +34,7 @@ def total(*counts: int) -> int:
 
 
 def gauge(spelled: str) -> float | None:
-    """A number in Prometheus' text format, within 0 and a billion; None: it says nothing.
+    """A number in Prometheus' text format, within 0 and a billion; None: it is unusable.
 
     That is NaN (a gauge that was never set), an infinity, and what is not a number.
     """

@@ -51,7 +51,7 @@ def error_of(line: bytes) -> tuple[str, str | None, str]:
 
     The name is the code of an error that the gateway reports, else the code, else the type of the
     error that the engine reports, else the HTTP status of its answer: a word that
-    ``error_selection`` knows.
+    ``error_selection`` accepts.
     """
     try:
         found = _decode(line)

@@ -59,7 +59,7 @@ class FailingBatches:
     def failed(self, batch: BatchId, now: float, *, started_at: float) -> bool:
         """A call of ``batch`` that began at ``started_at`` was not answered.
 
-        Returns whether that says something about the endpoint: not so when the batch is isolated
+        Returns whether that is evidence about the endpoint: it is not when the batch is isolated
         and others were answered since its last failure.
         """
         found = self._found.pop(batch, None) or _Failing()

@@ -1,7 +1,7 @@
 """Detects calls that take longer than usual for their work: the brake without metrics or probes.
 
 It is for engines whose queue is not visible: no metrics, no probe. There a call that waits in a
-queue only looks slow. Lengths differ, so time is counted per unit of work, not per call: an output
+queue is only slow. Lengths differ, so time is counted per unit of work, not per call: an output
 token is one unit; a prompt token a fiftieth, because many are read at once; a call as such ten.
 
 *Usual* is the least that was seen lately: it follows every improvement at once and drifts upwards

@@ -10,8 +10,8 @@
 ATTEMPT is new for each planning, EPOCH and TOKEN for each lease, so nothing is ever overwritten and
 a late writer can only create objects that are never read. A part's key holds the number of its
 lines and the beginning of its sha256: the key alone is enough to verify it, and so does the key of
-a shard's request lines (earlier releases wrote ``lines.jsonl``). A run's key says in the same way
-what is in it; two assemblers that make the same run write the same bytes.
+a shard's request lines (earlier releases wrote ``lines.jsonl``). A run's key describes its
+content in the same way; two assemblers that make the same run write the same bytes.
 """
 
 import hashlib

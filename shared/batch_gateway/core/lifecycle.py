@@ -1,8 +1,8 @@
 """Public events of the life cycle of a batch.
 
-``docs/asyncapi.yaml`` describes these events exactly. A fact has the same id and says the same
-however often it is told: what came later in the batch's life is left out. Progress and risk are
-told of a running batch; their ids name the step, so each counts once.
+``docs/asyncapi.yaml`` describes these events exactly. A fact has the same id and
+content however often it is published: later changes of the batch are left out. Progress and risk
+are published for running batches; their ids name the step, so each counts once.
 """
 
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ def rejected_event(
     *,
     traceparent: str | None,
 ) -> Event:
-    """The event that no batch is created for what ``cause`` asked for."""
+    """The event that no batch is created for the request in ``cause``."""
     return Event(
         id=f"rejected/{cause.key[:32]}",
         type=EventType.BATCH_REJECTED,
@@ -129,7 +129,7 @@ def _event(type_: EventType, batch: Batch, id_: str, *, at: datetime | None, **m
 
 
 def _data(batch: Batch) -> Mapping[str, Any]:
-    """Ids, states and numbers: what a line says is never in an event."""
+    """Ids, states and numbers: the content of a line is never in an event."""
     data: dict[str, Any] = {
         "batch_id": batch.id,
         "tenant": batch.tenant,

@@ -7,8 +7,8 @@ cuts the limit a little, at once and repeatedly. Afterwards the limit comes back
 below where it was cut and then feels its way up slowly. It grows only while it is used, so an
 idle pool does not run away.
 
-A restart of the engine refuses or breaks all calls at once. That says nothing about how many fit:
-the limit of before is remembered, and the first answers bring it back.
+A restart of the engine refuses or breaks all calls at once. These failures do not show how many
+calls fit: the earlier limit is stored, and the first answers restore it.
 
 What was learned is kept between batches and ages: while nothing happens, the limit moves back to
 that of an unknown pool, by half of the distance in each half-life.
@@ -51,7 +51,7 @@ class MonitorSignal:
     ttft_ms: float | None = None  # of the last answered probe; None: there was none
     running: float | None = None  # requests in the engine, of all clients; None: no metrics
     waiting: float | None = None  # requests in its queue; None: no metrics
-    cache: float | None = None  # share of its KV cache in use, 0..1; None: not told
+    cache: float | None = None  # share of its KV cache in use, 0..1; None: not reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class PoolObservation:
     slots: int = 0  # of the holders: granted, or in use by calls that still run
     busy_ms: int = 0  # what the successes took together
     work: int = 0  # what they did (``core.latency_baseline``)
-    retry_after: timedelta = timedelta(0)  # the longest pause that the endpoint asked for
+    retry_after: timedelta = timedelta(0)  # the longest pause that the endpoint requested
     signal: MonitorSignal | None = None  # news of the watch; None: there are none
     watched: bool = False  # a watch is kept: growth waits for its word
 
@@ -112,7 +112,7 @@ class LimitState:
     last_brake: Brake | None = None  # what cut the limit last; None: nothing ever did
     reason: str | None = None  # the same for people
     braked_at: datetime | None = None  # when it did
-    held_until: datetime | None = None  # the endpoint asked not to be sent more before
+    held_until: datetime | None = None  # the endpoint requested no calls before
     abort_until: datetime | None = None  # users wait: calls beyond the limit are aborted
     unsure: bool = False  # the watch cannot say yet how much fits: successes decide
     recover_to: float = 0.0  # the limit before everything was dropped; 0: nothing to recover
@@ -174,7 +174,7 @@ def _given_up(
     rules: LimitRules,
     now: datetime,
 ) -> LimitState:
-    """The watch says how many slots are too many of those in use."""
+    """The monitor reports how many of the slots in use are too many."""
     assert signal.room is not None
     limit = min(state.limit - 1.0, min(state.limit, float(seen.in_flight)) + signal.room)
     return replace(
@@ -192,7 +192,7 @@ def _given_up(
 def _users_wait(state: LimitState, seen: PoolObservation, signal: MonitorSignal) -> bool:
     """Whether some of the requests in the engine must be those of interactive users.
 
-    A monitor knows the calls of its own executor. Those of all executors together are at most as
+    A monitor counts the calls of its own executor. Those of all executors together are at most as
     many as their slots, or as the limit that they had until now.
     """
     if signal.running is None or signal.waiting is None:

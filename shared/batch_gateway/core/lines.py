@@ -2,7 +2,7 @@
 
 Bodies are ``msgspec.Raw``: what the user wrote goes to the engine byte for byte, and what the
 engine answered goes to the user so too (big integers and key order survive;
-``core.engine_response`` says what an answer must be).
+``core.engine_response`` defines what an answer must be).
 
 Four forms:
 

@@ -23,7 +23,7 @@ class BatchStatus(StrEnum):
     FINALIZING = "finalizing"  # no open shard is left; results are merged
     COMPLETED = "completed"  # every line has its result, also when that is an error
     EXPIRED = "expired"  # the deadline came first; what was finished is kept
-    CANCELLING = "cancelling"  # asked to stop; running calls are given up
+    CANCELLING = "cancelling"  # a stop was requested; running calls are cancelled
     CANCELLED = "cancelled"  # stopped; what was finished is kept
 
 
@@ -314,9 +314,9 @@ class Lease:
     traceparent: str | None
     sealed: str | None = field(default=None, repr=False)  # headers for its calls; None: none
     time_left: timedelta | None = field(default=None, compare=False)
-    """Until the deadline, by the database's clock at the grant. None: not told."""
+    """Until the deadline, by the database's clock at the grant. None: not given."""
     batch: Batch | None = field(default=None, repr=False, compare=False)
-    """The batch as it was at the grant. None: not told."""
+    """The batch as it was at the grant. None: not given."""
 
     @classmethod
     def granted(cls, shard: Shard, batch: Batch, at: datetime) -> "Lease":
@@ -357,7 +357,7 @@ class QueueEntry:
     cost: int  # estimated tokens
     priority: int
     deadline: datetime
-    urgent_after: datetime | None = None  # earliest deadline first from then on; None: not said
+    urgent_after: datetime | None = None  # earliest deadline first from then on; None: not given
     urgent: bool = field(default=False, compare=False)  # was so when the queue proposed it
 
 

@@ -42,7 +42,7 @@ NO_OTHERS = OtherExecutorCalls()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorCalls:
-    """Calls of all executors in one engine at one moment, as known to one of them."""
+    """Calls of all executors in one engine at one moment, as counted by one of them."""
 
     running: int  # of this executor
     ended: int  # of this executor, that the engine has answered, counted from any start
@@ -124,7 +124,7 @@ class ProbeDelayClassifier:
     def answered(
         self, signal: MonitorSignal, at: float, calls: ExecutorCalls, *, in_time: bool
     ) -> MonitorSignal:
-        """What ``signal`` says of a probe that was answered at ``at``, ``in_time`` or not.
+        """The signal after a probe that was answered at ``at``, ``in_time`` or not.
 
         It adds no slot beyond those that are known to fit, but now and then, or while calls end so
         quickly that one more is not noticed.
@@ -146,7 +146,7 @@ class ProbeDelayClassifier:
         usual: timedelta | None,
         wait: timedelta,
     ) -> MonitorSignal:
-        """What ``signal`` says of a probe that is unanswered at the look of this number.
+        """The signal for a probe that is unanswered at the check of this number.
 
         An answer that begins without waiting is there after ``usual`` and ``wait``.
         """

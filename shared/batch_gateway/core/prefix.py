@@ -3,13 +3,13 @@
 Engines keep the KV cache in blocks, each of use only together with all blocks before it. The key of
 a request is the sequence of its blocks' hashes, taken over its rendered prompt
 (``core.prompt_rendering``). Lexicographic order of such keys is the depth-first order of the prefix
-tree, so shared prefixes of every depth become neighbours, and a cache of any size sees each branch
-once.
+tree, so shared prefixes of every depth become neighbours, and a cache of any size receives each
+branch once.
 
 Engines' blocks have 16 tokens, about 64 bytes. Ours begin with that size and double after every 16
-blocks: a key of at most 388 bytes looks 63 KiB deep, and where two prompts part is known to about
-a tenth of the way there. The last hash stands for the whole rest, so equal prompts are neighbours
-too.
+blocks: a key of at most 388 bytes covers 63 KiB, and the point where two prompts differ is exact
+to about a tenth of its distance. The last hash stands for the whole rest, so equal prompts are
+neighbours too.
 """
 
 from bisect import bisect_right

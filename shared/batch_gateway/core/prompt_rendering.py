@@ -125,7 +125,7 @@ def _part(part: Any) -> bytes:
 
 
 def _attachment(part: dict[str, Any]) -> Any:
-    """What tells an attachment from others: the URL of an image however it is written."""
+    """What identifies an attachment: the URL of an image however it is written."""
     given = part.get("image_url")
     if isinstance(given, dict):
         given = given.get("url")

@@ -2,12 +2,12 @@
 
 Two questions, two answers. For the controller an attempt is a success, ignored or dropped
 (``core.limits``). For the line it is final, or it is tried again; and trying again counts
-against the line only if the request itself may be to blame. An endpoint that is full (429, 503)
-or not there at all says nothing about the request: a batch is patient until its deadline.
+against the line only if the request itself may be to blame. An overloaded (429, 503) or
+unreachable endpoint is no fault of the request: it is retried until the batch's deadline.
 
-An endpoint that refuses the deployment's key (401, 403) says nothing about the request either: it
-is not called until the key works, and its lines wait. All of this is said in one table, ``judge``,
-and in ``judge_answer`` for answers whose body says more than their status.
+An endpoint that refuses the deployment's key (401, 403) is no fault of the request either: it is
+not called until the key works, and its lines wait. All of this is in one table, ``judge``, and in
+``judge_answer`` for answers whose body contains more than their status.
 
 What counts is bounded twice: for each line by a number of attempts, and for each shard by a budget,
 so that an endpoint that breaks every other answer does not double the work of a whole batch.
@@ -35,7 +35,7 @@ class RetryDecision:
     outcome: CallOutcome
     again: bool  # try the line again
     counts: bool  # the attempt counts against the line
-    alive: bool | None = None  # whether the endpoint is there; None: that says nothing about it
+    alive: bool | None = None  # whether the endpoint is reachable; None: no evidence
     admitted: bool = False  # the credentials of the call were accepted
     unauthorized: bool = False  # the endpoint refuses the deployment's credentials
 
@@ -77,7 +77,7 @@ class RetryRules(Protocol):
     def backoff_max(self) -> timedelta: ...
     @property
     def statuses(self) -> Collection[int] | None:
-        """Statuses that are retried; None: as ``judge`` says."""
+        """Statuses that are retried; None: those of ``judge``."""
         ...
 
 
@@ -122,7 +122,7 @@ class ClassifiedResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: RetryDecision
     status: int  # of the result line
-    problem: str | None = None  # for people; None: the answer's own text says it
+    problem: str | None = None  # for people; None: the answer's own text describes it
 
 
 def judge_response(
@@ -134,7 +134,7 @@ def judge_response(
     own_credentials: bool = False,
     others_admitted: bool = False,
 ) -> ClassifiedResponse:
-    """What an answer means, by its status and by what its body says.
+    """What an answer means, by its status and its body.
 
     ``body`` None: it is not one JSON object; ``leads_to``: the Location of a redirect, None:
     unknown; ``own_credentials``: the request carries headers of its client, so that a refused
@@ -142,7 +142,7 @@ def judge_response(
     request before, it has let in others.
 
     An error with status 2xx is judged by the status that it names, and always counts against the
-    line: an endpoint that is full says so by its status.
+    line: an overloaded endpoint reports that by the HTTP status.
     """
     if 200 <= status < 300:
         if body is None:

@@ -19,7 +19,7 @@ BUCKET = timedelta(seconds=5)
 KEPT = 60  # buckets: five minutes
 _HALF_LIFE = timedelta(minutes=1)
 _FRESH = timedelta(seconds=5)  # executors report every second
-_LEAST_KNOWN = timedelta(seconds=2)  # what is known of a shorter time says nothing
+_LEAST_KNOWN = timedelta(seconds=2)  # a shorter time is no basis for an estimate
 
 Buckets = Mapping[int, float]
 """Cost of the lines finished in each bucket, by the bucket's number since 1970."""

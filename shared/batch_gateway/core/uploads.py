@@ -1,8 +1,8 @@
 """Uploads in parts: the declared file, the received parts and the state.
 
-Parts may come in any order and at once; only the list that completes the upload says which of them
-make the file, and how. Expiry is not written down: a pending upload whose time is over reads as
-expired.
+Parts may come in any order and at once; the list that completes the upload states which of them
+make the file, and in which order. Expiry is not stored: a
+pending upload whose time is over is read as expired.
 """
 
 from dataclasses import dataclass

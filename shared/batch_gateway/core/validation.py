@@ -101,7 +101,7 @@ class LineValidator:
         """``models`` empty: any. ``strict``: all that OpenAI refuses is an error, so is an unknown
         model or a second one.
 
-        ``twins``: requests that get the same answer whenever they are asked are told apart.
+        ``twins``: compute a digest of each deterministic request, so that equal ones are found.
         """
         every = ENDPOINTS if strict else EXTENDED_ENDPOINTS
         self._endpoints = every if endpoint == ANY_ENDPOINT else (endpoint,)
@@ -270,7 +270,7 @@ def deeper(raw: bytes, levels: int) -> bool:
 
 
 def _has_few(raw: bytes, bracket: bytes) -> bool:
-    """Whether at most ``_FEW`` are found; that is faster than counting, which looks at each byte by
+    """Whether at most ``_FEW`` are found; that is faster than counting, which reads each byte by
     itself."""
     at = -1
     for _ in range(_FEW + 1):
@@ -358,7 +358,7 @@ def _twin(url: str, body: msgspec.Raw) -> bytes:
 
 
 def _output_tokens(url: str, prompt: Prompt) -> int:
-    """Tokens that the answer may have, by what the request says."""
+    """Maximum tokens of the answer, by the limit in the request."""
     if url in UNORDERED:
         return 0
     for raw in (prompt.max_completion_tokens, prompt.max_tokens, prompt.max_output_tokens):

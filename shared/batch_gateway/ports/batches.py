@@ -65,7 +65,7 @@ class BatchRows(Protocol):
         cause: SourceEvent | None = None,
         quotas: Quotas = NO_QUOTAS,
     ) -> None:
-        """Also records the event that asked for it.
+        """Also records the event that requested it.
 
         The cause's age counts from the batch's creation. Raises Conflict when the id or cause is
         taken; OverQuota.
@@ -242,8 +242,8 @@ class BatchRows(Protocol):
         batch; its records are added to ``UsageRows``, where they stay. None: nothing is kept.
 
         Only while ``holder`` holds the assembly; a right that ran out counts until another holder
-        takes it. The ending decides between completed and expired: asking for the wrong one is
-        refused with None, so the caller looks again.
+        takes it. The ending decides between completed and expired: a request for the wrong one is
+        refused with None, so the caller reads the batch again.
         """
         ...
 

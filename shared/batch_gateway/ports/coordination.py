@@ -31,7 +31,7 @@ class SlotReport:
     aborted: int = 0  # calls aborted since the last report
     ceiling: int | None = None  # of the pool, below the rules' own; None: no further bound
     endpoint_ceiling: int | None = None  # of all pools of the endpoint together; None: no bound
-    breaker: BreakerState = BreakerState.CLOSED  # of the endpoint, as this holder sees it
+    breaker: BreakerState = BreakerState.CLOSED  # of the endpoint, as this holder reports it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,8 @@ class Slots(Protocol):
         controller interval, and with each signal; the calls in flight are the ``in_use`` of all
         holders. While the
         generation is missing or younger than ``ttl``, a grant is at most what is in use. One
-        holder of a pool at a time is asked to watch its engine; when it falls silent, another.
+        holder of a pool at a time is assigned to monitor its engine; another one is when it stops
+        reporting.
         """
         ...
 
@@ -129,7 +130,7 @@ class Activations(Protocol):
         """Note for ``remembered`` that the activation serves ``request``; the others that have.
 
         The same request comes again when the one that served it has died, or by a fault of the
-        broker: ``challenge`` tells which.
+        broker: ``challenge`` returns which.
         """
         ...
 
@@ -179,8 +180,8 @@ class BatchChangeNotifications(Protocol):
         ...
 
     def listen(self) -> AbstractAsyncContextManager[AsyncIterator[BatchId | ActivationId]]:
-        """Batches that change and activations that are asked, from now on; lost hints are made up
-        for by heartbeats."""
+        """Batches that change and activations that are checked, from now on; heartbeats make up
+        for lost messages."""
         ...
 
 

@@ -16,7 +16,7 @@ class ServedModel:
 
 class ModelCatalog(Protocol):
     async def models(self) -> Sequence[ServedModel]:
-        """The models that are served now. Raises Unavailable, soon, when that cannot be told."""
+        """The models that are served now. Raises Unavailable, soon, when it cannot be read."""
         ...
 
     async def close(self) -> None: ...

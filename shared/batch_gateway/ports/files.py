@@ -26,7 +26,7 @@ class FileStore(Protocol):
     async def put(self, key: str, chunks: AsyncIterable[bytes] | bytes) -> int:
         """Store a blob and return its size in bytes.
 
-        All or nothing: a reader sees the whole blob or none, and it is durable on return. When
+        All or nothing: a reader gets the whole blob or none, and it is durable on return. When
         ``chunks`` raises, nothing remains and the exception passes through. Memory is bounded
         whatever the size.
         """

@@ -16,7 +16,7 @@ class UnsentEvent:
 
 class EventOutbox(Protocol):
     async def unsent(self, *, before: datetime, limit: int) -> Sequence[UnsentEvent]:
-        """Events written before ``before`` and not yet known to be sent, oldest first."""
+        """Events written before ``before`` and not yet recorded as sent, oldest first."""
         ...
 
     async def add(self, events: Sequence[Event], now: datetime) -> None:

@@ -43,7 +43,7 @@ class ShardQueue(Protocol):
 
         Known ones are left alone, whether ready, reserved or leased (also by a lease that ran
         out and was not reclaimed yet). But the newest push decides the priority and deadline of
-        a batch with ready shards, and its urgency if it says anything about it.
+        a batch with ready shards, and its urgency if it has one.
         """
         ...
 
@@ -103,13 +103,13 @@ class ShardQueue(Protocol):
         ...
 
     async def reopen(self, leases: Sequence[LeaseRef]) -> None:
-        """Make the shards of these very leases (as recorded here) ready again: the database says
-        that the leases are over and the shards are ready."""
+        """Make the shards of these very leases (as recorded here) ready again: in the database
+        the leases are over and the shards are ready."""
         ...
 
     async def discard(self, leases: Sequence[LeaseRef]) -> None:
         """Forget these very leases (shard, epoch and token as recorded here), and nothing else:
-        the database says that they are over."""
+        they are over in the database."""
         ...
 
     async def alive(self, leases: Sequence[LeaseRef]) -> Sequence[bool]:

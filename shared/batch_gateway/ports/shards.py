@@ -54,7 +54,7 @@ class ShardRows(Protocol):
         """Lease a ready shard: locks the batch row, epoch + 1, records holder and token.
 
         None unless the batch is in_progress, not paused, without ending, and the shard is ready.
-        The lease says how much time is left by the database's clock: holders' clocks may differ.
+        The lease contains the time left by the database's clock: holders' clocks may differ.
         """
         ...
 
@@ -137,7 +137,7 @@ class ShardRows(Protocol):
         ...
 
     async def standings(self, leases: Sequence[LeaseRef]) -> Sequence[LeaseStatus]:
-        """What became of each lease and its batch, in one query; same order as asked.
+        """What became of each lease and its batch, in one query; in the order of the request.
 
         Of an unknown batch: neither held nor ready, and ending.
         """

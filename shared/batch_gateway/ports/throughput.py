@@ -41,7 +41,7 @@ class ThroughputStore(Protocol):
         ...
 
     async def blocked(self, models: Sequence[str]) -> Mapping[str, BlockedReason]:
-        """Why no call can be made of those of ``models`` of which that was said last."""
+        """Why models cannot be called: those of ``models`` whose last report has a reason."""
         ...
 
     async def of_models(self, models: Sequence[str]) -> Mapping[str, Buckets]:

@@ -52,7 +52,7 @@ class UploadRows(Protocol):
     ) -> Upload | None:
         """pending -> completed, with the row of the ``file`` that it became; drops its parts.
 
-        None when it is not pending. Its expiry is the caller's to judge: what was asked for in
+        None when it is not pending. The caller checks its expiry: a request that was made in
         time may take longer. Raises Conflict when the file's id is taken; OverQuota.
         """
         ...

@@ -76,7 +76,7 @@ class WebhookRows(Protocol):
         """Write how an attempt went, if the delivery is still pending.
 
         ``healthy``: whether the endpoint has answered well, which ends the time that it has been
-        failing for, or begins it; None: it was not asked. ``disable`` ends its hearing.
+        failing for, or begins it; None: it was not called. ``disable`` ends its deliveries.
         """
         ...
 
@@ -94,7 +94,7 @@ class WebhookRows(Protocol):
     async def deliveries_of_batch(
         self, tenant: TenantId, endpoint: EndpointId, batch: BatchId
     ) -> Sequence[WebhookDelivery]:
-        """What the endpoint is told of one batch, newest first; none of another tenant's."""
+        """Deliveries to the endpoint about one batch, newest first; none of another tenant's."""
         ...
 
     async def forget(self, before: datetime, limit: int) -> int:
