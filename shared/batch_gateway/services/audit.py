@@ -14,7 +14,7 @@ from batch_gateway.ports.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-_LONGEST = 256  # characters of what a client says
+_LONGEST = 256  # characters of a client's text
 
 
 class AuditLog:

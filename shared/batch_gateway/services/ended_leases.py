@@ -17,7 +17,7 @@ _AT_ONCE = 200  # leases that one query asks about
 async def settle_ended_leases(
     rows: ShardRows, queue: ShardQueue, leases: Sequence[LeaseRef]
 ) -> Sequence[LeaseRef]:
-    """Take those of ``leases`` out of the queue that the database knows as ended; which.
+    """Remove those of ``leases`` from the queue that ended in the database; return them.
 
     Shards of them that are ready are proposed again. Leases that are held stay as they are; so do
     newer ones of the same shards. Raises Unavailable.

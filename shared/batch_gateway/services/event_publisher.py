@@ -213,7 +213,7 @@ class ActivationTrigger:
         ``first``: only if no activation runs and no other wake-up is pending. One that runs finds
         new work by itself, and opens further ones when it has more than it can do.
         """
-        async with log_errors("A wake-up is not sent", "wake"):  # the janitor looks for backlog
+        async with log_errors("A wake-up is not sent", "wake"):  # the janitor checks for backlog
             maximum = 1 if first else self._maximum
             if not await self._activations.invite(maximum=maximum, ttl=PENDING):
                 return False

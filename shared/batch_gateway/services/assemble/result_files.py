@@ -98,7 +98,7 @@ def result_files(
 ) -> ResultFiles:
     """The files of ``batch`` under ``names``: the output file, then the error file.
 
-    ``default_expiry``: after which files expire when the batch says nothing; None: they are kept.
+    ``default_expiry``: after which files expire when the batch sets no expiry; None: they are kept.
     """
     expiry = default_expiry
     if batch.output_expires_after_s is not None:

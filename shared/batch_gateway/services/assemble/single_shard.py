@@ -49,8 +49,9 @@ class SingleShardCompletion:
         most_bytes: int,
         ended: EndedBatchWorker,
     ) -> None:
-        """``default_expiry`` of result files; None: they are kept. ``most_bytes``: up to so many of
-        results a batch is completed here; 0: none is. ``ended`` looks after the completed ones."""
+        """``default_expiry`` of result files; None: they are kept. ``most_bytes``: maximum
+        size of the results of a batch that is completed here; 0: none is. ``ended`` processes the
+        completed ones."""
         self._metadata = metadata
         self._files = files
         self._clock = clock

@@ -37,7 +37,7 @@ from batch_gateway.services.task_group import task_group
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S = 0.2  # between two looks at the shards that end
+_LOOK_S = 0.2  # between two checks of the shards that end
 _LAST_RETRIES_S = 15.0  # after the hard budget, to get results stored and leases handed back
 
 
@@ -68,7 +68,7 @@ class Activation:
         self._shards: Iterable[LeasedShard] = ()
         self._end = LoopEnd.OUT_OF_TIME
         self._renew_now = asyncio.Event()
-        self._woke_at = -math.inf  # when another activation was asked for while this one ends
+        self._woke_at = -math.inf  # when another activation was requested while this one ends
 
     @property
     def waiting_result_bytes(self) -> int:
@@ -150,7 +150,7 @@ class Activation:
             await asyncio.sleep(self._rules.heartbeat_s)
 
     def _asked(self, said: str) -> None:
-        """Renew at once when a successor asks whether this activation still runs."""
+        """Renew at once when a successor checks whether this activation still runs."""
         if said == self._me:
             self._renew_now.set()
 

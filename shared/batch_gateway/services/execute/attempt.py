@@ -55,7 +55,7 @@ class AttemptResult(msgspec.Struct, frozen=True):
     verdict: RetryDecision
     result: PartLine | None  # None: try again
     pause: timedelta  # before the next attempt; zero with a result
-    retry_after: timedelta | None  # as the endpoint said; None: it did not
+    retry_after: timedelta | None  # from the endpoint's response; None: it has none
     reason: str = ""  # of a failure, for people
     cause: str = ""  # of a failure without a result, or of a call without a usable answer: a code
     first_token_ms: int = -1  # as the engine reports it; -1: it does not
@@ -65,7 +65,7 @@ class AttemptResult(msgspec.Struct, frozen=True):
 
 def of_the_request(result: AttemptResult) -> AttemptResult:
     """The same failure where only the calls of its batch or line fail: it is no sign of overload,
-    and says nothing about the endpoint."""
+    and no evidence about the endpoint."""
     verdict = replace(result.verdict, outcome=CallOutcome.IGNORED, alive=None)
     return msgspec.structs.replace(result, verdict=verdict, retry_after=None)
 
@@ -89,7 +89,7 @@ class ModelCaller:
     ) -> AttemptResult:
         """Call the model once. Cancelling it closes the connection; nothing is recorded then.
 
-        ``admitted_since`` says whether the endpoint has let in a call that began after an instant.
+        ``admitted_since`` returns whether the endpoint has accepted a call begun after an instant.
         """
         spans = work.shard.spans
         if not spans.next_call():

@@ -75,7 +75,7 @@ class EndpointCircuit:
         if admitted_at is not None:
             self._admitted_at = max(self._admitted_at, admitted_at)
         elif self._state.unauthorized and not self._state.closed:
-            return  # a proxy that is full says nothing about the key
+            return  # a full proxy has not checked the key
         if not self._state.closed:
             logger.info("%s is available again", self._endpoint.name, extra=self._log("closed"))
         self._state = breaker.CLOSED
@@ -98,8 +98,8 @@ class EndpointCircuit:
     ) -> bool:
         """A call of ``batch`` was not answered; ``failed_before``: when its line failed last.
 
-        Returns whether that says something about the endpoint. It does not if only this batch or
-        this line fails, while others are answered.
+        Returns whether that is evidence about the endpoint. It is not if only this batch or this
+        line fails, while others are answered.
         """
         shows_endpoint = self.batches.failed(batch, now, started_at=started_at)
         line_alone = failed_before is not None and self._answered_at > failed_before
@@ -114,7 +114,7 @@ class EndpointCircuit:
         reason: str,
         unauthorized: bool = False,
     ) -> None:
-        """A call was not answered, or not let in; the endpoint may have said for how long."""
+        """A call was not answered or was refused; the endpoint may have sent a Retry-After."""
         was = self._state
         self._state = breaker.failed(
             self._state,
@@ -141,7 +141,7 @@ class EndpointCircuit:
             )
 
     def gave_up(self, *, trial: bool) -> None:
-        """A call ended otherwise, which says nothing about the endpoint."""
+        """A call ended otherwise: no evidence about the endpoint."""
         if self._state.closed:
             return
         now = asyncio.get_running_loop().time()

@@ -45,7 +45,7 @@ class ExecutorPolicies:
     prices: PriceList
     clock: Clock
     spans: int = 0  # calls of one shard that get a span at most
-    output_expiry: timedelta | None  # of result files whose batch says nothing; None: they are kept
+    output_expiry: timedelta | None  # of result files whose batch sets none; None: they are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

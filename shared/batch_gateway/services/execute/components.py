@@ -39,7 +39,7 @@ class ActivationComponents:
         asked: Callable[[str], None],
     ) -> None:
         """Tasks run in ``group``. ``asked`` is called with the id of an activation when another
-        one asks whether it runs."""
+        one checks whether it runs."""
         self._me = me
         self._group = group
         self._stores = stores = dependencies.stores

@@ -21,7 +21,7 @@ from batch_gateway.services.execute.waiting import signal_or
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S = 0.2  # between two looks when nothing happens
+_LOOK_S = 0.2  # between two checks when nothing happens
 _PLENTY_LOOK_S = 0.5  # the same, with lines for several rounds of calls
 _EMPTY_S = 0.05  # after an empty queue, however much happens
 _RETRY_S = 0.5  # after a server did not answer
@@ -100,7 +100,7 @@ class LeaseLoop:
         held = self._shards.held
         if not held and await self._reclaimer.generation_age() is None:
             return False  # the queue is being rebuilt
-        ahead = min(self._pools.rounds_ahead, _AHEAD) if held else 1  # idle: it asks once
+        ahead = min(self._pools.rounds_ahead, _AHEAD) if held else 1  # idle: one request
         at_once = min(max(self._small_in_a_row, ahead), _SIDE_BY_SIDE)
         found = await asyncio.gather(
             *(self._lease_one(held) for _ in range(at_once)), return_exceptions=True

@@ -1,8 +1,8 @@
 """Checks leases against the database, and reclaims leases of dead executors.
 
-``LeaseMonitor`` asks the database at every heartbeat; the control channel only makes it ask at
-once. ``LeaseReclaimer`` takes over leases of executors that are gone. Both are loops of their own:
-renewing leases waits for neither (``lease_renewer``).
+``LeaseMonitor`` queries the database at every heartbeat; a message on the control channel makes it
+query at once. ``LeaseReclaimer`` takes over leases of executors that are gone. Both are loops of
+their own: renewing leases waits for neither (``lease_renewer``).
 """
 
 import asyncio
@@ -42,8 +42,8 @@ class LeaseMonitor:
         stop: Callable[[LeasedShard], None],
         asked: Callable[[str], None],
     ) -> None:
-        """``held`` gives the shards to ask about; ``stop`` cancels the calls of one; ``asked``
-        listens to the control channel."""
+        """``held`` returns the shards to check; ``stop`` cancels the calls of one; ``asked`` is
+        called with each message of the control channel."""
         self._rows = rows
         self._scratch = scratch
         self._every_s = every_s

@@ -48,8 +48,8 @@ class LeaseRenewer:
             del self._leases[lease.shard]
 
     def end(self, lease: LeaseRef) -> None:
-        """Renew ``lease`` no more: it has ended in the database. To be called before the queue is
-        told so."""
+        """Renew ``lease`` no more: it has ended in the database. To be called before the
+        queue is updated."""
         self.drop(lease)
         if self._renewing.locked():
             self._ended.append(lease)

@@ -44,9 +44,9 @@ class LeasedShard:
     runs, or the lease is lost. Results collect in ``results`` until they are flushed as a part.
 
     A *poison* line crashes its worker. To find it, a shard that was leased before is worked on
-    warily: some lines at a time are noted in a part before they may be started. A note that neither
-    a result nor another note follows tells the next holder that its worker died with this line in
-    flight: such *suspects* run first and one at a time (``suspect_isolation``). A note that would
+    warily: some lines at a time are noted in a part before they may be started. If neither
+    a result nor another note follows a note, its worker died with this line in flight: the next
+    holder runs such *suspects* first and one at a time (``suspect_isolation``). A note that would
     write its line off if the worker died stands only while that line is in flight alone.
     """
 
@@ -296,7 +296,7 @@ class LeasedShard:
         return work if work is not None and work.accused else None
 
     def _take_alone(self, work: LineInFlight, now: float) -> LineInFlight | None:
-        """Take an accused line once nothing else is in flight and a note says so."""
+        """Take an accused line once nothing else is in flight and a note has recorded that."""
         asked = self._isolation.alone is work
         alone = self._isolation.ask(work, now)
         if not asked and self._isolation.alone is work:  # it is first from now on, in all pools
@@ -377,7 +377,7 @@ class LeasedShard:
                 self._charged = work
 
     def to_clear(self) -> LineInFlight | None:
-        """The accused line that is not in flight any more, while its note still says so."""
+        """The accused line that is no longer in flight, while its note still records that it is."""
         work = self._charged
         if work is None or self._running:
             return None

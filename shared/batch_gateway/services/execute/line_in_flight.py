@@ -30,7 +30,7 @@ class LineInFlight:
     aborting: bool = False  # the present call is being preempted
     cut: bool = False  # the end of the activation has ended its call
     deaths: int = 0  # of earlier workers while it was in flight
-    noted: bool = False  # a stored note says that it may be in flight, so it may be started
+    noted: bool = False  # a stored note records that it may be in flight, so it may be started
     retries: dict[str, int] = field(default_factory=dict)  # failed attempts, by reason
     ended_calls: dict[str, int] = field(default_factory=dict)  # by the gateway, by reason
 
@@ -42,7 +42,7 @@ class LineInFlight:
 
     @property
     def call(self) -> CallRecord | None:
-        """What a note says of the calls so far; None: nothing."""
+        """The content of a note about the calls so far; None: it has none."""
         if not self.retries and not self.ended_calls:
             return None
         return CallRecord(0, retries=self.retries, aborts=self.ended_calls)

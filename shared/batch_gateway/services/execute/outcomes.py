@@ -1,7 +1,7 @@
 """Counts the outcomes of a pool's calls for slot reports, and pauses a refusing pool.
 
-When every slot has been refused in a row, more calls would only be refused too, whatever the limit
-says by then: the pool starts nothing for a while, which doubles with every further round.
+When the calls of all slots have been refused in a row, more calls would be refused too, whatever
+the limit is by then. The pool then starts no call for a pause, which doubles with each such round.
 """
 
 from dataclasses import replace
@@ -24,14 +24,14 @@ _LONGEST_NAMED = timedelta(seconds=15)  # by a Retry-After
 
 
 class OtherExecutorTracker:
-    """Calls of other executors in the same pool, as the slot server knew them at the last sync."""
+    """Calls of other executors in the same pool, by the last sync with the slot server."""
 
     def __init__(self) -> None:
         self.calls = NO_OTHERS
         self._answered: int | None = None  # calls of all, as of the last sync; None: there was none
 
     def granted(self, grant: SlotGrant, report: SlotReport, *, reported_after: float) -> None:
-        """Take up what ``grant`` says of others; it answers ``report``."""
+        """Store the counts of others in ``grant``, the response to ``report``."""
         ended = 0
         if self._answered is not None:  # begins anew when the server has lost its memory
             ended = max(0, grant.answered - self._answered - report.seen.successes)

@@ -2,9 +2,9 @@
 
 A *runner* is a task that takes one line after the other. There are never more of them than slots
 granted, so a running call and a used slot are the same thing. A line that waits to be tried again
-has no runner and asks for no slot. When the grant falls, runners end after their present call; when
-it rises, ``start`` begins more. While the endpoint refuses everything, the pool as a whole pauses;
-while it is unavailable, its circuit lets one call at a time try whether it is back.
+has no runner and requests no slot. When the grant falls, runners end after their present call; when
+it rises, ``start`` begins more. While the endpoint refuses all calls, the whole pool pauses. While
+the endpoint is unavailable, its circuit allows one trial call at a time.
 
 A line that a runner took is settled in one place: by the outcome of its call, or, when the runner
 was cancelled, by the callback of its task. That runs also for a task that never took its first
@@ -120,7 +120,7 @@ class SlotPool:
 
     @property
     def usable(self) -> bool:
-        """The endpoint takes calls now, as far as we know."""
+        """Whether the endpoint accepts calls, by the outcomes of the calls so far."""
         return self.circuit.closed and not self.shut
 
     @property
@@ -384,7 +384,7 @@ class SlotPool:
         )
 
     def _judge_endpoint(self, work: LineInFlight, ended: AttemptResult, now: float) -> bool:
-        """Returns whether the outcome says something about the endpoint; False: the call failed,
+        """Returns whether the outcome is evidence about the endpoint; False: the call failed,
         but only those of this batch or line do."""
         batch, verdict = work.shard.batch, ended.verdict
         match verdict.alive:

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 _FULL = 0.9  # of the hard budget: a call cut after so long will not be quicker another time
 _SOON_S = 0.02  # shards that are opened meanwhile ask for slots together
-_WAKE_EVERY_S = 1.0  # a new activation shows in the slots before the next one is asked for
+_WAKE_EVERY_S = 1.0  # a new activation shows in the slots before the next is requested
 
 
 class SlotPools:
@@ -88,8 +88,8 @@ class SlotPools:
         return self._attach(shard)
 
     def begin(self, shard: LeasedShard) -> None:
-        """The lines of ``shard`` can be started. A pool that is new asks for slots at once, and one
-        whose slots are all in use asks soon when there are free ones."""
+        """The lines of ``shard`` can be started. A new pool requests slots at once; a pool whose
+        slots are all in use requests more as soon as some are free."""
         self.fill()
         if not any(pool.in_use for pool in self._of(shard)):
             self._sync_now.set()
@@ -202,8 +202,8 @@ class SlotPools:
 
     def refuses(self, model: str) -> bool:
         """Whether no shard of ``model`` is leased now: its endpoints are unavailable, and calls of
-        shards that are held find out when they are back. A batch whose calls have failed often
-        finds out nothing: the requests themselves may be the cause."""
+        held shards detect when they are available again. Calls of a batch that has failed often
+        do not count for this: the requests themselves may be the cause."""
         if self._is_refused(model):
             self._refused.add(model)
             return True
@@ -239,7 +239,7 @@ class SlotPools:
 
     def blocked_too_long(self, now: float, seconds: float) -> list[LeasedShard]:
         """Shards to hand back: their endpoints have been unavailable for ``seconds``, none of
-        their calls runs, and another held shard finds out when the endpoints are back."""
+        their calls runs, and another held shard detects when the endpoints are available again."""
         found, tried = [], set[str]()
         for shard in sorted(self._shards(), key=lambda shard: (self._fails(shard), -shard.left)):
             pools = self._of(shard)

@@ -32,7 +32,7 @@ class SuspectIsolation:
         self.holder: LeasedShard | None = None  # whose suspect is in flight
         self.alone: LineInFlight | None = None  # the accused line that the others wait for
         self._asked_at = -math.inf  # loop.time()
-        self._seen_at = -math.inf  # when it asked last
+        self._seen_at = -math.inf  # time of its last request
         self._rest_until = -math.inf
 
     def is_free(self) -> bool:

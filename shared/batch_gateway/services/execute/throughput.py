@@ -42,9 +42,9 @@ class ThroughputReporter:
         blocked_reason_of: Callable[[LeasedShard], BlockedReason | None] = lambda _: None,
         models_blocked: Callable[[], Mapping[str, BlockedReason | None]] = dict,
     ) -> None:
-        """``blocked_reason_of`` says why a shard does not continue; None: it does.
-        ``models_blocked`` gives models of which no call can be made, and why; None: a call was
-        answered since it was asked last."""
+        """``blocked_reason_of`` returns why a shard does not continue; None: it does.
+        ``models_blocked`` returns the models that cannot be called, and why; None: a call was
+        answered since the last request for it."""
         self._holder = holder
         self._scratch = scratch
         self._clock = clock

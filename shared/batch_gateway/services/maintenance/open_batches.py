@@ -84,7 +84,7 @@ class OpenBatchChecks:
             return True
 
     async def warn_of_deadlines(self) -> None:
-        """Tell of batches that will probably be late; again after an hour, which says the same.
+        """Publish events of batches that will probably be late; again after an hour, unchanged.
 
         Judges the batches with the nearest deadlines, and some of the others in turn, so a sweep
         costs the same however many batches are open.

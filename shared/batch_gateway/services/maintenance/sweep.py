@@ -1,8 +1,8 @@
 """Janitor: one sweep repairs the effects of crashes and lost events.
 
 Each step is idempotent, safe to run twice at once, and independent of the others: one that fails
-does not keep the rest from running. The database says what is to be done; the queue and the
-events are only made to agree with it.
+does not keep the rest from running. The database is authoritative; the queue and the
+events are made to agree with it.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from batch_gateway.settings import SweepSettings
 
 logger = logging.getLogger(__name__)
 
-_EXPIRED = 5000  # leases of the queue that one sweep looks at
+_EXPIRED = 5000  # leases of the queue that one sweep checks
 _RIGHT = timedelta(seconds=30)  # how long the right to sweep outlives a janitor that has died
 
 
@@ -226,7 +226,7 @@ class Janitor:
     async def _forget_ended_leases(self) -> None:
         """Leases in the queue that ran out and are over in the database.
 
-        Their holder died after it had ended them there, before the queue knew.
+        Their holder died after it had ended them there, before it updated the queue.
         """
         queue = self._scratch.queue
         await settle_ended_leases(self._metadata.shards, queue, await queue.expired(_EXPIRED))

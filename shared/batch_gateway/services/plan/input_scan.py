@@ -174,7 +174,7 @@ def _empty() -> BatchError:
 
 
 def _too_much(scan: InputScan, rules: InputRules) -> bool:
-    """Whether the batch is refused whatever the rest of its lines says."""
+    """Whether the batch is refused whatever the rest of its lines contains."""
     return scan.total > rules.max_lines or len(scan.costs) > rules.planning.max_models
 
 

@@ -34,7 +34,7 @@ _ANSWERS = 1000  # handed to the index at a time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOrigin:
-    """The batch that is retried, as it was when that was asked for."""
+    """The batch that is retried, as it was when the retry was requested."""
 
     batch: str
     output_file_id: str | None  # None: nothing had succeeded

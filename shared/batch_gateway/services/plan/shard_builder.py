@@ -59,8 +59,8 @@ class ShardBuilder:
         rules: InputRules,
         reused: ReusedResults | None = None,
     ) -> None:
-        """``thread`` None: reading is done where it is asked for. ``carried``: answers that are
-        taken over, in shards in front of the others."""
+        """``thread`` None: reading is done in the caller's thread. ``reused``: results that
+        are taken over, in shards in front of the others."""
         self.reused = reused
         self._batch = batch
         self._thread = thread

@@ -3,7 +3,7 @@
 A part, or the request lines of a shard, may be missing because a volume is not mounted or a bucket
 answers wrongly for a while. So the work that needs it is tried again first. It counts as lost after
 ``TRIES`` failed attempts, at least ``APART`` after one another. Then the work continues without it,
-and the owner of the batch sees which results are lost.
+and the owner of the batch can read which results are lost.
 """
 
 from datetime import timedelta

@@ -46,7 +46,7 @@ class ResultPage:
 
 @dataclass(frozen=True, slots=True)
 class StreamCursor:
-    """Where a follower stands; told between lines."""
+    """The position of a follower; sent between lines."""
 
     cursor: str
     status: str  # of the batch

@@ -2,5 +2,5 @@
 
 findings   what may be wrong, and what was looked at
 expected   the objects that rows name
-verifier   reads them, and looks for objects that no row names
+verifier   reads them, and searches for objects that no row names
 """

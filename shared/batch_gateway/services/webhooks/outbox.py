@@ -51,6 +51,6 @@ class WebhookOutbox:
             await self.wake()
 
     async def wake(self, traceparent: str | None = None) -> None:
-        """Never raises: the janitor looks for what is due."""
+        """Never raises: the janitor wakes the notifier for deliveries that stay due."""
         async with log_errors("The notifier is not woken, the janitor will retry", "wake"):
             await self._sink.send(deliveries_due(secrets.token_bytes(12), traceparent=traceparent))
