@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 _SMALL = 64 * 1024  # bytes of an answer that never waits for others
-_LOOK_S = 0.1  # between looks while answers wait
+_LOOK_S = 0.1  # between checks while answers wait
 _TURN_S = 1.0
 _LITTLE = 256 * 1024  # bytes in that time; what one read of a socket may bring
 

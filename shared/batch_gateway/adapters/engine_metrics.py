@@ -108,7 +108,7 @@ class HttpEngineMetrics:
 
 
 def parse(text: str, model: str) -> EngineReading | None:
-    """What ``text`` says about ``model``; None: it has no queue that we know."""
+    """The reading of ``model`` in ``text``; None: it has no metric of a queue."""
     samples = _samples(text)
     waiting = _sum(samples, _WAITING, model)
     queued = _sum(samples, _QUEUED, model)

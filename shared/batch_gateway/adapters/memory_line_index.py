@@ -1,7 +1,7 @@
 """LineIndex in memory, for inputs of so few lines that all references fit there easily.
 
 A scratch database costs a small input more than the rest of planning it. What ``SqliteLineIndex``
-says in SQL is said here in Python; one contract suite holds both.
+does in SQL is done here in Python; one contract suite holds both.
 """
 
 from collections import Counter

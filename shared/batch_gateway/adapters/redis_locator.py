@@ -108,7 +108,7 @@ class _LocatedConnection(Connection):
 
     async def connect(self) -> None:
         """Called before each use. Leaves a server that was found to be no longer the right one:
-        a replica takes PUBLISH, and tells none of its primary's subscribers."""
+        a replica accepts PUBLISH, but its primary's subscribers receive nothing."""
         if self.is_connected and not self._locator.leads_to((self.host, self.port)):
             await self.disconnect()
         await super().connect()  # type: ignore[no-untyped-call]

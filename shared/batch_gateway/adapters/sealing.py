@@ -2,7 +2,7 @@
 
 Fernet (https://github.com/fernet/spec) under keys that derive from those of the settings. The first
 seals, all open, so a key can be rotated: what the old one sealed is sealed anew when it next
-changes. Without a key secrets are kept as they are; each value says which of the two it is.
+changes. Without a key secrets are kept as they are; each value states which of the two it is.
 """
 
 import base64

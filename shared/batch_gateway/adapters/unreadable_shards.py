@@ -28,7 +28,7 @@ def mended(
     """Closed shards in place of ``rows`` (field values by index) that cannot be decoded.
 
     What can be decoded of each is kept. No part is recorded, but the tally counts a result of each
-    line: so the assembler sees that results are lost, and looks for them in the file store. How
+    line: so the assembler detects that results are lost, and searches the file store. How
     many lines a shard has that does not say so follows from the batch's ``total`` lines and its
     ``whole`` shards.
     """

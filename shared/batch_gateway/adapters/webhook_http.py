@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 #: Why a request gets no answer; InvalidRequest: a URL that was allowed once and is no more.
 _FORESEEN = (aiohttp.ClientError, OSError, TimeoutError, ValueError, InvalidRequest)
-_READ = 64 * 1024  # bytes of an answer; what it says is of no interest
+_READ = 64 * 1024  # bytes of an answer; its content is ignored
 _SHOWN = 200
 
 

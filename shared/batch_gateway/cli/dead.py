@@ -1,7 +1,7 @@
 """``batch-gateway dead``: lists undeliverable events, and sends them again.
 
 The dead letter sink has put them into the metadata store. Every subscriber of an event gets it when
-it is sent again; subscribers go by what the database says, so that does no harm.
+it is sent again; subscribers act on the state in the database, so that does no harm.
 """
 
 import json as codec

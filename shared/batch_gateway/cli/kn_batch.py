@@ -2,7 +2,7 @@
 
 ``kn`` runs the executable ``kn-batch`` that it finds on the PATH (or in its plugins folder) and
 hands all further words on. Under another name, by a symbolic link, it is that command's plugin:
-``kubectl-batch`` says ``kubectl batch``.
+``kubectl-batch`` prints ``kubectl batch``.
 """
 
 import sys

@@ -21,7 +21,7 @@ class Result:
 
     custom_id: str
     status_code: int | None
-    """HTTP status of the model's answer; None: there was none, ``error`` says why."""
+    """HTTP status of the model's answer; None: there was none, ``error`` has the cause."""
     body: Any
     """The model's answer, decoded; None without one."""
     error: ResultError | None

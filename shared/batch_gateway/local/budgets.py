@@ -2,7 +2,7 @@
 
 A cluster bounds how long a request may be open, this machine does not. So the executor's budgets,
 the time-out of its Service and that of the events that wake it are as long as the longest
-``timeout_s`` of the routes needs, unless the configuration says otherwise.
+``timeout_s`` of the routes needs, unless the configuration sets it.
 """
 
 from collections.abc import Mapping

@@ -182,7 +182,7 @@ class PlatformComponents:
 
     async def _make_tables(self) -> None:
         """Make the tables of a new folder in a process that ends, so that what this takes stays in
-        no function's memory. If it fails, the API tries again, and says why it cannot."""
+        no function's memory. If it fails, the API tries again, and logs the cause."""
         if self._had_run or not (self._runs_functions and self.effective.metadata.migrate):
             return
         argv = [sys.executable, "-m", "batch_gateway.wiring.make_tables"]

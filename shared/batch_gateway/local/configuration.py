@@ -32,7 +32,7 @@ Groups = Mapping[str, Mapping[str, Any]]
 
 _PREFIX = "BATCH_GATEWAY_"
 _KEY_BYTES = 32
-_INFERENCE_URL = "http://127.0.0.1:8000"  # where vLLM listens unless told otherwise
+_INFERENCE_URL = "http://127.0.0.1:8000"  # vLLM's default address
 _TERM_GRACE_S = 5  # Ctrl-C should be quick; what is cut off is done again
 
 

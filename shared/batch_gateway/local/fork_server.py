@@ -117,7 +117,7 @@ def _become(request: Mapping[str, Any], output: int, server: int) -> None:
 
 
 def _rename(argv: Sequence[str]) -> None:
-    """Let /proc/PID/cmdline, where ``ps`` looks, tell what this process runs (man 5 proc, stat)."""
+    """Make /proc/PID/cmdline, which ``ps`` reads, show this command (man 5 proc, stat)."""
     fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
     start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, the 48th and 49th
     words = b"\0".join(word.encode() for word in argv)[: end - start - 1]

@@ -136,7 +136,7 @@ class ForkServer:
         return self._socket
 
     def _hear(self) -> None:
-        """Take in what the server says: that a process has started, or that one has ended."""
+        """Read messages of the server: a process has started, or one has ended."""
         assert self._socket is not None
         try:
             content = self._socket.recv(4096)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LONGEST = 300  # characters of what a process or a controller has said
+LONGEST = 300  # characters of the output of a process or a controller
 
 #: What uvicorn writes after the error that kept a server from starting.
 _REMARKS = (

@@ -193,7 +193,7 @@ def _start_next(annotation: str) -> Mapping[str, Sequence[str]]:
 def _environment(
     container: Mapping[str, Any], config_maps: Mapping[str, Mapping[str, str]]
 ) -> dict[str, str]:
-    """ConfigMaps first, then what the container says itself. Secrets exist on a cluster only."""
+    """ConfigMaps first, then the container's own variables. Secrets exist on a cluster only."""
     environment: dict[str, str] = {}
     for source in container.get("envFrom") or ():
         if "configMapRef" in source:

@@ -1,6 +1,6 @@
 """All settings, grouped by concern; read once, in ``wiring``, and handed on group by group.
 
-A function gets the settings that it reads and no others: ``readers`` says which.
+A function gets the settings that it reads and no others: they are listed in ``readers``.
 
 Every field is an environment variable ``BATCH_GATEWAY_<GROUP>__<FIELD>`` and, with the embedded
 platform, a key of the configuration file. Each field's docstring states its unit, what None means

@@ -16,7 +16,7 @@ from batch_gateway.settings.base import (
 from batch_gateway.settings.endpoints import HEADER, LineRetrySettings
 from batch_gateway.settings.texts import VALUES
 
-#: What every call says for itself.
+#: Headers that every call sets itself.
 NOT_PASSED = frozenset(
     {"connection", "content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
 )

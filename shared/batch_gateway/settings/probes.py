@@ -8,5 +8,5 @@ class ProbeSettings(SettingsGroup):
     """How long a store may be unavailable before a ready function becomes unready. A restart of
     Redis should not make every pod unready."""
     configuration_s: Seconds = 10.0
-    """How often a process checks whether it runs on the newest settings. One that sees others twice
-    in a row gives way to processes that have read them."""
+    """How often a process checks whether it runs on the newest settings. A process that finds newer
+    settings twice in a row ends, and processes that have read them replace it."""

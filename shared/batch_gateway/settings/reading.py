@@ -70,7 +70,7 @@ def _settings_of(reads: Reads) -> Settings:
 def _given(reads: Reads) -> dict[str, dict[str, Any]]:
     """Raw values of the environment by group and field: of the groups, and fields that are read.
 
-    Fields that a group does not have are left in, to be told. Raises WrongSetting.
+    Fields that a group does not have are left in, to be reported. Raises WrongSetting.
     """
     source = EnvSettingsSource(Settings)
     source.env_vars = {
@@ -116,7 +116,7 @@ def _group_of(name: str, values: Mapping[str, Any], read: frozenset[str]) -> Set
 def explained(error: ValueError, files: Mapping[str, str] | None = None) -> list[str]:
     """What is wrong, one line for each setting: its value, what was expected, its variable's name.
 
-    ``files`` says for variables that come from a file which one it is. A value is only repeated
+    ``files`` contains the file of each variable that comes from one. A value is only repeated
     where it is a number or one of a few words: others may be secrets.
     """
     if isinstance(error, ValidationError):

@@ -54,7 +54,7 @@ class SimulatedGeneration:
     output_tokens: int  # of each choice; 0 for endpoints that only read, such as embeddings
     choices: int = 1  # answers that are generated side by side
     finish_reason: str = "stop"
-    priority: int = 0  # smaller is served first, where the engine looks at it
+    priority: int = 0  # smaller is served first, if the engine uses priorities
     started: Callable[[], None] | None = None  # has got a slot
     token: Callable[[], None] | None = None  # an output token is there; None: no listener
     done: Callable[[], None]

@@ -26,7 +26,7 @@ def _take_object(data: bytes) -> tuple[bytes, str | None]:
         fields = _decode_fields(data)
         uri = msgspec.json.decode(fields.pop("object", b"null"), type=str | None)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return data, None  # its parser says what is wrong
+        return data, None  # its parser reports what is wrong
     if uri is None:
         return data if b'"object"' not in data else msgspec.json.encode(fields), None
     for other in ("input_file_id", "requests"):

@@ -76,7 +76,7 @@ def _imported() -> ModuleType:
         try:
             with _blanks():
                 return importlib.import_module(f"{_FRAMEWORK}.aio")
-        except Exception:  # noqa: BLE001 - whatever it is that it wants of them
+        except Exception:  # noqa: BLE001 - the framework may use any name of them
             _forget(_FRAMEWORK)
     return importlib.import_module(f"{_FRAMEWORK}.aio")
 

@@ -105,7 +105,7 @@ def _index(raw: bytes, what: bytes, start: int) -> int:
 
 
 def _extended(raw: bytes) -> str | None:
-    """What an extended value says; None when it is malformed or in an unknown charset."""
+    """The text of an extended value; None when it is malformed or in an unknown charset."""
     charset, _, rest = raw.decode("latin-1").partition("'")
     _, quoted, encoded = rest.partition("'")
     codec = _CHARSETS.get(charset.strip().lower())

@@ -162,7 +162,7 @@ class _IntakeHandler:
 
 
 def _as_event(source: str, token: str, content: bytes) -> ExternalEvent | None:
-    """Its id is that of the objects' versions: a store that repeats itself says the same."""
+    """Its id is that of the objects' versions: a repeated notification gets the same id."""
     try:
         records = msgspec.json.decode(content)["Records"]
         time = records[0]["eventTime"]

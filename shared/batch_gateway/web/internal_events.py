@@ -32,12 +32,12 @@ class UnknownSigningKey(Temporary):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """An event as it came in: what it says, and what vouches for it."""
+    """A received event: its content and its authentication."""
 
     event: Event
     source: str
     signed: str  # "": unsigned
-    sent_at: datetime | None  # when the broker took it, or it was sent; None: not told
+    sent_at: datetime | None  # when the broker accepted it, or it was sent; None: unknown
 
 
 def decode(headers: Mapping[str, str], body: bytes) -> Sequence[ReceivedEvent]:

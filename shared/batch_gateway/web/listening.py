@@ -4,5 +4,5 @@ import os
 
 
 def listening_on() -> str:
-    """The address to listen on: all, unless told otherwise; a pod is not reached on others."""
+    """The address to listen on: all, unless it is set; a pod is not reached on others."""
     return os.environ.get("HOST", "0.0.0.0")

@@ -161,12 +161,12 @@ class BatchObject(BaseModel):
 
     @classmethod
     def fields(cls, batch: Batch) -> dict[str, Any]:
-        """What an object of this class says of ``batch``, in its order."""
+        """The values of an object of this class for ``batch``, in its order."""
         return fields_of(batch)
 
 
 def fields_of(batch: Batch) -> dict[str, Any]:
-    """What a ``BatchObject`` says of ``batch``."""
+    """The values of a ``BatchObject`` for ``batch``."""
     counts = batch.counts
     return {
         "id": batch.id,
@@ -220,7 +220,7 @@ class ListObject(BaseModel):
 
 
 def listed(data: Sequence[Mapping[str, Any]], *, more: bool) -> dict[str, Any]:
-    """What a ``ListObject`` of plain values says."""
+    """The values of a ``ListObject`` of plain values."""
     return {
         "object": "list",
         "data": data,

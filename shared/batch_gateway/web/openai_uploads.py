@@ -14,7 +14,7 @@ from batch_gateway.web.openai import ExpiresAfter, FileObject, RequestModel, Tex
 class CreateUpload(RequestModel):
     bytes: Annotated[int, Field(ge=1)]
     filename: Annotated[Text, Field(min_length=1, max_length=LONGEST_NAME)]
-    mime_type: Annotated[Text, Field(max_length=256)]  # required by the contract; says nothing
+    mime_type: Annotated[Text, Field(max_length=256)]  # required by the contract; not used
     purpose: str
     expires_after: ExpiresAfter | None = None
 

@@ -1,4 +1,4 @@
-"""How a function's process uses memory: when it looks for garbage, and what it gives back."""
+"""Memory of a function's process: when garbage is collected, and what is returned to Linux."""
 
 import ctypes
 import gc

@@ -37,7 +37,7 @@ def load(name: str, source: Path) -> Starlette:
 def adapted(app: Starlette, host: HostedFunction) -> Starlette:
     """``app`` with the function's lifespan, and with every request going to the function itself.
 
-    The framework's own routes answer some paths and methods before the function sees them.
+    The framework's own routes answer some paths and methods before the function receives them.
     """
     app.router.lifespan_context = host.lifespan
     app.router.routes.clear()

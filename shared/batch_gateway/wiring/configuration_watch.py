@@ -104,7 +104,7 @@ class ConfigurationWatch:
     ) -> None:
         """``superseded`` is set when this process must give way; ``ready`` raises when a store
         does not answer; ``look_s`` is the pause between two readings of the announcements;
-        ``stop`` asks the process to end once its requests are answered.
+        ``stop`` ends the process once its requests are answered.
         """
         self._scratch = scratch
         self._own = own

@@ -39,7 +39,7 @@ T = TypeVar("T")
 _UNFINISHED = ".unfinished"
 _PAGE = 500  # entries listed per thread call
 _COPIED = 64 * 1024 * 1024  # bytes that the kernel is asked to copy at once
-#: What copy_file_range says on filesystems that do not know it, or are two.
+#: Errors of copy_file_range on filesystems without it, or between two filesystems.
 _NOT_IN_THE_KERNEL = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV})
 _SMALL = 256 * 1024  # bytes of a part, about
 _REMOVED = 100  # blobs that one call removes: a thread cannot be stopped

@@ -50,7 +50,7 @@ _decode = msgspec.json.Decoder(_Stored).decode
 
 
 class RedisQueue:
-    """``weights``: how much of the fair lane a tenant gets, 1 where nothing is said; asked for when
+    """``weights``: how much of the fair lane a tenant gets, 1 by default; read when
     the first shard's cost is reckoned.
     """
 

@@ -2,7 +2,7 @@
 
 A row is a mapping of text to text. Numbers are decimal, instants whole microseconds since the
 epoch (exact in a Lua double until 2255), flags ``1`` and ``0``, compound values JSON that only
-Python looks into. None is a missing field.
+Python reads. None is a missing field.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
     from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
-#: How long a SQLite writer waits for the others, unless the URL says otherwise (``?timeout=``).
+#: How long a SQLite writer waits for the others, unless the URL sets it (``?timeout=``).
 SQLITE_TIMEOUT_S = 20.0
 
 #: Each is a thread, and opening one takes longer than many look-ups.
@@ -94,7 +94,7 @@ def create_engine(url: str, pool_size: int) -> AsyncEngine:
     return create_async_engine(
         url,
         json_deserializer=_from_json,
-        isolation_level="READ COMMITTED",  # each statement sees what was committed before it
+        isolation_level="READ COMMITTED",  # each statement reads what was committed before it
         pool_size=pool_size,
         max_overflow=0,
         pool_use_lifo=True,
@@ -208,7 +208,7 @@ def full(error: sa.exc.DBAPIError) -> bool:
 def unavailable(error: sa.exc.DBAPIError) -> bool:
     """Whether a driver's error means that the database cannot serve us now.
 
-    PostgreSQL says so by the class of its SQLSTATE, SQLite by the type of the exception (locked,
+    PostgreSQL reports it by the class of its SQLSTATE, SQLite by the type of the exception (locked,
     disk full, not readable: operational; not a database file: nothing more special).
     """
     if error.connection_invalidated:

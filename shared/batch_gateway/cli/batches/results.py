@@ -91,7 +91,7 @@ def copy_file(service: "ServiceClient", file: str | None, target: BinaryIO) -> N
 def follow_results(service: "ServiceClient", path: str, target: BinaryIO) -> None:
     """Write every result once, as it comes.
 
-    The service says between the lines where to continue. Lines wait for that word, so that none is
+    Between lines the service sends the position to continue at. Lines wait for it, so that none is
     written twice when the connection breaks off before it.
     """
     from batch_gateway.cli.batches.service import ConnectionLost

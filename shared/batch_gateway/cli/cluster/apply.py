@@ -62,7 +62,7 @@ class PlannedDeployment:
     objects: list[Object]  # without Secrets
     secrets: list[SecretChange]
     what: str  # for the record: the overlay,
-    options: Mapping[str, Any]  # and what the command line has said beside it
+    options: Mapping[str, Any]  # and what the command line has set beside it
     said: Collection[str] = ()  # variables of the ConfigMap that the command line names
     force: bool = False
     #: Whether it was applied before, by another release perhaps: its settings are not judged then.

@@ -63,6 +63,6 @@ def _is_read(source: PodSource, key: str, function: str, keys: Collection[str] |
 
 
 def _function_of(service: Object) -> str:
-    """What the container is called with says which function it is."""
+    """The function, by the arguments of the container."""
     (container, *_) = service["spec"]["template"]["spec"]["containers"]
     return str((container.get("args") or [service["metadata"]["name"]])[0])

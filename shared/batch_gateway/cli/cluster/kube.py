@@ -103,7 +103,7 @@ class ClusterClient:
         configuration.retries = False
         try:
             config.load_kube_config(
-                kubeconfig or os.environ.get("KUBECONFIG"),  # the client looks when it is imported
+                kubeconfig or os.environ.get("KUBECONFIG"),  # the client reads it on import
                 context,
                 client_configuration=configuration,
             )
@@ -242,7 +242,7 @@ class ClusterClient:
             raise
 
     def _request(self, method: str, path: str, **given: Any) -> Object:
-        """Sent again for as long as the server asks for it or misses a webhook, up to 15 s."""
+        """Sent again while the server requests it or cannot reach a webhook, up to 15 s."""
         for pause_s in ATTEMPTS_S:
             try:
                 return self._requested(method, path, **given)

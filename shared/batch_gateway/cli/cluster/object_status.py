@@ -26,7 +26,7 @@ class ObjectStatus:
 
 _CONDITIONED = ("serving.knative.dev", "eventing.knative.dev", "sources.knative.dev")
 READY = ObjectStatus(ObjectReadiness.READY)
-#: A Service's Ready repeats RoutesReady, which only says that no revision is ready.
+#: A Service's Ready repeats RoutesReady, which only reports that no revision is ready.
 _TELLS_NO_CAUSE = ("Ready", "RoutesReady")
 _GRADUAL = "RolloutInProgress"
 #: What Knative writes around a revision's own message.
@@ -48,7 +48,7 @@ def object_status(obj: Object) -> ObjectStatus:
 
 
 def _by_ready(obj: Object, status: Object) -> ObjectStatus:
-    """Knative's way: one condition says it all, for one generation of the spec."""
+    """Knative's way: one condition contains it all, for one generation of the spec."""
     if status.get("observedGeneration", 0) < obj["metadata"].get("generation", 0):
         return ObjectStatus(ObjectReadiness.WAITING, "not looked at yet")
     conditions = {c["type"]: c for c in status.get("conditions") or ()}

@@ -104,7 +104,7 @@ def with_injected(obj: Object, live: Object | None) -> Object:
 
 
 def _plain(obj: Object, base: Object | None = None) -> Object:
-    """Without what says nothing of a decision: status, bookkeeping, a pinned image."""
+    """Without what records no decision: status, bookkeeping, a pinned image."""
     metadata = {key: obj["metadata"].get(key) or {} for key in ("labels", "annotations")}
     result = copy.deepcopy({k: v for k, v in obj.items() if k != "status"} | {"metadata": metadata})
     template = (result.get("spec") or {}).get("template") or {}

@@ -1,7 +1,7 @@
 """Records changes of a deployment in the audit log, if the operator names the database.
 
 That is when ``BATCH_GATEWAY_METADATA__URL`` is set, as for ``batch-gateway audit``. The change is
-carried out in any case: what cannot be recorded is said on the terminal.
+carried out in any case: what cannot be recorded is printed on the terminal.
 """
 
 import os

@@ -109,7 +109,7 @@ class RolloutWait:
 def _standing(cluster: ClusterClient, obj: Object) -> ObjectStatus:
     found = cluster.same(obj)
     if found is None:
-        # A finished Job may have been cleaned away between two looks.
+        # A finished Job may have been cleaned away between two checks.
         return (
             READY if obj["kind"] == "Job" else ObjectStatus(ObjectReadiness.WAITING, "is not there")
         )

@@ -154,7 +154,7 @@ class AdminRoutes:
 
 
 def _word(query: Mapping[str, str], name: str) -> str | None:
-    """Text that a database can be asked for. Raises InvalidRequest."""
+    """Text that is valid in a database query. Raises InvalidRequest."""
     text = query.get(name)
     if text is not None and not plain_id(text):
         raise InvalidRequest(f"Invalid '{name}'.", param=name, code="invalid_value")

@@ -89,7 +89,7 @@ class AnalyticsRoutes:
         )
 
     def _span(self, query: Mapping[str, str]) -> tuple[date, date]:
-        """The days that are asked for: from the first until before the second. Raises
+        """The days that are requested: from the first until before the second. Raises
         InvalidRequest."""
         if "start_time" not in query:
             raise InvalidRequest(
@@ -115,7 +115,7 @@ def _day(second: int) -> date:
 
 
 def _page(query: Mapping[str, str]) -> date:
-    """The first day of the page that is asked for. Raises InvalidRequest."""
+    """The first day of the page that is requested. Raises InvalidRequest."""
     given = query.get("page")
     if given is None:
         return date.min

@@ -53,7 +53,7 @@ def audited(method: str, path: str, handler: Handler, log: AuditLog) -> Handler:
     async def recorded(call: ApiRequest) -> Response:
         try:
             response = await handler(call)
-        except ClientDisconnected:  # before its request was complete: nothing was asked for
+        except ClientDisconnected:  # before its request was complete: there is no request
             raise
         except Exception as error:
             await _record(log, action, call, as_api_error(error).status, None)

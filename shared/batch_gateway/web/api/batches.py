@@ -116,7 +116,7 @@ class BatchRoutes:
         try:
             batch = await self._batches.cancel(call.tenant, batch_id)
         except Conflict as error:
-            # Asking again would give the same, but clients repeat a 409 unless told not to.
+            # The same request would fail again, but clients repeat a 409 without this header.
             raise ApiError(409, str(error), headers={"x-should-retry": "false"}) from error
         if batch is None:
             raise no_such_batch(batch_id)

@@ -1,9 +1,9 @@
 """``/openapi.json``, and the reference page ``/docs``.
 
 ``/docs`` is Swagger UI from its wheel: the browser sends requests to no other host, and the page's
-policy would not let it. ``/docs/plain`` says the same in tables, without scripts. All of it is made
-when it is first asked for: a start of the api reads no schema. None of it says anything about
-users' data, so it requires no key.
+policy would not let it. ``/docs/plain`` has the same content in tables, without scripts. All is
+made at the first request for it: a start of the api reads no schema. None of it contains users'
+data, so it requires no key.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ def _asset(name: str) -> Callable[[], bytes]:
 
 
 class CachedPage:
-    """One body, made when it is first asked for, and sent compressed to clients that take it."""
+    """One body, made at the first request for it, and sent compressed to clients that take it."""
 
     def __init__(self, make: Callable[[], bytes], media_type: str, policy: str = _NOTHING) -> None:
         """``policy``: what a browser may load for it."""

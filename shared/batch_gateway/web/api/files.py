@@ -78,7 +78,7 @@ class FileRoutes:
         return answer(FileDeleted(id=file_id))
 
     async def content(self, call: ApiRequest) -> Response:
-        """The bytes, or the one range of them that is asked for (RFC 9110, 14)."""
+        """The bytes, or the one range of them that is requested (RFC 9110, 14)."""
         file = await self._find(call)
         if file.purpose in NOT_DOWNLOADABLE:
             raise InvalidRequest(f"Not allowed to download files of purpose: {file.purpose}")

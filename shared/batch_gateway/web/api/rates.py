@@ -12,7 +12,7 @@ from batch_gateway.settings import QuotaSettings
 from batch_gateway.web.api.routing import ApiRequest, Handler
 from batch_gateway.web.envelope import ApiError
 
-#: OpenAI's clients give up when told to wait for longer.
+#: OpenAI's clients give up when Retry-After is longer.
 _LONGEST_WAIT_S = 120
 
 

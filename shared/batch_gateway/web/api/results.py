@@ -1,8 +1,8 @@
 """``/v1/batches/{id}/results`` and ``/requests``: results before a batch has ended.
 
-Not in OpenAI's API. The lines are those of the output and error file, byte for byte. A page tells
-by headers where to continue; with ``follow`` cursor lines do it, because headers come
-before them.
+Not in OpenAI's API. The lines are those of the output and error file, byte for byte. The
+headers of a page contain the position to continue at. With ``follow`` cursor lines contain it,
+because headers are sent before the lines.
 """
 
 from collections.abc import AsyncIterator

@@ -1,6 +1,6 @@
 """Descriptions and examples of all objects and fields of the API, for ``/openapi.json``.
 
-Read only when the document is asked for, so a start of the api does not pay for it. A test demands
+Read only when the document is requested, so a start of the api does not pay for it. A test demands
 a text and an example for every field, and holds the examples against their own schemas.
 """
 

@@ -26,7 +26,7 @@ __all__ = [
 #: (method, path) -> what clients find there beyond OpenAI's API too.
 EXTENDED = {**EXTENSIONS, **ADMIN}
 
-#: The first word of a path -> the tag of its routes, and what the tag says.
+#: The first word of a path -> the tag of its routes, and the tag's description.
 TAGS: dict[str, tuple[str, str]] = {
     "files": ("Files", "Input files, output files and error files."),
     "uploads": ("Uploads", "Files that come in parts."),
