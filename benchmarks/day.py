@@ -1,4 +1,4 @@
-"""A day with one batch: which functions run when, and what does the rest of the day cost?
+"""A day with one batch: which functions run at which times, and the cost of the idle time.
 
 ``make day`` plays it on the embedded platform and draws ``benchmarks/results/day.png``. The day
 begins at midnight with nothing; in the morning a client submits a batch and polls it every ten

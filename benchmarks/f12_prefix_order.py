@@ -1,4 +1,4 @@
-"""F12: how much of a batch's prompts an engine finds in its KV cache, by the order of its lines.
+"""F12: the share of a batch's prompt tokens that hit the engine's KV cache, by the order of lines.
 
 Input lines of four kinds (few-shot, documents, tools, a mix of all) are planned as a batch is, and
 the engine's view of their prompts - which the generator knows, bodies being written in several ways

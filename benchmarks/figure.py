@@ -1,4 +1,4 @@
-"""A figure: what was measured, the mark, and whether it was reached; printed and kept as JSON."""
+"""A figure: the measurement, the target, and whether it was met; printed and stored as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Counts in each function's process what it asks of its stores and what it answers.
+"""Counts in each function's process its requests to stores and its responses.
 
 Imported by ``sitecustomize`` (see ``burst_profile``): the fork server's children count from their
 fork on. SIGUSR2 writes the counts to a file and begins anew.

@@ -1,4 +1,4 @@
-"""A model endpoint that remembers what it was sent: ``python -m benchmarks.recording_endpoint PORT
+"""A model endpoint that records its requests: ``python -m benchmarks.recording_endpoint PORT
 LATENCY_MS``.
 
 Answers every POST with the same 500 bytes after the same time, as ``benchmarks.endpoint`` does, and

@@ -1,4 +1,4 @@
-"""Two hours of traffic in waves: does the limit follow, are users spared, does the batch continue?
+"""Measures the limit, interactive latency and batch progress during two hours of traffic in waves.
 
 ``make soak`` plays them and draws ``benchmarks/results/soak.png``. The traffic's waves of ten
 minutes pass in thirty seconds; calls, scrapes and the controller are not hurried, so there are as

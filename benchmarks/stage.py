@@ -1,4 +1,4 @@
-"""Where figures are measured: the embedded platform, a simulator of its own, and a client.
+"""The setup of a measurement: the embedded platform, its own simulator, and a client.
 
 Both servers are processes other than the one that measures, except for the platform's activator:
 what must not share a processor with the client asks a function directly, at ``direct_url``.

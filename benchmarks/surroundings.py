@@ -1,4 +1,4 @@
-"""Where figures are measured: the machine, and the versions of what takes part."""
+"""The environment of a measurement: the machine, and the versions of the components."""
 
 import os
 import platform

@@ -136,7 +136,7 @@ class Model:
         self._news: MonitorSignal | None = None
         self._seen = PoolObservation()  # reported since the last fold
         self._executors = [Executor() for _ in range(executors)]
-        self._others = NO_OTHERS  # as the first executor knows them
+        self._others = NO_OTHERS  # as the first executor counts them
         self._lines: Iterator[dict[str, Any]] = cycle(lines(scene))  # aborted ones come again
         self._number = count()
 

@@ -1,4 +1,4 @@
-"""At rest nothing runs, and the first request after that finds everything as it was."""
+"""At rest nothing runs, and the first request after that gets the same data as before."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A client that reads what an engine says over TCP, as an executor does for one call."""
+"""A client that reads an engine's response over TCP, as an executor does for one call."""
 
 import asyncio
 import atexit

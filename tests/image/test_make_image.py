@@ -1,4 +1,4 @@
-"""``make image`` with container engines that write down what they are asked, and refuse the rest.
+"""``make image`` with container engines that record their commands, and refuse all others.
 
 The stand-ins know the options of the commands that they stand in for
 (docs.docker.com/reference/cli/docker, docs.podman.io, github.com/containers/buildah/docs,

@@ -1,4 +1,4 @@
-"""docs/notifications.md: a cluster takes its manifests, and its program tells of what it hears."""
+"""docs/notifications.md: a cluster accepts its manifests, and its program reports events."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""What ``up`` says of the model endpoint."""
+"""What ``up`` prints about the model endpoint."""
 
 from batch_gateway.cli.announcement import _named, _trouble
 from batch_gateway.cli.probing import ProbeResult

@@ -1,4 +1,4 @@
-"""What can be said of a running batch."""
+"""The estimated completion of a running batch."""
 
 from datetime import UTC, datetime, timedelta
 

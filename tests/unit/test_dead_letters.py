@@ -1,4 +1,4 @@
-"""What a dead letter says of the failure, in the forms in which brokers tell it."""
+"""What a dead letter contains about the failure, in the formats of the brokers."""
 
 import base64
 from datetime import UTC, datetime

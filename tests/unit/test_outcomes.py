@@ -1,4 +1,4 @@
-"""What came of a pool's calls: nothing is told twice or forgotten, and refusals make it pause."""
+"""Outcomes of a pool's calls: each is reported once, and refusals make the pool pause."""
 
 from datetime import timedelta
 

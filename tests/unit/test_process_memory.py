@@ -1,4 +1,4 @@
-"""What a function's process keeps of the memory that it has freed."""
+"""How much freed memory a function's process keeps."""
 
 import subprocess
 import sys

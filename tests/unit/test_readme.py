@@ -1,4 +1,4 @@
-"""The README tells the truth about what can be checked."""
+"""The README is correct in everything that can be checked."""
 
 from pathlib import Path
 

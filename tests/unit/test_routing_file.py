@@ -1,4 +1,4 @@
-"""The routing file's form: what it means, and what it says when it is wrong."""
+"""The routing file's form: what it means, and the errors of a wrong one."""
 
 import re
 from datetime import UTC, datetime

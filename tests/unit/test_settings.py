@@ -1,4 +1,4 @@
-"""Settings in the environment: forms of lists and objects, and what is said of wrong ones."""
+"""Settings in the environment: forms of lists and objects, and the errors of wrong ones."""
 
 import pytest
 

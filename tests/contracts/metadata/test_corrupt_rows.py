@@ -1,4 +1,4 @@
-"""A row that cannot be decoded is skipped, told once and shown; all others continue."""
+"""A row that cannot be decoded is skipped, logged once and shown; all others continue."""
 
 import logging
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""ShardRows: leases, handing back, closing; and what is asked about them."""
+"""ShardRows: leases, handing back, closing, and queries."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

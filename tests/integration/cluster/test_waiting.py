@@ -1,4 +1,4 @@
-"""What a deployment waits out, what it gives up on, and how it tells why."""
+"""What a deployment waits for, when it fails, and the reasons that it prints."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""A function's start: what it waits for, what it says meanwhile, and what an outage does to it."""
+"""A function's start: what it waits for, what it answers meanwhile, and the effect of an outage."""
 
 import asyncio
 import json

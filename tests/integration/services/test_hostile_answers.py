@@ -1,4 +1,4 @@
-"""Whatever an engine says, over real TCP, every line of every other shard ends properly."""
+"""With any answer of an engine, over real TCP, every line of every other shard ends properly."""
 
 import random
 

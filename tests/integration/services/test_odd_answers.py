@@ -1,4 +1,4 @@
-"""Engines that answer oddly, over real TCP: each line ends by itself, and says what came."""
+"""Invalid answers of engines, over real TCP: each line ends, and its error describes the answer."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Retrying an ended batch: only what has no good answer runs, and nothing is asked for twice."""
+"""Retrying an ended batch: only what has no good answer runs, and no request is sent twice."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the service tells about itself, on real stores, as Prometheus would read it."""
+"""The service's state metrics, on real stores, as Prometheus would read them."""
 
 import asyncio
 from datetime import timedelta

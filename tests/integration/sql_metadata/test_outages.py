@@ -1,4 +1,4 @@
-"""What a database that does not serve looks like to the callers: always Unavailable."""
+"""The error that callers get from a database that is unavailable: always Unavailable."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""What Serving lets into a pod: its mask over Kubernetes' fields, and rules for what is left."""
+"""What Serving accepts in a pod: its mask over Kubernetes' fields, and rules for what is left."""
 
 import posixpath
 from collections.abc import Iterator, Mapping, Set

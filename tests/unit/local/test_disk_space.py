@@ -1,4 +1,4 @@
-"""What ``batch-gateway up`` says of its disk."""
+"""What ``batch-gateway up`` prints about its disk."""
 
 import asyncio
 import shutil

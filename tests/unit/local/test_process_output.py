@@ -1,4 +1,4 @@
-"""Which line of a process's output says why it ended, whatever was written around it."""
+"""Which line of a process's output contains the cause of its end, among other lines."""
 
 import json
 

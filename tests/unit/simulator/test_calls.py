@@ -1,4 +1,4 @@
-"""What the simulator understands of request bodies, and what it refuses."""
+"""Request bodies that the simulator accepts, and those that it refuses."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The framework is loaded without Flask, as long as it wants nothing of it."""
+"""The framework is loaded without Flask, as long as it does not use it."""
 
 import os
 import subprocess

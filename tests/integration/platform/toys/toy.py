@@ -1,4 +1,4 @@
-"""A function for the platform's tests: does what each request asks of it.
+"""A function for the platform's tests: it does what each request configures.
 
 ``python toy.py`` serves on ``PORT``. Every CloudEvent is written to the journal, one JSON line
 each, before it is answered as its data says.
