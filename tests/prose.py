@@ -29,6 +29,13 @@ RULES: dict[str, re.Pattern[str]] = {
         r"|(?:own|caller's|client's) affair)\b",
         re.IGNORECASE,
     ),
+    "software that talks or thinks: returns, reports, reads, stores, detects": re.compile(
+        r"\b(?:executor|planner|assembler|janitor|notifier|api|service|function|endpoint|engine"
+        r"|queue|store|database|server|client|library|caller|broker|proxy|gateway)\s+"
+        r"(?:says|knows|knew|asks|tells|wants|sees|hears|thinks)\b"
+        r"|\bas far as we know\b|\b(?:not|unless) told\b",
+        re.IGNORECASE,
+    ),
     "a phrase of people: 'continues'": re.compile(
         r"\b(?:goes|go|gone|going|went) on(?! (?:the|a|an|to|and)\b)\b", re.IGNORECASE
     ),
