@@ -1,7 +1,7 @@
 """The setup of a measurement: the embedded platform, its own simulator, and a client.
 
 Both servers are processes other than the one that measures, except for the platform's activator:
-what must not share a processor with the client asks a function directly, at ``direct_url``.
+a measurement whose requests must not pass through it uses ``direct_url`` of a function.
 """
 
 import asyncio

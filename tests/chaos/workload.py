@@ -113,7 +113,7 @@ def _compare(followed: Followed, before: Batch, after: Batch) -> None:
 
 
 async def _accepted(followed: Followed, ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask until the service says yes; what it must never say is a problem."""
+    """Repeat the request until it is accepted; an answer that is never allowed is a problem."""
     while True:
         try:
             return await ask()

@@ -146,7 +146,7 @@ def _sum(samples: Samples, names: tuple[str, ...], model: str) -> float | None:
 
 
 def _mean(samples: Samples, names: tuple[str, ...], model: str) -> float | None:
-    """The share in use of all caches together; None: not told.
+    """The share in use of all caches together; None: not reported.
 
     Ranks of a data-parallel engine have a cache of the same size each. One that is full brakes
     nothing: the engine's own balancer sends requests to those that have room.

@@ -17,7 +17,7 @@ GROUPS = (TENANT, API_KEY, MODEL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageGroup:
-    """Sums over some records; None: the group is not told apart by that."""
+    """Sums over some records; None: records are not grouped by that."""
 
     tenant: TenantId | None
     api_key: str | None

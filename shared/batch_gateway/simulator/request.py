@@ -76,7 +76,7 @@ class SimulatedRequest:
         self._exchange.drop()
 
     def reply_hostile(self, answer: HostileAnswer) -> None:
-        """Send bytes that need not be HTTP; the status of such a request is not told."""
+        """Send bytes that need not be HTTP; the status of such a request is not recorded."""
         self._exchange.reply_hostile(answer, ended=lambda: self._close(None))
 
     def _headers(self) -> tuple[tuple[str, str], ...]:

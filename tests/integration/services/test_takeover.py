@@ -226,7 +226,7 @@ async def test_an_event_that_is_delivered_twice_takes_nothing_from_a_living_acti
 
 
 async def test_a_lease_that_was_taken_over_is_worth_nothing_to_its_old_holder(world):
-    """Two may believe that they hold it: the database knows one."""
+    """Two executors may act as its holder: the database contains one."""
     batch = await begun(world)
     shard, *_ = [shard async for shard in world.metadata.shards.of_batch(batch.id)]
     old = await world.metadata.shards.claim(

@@ -327,7 +327,7 @@ def _probe(probe: Fields, port_name: str, path: str) -> Iterator[str]:
 
 
 def _aggressive(probe: Fields, path: str) -> Iterator[str]:
-    """Without a period queue-proxy asks by its own rhythm, and the other numbers make no sense."""
+    """Without a period queue-proxy probes at its own interval; other numbers make no sense."""
     if probe.get("successThreshold", 1) < 1:
         yield f"{path}.successThreshold: must be at least 1"
     numbers = {field: probe.get(field, 0) for field in ("failureThreshold", "timeoutSeconds")}
