@@ -29,13 +29,6 @@ RULES: dict[str, re.Pattern[str]] = {
         r"|(?:own|caller's|client's) affair)\b",
         re.IGNORECASE,
     ),
-    "software that talks or thinks: returns, reports, reads, stores, detects": re.compile(
-        r"\b(?:executor|planner|assembler|janitor|notifier|api|service|function|endpoint|engine"
-        r"|queue|store|database|server|client|library|caller|broker|proxy|gateway)\s+"
-        r"(?:says|knows|knew|asks|tells|wants|sees|hears|thinks)\b"
-        r"|\bas far as we know\b|\b(?:not|unless) told\b",
-        re.IGNORECASE,
-    ),
     "a phrase of people: 'continues'": re.compile(
         r"\b(?:goes|go|gone|going|went) on(?! (?:the|a|an|to|and)\b)\b", re.IGNORECASE
     ),
@@ -44,6 +37,17 @@ RULES: dict[str, re.Pattern[str]] = {
         r"(?:Who(?:se)?\s[^.?!]*?\b(?:is|are|may|has|gets|does|can)\b[^.?!]*[.!](?:\s|$)"
         r"|(?:Only|Never|Not|Seldom|Neither|Nor)(?:\s+then)?\s+"
         r"(?:is|are|does|do|may|can|has|have|will|was|were)\s)"
+    ),
+}
+
+#: The same for code and manifests; in documents a caller or a client may be a person.
+CODE_RULES: dict[str, re.Pattern[str]] = {
+    "software that talks or thinks: returns, reports, reads, stores, detects": re.compile(
+        r"\b(?:executor|planner|assembler|janitor|notifier|api|service|function|endpoint|engine"
+        r"|queue|store|database|server|client|library|caller|broker|proxy|gateway)\s+"
+        r"(?:says|knows|knew|asks|tells|wants|sees|hears|thinks)\b"
+        r"|\bas far as we know\b",
+        re.IGNORECASE,
     ),
 }
 
@@ -159,10 +163,11 @@ def findings(path: str, text: str) -> Iterator[Finding]:
         return
     if read is python and path.startswith("tests/"):
         read = python_tests
+    rules = RULES if read is markdown else RULES | CODE_RULES
     for passage in read(text):
         if any(path == name and passage.text.startswith(words) for name, words in DATA):
             continue
-        for rule, pattern in RULES.items():
+        for rule, pattern in rules.items():
             for match in pattern.finditer(_QUOTED.sub(_blanked, passage.text)):
                 line = passage.line + passage.text.count("\n", 0, match.start())
                 yield Finding(path, line, rule, " ".join(match[0].split())[:60])

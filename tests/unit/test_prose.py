@@ -46,6 +46,19 @@ def test_planted_sentences_are_found(path, form, sentence, text):
     assert found(path, form.format(sentence)) == [text]
 
 
+@pytest.mark.parametrize(
+    ("sentence", "text"),
+    [
+        ("The database says that they are over.", "database says"),
+        ("The planner\n    knows the models.", "planner knows"),
+        ("It takes calls, as far as we know.", "as far as we know"),
+    ],
+)
+def test_software_that_talks_is_found_in_code(sentence, text):
+    assert found("shared/batch_gateway/module.py", f'"""{sentence}"""\n') == [text]
+    assert not found("docs/page.md", sentence)
+
+
 def test_a_finding_names_its_line():
     text = '"""Module.\n\nIt runs,\nand nobody knows why.\n"""\n'
 
