@@ -49,7 +49,7 @@ async def run(limits: dict[str, Any]) -> Run:
 
             async def compare() -> None:
                 while True:
-                    pools = await shop.runtime.scratch.slots.pools()
+                    pools = await shop.runtime.coordination.slots.pools()
                     lent = sum(max(pool.granted, pool.in_use) for pool in pools)
                     over.append(here.simulator.journal.open - lent)
                     await asyncio.sleep(0.05)

@@ -96,7 +96,7 @@ async def estimate_error() -> float:
     async with workshop(LATENCY_MS, SETTINGS) as shop:
         runtime = shop.runtime
         routes = SingleEndpointRouteProvider(runtime.settings.inference)
-        estimates = CompletionEstimates(runtime.scratch, routes, runtime.clock, ceiling=SLOTS)
+        estimates = CompletionEstimates(runtime.coordination, routes, runtime.clock, ceiling=SLOTS)
         batch = await shop.submit(chat_lines(lines))
         working = asyncio.create_task(shop.work())
         began = time.monotonic()

@@ -72,7 +72,7 @@ async def beside(kind: str, count: int) -> dict[str, Value]:
         empty = (await redis_cost(shop.scratch_url)).memory_mib
         steps = Steps(shop, on)
         async with steps.step("rebuild"):
-            await ensure_generation(shop.runtime.metadata, shop.runtime.scratch)
+            await ensure_generation(shop.runtime.metadata, shop.runtime.coordination)
         full = (await redis_cost(shop.scratch_url)).memory_mib
         await _sweeps(shop, steps)
         values = steps.values(prefix)
@@ -94,7 +94,7 @@ async def _sweeps(shop: Workshop, steps: Steps) -> None:
         async with steps.step("sweep"):
             await janitor.sweep()
     for _ in range(ROUNDS):
-        reader = StateReader(shop.runtime.metadata, shop.runtime.scratch, shop.runtime.clock)
+        reader = StateReader(shop.runtime.metadata, shop.runtime.coordination, shop.runtime.clock)
         async with steps.step("state"):
             assert (await reader.state()).stored is not None
 
@@ -103,7 +103,7 @@ async def claim(shop: Workshop) -> None:
     """What an executor does to get one shard."""
     metadata, queue, now = (
         shop.runtime.metadata,
-        shop.runtime.scratch.queue,
+        shop.runtime.coordination.queue,
         shop.runtime.clock.now(),
     )
     entry = await queue.propose()

@@ -68,14 +68,16 @@ async def beside(kind: str, count: int) -> dict[str, Value]:
                 await _list(shop, ALL_BATCHES, own[len(own) // 2])
         values = lists.values(prefix, each=LISTS)
         steps = Steps(shop, on)
-        await ensure_generation(shop.runtime.metadata, shop.runtime.scratch)
+        await ensure_generation(shop.runtime.metadata, shop.runtime.coordination)
         janitor = make_janitor(shop.runtime)
         async with steps.step("first_sweep"):  # does what is done once a day too
             await janitor.sweep()
         for _ in range(ROUNDS):
             async with steps.step("sweep"):
                 await janitor.sweep()
-            reader = StateReader(shop.runtime.metadata, shop.runtime.scratch, shop.runtime.clock)
+            reader = StateReader(
+                shop.runtime.metadata, shop.runtime.coordination, shop.runtime.clock
+            )
             async with steps.step("state"):
                 assert (await reader.state()).stored is not None
     return {**values, **steps.values(prefix)}

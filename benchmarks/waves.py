@@ -120,7 +120,7 @@ class _Play:
                 waiting=engine.waiting,
             )
             if self.shop is not None:
-                for pool in await self.shop.runtime.scratch.slots.pools():
+                for pool in await self.shop.runtime.coordination.slots.pools():
                     sample.limit, sample.in_flight = int(pool.limit.limit), pool.in_use
                     sample.aborted, sample.brake = pool.aborted, pool.limit.last_brake
                     sample.users = max(0, journal.open - pool.in_use)

@@ -31,11 +31,11 @@ async def assert_always_cancellable(ask):
 
 
 async def test_of_the_scratch_server(valkey_url):
-    scratch = open_scratch(valkey_url, prefix="t")
+    coordination = open_scratch(valkey_url, prefix="t")
 
-    await assert_always_cancellable(lambda: scratch.once("anything", timedelta(seconds=5)))
+    await assert_always_cancellable(lambda: coordination.once("anything", timedelta(seconds=5)))
 
-    await scratch.close()
+    await coordination.close()
 
 
 async def test_of_the_metadata_server(tmp_path):

@@ -258,12 +258,12 @@ async def test_what_one_process_finds_full_all_know_for_a_moment(redis_url):
 @pytest.mark.redis
 async def test_a_scratch_server_that_is_full_says_so_itself(tmp_path):
     with valkey_server(tmp_path) as url:
-        scratch = open_own(url)
-        assert await scratch.full_stores.stores() == []
-        await scratch._client.config_set("maxmemory", "1")
+        coordination = open_own(url)
+        assert await coordination.full_stores.stores() == []
+        await coordination._client.config_set("maxmemory", "1")
 
         with pytest.raises(StorageFull, match="maxmemory"):
-            await scratch.locks.acquire("x", "me", KEPT)
-        assert await scratch.full_stores.stores() == ["scratch"]
-        await refuse_if_full(scratch)  # uploads need no room there
-        await scratch.close()
+            await coordination.locks.acquire("x", "me", KEPT)
+        assert await coordination.full_stores.stores() == ["scratch"]
+        await refuse_if_full(coordination)  # uploads need no room there
+        await coordination.close()

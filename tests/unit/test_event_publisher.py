@@ -58,7 +58,7 @@ async def test_announcing_calling_and_waking_never_raise(fault):
 
 def loops(store):
     """What each function runs beside its work, as its name and coroutine."""
-    scratch = SimpleNamespace(announced=store.a, announce=store.b, function_instances=store)
+    coordination = SimpleNamespace(announced=store.a, announce=store.b, function_instances=store)
     own = RunningConfiguration(function="api", generation=1, settings="s", signing_keys="k")
     metadata = SimpleNamespace(outbox=store, batches=store)
     publisher = EventPublisher(store, store)
@@ -67,7 +67,7 @@ def loops(store):
     )
     publisher.published.set()
     watch = ConfigurationWatch(
-        scratch, own, superseded=asyncio.Event(), ready=store.ready, look_s=0.001
+        coordination, own, superseded=asyncio.Event(), ready=store.ready, look_s=0.001
     )
     yield InstanceHeartbeat(store, "api", every=timedelta(milliseconds=1)).run()
     yield watch.run()

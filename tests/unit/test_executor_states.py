@@ -323,7 +323,7 @@ class Stage:
         self.routes = SingleEndpointRouteProvider(InferenceSettings(url="http://engine"))
         memory: Any = self.memory
         nothing = memory.nothing
-        self.scratch: Any = SimpleNamespace(
+        self.coordination: Any = SimpleNamespace(
             queue=SimpleNamespace(
                 **{
                     name: getattr(memory, name)
@@ -363,7 +363,7 @@ class Stage:
                 stores=Stores(
                     metadata=SimpleNamespace(shards=self.memory),  # type: ignore[arg-type]
                     files=self.memory,  # type: ignore[arg-type]
-                    scratch=self.scratch,
+                    coordination=self.coordination,
                 ),
                 engines=EngineClients(
                     client=client, metrics=client, routes=self.routes, header_passthrough=None

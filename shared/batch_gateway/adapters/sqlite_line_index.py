@@ -125,7 +125,7 @@ class SqliteLineIndex:
 
 class SqliteLineIndexes:
     def __init__(self, temp_dir: Path) -> None:
-        """``scratch`` is a folder on local disk, made when it is missing."""
+        """``temp_dir`` is a folder on local disk, made when it is missing."""
         self._temp_dir = temp_dir
 
     @contextmanager

@@ -63,7 +63,9 @@ class PlatformComponents:
             _FUNCTIONS in service.command for service in self._deployment.services
         )
         self._had_run = any((data / "broker").iterdir())
-        self._scratch = ValkeyServer("valkey", data / "run", self._log("valkey"), durable=False)
+        self._coordination = ValkeyServer(
+            "valkey", data / "run", self._log("valkey"), durable=False
+        )
         self._events = ValkeyServer(
             "broker-valkey", data / "broker", self._log("broker-valkey"), durable=True
         )
@@ -89,7 +91,7 @@ class PlatformComponents:
 
     @property
     def scratch_url(self) -> str:
-        return self._scratch.url
+        return self._coordination.url
 
     @property
     def broker_port(self) -> int:
@@ -122,7 +124,7 @@ class PlatformComponents:
         port = await self._activator.listen_publicly(options.host, options.port)
         host = f"[{options.host}]" if ":" in options.host else options.host
         self.url = f"http://{host}:{port}"
-        await self._supervise(self._scratch.server)
+        await self._supervise(self._coordination.server)
         if options.first_install:
             await _together(self._install(), self._start_simulator())
         else:
@@ -339,7 +341,7 @@ class PlatformComponents:
             **configuration.variables({"inference": {"url": inference_url}}),
         }
         environment = {
-            **configuration.local_defaults(self._data, scratch_url=self._scratch.url),
+            **configuration.local_defaults(self._data, scratch_url=self._coordination.url),
             **filed,
             **stronger,
         }

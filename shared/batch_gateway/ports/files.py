@@ -55,7 +55,7 @@ class FileStore(Protocol):
     def local_copy(self, key: str, temp_dir: Path) -> AbstractAsyncContextManager[Path]:
         """The blob as a readable file on local disk, while the context is open.
 
-        A remote blob is copied into ``scratch`` and removed afterwards. Raises NotFound.
+        A remote blob is copied into ``temp_dir`` and removed afterwards. Raises NotFound.
         """
         ...
 

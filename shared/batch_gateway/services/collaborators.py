@@ -13,7 +13,7 @@ from batch_gateway.services.webhooks.outbox import WebhookOutbox
 class Stores:
     metadata: MetadataStore
     files: FileStore
-    scratch: CoordinationStore
+    coordination: CoordinationStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,8 @@ async def log_errors(what: str, action: str) -> AsyncIterator[None]:
 class JanitorTrigger:
     """Sends the event that starts the janitor."""
 
-    def __init__(self, scratch: CoordinationStore, sink: EventSink) -> None:
-        self._scratch = scratch
+    def __init__(self, coordination: CoordinationStore, sink: EventSink) -> None:
+        self._coordination = coordination
         self._sink = sink
 
     async def call(self, *, at_once: bool = False) -> None:
@@ -73,7 +73,7 @@ class JanitorTrigger:
         ``at_once``: trigger it in any case.
         """
         try:
-            if not await self._scratch.once("upkeep", _CALLED) and not at_once:
+            if not await self._coordination.once("upkeep", _CALLED) and not at_once:
                 return
         except Exception as error:  # noqa: BLE001 - see safely
             logger.info("The janitor may be triggered twice: %r", error, extra={"action": "call"})

@@ -40,33 +40,33 @@ class FullStoreReporter:
         self._any.set()
 
     @asynccontextmanager
-    async def published(self, scratch: CoordinationStore) -> AsyncIterator[None]:
+    async def published(self, coordination: CoordinationStore) -> AsyncIterator[None]:
         """Report to the other processes while the context is open."""
-        publishing = asyncio.create_task(self._publish(scratch))
+        publishing = asyncio.create_task(self._publish(coordination))
         try:
             yield
         finally:
             publishing.cancel()
             await asyncio.wait({publishing})
 
-    async def _publish(self, scratch: CoordinationStore) -> None:
+    async def _publish(self, coordination: CoordinationStore) -> None:
         while True:
             await self._any.wait()
             self._any.clear()
             for store in sorted(self._found):
                 logger.error("The %s store is full", store, extra={"action": "storage_full"})
                 try:
-                    await scratch.full_stores.report(store, KEPT)
+                    await coordination.full_stores.report(store, KEPT)
                 except Temporary as error:
                     logger.warning("Not published: %s", error, extra={"action": "unavailable"})
             self._found.clear()
             await asyncio.sleep(_EVERY_S)
 
 
-async def refuse_if_full(scratch: CoordinationStore) -> None:
+async def refuse_if_full(coordination: CoordinationStore) -> None:
     """Raise StorageFull when what a user sends could not be kept now. Does not raise else."""
     try:
-        full = await scratch.full_stores.stores()
+        full = await coordination.full_stores.stores()
     except Temporary:
         return  # it may have room: the store itself tells
     kept = [store for store in full if store != "scratch"]

@@ -1,7 +1,7 @@
 """Publishes a progress event for each 10 % of a batch.
 
 Looked for where results are stored, every two seconds at most for each batch. No row records what
-was told: a step's event has an id of its own, and a key in the scratch memory keeps others from
+was told: a step's event has an id of its own, and a key in the coordination store keeps others from
 telling it too. A batch that is faster than that skips steps.
 """
 
@@ -53,14 +53,14 @@ class _LastCheck:
 class ProgressEvents:
     def __init__(
         self,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         publisher: EventPublisher,
         clock: Clock,
         *,
         pause: timedelta = _PAUSE,
     ) -> None:
         """``pause``: between two looks at a batch."""
-        self._scratch = scratch
+        self._coordination = coordination
         self._publisher = publisher
         self._clock = clock
         self._pause_s = pause.total_seconds()
@@ -88,7 +88,7 @@ class ProgressEvents:
         if not looked.told < step < _DONE:
             return True
         looked.told = step
-        if await self._scratch.once(f"progress/{batch.id}/{step}", _REMEMBERED):
+        if await self._coordination.once(f"progress/{batch.id}/{step}", _REMEMBERED):
             now = self._clock.now()
             await self._publisher.publish_or_store(progress_event(batch, step, now), now)
         return True

@@ -70,14 +70,14 @@ class StateReader:
     def __init__(
         self,
         metadata: MetadataStore,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         clock: Clock,
         *,
         kept: timedelta = timedelta(seconds=1),
     ) -> None:
         """``kept``: maximum age of a state that is reused."""
         self._metadata = metadata
-        self._scratch = scratch
+        self._coordination = coordination
         self._clock = clock
         self._kept_s = kept.total_seconds()
         self._looking = asyncio.Lock()
@@ -109,13 +109,13 @@ class StateReader:
         )
 
     async def _shared(self) -> CoordinationState:
-        running, pending = await self._scratch.activations.count()
+        running, pending = await self._coordination.activations.count()
         return CoordinationState(
-            depth=await self._scratch.queue.depth(),
-            pools=await self._scratch.slots.pools(),
+            depth=await self._coordination.queue.depth(),
+            pools=await self._coordination.slots.pools(),
             running=running,
             pending=pending,
-            full=await self._scratch.full_stores.stores(),
+            full=await self._coordination.full_stores.stores(),
         )
 
 

@@ -51,20 +51,20 @@ class Termination:
         *,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         publisher: EventPublisher,
         clock: Clock,
         fence: timedelta,
     ) -> None:
         self._metadata = metadata
         self._files = files
-        self._scratch = scratch
+        self._coordination = coordination
         self._publisher = publisher
         self._clock = clock
         self._fence = fence
-        self._lost_objects = LostObjectDetector(scratch)
+        self._lost_objects = LostObjectDetector(coordination)
         self._mender = UnreadableShardCloser(
-            rows=metadata.shards, queue=scratch.queue, publisher=publisher, clock=clock
+            rows=metadata.shards, queue=coordination.queue, publisher=publisher, clock=clock
         )
 
     async def expire(self, batch: BatchId, *, traceparent: str | None) -> bool:
@@ -110,8 +110,8 @@ class Termination:
     async def notify_executors(self, batch: BatchId) -> None:
         """Tell executors to look, and take the batch's shards out of the queue: hints only."""
         try:
-            await self._scratch.batch_changes.publish(batch)
-            await self._scratch.queue.withdraw(batch)
+            await self._coordination.batch_changes.publish(batch)
+            await self._coordination.queue.withdraw(batch)
         except Temporary as error:
             logger.debug("Executors are not notified before their next heartbeat: %s", error)
 
@@ -186,7 +186,7 @@ class Termination:
             await self._mender.mend_for(error, batch)
             return True
         if lease is None:  # finished, handed back or reclaimed by another
-            await settle_ended_leases(self._metadata.shards, self._scratch.queue, [observed])
+            await settle_ended_leases(self._metadata.shards, self._coordination.queue, [observed])
             return False
         shard = lease.shard
         known = {part.key for part in shard.parts}
@@ -215,9 +215,9 @@ class Termination:
             extra={"action": "reclaimed", "batch_id": shard.batch, "shard_id": shard.id},
         )
         if released is True:
-            await self._scratch.queue.release(queue_entry(lease, shard), lease=lease.ref)
+            await self._coordination.queue.release(queue_entry(lease, shard), lease=lease.ref)
         elif isinstance(released, ClosedShard):
-            await self._scratch.queue.complete([shard.id])
+            await self._coordination.queue.complete([shard.id])
             if released.last:
                 await self._publisher.publish(event)
         return True

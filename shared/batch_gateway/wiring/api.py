@@ -106,7 +106,7 @@ def _guards(runtime: FunctionRuntime) -> "ApiGuards":
     settings = runtime.settings
     return ApiGuards(
         auth=authenticator(settings.auth, runtime.metadata.api_keys, runtime.clock),
-        limits=RateLimits(FallbackRateLimiter(runtime.scratch.rate_limiter), settings.quota),
+        limits=RateLimits(FallbackRateLimiter(runtime.coordination.rate_limiter), settings.quota),
         claims=runtime.metadata.claims,
         sealer=open_sealer(settings),
         audit=AuditLog(runtime.metadata.audit, runtime.clock),
@@ -130,7 +130,7 @@ def _admin(
     from batch_gateway.web.api.admin_work import AdminWorkRoutes
 
     settings = runtime.settings
-    state = StateReader(runtime.metadata, runtime.scratch, runtime.clock)
+    state = StateReader(runtime.metadata, runtime.coordination, runtime.clock)
     sink = BrokerSink(settings)
     stack.push_async_callback(sink.close)
     admin = AdminRoutes(
@@ -147,12 +147,12 @@ def _admin(
         batches=services.batches,
         analytics=services.analytics,
         endpoints=services.endpoints,
-        scratch=runtime.scratch,
+        coordination=runtime.coordination,
         estimates=estimates,
         clock=runtime.clock,
     )
     work = AdminWorkRoutes(
-        scratch=runtime.scratch,
+        coordination=runtime.coordination,
         state=state,
         models=runtime.routes,
         clock=runtime.clock,
@@ -180,8 +180,8 @@ def _actions(runtime: FunctionRuntime) -> "BatchActions":
     return BatchActions(
         metadata=runtime.metadata,
         files=runtime.files,
-        queue=runtime.scratch.queue,
-        control=runtime.scratch.batch_changes,
+        queue=runtime.coordination.queue,
+        control=runtime.coordination.batch_changes,
         termination=runtime.termination,
         activation_trigger=runtime.activation_trigger,
         clock=runtime.clock,

@@ -19,7 +19,7 @@ def make_assembler(runtime: FunctionRuntime) -> "Assembler":
     return Assembler(
         metadata=runtime.metadata,
         files=runtime.files,
-        scratch=runtime.scratch,
+        coordination=runtime.coordination,
         publisher=runtime.publisher,
         webhook_outbox=runtime.webhook_outbox,
         clock=runtime.clock,

@@ -16,7 +16,7 @@ def make_completion_estimates(runtime: FunctionRuntime) -> "CompletionEstimates"
     from batch_gateway.services.batches.completion_estimates import CompletionEstimates
 
     ceiling = runtime.settings.limits.ceiling
-    return CompletionEstimates(runtime.scratch, runtime.routes, runtime.clock, ceiling=ceiling)
+    return CompletionEstimates(runtime.coordination, runtime.routes, runtime.clock, ceiling=ceiling)
 
 
 def make_batches(
@@ -54,5 +54,5 @@ def file_dependencies(runtime: FunctionRuntime) -> "FileDependencies":
         clock=runtime.clock,
         api=runtime.settings.api,
         quotas=runtime.settings.quota.quotas,
-        scratch=runtime.scratch,
+        coordination=runtime.coordination,
     )

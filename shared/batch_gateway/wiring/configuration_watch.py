@@ -13,8 +13,8 @@ A process that reads another one gives way within a minute, also when it is busy
 - A store does not answer (any more): the new configuration may have another password for it. This
   process can neither finish its work nor hand it over, and stops at once, whatever it is doing.
 
-Announcements are digests, keyed with the signing keys. They are in the scratch memory, which may be
-emptied at any moment: then no process gives way until the next one starts.
+Announcements are digests, keyed with the signing keys. The coordination store has them. It may
+be emptied at any moment: then no process gives way until the next one starts.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ def _digest(key: str, content: bytes) -> str:
 class ConfigurationWatch:
     def __init__(
         self,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         own: RunningConfiguration,
         *,
         superseded: asyncio.Event,
@@ -106,7 +106,7 @@ class ConfigurationWatch:
         does not answer; ``look_s`` is the pause between two readings of the announcements;
         ``stop`` ends the process once its requests are answered.
         """
-        self._scratch = scratch
+        self._coordination = coordination
         self._own = own
         self._ready = ready
         self._look_s = look_s
@@ -156,17 +156,17 @@ class ConfigurationWatch:
             await asyncio.sleep(self._look_s)
 
     async def _announce(self) -> None:
-        newest = await self._scratch.announced(self._own.function)
+        newest = await self._coordination.announced(self._own.function)
         if newest is not None and _generation(newest) > self._own.generation:
             return  # a pod of an old revision that starts late
         for name, value in self._own.announcements.items():
-            await self._scratch.announce(name, value)
+            await self._coordination.announce(name, value)
 
     async def _is_old(self) -> bool:
         self._stops = True
         old = False
         for name, value in self._own.announcements.items():
-            newest = await self._scratch.announced(name)
+            newest = await self._coordination.announced(name)
             if newest is None or newest == value or _generation(newest) < _generation(value):
                 continue
             old = True
@@ -202,7 +202,7 @@ class ConfigurationWatch:
                 await self._idle.wait()
         if self._own.function == "api" and self._idle.is_set():
             turn = f"restart:{self._own.function}"
-            if not await self._scratch.locks.acquire(turn, self._me, self._turn):
+            if not await self._coordination.locks.acquire(turn, self._me, self._turn):
                 return False
         return self._idle.is_set()
 

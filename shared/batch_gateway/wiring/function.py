@@ -68,14 +68,14 @@ def hosted_function(
         ):
             own = configuration(name, settings, os.environ.get("K_REVISION", ""))
             watch = ConfigurationWatch(
-                runtime.scratch,
+                runtime.coordination,
                 own,
                 superseded=runtime.superseded,
                 ready=runtime.ready,
                 look_s=settings.probes.configuration_s,
             )
             stack.callback(group.create_task(watch.run()).cancel)
-            heartbeat = InstanceHeartbeat(runtime.scratch.function_instances, name)
+            heartbeat = InstanceHeartbeat(runtime.coordination.function_instances, name)
             stack.callback(group.create_task(heartbeat.run()).cancel)
             if sends_events(name):
                 stack.callback(group.create_task(runtime.outbox_relay.run()).cancel)
@@ -103,7 +103,7 @@ def metrics_page(name: str, runtime: FunctionRuntime) -> MetricsPage:
         token=token,
         public=auth.kind != "none",
         refuse=LoopbackAuthenticator(TenantId(auth.tenant), auth.hosts).refuse_web_pages,
-        state_reader=StateReader(runtime.metadata, runtime.scratch, runtime.clock),
+        state_reader=StateReader(runtime.metadata, runtime.coordination, runtime.clock),
         tenants=rules.tenants,
     )
 

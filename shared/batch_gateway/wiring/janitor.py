@@ -27,7 +27,7 @@ def make_janitor(runtime: FunctionRuntime) -> "Janitor":
         events=runtime.events,
         termination=runtime.termination,
         clock=runtime.clock,
-        available_work=AvailableWorkCheck(runtime.scratch, runtime.routes, runtime.clock),
+        available_work=AvailableWorkCheck(runtime.coordination, runtime.routes, runtime.clock),
         estimates=make_completion_estimates(runtime),
         retention=make_retention(runtime),
         lease_ttl=timedelta(seconds=settings.execution.lease_ttl_s),
@@ -61,7 +61,7 @@ def make_janitor_loop(runtime: FunctionRuntime, *, stopping: asyncio.Event) -> "
         schedule=JanitorSchedule(
             metadata=runtime.metadata,
             dependents=runtime.dependents,
-            available_work=AvailableWorkCheck(runtime.scratch, runtime.routes, runtime.clock),
+            available_work=AvailableWorkCheck(runtime.coordination, runtime.routes, runtime.clock),
             retention=make_retention(runtime),
             routes=runtime.routes,
             clock=runtime.clock,

@@ -41,7 +41,7 @@ class FunctionRuntime:
         settings: Settings,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         sink: EventSink,
         *,
         clock: Clock | None = None,
@@ -50,10 +50,10 @@ class FunctionRuntime:
         self.settings = settings
         self.metadata = metadata
         self.files = files
-        self.scratch = scratch
+        self.coordination = coordination
         self.sink = sink
         self.clock: Clock = clock or SystemClock()
-        self.janitor_trigger = JanitorTrigger(scratch, sink)
+        self.janitor_trigger = JanitorTrigger(coordination, sink)
         self.publisher = EventPublisher(metadata.outbox, sink)
         self.dependents = DependentBatches(metadata.batches, self.publisher)
         self.webhook_outbox = WebhookOutbox(metadata.webhooks, sink, self.clock, self.dependents)
@@ -73,14 +73,14 @@ class FunctionRuntime:
     @cached_property
     def activation_trigger(self) -> ActivationTrigger:
         maximum = self.settings.execution.max_activations
-        return ActivationTrigger(self.scratch.activations, self.sink, maximum)
+        return ActivationTrigger(self.coordination.activations, self.sink, maximum)
 
     @cached_property
     def termination(self) -> Termination:
         return Termination(
             metadata=self.metadata,
             files=self.files,
-            scratch=self.scratch,
+            coordination=self.coordination,
             publisher=self.publisher,
             clock=self.clock,
             fence=timedelta(seconds=self.settings.execution.fence_s),
@@ -88,7 +88,7 @@ class FunctionRuntime:
 
     @property
     def stores(self) -> Stores:
-        return Stores(metadata=self.metadata, files=self.files, scratch=self.scratch)
+        return Stores(metadata=self.metadata, files=self.files, coordination=self.coordination)
 
     @property
     def events(self) -> EventSenders:
@@ -112,7 +112,7 @@ class FunctionRuntime:
         """Raise Unavailable, naming it, when something that we need does not answer."""
         for name, store in (
             ("metadata", self.metadata),
-            ("scratch", self.scratch),
+            ("scratch", self.coordination),
             ("files", self.files),
         ):
             try:
@@ -130,9 +130,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[FunctionRuntime]:
         stack.push_async_callback(metadata.close)
         files = open_files(settings, on_full=full.reporter("files"))
         stack.push_async_callback(files.close)
-        scratch = open_scratch_server(settings)
-        stack.push_async_callback(scratch.close)
-        await stack.enter_async_context(full.published(scratch))
+        coordination = open_scratch_server(settings)
+        stack.push_async_callback(coordination.close)
+        await stack.enter_async_context(full.published(coordination))
         sink = BrokerSink(settings)
         stack.push_async_callback(sink.close)
-        yield FunctionRuntime(settings, metadata, files, scratch, sink)
+        yield FunctionRuntime(settings, metadata, files, coordination, sink)

@@ -9,7 +9,7 @@ from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 
 
 @pytest.fixture
-async def scratch(redis_url: str) -> AsyncIterator[RedisCoordinationStore]:
-    scratch = open_own(redis_url)
-    yield scratch
-    await scratch.close()
+async def coordination(redis_url: str) -> AsyncIterator[RedisCoordinationStore]:
+    coordination = open_own(redis_url)
+    yield coordination
+    await coordination.close()

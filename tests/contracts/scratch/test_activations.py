@@ -15,98 +15,102 @@ BRIEF = timedelta(seconds=0.3)
 A, B = ActivationId("a"), ActivationId("b")
 
 
-async def test_no_more_than_the_maximum_enter_at_once(scratch: RedisCoordinationStore) -> None:
+async def test_no_more_than_the_maximum_enter_at_once(coordination: RedisCoordinationStore) -> None:
     names = [ActivationId(f"a{n}") for n in range(12)]
 
     entered = await asyncio.gather(
-        *(scratch.activations.enter(name, maximum=5, ttl=MINUTE) for name in names)
+        *(coordination.activations.enter(name, maximum=5, ttl=MINUTE) for name in names)
     )
 
     assert sum(entered) == 5
-    assert await scratch.activations.count() == (5, 0)
+    assert await coordination.activations.count() == (5, 0)
 
 
 async def test_running_and_invited_together_never_exceed_the_maximum(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    await scratch.activations.enter(A, maximum=3, ttl=MINUTE)
+    await coordination.activations.enter(A, maximum=3, ttl=MINUTE)
 
     invited = await asyncio.gather(
-        *(scratch.activations.invite(maximum=3, ttl=MINUTE) for _ in range(9))
+        *(coordination.activations.invite(maximum=3, ttl=MINUTE) for _ in range(9))
     )
 
     assert sum(invited) == 2
-    assert await scratch.activations.count() == (1, 2)
+    assert await coordination.activations.count() == (1, 2)
 
 
-async def test_entering_uses_up_a_pending_wake_up(scratch: RedisCoordinationStore) -> None:
-    await scratch.activations.invite(maximum=1, ttl=MINUTE)
+async def test_entering_uses_up_a_pending_wake_up(coordination: RedisCoordinationStore) -> None:
+    await coordination.activations.invite(maximum=1, ttl=MINUTE)
 
-    assert await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
-    assert await scratch.activations.count() == (1, 0)
-
-
-async def test_entering_again_keeps_the_place(scratch: RedisCoordinationStore) -> None:
-    await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
-    assert not await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
-
-    assert await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
-    assert await scratch.activations.count() == (1, 0)
+    assert await coordination.activations.enter(A, maximum=1, ttl=MINUTE)
+    assert await coordination.activations.count() == (1, 0)
 
 
-async def test_who_has_gone_silent_is_no_longer_counted(scratch: RedisCoordinationStore) -> None:
-    await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
-    await scratch.activations.invite(maximum=2, ttl=NO_TIME)
+async def test_entering_again_keeps_the_place(coordination: RedisCoordinationStore) -> None:
+    await coordination.activations.enter(A, maximum=1, ttl=MINUTE)
+    assert not await coordination.activations.enter(B, maximum=1, ttl=MINUTE)
 
-    assert await scratch.activations.count() == (0, 0)
-    assert await scratch.activations.enter(B, maximum=1, ttl=MINUTE)
-
-
-async def test_a_heartbeat_keeps_or_restores_the_place(scratch: RedisCoordinationStore) -> None:
-    await scratch.activations.enter(A, maximum=1, ttl=NO_TIME)
-
-    await scratch.activations.renew(A, MINUTE, silence=MINUTE)
-
-    assert await scratch.activations.count() == (1, 0)
+    assert await coordination.activations.enter(A, maximum=1, ttl=MINUTE)
+    assert await coordination.activations.count() == (1, 0)
 
 
-async def test_leaving_makes_room(scratch: RedisCoordinationStore) -> None:
-    await scratch.activations.enter(A, maximum=1, ttl=MINUTE)
+async def test_who_has_gone_silent_is_no_longer_counted(
+    coordination: RedisCoordinationStore,
+) -> None:
+    await coordination.activations.enter(A, maximum=1, ttl=NO_TIME)
+    await coordination.activations.invite(maximum=2, ttl=NO_TIME)
 
-    await scratch.activations.leave(A)
+    assert await coordination.activations.count() == (0, 0)
+    assert await coordination.activations.enter(B, maximum=1, ttl=MINUTE)
 
-    assert await scratch.activations.invite(maximum=1, ttl=MINUTE)
+
+async def test_a_heartbeat_keeps_or_restores_the_place(
+    coordination: RedisCoordinationStore,
+) -> None:
+    await coordination.activations.enter(A, maximum=1, ttl=NO_TIME)
+
+    await coordination.activations.renew(A, MINUTE, silence=MINUTE)
+
+    assert await coordination.activations.count() == (1, 0)
+
+
+async def test_leaving_makes_room(coordination: RedisCoordinationStore) -> None:
+    await coordination.activations.enter(A, maximum=1, ttl=MINUTE)
+
+    await coordination.activations.leave(A)
+
+    assert await coordination.activations.invite(maximum=1, ttl=MINUTE)
 
 
 async def test_of_several_that_want_to_leave_exactly_one_stays(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
     names = [ActivationId(f"a{n}") for n in range(6)]
     for name in names:
-        await scratch.activations.enter(name, maximum=6, ttl=MINUTE)
+        await coordination.activations.enter(name, maximum=6, ttl=MINUTE)
 
-    left = await asyncio.gather(*map(scratch.activations.leave_unless_last, names))
+    left = await asyncio.gather(*map(coordination.activations.leave_unless_last, names))
 
     assert sum(left) == 5
-    assert await scratch.activations.count() == (1, 0)
+    assert await coordination.activations.count() == (1, 0)
 
 
 async def test_a_dead_activation_does_not_let_the_last_one_go(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    await scratch.activations.enter(A, maximum=2, ttl=MINUTE)
-    await scratch.activations.enter(B, maximum=2, ttl=NO_TIME)
+    await coordination.activations.enter(A, maximum=2, ttl=MINUTE)
+    await coordination.activations.enter(B, maximum=2, ttl=NO_TIME)
 
-    assert not await scratch.activations.leave_unless_last(A)
+    assert not await coordination.activations.leave_unless_last(A)
 
 
 # -- dead activations ------------------------------------------------------------------------------
 
 
 async def test_silent_activations_are_dead_until_they_renew_or_are_forgotten(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    register = scratch.activations
+    register = coordination.activations
     for name in (A, B):
         await register.enter(name, maximum=3, ttl=NO_TIME)
     await register.count()
@@ -120,8 +124,8 @@ async def test_silent_activations_are_dead_until_they_renew_or_are_forgotten(
     assert await register.renew(me, MINUTE, silence=NO_TIME) == []
 
 
-async def test_activations_that_leave_are_not_dead(scratch: RedisCoordinationStore) -> None:
-    register = scratch.activations
+async def test_activations_that_leave_are_not_dead(coordination: RedisCoordinationStore) -> None:
+    register = coordination.activations
     await register.enter(A, maximum=2, ttl=MINUTE)
     await register.leave(A)
 
@@ -129,9 +133,9 @@ async def test_activations_that_leave_are_not_dead(scratch: RedisCoordinationSto
 
 
 async def test_a_request_that_comes_again_names_who_has_served_it(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    register = scratch.activations
+    register = coordination.activations
 
     assert await register.serve("request", A, MINUTE) == []
     assert await register.serve("other", B, MINUTE) == []
@@ -139,8 +143,8 @@ async def test_a_request_that_comes_again_names_who_has_served_it(
     assert await register.serve("request", ActivationId("c"), MINUTE) == [A, B]
 
 
-async def test_a_challenge_is_met_by_renewing(scratch: RedisCoordinationStore) -> None:
-    register = scratch.activations
+async def test_a_challenge_is_met_by_renewing(coordination: RedisCoordinationStore) -> None:
+    register = coordination.activations
     for name in (A, B):
         await register.enter(name, maximum=3, ttl=MINUTE)
     gone = ActivationId("gone")
@@ -157,9 +161,9 @@ async def test_a_challenge_is_met_by_renewing(scratch: RedisCoordinationStore) -
 
 
 async def test_one_that_has_missed_a_heartbeat_is_dead_at_once(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    register = scratch.activations
+    register = coordination.activations
     await register.enter(A, maximum=3, ttl=MINUTE)
     await register.enter(B, maximum=3, ttl=2 * MINUTE)
 

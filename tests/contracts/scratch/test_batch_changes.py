@@ -16,68 +16,73 @@ A, B = BatchId("batch_a"), BatchId("batch_b")
 
 
 async def test_what_is_published_after_entering_is_heard_by_every_listener(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    async with scratch.batch_changes.listen() as one, scratch.batch_changes.listen() as two:
-        await scratch.batch_changes.publish(A)
-        await scratch.batch_changes.publish(B)
+    async with (
+        coordination.batch_changes.listen() as one,
+        coordination.batch_changes.listen() as two,
+    ):
+        await coordination.batch_changes.publish(A)
+        await coordination.batch_changes.publish(B)
 
         assert [await anext(one), await anext(one)] == [A, B]
         assert [await anext(two), await anext(two)] == [A, B]
 
 
 async def test_deployments_do_not_hear_each_other(
-    scratch: RedisCoordinationStore, redis_url: str
+    coordination: RedisCoordinationStore, redis_url: str
 ) -> None:
     other = open_own(redis_url)
-    async with scratch.batch_changes.listen() as changes:
+    async with coordination.batch_changes.listen() as changes:
         await other.batch_changes.publish(A)
-        await scratch.batch_changes.publish(B)
+        await coordination.batch_changes.publish(B)
 
         assert await anext(changes) == B
     await other.close()
 
 
-async def test_a_silent_channel_stays_open(scratch: RedisCoordinationStore, monkeypatch) -> None:
+async def test_a_silent_channel_stays_open(
+    coordination: RedisCoordinationStore, monkeypatch
+) -> None:
     monkeypatch.setattr("batch_gateway.adapters.redis_coordination.batch_changes._PATIENCE_S", 0.01)
-    async with scratch.batch_changes.listen() as changes, asyncio.TaskGroup() as tasks:
+    async with coordination.batch_changes.listen() as changes, asyncio.TaskGroup() as tasks:
         first = tasks.create_task(anext(changes))
         done, _ = await asyncio.wait([first], timeout=0.2)
         assert not done
 
-        await scratch.batch_changes.publish(A)
+        await coordination.batch_changes.publish(A)
         assert await first == A
 
 
 async def test_a_lost_connection_is_told_and_one_can_listen_again(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    async with scratch.batch_changes.listen() as changes:
-        await scratch._client.client_kill_filter(_type="pubsub")
+    async with coordination.batch_changes.listen() as changes:
+        await coordination._client.client_kill_filter(_type="pubsub")
 
         with pytest.raises(Unavailable):
             await anext(changes)
 
-    async with scratch.batch_changes.listen() as changes:
-        await scratch.batch_changes.publish(A)
+    async with coordination.batch_changes.listen() as changes:
+        await coordination.batch_changes.publish(A)
         assert await anext(changes) == A
 
 
 async def test_listening_to_a_server_that_is_gone_is_told(tmp_path) -> None:
     with valkey_server(tmp_path) as url:
-        scratch = open_own(url)
-        async with scratch.batch_changes.listen():
-            await scratch.check()
+        coordination = open_own(url)
+        async with coordination.batch_changes.listen():
+            await coordination.check()
 
     with pytest.raises(Unavailable):
-        async with scratch.batch_changes.listen():
+        async with coordination.batch_changes.listen():
             pass
-    await scratch.close()
+    await coordination.close()
 
 
-async def test_a_listener_can_be_cancelled(scratch: RedisCoordinationStore) -> None:
+async def test_a_listener_can_be_cancelled(coordination: RedisCoordinationStore) -> None:
     async def listen() -> None:
-        async with scratch.batch_changes.listen() as changes:
+        async with coordination.batch_changes.listen() as changes:
             listening.set()
             await anext(changes)
 

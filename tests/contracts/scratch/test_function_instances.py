@@ -15,9 +15,9 @@ pytestmark = pytest.mark.redis
 BRIEF = timedelta(milliseconds=1)
 
 
-async def test_an_instance_runs_until_it_leaves_or_falls_silent(scratch, redis_url):
-    other = another_process(scratch, redis_url)
-    instances = scratch.function_instances
+async def test_an_instance_runs_until_it_leaves_or_falls_silent(coordination, redis_url):
+    other = another_process(coordination, redis_url)
+    instances = coordination.function_instances
     first = await instances.report("planner", "a", started_at=None, lifetime=MINUTE)
     await other.function_instances.report("planner", "b", started_at=None, lifetime=MINUTE)
     silent = await instances.report("executor", "c", started_at=None, lifetime=BRIEF)
@@ -40,18 +40,18 @@ async def ended_ones(instances) -> dict[str, FunctionInstance]:
     return {one.id: one for one in await instances.list() if one.ended_at is not None}
 
 
-async def test_very_many_instances_are_forgotten_the_first_to_end_first(scratch, monkeypatch):
+async def test_very_many_instances_are_forgotten_the_first_to_end_first(coordination, monkeypatch):
     monkeypatch.setattr("batch_gateway.adapters.redis_coordination.function_instances._MOST", 3)
-    instances = scratch.function_instances
+    instances = coordination.function_instances
     for n in range(5):
         await instances.report("api", f"i{n}", started_at=None, lifetime=MINUTE * (n + 1))
 
     assert {one.id for one in await instances.list()} == {"i2", "i3", "i4"}
 
 
-async def test_what_ended_is_forgotten_after_its_time(scratch, monkeypatch):
+async def test_what_ended_is_forgotten_after_its_time(coordination, monkeypatch):
     monkeypatch.setattr("batch_gateway.adapters.redis_coordination.function_instances.KEPT", BRIEF)
-    instances = scratch.function_instances
+    instances = coordination.function_instances
     await instances.report("api", "old", started_at=None, lifetime=BRIEF)
 
     async with asyncio.timeout(45):
@@ -82,16 +82,16 @@ class Away:
         await self._instances.leave(*words, **more)
 
 
-async def test_a_process_reports_itself_until_it_ends(scratch):
-    instances = Away(scratch.function_instances)
+async def test_a_process_reports_itself_until_it_ends(coordination):
+    instances = Away(coordination.function_instances)
     heartbeat = InstanceHeartbeat(instances, "janitor", every=timedelta(milliseconds=400))
     async with asyncio.timeout(45):
         task = asyncio.create_task(heartbeat.run())
         await instances.reported.wait()
-        (running,) = await scratch.function_instances.list()
+        (running,) = await coordination.function_instances.list()
         task.cancel()
         await asyncio.wait([task])
-        (ended,) = await scratch.function_instances.list()
+        (ended,) = await coordination.function_instances.list()
 
     assert (running.function, running.ended_at, instances.refused) == ("janitor", None, 2)
     assert ended.started_at == running.started_at <= ended.ended_at

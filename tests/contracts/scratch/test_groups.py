@@ -24,50 +24,50 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, 30.0)
 
 
-async def works(scratch: RedisCoordinationStore, word: str) -> None:
+async def works(coordination: RedisCoordinationStore, word: str) -> None:
     """Single commands, scripts and subscriptions; each at most once unavailable meanwhile."""
     async with asyncio.timeout(60):
         while True:
             try:
-                await scratch.once(f"first of {word}", HOUR)
+                await coordination.once(f"first of {word}", HOUR)
                 break
             except Unavailable:
                 await asyncio.sleep(0.05)
-        assert await asyncio.gather(*(scratch.once(f"{word}{n}", HOUR) for n in range(50))) == (
-            [True] * 50
-        )
-        await scratch.queue.push([a_ticket(word)])
-        assert await scratch.queue.propose() is not None
-        assert (await sync(scratch, word, want=1)).limit > 0
-        async with scratch.batch_changes.listen() as changes:
-            await scratch.batch_changes.publish(BatchId(word))
+        assert await asyncio.gather(
+            *(coordination.once(f"{word}{n}", HOUR) for n in range(50))
+        ) == ([True] * 50)
+        await coordination.queue.push([a_ticket(word)])
+        assert await coordination.queue.propose() is not None
+        assert (await sync(coordination, word, want=1)).limit > 0
+        async with coordination.batch_changes.listen() as changes:
+            await coordination.batch_changes.publish(BatchId(word))
             assert await anext(changes) == word
 
 
 async def test_on_a_cluster_its_primary_is_found_and_followed(tmp_path: Path) -> None:
     with redis_cluster(tmp_path) as cluster:
         scratches = [open_own(cluster.url()) for _ in range(4)]
-        assert len({cluster.of(scratch.prefix) for scratch in scratches}) > 1
-        for scratch in scratches:
-            await works(scratch, "before")
+        assert len({cluster.of(coordination.prefix) for coordination in scratches}) > 1
+        for coordination in scratches:
+            await works(coordination, "before")
 
         for place in range(3):
             cluster.fail_over(place)
-        for scratch in scratches:
-            await works(scratch, "after")
-            assert not await scratch.once("before1", HOUR)  # the replica has it
-            await scratch.close()
+        for coordination in scratches:
+            await works(coordination, "after")
+            assert not await coordination.once("before1", HOUR)  # the replica has it
+            await coordination.close()
 
 
 async def test_with_sentinels_the_new_primary_is_followed(tmp_path: Path) -> None:
     with redis_with_sentinels(tmp_path) as watched:
-        scratch = open_own(watched.url())
-        await works(scratch, "before")
+        coordination = open_own(watched.url())
+        await works(coordination, "before")
 
         watched.fail_over()
 
-        await works(scratch, "after")
-        await scratch.close()
+        await works(coordination, "after")
+        await coordination.close()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_wrong_url_is_refused(url: str, says: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["redis+sentinel", "rediss+cluster", "valkey+cluster"])
 async def test_servers_that_are_away_are_unavailable(scheme: str) -> None:
-    scratch = open_own(f"{scheme}://127.0.0.1:1,127.0.0.1:2/{'x' * ('sentinel' in scheme)}")
+    coordination = open_own(f"{scheme}://127.0.0.1:1,127.0.0.1:2/{'x' * ('sentinel' in scheme)}")
     with pytest.raises(Unavailable):
-        await scratch.check()
-    await scratch.close()
+        await coordination.check()
+    await coordination.close()

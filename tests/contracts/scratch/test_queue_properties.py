@@ -65,11 +65,11 @@ steps = st.lists(
 
 @asynccontextmanager
 async def opened(url: str, **options: object) -> AsyncIterator[RedisCoordinationStore]:
-    scratch = open_own(url, **options)  # type: ignore[arg-type]
+    coordination = open_own(url, **options)  # type: ignore[arg-type]
     try:
-        yield scratch
+        yield coordination
     finally:
-        await scratch.close()
+        await coordination.close()
 
 
 class Model:
@@ -89,8 +89,8 @@ class Model:
         )
 
 
-async def step(scratch: RedisCoordinationStore, model: Model, verb: str, what: object) -> None:
-    queue = scratch.queue
+async def step(coordination: RedisCoordinationStore, model: Model, verb: str, what: object) -> None:
+    queue = coordination.queue
     match verb, what:
         case "push", list(shards):
             new = {shard for shard in shards if shard not in model.states}
@@ -133,9 +133,11 @@ async def step(scratch: RedisCoordinationStore, model: Model, verb: str, what: o
             for shard in gone:
                 del model.states[shard]
         case "wipe", None:
-            keys = [key async for key in scratch._client.scan_iter(f"{{{scratch.prefix}}}:*")]
+            keys = [
+                key async for key in coordination._client.scan_iter(f"{{{coordination.prefix}}}:*")
+            ]
             if keys:
-                await scratch._client.delete(*keys)
+                await coordination._client.delete(*keys)
             model.states.clear()
 
 
@@ -151,14 +153,14 @@ def _before(one: QueueEntry, other: QueueEntry) -> bool:
 async def test_the_queue_agrees_with_its_model(
     redis_url: str, steps: list[tuple[str, object]]
 ) -> None:
-    async with opened(redis_url) as scratch:
+    async with opened(redis_url) as coordination:
         model = Model()
 
         for verb, what in steps:
-            await step(scratch, model, verb, what)
-            assert await scratch.queue.depth() == model.depth()
+            await step(coordination, model, verb, what)
+            assert await coordination.queue.depth() == model.depth()
 
-        drained = [entry.shard for entry in await drain(scratch)]
+        drained = [entry.shard for entry in await drain(coordination)]
         assert sorted(drained) == sorted(model.ready())
 
 
@@ -171,15 +173,15 @@ async def test_tenants_share_by_weight_whatever_their_shards_cost(
     valkey_url: str, weights: list[int], costs: list[int]
 ) -> None:
     tenants = {TenantId(f"t{n}"): float(weight) for n, weight in enumerate(weights)}
-    async with opened(valkey_url, weights=tenants) as scratch:
+    async with opened(valkey_url, weights=tenants) as coordination:
         for (tenant, _), cost in zip(tenants.items(), costs, strict=False):
-            await scratch.queue.push(
+            await coordination.queue.push(
                 [a_ticket(f"batch_{tenant}", n, tenant=tenant, cost=cost) for n in range(120)]
             )
 
         served = Counter[TenantId]()
         for _ in range(100):
-            entry = await scratch.queue.propose(reserve=HOUR)
+            entry = await coordination.queue.propose(reserve=HOUR)
             assert entry is not None
             served[entry.tenant] += entry.cost
 
@@ -192,10 +194,10 @@ async def test_tenants_share_by_weight_whatever_their_shards_cost(
 @each_server
 @given(urgent=st.lists(st.booleans(), min_size=2, max_size=6))
 async def test_nobody_starves(valkey_url: str, urgent: list[bool]) -> None:
-    async with opened(valkey_url) as scratch:
+    async with opened(valkey_url) as coordination:
         tenants = [TenantId(f"t{n}") for n in range(len(urgent))]
         for tenant, hurry in zip(tenants, urgent, strict=True):
-            await scratch.queue.push(
+            await coordination.queue.push(
                 [
                     a_ticket(
                         f"batch_{tenant}", n, tenant=tenant, urgent_after=PAST if hurry else None
@@ -204,6 +206,6 @@ async def test_nobody_starves(valkey_url: str, urgent: list[bool]) -> None:
                 ]
             )
 
-        turns = [await scratch.queue.propose(reserve=MINUTE) for _ in range(8 * len(tenants))]
+        turns = [await coordination.queue.propose(reserve=MINUTE) for _ in range(8 * len(tenants))]
 
         assert {entry.tenant for entry in turns if entry} == set(tenants)

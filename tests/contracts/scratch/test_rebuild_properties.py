@@ -22,9 +22,9 @@ VERBS = ["plan", "plan, and die", "claim", "claim", "finish", "release", "wipe",
 class Play:
     """Planners, executors and janitors on one database and one coordination store."""
 
-    def __init__(self, metadata: MetadataStore, scratch: RedisCoordinationStore) -> None:
+    def __init__(self, metadata: MetadataStore, coordination: RedisCoordinationStore) -> None:
         self.metadata = metadata
-        self.scratch = scratch
+        self.coordination = coordination
         self.batches: list[Batch] = []
         self.held: dict[ShardId, tuple[QueueEntry, LeaseRef]] = {}
 
@@ -36,29 +36,29 @@ class Play:
                 if verb == "plan":
                     ready = await self.metadata.shards.ready(after=None, limit=1000)
                     mine = [t for t in ready if t.shard.startswith(f"{batch.id}.")]
-                    await self.scratch.queue.push(mine)
+                    await self.coordination.queue.push(mine)
             case "claim":
-                entry = await self.scratch.queue.propose(reserve=HOUR)
+                entry = await self.coordination.queue.propose(reserve=HOUR)
                 if entry is None:
                     return
                 lease = await self.metadata.shards.claim(
                     entry.shard, holder=HOLDER, token="t", now=T0
                 )
                 assert lease is not None, f"{entry.shard} was proposed and is not ready"
-                await self.scratch.queue.lease(entry, lease.ref, HOUR)
+                await self.coordination.queue.lease(entry, lease.ref, HOUR)
                 self.held[entry.shard] = entry, lease.ref
             case "finish" if self.held:
                 shard, (_, lease_ref) = self.held.popitem()
                 await self.metadata.shards.finish(
                     lease_ref, [a_part()], a_tally(), now=T0, events=[]
                 )
-                await self.scratch.queue.complete([shard])
+                await self.coordination.queue.complete([shard])
             case "release" if self.held:
                 _, (entry, lease_ref) = self.held.popitem()
                 await self.metadata.shards.release(lease_ref, [], a_tally(0), now=T0, events=[])
-                await self.scratch.queue.release(entry, refund=0.5)
+                await self.coordination.queue.release(entry, refund=0.5)
             case "wipe":
-                client, mine = self.scratch._client, f"{{{self.scratch.prefix}}}:*"
+                client, mine = self.coordination._client, f"{{{self.coordination.prefix}}}:*"
                 if keys := [key async for key in client.scan_iter(mine)]:
                     await client.delete(*keys)
             case "rebuild":
@@ -66,8 +66,8 @@ class Play:
 
     async def rebuild(self) -> None:
         """As each sweep does."""
-        assert await ensure_generation(self.metadata, self.scratch) is not None
-        await QueueRebuilder(self.metadata, self.scratch).push()
+        assert await ensure_generation(self.metadata, self.coordination) is not None
+        await QueueRebuilder(self.metadata, self.coordination).push()
 
     async def ready(self) -> list[ShardId]:
         return sorted(
@@ -93,15 +93,15 @@ async def test_after_a_rebuild_each_ready_shard_is_proposed_exactly_once(
     path = tmp_path / f"{uuid.uuid4().hex}.db"  # its own for each example
     path.write_bytes(_sqlite_template.read_bytes())
     metadata = await open_sql(f"sqlite+aiosqlite:///{path}", pool_size=1, migrate=False)
-    scratch = open_own(redis_url)
-    play = Play(metadata, scratch)
+    coordination = open_own(redis_url)
+    play = Play(metadata, coordination)
     try:
         for verb in verbs:
             await play.step(verb)
         await play.rebuild()
 
-        proposed = sorted(entry.shard for entry in await drain(scratch))
+        proposed = sorted(entry.shard for entry in await drain(coordination))
         assert proposed == await play.ready()
     finally:
         await metadata.close()
-        await scratch.close()
+        await coordination.close()

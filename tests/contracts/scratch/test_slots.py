@@ -24,86 +24,92 @@ DROP = PoolObservation(dropped=1)
 @pytest.fixture
 async def moving(redis_url):
     """A server whose limits move at every sync."""
-    scratch = open_own(redis_url, interval=NO_TIME)
-    await settle(scratch)
-    yield scratch
-    await scratch.close()
+    coordination = open_own(redis_url, interval=NO_TIME)
+    await settle(coordination)
+    yield coordination
+    await coordination.close()
 
 
-async def expire_watch(scratch: RedisCoordinationStore) -> None:
+async def expire_watch(coordination: RedisCoordinationStore) -> None:
     """As if its keeper had been silent for long."""
-    state = f"{scratch._keys.slots}:limit:{POOL}"
-    await scratch._client.hset(state, "watch_until", "0")
+    state = f"{coordination._keys.slots}:limit:{POOL}"
+    await coordination._client.hset(state, "watch_until", "0")
 
 
 async def test_one_holder_gets_what_he_wants_up_to_the_limit(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    await settle(scratch, "g1")
+    await settle(coordination, "g1")
 
-    modest = await sync(scratch, "a", want=3)
-    greedy = await sync(scratch, "a", want=300)
+    modest = await sync(coordination, "a", want=3)
+    greedy = await sync(coordination, "a", want=300)
 
     assert modest == SlotGrant(slots=3, limit=START, free=START - 3, generation="g1", watch=True)
     assert greedy == SlotGrant(slots=START, limit=START, free=0, generation="g1", watch=True)
 
 
-async def test_holders_come_to_fair_shares_as_calls_end(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
-    await sync(scratch, "a", want=50)
+async def test_holders_come_to_fair_shares_as_calls_end(
+    coordination: RedisCoordinationStore,
+) -> None:
+    await settle(coordination)
+    await sync(coordination, "a", want=50)
 
-    newcomer = await sync(scratch, "b", want=50)
-    running = await sync(scratch, "a", want=50, in_use=START)
-    still_full = await sync(scratch, "b", want=50)
-    ended = await sync(scratch, "a", want=50, in_use=4)
-    at_last = await sync(scratch, "b", want=50)
+    newcomer = await sync(coordination, "b", want=50)
+    running = await sync(coordination, "a", want=50, in_use=START)
+    still_full = await sync(coordination, "b", want=50)
+    ended = await sync(coordination, "a", want=50, in_use=4)
+    at_last = await sync(coordination, "b", want=50)
 
     assert newcomer.slots == still_full.slots == 0
     assert running.slots == ended.slots == 4  # below what is in use: start nothing
     assert at_last.slots == 4
 
 
-async def test_what_the_modest_leave_is_for_the_others(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
-    await sync(scratch, "a", want=1)
-    await sync(scratch, "b", want=0)
+async def test_what_the_modest_leave_is_for_the_others(
+    coordination: RedisCoordinationStore,
+) -> None:
+    await settle(coordination)
+    await sync(coordination, "a", want=1)
+    await sync(coordination, "b", want=0)
 
-    assert (await sync(scratch, "c", want=100)).slots == START - 1
+    assert (await sync(coordination, "c", want=100)).slots == START - 1
 
 
-async def test_the_indivisible_rest_stays_where_it_is(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
+async def test_the_indivisible_rest_stays_where_it_is(coordination: RedisCoordinationStore) -> None:
+    await settle(coordination)
     wants = {"a": 9, "b": 9, "c": 9}
     for _ in range(3):
-        shares = {name: (await sync(scratch, name, want)).slots for name, want in wants.items()}
-    again = {name: (await sync(scratch, name, want)).slots for name, want in wants.items()}
+        shares = {
+            name: (await sync(coordination, name, want)).slots for name, want in wants.items()
+        }
+    again = {name: (await sync(coordination, name, want)).slots for name, want in wants.items()}
 
     assert sorted(shares.values()) == [2, 3, 3]
     assert again == shares
 
 
-async def test_a_silent_holder_loses_his_grant(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
-    await sync(scratch, "a", want=8, ttl=NO_TIME)
+async def test_a_silent_holder_loses_his_grant(coordination: RedisCoordinationStore) -> None:
+    await settle(coordination)
+    await sync(coordination, "a", want=8, ttl=NO_TIME)
 
-    assert (await sync(scratch, "b", want=8)).slots == 8
-    assert (await sync(scratch, "a", want=8)).slots == 0
-
-
-async def test_leaving_gives_everything_back_at_once(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
-    await sync(scratch, "a", want=8)
-
-    await scratch.slots.leave(ActivationId("a"), [POOL])
-
-    assert (await sync(scratch, "b", want=8)).slots == 8
+    assert (await sync(coordination, "b", want=8)).slots == 8
+    assert (await sync(coordination, "a", want=8)).slots == 0
 
 
-async def test_pools_do_not_share(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
+async def test_leaving_gives_everything_back_at_once(coordination: RedisCoordinationStore) -> None:
+    await settle(coordination)
+    await sync(coordination, "a", want=8)
 
-    one = await sync(scratch, "a", want=99, pool="one")
-    other = await sync(scratch, "a", want=99, pool="other")
+    await coordination.slots.leave(ActivationId("a"), [POOL])
+
+    assert (await sync(coordination, "b", want=8)).slots == 8
+
+
+async def test_pools_do_not_share(coordination: RedisCoordinationStore) -> None:
+    await settle(coordination)
+
+    one = await sync(coordination, "a", want=99, pool="one")
+    other = await sync(coordination, "a", want=99, pool="other")
 
     assert one.slots == other.slots == START
 
@@ -160,8 +166,10 @@ async def test_the_history_of_a_pool_is_bounded_and_forgotten_after_an_hour(
     assert 3_590_000 < await moving._client.pttl(history) <= 3_600_000
 
 
-async def test_no_pool_is_listed_before_its_first_sync(scratch: RedisCoordinationStore) -> None:
-    assert await scratch.slots.pools() == []
+async def test_no_pool_is_listed_before_its_first_sync(
+    coordination: RedisCoordinationStore,
+) -> None:
+    assert await coordination.slots.pools() == []
 
 
 async def test_a_drop_cuts_the_limit_at_once(moving: RedisCoordinationStore) -> None:
@@ -252,15 +260,17 @@ async def test_a_queue_of_calls_of_all_holders_aborts_none(moving: RedisCoordina
     assert (await sync(moving, "a", want=4, in_use=4, seen=more)).excess > 0
 
 
-async def test_a_holder_is_told_the_calls_of_all_others(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
-    alone = await sync(scratch, "a", want=2, in_use=2, seen=PoolObservation(successes=7))
-    await sync(scratch, "b", want=3, in_use=2, seen=PoolObservation(successes=5, dropped=1))
-    await sync(scratch, "c", want=50, in_use=1)
-    told = await sync(scratch, "a", want=2, in_use=2, seen=PoolObservation(successes=1))
-    await sync(scratch, "dead", want=1, in_use=1, ttl=NO_TIME)
-    await scratch.slots.leave(ActivationId("b"), [POOL])
-    left = await sync(scratch, "a", want=1, in_use=1)
+async def test_a_holder_is_told_the_calls_of_all_others(
+    coordination: RedisCoordinationStore,
+) -> None:
+    await settle(coordination)
+    alone = await sync(coordination, "a", want=2, in_use=2, seen=PoolObservation(successes=7))
+    await sync(coordination, "b", want=3, in_use=2, seen=PoolObservation(successes=5, dropped=1))
+    await sync(coordination, "c", want=50, in_use=1)
+    told = await sync(coordination, "a", want=2, in_use=2, seen=PoolObservation(successes=1))
+    await sync(coordination, "dead", want=1, in_use=1, ttl=NO_TIME)
+    await coordination.slots.leave(ActivationId("b"), [POOL])
+    left = await sync(coordination, "a", want=1, in_use=1)
 
     def others(grant: SlotGrant) -> tuple[int, int]:
         return grant.others_in_use, grant.others_most
@@ -271,11 +281,13 @@ async def test_a_holder_is_told_the_calls_of_all_others(scratch: RedisCoordinati
     assert (alone.answered, told.answered, left.answered) == (7, 13, 13)
 
 
-async def test_others_have_no_more_calls_than_they_want(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
-    await sync(scratch, "a", want=2, in_use=1)
+async def test_others_have_no_more_calls_than_they_want(
+    coordination: RedisCoordinationStore,
+) -> None:
+    await settle(coordination)
+    await sync(coordination, "a", want=2, in_use=1)
 
-    assert (await sync(scratch, "b", want=3, in_use=1)).others_most == 2
+    assert (await sync(coordination, "b", want=3, in_use=1)).others_most == 2
 
 
 async def test_news_of_the_watch_are_folded_once(moving: RedisCoordinationStore) -> None:
@@ -301,13 +313,15 @@ async def test_drops_make_nobody_abort_a_call(moving: RedisCoordinationStore) ->
     assert (await sync(moving, "a", want=8, in_use=8, seen=DROP)).excess == 0
 
 
-async def test_one_holder_watches_until_he_falls_silent(scratch: RedisCoordinationStore) -> None:
-    first = await sync(scratch, "a", want=8)
-    second = await sync(scratch, "b", want=8)
-    still = await sync(scratch, "a", want=8)
-    await expire_watch(scratch)
-    after = await sync(scratch, "b", want=8)
-    back = await sync(scratch, "a", want=8)
+async def test_one_holder_watches_until_he_falls_silent(
+    coordination: RedisCoordinationStore,
+) -> None:
+    first = await sync(coordination, "a", want=8)
+    second = await sync(coordination, "b", want=8)
+    still = await sync(coordination, "a", want=8)
+    await expire_watch(coordination)
+    after = await sync(coordination, "b", want=8)
+    back = await sync(coordination, "a", want=8)
 
     assert [one.watch for one in (first, second, still, after, back)] == [
         *(True, False, True),
@@ -315,11 +329,11 @@ async def test_one_holder_watches_until_he_falls_silent(scratch: RedisCoordinati
     ]
 
 
-async def test_aborted_calls_are_counted(scratch: RedisCoordinationStore) -> None:
-    await sync(scratch, "a", want=8, aborted=2)
-    await sync(scratch, "b", want=8, aborted=3)
+async def test_aborted_calls_are_counted(coordination: RedisCoordinationStore) -> None:
+    await sync(coordination, "a", want=8, aborted=2)
+    await sync(coordination, "b", want=8, aborted=3)
 
-    (state,) = await scratch.slots.pools()
+    (state,) = await coordination.slots.pools()
 
     assert state.aborted == 5
 
@@ -333,13 +347,13 @@ async def test_a_pool_has_a_ceiling_of_its_own(moving: RedisCoordinationStore) -
 
 
 async def test_an_endpoint_shares_its_ceiling_among_its_pools(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    await settle(scratch)
+    await settle(coordination)
 
     async def ask(pool: str, want: int, in_use: int = 0, endpoint: str = "engine") -> SlotGrant:
         return await sync(
-            scratch, "a", want, in_use, pool=pool, endpoint=endpoint, endpoint_ceiling=6
+            coordination, "a", want, in_use, pool=pool, endpoint=endpoint, endpoint_ceiling=6
         )
 
     first = await ask("engine/one", want=50)
@@ -355,21 +369,21 @@ async def test_an_endpoint_shares_its_ceiling_among_its_pools(
 
 
 async def test_the_total_bounds_all_endpoints_together(redis_url: str) -> None:
-    scratch = open_own(redis_url, total=10)
-    await settle(scratch)
+    coordination = open_own(redis_url, total=10)
+    await settle(coordination)
 
-    one = await sync(scratch, "a", want=50, pool="one/m", endpoint="one")
-    two = await sync(scratch, "b", want=50, pool="two/m", endpoint="two")
-    modest = await sync(scratch, "a", want=2, pool="one/m", endpoint="one")
-    rest = await sync(scratch, "b", want=50, pool="two/m", endpoint="two")
+    one = await sync(coordination, "a", want=50, pool="one/m", endpoint="one")
+    two = await sync(coordination, "b", want=50, pool="two/m", endpoint="two")
+    modest = await sync(coordination, "a", want=2, pool="one/m", endpoint="one")
+    rest = await sync(coordination, "b", want=50, pool="two/m", endpoint="two")
 
     assert (one.slots, two.slots) == (START, 10 - START)
     assert (modest.slots, rest.slots) == (2, 8)
-    await scratch.close()
+    await coordination.close()
 
 
-async def test_several_pools_are_synced_at_once(scratch: RedisCoordinationStore) -> None:
-    await settle(scratch)
+async def test_several_pools_are_synced_at_once(coordination: RedisCoordinationStore) -> None:
+    await settle(coordination)
     reports = {
         f"engine/{n}": SlotReport(
             endpoint="engine", want=5, in_use=0, seen=PoolObservation(), endpoint_ceiling=8
@@ -377,24 +391,24 @@ async def test_several_pools_are_synced_at_once(scratch: RedisCoordinationStore)
         for n in range(4)
     }
 
-    grants = await scratch.slots.sync(ActivationId("a"), reports, ttl=MINUTE)
+    grants = await coordination.slots.sync(ActivationId("a"), reports, ttl=MINUTE)
 
     assert [grants[pool].slots for pool in reports] == [2, 2, 2, 2]
 
 
-async def test_the_breaker_is_as_a_holder_saw_it_last(scratch: RedisCoordinationStore) -> None:
+async def test_the_breaker_is_as_a_holder_saw_it_last(coordination: RedisCoordinationStore) -> None:
     report = SlotReport(endpoint="engine", want=1, in_use=0, seen=PoolObservation())
     shown = []
     for state in BreakerState:
         for holder, seen in (("a", BreakerState.CLOSED), ("b", state)):
             told = {POOL: replace(report, breaker=seen)}
-            await scratch.slots.sync(ActivationId(holder), told, ttl=MINUTE)
-        shown += [pool.breaker for pool in await scratch.slots.pools()]
+            await coordination.slots.sync(ActivationId(holder), told, ttl=MINUTE)
+        shown += [pool.breaker for pool in await coordination.slots.pools()]
     for holder in "ab":
-        await scratch.slots.leave(ActivationId(holder), [POOL])
+        await coordination.slots.leave(ActivationId(holder), [POOL])
 
     assert shown == list(BreakerState)
-    assert [pool.breaker for pool in await scratch.slots.pools()] == [None]
+    assert [pool.breaker for pool in await coordination.slots.pools()] == [None]
 
 
 async def test_what_is_seen_between_two_folds_is_added_up(redis_url: str) -> None:
@@ -441,11 +455,11 @@ async def test_an_idle_pool_is_forgotten_after_ten_half_lives(
 
 
 async def test_without_a_generation_only_running_calls_are_granted(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    silent = await sync(scratch, "a", want=5)
-    busy = await sync(scratch, "b", want=50, in_use=5)
-    too_busy = await sync(scratch, "c", want=50, in_use=9)
+    silent = await sync(coordination, "a", want=5)
+    busy = await sync(coordination, "b", want=50, in_use=5)
+    too_busy = await sync(coordination, "c", want=50, in_use=9)
 
     assert (silent.slots, silent.generation) == (0, None)
     assert (busy.slots, busy.generation) == (5, None)
@@ -453,40 +467,40 @@ async def test_without_a_generation_only_running_calls_are_granted(
 
 
 async def test_for_one_grace_period_after_planting_only_running_calls_are_granted(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    assert await scratch.begin_rebuild("me", MINUTE)
-    assert await scratch.end_rebuild("me", "g2")
+    assert await coordination.begin_rebuild("me", MINUTE)
+    assert await coordination.end_rebuild("me", "g2")
 
-    early = await sync(scratch, "a", want=8, in_use=2, ttl=HOUR)
-    late = await sync(scratch, "a", want=8, in_use=2, ttl=NO_TIME)
+    early = await sync(coordination, "a", want=8, in_use=2, ttl=HOUR)
+    late = await sync(coordination, "a", want=8, in_use=2, ttl=NO_TIME)
 
     assert (early.slots, early.generation) == (2, "g2")
     assert late.slots == 8
 
 
 async def test_calls_that_outlived_a_wipe_count_against_the_limit_afterwards(
-    scratch: RedisCoordinationStore,
+    coordination: RedisCoordinationStore,
 ) -> None:
-    await sync(scratch, "a", want=6, in_use=6)
-    await settle(scratch)
+    await sync(coordination, "a", want=6, in_use=6)
+    await settle(coordination)
 
-    assert (await sync(scratch, "b", want=8)).slots == 2
+    assert (await sync(coordination, "b", want=8)).slots == 2
 
 
 async def test_concurrent_folds_are_not_lost_but_never_applied_twice(redis_url: str) -> None:
-    scratch = open_own(redis_url, interval=NO_TIME, rules=LimitSettings(start=200))
-    await settle(scratch)
+    coordination = open_own(redis_url, interval=NO_TIME, rules=LimitSettings(start=200))
+    await settle(coordination)
     grown = PoolObservation(successes=1)
 
     await asyncio.gather(
-        *(sync(scratch, f"h{n}", want=20, in_use=20, seen=grown) for n in range(10))
+        *(sync(coordination, f"h{n}", want=20, in_use=20, seen=grown) for n in range(10))
     )
 
-    (pool,) = await scratch.slots.pools()
+    (pool,) = await coordination.slots.pools()
     assert 201 <= pool.limit.limit <= 210
     assert pool.limit.limit == int(pool.limit.limit)
-    await scratch.close()
+    await coordination.close()
 
 
 async def test_numbers_of_one_pool_that_cannot_be_folded_keep_the_slots_of_no_other(

@@ -35,11 +35,11 @@ steps = st.lists(
 
 
 async def ask(
-    scratch: RedisCoordinationStore, name: str, pool: str, want: int, in_use: int, **more
+    coordination: RedisCoordinationStore, name: str, pool: str, want: int, in_use: int, **more
 ) -> int:
     endpoint = POOLS[pool]
     grant = await sync(
-        scratch,
+        coordination,
         name,
         want,
         in_use,
@@ -51,10 +51,10 @@ async def ask(
     return grant.slots
 
 
-async def recorded(scratch: RedisCoordinationStore) -> dict[str, int]:
+async def recorded(coordination: RedisCoordinationStore) -> dict[str, int]:
     """Slots on record by endpoint."""
     found = dict.fromkeys(CEILINGS, 0)
-    for pool in await scratch.slots.pools():
+    for pool in await coordination.slots.pools():
         found[pool.endpoint] += pool.granted
     return found
 
@@ -64,39 +64,39 @@ async def recorded(scratch: RedisCoordinationStore) -> dict[str, int]:
 async def test_records_rise_only_within_every_ceiling(
     redis_url: str, steps: list[tuple[str, str, str, int]]
 ) -> None:
-    scratch = open_own(redis_url, rules=RULES, interval=NO_TIME, total=TOTAL)
-    await settle(scratch)
+    coordination = open_own(redis_url, rules=RULES, interval=NO_TIME, total=TOTAL)
+    await settle(coordination)
     running: dict[tuple[str, str], int] = defaultdict(int)
     grants: dict[tuple[str, str], int] = defaultdict(int)
 
     for name, pool, verb, n in steps:
         mine = (name, pool)
-        before = await recorded(scratch)
+        before = await recorded(coordination)
         match verb:
             case "sync":
                 running[mine] = max(running[mine], min(grants[mine], n))
                 seen = PoolObservation(successes=n)
-                grants[mine] = await ask(scratch, name, pool, n, running[mine], seen=seen)
+                grants[mine] = await ask(coordination, name, pool, n, running[mine], seen=seen)
             case "end":
                 running[mine] = max(0, running[mine] - n)
             case "drop":
                 seen = PoolObservation(dropped=1)
                 grants[mine] = await ask(
-                    scratch, name, pool, running[mine], running[mine], seen=seen
+                    coordination, name, pool, running[mine], running[mine], seen=seen
                 )
             case "crash":
-                await ask(scratch, name, pool, running[mine], running[mine], ttl=NO_TIME)
+                await ask(coordination, name, pool, running[mine], running[mine], ttl=NO_TIME)
                 running[mine] = grants[mine] = 0
             case "leave":
-                await scratch.slots.leave(ActivationId(name), [pool])
+                await coordination.slots.leave(ActivationId(name), [pool])
                 running[mine] = grants[mine] = 0
-        after = await recorded(scratch)
+        after = await recorded(coordination)
 
         for endpoint, ceiling in CEILINGS.items():
             assert after[endpoint] <= max(ceiling, before[endpoint])
         assert sum(after.values()) <= max(TOTAL, sum(before.values()))
 
-    await scratch.close()
+    await coordination.close()
 
 
 @examples
@@ -108,12 +108,12 @@ async def test_records_rise_only_within_every_ceiling(
 async def test_all_that_is_wanted_and_allowed_is_granted_in_a_few_rounds(
     valkey_url: str, wants: dict[tuple[str, str], int]
 ) -> None:
-    scratch = open_own(valkey_url, rules=RULES, total=TOTAL)
-    await settle(scratch)
+    coordination = open_own(valkey_url, rules=RULES, total=TOTAL)
+    await settle(coordination)
 
     for _ in range(5):
         grants = {
-            (name, pool): await ask(scratch, name, pool, want, 0)
+            (name, pool): await ask(coordination, name, pool, want, 0)
             for (name, pool), want in wants.items()
         }
 
@@ -123,4 +123,4 @@ async def test_all_that_is_wanted_and_allowed_is_granted_in_a_few_rounds(
         by_endpoint[endpoint] += min(RULES.start, wanted)
     allowed = sum(min(CEILINGS[endpoint], most) for endpoint, most in by_endpoint.items())
     assert sum(grants.values()) == min(TOTAL, allowed)
-    await scratch.close()
+    await coordination.close()

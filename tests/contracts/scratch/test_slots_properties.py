@@ -39,39 +39,41 @@ examples = settings(
 )
 
 
-async def total(scratch: RedisCoordinationStore) -> tuple[int, int]:
+async def total(coordination: RedisCoordinationStore) -> tuple[int, int]:
     """(limit, slots on record) of the pool."""
-    for pool in await scratch.slots.pools():
+    for pool in await coordination.slots.pools():
         return int(pool.limit.limit), pool.granted
     return RULES.start, 0
 
 
 async def step(
-    scratch: RedisCoordinationStore, holder: Holder, name: str, verb: str, n: int
+    coordination: RedisCoordinationStore, holder: Holder, name: str, verb: str, n: int
 ) -> None:
     match verb:
         case "sync":
             holder.running = max(holder.running, min(holder.grant, n))
-            limit, before = await total(scratch)
+            limit, before = await total(coordination)
             seen = PoolObservation(successes=n)
-            grant = await sync(scratch, name, max(n, holder.running), holder.running, seen=seen)
+            grant = await sync(
+                coordination, name, max(n, holder.running), holder.running, seen=seen
+            )
             holder.grant = grant.slots
-            _, after = await total(scratch)
+            _, after = await total(coordination)
             assert after <= max(limit, before)
             assert grant.slots <= max(n, holder.running)
         case "end":
             holder.running = max(0, holder.running - n)
         case "drop":
-            limit, _ = await total(scratch)
+            limit, _ = await total(coordination)
             drop = PoolObservation(dropped=1)
-            grant = await sync(scratch, name, holder.running, holder.running, seen=drop)
+            grant = await sync(coordination, name, holder.running, holder.running, seen=drop)
             holder.grant = grant.slots
             assert grant.limit == 1 or limit // 2 <= grant.limit < limit
         case "crash":  # gone without a word; its calls are aborted before its grant expires
-            await sync(scratch, name, holder.running, holder.running, ttl=NO_TIME)
+            await sync(coordination, name, holder.running, holder.running, ttl=NO_TIME)
             holder.running = holder.grant = 0
         case "leave":
-            await scratch.slots.leave(ActivationId(name), [POOL])
+            await coordination.slots.leave(ActivationId(name), [POOL])
             holder.running = holder.grant = 0
 
 
@@ -80,14 +82,14 @@ async def step(
 async def test_records_rise_only_within_the_limit(
     redis_url: str, steps: list[tuple[str, str, int]]
 ) -> None:
-    scratch = open_own(redis_url, rules=RULES, interval=NO_TIME)
-    await settle(scratch)
+    coordination = open_own(redis_url, rules=RULES, interval=NO_TIME)
+    await settle(coordination)
     holders = {name: Holder() for name in NAMES}
 
     for name, verb, n in steps:
-        await step(scratch, holders[name], name, verb, n)
+        await step(coordination, holders[name], name, verb, n)
 
-    await scratch.close()
+    await coordination.close()
 
 
 @examples
@@ -95,27 +97,27 @@ async def test_records_rise_only_within_the_limit(
 async def test_after_three_rounds_all_that_is_wanted_and_allowed_is_granted_fairly(
     valkey_url: str, wants: list[int], before: list[tuple[str, str, int]]
 ) -> None:
-    scratch = open_own(valkey_url, rules=RULES)
-    await settle(scratch)
+    coordination = open_own(valkey_url, rules=RULES)
+    await settle(coordination)
     holders = {name: Holder() for name in NAMES}
     for name, verb, n in before:
         if verb != "drop":
-            await step(scratch, holders[name], name, verb, n)
+            await step(coordination, holders[name], name, verb, n)
     for name in NAMES:
-        await scratch.slots.leave(ActivationId(name), [POOL])
+        await coordination.slots.leave(ActivationId(name), [POOL])
     for name in NAMES[: len(wants)]:
-        await sync(scratch, name, want=20)
+        await sync(coordination, name, want=20)
 
     for _ in range(3):
         grants = [
-            (await sync(scratch, name, want)).slots
+            (await sync(coordination, name, want)).slots
             for name, want in zip(NAMES, wants, strict=False)
         ]
 
     assert sum(grants) == min(RULES.start, sum(wants))
     short = [grant for grant, want in zip(grants, wants, strict=True) if grant < want]
     assert all(grant >= max(grants) - 1 for grant in short)
-    await scratch.close()
+    await coordination.close()
 
 
 @examples
@@ -123,13 +125,13 @@ async def test_after_three_rounds_all_that_is_wanted_and_allowed_is_granted_fair
 async def test_after_a_wipe_the_calls_that_still_run_are_all_accounted_for(
     valkey_url: str, running: list[int]
 ) -> None:
-    scratch = open_own(valkey_url, rules=RULES)
+    coordination = open_own(valkey_url, rules=RULES)
     for name, calls in zip(NAMES, running, strict=False):
-        grant = await sync(scratch, name, want=30, in_use=calls, ttl=MINUTE)
+        grant = await sync(coordination, name, want=30, in_use=calls, ttl=MINUTE)
         assert grant.slots <= calls
-    await settle(scratch)
+    await settle(coordination)
 
-    newcomer = await sync(scratch, "newcomer", want=30)
+    newcomer = await sync(coordination, "newcomer", want=30)
 
     assert newcomer.slots <= max(0, RULES.start - sum(running))
-    await scratch.close()
+    await coordination.close()

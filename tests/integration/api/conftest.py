@@ -99,7 +99,7 @@ async def metadata(server) -> AsyncIterator[MetadataStore]:
 
 
 @pytest.fixture
-async def scratch(server):
+async def coordination(server):
     """The server's coordination store, seen from outside of it."""
     store = open_scratch(server.scratch_url, prefix="api-test")
     yield store

@@ -147,7 +147,7 @@ def queued(batch: str, *, urgent_in: timedelta) -> QueueEntry:
     )
 
 
-async def test_open_batches_of_all_tenants_are_listed_by_deadline_and_paged(guarded, scratch):
+async def test_open_batches_of_all_tenants_are_listed_by_deadline_and_paged(guarded, coordination):
     _, operator = await with_scopes(guarded, "platform", "operate")
     made = {}
     for tenant, window in (("acme", "7d"), ("umbrella", "1h"), ("acme", "24h")):
@@ -161,7 +161,7 @@ async def test_open_batches_of_all_tenants_are_listed_by_deadline_and_paged(guar
             made[window] = (await owner.post("/batches", json=asked)).json()["id"]
             if window == "24h":
                 await owner.post(f"/batches/{made[window]}/pause")
-    await scratch.queue.push(
+    await coordination.queue.push(
         [
             queued(made["1h"], urgent_in=timedelta(seconds=-1)),
             queued(made["24h"], urgent_in=timedelta(hours=1)),
@@ -174,7 +174,7 @@ async def test_open_batches_of_all_tenants_are_listed_by_deadline_and_paged(guar
         unknown = await operator.get("/admin/batches", params={"after": "batch_none"})
 
     for batch in made.values():
-        await scratch.queue.withdraw(BatchId(batch))
+        await coordination.queue.withdraw(BatchId(batch))
 
     shown = [(one["id"], one["tenant"], one["paused"]) for one in (*first["data"], *rest["data"])]
     assert shown == [
@@ -334,12 +334,12 @@ async def test_a_batch_that_has_ended_is_not_cancelled_by_an_operator(guarded):
     assert listed["ended_at"] >= listed["created_at"]
 
 
-async def test_the_last_hour_of_a_pool_is_told_to_who_asks(guarded, scratch):
+async def test_the_last_hour_of_a_pool_is_told_to_who_asks(guarded, coordination):
     _, operator = await with_scopes(guarded, "platform", "operate")
     report = SlotReport(endpoint="e", want=4, in_use=2, seen=PoolObservation(dropped=1))
     holder = ActivationId("me")
-    await scratch.slots.sync(holder, {"e/m": report}, ttl=timedelta(minutes=1))
-    await scratch.slots.leave(holder, ["e/m"])
+    await coordination.slots.sync(holder, {"e/m": report}, ttl=timedelta(minutes=1))
+    await coordination.slots.leave(holder, ["e/m"])
     async with operator:
         (plain,) = (await operator.get("/admin/pools")).json()["data"]
         (told,) = (await operator.get("/admin/pools", params={"history": "true"})).json()["data"]
@@ -351,9 +351,11 @@ async def test_the_last_hour_of_a_pool_is_told_to_who_asks(guarded, scratch):
     assert refused.status_code == 400
 
 
-async def test_functions_are_listed_with_their_instances_and_those_at_zero_too(guarded, scratch):
+async def test_functions_are_listed_with_their_instances_and_those_at_zero_too(
+    guarded, coordination
+):
     _, operator = await with_scopes(guarded, "platform", "operate")
-    instances, hour = scratch.function_instances, timedelta(hours=1)
+    instances, hour = coordination.function_instances, timedelta(hours=1)
     for name in ("one", "two"):
         started = await instances.report("planner", name, started_at=None, lifetime=hour)
     await instances.leave("planner", "two", started_at=started)

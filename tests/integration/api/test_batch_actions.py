@@ -19,11 +19,11 @@ VALID = {
 
 
 @pytest.fixture
-async def queue(scratch):
+async def queue(coordination):
     """The coordination store's queue, with nothing of other tests in it."""
-    while (entry := await scratch.queue.propose()) is not None:
-        await scratch.queue.complete([entry.shard])
-    return scratch.queue
+    while (entry := await coordination.queue.propose()) is not None:
+        await coordination.queue.complete([entry.shard])
+    return coordination.queue
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ async def test_pause_and_resume_may_be_asked_for_twice(openai, running):
         assert (await steer(openai, running.id, what)).paused is paused
 
 
-async def test_executors_are_told_of_every_change(openai, scratch, running):
+async def test_executors_are_told_of_every_change(openai, coordination, running):
     for what, body in [("pause", {}), ("resume", {}), ("update", {"priority": 1})]:
-        async with scratch.batch_changes.listen() as changes:
+        async with coordination.batch_changes.listen() as changes:
             await steer(openai, running.id, what, **body)
 
             assert await anext(changes) == running.id

@@ -62,7 +62,9 @@ async def test_cancelling_a_running_batch_sets_its_ending_and_announces_it(
     assert [event.type for event in server.broker.events] == [EventType.BATCH_CANCELLING]
 
 
-async def test_executors_are_told_and_the_queue_forgets_the_batch(openai, metadata, scratch, batch):
+async def test_executors_are_told_and_the_queue_forgets_the_batch(
+    openai, metadata, coordination, batch
+):
     row = await plan(metadata, batch)
     entry = QueueEntry(
         shard=ShardId(f"{batch.id}.0"),
@@ -72,14 +74,14 @@ async def test_executors_are_told_and_the_queue_forgets_the_batch(openai, metada
         priority=5,
         deadline=row.deadline,
     )
-    await scratch.queue.push([entry])
+    await coordination.queue.push([entry])
 
-    async with scratch.batch_changes.listen() as changes:
+    async with coordination.batch_changes.listen() as changes:
         await openai.batches.cancel(batch.id)
         heard = await anext(changes)
 
     assert heard == batch.id
-    assert await scratch.queue.withdraw(batch.id) == 0
+    assert await coordination.queue.withdraw(batch.id) == 0
 
 
 async def test_a_batch_can_be_cancelled_before_it_is_planned(openai, batch):

@@ -17,26 +17,26 @@ LINE = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{}
 
 
 @pytest.fixture
-async def scratch(server):
+async def coordination(server):
     settings = Settings(scratch=CoordinationSettings(url=server.scratch_url, prefix="api-test"))
-    scratch = open_scratch_server(settings)
-    yield scratch
+    coordination = open_scratch_server(settings)
+    yield coordination
     for store in ("files", "metadata"):
-        await _has_room(scratch, store)
-    await scratch.close()
+        await _has_room(coordination, store)
+    await coordination.close()
 
 
-async def _has_room(scratch, store):
+async def _has_room(coordination, store):
     """As if the time of the report were over."""
-    await scratch.full_stores.report(store, timedelta(milliseconds=1))
+    await coordination.full_stores.report(store, timedelta(milliseconds=1))
     async with asyncio.timeout(45):
-        while store in await scratch.full_stores.stores():
+        while store in await coordination.full_stores.stores():
             await asyncio.sleep(0.01)
 
 
-async def test_a_file_is_refused_early_until_there_is_room(server, openai, scratch):
+async def test_a_file_is_refused_early_until_there_is_room(server, openai, coordination):
     before = server.blobs()
-    await scratch.full_stores.report("files", KEPT)
+    await coordination.full_stores.report("files", KEPT)
 
     with pytest.raises(sdk.InternalServerError) as raised:
         await openai.files.create(file=("in.jsonl", LINE), purpose="batch")
@@ -47,12 +47,12 @@ async def test_a_file_is_refused_early_until_there_is_room(server, openai, scrat
     assert int(refused.response.headers["retry-after"]) <= 60
     assert server.blobs() == before
 
-    await _has_room(scratch, "files")
+    await _has_room(coordination, "files")
     assert (await openai.files.create(file=("in.jsonl", LINE), purpose="batch")).bytes == len(LINE)
 
 
-async def test_no_byte_of_a_file_is_waited_for(server, tenant, scratch):
-    await scratch.full_stores.report("metadata", KEPT)
+async def test_no_byte_of_a_file_is_waited_for(server, tenant, coordination):
+    await coordination.full_stores.report("metadata", KEPT)
     head = (
         b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n'
@@ -70,11 +70,11 @@ async def test_no_byte_of_a_file_is_waited_for(server, tenant, scratch):
     assert (answer.status_code, answer.json()["error"]["code"]) == (507, "storage_full")
 
 
-async def test_uploads_in_parts_are_refused_too(openai, scratch):
+async def test_uploads_in_parts_are_refused_too(openai, coordination):
     upload = await openai.uploads.create(
         filename="in.jsonl", purpose="batch", bytes=len(LINE), mime_type="application/jsonl"
     )
-    await scratch.full_stores.report("files", KEPT)
+    await coordination.full_stores.report("files", KEPT)
 
     for ask in (
         openai.uploads.parts.create(upload.id, data=LINE),
@@ -87,7 +87,7 @@ async def test_uploads_in_parts_are_refused_too(openai, scratch):
         assert raised.value.code == "storage_full"
 
 
-async def test_a_batch_says_that_it_waits_for_room(openai, scratch):
+async def test_a_batch_says_that_it_waits_for_room(openai, coordination):
     file = await openai.files.create(file=("in.jsonl", LINE), purpose="batch")
     batch = await openai.batches.create(
         input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
@@ -102,8 +102,8 @@ async def test_a_batch_says_that_it_waits_for_room(openai, scratch):
         (listed,) = (await openai.batches.list()).data
         assert listed.blocked_reason == reason
 
-    await scratch.full_stores.report("files", KEPT)
+    await coordination.full_stores.report("files", KEPT)
     await is_blocked_by(BatchBlockedReason.STORAGE_FULL)
 
-    await _has_room(scratch, "files")
+    await _has_room(coordination, "files")
     await is_blocked_by(None)

@@ -117,7 +117,7 @@ async def test_usage_of_a_cancelled_batch_counts_what_was_answered_and_what_was_
     world = make_world(planning=PlanningSettings(shard_lines=5))
     batch = await world.submit(chat_lines(20))
     await world.planner.plan(batch.id)
-    await ensure_generation(world.metadata, world.scratch)
+    await ensure_generation(world.metadata, world.coordination)
     shards = [shard async for shard in world.metadata.shards.of_batch(batch.id)]
     for shard in shards[2:]:  # another executor holds them, and does nothing
         await world.metadata.shards.claim(

@@ -112,7 +112,7 @@ async def test_a_lease_of_a_dead_executor_is_closed_and_the_others_are_reclaimed
     broken, whole = await planned(world, 10), await planned(world, 10)
     await world.janitor.sweep()  # plants the generation
     for batch in (broken, whole):
-        entry = await world.scratch.queue.propose()
+        entry = await world.coordination.queue.propose()
         assert await world.metadata.shards.claim(
             entry.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
         )
@@ -173,9 +173,9 @@ async def test_the_ready_shards_before_it_are_queued_at_once(world):
     await world.wipe()
     await damage(world, broken, 2)
 
-    await enqueue_shards(await world.reload(broken), world.metadata, world.scratch.queue)
+    await enqueue_shards(await world.reload(broken), world.metadata, world.coordination.queue)
 
-    assert (await world.scratch.queue.depth()).ready == 2
+    assert (await world.coordination.queue.depth()).ready == 2
 
 
 async def test_a_batch_with_one_can_fail(world):

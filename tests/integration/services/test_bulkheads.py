@@ -235,7 +235,7 @@ async def test_a_lease_is_kept_while_its_shard_is_opened_slowly(make_world, tmp_
     async with working(world) as first:
         await until(lambda: leased(world, batch))
         while not first.done() and (await shards_of(world, batch))[0].epoch == 1:
-            await other.termination.reclaim(await other.scratch.queue.expired(10))
+            await other.termination.reclaim(await other.coordination.queue.expired(10))
             await asyncio.sleep(0.1)
             if not (await world.reload(batch)).open_shards:
                 break
@@ -276,7 +276,7 @@ async def test_leases_are_kept_while_an_executor_slowly_reclaims_another_one(mak
             while lease_ref(dead) in await leases_of(world, left):
                 await asyncio.sleep(0.02)
             while "reclaimer" in [shard.holder for shard in await shards_of(world, left)]:
-                silent = await world.scratch.queue.expired(10)
+                silent = await world.coordination.queue.expired(10)
                 assert [ref for ref in silent if ref.shard.startswith(held.id)] == []
                 looks += 1
                 await asyncio.sleep(0.02)
@@ -305,7 +305,7 @@ async def test_leases_live_on_while_the_database_is_away(make_world, monkeypatch
         monkeypatch.setattr(world.metadata.shards, "standings", away)
         monkeypatch.setattr(world.metadata.shards, "ready", away)
         for _ in range(20):
-            assert not await world.scratch.queue.expired(10)
+            assert not await world.coordination.queue.expired(10)
             await asyncio.sleep(0.1)
         monkeypatch.undo()
         await first
@@ -463,7 +463,7 @@ async def test_suspects_run_one_at_a_time_while_all_other_work_goes_on(make_worl
 
 async def reclaimed(world):
     await world.janitor.sweep()
-    return not (await world.scratch.queue.depth()).leased
+    return not (await world.coordination.queue.depth()).leased
 
 
 # -- calls -----------------------------------------------------------------------------------------
@@ -502,8 +502,8 @@ async def test_a_batch_in_trouble_leaves_no_lease_slot_or_activation_behind(make
 
     assert (await world.reload(batch)).counts.completed == 20
     assert await world.metadata.shards.leased(limit=10) == []
-    assert all(pool.holders == 0 for pool in await world.scratch.slots.pools())
-    assert await world.scratch.activations.count() == (0, 0)
+    assert all(pool.holders == 0 for pool in await world.coordination.slots.pools())
+    assert await world.coordination.activations.count() == (0, 0)
 
 
 # -- counts ----------------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ async def test_counts_stay_through_pause_hand_back_and_a_wiped_scratch_server(ma
         await world.wipe()
         await until(lambda: at_least(40))
         await world.metadata.batches.pause(TENANT, batch.id, True)
-        await world.scratch.batch_changes.publish(batch.id)
+        await world.coordination.batch_changes.publish(batch.id)
         await first
     await at_least(0)
     await world.wipe()

@@ -18,7 +18,7 @@ BRISK = ExecutionSettings(heartbeat_s=0.2, flush_interval_s=0.2)
 
 
 def service(world):
-    estimates = CompletionEstimates(world.scratch, world.routes, world.clock, ceiling=256)
+    estimates = CompletionEstimates(world.coordination, world.routes, world.clock, ceiling=256)
     return make_batches(world.runtime, estimates)
 
 

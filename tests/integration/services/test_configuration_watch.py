@@ -26,15 +26,15 @@ LATE = Settings(events=EventSettings(signing_keys="older"))  # of a revision tha
 class Announcing:
     """The scratch memory, and whether a process has announced itself there."""
 
-    def __init__(self, scratch):
-        self._scratch = scratch
+    def __init__(self, coordination):
+        self._coordination = coordination
         self.done = asyncio.Event()
 
     def __getattr__(self, name):
-        return getattr(self._scratch, name)
+        return getattr(self._coordination, name)
 
     async def announce(self, name, value):
-        await self._scratch.announce(name, value)
+        await self._coordination.announce(name, value)
         if name == "shared":
             self.done.set()
 
@@ -45,9 +45,9 @@ class Process:
     def __init__(self, world, function, settings, revision):
         self.superseded, self.stopped = asyncio.Event(), asyncio.Event()
         self.away = False
-        self.scratch = Announcing(world.scratch)
+        self.coordination = Announcing(world.coordination)
         self.watch = ConfigurationWatch(
-            self.scratch,
+            self.coordination,
             configuration(function, settings, revision),
             superseded=self.superseded,
             ready=self.ready,
@@ -77,7 +77,7 @@ async def started(world, function, settings, revision="janitor-00001"):
     try:
         async with asyncio.timeout(45):
             if settings is not LATE:
-                await process.scratch.done.wait()
+                await process.coordination.done.wait()
         yield process
     finally:
         task.cancel()
@@ -112,12 +112,12 @@ async def test_a_newer_revision_is_given_way_to_without_stopping(world):
 
 async def test_a_pod_of_an_older_revision_that_starts_late_changes_nothing(world):
     async with started(world, "janitor", SEALED, "janitor-00010") as new:
-        shared = await world.scratch.announced("shared")
+        shared = await world.coordination.announced("shared")
         async with started(world, "janitor", LATE, "janitor-00009") as old:
             await old.gives_way()
             assert not old.stopped.is_set()
-        assert await world.scratch.announced("shared") == shared
-        assert (await world.scratch.announced("janitor")).startswith("10:")
+        assert await world.coordination.announced("shared") == shared
+        assert (await world.coordination.announced("janitor")).startswith("10:")
         assert not new.superseded.is_set()
 
 

@@ -51,7 +51,7 @@ class Costs(Counter):
 
         monkeypatch.setattr(os, "fsync", synced)
         monkeypatch.setattr(world.files, "put", stored)
-        queue = world.scratch.queue
+        queue = world.coordination.queue
         for name in ("_push", "_propose", "_hold", "_complete", "_release", "_withdraw"):
             monkeypatch.setattr(queue, name, self._counted(getattr(queue, name)))
 

@@ -97,7 +97,9 @@ async def test_a_dry_run_that_is_planned_twice_stays_as_it_is(world):
 async def test_a_dry_run_estimates_the_time_at_the_speed_that_its_models_had_lately(world):
     unknown = await world.run(await world.submit(chat_lines(3), dry_run=True))
     report = WorkReport(batch=unknown.id, model="sim-large", done=5000.0, left=0.0)
-    await world.scratch.throughput.report(ActivationId("me"), [report], ttl=timedelta(minutes=1))
+    await world.coordination.throughput.report(
+        ActivationId("me"), [report], ttl=timedelta(minutes=1)
+    )
 
     known = await world.run(await world.submit(chat_lines(3), dry_run=True))
     mixed = [*chat_lines(3), {**chat_lines(1, model="sim-small")[0], "custom_id": "small"}]

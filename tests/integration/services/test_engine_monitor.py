@@ -29,7 +29,7 @@ async def planned(world, count):
 
 
 async def pool(world):
-    (state,) = await world.scratch.slots.pools()
+    (state,) = await world.coordination.slots.pools()
     return state
 
 

@@ -36,7 +36,7 @@ async def test_every_line_is_answered_once_and_the_last_shard_announces(make_wor
     assert batch.status is BatchStatus.FINALIZING
     assert (batch.counts.completed, batch.counts.failed, batch.open_shards) == (35, 0, 0)
     assert world.sink.types().count(EventType.BATCH_EXECUTED) == 1
-    depth = await world.scratch.queue.depth()
+    depth = await world.coordination.queue.depth()
     assert (depth.ready, depth.leased, depth.reserved) == (0, 0, 0)
 
 
@@ -53,12 +53,12 @@ async def test_several_executors_share_the_work_without_doing_any_twice(make_wor
 async def test_an_activation_without_work_ends_at_once(world):
     await world.work()
 
-    assert await world.scratch.activations.count() == (0, 0)
+    assert await world.coordination.activations.count() == (0, 0)
 
 
 async def test_the_house_is_full_at_the_maximum_of_activations(make_world):
     world = make_world(execution=ExecutionSettings(max_activations=1))
-    await world.scratch.activations.enter(
+    await world.coordination.activations.enter(
         ActivationId("other"), maximum=1, ttl=timedelta(minutes=1)
     )
     batch = await planned(world, chat_lines(3))
@@ -125,7 +125,7 @@ async def test_a_stopped_executor_hands_back_and_its_successor_goes_on(make_worl
 
     shards = [shard async for shard in first.metadata.shards.of_batch(batch.id)]
     assert [shard.state for shard in shards] == [ShardState.READY]
-    assert (await first.scratch.queue.depth()).ready == 1
+    assert (await first.coordination.queue.depth()).ready == 1
     assert EventType.WORK_AVAILABLE in first.sink.types()
     await first.configure(ttft_ms=0, slots=64)
     second = make_world()
@@ -198,7 +198,7 @@ async def test_cancelling_stops_the_calls_and_keeps_what_is_finished(make_world)
     await world.metadata.batches.cancel(
         batch.tenant, batch.id, now=now, fence_at=now + timedelta(seconds=30), events=[]
     )
-    await world.scratch.batch_changes.publish(batch.id)
+    await world.coordination.batch_changes.publish(batch.id)
     await working
     await world.assembler.assemble(batch.id)
 

@@ -31,7 +31,7 @@ def lines(count, text):
 
 
 async def blocked_reason(world, batch):
-    estimates = CompletionEstimates(world.scratch, world.routes, world.clock, ceiling=64)
+    estimates = CompletionEstimates(world.coordination, world.routes, world.clock, ceiling=64)
     [found] = await estimates.add([await world.reload(batch)])
     return found.blocked_reason
 

@@ -40,7 +40,7 @@ async def planned(world, **options):
 
 async def pause(world, batch):
     await world.metadata.batches.pause(batch.tenant, batch.id, True)
-    await world.scratch.queue.withdraw(batch.id)
+    await world.coordination.queue.withdraw(batch.id)
 
 
 async def test_without_work_one_sweep_is_all(world):
@@ -155,7 +155,7 @@ async def test_a_deadline_far_away_and_an_executor_at_work_keep_it(world):
     batch = await planned(world)
     await pause(world, batch)
     me = ActivationId("somebody")
-    await world.scratch.activations.enter(me, maximum=8, ttl=timedelta(minutes=1))
+    await world.coordination.activations.enter(me, maximum=8, ttl=timedelta(minutes=1))
 
     janitor_loop = await going(world)
 

@@ -190,7 +190,7 @@ async def test_lines_that_never_ran_are_accounted_for_beside_large_results(world
     await world.metadata.batches.cancel(
         batch.tenant, batch.id, now=now, fence_at=now + timedelta(seconds=30), events=[]
     )
-    await world.scratch.batch_changes.publish(batch.id)
+    await world.coordination.batch_changes.publish(batch.id)
     await working
     service = results(world)
     first = await service.page(TENANT, batch.id, after=None, limit=3)

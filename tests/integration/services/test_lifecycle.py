@@ -91,7 +91,7 @@ async def test_a_batch_whose_speed_is_too_low_is_told_of_early(world):
         for batch, done in ((slow, 1), (fast, 1_000)):
             report = WorkReport(batch=batch.id, model="sim-large", done=done, left=1_000)
             holder = ActivationId(f"worker of {batch.id}")
-            await world.scratch.throughput.report(holder, [report], ttl=timedelta(minutes=1))
+            await world.coordination.throughput.report(holder, [report], ttl=timedelta(minutes=1))
         await asyncio.sleep(2.2)  # a shorter time is not looked at
 
     await world.janitor.sweep()
@@ -133,14 +133,14 @@ async def test_progress_that_cannot_be_told_now_is_told_later_and_work_goes_on(m
 async def test_two_who_look_at_a_batch_that_has_ended_at_once_do_no_harm(world):
     batch = await world.submit(chat_lines(2))
     await world.planner.plan(batch.id)
-    entry = await world.scratch.queue.propose()
+    entry = await world.coordination.queue.propose()
     lease = await world.metadata.shards.claim(
         entry.shard, holder=ActivationId("me"), token="t", now=world.clock.now()
     )
     await world.metadata.batches.fail(batch.id, [], now=world.clock.now(), events=[])
     failed = await world.reload(batch)
     progress_events = ProgressEvents(
-        world.scratch, world.publisher, world.clock, pause=timedelta(0)
+        world.coordination, world.publisher, world.clock, pause=timedelta(0)
     )
 
     await asyncio.gather(progress_events.check(lease, failed), progress_events.check(lease, failed))

@@ -200,7 +200,7 @@ async def test_answers_are_results_or_say_what_is_wrong_with_them(make_world):
 
 
 async def blocked_reason(world, batch):
-    estimates = CompletionEstimates(world.scratch, world.routes, world.clock, ceiling=64)
+    estimates = CompletionEstimates(world.coordination, world.routes, world.clock, ceiling=64)
     [found] = await estimates.add([await world.reload(batch)])
     return found.blocked_reason
 

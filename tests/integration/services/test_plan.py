@@ -49,7 +49,7 @@ async def test_a_good_input_becomes_shards_in_the_queue_and_a_wake_up(make_world
     batch = await world.reload(batch)
     assert batch.status is BatchStatus.IN_PROGRESS
     assert (batch.counts.total, batch.open_shards, batch.model) == (25, 3, "sim-large")
-    assert (await world.scratch.queue.depth()).ready == 3
+    assert (await world.coordination.queue.depth()).ready == 3
     assert EventType.WORK_AVAILABLE in world.sink.types()
 
 
@@ -90,7 +90,7 @@ async def test_planning_twice_changes_nothing_and_wakes_again(make_world):
     await world.planner.plan(batch.id)
 
     assert await shards_of(world, batch) == before
-    assert (await world.scratch.queue.depth()).ready == 3
+    assert (await world.coordination.queue.depth()).ready == 3
 
 
 async def test_two_planners_at_once_make_one_plan_and_leave_no_other_objects(make_world):
@@ -136,7 +136,7 @@ async def test_every_bad_line_is_named_and_nothing_runs(world):
     assert batch.counts.total == 0
     assert batch.failed_at is not None
     assert EventType.BATCH_FAILED in world.sink.types()
-    assert (await world.scratch.queue.depth()).ready == 0
+    assert (await world.coordination.queue.depth()).ready == 0
 
 
 async def test_blank_lines_carriage_returns_and_a_byte_order_mark_are_tolerated(world):
@@ -260,7 +260,7 @@ async def test_a_large_input_is_planned_by_one_at_a_time(make_world):
 
     assert sorted(map(type, done), key=str) == sorted([Busy, type(None)], key=str)
     assert (await world.reload(batch)).status is BatchStatus.IN_PROGRESS
-    assert await world.scratch.locks.acquire(f"plan:{batch.id}", "anybody", MINUTE)
+    assert await world.coordination.locks.acquire(f"plan:{batch.id}", "anybody", MINUTE)
 
 
 async def test_a_planner_that_is_stopped_in_mid_survey_gives_way_to_the_next(make_world):
@@ -280,7 +280,7 @@ async def test_a_planner_that_is_stopped_in_mid_survey_gives_way_to_the_next(mak
 async def test_without_the_scratch_server_a_large_input_is_surveyed_all_the_same(make_world):
     world = make_world()
     batch = await world.submit(large_lines())
-    world.scratch = open_scratch(
+    world.coordination = open_scratch(
         f"redis://127.0.0.1:{free_port()}/0",
         prefix="nobody",
     )

@@ -45,7 +45,7 @@ class Killer:
 async def reclaimed(world):
     """Wait until what a dead worker held is ready again."""
     async with asyncio.timeout(45):
-        while (await world.scratch.queue.depth()).leased:
+        while (await world.coordination.queue.depth()).leased:
             await asyncio.sleep(0.1)
             await world.janitor.sweep()
 
@@ -141,8 +141,8 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
     await world.planner.plan(batch.id)
     leases = ShardLeases(
         ActivationId("me"),
-        stores=Stores(metadata=world.metadata, files=files, scratch=world.scratch),
-        renewer=LeaseRenewer(world.scratch.queue, ttl=timedelta(seconds=9), every_s=3),
+        stores=Stores(metadata=world.metadata, files=files, coordination=world.coordination),
+        renewer=LeaseRenewer(world.coordination.queue, ttl=timedelta(seconds=9), every_s=3),
         publisher=world.publisher,
         header_passthrough=None,
         watch=BatchObservers([]),
@@ -151,7 +151,7 @@ async def test_lines_whose_note_was_not_stored_are_no_suspects(make_world, tmp_p
     )
 
     async def opened() -> LeasedShard:
-        claimed = await leases.acquire(world.scratch.queue.propose)
+        claimed = await leases.acquire(world.coordination.queue.propose)
         shard = LeasedShard(
             claimed.lease,
             claimed.entry,

@@ -178,7 +178,7 @@ async def test_an_alias_changes_the_model_and_nothing_else(route, start_endpoint
         body % "org/real",
         body % "org/real",
     ]
-    pools = await world.scratch.slots.pools()
+    pools = await world.coordination.slots.pools()
     assert [state.pool for state in pools] == ["a/org/real"]
 
 

@@ -29,7 +29,7 @@ async def cancelled_halfway(world, lines, *, done):
     """A batch of which the first ``done`` lines of the plan were answered."""
     batch = await world.submit(lines)
     await world.planner.plan(batch.id)
-    await ensure_generation(world.metadata, world.scratch)  # no lease yet: slots at once
+    await ensure_generation(world.metadata, world.coordination)  # no lease yet: slots at once
     before = 0
     async for shard in world.metadata.shards.of_batch(batch.id):
         if before >= done:  # another executor holds it, and does nothing

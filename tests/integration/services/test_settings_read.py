@@ -98,9 +98,9 @@ async def started(function, folder, redis_url, **inference):
             case "intake":
                 make_intake(runtime, stack)
         if "limits" in READS[function]:
-            await runtime.scratch.slots.pools()
+            await runtime.coordination.slots.pools()
         if "queue" in READS[function]:
-            await runtime.scratch.queue.push([a_ticket()])
+            await runtime.coordination.queue.push([a_ticket()])
         if "sweep" in READS[function]:
             assert runtime.outbox_relay
             with pytest.raises(Unavailable):

@@ -76,7 +76,7 @@ async def test_nothing_is_left_of_its_work(world):
     assert await stored(world, "orders/") == []
     assert [shard async for shard in world.metadata.shards.of_batch(batch.id)] == []
     assert await world.metadata.batches.ended(limit=9) == []
-    depth = await world.scratch.queue.depth()
+    depth = await world.coordination.queue.depth()
     assert (depth.ready, depth.leased, depth.reserved) == (0, 0, 0)
     assert await unsent(world) == [EventType.BATCH_CREATED]  # which only the API sends
 

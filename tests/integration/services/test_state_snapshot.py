@@ -26,7 +26,7 @@ pytestmark = pytest.mark.redis
 
 
 def state_reader(world, **options) -> StateReader:
-    return StateReader(world.metadata, world.scratch, world.clock, **options)
+    return StateReader(world.metadata, world.coordination, world.clock, **options)
 
 
 async def scraped(page: MetricsPage, **headers: str) -> httpx.Response:
@@ -51,7 +51,7 @@ async def test_the_state_is_told_while_nothing_runs(world):
     running = await world.submit(chat_lines(4), window=timedelta(hours=1))
     await world.planner.plan(running.id)
     await world.submit(chat_lines(1), tenant=TenantId("other"))
-    await sync(world.scratch, "a", want=3, in_use=2)
+    await sync(world.coordination, "a", want=3, in_use=2)
 
     state = await told(MetricsPage(state_reader=state_reader(world), tenants=5))
 

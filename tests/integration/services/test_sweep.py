@@ -51,7 +51,7 @@ async def test_an_event_that_was_never_sent_is_sent(world):
 async def test_events_stay_in_the_outbox_while_the_broker_is_away(world, monkeypatch):
     """More of them than a page: once it is back one sweep sends each once."""
     monkeypatch.setattr(sweep, "LIMIT", 5)
-    reader = StateReader(world.metadata, world.scratch, world.clock, kept=timedelta(0))
+    reader = StateReader(world.metadata, world.coordination, world.clock, kept=timedelta(0))
     world.sink.away = True
     batches = [await world.submit(chat_lines(1)) for _ in range(12)]
     world.clock.ahead = LATER
@@ -79,7 +79,7 @@ async def test_a_batch_past_its_deadline_expires(world):
 
     assert (await world.reload(batch)).assemblable
     assert EventType.BATCH_EXPIRING in world.sink.types()
-    assert (await world.scratch.queue.depth()).ready == 0
+    assert (await world.coordination.queue.depth()).ready == 0
 
 
 async def test_backlog_without_an_activation_wakes_one(world):
@@ -89,24 +89,24 @@ async def test_backlog_without_an_activation_wakes_one(world):
     await world.janitor.sweep()
 
     assert EventType.WORK_AVAILABLE in world.sink.types()
-    assert (await world.scratch.queue.depth()).ready == 1
+    assert (await world.coordination.queue.depth()).ready == 1
 
 
 async def test_shards_that_the_queue_has_lost_are_queued_again(make_world):
     world = make_world(planning=PlanningSettings(shard_lines=2))
     batch = await planned(world, count=6)
-    await world.scratch.queue.withdraw(batch.id)
+    await world.coordination.queue.withdraw(batch.id)
 
     await world.janitor.sweep()
 
-    assert (await world.scratch.queue.depth()).ready == 3
+    assert (await world.coordination.queue.depth()).ready == 3
 
 
 async def test_a_lease_without_heartbeat_is_taken_from_its_holder(make_world):
     world = make_world(execution=ExecutionSettings(lease_ttl_s=0.05))
     batch = await planned(world)
     await world.janitor.sweep()  # plants the generation
-    entry = await world.scratch.queue.propose()
+    entry = await world.coordination.queue.propose()
     await world.metadata.shards.claim(
         entry.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
     )
@@ -125,7 +125,7 @@ async def test_a_lease_that_ended_only_in_the_database_leaves_the_queue(world, c
     """Its holder died before it told the queue; no executor is needed to find that out."""
     await planned(world)
     await world.janitor.sweep()  # plants the generation
-    queue, rows, now = world.scratch.queue, world.metadata.shards, world.clock.now()
+    queue, rows, now = world.coordination.queue, world.metadata.shards, world.clock.now()
     entry = await queue.propose()
     lease = await rows.claim(entry.shard, holder=ActivationId("dead"), token="t", now=now)
     await queue.lease(entry, lease.ref, timedelta(milliseconds=1))
@@ -143,7 +143,7 @@ async def test_a_lease_that_ended_only_in_the_database_leaves_the_queue(world, c
 
 async def test_a_fence_closes_what_a_dead_executor_holds(world):
     batch = await planned(world)
-    entry = await world.scratch.queue.propose()
+    entry = await world.coordination.queue.propose()
     await world.metadata.shards.claim(
         entry.shard, holder=ActivationId("dead"), token="t", now=world.clock.now()
     )
@@ -328,6 +328,6 @@ async def test_sweeping_twice_at_once_does_no_harm(make_world):
 
     await asyncio.gather(world.janitor.sweep(), make_world().janitor.sweep())
 
-    assert (await world.scratch.queue.depth()).ready == 3
+    assert (await world.coordination.queue.depth()).ready == 3
     await world.work()
     assert (await world.reload(batch)).counts.completed == 6

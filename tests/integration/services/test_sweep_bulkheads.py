@@ -146,13 +146,13 @@ async def test_more_living_leases_than_a_page_hide_no_dead_one(make_world, monke
     await world.janitor.sweep()  # plants the generation
     leases = []
     for n in range(5):
-        entry = await world.scratch.queue.propose()
+        entry = await world.coordination.queue.propose()
         lease = await world.metadata.shards.claim(
             entry.shard, holder=ActivationId("e"), token=f"t{n}", now=world.clock.now()
         )
         leases.append(lease.ref)
         if n < 4:
-            await world.scratch.queue.lease(entry, lease.ref, timedelta(minutes=1))
+            await world.coordination.queue.lease(entry, lease.ref, timedelta(minutes=1))
     await asyncio.sleep(0.1)
 
     await world.janitor.sweep()
@@ -188,7 +188,7 @@ async def test_a_batch_that_waits_long_for_its_turn_is_reminded_of_less_and_less
         return True
 
     janitor = world.janitor
-    janitor._open_batch_checks._scratch = type("Asked", (), {"once": staticmethod(once)})()
+    janitor._open_batch_checks._coordination = type("Asked", (), {"once": staticmethod(once)})()
     for ahead in (LATER, timedelta(minutes=10), timedelta(hours=5)):
         world.clock.ahead = ahead
         await janitor._open_batch_checks.announce_stuck()
@@ -212,18 +212,18 @@ async def test_a_rebuild_that_takes_longer_than_its_lock_lives_ends(world, monke
     monkeypatch.setattr(world.metadata.shards, "ready", slow)
 
     rebuilt, other = await asyncio.gather(
-        ensure_generation(world.metadata, world.scratch), _after_a_while(world)
+        ensure_generation(world.metadata, world.coordination), _after_a_while(world)
     )
 
     assert rebuilt == timedelta(0)
     assert other is None  # the lock is held all the time
-    assert await world.scratch.generation() is not None
-    assert (await world.scratch.queue.depth()).ready == 1
+    assert await world.coordination.generation() is not None
+    assert (await world.coordination.queue.depth()).ready == 1
 
 
 async def _after_a_while(world):
     await asyncio.sleep(0.3)
-    return await ensure_generation(world.metadata, world.scratch)
+    return await ensure_generation(world.metadata, world.coordination)
 
 
 async def test_a_long_backlog_is_compared_with_the_queue_in_turn(world, monkeypatch):
@@ -231,23 +231,23 @@ async def test_a_long_backlog_is_compared_with_the_queue_in_turn(world, monkeypa
     monkeypatch.setattr(rebuild, "AT_MOST", 2)
     batches = [await planned(world) for _ in range(5)]
     for batch in batches:
-        await world.scratch.queue.withdraw(batch.id)
-    missing = rebuild.QueueRebuilder(world.metadata, world.scratch)
+        await world.coordination.queue.withdraw(batch.id)
+    missing = rebuild.QueueRebuilder(world.metadata, world.coordination)
 
     pushed = [await missing.push() for _ in range(3)]
 
     assert max(pushed) <= 2
-    assert sum(pushed) == (await world.scratch.queue.depth()).ready == 5
+    assert sum(pushed) == (await world.coordination.queue.depth()).ready == 5
     assert await missing.push() == 0
 
 
 async def test_a_short_backlog_is_compared_whole_wherever_the_walk_begins(world):
     for _ in range(4):
         batch = await planned(world)
-        await world.scratch.queue.withdraw(batch.id)
-        missing = rebuild.QueueRebuilder(world.metadata, world.scratch)
+        await world.coordination.queue.withdraw(batch.id)
+        missing = rebuild.QueueRebuilder(world.metadata, world.coordination)
         assert await missing.push() == 1
-    assert (await world.scratch.queue.depth()).ready == 4
+    assert (await world.coordination.queue.depth()).ready == 4
 
 
 async def test_all_deadlines_are_judged_in_turn(world, monkeypatch):

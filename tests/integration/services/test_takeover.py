@@ -139,19 +139,19 @@ async def leased_by_a_dead_one(world, shards):
     await world.janitor.sweep()  # plants the generation
     leases = []
     for _ in range(shards):
-        entry = await world.scratch.queue.propose()
+        entry = await world.coordination.queue.propose()
         lease = await world.metadata.shards.claim(
             entry.shard, holder=DEAD, token="dead", now=world.clock.now()
         )
-        await world.scratch.queue.lease(entry, lease.ref, timedelta(hours=1))
+        await world.coordination.queue.lease(entry, lease.ref, timedelta(hours=1))
         leases.append(lease)
     return leases
 
 
 async def taken_over(world):
-    takeover = Takeover(world.metadata, world.scratch, world.termination)
+    takeover = Takeover(world.metadata, world.coordination, world.termination)
     await takeover.of_dead([DEAD])
-    return await world.scratch.queue.depth()
+    return await world.coordination.queue.depth()
 
 
 async def test_a_shard_that_the_dead_one_closed_keeps_no_lease_in_the_queue(world):
@@ -187,7 +187,7 @@ async def test_a_renewal_that_comes_behind_the_end_of_its_lease_brings_nothing_b
     world, monkeypatch
 ):
     await begun(world)
-    queue = world.scratch.queue
+    queue = world.coordination.queue
     (lease,) = await leased_by_a_dead_one(world, 1)
     under_way, goes_on, renew = asyncio.Event(), asyncio.Event(), queue.renew
 

@@ -111,10 +111,10 @@ async def open_of(world, batch, model):
 async def test_urgency_follows_the_estimates(make_world):
     world = make_world(planning=PlanningSettings(shard_lines=10))
     batch = await planned(world, chat_lines(40), window=timedelta(hours=1))
-    cost = (await world.scratch.queue.waiting(1))[batch.id].cost["sim-large"]
+    cost = (await world.coordination.queue.waiting(1))[batch.id].cost["sim-large"]
     throughput = ThroughputReporter(
         ActivationId("me"),
-        scratch=world.scratch,
+        coordination=world.coordination,
         clock=world.clock,
         execution=ExecutionSettings(heartbeat_s=0.001),
         rules=QueueSettings(urgent_margin_s=60, urgent_safety=2),
@@ -123,17 +123,17 @@ async def test_urgency_follows_the_estimates(make_world):
     async def judged():
         await throughput.judge([])
         await asyncio.sleep(0.01)  # the heartbeat, of which there is one at a time
-        found = (await world.scratch.queue.waiting(1))[batch.id].urgent_after
+        found = (await world.coordination.queue.waiting(1))[batch.id].urgent_after
         return (batch.deadline - found).total_seconds()
 
     assert await judged() == pytest.approx(60, abs=0.1)
     # Five seconds' work of another batch is all that is known of the model: a tenth of ours.
-    await world.scratch.throughput.report(
+    await world.coordination.throughput.report(
         ActivationId("other"),
         [WorkReport(batch=BatchId("batch_z"), model="sim-large", done=cost / 10, left=0)],
         ttl=timedelta(minutes=1),
     )
     assert await judged() == pytest.approx(60 + 2 * 50, rel=0.01)
-    entry = await world.scratch.queue.propose()
-    await world.scratch.queue.complete([entry.shard])
+    entry = await world.coordination.queue.propose()
+    await world.coordination.queue.complete([entry.shard])
     assert await judged() < 60 + 2 * 45

@@ -65,7 +65,7 @@ async def test_nobody_stays_awake_for_work_that_the_calendar_forbids(route, star
     await world.work()  # ends by itself, although it is the only one
 
     assert endpoint.arrivals == []
-    assert await world.scratch.activations.count() == (0, 0)
+    assert await world.coordination.activations.count() == (0, 0)
     assert EventType.WORK_AVAILABLE not in world.sink.types()
     await world.janitor.sweep()
     assert EventType.WORK_AVAILABLE not in world.sink.types()
@@ -199,7 +199,7 @@ async def test_a_model_at_zero_is_woken_and_waited_for_without_an_avalanche(rout
 
 async def breakers(world) -> list[BreakerState | None]:
     """Of all pools, as operators see them."""
-    return [pool.breaker for pool in await world.scratch.slots.pools()]
+    return [pool.breaker for pool in await world.coordination.slots.pools()]
 
 
 async def test_a_model_that_refuses_connections_is_waited_for(route, start_endpoint, caplog):

@@ -31,7 +31,7 @@ async def test_a_burst_of_batches_opens_one_activation(world):
 
 
 async def test_new_work_wakes_none_while_an_activation_runs(world):
-    await world.scratch.activations.enter(ActivationId("one"), maximum=8, ttl=MINUTE)
+    await world.coordination.activations.enter(ActivationId("one"), maximum=8, ttl=MINUTE)
 
     await planned(world)
 
@@ -41,7 +41,7 @@ async def test_new_work_wakes_none_while_an_activation_runs(world):
 async def test_work_that_is_queued_while_the_last_activation_leaves_wakes_another(
     world, monkeypatch
 ):
-    leave = world.scratch.activations.leave
+    leave = world.coordination.activations.leave
     planned_late = []
 
     async def leave_late(me):
@@ -49,7 +49,7 @@ async def test_work_that_is_queued_while_the_last_activation_leaves_wakes_anothe
         assert wake_ups(world) == []
         await leave(me)
 
-    monkeypatch.setattr(world.scratch.activations, "leave", leave_late)
+    monkeypatch.setattr(world.coordination.activations, "leave", leave_late)
 
     await world.work()
 

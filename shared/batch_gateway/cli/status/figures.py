@@ -80,9 +80,9 @@ async def _looked(settings: "Settings") -> str:
     async with AsyncExitStack() as stack:
         metadata = await open_metadata(settings)
         stack.push_async_callback(metadata.close)
-        scratch = open_scratch_server(settings)
-        stack.push_async_callback(scratch.close)
-        state = await StateReader(metadata, scratch, SystemClock()).state()
+        coordination = open_scratch_server(settings)
+        stack.push_async_callback(coordination.close)
+        state = await StateReader(metadata, coordination, SystemClock()).state()
     return rendered(state, tenants=settings.metrics.tenants).decode()
 
 

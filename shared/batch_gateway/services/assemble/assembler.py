@@ -71,7 +71,7 @@ class Assembler:
         *,
         metadata: MetadataStore,
         files: FileStore,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         publisher: EventPublisher,
         webhook_outbox: WebhookOutbox,
         clock: Clock,
@@ -88,7 +88,7 @@ class Assembler:
         """
         self._metadata = metadata
         self._files = files
-        self._scratch = scratch
+        self._coordination = coordination
         self._ended = EndedBatchHandler(metadata, files, publisher, webhook_outbox)
         self._clock = clock
         self._temp_dir = temp_dir
@@ -97,10 +97,10 @@ class Assembler:
         self._longest_line = longest_line
         self._run_bytes = run_bytes
         self._one_large = asyncio.Semaphore(1)  # of batches beyond SMALL, one at a time
-        self._lost_objects = LostObjectDetector(scratch)
-        self._deaths = ProcessDeaths("assembly", scratch.rate_limiter, scratch.locks)
+        self._lost_objects = LostObjectDetector(coordination)
+        self._deaths = ProcessDeaths("assembly", coordination.rate_limiter, coordination.locks)
         self._mender = UnreadableShardCloser(
-            rows=metadata.shards, queue=scratch.queue, publisher=publisher, clock=clock
+            rows=metadata.shards, queue=coordination.queue, publisher=publisher, clock=clock
         )
 
     async def assemble(self, batch_id: BatchId) -> None:
@@ -315,7 +315,7 @@ class Assembler:
     async def _clear(self, batch: Batch) -> None:
         """Delete what only the work needed; the janitor deletes what is left by an error."""
         try:
-            await self._scratch.queue.withdraw(batch.id)
+            await self._coordination.queue.withdraw(batch.id)
             await self._ended.clear(batch)
         except Temporary as error:
             logger.info("The janitor will retry it: %s", error, extra=_log(batch.id))

@@ -41,10 +41,10 @@ _NO_END = (BatchBlockedReason.WAITING_FOR_MODEL, BatchBlockedReason.ENDPOINT_UNA
 
 class CompletionEstimates:
     def __init__(
-        self, scratch: CoordinationStore, routes: RouteProvider, clock: Clock, *, ceiling: int
+        self, coordination: CoordinationStore, routes: RouteProvider, clock: Clock, *, ceiling: int
     ) -> None:
         """``ceiling``: most slots of a pool, as the deployment has it."""
-        self._scratch = scratch
+        self._coordination = coordination
         self._routes = routes
         self._clock = clock
         self._ceiling = ceiling
@@ -70,8 +70,8 @@ class CompletionEstimates:
         if not running:
             return batches
         try:
-            queued = await self._scratch.queue.waiting(0, running)
-            paces = await self._scratch.throughput.of_batches(running)
+            queued = await self._coordination.queue.waiting(0, running)
+            paces = await self._coordination.throughput.of_batches(running)
             left = {}
             for name in running:
                 left[name] = Counter[str](queued[name].cost if name in queued else {})
@@ -82,12 +82,12 @@ class CompletionEstimates:
             )
             named = tuple(models)
             models_blocked = await self._recently(
-                ("blocked", named), lambda: self._scratch.throughput.blocked(named)
+                ("blocked", named), lambda: self._coordination.throughput.blocked(named)
             )
             done = await self._recently(
-                ("done", named), lambda: self._scratch.throughput.of_models(named)
+                ("done", named), lambda: self._coordination.throughput.of_models(named)
             )
-            pools = await self._recently("pools", self._scratch.slots.pools)
+            pools = await self._recently("pools", self._coordination.slots.pools)
         except Temporary as error:
             logger.warning("No completion estimate: %s", error, extra={"action": "no_outlook"})
             return batches
@@ -109,7 +109,7 @@ class CompletionEstimates:
         if all(batch.terminal for batch in batches):
             return batches
         try:
-            full = bool(await self._recently("full", self._scratch.full_stores.stores))
+            full = bool(await self._recently("full", self._coordination.full_stores.stores))
         except Temporary:
             return batches  # said below, if it matters
         if not full:

@@ -52,7 +52,7 @@ class Activation:
     ) -> None:
         self._me = me
         self._dependencies = dependencies
-        self._scratch = dependencies.stores.scratch
+        self._coordination = dependencies.stores.coordination
         self._activation_trigger = dependencies.events.activation_trigger
         self._shared = shared
         self._stop_requests = stop_requests
@@ -126,7 +126,7 @@ class Activation:
         parts = self._components
         return LeaseLoop(
             self._me,
-            scratch=self._scratch,
+            coordination=self._coordination,
             selector=parts.selector,
             shards=parts.shards,
             pools=parts.pools,
@@ -158,7 +158,9 @@ class Activation:
         while True:
             await signal_or(self._renew_now, RENEW.total_seconds())
             try:
-                dead = await self._scratch.activations.renew(self._me, REGISTERED, silence=SILENCE)
+                dead = await self._coordination.activations.renew(
+                    self._me, REGISTERED, silence=SILENCE
+                )
                 self._components.reclaimer.take_over(dead)
             except Temporary as error:
                 logger.debug(
@@ -193,7 +195,7 @@ class Activation:
         if self._now() < self._woke_at + PENDING.total_seconds():
             return
         try:
-            if (await self._scratch.queue.depth()).ready:
+            if (await self._coordination.queue.depth()).ready:
                 self._woke_at = self._now()
                 await self._activation_trigger.wake()
         except Temporary as error:
@@ -201,12 +203,12 @@ class Activation:
 
     async def _leave(self) -> None:
         """Give slots back, leave the register, and only then open a successor if there is work."""
-        scratch = self._scratch
+        coordination = self._coordination
         try:
             await self._components.pools.leave()
             await self._components.throughput.report((), at_once=True)
-            await scratch.activations.leave(self._me)
-            depth = await scratch.queue.depth()
+            await coordination.activations.leave(self._me)
+            depth = await coordination.queue.depth()
         except Temporary as error:
             logger.warning(
                 "The activation ends without a wake-up of the next one: %s",

@@ -56,10 +56,10 @@ class ActivationComponents:
             EndedBatchHandler(
                 stores.metadata, stores.files, events.publisher, events.webhook_outbox
             ),
-            stores.scratch.queue,
+            stores.coordination.queue,
         )
         self.renewer = LeaseRenewer(
-            stores.scratch.queue, ttl=self._ttl, every_s=self._rules.heartbeat_s
+            stores.coordination.queue, ttl=self._ttl, every_s=self._rules.heartbeat_s
         )
         self.leases = self._make_leases()
         self.reclaimer = self._make_reclaimer()
@@ -77,7 +77,7 @@ class ActivationComponents:
         )
         self.lease_monitor = LeaseMonitor(
             rows=stores.metadata.shards,
-            scratch=stores.scratch,
+            coordination=stores.coordination,
             every_s=self._rules.heartbeat_s,
             held=lambda: self.shards.held,
             stop=self.pools.stop,
@@ -111,9 +111,9 @@ class ActivationComponents:
         stores, termination = self._stores, self._termination
         return LeaseReclaimer(
             metadata=stores.metadata,
-            scratch=stores.scratch,
+            coordination=stores.coordination,
             termination=termination,
-            takeover=Takeover(stores.metadata, stores.scratch, termination),
+            takeover=Takeover(stores.metadata, stores.coordination, termination),
             every_s=self._rules.heartbeat_s,
             ttl=self._ttl,
         )
@@ -124,7 +124,7 @@ class ActivationComponents:
         return SlotPools(
             self._me,
             self._group,
-            slots=self._stores.scratch.slots,
+            slots=self._stores.coordination.slots,
             shared=self._shared,
             routes=self._engines.routes,
             activation_trigger=self._events.activation_trigger,
@@ -138,7 +138,7 @@ class ActivationComponents:
     def _make_throughput(self) -> ThroughputReporter:
         return ThroughputReporter(
             self._me,
-            scratch=self._stores.scratch,
+            coordination=self._stores.coordination,
             clock=self._policies.clock,
             execution=self._rules,
             rules=self._policies.queue,
@@ -164,7 +164,7 @@ class ActivationComponents:
     def _make_selector(self) -> ShardSelector:
         return ShardSelector(
             leases=self.leases,
-            queue=self._stores.scratch.queue,
+            queue=self._stores.coordination.queue,
             pools=self.pools,
             routes=self._engines.routes,
             clock=self._policies.clock,

@@ -25,11 +25,11 @@ class Executor:
     def __init__(self, dependencies: ExecutorDependencies, stop_requests: StopRequests) -> None:
         self._dependencies = dependencies
         self._stop_requests = stop_requests
-        self._activations = dependencies.stores.scratch.activations
+        self._activations = dependencies.stores.coordination.activations
         self._open: set[Activation] = set()
         stores, engines = dependencies.stores, dependencies.engines
         termination, policies = dependencies.termination, dependencies.policies
-        self._takeover = Takeover(stores.metadata, stores.scratch, termination)
+        self._takeover = Takeover(stores.metadata, stores.coordination, termination)
         self._shared = ProcessResources(
             attempts=ModelCaller(
                 engines.client,
@@ -41,7 +41,9 @@ class Executor:
             watches=BatchObservers(
                 [
                     BudgetGuard(termination, stores.metadata.shards, policies.prices),
-                    ProgressEvents(stores.scratch, dependencies.events.publisher, policies.clock),
+                    ProgressEvents(
+                        stores.coordination, dependencies.events.publisher, policies.clock
+                    ),
                 ]
             ),
         )

@@ -45,7 +45,7 @@ class LeaseLoop:
         self,
         me: ActivationId,
         *,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         selector: ShardSelector,
         shards: ShardSupervisor,
         pools: SlotPools,
@@ -58,7 +58,7 @@ class LeaseLoop:
     ) -> None:
         """``work`` is set when there may be a shard to lease, or nothing left to do."""
         self._me = me
-        self._scratch = scratch
+        self._coordination = coordination
         self._selector = selector
         self._shards = shards
         self._pools = pools
@@ -148,14 +148,14 @@ class LeaseLoop:
         if not len(self._shards):
             if await self._reclaimer.generation_age() is None:
                 return None
-            depth = await self._scratch.queue.depth()
+            depth = await self._coordination.queue.depth()
             if not (depth.ready or depth.leased or depth.reserved):
                 return LoopEnd.NO_WORK
         if now - self._idle_since < self._idle_exit_s:
             return None
         if self._selector.only_forbidden and depth and not (depth.leased or depth.reserved):
             return LoopEnd.FORBIDDEN  # the janitor wakes an executor when a calendar allows it
-        left = await self._scratch.activations.leave_unless_last(self._me)
+        left = await self._coordination.activations.leave_unless_last(self._me)
         return LoopEnd.NO_WORK if left else None
 
     @staticmethod

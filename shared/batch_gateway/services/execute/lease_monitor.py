@@ -36,7 +36,7 @@ class LeaseMonitor:
         self,
         *,
         rows: ShardRows,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         every_s: float,
         held: Callable[[], Collection[LeasedShard]],
         stop: Callable[[LeasedShard], None],
@@ -45,7 +45,7 @@ class LeaseMonitor:
         """``held`` returns the shards to check; ``stop`` cancels the calls of one; ``asked`` is
         called with each message of the control channel."""
         self._rows = rows
-        self._scratch = scratch
+        self._coordination = coordination
         self._every_s = every_s
         self._held = held
         self._stop = stop
@@ -65,7 +65,7 @@ class LeaseMonitor:
         """Look at once when a batch of ours has changed; until cancelled."""
         while True:
             try:
-                async with self._scratch.batch_changes.listen() as changes:
+                async with self._coordination.batch_changes.listen() as changes:
                     async for said in changes:
                         self._asked(said)
                         self._changed(said)
@@ -118,7 +118,7 @@ class LeaseReclaimer:
         self,
         *,
         metadata: MetadataStore,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         termination: Termination,
         takeover: Takeover,
         every_s: float,
@@ -127,7 +127,7 @@ class LeaseReclaimer:
         self.look_now = asyncio.Event()
         """Set it to look at once: the coordination store has lost its memory, for example."""
         self._metadata = metadata
-        self._scratch = scratch
+        self._coordination = coordination
         self._termination = termination
         self._takeover = takeover
         self._dead: set[ActivationId] = set()
@@ -155,14 +155,14 @@ class LeaseReclaimer:
 
     async def generation_age(self) -> timedelta | None:
         """Age of the queue's memory, rebuilt if it was lost; None while another rebuilds it."""
-        return await ensure_generation(self._metadata, self._scratch)
+        return await ensure_generation(self._metadata, self._coordination)
 
     async def _reclaim(self) -> None:
         """Not within one lease time of a rebuild: then living holders are silent too."""
         age = await self.generation_age()
         if age is None or age <= self._ttl:
             return
-        for lease in await self._scratch.queue.expired(_RECLAIMS):
+        for lease in await self._coordination.queue.expired(_RECLAIMS):
             await self._reclaim_one(lease)
 
     async def _reclaim_one(self, lease: LeaseRef) -> None:
@@ -172,4 +172,4 @@ class LeaseReclaimer:
             raise
         except Exception:  # noqa: BLE001 - belongs to one part
             report_unforeseen("reclaim", "%s cannot be reclaimed", lease.shard)
-            await self._scratch.queue.discard([lease])  # sweeps find it by the database
+            await self._coordination.queue.discard([lease])  # sweeps find it by the database

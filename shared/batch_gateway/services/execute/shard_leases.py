@@ -73,7 +73,7 @@ class ShardLeases:
         self._holder = holder
         self._rows = stores.metadata.shards
         self._files = stores.files
-        self._queue = stores.scratch.queue
+        self._queue = stores.coordination.queue
         self._renewer = renewer
         self._publisher = publisher
         self._watch = watch
@@ -81,7 +81,7 @@ class ShardLeases:
         self._ttl = timedelta(seconds=rules.lease_ttl_s)
         self._opener = ShardLoader(
             files=stores.files,
-            scratch=stores.scratch,
+            coordination=stores.coordination,
             header_passthrough=header_passthrough,
             close_unreadable=self._close_unreadable,
         )

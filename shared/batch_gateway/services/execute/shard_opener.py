@@ -39,7 +39,7 @@ class ShardLoader:
         self,
         *,
         files: FileStore,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         header_passthrough: HeaderPassthrough | None,
         close_unreadable: Callable[[LeasedShard, ShardResults], Awaitable[None]],
     ) -> None:
@@ -47,7 +47,7 @@ class ShardLoader:
         shard whose requests are lost, with the results that it has."""
         self._files = files
         self._header_passthrough = header_passthrough
-        self._lost_objects = lost_objects.LostObjectDetector(scratch)
+        self._lost_objects = lost_objects.LostObjectDetector(coordination)
         self._close_unreadable = close_unreadable
 
     async def open(self, shard: LeasedShard) -> bool:

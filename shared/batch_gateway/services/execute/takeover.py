@@ -44,10 +44,10 @@ _RECORDED = 5000  # leases of all activations that are looked at in the queue, a
 
 class Takeover:
     def __init__(
-        self, metadata: MetadataStore, scratch: CoordinationStore, termination: Termination
+        self, metadata: MetadataStore, coordination: CoordinationStore, termination: Termination
     ) -> None:
         self._metadata = metadata
-        self._scratch = scratch
+        self._coordination = coordination
         self._termination = termination
 
     async def of_predecessors(self, predecessors: Sequence[ActivationId]) -> None:
@@ -57,10 +57,10 @@ class Takeover:
         """
         if not predecessors:
             return
-        activations = self._scratch.activations
+        activations = self._coordination.activations
         await activations.challenge(predecessors, CHALLENGE, missed=MISSED)
         for one in predecessors:
-            await self._scratch.batch_changes.ask(one)
+            await self._coordination.batch_changes.ask(one)
         states = await activations.challenged(predecessors, CHALLENGE)
         while None in states:  # not for long: what is not renewed runs out
             await asyncio.sleep(_ASKED_EVERY_S)
@@ -81,16 +81,16 @@ class Takeover:
                 )
 
     async def _take(self, dead: ActivationId) -> None:
-        slots = self._scratch.slots
+        slots = self._coordination.slots
         await slots.leave(dead, [state.pool for state in await slots.pools()])
         leases = await self._metadata.shards.held_by(dead, limit=_LEASES)
         for start in range(0, len(leases), _AT_ONCE):
             some = leases[start : start + _AT_ONCE]
             await asyncio.gather(*(self._termination.reclaim([lease]) for lease in some))
         # What it has ended in the database without telling the queue is no lease of it any more.
-        queue = self._scratch.queue
+        queue = self._coordination.queue
         await settle_ended_leases(self._metadata.shards, queue, await queue.leases(_RECORDED))
-        await self._scratch.activations.forget(dead)
+        await self._coordination.activations.forget(dead)
         if leases:
             logger.warning(
                 "Took over %d leases of %s, which is dead",

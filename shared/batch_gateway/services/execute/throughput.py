@@ -35,7 +35,7 @@ class ThroughputReporter:
         self,
         holder: ActivationId,
         *,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         clock: Clock,
         execution: ExecutionSettings,
         rules: QueueSettings,
@@ -46,7 +46,7 @@ class ThroughputReporter:
         ``models_blocked`` returns the models that cannot be called, and why; None: a call was
         answered since the last request for it."""
         self._holder = holder
-        self._scratch = scratch
+        self._coordination = coordination
         self._clock = clock
         self._blocked_reason_of = blocked_reason_of
         self._models_blocked = models_blocked
@@ -87,8 +87,8 @@ class ThroughputReporter:
             for key in sorted(keys)
         ]
         try:
-            await self._scratch.throughput.report(self._holder, reports, ttl=self._ttl)
-            await self._scratch.throughput.block(self._models_blocked(), ttl=_BLOCKED)
+            await self._coordination.throughput.report(self._holder, reports, ttl=self._ttl)
+            await self._coordination.throughput.block(self._models_blocked(), ttl=_BLOCKED)
         except Temporary as error:
             logger.debug("Throughput is not reported: %s", error, extra={"action": "pace"})
             return
@@ -104,10 +104,10 @@ class ThroughputReporter:
     async def judge(self, shards: Collection[LeasedShard]) -> None:
         """Find out anew which batches are urgent, ours and those in the queue."""
         own = {shard.lease.shard.batch: shard.deadline for shard in shards}
-        most = _LOOKED_AT if await self._scratch.once("urgency", self._every) else 0
+        most = _LOOKED_AT if await self._coordination.once("urgency", self._every) else 0
         if not own and not most:
             return
-        waiting = await self._scratch.queue.waiting(most, list(own))
+        waiting = await self._coordination.queue.waiting(most, list(own))
         deadlines = {**{batch: ready.deadline for batch, ready in waiting.items()}, **own}
         queued = {batch: ready.cost for batch, ready in waiting.items()}
         needed = await self._time_needed(deadlines, queued)
@@ -126,7 +126,7 @@ class ThroughputReporter:
             if before is None or abs(at[batch] - before) > _MOVED:
                 moved[batch] = at[batch]
         if moved:
-            await self._scratch.queue.urge(moved)
+            await self._coordination.queue.urge(moved)
         now = self._clock.now()
         for shard in shards:
             shard.urgent = at[shard.lease.shard.batch] <= now
@@ -135,14 +135,14 @@ class ThroughputReporter:
         self, batches: Iterable[BatchId], queued: Mapping[BatchId, Mapping[str, float]]
     ) -> dict[BatchId, timedelta | None]:
         """For queued and for leased shards."""
-        paces = await self._scratch.throughput.of_batches(list(batches))
+        paces = await self._coordination.throughput.of_batches(list(batches))
         left: dict[BatchId, Counter[str]] = {}
         for batch in batches:
             left[batch] = Counter(queued.get(batch, {}))
             if batch in paces:
                 left[batch].update(paces[batch].cost_held())
         models = sorted({model for cost in left.values() for model in cost})
-        done = await self._scratch.throughput.of_models(models)
+        done = await self._coordination.throughput.of_models(models)
         speeds = {model: speed_at_work(buckets) for model, buckets in done.items()}
         return {batch: time_needed(cost, speeds) for batch, cost in left.items()}
 

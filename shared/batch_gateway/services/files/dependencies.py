@@ -18,10 +18,10 @@ class FileDependencies:
     clock: Clock
     api: ApiSettings
     quotas: Quotas = NO_QUOTAS
-    scratch: CoordinationStore | None = None
+    coordination: CoordinationStore | None = None
     """Has the names of full stores. None: only the stores themselves are asked."""
 
     async def refuse_if_full(self) -> None:
         """Raise StorageFull while a store is known to be full."""
-        if self.scratch is not None:
-            await refuse_if_full(self.scratch)
+        if self.coordination is not None:
+            await refuse_if_full(self.coordination)

@@ -6,19 +6,21 @@ from batch_gateway.ports.routing import RouteProvider
 
 
 class AvailableWorkCheck:
-    def __init__(self, scratch: CoordinationStore, routes: RouteProvider, clock: Clock) -> None:
-        self._scratch = scratch
+    def __init__(
+        self, coordination: CoordinationStore, routes: RouteProvider, clock: Clock
+    ) -> None:
+        self._coordination = coordination
         self._routes = routes
         self._clock = clock
 
     async def has_executors(self) -> bool:
         """Whether an executor is at work."""
-        running, _ = await self._scratch.activations.count()
+        running, _ = await self._coordination.activations.count()
         return running > 0
 
     async def exists(self) -> bool:
         """Whether an executor would find something to do, or has left something undone."""
-        depth = await self._scratch.queue.depth()
+        depth = await self._coordination.queue.depth()
         return depth.leased > 0 or (depth.ready > 0 and await self._open())
 
     async def _open(self) -> bool:
@@ -26,8 +28,8 @@ class AvailableWorkCheck:
         shut = self._routes.table.shut(self._clock.now())
         if not shut:
             return True
-        entry = await self._scratch.queue.propose(models=shut.only, avoid=shut.names)
+        entry = await self._coordination.queue.propose(models=shut.only, avoid=shut.names)
         if entry is None:
             return False
-        await self._scratch.queue.release(entry, refund=1.0)
+        await self._coordination.queue.release(entry, refund=1.0)
         return True

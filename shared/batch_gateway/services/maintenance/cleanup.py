@@ -64,7 +64,7 @@ class Cleanup:
     ) -> None:
         self._metadata = stores.metadata
         self._files = stores.files
-        self._scratch = stores.scratch
+        self._coordination = stores.coordination
         self._webhook_outbox = webhook_outbox
         self._clock = clock
         self._retention = retention
@@ -163,12 +163,12 @@ class Cleanup:
 
     async def delete_leftovers(self) -> None:
         """Unfinished writes of the file store, once an hour."""
-        if await self._scratch.once("leftovers", _HOUR):
+        if await self._coordination.once("leftovers", _HOUR):
             await self._files.sweep(self._old())
 
     async def delete_orphans(self) -> None:
         """Blobs that no row names, once a day."""
-        if await self._scratch.once("orphans", _DAY):
+        if await self._coordination.once("orphans", _DAY):
             deleted = await delete_orphans(self._metadata, self._files, self._old())
             logger.info("Deleted %d orphaned blobs", deleted, extra={"action": "orphans"})
 

@@ -35,7 +35,7 @@ class OpenBatchChecks:
         self,
         *,
         metadata: MetadataStore,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         publisher: EventPublisher,
         dependents: DependentBatches,
         estimates: CompletionEstimates,
@@ -45,7 +45,7 @@ class OpenBatchChecks:
     ) -> None:
         """``stuck``: a batch that waits longer has probably lost the event that it waits for."""
         self._metadata = metadata
-        self._scratch = scratch
+        self._coordination = coordination
         self._publisher = publisher
         self._dependents = dependents
         self._estimates = estimates
@@ -79,7 +79,7 @@ class OpenBatchChecks:
     async def _first(self, name: str, ttl: timedelta) -> bool:
         """Whether no other did it just now. Without the coordination store: yes."""
         try:
-            return await self._scratch.once(name, ttl)
+            return await self._coordination.once(name, ttl)
         except Temporary:
             return True
 
@@ -139,7 +139,7 @@ class OpenBatchChecks:
         return await self._estimates.add(batches)
 
     async def _tell(self, batch: Batch) -> None:
-        if not await self._scratch.once(f"at_risk/{batch.id}", _AT_RISK_AGAIN):
+        if not await self._coordination.once(f"at_risk/{batch.id}", _AT_RISK_AGAIN):
             return
         now = self._clock.now()
         event = at_risk_event(batch, now)

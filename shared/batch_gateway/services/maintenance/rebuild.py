@@ -30,7 +30,7 @@ AT_MOST = 20_000
 LOCK = timedelta(seconds=30)  # how long a rebuild outlives its process
 
 
-async def refill(metadata: MetadataStore, scratch: CoordinationStore) -> int:
+async def refill(metadata: MetadataStore, coordination: CoordinationStore) -> int:
     """Push every ready shard of the database; those that are queued stay as they are.
 
     Returns how many were missing. Pages through the whole backlog.
@@ -38,7 +38,7 @@ async def refill(metadata: MetadataStore, scratch: CoordinationStore) -> int:
     pushed = 0
     after: ShardId | None = None
     while entries := await metadata.shards.ready(after=after, limit=_PAGE):
-        pushed += await scratch.queue.push(entries)
+        pushed += await coordination.queue.push(entries)
         after = entries[-1].shard
     return pushed
 
@@ -51,9 +51,9 @@ class QueueRebuilder:
     anywhere, so many short-lived ones see the whole backlog too.
     """
 
-    def __init__(self, metadata: MetadataStore, scratch: CoordinationStore) -> None:
+    def __init__(self, metadata: MetadataStore, coordination: CoordinationStore) -> None:
         self._metadata = metadata
-        self._scratch = scratch
+        self._coordination = coordination
         self._after = shard_id(batch_id(secrets.token_bytes(16)), 0)
 
     async def push(self) -> int:
@@ -63,7 +63,7 @@ class QueueRebuilder:
         pushed, around = 0, False
         while left > 0:
             entries = await self._metadata.shards.ready(after=after, limit=min(_PAGE, left))
-            pushed += await self._scratch.queue.push(entries)
+            pushed += await self._coordination.queue.push(entries)
             left -= len(entries)
             if entries:
                 after = self._after = entries[-1].shard
@@ -82,21 +82,21 @@ def _place(shard: ShardId) -> tuple[BatchId, int]:
 
 
 async def ensure_generation(
-    metadata: MetadataStore, scratch: CoordinationStore
+    metadata: MetadataStore, coordination: CoordinationStore
 ) -> timedelta | None:
     """Make sure that the queue is complete; returns the age of its generation.
 
     None while another process is rebuilding it.
     """
-    if (generation := await scratch.generation()) is not None:
+    if (generation := await coordination.generation()) is not None:
         return generation[1]
     me = secrets.token_hex(8)
-    if not await scratch.begin_rebuild(me, LOCK):
+    if not await coordination.begin_rebuild(me, LOCK):
         return None
-    async with _renewed(scratch, me):
-        pushed = await refill(metadata, scratch)
+    async with _renewed(coordination, me):
+        pushed = await refill(metadata, coordination)
         none_held = not await metadata.shards.leased(limit=1)
-    if not await scratch.end_rebuild(me, secrets.token_hex(8), settled=none_held):
+    if not await coordination.end_rebuild(me, secrets.token_hex(8), settled=none_held):
         logger.warning("Another process rebuilds the queue", extra={"action": "rebuild"})
         return None
     logger.warning(
@@ -108,7 +108,7 @@ async def ensure_generation(
 
 
 @asynccontextmanager
-async def _renewed(scratch: CoordinationStore, holder: str) -> AsyncIterator[None]:
+async def _renewed(coordination: CoordinationStore, holder: str) -> AsyncIterator[None]:
     """Renew the lock of a rebuild as long as the context is open.
 
     A lock that is lost is noticed when the generation is planted: what was pushed until then is
@@ -119,7 +119,7 @@ async def _renewed(scratch: CoordinationStore, holder: str) -> AsyncIterator[Non
         while True:
             await asyncio.sleep(LOCK.total_seconds() / 3)
             try:
-                await scratch.begin_rebuild(holder, LOCK)
+                await coordination.begin_rebuild(holder, LOCK)
             except Temporary as error:
                 logger.info(
                     "The lock of a rebuild is not renewed: %s", error, extra={"action": "rebuild"}

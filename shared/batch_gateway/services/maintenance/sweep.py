@@ -54,7 +54,7 @@ class Janitor:
     ) -> None:
         self._metadata = stores.metadata
         self._files = stores.files
-        self._scratch = stores.scratch
+        self._coordination = stores.coordination
         self._publisher = events.publisher
         self._webhook_outbox = events.webhook_outbox
         self._activation_trigger = events.activation_trigger
@@ -73,10 +73,10 @@ class Janitor:
             items=self._items,
             rules=rules,
         )
-        self._missing_shards = QueueRebuilder(stores.metadata, stores.scratch)
+        self._missing_shards = QueueRebuilder(stores.metadata, stores.coordination)
         self._open_batch_checks = OpenBatchChecks(
             metadata=stores.metadata,
-            scratch=stores.scratch,
+            coordination=stores.coordination,
             publisher=events.publisher,
             dependents=DependentBatches(stores.metadata.batches, events.publisher),
             estimates=estimates,
@@ -125,7 +125,7 @@ class Janitor:
     async def _first(self) -> bool:
         """Whether no other sweep began just now. Without the coordination store: yes."""
         try:
-            return await self._scratch.once("sweep", _seconds(self._rules.interval_s))
+            return await self._coordination.once("sweep", _seconds(self._rules.interval_s))
         except Temporary:
             return True
 
@@ -138,7 +138,7 @@ class Janitor:
         """
         me = secrets.token_hex(8)
         try:
-            alone = await self._scratch.locks.acquire("sweep", me, _RIGHT)
+            alone = await self._coordination.locks.acquire("sweep", me, _RIGHT)
         except Temporary:
             alone = True
         if not alone:
@@ -151,13 +151,13 @@ class Janitor:
             renewing.cancel()
             await asyncio.wait([renewing])
             with suppress(Temporary):
-                await self._scratch.locks.release("sweep", me)
+                await self._coordination.locks.release("sweep", me)
 
     async def _renew(self, me: str) -> None:
         while True:
             await asyncio.sleep(_RIGHT.total_seconds() / 3)
             with suppress(Temporary):
-                await self._scratch.locks.acquire("sweep", me, _RIGHT)
+                await self._coordination.locks.acquire("sweep", me, _RIGHT)
 
     async def _run(self, step: Callable[[], Awaitable[None]]) -> bool:
         try:
@@ -196,12 +196,12 @@ class Janitor:
 
     async def _rebuild_queue(self) -> None:
         """What is ready is queued: a planner may have died between commit and push."""
-        if await ensure_generation(self._metadata, self._scratch) is not None:
+        if await ensure_generation(self._metadata, self._coordination) is not None:
             await self._missing_shards.push()
 
     async def _reclaim_leases(self) -> None:
         """Leases in the database that have no heartbeat, unless memory was lost just now."""
-        generation = await self._scratch.generation()
+        generation = await self._coordination.generation()
         if generation is None or generation[1] <= self._ttl:
             return
         old = self._clock.now() - self._ttl
@@ -211,7 +211,7 @@ class Janitor:
             return [ref for ref, since in leases if since < old]
 
         async def reclaim(ref: LeaseRef) -> None:
-            (alive,) = await self._scratch.queue.alive([ref])
+            (alive,) = await self._coordination.queue.alive([ref])
             if not alive:
                 await self._termination.reclaim_one(ref)
 
@@ -228,7 +228,7 @@ class Janitor:
 
         Their holder died after it had ended them there, before it updated the queue.
         """
-        queue = self._scratch.queue
+        queue = self._coordination.queue
         await settle_ended_leases(self._metadata.shards, queue, await queue.expired(_EXPIRED))
 
     async def _close_unreadable_shards(self) -> None:
@@ -281,7 +281,7 @@ class Janitor:
 
     async def _recount(self) -> None:
         """What tenants have, in case two releases at once have counted differently."""
-        if not await self._scratch.once("recount", _seconds(self._rules.recount_s)):
+        if not await self._coordination.once("recount", _seconds(self._rules.recount_s)):
             return
         tenants = [tenant async for tenant in self._metadata.accounts.tenants()]
         failed = await self._items.each("recount", tenants, self._recount_one, name=str)

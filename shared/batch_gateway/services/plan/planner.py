@@ -95,20 +95,20 @@ class Planner:
         temp_dir: Path,
     ) -> None:
         """``small_indexes`` are for inputs of at most ``IN_MEMORY`` lines."""
-        metadata, scratch = stores.metadata, stores.scratch
+        metadata, coordination = stores.metadata, stores.coordination
         self._metadata = metadata
         self._files = stores.files
         self._indexes = indexes
         self._small_indexes = small_indexes
-        self._locks = scratch.locks
-        self._rates = scratch.rate_limiter
-        self._throughput = scratch.throughput
+        self._locks = coordination.locks
+        self._rates = coordination.rate_limiter
+        self._throughput = coordination.throughput
         self._prices = prices
         self._publisher = events.publisher
         self._webhook_outbox = events.webhook_outbox
         self._events = PlanEvents(
             metadata,
-            scratch.queue,
+            coordination.queue,
             events.publisher,
             events.webhook_outbox,
             events.activation_trigger,
@@ -118,7 +118,7 @@ class Planner:
         self._routes = routes
         self._temp_dir = temp_dir
         self._one_large = asyncio.Semaphore(1)  # of inputs beyond SMALL, one at a time
-        self._deaths = ProcessDeaths("planning", scratch.rate_limiter, scratch.locks)
+        self._deaths = ProcessDeaths("planning", coordination.rate_limiter, coordination.locks)
         self._chained = ChainedInputs(metadata, stores.files, clock, rules)
 
     async def plan(self, batch_id: BatchId) -> None:

@@ -24,14 +24,16 @@ RESULT_LOST = (
 class LostObjectDetector:
     """Counts failed attempts on the coordination store."""
 
-    def __init__(self, scratch: CoordinationStore) -> None:
-        self._scratch = scratch
+    def __init__(self, coordination: CoordinationStore) -> None:
+        self._coordination = coordination
 
     async def is_final(self, what: str) -> bool:
         """Count one more failed attempt at ``what``; True when there were enough of them.
 
         Attempts that follow one another within ``APART`` count once. Raises Unavailable.
         """
-        if not await self._scratch.once(f"lost/{what}", APART):
+        if not await self._coordination.once(f"lost/{what}", APART):
             return False
-        return not (await self._scratch.rate_limiter.take(f"lost/{what}", TRIES, WITHIN)).passed
+        return not (
+            await self._coordination.rate_limiter.take(f"lost/{what}", TRIES, WITHIN)
+        ).passed

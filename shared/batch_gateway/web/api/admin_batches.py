@@ -43,7 +43,7 @@ class AdminBatchRoutes:
         batches: BatchService,
         analytics: AnalyticsService,
         endpoints: EndpointService,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         estimates: CompletionEstimates,
         clock: Clock,
     ) -> None:
@@ -51,7 +51,7 @@ class AdminBatchRoutes:
         self._batches = batches
         self._analytics = analytics
         self._endpoints = endpoints
-        self._scratch = scratch
+        self._coordination = coordination
         self._estimates = estimates
         self._clock = clock
 
@@ -156,7 +156,7 @@ class AdminBatchRoutes:
         if not running:
             return {}
         try:
-            waiting = await self._scratch.queue.waiting(0, running)
+            waiting = await self._coordination.queue.waiting(0, running)
         except Unavailable:
             return {}
         return {

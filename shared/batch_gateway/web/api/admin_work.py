@@ -29,7 +29,7 @@ class AdminWorkRoutes:
     def __init__(
         self,
         *,
-        scratch: CoordinationStore,
+        coordination: CoordinationStore,
         state: StateReader,
         models: RouteProvider,
         clock: Clock,
@@ -38,7 +38,7 @@ class AdminWorkRoutes:
     ) -> None:
         """``functions``: the names of all of them; ``ceiling``: calls at once that a pool may have
         where its endpoint and its calendar say nothing."""
-        self._scratch = scratch
+        self._coordination = coordination
         self._state = state
         self._models = models
         self._clock = clock
@@ -73,7 +73,7 @@ class AdminWorkRoutes:
         self, pools: Sequence[PoolState], now: datetime
     ) -> Mapping[str, Sequence[PoolSample]]:
         """The last hour of each pool: its samples, and how it stands now."""
-        kept = await self._scratch.slots.history([pool.pool for pool in pools])
+        kept = await self._coordination.slots.history([pool.pool for pool in pools])
         return {
             pool.pool: with_pauses(
                 [
@@ -91,7 +91,7 @@ class AdminWorkRoutes:
 
     async def functions(self, _call: ApiRequest) -> Response:
         """All functions in alphabetical order, those without an instance too."""
-        instances = await self._scratch.function_instances.list()
+        instances = await self._coordination.function_instances.list()
         since = self._clock.now() - _HISTORY
         found = []
         for name in sorted(self._functions):
