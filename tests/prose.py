@@ -32,22 +32,18 @@ RULES: dict[str, re.Pattern[str]] = {
     "a phrase of people: 'continues'": re.compile(
         r"\b(?:goes|go|gone|going|went) on(?! (?:the|a|an|to|and)\b)\b", re.IGNORECASE
     ),
-    "an inverted sentence: subject first": re.compile(
-        r"(?:^|[.;:!?]\s+|\n\s*[-*]\s+)"
-        r"(?:Who(?:se)?\s[^.?!]*?\b(?:is|are|may|has|gets|does|can)\b[^.?!]*[.!](?:\s|$)"
-        r"|(?:Only|Never|Not|Seldom|Neither|Nor)(?:\s+then)?\s+"
-        r"(?:is|are|does|do|may|can|has|have|will|was|were)\s)"
-    ),
-}
-
-#: The same for code and manifests; in documents a caller or a client may be a person.
-CODE_RULES: dict[str, re.Pattern[str]] = {
     "software that talks or thinks: returns, reports, reads, stores, detects": re.compile(
         r"\b(?:executor|planner|assembler|janitor|notifier|api|service|function|endpoint|engine"
         r"|queue|store|database|server|client|library|caller|broker|proxy|gateway)\s+"
         r"(?:says|knows|knew|asks|tells|wants|sees|hears|thinks)\b"
         r"|\bas far as we know\b",
         re.IGNORECASE,
+    ),
+    "an inverted sentence: subject first": re.compile(
+        r"(?:^|[.;:!?]\s+|\n\s*[-*]\s+)"
+        r"(?:Who(?:se)?\s[^.?!]*?\b(?:is|are|may|has|gets|does|can)\b[^.?!]*[.!](?:\s|$)"
+        r"|(?:Only|Never|Not|Seldom|Neither|Nor)(?:\s+then)?\s+"
+        r"(?:is|are|does|do|may|can|has|have|will|was|were)\s)"
     ),
 }
 
@@ -139,12 +135,35 @@ def python_tests(text: str) -> Iterator[Passage]:
     return python(text, literals=False)
 
 
+_SCRIPT = re.compile(
+    r"""//(?P<line>[^\n]*)|/\*(?P<block>.*?)\*/"""
+    r"""|"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'|`(?P<back>(?:[^`\\]|\\.)*)`""",
+    re.DOTALL,
+)
+
+
+def javascript(text: str, *, literals: bool = True) -> Iterator[Passage]:
+    """Comments, and with ``literals`` all strings of several words."""
+    for match in _SCRIPT.finditer(text):
+        comment = match.lastgroup in ("line", "block")
+        words = match[match.lastgroup or 0].lstrip("* ")
+        if comment or (literals and " " in words):
+            yield Passage(text.count("\n", 0, match.start()) + 1, words)
+
+
+def javascript_tests(text: str) -> Iterator[Passage]:
+    """Comments: strings of tests are data."""
+    return javascript(text, literals=False)
+
+
 READERS: dict[str, Callable[[str], Iterator[Passage]]] = {
     ".md": markdown,
     ".py": python,
     ".yaml": hashed,
     ".toml": hashed,
     ".lua": lua,
+    ".js": javascript,
+    ".mjs": javascript_tests,
 }
 #: Texts of others, and this check's own planted sentences.
 LEFT_OUT = re.compile(
@@ -163,11 +182,10 @@ def findings(path: str, text: str) -> Iterator[Finding]:
         return
     if read is python and path.startswith("tests/"):
         read = python_tests
-    rules = RULES if read is markdown else RULES | CODE_RULES
     for passage in read(text):
         if any(path == name and passage.text.startswith(words) for name, words in DATA):
             continue
-        for rule, pattern in rules.items():
+        for rule, pattern in RULES.items():
             for match in pattern.finditer(_QUOTED.sub(_blanked, passage.text)):
                 line = passage.line + passage.text.count("\n", 0, match.start())
                 yield Finding(path, line, rule, " ".join(match[0].split())[:60])

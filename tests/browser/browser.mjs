@@ -172,7 +172,7 @@ export class User {
 
 const beginning = (text) => new RegExp(`^${text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}`);
 
-/** The API as a client sees it. */
+/** The API, as clients use it. */
 export function client(base, key = null) {
   const headers = key ? { authorization: `Bearer ${key}` } : {};
   async function call(method, path, body) {

@@ -1,4 +1,4 @@
-// The pages for operators: what works, what waits, keys and dead letters; closed to everybody else's keys.
+// The pages for operators (functions, queue, keys, dead letters), which keys of users may not open.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -94,7 +94,7 @@ describe("batches of all tenants", () => {
       await page.getByText("not parseable as valid JSON").waitFor();
       await judged(page, "any-batch-errors");
       await page.to(`all-batches/${bad.id}/events`);
-      await page.getByText("No webhook endpoint of the tenant was told of it.").waitFor();
+      await page.getByText("No webhook endpoint of the tenant received it.").waitFor();
 
       await page.to("all-batches");
       await user.tick(`Choose ${made[1].id}`);

@@ -19,7 +19,7 @@ from batch_gateway.ports.coordination import CoordinationStore
 from batch_gateway.ports.files import FileStore
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.maintenance.orphans import delete_orphans
-from batch_gateway.services.verify.verifier import StorageVerifier
+from batch_gateway.services.verify.verifier import StorageConsistencyVerifier
 from batch_gateway.wiring.stores import open_files, open_metadata, open_scratch_server
 from chaos.patience import Patience
 from chaos.schedule import TENANTS
@@ -134,7 +134,7 @@ async def _verified(metadata: MetadataStore, files: FileStore) -> list[str]:
     """What ``batch-gateway verify`` finds: rows against objects, checksums, orphans."""
     return [
         f"verify: {finding.problem.value} {finding.kind} {finding.key}: {finding.detail}"
-        async for finding in StorageVerifier(metadata, files).findings()
+        async for finding in StorageConsistencyVerifier(metadata, files).findings()
     ]
 
 

@@ -22,7 +22,7 @@ from batch_gateway.adapters.sql.schema import REVISION
 from batch_gateway.core.events import EventType, signed_by
 from batch_gateway.core.ids import BatchId
 from batch_gateway.core.model import BatchStatus, ShardState
-from batch_gateway.services.verify.verifier import StorageVerifier
+from batch_gateway.services.verify.verifier import StorageConsistencyVerifier
 from batch_gateway.settings import ExecutionSettings
 from batch_gateway.web.internal_events import decode
 
@@ -140,7 +140,7 @@ async def finish(world: World, *names: str) -> None:
 
 
 async def damage(world: World) -> list[str]:
-    verifier = StorageVerifier(world.metadata, world.files)
+    verifier = StorageConsistencyVerifier(world.metadata, world.files)
     return [f"{f.problem} {f.key}" async for f in verifier.findings() if f.problem.is_damage]
 
 

@@ -7,7 +7,7 @@ import pytest
 from batch_gateway.core.completion_estimate import PoolUsage, blocked_reason, completes_at
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.model import Batch, BatchBlockedReason, BatchStatus, EndReason
-from batch_gateway.core.throughput import BatchThroughput, BlockedReason, ExecutorWork
+from batch_gateway.core.throughput import BatchThroughput, BlockedReason, LeasedWork
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -26,7 +26,7 @@ BRAKED = PoolUsage(model="m", full=True, braked_at=T0 - timedelta(seconds=5))
 
 
 def pace(*reasons: BlockedReason | None) -> BatchThroughput:
-    held = tuple(ExecutorWork(model="m", cost=1, blocked=one) for one in reasons)
+    held = tuple(LeasedWork(model="m", cost=1, blocked=one) for one in reasons)
     return BatchThroughput(since=T0, at=T0, done={}, held=held)
 
 

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from batch_gateway.core import completion_order
-from batch_gateway.core.cursor import WHOLE, FilePosition, ResultCursor
+from batch_gateway.core.cursor import WHOLE, ResultCursor, ResultFilePosition
 from batch_gateway.core.ids import BatchId
 
 ONE, OTHER = BatchId("batch_1"), BatchId("batch_2")
@@ -17,7 +17,7 @@ CURSORS = [
     ResultCursor(),
     ResultCursor({0: WHOLE}),
     ResultCursor({0: WHOLE, 1: WHOLE, 2: 7, 4: WHOLE, 19_999: 1}),
-    ResultCursor({3: 5}, FilePosition(error_file=True, offset=2**40, line=10**7)),
+    ResultCursor({3: 5}, ResultFilePosition(error_file=True, offset=2**40, line=10**7)),
 ]
 
 

@@ -27,6 +27,9 @@ def found(path: str, text: str) -> list[str]:
         ("The order is said by the settings.", "is said by"),
         ("It returns the batch that the event speaks of.", "speaks of"),
         ("To delete the blob is the caller's affair.", "caller's affair"),
+        ("The database says that they are over.", "database says"),
+        ("The planner knows the models.", "planner knows"),
+        ("It takes calls, as far as we know.", "as far as we know"),
     ],
 )
 @pytest.mark.parametrize(
@@ -39,24 +42,17 @@ def found(path: str, text: str) -> list[str]:
         ("tests/unit/test_module.py", 'def test_one():\n    """{}"""\n'),
         ("knative/base/api.yaml", "kind: Service\n# {}\n"),
         ("shared/batch_gateway/script.lua", "-- {}\nreturn 1\n"),
+        ("shared/batch_gateway/page.js", "// {}\nrun();\n"),
+        ("shared/batch_gateway/page.js", 'show("{}");\n'),
+        ("tests/browser/page.test.mjs", "/** {} */\nrun();\n"),
     ],
-    ids=["markdown", "docstring", "comment", "message", "test", "yaml", "lua"],
+    ids=[
+        *("markdown", "docstring", "comment", "message", "test", "yaml", "lua"),
+        *("script", "text of a page", "test of a page"),
+    ],
 )
 def test_planted_sentences_are_found(path, form, sentence, text):
     assert found(path, form.format(sentence)) == [text]
-
-
-@pytest.mark.parametrize(
-    ("sentence", "text"),
-    [
-        ("The database says that they are over.", "database says"),
-        ("The planner\n    knows the models.", "planner knows"),
-        ("It takes calls, as far as we know.", "as far as we know"),
-    ],
-)
-def test_software_that_talks_is_found_in_code(sentence, text):
-    assert found("shared/batch_gateway/module.py", f'"""{sentence}"""\n') == [text]
-    assert not found("docs/page.md", sentence)
 
 
 def test_a_finding_names_its_line():

@@ -50,14 +50,14 @@ def verify(
 
 
 async def _verified(settings: "Settings", say: "Say") -> "VerificationSummary":
-    from batch_gateway.services.verify.verifier import StorageVerifier
+    from batch_gateway.services.verify.verifier import StorageConsistencyVerifier
     from batch_gateway.wiring.stores import open_files, open_metadata
 
     metadata = await open_metadata(settings)
     files = open_files(settings)
     try:
         await metadata.check()
-        verifier = StorageVerifier(metadata, files)
+        verifier = StorageConsistencyVerifier(metadata, files)
         async for finding in verifier.findings():
             say(finding)
         return verifier.summary

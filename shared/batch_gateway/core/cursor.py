@@ -25,7 +25,7 @@ _LARGEST = 4 * 1024 * 1024  # bytes of a cursor that is not compressed
 
 
 @dataclass(frozen=True, slots=True)
-class FilePosition:
+class ResultFilePosition:
     """In the files of a batch that has ended."""
 
     error_file: bool = False  # the output file comes first
@@ -36,7 +36,7 @@ class FilePosition:
 @dataclass(frozen=True, slots=True)
 class ResultCursor:
     given: Mapping[int, int] = field(default_factory=dict)  # shard -> lines, or WHOLE
-    place: FilePosition | None = None  # None: the batch had not ended
+    place: ResultFilePosition | None = None  # None: the batch had not ended
 
     def encode(self, batch: BatchId) -> str:
         whole = sorted(shard for shard, lines in self.given.items() if lines == WHOLE)
@@ -63,7 +63,7 @@ class ResultCursor:
             return None
         given = {shard: WHOLE for start, n in packed.whole for shard in range(start, start + n)}
         given |= dict(packed.begun)
-        return cls(given, None if packed.place is None else FilePosition(*packed.place))
+        return cls(given, None if packed.place is None else ResultFilePosition(*packed.place))
 
 
 _MOST_SHARDS = 500_000  # more than any batch has: a forged cursor takes no memory

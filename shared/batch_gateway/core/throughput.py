@@ -39,8 +39,8 @@ class BlockedReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorWork:
-    """What one executor has in its hands of a batch and model."""
+class LeasedWork:
+    """What one executor has leased of a batch and model and not finished."""
 
     model: str
     cost: float  # of the lines that are not finished
@@ -54,7 +54,7 @@ class BatchThroughput:
     since: datetime  # of the first report; older buckets than are kept do not count
     at: datetime  # of the last report
     done: Buckets
-    held: tuple[ExecutorWork, ...] = ()
+    held: tuple[LeasedWork, ...] = ()
 
     def known_until(self, now: datetime) -> datetime:
         """The instant of the last report; later if reports have ceased."""

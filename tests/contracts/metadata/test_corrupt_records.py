@@ -17,7 +17,7 @@ from fixtures.metadata import ALICE, FAR_AHEAD, SECOND, T0, a_batch, a_file, an_
 from batch_gateway.adapters.redis_metadata.store import RedisMetadata
 from batch_gateway.core.errors import CorruptRow
 from batch_gateway.ports.metadata import MetadataStore
-from batch_gateway.services.verify.verifier import StorageVerifier
+from batch_gateway.services.verify.verifier import StorageConsistencyVerifier
 
 #: Microseconds since 1970 that are no instant.
 NEVER = 9_000_000_000_000_000_000
@@ -233,7 +233,9 @@ async def test_verify_shows_what_names_objects(metadata, kind):
     table, id_, owner = await BROKEN[kind](metadata)
     await damaged(metadata, table, id_, owner)
 
-    found = [finding async for finding in StorageVerifier(metadata, NoFiles()).findings()]
+    found = [
+        finding async for finding in StorageConsistencyVerifier(metadata, NoFiles()).findings()
+    ]
 
     assert [finding.kind for finding in found] == [kind]
 

@@ -25,7 +25,7 @@ from batch_gateway.core.ids import ActivationId, shard_id
 from batch_gateway.core.model import Batch, BatchStatus
 from batch_gateway.ports.metadata import MetadataStore
 from batch_gateway.services.verify.findings import StorageProblem
-from batch_gateway.services.verify.verifier import StorageVerifier
+from batch_gateway.services.verify.verifier import StorageConsistencyVerifier
 
 #: Column and value, as SQL has it and as Redis has it (None: no field).
 DAMAGES = {
@@ -160,7 +160,7 @@ async def test_verify_shows_it(metadata, damage):
     broken = a_batch()
     await metadata.batches.create(broken, [])
     await damaged(metadata, broken, *damage)
-    verifier = StorageVerifier(metadata, NoFiles())
+    verifier = StorageConsistencyVerifier(metadata, NoFiles())
 
     found = [finding async for finding in verifier.findings()]
 

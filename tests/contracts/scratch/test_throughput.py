@@ -8,7 +8,7 @@ from fixtures.scratch import MINUTE, NO_TIME
 
 from batch_gateway.adapters.redis_coordination import RedisCoordinationStore
 from batch_gateway.core.ids import ActivationId, BatchId
-from batch_gateway.core.throughput import BUCKET, BlockedReason, ExecutorWork
+from batch_gateway.core.throughput import BUCKET, BlockedReason, LeasedWork
 from batch_gateway.ports.throughput import WorkReport
 
 pytestmark = pytest.mark.redis
@@ -47,7 +47,7 @@ async def test_what_is_left_is_a_holders_last_word_until_it_runs_out(
     await coordination.throughput.report(ONE, [report(left=40)], ttl=MINUTE)
     await coordination.throughput.report(OTHER, [report(left=7)], ttl=NO_TIME)
     assert (await coordination.throughput.of_batches([A]))[A].held == (
-        ExecutorWork(model="m", cost=40),
+        LeasedWork(model="m", cost=40),
     )
 
     await coordination.throughput.report(ONE, [report(left=0)], ttl=MINUTE)
@@ -60,7 +60,7 @@ async def test_a_holder_says_why_it_does_not_go_on(coordination: RedisCoordinati
 
     held = (await coordination.throughput.of_batches([A]))[A].held
 
-    assert held == (ExecutorWork(model="m", cost=7, blocked=BlockedReason.NO_SLOTS),)
+    assert held == (LeasedWork(model="m", cost=7, blocked=BlockedReason.NO_SLOTS),)
 
 
 async def test_the_first_report_begins_the_time_that_is_known(

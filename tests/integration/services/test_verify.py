@@ -23,7 +23,7 @@ from batch_gateway.core.model import ResultPart
 from batch_gateway.core.uploads import Upload, UploadPart, UploadStatus
 from batch_gateway.services.verify import expected as expected_module
 from batch_gateway.services.verify.findings import StorageProblem
-from batch_gateway.services.verify.verifier import StorageVerifier
+from batch_gateway.services.verify.verifier import StorageConsistencyVerifier
 from batch_gateway.settings import PlanningSettings
 
 
@@ -112,7 +112,7 @@ class Stored:
         self.batch_id = batch.id
 
     async def verified(self):
-        verifier = StorageVerifier(self.metadata, self.files)
+        verifier = StorageConsistencyVerifier(self.metadata, self.files)
         found = [finding async for finding in verifier.findings()]
         return found, verifier.summary
 
@@ -300,7 +300,7 @@ async def test_a_batch_is_whole_at_every_step_of_its_way(make_world):
     world = make_world(planning=PlanningSettings(shard_lines=2))
 
     async def findings():
-        verifier = StorageVerifier(world.metadata, world.files)
+        verifier = StorageConsistencyVerifier(world.metadata, world.files)
         return [finding async for finding in verifier.findings()]
 
     batch = await world.submit(chat_lines(6), deduplicate=True)

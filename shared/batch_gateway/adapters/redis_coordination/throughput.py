@@ -22,7 +22,7 @@ from batch_gateway.core.throughput import (
     BatchThroughput,
     BlockedReason,
     Buckets,
-    ExecutorWork,
+    LeasedWork,
 )
 from batch_gateway.ports.throughput import WorkReport
 
@@ -101,7 +101,7 @@ class RedisThroughput:
 def _pace(entries: Iterable[tuple[str, str]]) -> BatchThroughput:
     told_ms = {"since": 0, "at": 0}
     done: dict[int, float] = {}
-    held: list[ExecutorWork] = []
+    held: list[LeasedWork] = []
     for entry, value in entries:
         kind, _, name = entry.partition(":")
         match kind:
@@ -112,6 +112,6 @@ def _pace(entries: Iterable[tuple[str, str]]) -> BatchThroughput:
             case "left":
                 cost, _, why = value.partition(":")
                 blocked = BlockedReason(why) if why else None
-                held.append(ExecutorWork(model=name, cost=float(cost), blocked=blocked))
+                held.append(LeasedWork(model=name, cost=float(cost), blocked=blocked))
     since, at = (datetime.fromtimestamp(ms / 1000, UTC) for ms in told_ms.values())
     return BatchThroughput(since=since, at=at, done=done, held=tuple(held))

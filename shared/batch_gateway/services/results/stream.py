@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from batch_gateway.core.cursor import WHOLE, FilePosition, ResultCursor
+from batch_gateway.core.cursor import WHOLE, ResultCursor, ResultFilePosition
 from batch_gateway.core.errors import Corrupt, InvalidRequest, NotFound
 from batch_gateway.core.ids import BatchId, FileId, TenantId
 from batch_gateway.core.layout import lease_ref
@@ -250,9 +250,9 @@ class _Reader:
         names = _files_of(self._batch)
         given = await self._given_lines()
         for number in range(self._first_file, len(names)):
-            place = self._place or FilePosition()
+            place = self._place or ResultFilePosition()
             if place.error_file != bool(number):
-                place = FilePosition(error_file=bool(number))
+                place = ResultFilePosition(error_file=bool(number))
             self._place = place
             key = await self._key(names[number])
             if key is None:
@@ -260,7 +260,7 @@ class _Reader:
             chunks = self._files.read(key, start=place.offset)
             async for line in split_lines(chunks):
                 had = given[number][place.line : place.line + 1]
-                place = FilePosition(bool(number), place.offset + len(line), place.line + 1)
+                place = ResultFilePosition(bool(number), place.offset + len(line), place.line + 1)
                 self._place = place
                 if had != b"\x01":
                     yield line

@@ -32,7 +32,7 @@ _NAMES = 500  # blobs whose rows are looked for together
 _GIVE_UP = 24
 
 
-class StorageVerifier:
+class StorageConsistencyVerifier:
     def __init__(self, metadata: MetadataStore, files: FileStore) -> None:
         self.summary = VerificationSummary()
         self._metadata = metadata

@@ -105,7 +105,7 @@ function frame() {
           : h(
               "p",
               { class: "banner", role: "alert" },
-              "The service cannot be reached. What you see may be out of date; the console keeps trying.",
+              "The service cannot be reached. What you see may be out of date. The console retries.",
             ),
         app.page.view(),
       ),

@@ -45,9 +45,9 @@ const OPERATE = [
   ["dead-letters", "Dead letters"],
 ];
 
-const OPERATE_ONLY = [["models", "Models"], ...EXTENDED]; // of the others, what such a key opens
+const OPERATE_ONLY = [["models", "Models"], ...EXTENDED]; // of the other pages, those that such a key may open
 
-/** The page of somebody who names none: the first that the key opens. */
+/** The page for an address without one: the first page that the key may open. */
 export const home = (app) => (app.session?.operator && !reads(app) ? "all-batches" : "batches");
 
 /** What the navigation offers: groups of [page, text]. */

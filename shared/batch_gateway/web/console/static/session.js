@@ -1,4 +1,4 @@
-// Who is signed in: an API key or token, kept in memory or for as long as the tab is open.
+// The session: an API key or token of the user, kept in memory or for as long as the tab is open.
 //
 // It travels in the Authorization header only, so no other page can use it.
 
@@ -21,7 +21,7 @@ export async function start() {
   session.refresh = sessionStorage.getItem(REFRESH);
 }
 
-/** Whether the service tells its users apart by something that the page must send. */
+/** Whether the service identifies its users by a credential that the page must send. */
 export const needsToken = () => ["api-key", "oidc"].includes(session.config.auth);
 export const signedIn = () => !needsToken() || session.token !== null;
 export const strict = () => session.config.mode === "strict";

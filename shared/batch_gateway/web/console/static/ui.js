@@ -10,23 +10,23 @@ export const ended = (batch) => ENDED.has(batch.status);
 export const BLOCKED = {
   paused: [
     "Paused",
-    "The batch was paused. Running requests end as they would; no new ones start until it is resumed. The deadline stays.",
+    "The batch was paused. Running requests finish. No request starts until the batch is resumed. The deadline does not change.",
   ],
   off_peak: [
     "Outside its hours",
-    "The calendar of the model's endpoint allows no calls now. The batch goes on when the hours begin.",
+    "The calendar of the model's endpoint allows no calls now. The batch continues when the allowed hours begin.",
   ],
   endpoint_unauthorized: [
     "Endpoint refuses the key",
-    "The model's endpoint refuses the service's own API key (401 or 403). An operator must correct it; requests go on when the endpoint takes it.",
+    "The model's endpoint refuses the service's own API key (401 or 403). An operator must correct it. Requests continue when the endpoint accepts the key.",
   ],
   waiting_for_model: [
     "Waiting for the model",
-    "The model's endpoint does not answer, or the model is at zero and starts. Requests go on with its first answer; none is lost.",
+    "The model's endpoint does not answer, or the model is scaled to zero and starts. Requests continue after its first answer. No request is lost.",
   ],
   engine_saturated: [
     "Engine is saturated",
-    "The engine is full: it refuses calls, or its queue or cache made the service lower the number of calls. The batch takes every slot that becomes free, and goes faster when the load falls. Nothing is lost; only the deadline counts.",
+    "The engine is full: it refuses calls, or its queue or cache made the service lower the number of calls. The batch uses every slot that becomes free, and runs faster when the load falls. No request is lost before the deadline.",
   ],
   no_slots: [
     "Waiting for slots",
@@ -34,7 +34,7 @@ export const BLOCKED = {
   ],
   storage_full: [
     "Storage is full",
-    "Results could not be kept now: the disk, memory or quota of a store is full. An operator must make room; the batch goes on by itself then.",
+    "Results cannot be stored now: the disk, memory or quota of a store is full. An operator must free space. The batch then continues by itself.",
   ],
 };
 
@@ -125,7 +125,7 @@ function explained(error) {
   if (error.status === 0)
     return [
       "The service cannot be reached",
-      "It may be restarting, or the network is away. The console keeps trying.",
+      "It may be restarting, or the network is unavailable. The console retries.",
     ];
   if (error.status === 403) return ["Not allowed", `Your key does not open this. ${error.message}`];
   if (error.status === 404) return ["Not found", error.message];

@@ -45,7 +45,7 @@ export default function allBatches(app, _path, query) {
   async function cancel(some) {
     const agreed = await app.confirm({
       title: `Cancel ${plural(some.length, "batch", "batches")}?`,
-      text: "Running requests are given up; what is finished is kept. The batches belong to their tenants.",
+      text: "Running requests are aborted. Finished results are kept. The batches belong to their tenants.",
       action: "Cancel",
       danger: true,
     });

@@ -1,4 +1,4 @@
-// How fast a batch went on, and how fast the model answered.
+// The progress of a batch over time, and the latency of the model's answers.
 
 import { bars, chart } from "../chart.js";
 import { h } from "../dom.js";

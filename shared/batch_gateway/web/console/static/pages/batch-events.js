@@ -87,13 +87,13 @@ export class Events {
 
 function told({ endpoints, found }) {
   if (found.length) return scrolling("Deliveries", deliveryTable(found));
-  if (!endpoints) return h("p", { class: "dim" }, "No webhook endpoint of the tenant was told of it.");
+  if (!endpoints) return h("p", { class: "dim" }, "No webhook endpoint of the tenant received it.");
   return h(
     "p",
     { class: "dim" },
     endpoints.length
-      ? "Nothing was sent yet: endpoints are told when the batch ends. "
-      : "No endpoint is told when batches end. ",
+      ? "Nothing was sent yet: endpoints receive a request when the batch ends. "
+      : "No endpoint receives a request when batches end. ",
     endpoints.length ? null : h("a", { href: "#/webhooks" }, "Add an endpoint"),
   );
 }

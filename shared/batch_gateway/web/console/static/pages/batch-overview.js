@@ -1,4 +1,4 @@
-// What a batch is, how it went on in time, how fast the model answered, and what it used.
+// The overview of a batch: its options, progress over time, latency of answers, and usage.
 
 import { get } from "../api.js";
 import { h } from "../dom.js";

@@ -99,7 +99,7 @@ export class ResultList {
       : loading();
   }
 
-  /** The rows that match; filtering goes on where it stopped when only new rows came. */
+  /** The rows that match. When only new rows came, filtering continues where it stopped. */
   matching() {
     const { rows } = this.results;
     const key = JSON.stringify([this.text, this.kind, this.code]);

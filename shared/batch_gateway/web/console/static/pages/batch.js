@@ -86,7 +86,7 @@ export default function batch(app, path, query, { any = false } = {}) {
   async function cancel() {
     const agreed = await app.confirm({
       title: "Cancel this batch?",
-      text: "Running requests are given up. What is finished is kept, and you can download it.",
+      text: "Running requests are aborted. Finished results are kept, and you can download them.",
       action: "Cancel the batch",
       danger: true,
     });
@@ -189,7 +189,7 @@ export default function batch(app, path, query, { any = false } = {}) {
       !strict() &&
         running &&
         (found.paused
-          ? h("button", { onclick: () => act("resume", {}, "The batch goes on") }, "Resume")
+          ? h("button", { onclick: () => act("resume", {}, "The batch is resumed") }, "Resume")
           : h("button", { onclick: () => act("pause", {}, "The batch is paused") }, "Pause")),
       !strict() &&
         running &&

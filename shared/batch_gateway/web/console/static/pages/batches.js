@@ -46,8 +46,8 @@ export default function batches(app, _path, query) {
       title: `${title(verb)} ${plural(some.length, "batch", "batches")}?`,
       text:
         verb === "cancel"
-          ? "Running requests are given up; what is finished is kept."
-          : "For each a new batch runs what did not succeed, and takes the other answers over.",
+          ? "Running requests are aborted. Finished results are kept."
+          : "For each one, a new batch runs the failed requests and copies the other answers.",
       action: title(verb),
       danger: verb === "cancel",
     });

@@ -33,7 +33,7 @@ export default function deadLetters(app) {
   async function remove(letter) {
     const agreed = await app.confirm({
       title: "Delete this event?",
-      text: "It is not sent again. The janitor repairs within minutes what a batch misses by it; a webhook is not sent.",
+      text: "It is not sent again. Within minutes the janitor repairs the batches that depend on it. A webhook is not sent.",
       action: "Delete",
       danger: true,
     });

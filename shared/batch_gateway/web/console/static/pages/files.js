@@ -65,7 +65,7 @@ export default function files(app, _path, query) {
 
   function content(page) {
     if (!page.data.length)
-      return empty("No files", "Inputs that you upload and results of batches stand here.", {
+      return empty("No files", "This page lists the inputs that you upload and the results of batches.", {
         href: "#/new",
         text: "Upload a file",
       });

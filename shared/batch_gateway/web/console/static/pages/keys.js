@@ -153,7 +153,7 @@ export default function keys(app) {
     const done = () => ((secret = null), app.refresh());
     return dialog(
       { title: "The new key", onclose: done },
-      h("p", null, "It is shown this once: the service keeps a digest of it only."),
+      h("p", null, "It is shown only now: the service stores only a digest of it."),
       h("p", null, copyable(app, secret.secret)),
       h("div", { class: "actions end" }, h("button", { class: "primary", onclick: done }, "I have kept it")),
     );

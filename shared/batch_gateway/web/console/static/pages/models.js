@@ -64,7 +64,7 @@ export default function models(app) {
       found && !found.length
         ? empty(
             "No models",
-            "The endpoint names none now. It may be away, or an operator has to configure it.",
+            "The endpoint lists no models now. It may be unavailable, or an operator has to configure it.",
           )
         : null,
       pools && pools.length ? h("div", { class: "columns even" }, pools.map(card)) : null,

@@ -23,7 +23,7 @@ export function estimate(dry) {
           "Estimated time",
           dry.estimated_duration_s == null ? "not known" : duration(dry.estimated_duration_s),
           dry.estimated_duration_s == null
-            ? "The models have done no work in the last minutes."
+            ? "The models have processed no requests in the last minutes."
             : "At the speed of the last minutes.",
         ],
         [

@@ -86,7 +86,7 @@ export default function newBatch(app, _path, query) {
       const { url } = JSON.parse(first);
       if (typeof url === "string" && url.startsWith("/v1/")) state.form.endpoint = url;
     } catch {
-      // The service says what is wrong with the line, in words that fit all of them.
+      // The service's own check reports what is wrong with the line.
     }
   }
 
@@ -300,7 +300,7 @@ export default function newBatch(app, _path, query) {
             form.window,
             changed("window"),
           ),
-          "What is not done by then ends as expired.",
+          "Requests that are not finished by then expire.",
         ),
         field("Name", bound(form, "name", { maxlength: "512" }), "A note to find it by; may be empty."),
         strict()

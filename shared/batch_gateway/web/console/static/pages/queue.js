@@ -33,14 +33,14 @@ export default function queue(app) {
         callout(
           "bad",
           `The ${store} store is full`,
-          h("p", null, "Batches wait and uploads are refused until there is room."),
+          h("p", null, "Batches wait and uploads are refused until space is free."),
         ),
       ),
       state.shards === null
-        ? callout("warn", "The coordination store does not answer", h("p", null, "The queue is not known now."))
+        ? callout("warn", "The coordination store does not answer", h("p", null, "The queue cannot be read now."))
         : null,
       state.batches === null
-        ? callout("warn", "The database does not answer", h("p", null, "Batches are not known now."))
+        ? callout("warn", "The database does not answer", h("p", null, "The batches cannot be read now."))
         : null,
       numbers(state),
       open(batches),

@@ -75,7 +75,7 @@ export default function usage(app) {
     if (!results.length)
       return empty(
         "No usage in this time",
-        "Batches count when they have ended, on the day on which they did.",
+        "Only batches that have ended are counted, on the day of their end.",
       );
     const all = summed(results);
     const costs = results.some((one) => one.cost !== null);

@@ -76,7 +76,7 @@ export default function webhooks(app) {
   async function rotate(one) {
     const agreed = await app.confirm({
       title: "Make a new secret?",
-      text: "The old one stays good for 24 hours, so that the receiver can change over.",
+      text: "The old secret stays valid for 24 hours, so that you can change the receiver.",
       action: "Make a new secret",
     });
     if (!agreed) return;
@@ -118,7 +118,7 @@ export default function webhooks(app) {
         "div",
         { class: "state" },
         h("h2", null, "No webhook endpoints"),
-        h("p", null, "An endpoint is an HTTPS address that is told when batches end."),
+        h("p", null, "An endpoint is an HTTPS address that receives a request when a batch ends."),
         h("button", { class: "primary", onclick: () => edit(null) }, "Add an endpoint"),
       );
     return h(
@@ -189,7 +189,7 @@ export default function webhooks(app) {
   function told() {
     return dialog(
       { title: "Signing secret", onclose: () => ((secret = null), app.refresh()) },
-      h("p", null, "Requests to the endpoint are signed with it. It is shown this once."),
+      h("p", null, "Requests to the endpoint are signed with it. It is shown only now."),
       h("p", null, copyable(app, secret.signing_secret)),
       h(
         "div",
@@ -209,7 +209,7 @@ export default function webhooks(app) {
       loaded(log.list, (found) =>
         found.length
           ? scrolling("Deliveries", deliveryTable(found))
-          : empty("Nothing was sent yet", "The endpoint is told when a batch ends."),
+          : empty("Nothing was sent yet", "The endpoint receives a request when a batch ends."),
       ),
     );
   }
