@@ -145,7 +145,7 @@ describe("from sign-in to a downloaded result", () => {
         await page.getByRole("row", { name: new RegExp(`Stuck ${width}`) }).getByText("In progress").waitFor({ timeout: 60_000 });
         await user.press("link", `Stuck ${width}`);
         await page.getByText("Engine is saturated").waitFor({ timeout: 60_000 });
-        await page.getByText("Nothing is lost; only the deadline counts.").waitFor();
+        await page.getByText("No request is lost before the deadline.").waitFor();
         await judged(page, "saturated", { axe: hand === "mouse" });
         await user.press("link", "Look at the models"); // without keys, all are operators
         await page.getByRole("heading", { name: "Models", exact: true }).waitFor();
