@@ -8,6 +8,7 @@ identity provider.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -220,4 +221,6 @@ def main(folder: Path, files: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background: children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # fixtures start them in threads
     sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
